@@ -1,0 +1,141 @@
+"""Checkpoints: safetensors whose header carries a passport.
+
+The passport says what the weights are, what they were trained on, from which weights they started, and which kinds of
+labels ever touched them. `weights_digest` is over the tensors alone: it is what keys and other passports cite.
+"""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from labelfactory.digests import digest_json, digest_payload
+from labelfactory.errors import DataError, MissingError, SupervisionError
+from labelfactory.files import write_whole
+
+CHECKPOINT = "checkpoint.safetensors"
+FORMAT = 1
+TAG_SUPERVISION = frozenset({"imagenet-tags", "tags"})
+"""Kinds of labels that a line may use which claims to need only tags."""
+
+
+class Passport(BaseModel):
+    """What a checkpoint says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    stage: str
+    key: str
+    weights_digest: str = ""
+    architecture: dict[str, Any]
+    classes: list[str]
+    params: dict[str, Any]
+    params_digest: str
+    code_digest: str
+    git_commit: str | None
+    git_dirty: bool | None
+    seed: int
+    device: str
+    libraries: dict[str, str]
+    training_rows: int
+    training_rows_digest: str
+    parents: dict[str, str]
+    supervision: list[str]
+    allowed_supervision: list[str] = []
+    metrics: dict[str, float]
+
+
+def weights_digest(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> str:
+    """SHA-256 over an architecture and its tensors: names, dtypes, shapes and bytes."""
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
+    return digest_json([digest_payload(arrays), dict(architecture)])
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Tensor], passport: Passport) -> Passport:
+    """Write weights and passport, whole or not at all. Returns the passport with its weights' digest."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+    stamped = passport.model_copy(update={"weights_digest": weights_digest(tensors, passport.architecture)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(path) as temporary:
+        save_file(tensors, temporary, metadata={"passport": stamped.model_dump_json()})
+    return stamped
+
+
+def read_passport(path: Path) -> Passport:
+    """The passport of a checkpoint, without its weights.
+
+    Raises:
+        MissingError: no such file.
+        DataError: not one of our checkpoints, or of a newer format.
+    """
+    if not path.exists():
+        raise MissingError(f"{path}: no such checkpoint", "Type `dvc repro`: the stage that trains it has not run.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            text = (opened.metadata() or {}).get("passport")
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
+    if text is None:
+        raise DataError(f"{path}: carries no passport", "Use a checkpoint that labelfactory wrote.")
+    passport = Passport.model_validate_json(text)
+    if passport.format > FORMAT:
+        raise DataError(
+            f"{path}: format {passport.format} is newer than this program's {FORMAT}", "Update labelfactory."
+        )
+    return passport
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], Passport]:
+    """Weights (on the CPU) and passport, held against the digest.
+
+    Raises:
+        MissingError: no such file.
+        DataError: damaged: the weights are not those that the passport names.
+    """
+    passport = read_passport(path)
+    state: dict[str, Tensor] = load_file(path)
+    if weights_digest(state, passport.architecture) != passport.weights_digest:
+        raise DataError(f"{path}: the weights do not fit their passport", f"Delete {path} and type `dvc repro`.")
+    return state, passport
+
+
+def check_supervision(start: str, supervision: list[str], allowed: list[str]) -> None:
+    """Refuse to start a tag-supervised line from weights that saw stronger labels.
+
+    Raises:
+        SupervisionError: a kind of label is neither weak nor allowed by name.
+    """
+    strong = sorted(set(supervision) - TAG_SUPERVISION - set(allowed))
+    if strong:
+        raise SupervisionError(
+            f"{start}: its weights have seen {', '.join(strong)}, which is more than tags",
+            f"Start from other weights, or write allow_supervision: [{', '.join(strong)}] in params.yaml.",
+        )
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """The commit of the working folder and whether tracked files differ from it; None outside a git repository."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=20, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no") if commit else None
+    return commit, None if changes is None else bool(changes)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries whose numbers go into the weights."""
+    return {"torch": torch.__version__, "numpy": np.__version__}

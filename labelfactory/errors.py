@@ -1,0 +1,60 @@
+"""Errors that a person can read: what is wrong with which value, and what to type.
+
+Exit codes: 0 done, 2 the user can mend it (`UserError`), 1 a bug (anything else).
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LabelfactoryError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(LabelfactoryError):
+    """Something the user can mend. Printed as two lines: the problem, the remedy."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n{self.remedy}" if self.remedy else self.problem
+
+
+class ParamsError(UserError):
+    """A value in params.yaml or in a profile is wrong."""
+
+
+class DataError(UserError):
+    """A photograph, tag, list or mask is wrong."""
+
+
+class MissingError(UserError):
+    """A file that an earlier step writes is not there."""
+
+
+class SupervisionError(UserError):
+    """Weights have seen stronger labels than the line allows."""
+
+
+class ShapeError(LabelfactoryError, ValueError):
+    """Two arrays that must agree do not. A bug of the caller."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean `x`?`` for the nearest known word, or the list of known words.
+
+    >>> did_you_mean("betta", ["beta", "steps"])
+    '; did you mean `beta`?'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean `{near[0]}`?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -1,0 +1,129 @@
+"""mIoU from one confusion matrix, and average precision of tags.
+
+Convention: IoU per class over the whole split; a class absent from both truth and prediction is left out of the mean;
+predicted but absent from the truth counts 0. Fractions, not per cent.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfactory.errors import ShapeError
+from labelfactory.schema import VOID, Mask
+
+
+class Confusion:
+    """Counts of pixels: ``counts[t, p]`` have true class t and predicted class p. True void is not counted.
+
+    A pixel that is predicted void where the truth is a class misses that class: it is held in ``undecided[t]``.
+    """
+
+    def __init__(self, n_classes: int) -> None:
+        self.counts: NDArray[np.int64] = np.zeros((n_classes, n_classes), dtype=np.int64)
+        self.undecided: NDArray[np.int64] = np.zeros(n_classes, dtype=np.int64)
+
+    def add(self, truth: Mask, prediction: Mask) -> None:
+        """Count one image.
+
+        Args:
+            truth: [H, W] uint8 class ids, 255 void.
+            prediction: [H, W] uint8 class ids, 255 void.
+
+        Raises:
+            ShapeError: the two have other sizes, or a value is no class.
+        """
+        if truth.shape != prediction.shape:
+            raise ShapeError(f"truth {truth.shape} and prediction {prediction.shape} differ in size")
+        n = len(self.counts)
+        known = truth != VOID
+        t, p = truth[known].astype(np.int64), prediction[known].astype(np.int64)
+        if t.size and (t.max() >= n or p[p != VOID].max(initial=0) >= n):
+            raise ShapeError(f"a mask holds a class above {n - 1}")
+        decided = p != VOID
+        self.counts += np.bincount(t[decided] * n + p[decided], minlength=n * n).reshape(n, n)
+        self.undecided += np.bincount(t[~decided], minlength=n)
+
+    def iou(self) -> NDArray[np.float64]:
+        """IoU of each class, [n] float64; NaN where the class is absent from both truth and prediction."""
+        hits = np.diag(self.counts).astype(np.float64)
+        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) + self.undecided - hits
+        iou: NDArray[np.float64] = np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+        return iou
+
+    def miou(self) -> float:
+        """Mean IoU over the classes that occur in truth or prediction; NaN when nothing was counted."""
+        iou = self.iou()
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+
+def average_precision(targets: Sequence[bool] | NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
+    """Average precision of one tag: area under the precision-recall curve as a sum over the positives, ties in one step.
+
+    Args:
+        targets: [N] whether the image has the tag.
+        scores: [N] higher is more likely.
+
+    Returns:
+        A fraction; NaN when no image has the tag.
+    """
+    truth = np.asarray(targets, dtype=bool)
+    if not truth.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    sorted_scores, sorted_truth = scores[order], truth[order]
+    ends = np.r_[np.flatnonzero(np.diff(sorted_scores)), len(truth) - 1]
+    hits = np.cumsum(sorted_truth)[ends]
+    precision = hits / (ends + 1)
+    gained = np.diff(np.r_[0, hits])
+    return float((precision * gained).sum() / truth.sum())
+
+
+def mean_average_precision(targets: NDArray[np.floating], scores: NDArray[np.floating]) -> float:
+    """Mean over the tags that occur. Both [N, C]."""
+    values = [average_precision(targets[:, c] > 0.5, scores[:, c]) for c in range(targets.shape[1])]
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+class ThresholdCurve:
+    """mIoU of a labelling at every background threshold 0.00, 0.01 … 1.00, from one pass over the images.
+
+    The best class of a pixel does not depend on the threshold, so counting (true class, best class, score) is enough.
+    """
+
+    BINS = 100
+
+    def __init__(self, n_classes: int) -> None:
+        self.counts: NDArray[np.int64] = np.zeros((n_classes, n_classes, self.BINS + 1), dtype=np.int64)
+
+    def add(self, truth: Mask, best: Mask, score: NDArray[np.floating]) -> None:
+        """Count one image.
+
+        Args:
+            truth: [H, W] uint8 class ids, 255 void.
+            best: [H, W] uint8, the best foreground class of each pixel; anything where the score is 0.
+            score: [H, W] its score in [0, 1].
+        """
+        n, known = len(self.counts), truth != VOID
+        level = np.clip(np.floor(score[known] * self.BINS + 1e-4), 0, self.BINS).astype(np.int64)
+        place = (truth[known].astype(np.int64) * n + best[known]) * (self.BINS + 1) + level
+        self.counts += np.bincount(place, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def confusion_at(self, threshold: float) -> Confusion:
+        """The confusion matrix where scores of at least `threshold`, rounded to 0.01, are foreground."""
+        cut = round(threshold * self.BINS)
+        confusion = Confusion(len(self.counts))
+        confusion.counts = self.counts[:, :, cut:].sum(axis=2)
+        confusion.counts[:, 0] += self.counts[:, :, :cut].sum(axis=(1, 2))
+        return confusion
+
+    def curve(self) -> tuple[list[float], list[float]]:
+        """Thresholds and the mIoU at each."""
+        thresholds = [k / self.BINS for k in range(1, self.BINS)]
+        return thresholds, [self.confusion_at(t).miou() for t in thresholds]
+
+    def best(self) -> tuple[float, float]:
+        """The threshold of the highest mIoU, and that mIoU: an oracle's choice, for comparison only."""
+        thresholds, values = self.curve()
+        top = int(np.nanargmax(values))
+        return thresholds[top], values[top]

@@ -1,0 +1,308 @@
+"""Runs a per-image stage over its shards: plan, compute what changed, copy the rest, write.
+
+On the CPU the images of a shard are spread over processes of one thread each, so that a result does not depend on how many
+there are. On a GPU one process feeds the device, in batches.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import pyarrow as pa
+import torch
+
+from labelfactory.columns import Column
+from labelfactory.dataset import ImageRecord
+from labelfactory.devices import one_thread_each, pick_device, workers
+from labelfactory.errors import DataError, MissingError
+from labelfactory.files import remove_leftovers
+from labelfactory.params import Section
+from labelfactory.pool import process_pool
+from labelfactory.progress import Tick, progress, say
+from labelfactory.shards import (
+    ROW_FORMAT,
+    FinishedRow,
+    Row,
+    RowState,
+    Sample,
+    ShardFolder,
+    finish,
+    quarantine,
+    row_key,
+    rows_table,
+    shard_schema,
+)
+from labelfactory.stage import Stage, stage_class
+
+C = TypeVar("C", bound=Section)
+Columns = Mapping[str, Column]
+
+
+class PerImageStage(Stage[C]):
+    """A stage that makes one row for each image. A subclass writes `setup` and `process`, nothing else."""
+
+    columns: ClassVar[Columns]
+    """Columns of the rows that this stage writes."""
+    reads_rows: ClassVar[tuple[str, ...]] = ()
+    """Per-image outputs that it reads, by noun."""
+    uses_gpu: ClassVar[bool] = True
+    """Whether the work runs on a GPU where there is one."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks of this stage live."""
+        return pick_device() if self.uses_gpu else torch.device("cpu")
+
+    def fixed(self) -> dict[str, str]:
+        """Digests of what every row depends on beside its image: checkpoints, thresholds."""
+        return {}
+
+    def setup(self) -> None:
+        """Load what every image needs. Called once in each process."""
+
+    def group(self, record: ImageRecord) -> Hashable:
+        """Images of the same group may be processed in one batch."""
+        return record.image_id
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
+        return 1
+
+    def process(self, sample: Sample) -> Row:
+        """Make one row. An exception puts the image into quarantine; the others go on."""
+        raise NotImplementedError
+
+    def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
+        """Make the rows of a batch."""
+        return [self.process(sample) for sample in samples]
+
+    def summary(self) -> dict[str, Any]:
+        """Metrics over the finished rows, for the report."""
+        return {}
+
+    def run(self) -> dict[str, Any]:
+        """Bring every shard up to date."""
+        tally = update_shards(self)
+        return {**tally.__dict__, **self.summary()}
+
+
+@dataclass
+class Tally:
+    """What one run of the engine did."""
+
+    rows_computed: int = 0
+    rows_copied: int = 0
+    rows_quarantined: int = 0
+    shards_written: int = 0
+    shards_removed: int = 0
+
+
+@dataclass
+class ShardPlan:
+    """What has to be done in one shard."""
+
+    shard: int
+    records: list[ImageRecord]
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pending: list[ImageRecord] = field(default_factory=list)
+    blocked: dict[str, str] = field(default_factory=dict)
+    """Images that an earlier stage quarantined: image_id → reason."""
+    changed: bool = False
+
+
+def plan_shards(stage: PerImageStage[Any]) -> list[ShardPlan]:
+    """Compare every row's key with the one on disk, without opening a payload."""
+    shards: dict[int, list[ImageRecord]] = defaultdict(list)
+    for record in stage.dataset.training:
+        shards[record.shard].append(record)
+    upstream = {noun: ShardFolder(stage.folder(noun)) for noun in stage.reads_rows}
+    own = ShardFolder(stage.output)
+    fixed = {
+        "stage": stage.stage_name(),
+        "format": ROW_FORMAT,
+        "code": stage.code_digest,
+        "params": stage.cfg.digest(),
+        **stage.fixed(),
+    }
+    return [_plan_shard(shard, records, own, upstream, fixed) for shard, records in sorted(shards.items())]
+
+
+def _plan_shard(
+    shard: int,
+    records: list[ImageRecord],
+    own: ShardFolder,
+    upstream: Mapping[str, ShardFolder],
+    fixed: Mapping[str, Any],
+) -> ShardPlan:
+    plan = ShardPlan(shard, records)
+    before = _states_or_none(own, shard)
+    above = {noun: folder.states(shard) for noun, folder in upstream.items()}
+    for record in records:
+        inputs: dict[str, Any] = {**fixed, "image": record.sha256, "tags": list(record.tags)}
+        for noun, states in above.items():
+            state = _upstream_state(noun, states, record)
+            inputs[noun] = state.digest
+            if state.status != "ok":
+                plan.blocked[record.image_id] = f"{noun}: {state.reason}"
+        plan.inputs[record.image_id] = inputs
+        old = before.get(record.image_id)
+        current = old is not None and old.key == row_key(inputs)
+        if record.image_id in plan.blocked:
+            plan.changed |= not (current and old is not None and old.reason == plan.blocked[record.image_id])
+        elif not (current and old is not None and old.status == "ok"):
+            plan.pending.append(record)
+    plan.changed |= bool(plan.pending) or list(before) != [r.image_id for r in records]
+    return plan
+
+
+def _upstream_state(noun: str, states: Mapping[str, RowState], record: ImageRecord) -> RowState:
+    if record.image_id not in states:
+        raise MissingError(f"data/{noun}: has no row for the image {record.image_id}", "Type `dvc repro`.")
+    return states[record.image_id]
+
+
+def _states_or_none(folder: ShardFolder, shard: int) -> dict[str, RowState]:
+    """A damaged shard of our own is no more than a shard to be made again."""
+    try:
+        return folder.states(shard)
+    except DataError as error:
+        say(f"{error.problem}: made again")
+        return {}
+
+
+def update_shards(stage: PerImageStage[Any]) -> Tally:
+    """Compute pending rows, copy the others, write the shards that changed, remove those without images.
+
+    Raises:
+        DataError: more images than `prepare.max_bad_fraction` allows could not be processed.
+    """
+    remove_leftovers(stage.output)
+    plans = plan_shards(stage)
+    tally = Tally()
+    folder = ShardFolder(stage.output)
+    for shard in set(folder.shards()) - {plan.shard for plan in plans}:
+        folder.path(shard).unlink()
+        tally.shards_removed += 1
+    total = sum(len(plan.records) for plan in plans)
+    pending = sum(len(plan.pending) for plan in plans)
+    if not pending:
+        say(f"{stage.stage_name()}: every row is up to date")
+    bad_allowed = int(stage.dataset.max_bad_fraction * total)
+    schema = shard_schema(stage.stage_name(), stage.columns, stage.dataset.classes.names)
+    with _runner(stage, pending) as run, progress(stage.stage_name(), pending) as tick:
+        for plan in plans:
+            tally.rows_quarantined += len(plan.blocked)
+            if not plan.changed:
+                tally.rows_copied += len(plan.records) - len(plan.blocked)
+                continue
+            computed = _compute(stage, plan, run, tick)
+            bad = [row for row in computed.values() if row.status != "ok"]
+            tally.rows_quarantined += len(bad)
+            _write(folder, plan, computed, schema, tally)
+            if tally.rows_quarantined > bad_allowed and bad:
+                raise DataError(_too_many(stage.stage_name(), tally.rows_quarantined, total, bad), _REMEDY)
+    return tally
+
+
+_REMEDY = "Mend or remove these images, or raise prepare.max_bad_fraction; finished rows are kept."
+
+
+def _too_many(name: str, count: int, total: int, bad: Sequence[FinishedRow]) -> str:
+    lines = "\n".join(f"  {row.image_id}: {row.reason}" for row in bad[:20])
+    return f"{name}: {count} of {total} images could not be processed\n{lines}"
+
+
+Runner = Callable[[Sequence[tuple[Sequence[Sample], Sequence[dict[str, Any]]]]], Iterator[list[FinishedRow]]]
+
+
+def _compute(stage: PerImageStage[Any], plan: ShardPlan, run: Runner, tick: Tick) -> dict[str, FinishedRow]:
+    ids = [r.image_id for r in plan.pending]
+    above = {noun: ShardFolder(stage.folder(noun)).rows(plan.shard, ids) for noun in stage.reads_rows if ids}
+    groups: dict[Hashable, list[ImageRecord]] = defaultdict(list)
+    for record in plan.pending:
+        groups[stage.group(record)].append(record)
+    tasks = []
+    for members in groups.values():
+        for start in range(0, len(members), stage.batch_size):
+            batch = members[start : start + stage.batch_size]
+            samples = [Sample(r, {noun: rows[r.image_id] for noun, rows in above.items()}) for r in batch]
+            tasks.append((samples, [plan.inputs[r.image_id] for r in batch]))
+    finished = {}
+    for rows in run(tasks):
+        finished.update({row.image_id: row for row in rows})
+        tick(len(rows))
+    for image_id, reason in plan.blocked.items():
+        finished[image_id] = quarantine(image_id, plan.inputs[image_id], reason, stage.columns)
+    return finished
+
+
+def _write(
+    folder: ShardFolder, plan: ShardPlan, computed: Mapping[str, FinishedRow], schema: pa.Schema, tally: Tally
+) -> None:
+    """Put copied and computed rows into the data set's order and write the shard."""
+    order = [r.image_id for r in plan.records]
+    copied = [image_id for image_id in order if image_id not in computed]
+    tables = [rows_table([computed[i] for i in order if i in computed], schema)]
+    names = [i for i in order if i in computed]
+    if copied:
+        before = folder.table(plan.shard)
+        if before is None:
+            raise DataError(f"{folder.path(plan.shard)}: vanished during the run", "Type `dvc repro` again.")
+        position = {image_id: i for i, image_id in enumerate(before.column("image_id").to_pylist())}
+        tables.append(before.take([position[i] for i in copied]).replace_schema_metadata(schema.metadata))
+        names += copied
+    rank = {image_id: i for i, image_id in enumerate(names)}
+    folder.write(plan.shard, pa.concat_tables(tables).take([rank[i] for i in order]))
+    tally.rows_computed += sum(row.status == "ok" for row in computed.values())
+    tally.rows_copied += len(copied)
+    tally.shards_written += 1
+
+
+def process_task(
+    stage: PerImageStage[Any], samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]
+) -> list[FinishedRow]:
+    """Process one batch; if it fails, each image alone, so that a bad one takes no other with it."""
+    try:
+        rows = stage.process_batch(samples)
+        return [
+            finish(s.record.image_id, i, row, stage.columns) for s, i, row in zip(samples, inputs, rows, strict=True)
+        ]
+    except Exception as error:  # whatever a bad image brings about costs this image, not the night
+        if len(samples) > 1:
+            return [row for s, i in zip(samples, inputs, strict=True) for row in process_task(stage, [s], [i])]
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return [quarantine(samples[0].record.image_id, inputs[0], reason, stage.columns)]
+
+
+@contextmanager
+def _runner(stage: PerImageStage[Any], pending: int) -> Iterator[Runner]:
+    """Where batches are processed: in this process on a GPU or for very little work, else in a pool."""
+    count = min(workers(), pending)
+    if count == 0:
+        yield lambda tasks: iter(())
+    elif count == 1 or stage.device.type != "cpu":
+        one_thread_each()
+        stage.setup()
+        yield lambda tasks: (process_task(stage, *task) for task in tasks)
+    else:
+        with process_pool(count, _start_worker, (stage.stage_name(), stage.cfg)) as submit:
+            yield lambda tasks: submit(_work, tasks)
+
+
+_stage_of_this_worker: PerImageStage[Any] | None = None
+
+
+def _start_worker(name: str, cfg: Section) -> None:
+    global _stage_of_this_worker
+    stage: Any = stage_class(name)(cfg)
+    stage.setup()
+    _stage_of_this_worker = stage
+
+
+def _work(samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]) -> list[FinishedRow]:
+    if _stage_of_this_worker is None:
+        raise RuntimeError("the worker has no stage")
+    return process_task(_stage_of_this_worker, samples, inputs)

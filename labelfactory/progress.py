@@ -1,0 +1,76 @@
+"""Progress with rate and time left: a bar in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_SECONDS = 10.0
+
+
+class Tick(Protocol):
+    """Says that `count` more units are done, with a word on how it goes."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None:
+        """Count on."""
+
+
+def say(text: str) -> None:
+    """One plain line to the terminal or the log, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str = "images") -> Iterator[Tick]:
+    """Show how far a long step is. Yields the function to call after each piece of work."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        yield from _bar(console, title, total)
+    else:
+        yield from _lines(title, total, unit)
+
+
+def _bar(console: Console, title: str, total: int) -> Iterator[Tick]:
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, note="")
+
+        def tick(count: int = 1, note: str = "") -> None:
+            bar.update(task, advance=count)
+            if note:
+                bar.update(task, note=note)
+
+        yield tick
+
+
+def _lines(title: str, total: int, unit: str) -> Iterator[Tick]:
+    start = last = time.monotonic()
+    done = 0
+
+    def tick(count: int = 1, note: str = "") -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if done < total and now - last < LINE_EVERY_SECONDS:
+            return
+        last = now
+        seconds = now - start
+        left = seconds / done * (total - done) if done else 0.0
+        rate = done / seconds if seconds > 0 else 0.0
+        say(
+            f"{title}: {done}/{total} {unit}, {rate:.1f}/s, {seconds:.0f} s, about {left:.0f} s left{note and '  ' + note}"
+        )
+
+    yield tick

@@ -1,0 +1,215 @@
+"""The shard engine: keys, reuse, quarantine, atomic write and resume for every per-image stage.
+
+data/<noun>/shard-00012.parquet, one row per image of the shard, in the data set's order:
+    image_id  string
+    key       string, SHA-256 over all that the row depends on; two equal keys mean equal payloads
+    digest    string, SHA-256 over the payload's values; empty when quarantined
+    status    "ok" or "quarantined"; reason: string, empty when ok
+    inputs    string, JSON: what the key was made of, by name
+    …         the stage's columns, null when quarantined
+Rows hold no times: the same inputs give the same bytes. Times stand in data/reports/<stage>.json.
+
+A row whose key is unchanged is copied; a shard without work is not opened for writing. Keys cite the digests of upstream
+rows, not their keys: a row that was recomputed to the same bytes stops the wave.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.columns import Column, describe, from_description
+from labelfactory.dataset import ImageRecord
+from labelfactory.digests import digest_json, digest_payload
+from labelfactory.errors import DataError, MissingError
+from labelfactory.files import write_whole
+from labelfactory.images import Photograph
+
+ROW_FORMAT = 1
+ROW_GROUP = 32
+STATE_COLUMNS = ("image_id", "key", "digest", "status", "reason")
+
+Row = Mapping[str, Any]
+"""What a stage makes of one image: column name → value."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image on its way through a stage: its record and what earlier stages made of it."""
+
+    record: ImageRecord
+    rows: Mapping[str, Row]
+
+    def __getitem__(self, column: str) -> Any:
+        """A value that an earlier stage made, by the name of its column."""
+        for row in self.rows.values():
+            if column in row:
+                return row[column]
+        raise KeyError(column)
+
+    def photograph(self) -> Photograph:
+        """[H, W, 3] uint8 RGB."""
+        return self.record.photograph()
+
+
+@dataclass(frozen=True)
+class RowState:
+    """What is known of a row without opening its payload."""
+
+    image_id: str
+    key: str
+    digest: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FinishedRow:
+    """A row as it goes into a shard: encoded, with its digest."""
+
+    image_id: str
+    key: str
+    digest: str
+    status: str
+    reason: str
+    inputs: str
+    payload: Mapping[str, Any]
+
+
+def row_key(inputs: Mapping[str, Any]) -> str:
+    """SHA-256 over everything that a row depends on, by name."""
+    return digest_json(dict(inputs))
+
+
+def finish(image_id: str, inputs: Mapping[str, Any], row: Row, columns: Mapping[str, Column]) -> FinishedRow:
+    """Encode what a stage made and take its digest. The digest is over the values, not over how Parquet stores them."""
+    if set(row) != set(columns):
+        raise KeyError(f"{image_id}: the stage made {sorted(row)}, its columns are {sorted(columns)}")
+    encoded = {name: column.encode(row[name], image_id) for name, column in columns.items()}
+    values = {name: column.decode(encoded[name]) for name, column in columns.items()}
+    return FinishedRow(
+        image_id, row_key(inputs), digest_payload(values), "ok", "", json.dumps(inputs, sort_keys=True), encoded
+    )
+
+
+def quarantine(image_id: str, inputs: Mapping[str, Any], reason: str, columns: Iterable[str]) -> FinishedRow:
+    """A row for an image that could not be processed."""
+    payload = dict.fromkeys(columns)
+    return FinishedRow(
+        image_id, row_key(inputs), "", "quarantined", reason, json.dumps(inputs, sort_keys=True), payload
+    )
+
+
+class ShardFolder:
+    """The shards of one per-image output."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, shard: int) -> Path:
+        """The file of a shard."""
+        return self.folder / f"shard-{shard:05d}.parquet"
+
+    def shards(self) -> list[int]:
+        """Numbers of the shards on disk."""
+        return sorted(int(p.stem.removeprefix("shard-")) for p in self.folder.glob("shard-*.parquet"))
+
+    def states(self, shard: int) -> dict[str, RowState]:
+        """Every row of a shard without its payload; empty when the shard is not there.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        table = self._read(shard, columns=list(STATE_COLUMNS))
+        return {row["image_id"]: RowState(**row) for row in table.to_pylist()} if table is not None else {}
+
+    def all_states(self) -> list[RowState]:
+        """Every row of every shard without its payload.
+
+        Raises:
+            MissingError: there is no shard at all.
+        """
+        shards = self.shards()
+        if not shards:
+            raise MissingError(
+                f"{self.folder}: holds no shards", "Type `dvc repro`: the stage that writes it has not run."
+            )
+        return [state for shard in shards for state in self.states(shard).values()]
+
+    def rows(self, shard: int, wanted: Iterable[str]) -> dict[str, Row]:
+        """Payloads of some rows of a shard, each held against its digest.
+
+        Raises:
+            DataError: a row's bytes do not fit its digest.
+        """
+        table = self._read(shard)
+        if table is None:
+            return {}
+        position = {image_id: i for i, image_id in enumerate(table.column("image_id").to_pylist())}
+        columns = _columns_of(table.schema)
+        return {i: self._decoded(shard, table, position[i], columns) for i in wanted}
+
+    def row(self, shard: int, position: int) -> Row:
+        """One payload by its place in the shard, held against its digest; reads only the row group that it stands in."""
+        with pq.ParquetFile(self.path(shard), memory_map=True) as opened:
+            group = opened.read_row_group(position // ROW_GROUP)
+        return self._decoded(shard, group, position % ROW_GROUP, _columns_of(group.schema))
+
+    def _decoded(self, shard: int, table: pa.Table, position: int, columns: Mapping[str, Column]) -> Row:
+        stored = table.slice(position, 1).to_pylist()[0]
+        values = {name: column.decode(stored[name]) for name, column in columns.items()}
+        if digest_payload(values) != stored["digest"]:
+            raise DataError(
+                f"{self.path(shard)}: the row {stored['image_id']} is damaged: its bytes do not fit its digest",
+                f"Delete {self.path(shard)} and type `dvc repro`.",
+            )
+        return values
+
+    def table(self, shard: int) -> pa.Table | None:
+        """A whole shard, or None when it is not there."""
+        return self._read(shard)
+
+    def write(self, shard: int, table: pa.Table) -> None:
+        """Write a shard whole or not at all. The same rows give the same bytes."""
+        with write_whole(self.path(shard)) as temporary:
+            pq.write_table(
+                table.combine_chunks(), temporary, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=False
+            )
+
+    def _read(self, shard: int, columns: list[str] | None = None) -> pa.Table | None:
+        path = self.path(shard)
+        if not path.exists():
+            return None
+        try:
+            return pq.read_table(path, columns=columns, partitioning=None)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(
+                f"{path}: damaged: {str(error).splitlines()[0]}", f"Delete {path} and type `dvc repro`."
+            ) from None
+
+
+def shard_schema(stage: str, columns: Mapping[str, Column], classes: Sequence[str]) -> pa.Schema:
+    """Parquet schema of a stage's shards."""
+    fields = [pa.field(name, pa.string(), nullable=False) for name in (*STATE_COLUMNS, "inputs")]
+    fields += [pa.field(name, column.arrow_type) for name, column in columns.items()]
+    meta = {
+        "format": ROW_FORMAT,
+        "stage": stage,
+        "classes": list(classes),
+        "columns": describe(columns),
+    }
+    return pa.schema(fields, metadata={"labelfactory": json.dumps(meta, sort_keys=True)})
+
+
+def _columns_of(schema: pa.Schema) -> dict[str, Column]:
+    return from_description(json.loads(schema.metadata[b"labelfactory"])["columns"])
+
+
+def rows_table(rows: Sequence[FinishedRow], schema: pa.Schema) -> pa.Table:
+    """Turn finished rows into a table of the shard's schema."""
+    flat = [{name: getattr(row, name) for name in (*STATE_COLUMNS, "inputs")} | dict(row.payload) for row in rows]
+    return pa.Table.from_pylist(flat, schema=schema)

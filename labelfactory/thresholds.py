@@ -1,0 +1,46 @@
+"""Thresholds that the line chose, on disk: what the calibrating stages write and later stages read.
+
+data/<noun>/thresholds.json: {name: {"value": number, "source": "params" or "auto"}}
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from labelfactory.digests import digest_json
+from labelfactory.errors import MissingError
+from labelfactory.files import write_json
+
+THRESHOLDS = "thresholds.json"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A number in [0, 1] and where it came from."""
+
+    value: float
+    source: Literal["params", "auto"]
+
+
+def write_thresholds(folder: Path, thresholds: Mapping[str, Threshold]) -> None:
+    """Write them whole or not at all."""
+    write_json(folder / THRESHOLDS, {name: asdict(t) for name, t in thresholds.items()})
+
+
+def read_thresholds(folder: Path) -> dict[str, Threshold]:
+    """Read them.
+
+    Raises:
+        MissingError: the calibrating stage has not run.
+    """
+    path = folder / THRESHOLDS
+    if not path.exists():
+        raise MissingError(f"{path}: no such file", "Type `dvc repro`: the stage that writes it has not run.")
+    return {name: Threshold(**t) for name, t in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def thresholds_digest(folder: Path) -> str:
+    """Digest of the numbers alone; where they came from changes no row."""
+    return digest_json({name: t.value for name, t in read_thresholds(folder).items()})

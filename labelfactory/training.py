@@ -1,0 +1,254 @@
+"""The training loop of every network: Fabric for devices and precision, one schedule, resume after a kill.
+
+Every random choice is drawn from (seed, epoch, index), so a run that was killed and resumed from its last finished epoch
+ends in the same bytes as one that was not.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from labelfactory.devices import cores, pick_device
+from labelfactory.files import write_whole
+from labelfactory.params import Precision, Section
+from labelfactory.progress import progress, say
+
+Batch = dict[str, Tensor]
+
+
+class TrainingSection(Section):
+    """What every training stage lets one set."""
+
+    epochs: int = Field(ge=1, le=1000)
+    batch_size: int = Field(ge=1, le=1024)
+    learning_rate: float = Field(gt=0)  # of the pretrained weights
+    head_factor: float = Field(gt=0)  # new layers learn this much faster
+    optimizer: Literal["adamw", "sgd"]  # sgd: momentum 0.9
+    weight_decay: float = Field(ge=0)
+    decay: Literal["poly", "cosine"]  # poly: (1 - step / steps) ** 0.9
+    warmup_steps: int = Field(ge=0)
+    clip_norm: float = Field(gt=0)  # of the gradient
+    precision: Precision
+    seed: int = Field(ge=0)
+
+
+class Examples(Protocol):
+    """A training set whose augmentation is a function of (seed, epoch, index)."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def get(self, index: int, rng: np.random.Generator) -> Batch:
+        """One example: name → tensor without a batch axis."""
+
+
+class _EpochView(torch.utils.data.Dataset[Batch]):
+    """One epoch of a training set, in the order of its seed."""
+
+    def __init__(self, examples: Examples, seed: int, epoch: int) -> None:
+        self.examples, self.seed, self.epoch = examples, seed, epoch
+        self.order = np.random.default_rng([seed, epoch]).permutation(len(examples))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> Batch:
+        index = int(self.order[position])
+        return self.examples.get(index, np.random.default_rng([self.seed, self.epoch, index]))
+
+
+def decay_factor(kind: str, step: int, steps: int, warmup: int) -> float:
+    """Share of the learning rate at a step: linear warm-up, then poly (power 0.9, PSA and DeepLab) or half a cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return float((1 - done) ** 0.9) if kind == "poly" else 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """AdamW or SGD with momentum 0.9; new layers at `head_factor` times the learning rate.
+
+    All arguments go by keyword: the authors' code passes the weight decay into SGD's momentum.
+    """
+    groups = [
+        {"params": list(pretrained), "lr": cfg.learning_rate, "scale": 1.0},
+        {"params": list(new), "lr": cfg.learning_rate * cfg.head_factor, "scale": cfg.head_factor},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if cfg.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+    return torch.optim.SGD(groups, lr=cfg.learning_rate, momentum=0.9, weight_decay=cfg.weight_decay)
+
+
+def make_fabric(precision: Precision) -> Fabric:
+    """Fabric on this machine's device; $LABELFACTORY_DEVICES GPUs where there are several (1 unless told)."""
+    device = pick_device()
+    if device.type == "cpu":
+        torch.set_num_threads(cores())
+        return Fabric(accelerator="cpu", devices=1, precision=precision)
+    count = int(os.environ.get("LABELFACTORY_DEVICES", "1"))
+    devices: Any = [device.index] if device.index is not None else count
+    return Fabric(accelerator=device.type, devices=devices, precision=precision)
+
+
+class Resume:
+    """The state after the last finished epoch, in a file beside the checkpoint to be. Gone when training is done."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = path, key
+
+    def load(self) -> dict[str, Any] | None:
+        """The state, or None when there is none, it belongs to another key, or it is damaged."""
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # a damaged file means no more than to begin at the first epoch
+            say(f"{self.path}: damaged; training begins anew")
+            return None
+        return state if state.get("key") == self.key else None
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep the state, whole or not at all."""
+        with write_whole(self.path) as temporary:
+            torch.save({**state, "key": self.key}, temporary)
+
+    def clear(self) -> None:
+        """Training is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def fit(
+    model: nn.Module,
+    examples: Examples,
+    loss: Callable[[nn.Module, Batch], Tensor],
+    cfg: TrainingSection,
+    *,
+    pretrained: Sequence[Tensor],
+    title: str,
+    resume: Resume,
+    ema_decay: float = 0.0,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train a network.
+
+    Args:
+        model: on the CPU; its trainable parameters are split by `pretrained`, the others are new.
+        examples: the training set.
+        loss: of (model, batch) → scalar.
+        pretrained: parameters that learn at `learning_rate`; the rest at `head_factor` times that.
+        title: for the progress bar.
+        resume: where the state after each epoch is kept.
+        ema_decay: 0, or the decay of an exponential moving average of the weights, which is then what is returned.
+
+    Returns:
+        The trained model on the CPU in eval mode, and one dict an epoch: epoch, loss, learning_rate.
+    """
+    fabric = make_fabric(cfg.precision)
+    fabric.launch()
+    slow = {id(p) for p in pretrained}
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = make_optimizer(
+        cfg, [p for p in trainable if id(p) in slow], [p for p in trainable if id(p) not in slow]
+    )
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
+    first, curve = _restore(resume, model, optimizer, average)
+    batches = len(examples) // (cfg.batch_size) or 1
+    steps = batches * cfg.epochs
+    with progress(title, cfg.epochs * batches, "steps") as tick:
+        tick(first * batches)
+        for epoch in range(first, cfg.epochs):
+            torch.manual_seed(cfg.seed * 100_003 + epoch)
+            model.train()
+            losses = []
+            for i, batch in enumerate(_batches(fabric, examples, cfg, epoch)):
+                share = decay_factor(cfg.decay, epoch * batches + i, steps, cfg.warmup_steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = cfg.learning_rate * group["scale"] * share
+                value = loss(wrapped, batch)
+                fabric.backward(value)
+                fabric.clip_gradients(wrapped, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
+                optimizer.step()
+                optimizer.zero_grad()
+                if average is not None:
+                    average.update_parameters(model)
+                losses.append(float(value.detach()))
+                tick(1, f"epoch {epoch + 1}/{cfg.epochs} loss {losses[-1]:.4f}")
+            curve.append(
+                {
+                    "epoch": float(epoch + 1),
+                    "loss": float(np.mean(losses)),
+                    "learning_rate": optimizer.param_groups[0]["lr"],
+                }
+            )
+            if fabric.is_global_zero:
+                _keep(resume, model, optimizer, average, epoch + 1, curve)
+            fabric.barrier()
+    final = average.module if average is not None else model
+    return final.to("cpu").eval(), curve
+
+
+def _batches(fabric: Fabric, examples: Examples, cfg: TrainingSection, epoch: int) -> Iterator[Batch]:
+    """The epoch's batches, this process's part of each; the incomplete last one is left out unless it is the only one."""
+    view = _EpochView(examples, cfg.seed, epoch)
+    share = max(1, cfg.batch_size // fabric.world_size)
+    groups = [list(range(i, i + cfg.batch_size)) for i in range(0, len(view) - cfg.batch_size + 1, cfg.batch_size)]
+    groups = groups or [list(range(len(view)))]
+    mine = [group[fabric.global_rank * share : (fabric.global_rank + 1) * share] for group in groups]
+    # on the CPU the cores are busy with the network itself; feeding processes would only take turns with it
+    feeders = min(8, cores() - 1) if fabric.device.type != "cpu" else 0
+    loader = DataLoader(view, batch_sampler=mine, num_workers=feeders, pin_memory=fabric.device.type == "cuda")
+    prepared = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    for batch in prepared:
+        yield batch
+
+
+def _restore(
+    resume: Resume, model: nn.Module, optimizer: Any, average: AveragedModel | None
+) -> tuple[int, list[dict[str, float]]]:
+    state = resume.load()
+    if state is None:
+        return 0, []
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    if average is not None:
+        average.load_state_dict(state["average"])
+    say(f"resumed after epoch {state['epoch']}")
+    return int(state["epoch"]), list(state["curve"])
+
+
+def _keep(
+    resume: Resume,
+    model: nn.Module,
+    optimizer: Any,
+    average: AveragedModel | None,
+    epoch: int,
+    curve: list[dict[str, float]],
+) -> None:
+    resume.save(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "average": average.state_dict() if average is not None else None,
+            "epoch": epoch,
+            "curve": curve,
+        }
+    )
+
+
+def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:
+    """Write the loss curve as CSV, one row an epoch: what `dvc plots show` draws."""
+    with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=["epoch", "loss", "learning_rate"])
+        writer.writeheader()
+        writer.writerows(curve)

@@ -1,0 +1,182 @@
+"""A stage that trains one network: its key, its passport, its rows, and nothing to do when they have not changed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor, nn
+
+from labelfactory.checkpoints import (
+    CHECKPOINT,
+    Passport,
+    check_supervision,
+    git_state,
+    library_versions,
+    read_passport,
+    save_checkpoint,
+)
+from labelfactory.devices import pick_device
+from labelfactory.digests import digest_json, digest_rows
+from labelfactory.errors import DataError, UserError
+from labelfactory.files import remove_leftovers, write_whole
+from labelfactory.progress import say
+from labelfactory.stage import Stage
+from labelfactory.training import Batch, Examples, Resume, TrainingSection, fit, write_curve
+
+T = TypeVar("T", bound=TrainingSection)
+
+
+class TrainingStage(Stage[T]):
+    """Trains one network and writes checkpoint.safetensors, training_rows.parquet and curve.csv into its folder.
+
+    The key of a checkpoint is over its training rows, parents, params and code. Where it stands on disk already, nothing
+    is trained; where a run of the same key was killed, it goes on after the last finished epoch.
+    """
+
+    supervision: ClassVar[str]
+    """The kind of labels that this training reads: tags or masks."""
+
+    def training_rows(self) -> Mapping[str, str]:
+        """image_id → digest of what is learnt from, source of truth for the key."""
+        raise NotImplementedError
+
+    def row_source(self) -> str:
+        """Where the labels of the rows come from, for the audit: tags, masks/refine_crf, true masks."""
+        raise NotImplementedError
+
+    def parents(self) -> dict[str, Passport]:
+        """Passports of our own checkpoints that this training starts from or learns from."""
+        return {}
+
+    def foreign_supervision(self) -> list[str]:
+        """Kinds of labels that pretrained weights from elsewhere have seen."""
+        return []
+
+    def allowed_supervision(self) -> list[str]:
+        """Kinds of stronger labels that params.yaml allows by name."""
+        return []
+
+    def architecture(self) -> dict[str, Any]:
+        """All that is needed to build the network again, JSON."""
+        raise NotImplementedError
+
+    def build(self) -> tuple[nn.Module, Sequence[Tensor]]:
+        """The network with its starting weights, and which of its parameters are pretrained."""
+        raise NotImplementedError
+
+    def examples(self) -> Examples:
+        """The training set."""
+        raise NotImplementedError
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Loss of a batch."""
+        raise NotImplementedError
+
+    def ema_decay(self) -> float:
+        """Decay of the moving average of the weights; 0 for none."""
+        return 0.0
+
+    def score(self, model: nn.Module) -> dict[str, float]:
+        """Figures of the trained network, without true masks."""
+        return {}
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of weights and passport."""
+        return self.output / CHECKPOINT
+
+    def run(self) -> dict[str, Any]:
+        """Train, unless the checkpoint on disk was made from the same rows, parents, params and code."""
+        rows = self.training_rows()
+        if not rows:
+            raise DataError(
+                f"{self.stage_name()}: there is no image to learn from", "Import images for the training list."
+            )
+        parents = self.parents()
+        key = self._key(rows, parents)
+        remove_leftovers(self.output)
+        kept = self._kept(key)
+        if kept is not None:
+            say(f"{self.stage_name()}: the checkpoint is up to date")
+            return {"trained": False, "training_rows": len(rows), **kept.metrics}
+        seen = self._supervision(parents)
+        resume = Resume(self.output / "resume.pt", key)
+        model, pretrained = self.build()
+        model, curve = fit(
+            model,
+            self.examples(),
+            self.loss,
+            self.cfg,
+            pretrained=pretrained,
+            title=self.stage_name(),
+            resume=resume,
+            ema_decay=self.ema_decay(),
+        )
+        metrics = {"loss": curve[-1]["loss"], **self.score(model)}
+        commit, dirty = git_state()
+        passport = Passport(
+            stage=self.stage_name(),
+            key=key,
+            architecture=self.architecture(),
+            classes=list(self.dataset.classes.names),
+            params=self.cfg.model_dump(mode="json"),
+            params_digest=self.cfg.digest(),
+            code_digest=self.code_digest,
+            git_commit=commit,
+            git_dirty=dirty,
+            seed=self.cfg.seed,
+            device=str(pick_device()),
+            libraries=library_versions(),
+            training_rows=len(rows),
+            training_rows_digest=digest_rows(rows.items()),
+            parents={name: p.weights_digest for name, p in parents.items()},
+            supervision=seen,
+            allowed_supervision=self.allowed_supervision(),
+            metrics=metrics,
+        )
+        self._write_rows(rows)
+        write_curve(self.output / "curve.csv", curve)
+        save_checkpoint(self.checkpoint, model.state_dict(), passport)
+        resume.clear()
+        return {"trained": True, "training_rows": len(rows), **metrics}
+
+    def _key(self, rows: Mapping[str, str], parents: Mapping[str, Passport]) -> str:
+        return digest_json(
+            {
+                "stage": self.stage_name(),
+                "code": self.code_digest,
+                "params": self.cfg.digest(),
+                "architecture": self.architecture(),
+                "classes": list(self.dataset.classes.names),
+                "parents": {name: p.weights_digest for name, p in parents.items()},
+                "rows": digest_rows(rows.items()),
+            }
+        )
+
+    def _kept(self, key: str) -> Passport | None:
+        try:
+            passport = read_passport(self.checkpoint) if self.checkpoint.exists() else None
+        except UserError as error:  # a damaged checkpoint of our own is made again
+            say(f"{error.problem}: trained again")
+            return None
+        return passport if passport is not None and passport.key == key else None
+
+    def _supervision(self, parents: Mapping[str, Passport]) -> list[str]:
+        """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
+        allowed = [*self.allowed_supervision(), self.supervision]
+        check_supervision(self.stage_name(), self.foreign_supervision(), allowed)
+        for name, passport in parents.items():
+            check_supervision(name, passport.supervision, allowed)
+        kinds = {self.supervision, *self.foreign_supervision()}
+        return sorted(kinds.union(*(p.supervision for p in parents.values())))
+
+    def _write_rows(self, rows: Mapping[str, str]) -> None:
+        ids = sorted(rows)
+        table = pa.table(
+            {"image_id": ids, "digest": [rows[i] for i in ids], "source": [self.row_source()] * len(ids)},
+            schema=pa.schema([(n, pa.string()) for n in ("image_id", "digest", "source")]),
+        )
+        with write_whole(self.output / "training_rows.parquet") as temporary:
+            pq.write_table(table, temporary, compression="zstd")
