@@ -1,0 +1,122 @@
+"""Tags of a VOC folder: from a tag file or from annotations."""
+
+import csv
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from labelfactory.errors import did_you_mean
+from sources._findings import Findings
+
+Listed = dict[str, tuple[set[str], Path, int]]
+"""Image id → its lists, and the file and row that named it first."""
+
+
+def listing(found: Findings, folder: str, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    """The files of a folder by image id (the name without its suffix)."""
+    files: dict[str, list[Path]] = {}
+    if (found.root / folder).is_dir():
+        for path in sorted((found.root / folder).iterdir()):
+            if path.suffix.lower() in suffixes:
+                files.setdefault(path.stem, []).append(path)
+    return files
+
+
+def read_tags(found: Findings, named: Path | None, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
+    """Read the tags of every listed image from the tag file, else from the annotations.
+
+    Args:
+        found: gets every problem, and knows the folder.
+        named: the tag file, if it is not tags.csv in the folder.
+        names: all names of the folder, the background first.
+        listed: the images wanted.
+
+    Returns:
+        Image id → its tags, each of them one of `names`. An image without a row or an annotation is noted and left out.
+    """
+    path = named or found.root / "tags.csv"
+    if named is not None or path.exists():
+        tags = _tags_from_file(found, path, names, listed)
+        for image_id in listed:
+            if image_id not in tags:
+                found.add(path, f"no row for {image_id!r} (a photograph without any object needs one with no tag)")
+        return tags
+    if (found.root / "Annotations").is_dir():
+        return _tags_from_annotations(found, names, listed)
+    found.add("tags.csv", "there is neither a tag file nor Annotations/; name one with --tags")
+    return {}
+
+
+def _tags_from_file(found: Findings, path: Path, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
+    tags: dict[str, list[str]] = {}
+    first_row: dict[str, int] = {}
+    columns: list[int] | None = None  # of the tags; None: every cell after the first
+    rows = _rows(found, path)
+    for row, cells in rows:
+        if not first_row and columns is None and cells[0].lower() in ("image_id", "image", "id", "filename"):
+            columns = [k for k, cell in enumerate(cells) if cell.lower() in ("tags", "labels", "classes")] or [-1]
+            continue
+        image_id = cells[0]
+        if image_id in first_row:
+            found.add(path, f"{image_id!r} stands in row {first_row[image_id]} too", row)
+        first_row.setdefault(image_id, row)
+        if image_id not in listed:
+            continue
+        if columns is not None and max(columns) >= len(cells):
+            found.add(path, f"{image_id!r} has {len(cells)} columns, too few to hold tags", row)
+            continue
+        chosen = cells[1:] if columns is None else [cells[k] for k in columns]
+        tags[image_id] = _known(found, path, names, [t for cell in chosen for t in _split(cell, names)], row)
+    if not first_row:
+        found.add(path, "holds no row of tags")
+    return tags
+
+
+def _rows(found: Findings, path: Path) -> list[tuple[int, list[str]]]:
+    """The rows that hold anything, each with its number in the file; cells stand apart by commas, else by tabs."""
+    lines = found.read(path)
+    reader = csv.reader(lines, delimiter="," if any("," in line for line in lines) else "\t")
+    rows = []
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((reader.line_num, [cell.strip() for cell in cells]))
+    except csv.Error as error:
+        found.add(path, str(error), reader.line_num)
+    return rows
+
+
+def _split(cell: str, names: Sequence[str]) -> list[str]:
+    """Tags of one cell: by `|` or `;`, else by blanks unless the whole is a class name."""
+    if "|" in cell or ";" in cell:
+        return [tag.strip() for tag in re.split(r"[|;]", cell) if tag.strip()]
+    return [cell] if cell in names else cell.split()
+
+
+def _tags_from_annotations(found: Findings, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
+    files = listing(found, "Annotations", (".xml",))
+    tags: dict[str, list[str]] = {}
+    for image_id, (_, path, row) in listed.items():
+        if image_id not in files:
+            found.add(path, f"Annotations/{image_id}.xml does not exist", row)
+            continue
+        source = files[image_id][0]
+        try:
+            tree = ElementTree.parse(source)
+        except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
+            found.add(source, f"not readable as XML: {error}")
+            continue
+        said = [(thing.findtext("name") or "").strip() for thing in tree.iter("object")]
+        tags[image_id] = _known(found, source, names, said, None)
+    return tags
+
+
+def _known(found: Findings, path: Path, names: Sequence[str], tags: Iterable[str], row: int | None) -> list[str]:
+    known = []
+    for tag in dict.fromkeys(tags):
+        if tag in names[1:]:
+            known.append(tag)
+        else:
+            found.add(path, f"tag {tag!r} is no class{did_you_mean(tag, names[1:])}", row)
+    return known

@@ -1,0 +1,105 @@
+"""The demo data set: animals drawn by us, each a small telling head on a large plain body, with true masks.
+
+A classifier looks at the head alone, so its CAM lights up only there; the affinity walk and the CRF earn their keep by
+spreading it over the body. Image i depends on (seed, i) and on nothing else: a larger count adds images, changes none.
+"""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from labelfactory.digests import digest_bytes
+from labelfactory.errors import DataError
+from labelfactory.files import write_whole
+from labelfactory.images import Photograph, encode_mask
+from labelfactory.manifest import Entry, Manifest
+from labelfactory.schema import Classes, Mask
+from sources._demo_animals import HEADS
+from sources._demo_scene import draw_scene
+
+CLASSES = Classes(tuple(HEADS))
+TRAIN, VAL = "train", "val"
+
+
+def list_of(index: int) -> str:
+    """The list image `index` stands on, whatever the count: every fourth is for validation."""
+    return VAL if index % 4 == 3 else TRAIN
+
+
+def render_image(index: int, seed: int) -> tuple[Photograph, Mask]:
+    """Draw image `index`.
+
+    Returns:
+        The photograph, [H, W, 3] uint8 RGB, and its true mask, [H, W] uint8; both sides within 160..224.
+    """
+    rng = np.random.default_rng([seed, index])
+    if index % 33 == 17:  # about 3 % show no animal at all: legal negatives
+        names = []
+    else:  # the first animal goes round the classes, so that each is there in every handful of images
+        more = int(rng.choice(3, p=[0.45, 0.35, 0.20]))
+        names = [
+            CLASSES.names[index % len(CLASSES)],
+            *(CLASSES.names[k] for k in rng.integers(len(CLASSES), size=more)),
+        ]
+    return draw_scene(rng, names, {name: k for k, name in enumerate(CLASSES.with_background)})
+
+
+def render_demo(folder: Path, *, count: int, seed: int, start: int = 0) -> Manifest:
+    """Render images `start` to `count - 1` and their true masks; files that are there already stay untouched.
+
+    Args:
+        folder: gets images/<image_id>.jpg and masks/<image_id>.png.
+        count: number of images of the whole data set, those before `start` included.
+        seed: another seed gives other images under other names.
+        start: first image to render.
+
+    Returns:
+        A manifest of the images rendered, without positions; paths are `folder` and what follows.
+
+    Raises:
+        DataError: nothing to render, or a negative number.
+    """
+    if min(seed, start) < 0 or count <= start:
+        raise DataError(
+            f"--count {count} --seed {seed}: nothing to render"
+            + (f", {start} images are there already" if start else ""),
+            f"Give a --count of at least {max(start, 0) + 1} and a --seed of at least 0.",
+        )
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor() as pool:
+        entries = tuple(pool.map(lambda index: _render_entry(folder, index, seed), range(start, count)))
+    mask_ids = {k: k for k in range(len(CLASSES) + 1)}
+    return Manifest(CLASSES, mask_ids, f"import demo --count {count} --seed {seed}", entries)
+
+
+def _render_entry(folder: Path, index: int, seed: int) -> Entry:
+    image_id = f"demo-{seed}-{index:05d}"
+    photograph, mask = render_image(index, seed)
+    stream = io.BytesIO()
+    Image.fromarray(photograph).save(stream, format="JPEG", quality=93, subsampling=0)
+    image_path, mask_path = folder / "images" / f"{image_id}.jpg", folder / "masks" / f"{image_id}.png"
+    image_bytes, mask_bytes = stream.getvalue(), encode_mask(mask)
+    _write_if_new(image_path, image_bytes)
+    _write_if_new(mask_path, mask_bytes)
+    present = np.unique(mask)
+    return Entry(
+        image_id=image_id,
+        path=image_path.as_posix(),
+        sha256=digest_bytes(image_bytes),
+        lists=(list_of(index),),
+        tags=tuple(sorted(CLASSES.names[int(k) - 1] for k in present if k)),
+        mask_path=mask_path.as_posix(),
+        mask_sha256=digest_bytes(mask_bytes),
+    )
+
+
+def _write_if_new(path: Path, data: bytes) -> None:
+    """An unchanged file keeps its time, so that nothing has to hash it again."""
+    if path.exists() and path.read_bytes() == data:
+        return
+    with write_whole(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,225 @@
+"""Check every photograph of an import once, and say which of them train, which are scored, and in which shard each stands.
+
+Reads   data/import/manifest.parquet    what the importer wrote (labelfactory.manifest), and the photographs it names
+Writes  data/dataset/images.parquet     one row per photograph (labelfactory.dataset); true masks are not opened
+A photograph that cannot be used is quarantined with its reason, never dropped. One that was fine under the same id, path
+and digest last time is read and hashed, not decoded again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from labelfactory.dataset import SHARD_SIZE, Dataset, ImageRecord, read_dataset, write_dataset
+from labelfactory.digests import digest_bytes
+from labelfactory.errors import DataError, MissingError, did_you_mean
+from labelfactory.images import decode_photograph
+from labelfactory.manifest import Entry, Manifest, read_manifest
+from labelfactory.params import Section
+from labelfactory.progress import progress, say
+from labelfactory.schema import Classes
+from labelfactory.stage import Stage
+
+IMPORT_AGAIN = "Mend or remove these and type `labelfactory import …` again, then `dvc repro`."
+
+
+class PrepareConfig(Section):
+    """Section `prepare` of params.yaml."""
+
+    train_list: str = Field(min_length=1)  # the list that goes through the line
+    val_list: str = Field(min_length=1)  # the list on which models are scored
+    max_bad_fraction: float = Field(ge=0, le=1)  # more unusable photographs than this stop the run
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What looking at one photograph said."""
+
+    width: int = 0  # pixels, upright
+    height: int = 0
+    reason: str = ""  # why it cannot be used; empty when it can
+
+
+def prepare(manifest: Manifest, config: PrepareConfig, previous: Dataset | None = None) -> Dataset:
+    """Check every photograph of an import.
+
+    Args:
+        manifest: the import; every entry has its position.
+        config: the lists, and how many bad photographs are bearable.
+        previous: the data set as it was prepared last time, if it was.
+
+    Returns:
+        The data set, rows in the manifest's order.
+
+    Raises:
+        DataError: a list without images, a class without a tagged training image, an id that stands twice, or too many
+            bad photographs, all of them listed with row, file and reason.
+    """
+    _refuse_twins(manifest.entries)
+    _check_lists(manifest.entries, manifest.classes, config)
+    results = _check_all(manifest.entries, manifest.classes, fine(previous))
+    records = tuple(_record(e, c, config) for e, c in zip(manifest.entries, results, strict=True))
+    bad = [f"  {line}" for line in bad_lines(records)]
+    if bad and len(bad) > config.max_bad_fraction * len(records):
+        raise DataError(
+            f"{len(bad)} of {len(records)} photographs cannot be used (prepare.max_bad_fraction is "
+            f"{config.max_bad_fraction:g})\n" + "\n".join(bad),
+            f"{IMPORT_AGAIN} Or raise prepare.max_bad_fraction to go on without them.",
+        )
+    if bad:
+        _check_lists([r for r in records if r.status == "ok"], manifest.classes, config)
+    return Dataset(
+        classes=manifest.classes,
+        mask_ids=manifest.mask_ids,
+        train_list=config.train_list,
+        val_list=config.val_list,
+        max_bad_fraction=config.max_bad_fraction,
+        records=records,
+    )
+
+
+def fine(dataset: Dataset | None) -> dict[tuple[str, str, str], ImageRecord]:
+    """The usable photographs of a data set by (image_id, path, sha256): what makes a look at the pixels needless."""
+    return {(r.image_id, r.path, r.sha256): r for r in (dataset.usable if dataset else ())}
+
+
+def bad_lines(records: Iterable[ImageRecord]) -> list[str]:
+    """One line for each quarantined photograph: its row in the manifest (from 1), its file, the reason."""
+    return [f"row {row}, {r.path}: {r.reason}" for row, r in enumerate(records, 1) if r.status != "ok"]
+
+
+def _refuse_twins(entries: Sequence[Entry]) -> None:
+    for what, count in (
+        ("image id", Counter(e.image_id for e in entries)),
+        ("position", Counter(e.position for e in entries)),
+    ):
+        twins = [str(value) for value, times in count.items() if times > 1]
+        if twins:
+            raise DataError(f"{what} stands twice in the import: {', '.join(twins)}", "Import the images again.")
+
+
+def _check_lists(images: Sequence[Entry] | Sequence[ImageRecord], classes: Classes, config: PrepareConfig) -> None:
+    """Refuse a data set on which nothing could be trained or scored."""
+    counts = Counter(name for image in images for name in image.lists)
+    for key, name in (("train_list", config.train_list), ("val_list", config.val_list)):
+        if not counts[name]:
+            lists = ", ".join(f"{n} ({c})" for n, c in sorted(counts.items())) or "none"
+            raise DataError(
+                f"no usable image stands on the list {name!r}",
+                f"Set prepare.{key} in params.yaml to one of the import's lists: {lists}.",
+            )
+    tagged = Counter(tag for image in images if config.train_list in image.lists for tag in image.tags)
+    untagged = [name for name in classes.names if not tagged[name]]
+    if untagged:
+        raise DataError(
+            f"no usable image on the list {config.train_list!r} is tagged {' or '.join(untagged)}",
+            "Tag some, or import without these classes (--classes).",
+        )
+
+
+def _check_all(
+    entries: Sequence[Entry], classes: Classes, known: Mapping[tuple[str, str, str], ImageRecord]
+) -> list[Checked]:
+    """Look at every photograph, on all cores; one that is `known` to be fine is not decoded."""
+
+    def look(entry: Entry) -> Checked:
+        return _check(entry, classes, known.get((entry.image_id, entry.path, entry.sha256)))
+
+    results = []
+    with ThreadPoolExecutor() as pool, progress("prepare", len(entries)) as tick:
+        for result in pool.map(look, entries):
+            results.append(result)
+            tick()
+    return results
+
+
+def _check(entry: Entry, classes: Classes, known: ImageRecord | None) -> Checked:
+    try:
+        data = Path(entry.path).read_bytes()
+    except OSError as error:
+        return Checked(reason=error.strerror or "not readable")
+    if digest_bytes(data) != entry.sha256:
+        return Checked(reason="changed since it was imported")
+    for tag in entry.tags:
+        if tag not in classes.names:
+            return Checked(reason=f"tag {tag!r} is no class{did_you_mean(tag, classes.names)}")
+    if known is not None:
+        return Checked(known.width, known.height)
+    try:
+        height, width, _ = decode_photograph(data).shape
+    except DataError as error:
+        return Checked(reason=error.problem)
+    except Exception as error:  # a decoder fed with a hostile file raises anything; one file must not stop a million
+        return Checked(reason=f"not decodable: {type(error).__name__}: {error}")
+    return Checked(width, height)
+
+
+def _record(entry: Entry, checked: Checked, config: PrepareConfig) -> ImageRecord:
+    split = "train" if config.train_list in entry.lists else "score" if entry.lists else "rest"
+    return ImageRecord(
+        image_id=entry.image_id,
+        path=entry.path,
+        sha256=entry.sha256,
+        lists=entry.lists,
+        tags=entry.tags,
+        mask_path=entry.mask_path,
+        mask_sha256=entry.mask_sha256,
+        position=entry.position,
+        width=checked.width,
+        height=checked.height,
+        split=split,
+        shard=entry.position // SHARD_SIZE,
+        status="quarantined" if checked.reason else "ok",
+        reason=checked.reason,
+    )
+
+
+class Prepare(Stage[PrepareConfig]):
+    """Writes data/dataset/images.parquet."""
+
+    reads = ("import",)
+    writes = "dataset"
+
+    def run(self) -> dict[str, Any]:
+        """Check the import and write the data set; what is bad is said aloud and named in the report."""
+        target = self.output / "images.parquet"
+        manifest = read_manifest(self.folder("import") / "manifest.parquet")
+        previous = _previous(target)
+        dataset = prepare(manifest, self.cfg, previous)
+        reused = len(fine(previous).keys() & fine(dataset).keys())
+        write_dataset(dataset, target)
+        bad = bad_lines(dataset.records)
+        if bad:
+            say("\n".join([f"{len(bad)} photographs are left out:", *(f"  {line}" for line in bad)]))
+        usable = dataset.usable
+        return {
+            "images": len(dataset.records),
+            "training_images": len(dataset.training),
+            "quarantined": len(bad),
+            "quarantined_images": bad,
+            "decoded": len(usable) - reused,
+            "reused": reused,
+            "shards": len({r.shard for r in dataset.records}),
+            "images_per_class": {n: sum(n in r.tags for r in usable) for n in dataset.classes.names},
+            "images_without_tags": sum(not r.tags for r in usable),
+            "images_per_list": dict(sorted(Counter(n for r in usable for n in r.lists).items())),
+        }
+
+
+def _previous(path: Path) -> Dataset | None:
+    """The data set of last time, or None when there is none or it is of another make."""
+    try:
+        return read_dataset(path)
+    except MissingError:
+        return None
+    except Exception:  # only saves decoding: an older or damaged file costs time, nothing else
+        return None
+
+
+if __name__ == "__main__":
+    Prepare.main()
