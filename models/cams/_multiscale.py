@@ -1,0 +1,137 @@
+"""CAMs summed over scales of the image and its mirror image.
+
+Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464, and the authors' code: scales × flip, ReLU, only the tagged classes,
+        summed, divided by the class maximum + 1e-5. Deviation: every scale is resized to the nearest k × stride + 1,
+        on which the network's grid lies straight and its mirror image falls on the same cells. So nothing is padded:
+        a map never depends on what shares its batch, and no border is lit by padding.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from labelfactory.errors import ShapeError
+from labelfactory.registry import load_method
+from models.classifier import Classifier
+from models.grids import aligned_size, grid_size, resample, resize_images
+
+EPSILON = 1e-5
+
+ActivationMaps = Callable[[Classifier, Tensor, Tensor], Tensor]
+
+
+class CamBatch(NamedTuple):
+    """CAMs and tag probabilities of one batch.
+
+    Attributes:
+        maps: per image [K_i, ceil(H / stride), ceil(W / stride)] float32 in [0, 1]; channel k belongs to class_ids[k].
+        probabilities: [B, C] float32, mean of the sigmoid over scales and flips.
+    """
+
+    maps: list[Tensor]
+    probabilities: Tensor
+
+
+def network_sizes(height: int, width: int, *, scales: Sequence[float], stride: int) -> tuple[tuple[int, int], ...]:
+    """The sizes at which the network will see an image; images for which they are equal can share a batch."""
+    return tuple(aligned_size(height, width, stride=stride, scale=scale) for scale in scales)
+
+
+def multiscale_cams(
+    classifier: Classifier,
+    method: str,
+    images: Sequence[Tensor] | Tensor,
+    *,
+    class_ids: Sequence[Tensor],
+    scales: Sequence[float],
+    flip: bool,
+    stride: int = 4,
+) -> CamBatch:
+    """Compute the CAMs of a batch. The caller decides on evaluation mode, device and autocast.
+
+    Args:
+        classifier: in evaluation mode.
+        method: a module of models.cams.
+        images: B images [3, H, W], RGB in [0, 255], any dtype; their sizes may differ as far as `network_sizes` agree.
+        class_ids: per image [K_i] int64, the classes to map: 0 is the first object class. K_i may be 0.
+        scales: of the image.
+        flip: also run the mirror image.
+        stride: of the maps.
+
+    Raises:
+        ShapeError: lengths disagree, no scale, an image is not [3, H, W], or sizes cannot share a batch.
+        ParamsError: no such method.
+    """
+    activation_maps: ActivationMaps = load_method("models.cams", method).activation_maps
+    net_stride = classifier.backbone.output_stride
+    sizes = _shared_sizes(images, class_ids, scales, net_stride)
+    union = torch.unique(torch.cat([ids.reshape(-1).to(torch.int64).cpu() for ids in class_ids]))
+    grids = [grid_size(*image.shape[-2:], stride=stride) for image in images]
+    device = classifier.weight.device
+    sums = [torch.zeros(len(union), *grid, device=device) for grid in grids]
+    probabilities: list[Tensor] = []
+    for size in sizes:
+        batch = torch.cat([resize_images(image[None].to(device).float(), size) for image in images])
+        views = torch.cat([batch, batch.flip(3)]) if flip else batch
+        with torch.no_grad():
+            features = classifier.activation(views)
+            probabilities.extend(classifier.logits(features).float().sigmoid().chunk(2 if flip else 1))
+        if not len(union):
+            continue
+        maps = activation_maps(classifier, features, union.to(device)).detach()
+        if flip:
+            straight, mirrored = maps.chunk(2)
+            maps = straight + mirrored.flip(3)
+        for index, grid in enumerate(grids):
+            sums[index] += resample(maps[index : index + 1], stride=net_stride, image_size=size, size=grid)[0]
+    chosen = [
+        total[torch.searchsorted(union, ids.to(torch.int64).cpu()).to(device)]
+        for total, ids in zip(sums, class_ids, strict=True)
+    ]
+    return CamBatch([_normalise(maps) for maps in chosen], torch.stack(probabilities).mean(dim=0))
+
+
+def multiscale_cam(
+    classifier: Classifier,
+    method: str,
+    image: Tensor,
+    *,
+    class_ids: Tensor,
+    scales: Sequence[float],
+    flip: bool,
+    stride: int = 4,
+) -> Tensor:
+    """The CAMs [K, ceil(H / stride), ceil(W / stride)] of one image [H, W, 3] uint8; see `multiscale_cams`."""
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ShapeError(f"the image must be [H, W, 3], not {list(image.shape)}")
+    batch = multiscale_cams(
+        classifier,
+        method,
+        [image.permute(2, 0, 1)],
+        class_ids=[class_ids],
+        scales=scales,
+        flip=flip,
+        stride=stride,
+    )
+    return batch.maps[0]
+
+
+def _shared_sizes(
+    images: Sequence[Tensor] | Tensor, class_ids: Sequence[Tensor], scales: Sequence[float], stride: int
+) -> tuple[tuple[int, int], ...]:
+    if not len(images) or len(images) != len(class_ids) or not len(scales):
+        raise ShapeError(f"{len(images)} images, {len(class_ids)} lists of classes and {len(scales)} scales")
+    for image in images:
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise ShapeError(f"an image must be [3, H, W], not {list(image.shape)}")
+    sizes = {network_sizes(*image.shape[-2:], scales=scales, stride=stride) for image in images}
+    if len(sizes) > 1:
+        raise ShapeError("images whose network_sizes differ cannot share a batch")
+    return sizes.pop()
+
+
+def _normalise(maps: Tensor) -> Tensor:
+    """Divide each class's map by its maximum + 1e-5; [0, h, w] stays as it is."""
+    return maps / (maps.amax(dim=(1, 2), keepdim=True) + EPSILON)

@@ -1,0 +1,58 @@
+"""The multi-label classifier: backbone, head, global average pooling, one linear layer without bias.
+
+Pooling and a linear layer commute, so the same weights applied at every position give the class activation map
+(Zhou et al., CVPR 2016, arXiv:1512.04150).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelfactory.errors import ShapeError
+from models.backbones import Backbone
+from models.backbones._choice import rebuild_backbone
+
+
+class Classifier(nn.Module):
+    """Tags from photographs.
+
+    Args:
+        backbone: gives the features.
+        n_classes: number C of object classes; the background is none of them.
+    """
+
+    def __init__(self, backbone: Backbone, n_classes: int) -> None:
+        super().__init__()
+        if n_classes < 1:
+            raise ShapeError(f"a classifier needs at least one class, not {n_classes}")
+        self.backbone = backbone
+        self.classifier = nn.Conv2d(backbone.head_channels, n_classes, 1, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+
+    @property
+    def weight(self) -> Tensor:
+        """The linear layer, [C, D]."""
+        return self.classifier.weight[:, :, 0, 0]
+
+    def activation(self, images: Tensor) -> Tensor:
+        """Features before pooling, [B, D, h, w], of images [B, 3, H, W], RGB in [0, 255]."""
+        return self.backbone.head(self.backbone(images).c5)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [B, C] of features [B, D, h, w]."""
+        pooled = F.adaptive_avg_pool2d(features, 1)
+        return torch.flatten(self.classifier(pooled), 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, C] of images [B, 3, H, W], RGB in [0, 255]."""
+        return self.logits(self.activation(images))
+
+
+def classifier_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -> Classifier:
+    """The classifier of a checkpoint, in evaluation mode on the CPU."""
+    net = Classifier(rebuild_backbone(architecture), architecture["classes"])
+    net.load_state_dict(dict(state))
+    return net.eval()

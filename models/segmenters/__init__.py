@@ -1,0 +1,29 @@
+"""Segmentation nets: `build(backbone, n_classes, **sizes)` in one file per net, and inference over scales and flips."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from labelfactory.registry import load_method
+from models.backbones import Backbone
+from models.backbones._choice import rebuild_backbone
+from models.segmenters._base import Segmenter
+from models.segmenters._inference import predict
+
+__all__ = ["Segmenter", "build_segmenter", "predict", "segmenter_from"]
+
+
+def build_segmenter(backbone: Backbone, architecture: Mapping[str, Any]) -> Segmenter:
+    """A net under a backbone, with a fresh head; `net`, `classes`, `width` and `rates` come from the architecture."""
+    net: Segmenter = load_method("models.segmenters", architecture["net"]).build(
+        backbone, architecture["classes"], width=architecture["width"], rates=tuple(architecture["rates"])
+    )
+    return net
+
+
+def segmenter_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -> Segmenter:
+    """The net of a checkpoint, in evaluation mode on the CPU."""
+    net = build_segmenter(rebuild_backbone(architecture), architecture)
+    net.load_state_dict(dict(state))
+    return net.eval()

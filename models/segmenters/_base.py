@@ -1,0 +1,26 @@
+"""What every segmentation net shares."""
+
+from torch import nn
+
+from labelfactory.errors import ShapeError
+from models.backbones import Backbone
+
+
+class Segmenter(nn.Module):
+    """Images [B, 3, H, W], RGB in [0, 255], to logits [B, n_classes, ceil(H / stride), ceil(W / stride)].
+
+    Train on crops whose sides are k × backbone.output_stride + 1: on them the grid lies straight (models.grids), and
+    `models.grids.resample(logits, stride=net.stride, image_size=(H, W), size=(H, W))` gives one value per pixel.
+
+    Attributes:
+        backbone: the pretrained part; what is not in it starts from random weights.
+        stride: of the logits.
+    """
+
+    def __init__(self, backbone: Backbone, n_classes: int, *, stride: int) -> None:
+        super().__init__()
+        if n_classes < 2:
+            raise ShapeError(f"a segmenter needs the background and at least one class, not {n_classes} classes")
+        self.backbone = backbone
+        self.n_classes = n_classes
+        self.stride = stride

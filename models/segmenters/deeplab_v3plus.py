@@ -1,0 +1,71 @@
+"""DeepLab v3+: the pyramid of v3, refined by a decoder that sees c2.
+
+Source  Chen et al., ECCV 2018, arXiv:1802.02611; convolutions of pyramid and decoder are separable, as there.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.backbones import Backbone
+from models.segmenters._aspp import ASPP, conv_bn_relu
+from models.segmenters._base import Segmenter
+
+DECODER_STRIDE = 4
+
+
+class DeepLabV3Plus(Segmenter):
+    """Logits at stride 4."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        n_classes: int,
+        *,
+        aspp_width: int,
+        rates: tuple[int, ...],
+        skip_width: int,
+        decoder_width: int,
+    ) -> None:
+        super().__init__(backbone, n_classes, stride=DECODER_STRIDE)
+        self.aspp = ASPP(backbone.channels[3], aspp_width, rates, separable=True)
+        self.skip = conv_bn_relu(backbone.channels[0], skip_width, 1)
+        self.decoder = nn.Sequential(
+            conv_bn_relu(aspp_width + skip_width, decoder_width, 3, separable=True),
+            conv_bn_relu(decoder_width, decoder_width, 3, separable=True),
+        )
+        self.classifier = nn.Conv2d(decoder_width, n_classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] to [B, n_classes, ceil(H / 4), ceil(W / 4)]."""
+        features = self.backbone(images)
+        context = self.aspp(features.c5)
+        skip = self.skip(features.c2)
+        # the corners of both grids look at the same pixels
+        context = F.interpolate(context, size=skip.shape[2:], mode="bilinear", align_corners=True)
+        logits: Tensor = self.classifier(self.decoder(torch.cat([context, skip], dim=1)))
+        return logits
+
+
+def build(
+    backbone: Backbone,
+    n_classes: int,
+    *,
+    aspp_width: int = 256,
+    rates: tuple[int, ...] = (6, 12, 18),
+    skip_width: int = 48,
+    decoder_width: int = 256,
+) -> DeepLabV3Plus:
+    """Build the net.
+
+    Args:
+        backbone: gives c2 and c5.
+        n_classes: with the background.
+        aspp_width: channels of each branch of the pyramid and of their projection.
+        rates: dilation of the 3×3 branches; the paper's are for an output stride of 16, doubled for 8.
+        skip_width: channels to which c2 is reduced.
+        decoder_width: channels of the two 3×3 convolutions at stride 4.
+    """
+    return DeepLabV3Plus(
+        backbone, n_classes, aspp_width=aspp_width, rates=rates, skip_width=skip_width, decoder_width=decoder_width
+    )
