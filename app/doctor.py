@@ -1,0 +1,97 @@
+"""`labelfactory doctor`: is everything here that the line needs, and if not, what to type."""
+
+import importlib.metadata
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import typer
+from rich.console import Console
+
+from labelfactory.devices import cores
+from labelfactory.errors import UserError
+from labelfactory.manifest import MANIFEST, read_manifest
+from labelfactory.params import PARAMS_FILE
+from labelfactory.stage import read_sections
+from models.backbones._weights import package_weights
+
+Finding = tuple[bool, str, str]
+"""Whether it is well, what was seen, and what to type if it is not."""
+
+LEAST_FREE_GB = 5
+
+
+def doctor() -> None:
+    """Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 where something has to be mended."""
+    console = Console()
+    bad = 0
+    for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _params, _import):
+        for well, seen, remedy in check():
+            console.print(f"[{'green' if well else 'red'}]{'ok  ' if well else 'BAD '}[/] {seen}", soft_wrap=True)
+            if not well:
+                bad += 1
+                console.print(f"     {remedy}", soft_wrap=True)
+    if bad:
+        raise typer.Exit(2)
+
+
+def _python() -> Iterator[Finding]:
+    right = (3, 11) <= sys.version_info[:2] < (3, 13)
+    yield right, f"Python {platform.python_version()}, {cores()} cores", "Install Python 3.11 and type `make install`."
+
+
+def _torch() -> Iterator[Finding]:
+    version = torch.__version__.split("+")[0]
+    right = (2, 10) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 14)
+    yield right, f"torch {torch.__version__}", "Type `make install`."
+
+
+def _gpu() -> Iterator[Finding]:
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        yield True, f"GPU: {', '.join(names)}", ""
+    else:
+        yield True, "no GPU: the line runs on the CPU; use the profile demo or voc-animals-cpu", ""
+
+
+def _weights() -> Iterator[Finding]:
+    for name in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
+        yield _tried(lambda name=name: package_weights(name), f"ImageNet weights of {name}")  # type: ignore[misc]
+
+
+def _dvc() -> Iterator[Finding]:
+    here = Path(".dvc").is_dir()
+    yield here, f"DVC {importlib.metadata.version('dvc')}{'' if here else ', but no .dvc folder'}", "Type `dvc init`."
+
+
+def _git() -> Iterator[Finding]:
+    found = shutil.which("git")
+    yield found is not None, f"git: {found or 'not found'}", "Install git: DVC and the passports need it."
+
+
+def _disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(".").free / 2**30
+    yield free >= LEAST_FREE_GB, f"{free:.0f} GiB free on this disk", f"Free at least {LEAST_FREE_GB} GiB."
+
+
+def _params() -> Iterator[Finding]:
+    yield _tried(read_sections, PARAMS_FILE)
+
+
+def _import() -> Iterator[Finding]:
+    if not MANIFEST.exists():
+        yield False, "nothing is imported yet", "Type `labelfactory import demo` or `labelfactory import voc DIR`."
+        return
+    yield _tried(lambda: read_manifest(), f"import: {MANIFEST}")
+
+
+def _tried(action: Callable[[], object], name: str) -> Finding:
+    """Do it, and turn what a user can mend into a finding."""
+    try:
+        action()
+    except UserError as error:
+        return False, f"{name}: {error.problem}", error.remedy
+    return True, name, ""

@@ -1,0 +1,70 @@
+"""`labelfactory import SOURCE`: say which photographs, tags and true masks the line works on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelfactory.errors import DataError
+from labelfactory.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from labelfactory.progress import say
+from sources.demo import render_demo
+from sources.voc import read_voc
+
+cli = typer.Typer(
+    help="Import photographs, tags and true masks; `labelfactory run` does the rest.", no_args_is_help=True
+)
+
+DEMO_FOLDER = Path("data/raw/demo")
+
+Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before; move nothing else.")]
+
+
+@cli.command()
+def demo(
+    count: Annotated[int, typer.Option(help="Images in all.", min=1, max=100_000)] = 200,
+    seed: Annotated[int, typer.Option(help="Another seed draws other images.", min=0)] = 0,
+    append: Append = False,
+) -> None:
+    """Render the demo data set: five kinds of animals, with tags and true masks."""
+    _take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=append)
+
+
+@cli.command()
+def voc(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder in VOC layout: JPEGImages, ImageSets, tags.csv or Annotations.")
+    ],
+    classes: Annotated[
+        str, typer.Option(help="Classes, in order, with commas; others become void. Default: all.")
+    ] = "",
+    tags: Annotated[Path | None, typer.Option(help="Tag file; default: tags.csv, else Annotations/*.xml.")] = None,
+    lists: Annotated[str, typer.Option(help="Lists to import, with commas. Default: all.")] = "",
+    append: Append = False,
+) -> None:
+    """Import a folder in VOC layout. Photographs and true masks stay where they are."""
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    wanted = [name.strip() for name in lists.split(",") if name.strip()]
+    _take(read_voc(folder, classes=names, tags_file=tags, lists=wanted or None), append=append)
+
+
+def _take(new: Manifest, *, append: bool) -> None:
+    """Write the manifest, unless it says what the one on disk says already."""
+    old = read_manifest() if MANIFEST.exists() else None
+    if append and old is None:
+        raise DataError("there is nothing to append to", "Import without --append.")
+    manifest = old.appended(new) if append and old is not None else new.numbered()
+    if old == manifest:
+        say(f"import: nothing new; {len(old.entries)} images")
+        return
+    if old is not None and not append:
+        say(
+            f"import: takes the place of {len(old.entries)} images ({old.source}); what was made of them stays in DVC's cache"
+        )
+    write_manifest(manifest)
+    masks = sum(entry.mask_path is not None for entry in manifest.entries)
+    added = len(manifest.entries) - (len(old.entries) if append and old is not None else 0)
+    say(
+        f"import: {added} images added, {len(manifest.entries)} in all, {len(manifest.classes)} classes "
+        f"({', '.join(manifest.classes.names)}), {masks} with a true mask"
+    )

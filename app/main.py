@@ -1,0 +1,41 @@
+"""The command `labelfactory`: one file per command, errors in two lines, exit codes 0, 2 and 1."""
+
+import sys
+
+import typer
+
+from app import doctor, import_, profile, report, run, status
+from flows.line import StageFailedError
+from labelfactory.errors import UserError
+from labelfactory.progress import say
+
+cli = typer.Typer(
+    name="labelfactory",
+    help="From photographs with tags to pixel masks and a segmentation model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+cli.add_typer(import_.cli, name="import")
+cli.command("run")(run.run)
+cli.command("status")(status.status)
+cli.command("report")(report.report)
+cli.command("profile")(profile.profile)
+cli.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run a command; what its user can mend ends in two lines and exit code 2."""
+    try:
+        cli()
+    except UserError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except StageFailedError as error:
+        say(
+            f"error: {error}; its last lines above say why\nMend it and type `labelfactory run` again: finished rows are kept."
+        )
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("interrupted; type the same command again and it goes on from here")
+        sys.exit(130)

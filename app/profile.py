@@ -1,0 +1,96 @@
+"""`labelfactory profile`: lay a profile over params.yaml, so that `dvc repro` always reads one file."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from ruamel.yaml import YAML
+
+from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.files import write_whole
+from labelfactory.params import PARAMS_FILE, check_sections, read_yaml
+from labelfactory.progress import say
+from labelfactory.stage import stage_class
+from labelfactory.wiring import read_wiring
+
+PROFILES = Path("profiles")
+
+
+def profile(
+    name: Annotated[str | None, typer.Argument(help="A profile, or none to list them.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, over the profile; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every stage that has one.", min=0)] = None,
+) -> None:
+    """Lay a profile from profiles/ over params.yaml; comments and other values stay."""
+    if name is None and not settings and seed is None:
+        _list()
+        return
+    path = Path(PARAMS_FILE)
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    values = editor.load(path.read_text(encoding="utf-8"))
+    changes: list[str] = []
+    if name is not None:
+        _overlay(values, _read(name), changes)
+    for setting in settings or ():
+        _overlay(values, _parse(setting), changes)
+    if seed is not None:
+        _overlay(values, {key: {"seed": seed} for key, section in values.items() if "seed" in section}, changes)
+    sections = {stage: stage_class(stage).section for stage in read_wiring()}
+    check_sections(yaml.safe_load(_text(editor, values)), sections, f"params.yaml with the profile {name or 'as set'}")
+    if not changes:
+        say("profile: params.yaml says all of that already")
+        return
+    with write_whole(path) as temporary:
+        temporary.write_text(_text(editor, values), encoding="utf-8")
+    say("\n".join(["profile: params.yaml changed", *(f"  {change}" for change in changes)]))
+
+
+def _text(editor: YAML, values: Any) -> str:
+    import io
+
+    stream = io.StringIO()
+    editor.dump(values, stream)
+    return stream.getvalue()
+
+
+def _list() -> None:
+    console = Console()
+    for path in sorted(PROFILES.glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        console.print(f"[bold]{path.stem}[/]  {first}")
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = PROFILES / f"{name}.yaml"
+    known = [p.stem for p in PROFILES.glob("*.yaml")]
+    if name not in known:
+        raise ParamsError(
+            f"{name!r} is no profile{did_you_mean(name, known)}", "Type `labelfactory profile` to list them."
+        )
+    return read_yaml(path)
+
+
+def _parse(setting: str) -> dict[str, Any]:
+    path, equals, value = setting.partition("=")
+    if not equals or "." not in path:
+        raise ParamsError(f"--set {setting!r} is not of the form section.key=value")
+    nested: Any = yaml.safe_load(value)
+    for key in reversed(path.split(".")):
+        nested = {key: nested}
+    return dict(nested)
+
+
+def _overlay(values: Any, over: dict[str, Any], changes: list[str], prefix: str = "") -> None:
+    """Set the values of `over`, deep, and note each change as `section.key: old → new`."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _overlay(values[key], value, changes, f"{prefix}{key}.")
+        elif values.get(key) != value:
+            changes.append(f"{prefix}{key}: {values.get(key)} → {value}")
+            values[key] = value

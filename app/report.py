@@ -1,0 +1,11 @@
+"""`labelfactory report`: the line's table again, and where the HTML report lies."""
+
+from app.table import REPORT, print_table
+from labelfactory.errors import MissingError
+
+
+def report() -> None:
+    """Print the line's table and the path of the HTML report."""
+    if not REPORT.exists():
+        raise MissingError(f"{REPORT}: there is no report yet", "Type `labelfactory run`.")
+    print_table()

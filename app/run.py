@@ -1,0 +1,27 @@
+"""`labelfactory run`: check everything, bring the line up to date, print what was made."""
+
+from typing import Annotated
+
+import typer
+
+from app.table import print_table
+from flows.line import reproduce
+from labelfactory.progress import say
+from labelfactory.stage import read_sections
+
+
+def run(
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="Stages to bring up to date. Default: the whole line.")
+    ] = None,
+    no_retrain: Annotated[
+        bool, typer.Option("--no-retrain", help="Leave models and thresholds as they are; label new images with them.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Ask stages that are up to date as well.")] = False,
+) -> None:
+    """Run what is stale: `dvc repro` with checks before and a table after."""
+    read_sections()
+    ran = reproduce(targets or (), retrain=not no_retrain, force=force)
+    if not ran:
+        say("everything is up to date")
+    print_table()

@@ -1,0 +1,33 @@
+"""`labelfactory status`: per stage up to date, stale and why, or never run."""
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.line import line_status
+
+SHOWN = 6
+"""Reasons that are shown for one stage."""
+COLOURS = {"up to date": "green", "stale": "yellow", "never run": "cyan", "frozen": "blue"}
+
+
+def status() -> None:
+    """Say of each stage whether it is up to date, and if not, why."""
+    table = Table(title="The line", title_justify="left", title_style="bold")
+    table.add_column("stage")
+    table.add_column("state")
+    table.add_column("why", overflow="fold")
+    states = line_status()
+    for stage in states:
+        reasons = list(stage.reasons[:SHOWN])
+        if len(stage.reasons) > SHOWN:
+            reasons.append(f"and {len(stage.reasons) - SHOWN} more")
+        table.add_row(stage.name, f"[{COLOURS[stage.state]}]{stage.state}[/]", "\n".join(reasons))
+    console = Console()
+    console.print(table)
+    stale = [stage.name for stage in states if stage.state in ("stale", "never run")]
+    if stale:
+        console.print(
+            f"`labelfactory run` brings {len(stale)} of {len(states)} stages up to date, and what follows them."
+        )
+    else:
+        console.print("Everything is up to date.")

@@ -1,0 +1,68 @@
+"""What a report says, as plain data. Whoever fills this needs to know nothing about pages, plots or pictures."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class StageLine:
+    """One row of the line's table."""
+
+    name: str  # of the stage
+    made: str  # what it made, in words
+    seconds: float | None  # None: not known
+    peak_memory_mb: int | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines over one axis. A curve with marks, or over a threshold, stands with the thresholds; others with training."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x: list[float]
+    series: dict[str, list[float]]  # name -> one value per x; NaN leaves a gap
+    marks: dict[str, float]  # vertical marks: name -> x
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a gallery item.
+
+    ``pixels`` by kind: photograph [H, W, 3] uint8 RGB; heat [H, W] float32 in [0, 1], drawn over the item's photograph;
+    mask [H, W] uint8 class ids, 255 void, drawn over the photograph. Heat and mask may be smaller than the photograph.
+    """
+
+    caption: str
+    kind: Literal["photograph", "heat", "mask"]
+    pixels: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One photograph and what the line made of it."""
+
+    image_id: str
+    why: str  # it is shown: "best by agreement", "worst by mIoU" …
+    photograph: NDArray[Any]  # [H, W, 3] uint8 RGB
+    tiles: list[Tile]
+    figures: dict[str, float]  # name -> fraction
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows."""
+
+    title: str
+    subtitle: str
+    classes: list[str]  # the background first: index = class id
+    stages: list[StageLine]
+    metrics: dict[str, float]  # flat keys: miou/<split>/<what>, iou/<split>/<what>/<class>, map/<split> …; fractions
+    thresholds: list[tuple[str, float, str, float | None]]  # name, value, source (auto or params), best on true masks
+    curves: list[Curve]
+    gallery: list[GalleryItem]
+    provenance: dict[str, str]  # commit, params digest, data set, seeds, checkpoints' digests, supervision
+    notes: list[str]  # warnings: no true masks, quarantined images, stronger supervision

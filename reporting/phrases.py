@@ -1,0 +1,27 @@
+"""One phrase on what a stage made, from its report: the same in the terminal and on the page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def what_it_made(report: Mapping[str, Any]) -> str:
+    """One phrase on a stage's report, data/reports/<stage>.json."""
+    if "rows_computed" in report:
+        parts = [f"{report['rows_computed']} rows computed"]
+        parts += [f"{report['rows_copied']} copied"] if report["rows_copied"] else []
+        parts += [f"{report['rows_quarantined']} quarantined"] if report["rows_quarantined"] else []
+        return ", ".join(parts)
+    if report.get("enabled") is False:
+        return "off"
+    if "trained" in report:
+        scores = [
+            f"mAP {value:.3f} on {key.removeprefix('map/')}" for key, value in report.items() if key[:4] == "map/"
+        ]
+        verb = "trained on" if report["trained"] else "kept, trained on"
+        return ", ".join([f"{verb} {report['training_rows']} rows", *scores])
+    if "quarantined" in report:
+        return f"{report['images']} images checked, {report['quarantined']} quarantined"
+    if "true_masks" in report:
+        return f"{report['true_masks']} images scored"
+    numbers = [(key, value) for key, value in report.items() if isinstance(value, float) and key != "seconds"]
+    return ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in numbers)

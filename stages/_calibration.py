@@ -1,0 +1,112 @@
+"""What the two calibrating stages share: a sample of the training images, judged by the classifier in all processes.
+
+A sample is a function of the image ids alone (those with the smallest digests), so that it hardly moves when images join.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from labelfactory.checkpoints import CHECKPOINT, load_checkpoint
+from labelfactory.dataset import Dataset, ImageRecord
+from labelfactory.devices import pick_device, workers
+from labelfactory.digests import digest_bytes
+from labelfactory.errors import DataError
+from labelfactory.examples import to_tensor
+from labelfactory.files import write_whole
+from labelfactory.params import Precision, Section
+from labelfactory.pool import process_pool
+from labelfactory.progress import progress
+from labelfactory.rows import RowReader
+from models.autocast import inference_precision
+from models.calibration import Evidence, best_threshold, masked_evidence
+from models.classifier import Classifier, classifier_from
+from models.grids import aligned_size
+
+THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(2, 17))
+"""Candidates: 0.10, 0.15 … 0.80."""
+
+Chosen = float | Literal["auto"]
+
+
+class CalibrationSection(Section):
+    """How thresholds are chosen without a true mask."""
+
+    images: int = Field(ge=1)  # training images that are looked at
+    scale: float = Field(gt=0, le=2)  # of the photograph that the classifier looks at
+    precision: Precision
+
+
+def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSection, curve: Path) -> float:
+    """Choose a background threshold for the class scores in a column, and write the curve of J beside it.
+
+    Raises:
+        DataError: no training image has a tag and a usable row.
+    """
+    sample = _sample(rows, dataset.training, cfg.images)
+    count = min(workers(), len(sample)) if pick_device().type == "cpu" else 1
+    setup = (cfg, rows.folder.folder, column)
+    with progress("calibrating", len(sample)) as tick:
+        if count == 1:
+            _start(*setup)
+            found = [_judge(record, dataset.classes.ids(record.tags)) for record in sample]
+        else:
+            found = []
+            with process_pool(count, _start, setup) as submit:
+                for evidence in submit(_judge, [(record, dataset.classes.ids(record.tags)) for record in sample]):
+                    found.append(evidence)
+                    tick()
+    best, means = best_threshold(THRESHOLDS, [evidence for _, evidence in sorted(found, key=lambda pair: pair[0])])
+    with write_whole(curve) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["threshold", "j"])
+        writer.writerows((t, round(float(j), 6)) for t, j in zip(THRESHOLDS, means, strict=True))
+    return best
+
+
+def _sample(rows: RowReader, records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
+    fit = [r for r in records if r.tags and r.image_id in rows]
+    if not fit:
+        raise DataError("no training image has a tag to calibrate on", "Set the thresholds in params.yaml as numbers.")
+    return sorted(fit, key=lambda r: digest_bytes(r.image_id.encode()))[:count]
+
+
+class _Judge:
+    """One process's classifier and reader."""
+
+    def __init__(self, cfg: CalibrationSection, folder: Path, column: str) -> None:
+        state, passport = load_checkpoint(Path("data/classifier") / CHECKPOINT)
+        self.device = pick_device()
+        self.net: Classifier = classifier_from(passport.architecture, state).to(self.device)
+        self.stride = passport.architecture["output_stride"]
+        self.cfg, self.column, self.rows = cfg, column, RowReader(folder)
+
+    def __call__(self, record: ImageRecord, class_ids: Any) -> Evidence:
+        scores = torch.from_numpy(self.rows[record.image_id][self.column]).to(self.device)
+        with inference_precision(self.cfg.precision, self.device):
+            return masked_evidence(
+                self.net,
+                to_tensor(record.photograph()).to(self.device),
+                scores,
+                [int(k) - 1 for k in class_ids],
+                THRESHOLDS,
+                size=aligned_size(record.height, record.width, stride=self.stride, scale=self.cfg.scale),
+            )
+
+
+_judge_of_this_process: _Judge | None = None
+
+
+def _start(cfg: CalibrationSection, folder: Path, column: str) -> None:
+    global _judge_of_this_process
+    _judge_of_this_process = _Judge(cfg, folder, column)
+
+
+def _judge(record: ImageRecord, class_ids: Any) -> tuple[str, Evidence]:
+    if _judge_of_this_process is None:
+        raise RuntimeError("the process has no judge")
+    return record.image_id, _judge_of_this_process(record, class_ids)

@@ -1,0 +1,162 @@
+"""Hold everything that the line made against the true masks, and write the report.
+
+Reads   data/dataset, cams, affinity_labels, walks, masks, both thresholds, segmenter, upper_bound; the true masks
+Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html
+Without true masks nothing is scored, and metrics.json says so: true_masks is 0.
+"""
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from labelfactory.dataset import ImageRecord
+from labelfactory.devices import pick_device, workers
+from labelfactory.files import write_json, write_whole
+from labelfactory.params import Precision, Section
+from labelfactory.pool import process_pool
+from labelfactory.progress import progress, say
+from labelfactory.stage import Stage
+from labelfactory.thresholds import read_thresholds
+from labelfactory.truth import has_truth
+from reporting import write_report
+from stages._report import make_report
+from stages._scoring import (
+    NETS,
+    SCORED_MAPS,
+    Counts,
+    Scorer,
+    ScoringConfig,
+    flat_metrics,
+    score_images,
+    start_scorer,
+)
+
+CHUNK = 8
+"""Images that a process scores before it answers."""
+
+
+class EvaluateConfig(Section):
+    """Section `evaluate` of params.yaml."""
+
+    lists: tuple[str, ...] = Field(min_length=1)  # of images that are scored; <split> in a metric's name
+    scales: tuple[float, ...] = Field(min_length=1)  # of the photograph that a model looks at
+    flip: bool  # also look at the mirror image
+    precision: Precision
+    gallery: int = Field(ge=0, le=12)  # images for each of best, median and worst
+
+
+class Evaluate(Stage[EvaluateConfig]):
+    """Writes metrics and report."""
+
+    reads = (
+        "dataset",
+        "classifier",
+        "cams",
+        "seed_thresholds",
+        "affinity_labels",
+        "affinity",
+        "walks",
+        "walk_threshold",
+        "masks",
+        "segmenter",
+        "upper_bound",
+    )
+    writes = "evaluation"
+
+    def run(self) -> dict[str, Any]:
+        """Score each list, write metrics, tables and the report."""
+        cfg = ScoringConfig(self.cfg.scales, self.cfg.flip, self.cfg.precision)
+        members = {name: self.dataset.on_list(name) for name in self.cfg.lists}
+        records = {r.image_id: r for found in members.values() for r in found if has_truth(r)}
+        per_list = {name: Counts(len(self.dataset.classes) + 1) for name in members}
+        if not records:
+            say("evaluate: there are no true masks, so there is nothing to score")
+        each = self._score(cfg, members, list(records.values()), per_list)
+        metrics: dict[str, Any] = {"true_masks": len(records)}
+        for name, counts in per_list.items():
+            metrics |= flat_metrics(counts, name, self.dataset.classes.with_background)
+        metrics |= self._comparisons(metrics)
+        write_json(self.output / "metrics.json", metrics)
+        self._write_curves(per_list)
+        self._write_iou(metrics)
+        report = make_report(self.dataset, Scorer(cfg), metrics, per_list, each, gallery=self.cfg.gallery)
+        write_report(self.output / "report.html", report)
+        return {"true_masks": len(records)}
+
+    def _score(
+        self,
+        cfg: ScoringConfig,
+        members: dict[str, tuple[ImageRecord, ...]],
+        records: Sequence[ImageRecord],
+        per_list: dict[str, Counts],
+    ) -> dict[str, dict[str, float]]:
+        """Score each image once and add it to every list that it stands on. Gives each image's own mIoU."""
+        on_lists = {r.image_id: frozenset(n for n in members if n in r.lists) for r in records}
+        tasks = []
+        for group in sorted(set(on_lists.values()), key=sorted):
+            same = [r for r in records if on_lists[r.image_id] == group]
+            tasks += [same[i : i + CHUNK] for i in range(0, len(same), CHUNK)]
+        each: dict[str, dict[str, float]] = {}
+        if not tasks:
+            return each
+
+        def take(result: tuple[Counts, dict[str, dict[str, float]]]) -> None:
+            counts, own = result
+            for name in on_lists[next(iter(own))]:
+                per_list[name].add(counts)
+            each.update(own)
+            tick(len(own))
+
+        with progress("evaluate", len(records)) as tick:
+            if pick_device().type == "cpu":
+                with process_pool(min(workers(), len(tasks)), start_scorer, (cfg,)) as submit:
+                    for result in submit(score_images, [(task,) for task in tasks]):
+                        take(result)
+            else:
+                start_scorer(cfg)
+                for task in tasks:
+                    take(score_images(task))
+        return each
+
+    def _comparisons(self, metrics: dict[str, Any]) -> dict[str, float]:
+        """Chosen thresholds beside the best ones, and how near the model comes to full supervision."""
+        found: dict[str, float] = {}
+        for made, (_, _, noun) in SCORED_MAPS.items():
+            found[f"threshold/{made}"] = read_thresholds(self.folder(noun))["background"].value
+            for name in self.cfg.lists:
+                best = metrics.get(f"miou/{name}/{made}_at_best_threshold")
+                if best is not None:
+                    found[f"threshold_cost/{name}/{made}"] = best - metrics[f"miou/{name}/{made}"]
+        model, bound = (metrics.get(f"miou/{self.dataset.val_list}/{made}") for made in NETS)
+        if model is not None and bound:
+            found["fraction_of_supervised"] = model / bound
+        return found
+
+    def _write_curves(self, per_list: dict[str, Counts]) -> None:
+        """thresholds.csv: mIoU of seeds and walks at every background threshold."""
+        with (
+            write_whole(self.output / "thresholds.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as stream,
+        ):
+            writer = csv.writer(stream)
+            writer.writerow(["threshold", "miou", "what", "split"])
+            for name, counts in per_list.items():
+                for made, curve in counts.curves.items():
+                    for threshold, miou in zip(*curve.curve(), strict=True):
+                        writer.writerow([threshold, round(miou, 6), made, name])
+
+    def _write_iou(self, metrics: dict[str, Any]) -> None:
+        """iou.csv: one row a split, what and class."""
+        with write_whole(self.output / "iou.csv") as path, path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["split", "what", "class", "iou"])
+            for key, value in metrics.items():
+                if key.startswith("iou/"):
+                    _, split, made, name = key.split("/", 3)
+                    writer.writerow([split, made, name, round(value, 6)])
+
+
+if __name__ == "__main__":
+    Evaluate.main()

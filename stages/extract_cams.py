@@ -1,0 +1,81 @@
+"""Find where in each photograph the evidence for its tags lies.
+
+Reads   data/dataset      photographs and tags of the training list
+        data/classifier   checkpoint
+Writes  data/cams         cam [K, h, w] float16 in [0, 1] at stride 4, class_ids [K] uint8; K tags of the image
+Source  Zhou et al., CVPR 2016, arXiv:1512.04150; scales × flip, ReLU, sum, division by the maximum as in Ahn & Kwak,
+        CVPR 2018, arXiv:1803.10464. Deviation: the photograph is resized to k × stride + 1, see models/grids.py.
+"""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from pydantic import Field
+
+from labelfactory.columns import ArrayColumn
+from labelfactory.dataset import ImageRecord
+from labelfactory.examples import to_tensor
+from labelfactory.params import Precision, Section
+from labelfactory.per_image import PerImageStage
+from labelfactory.registry import method_of
+from labelfactory.shards import Row, Sample
+from models.autocast import inference_precision
+from models.cams import multiscale_cams, network_sizes
+from models.classifier import classifier_from
+
+
+class ExtractCamsConfig(Section):
+    """Section `extract_cams` of params.yaml."""
+
+    method: method_of("models.cams")  # type: ignore[valid-type]
+    scales: tuple[float, ...] = Field(min_length=1)  # of the photograph
+    flip: bool  # also look at the mirror image
+    precision: Precision
+    batch_size: int = Field(ge=1, le=256)  # images of like size in a batch
+
+
+class ExtractCams(PerImageStage[ExtractCamsConfig]):
+    """Makes the CAMs of each photograph's tags."""
+
+    reads = ("dataset", "classifier")
+    writes = "cams"
+    columns = {"cam": ArrayColumn("float16"), "class_ids": ArrayColumn("uint8")}
+
+    def fixed(self) -> dict[str, str]:
+        """The classifier."""
+        return {"classifier": self.passport_of("classifier").weights_digest}
+
+    def setup(self) -> None:
+        """Load the classifier."""
+        state, passport = self.checkpoint_of("classifier")
+        self.classifier = classifier_from(passport.architecture, state).to(self.device)
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
+        return self.cfg.batch_size
+
+    def group(self, record: ImageRecord) -> Hashable:
+        """Images that the network sees at the same sizes."""
+        return network_sizes(record.height, record.width, scales=self.cfg.scales, stride=32)
+
+    def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
+        """CAMs of a few photographs of like size."""
+        class_ids = [self.dataset.classes.ids(sample.record.tags) for sample in samples]
+        with inference_precision(self.cfg.precision, self.device):
+            cams = multiscale_cams(
+                self.classifier,
+                self.cfg.method,
+                [to_tensor(sample.photograph()) for sample in samples],
+                class_ids=[torch.from_numpy(ids.astype("int64") - 1) for ids in class_ids],
+                scales=self.cfg.scales,
+                flip=self.cfg.flip,
+            )
+        return [
+            {"cam": cam.cpu().numpy().astype("float16"), "class_ids": ids}
+            for cam, ids in zip(cams.maps, class_ids, strict=True)
+        ]
+
+
+if __name__ == "__main__":
+    ExtractCams.main()

@@ -1,0 +1,109 @@
+"""Learn which neighbouring cells belong to one object.
+
+Reads   data/dataset           photographs of the training list
+        data/classifier        checkpoint: the backbone starts from it
+        data/affinity_labels   label: mask, 255 void
+Writes  data/affinity          checkpoint.safetensors, training_rows.parquet, curve.csv
+Source  AffinityNet: Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Deviation: by default the classifier's backbone does not
+        learn on (IRN, arXiv:1904.05044, keeps it so).
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from labelfactory.checkpoints import Passport
+from labelfactory.dataset import ImageRecord
+from labelfactory.examples import CropSection, MaskExamples
+from labelfactory.rows import RowReader
+from labelfactory.schema import Mask
+from labelfactory.training import Batch, Examples, TrainingSection
+from labelfactory.training_stage import TrainingStage
+from models.affinity.network import AffinityNetwork
+from models.affinity.psa import pair_affinities, pair_offsets
+from models.classifier import classifier_from
+from models.losses.affinity import affinity_loss
+
+STRIDE = 8
+"""Of the cells whose affinity is learnt."""
+
+
+class TrainAffinityConfig(TrainingSection, CropSection):
+    """Section `train_affinity` of params.yaml."""
+
+    radius: int = Field(ge=2, le=16)  # pairs nearer than this many cells
+    depths: tuple[int, int, int]  # channels from each of three depths
+    width: int = Field(ge=8, le=1024)  # channels in which cells are compared
+    learn_backbone: bool
+
+
+class TrainAffinity(TrainingStage[TrainAffinityConfig]):
+    """Trains AffinityNet on the confident labels."""
+
+    reads = ("dataset", "classifier", "affinity_labels")
+    writes = "affinity"
+    supervision = "tags"
+
+    @cached_property
+    def labels(self) -> RowReader:
+        """The confident labels."""
+        return RowReader(self.folder("affinity_labels"))
+
+    @cached_property
+    def records(self) -> list[ImageRecord]:
+        """Photographs with usable labels."""
+        return [record for record in self.dataset.training if record.image_id in self.labels]
+
+    def training_rows(self) -> Mapping[str, str]:
+        """Digest of each label."""
+        return {record.image_id: self.labels.states[record.image_id].digest for record in self.records}
+
+    def row_source(self) -> str:
+        """Labels made by the line."""
+        return "affinity_labels"
+
+    def parents(self) -> dict[str, Passport]:
+        """The classifier."""
+        return {"classifier": self.passport_of("classifier")}
+
+    def architecture(self) -> dict[str, Any]:
+        """The classifier's backbone and the head's sizes."""
+        backbone = self.passport_of("classifier").architecture
+        return {
+            **{name: backbone[name] for name in ("backbone", "output_stride", "folded")},
+            "depths": list(self.cfg.depths),
+            "width": self.cfg.width,
+        }
+
+    def build(self) -> tuple[nn.Module, Sequence[Tensor]]:
+        """The classifier's backbone under a fresh head."""
+        torch.manual_seed(self.cfg.seed)
+        state, passport = self.checkpoint_of("classifier")
+        backbone = classifier_from(passport.architecture, state).backbone
+        net = AffinityNetwork(
+            backbone, depths=self.cfg.depths, width=self.cfg.width, learn_backbone=self.cfg.learn_backbone
+        )
+        return net, list(backbone.parameters())
+
+    def examples(self) -> Examples:
+        """Random views of photographs and labels."""
+
+        def label(record: ImageRecord) -> tuple[Mask, None]:
+            return self.labels[record.image_id]["label"], None
+
+        return MaskExamples(self.records, label, self.cfg)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The balanced loss over pairs of cells."""
+        offsets = pair_offsets(self.cfg.radius)
+        features = model(batch["image"])
+        cells = batch["mask"][:, ::STRIDE, ::STRIDE]
+        return affinity_loss(pair_affinities(features, offsets), cells, offsets)
+
+
+if __name__ == "__main__":
+    TrainAffinity.main()

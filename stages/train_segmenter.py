@@ -1,0 +1,56 @@
+"""Train the model that people use, on the pseudo-masks.
+
+Reads   data/dataset     photographs of the training list
+        data/masks       mask [H, W] uint8, 255 void
+Writes  data/segmenter   checkpoint.safetensors, training_rows.parquet, curve.csv
+Source  DeepLab v2 arXiv:1606.00915, v3 arXiv:1706.05587, v3+ arXiv:1802.02611.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from labelfactory.checkpoints import Passport
+from labelfactory.dataset import ImageRecord
+from labelfactory.examples import Trust
+from labelfactory.rows import RowReader
+from labelfactory.schema import Mask
+from stages._segmenter import SegmenterSection, SegmenterStage
+
+
+class TrainSegmenterConfig(SegmenterSection):
+    """Section `train_segmenter` of params.yaml."""
+
+
+class TrainSegmenter(SegmenterStage):
+    """Trains on pseudo-masks."""
+
+    section = TrainSegmenterConfig
+    reads = ("dataset", "masks")
+    writes = "segmenter"
+    supervision = "tags"
+
+    @cached_property
+    def masks(self) -> RowReader:
+        """The pseudo-masks."""
+        return RowReader(self.folder("masks"))
+
+    def mask_of(self, record: ImageRecord) -> tuple[Mask, Trust | None]:
+        """The pseudo-mask and its confidence."""
+        row = self.masks[record.image_id]
+        return row["mask"], row["confidence"] if self.cfg.confidence_weights else None
+
+    def training_rows(self) -> Mapping[str, str]:
+        """Digest of each pseudo-mask."""
+        return {record.image_id: self.masks.states[record.image_id].digest for record in self.records}
+
+    def row_source(self) -> str:
+        """Made by the line."""
+        return "refine_crf"
+
+    def parents(self) -> dict[str, Passport]:
+        """The networks that made the masks."""
+        return {"classifier": self.passport_of("classifier"), "affinity": self.passport_of("affinity")}
+
+
+if __name__ == "__main__":
+    TrainSegmenter.main()

@@ -1,0 +1,67 @@
+"""Train the same net with the same schedule on the same photographs, but on their true masks. Off unless asked for.
+
+Reads   data/dataset       photographs of the training list and their true masks
+        data/masks         only which photographs have a pseudo-mask
+Writes  data/upper_bound   checkpoint.safetensors, training_rows.parquet, curve.csv; nothing when off
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from labelfactory.dataset import ImageRecord
+from labelfactory.params import Section
+from labelfactory.progress import say
+from labelfactory.schema import Mask
+from labelfactory.truth import has_truth, true_mask
+from stages._segmenter import SegmenterStage
+
+
+class TrainUpperBoundConfig(Section):
+    """Section `train_upper_bound` of params.yaml; all else stands in `train_segmenter`."""
+
+    enabled: bool
+
+
+class TrainUpperBound(SegmenterStage):
+    """Trains on true masks."""
+
+    section = TrainUpperBoundConfig  # type: ignore[assignment]
+    borrows = ("train_segmenter",)
+    reads = ("dataset", "masks")
+    writes = "upper_bound"
+    supervision = "masks"
+
+    def __init__(self, cfg: Any, borrowed: Mapping[str, Section] | None = None) -> None:
+        super().__init__((borrowed or {}).get("train_segmenter", cfg), borrowed)
+        self.enabled = cfg.enabled
+
+    def run(self) -> dict[str, Any]:
+        """Train where params.yaml asks for it; else leave nothing behind."""
+        if self.enabled:
+            return {"enabled": True, **super().run()}
+        for file in self.output.iterdir():
+            file.unlink()
+        say("train_upper_bound: off (train_upper_bound.enabled is false)")
+        return {"enabled": False}
+
+    @cached_property
+    def records(self) -> list[ImageRecord]:
+        """The segmenter's photographs, as far as they have a true mask."""
+        return [record for record in super().records if has_truth(record)]
+
+    def mask_of(self, record: ImageRecord) -> tuple[Mask, None]:
+        """The true mask."""
+        return true_mask(record, self.dataset), None
+
+    def training_rows(self) -> Mapping[str, str]:
+        """Digest of each true mask's file."""
+        return {record.image_id: str(record.mask_sha256) for record in self.records}
+
+    def row_source(self) -> str:
+        """From the import."""
+        return "true masks"
+
+
+if __name__ == "__main__":
+    TrainUpperBound.main()
