@@ -56,7 +56,7 @@ def cut_mask(mask: Mask, crop: Crop) -> Mask:
 def cut_trust(trust: NDArray[np.uint8], crop: Crop) -> NDArray[np.float32]:
     """The same window of a map of trust in 0..255, [size, size] float32 in [0, 1], bilinear; 0 outside."""
     wide = cv2.resize(trust, (crop.width, crop.height), interpolation=cv2.INTER_LINEAR)
-    seen: NDArray[np.float32] = _window(wide, crop, 0).astype(np.float32) / 255
+    seen: NDArray[np.float32] = _window(wide, crop, 0).astype(np.float32) / np.float32(255)
     return seen
 
 

@@ -4,6 +4,7 @@ The passport says what the weights are, what they were trained on, from which we
 labels ever touched them. `weights_digest` is over the tensors alone: it is what keys and other passports cite.
 """
 
+import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -29,7 +30,7 @@ TAG_SUPERVISION = frozenset({"imagenet-tags", "tags"})
 class Passport(BaseModel):
     """What a checkpoint says of itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     format: int = FORMAT
     stage: str
@@ -81,16 +82,18 @@ def read_passport(path: Path) -> Passport:
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
             text = (opened.metadata() or {}).get("passport")
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, UnicodeDecodeError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
     if text is None:
         raise DataError(f"{path}: carries no passport", "Use a checkpoint that labelfactory wrote.")
-    passport = Passport.model_validate_json(text)
-    if passport.format > FORMAT:
-        raise DataError(
-            f"{path}: format {passport.format} is newer than this program's {FORMAT}", "Update labelfactory."
-        )
-    return passport
+    try:
+        stated = json.loads(text).get("format")  # first: a newer passport may have fields that this program refuses
+        if isinstance(stated, int) and stated > FORMAT:
+            raise DataError(f"{path}: format {stated} is newer than this program's {FORMAT}", "Update labelfactory.")
+        return Passport.model_validate_json(text)
+    except (ValidationError, ValueError, AttributeError):
+        remedy = f"Delete {path} and type `dvc repro`."
+        raise DataError(f"{path}: damaged: its passport is not readable", remedy) from None
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], Passport]:

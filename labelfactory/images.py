@@ -59,7 +59,10 @@ def read_photograph(path: Path, sha256: str) -> Photograph:
         raise DataError(
             f"{path}: changed since it was imported", "Type `labelfactory import …` again, then `dvc repro`."
         )
-    return decode_photograph(data)
+    try:
+        return decode_photograph(data)
+    except DataError as error:
+        raise DataError(f"{path}: {error.problem}", "Replace the file and import the images again.") from None
 
 
 def encode_mask(mask: Mask) -> bytes:

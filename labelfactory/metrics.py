@@ -103,9 +103,17 @@ class ThresholdCurve:
             truth: [H, W] uint8 class ids, 255 void.
             best: [H, W] uint8, the best foreground class of each pixel; anything where the score is 0.
             score: [H, W] its score in [0, 1].
+
+        Raises:
+            ShapeError: the three have other sizes, or a value is no class.
         """
+        if not truth.shape == best.shape == score.shape:
+            raise ShapeError(f"truth {truth.shape}, best {best.shape} and score {score.shape} differ in size")
         n, known = len(self.counts), truth != VOID
-        level = np.clip(np.floor(score[known] * self.BINS + 1e-4), 0, self.BINS).astype(np.int64)
+        if max(truth[known].max(initial=0), best[known].max(initial=0)) >= n:
+            raise ShapeError(f"a mask holds a class above {n - 1}")
+        exact = score[known].astype(np.float64)  # float16 times 100 would round over the next threshold
+        level = np.clip(np.floor(exact * self.BINS + 1e-4), 0, self.BINS).astype(np.int64)
         place = (truth[known].astype(np.int64) * n + best[known]) * (self.BINS + 1) + level
         self.counts += np.bincount(place, minlength=self.counts.size).reshape(self.counts.shape)
 

@@ -21,14 +21,19 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 class Section(BaseModel):
     """One stage's section of params.yaml. Frozen; refuses unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     speed_only: ClassVar[frozenset[str]] = frozenset()
     """Names of fields that change the speed, never a value: they are in no key."""
 
     def digest(self) -> str:
         """SHA-256 of all values that can change a result."""
-        return digest_json(self.model_dump(mode="json", exclude=set(self.speed_only)))
+        return digest_json(self._result_values())
+
+    def _result_values(self) -> dict[str, Any]:
+        values = self.model_dump(mode="json", exclude=set(self.speed_only))
+        inner = {name: getattr(self, name) for name in values}
+        return values | {name: value._result_values() for name, value in inner.items() if isinstance(value, Section)}
 
 
 S = TypeVar("S", bound=Section)
@@ -75,7 +80,7 @@ def check_sections(values: Mapping[str, Any], sections: Mapping[str, type[Sectio
         try:
             checked[name] = model.model_validate(values[name])
         except ValidationError as error:
-            problems += [f"{name}.{line}" for line in _problem_lines(error, model)]
+            problems += [f"{name}{line}" for line in _problem_lines(error, model)]
     if problems:
         count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
         raise ParamsError(
@@ -85,13 +90,14 @@ def check_sections(values: Mapping[str, Any], sections: Mapping[str, type[Sectio
 
 
 def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:
+    """One text for each problem, to be put after the section's name: `.key: text`, or `: text` for the whole section."""
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
         context = item.get("ctx", {})
         match item["type"]:
             case "extra_forbidden":
-                text = f"unknown key{did_you_mean(str(item['loc'][-1]), model.model_fields)}"
+                text = f"unknown key{did_you_mean(str(item['loc'][-1]), _fields_at(model, item['loc'][:-1]))}"
             case "missing":
                 text = "is missing"
             case "greater_than_equal":
@@ -106,5 +112,16 @@ def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:
                 text = str(context.get("error", item["msg"]))
             case _:
                 text = f"{item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
-        lines.append(f"{where}: {text}" if where else text)
+        lines.append(f".{where}: {text}" if where else f": {text}")
     return lines
+
+
+def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys that the section, or a mapping inside it, may have."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

@@ -114,7 +114,7 @@ class ShardPlan:
 
 
 def plan_shards(stage: PerImageStage[Any]) -> list[ShardPlan]:
-    """Compare every row's key with the one on disk, without opening a payload."""
+    """Compare every row's key with the one on disk. No payload is decoded; a damaged shard of our own is made again."""
     shards: dict[int, list[ImageRecord]] = defaultdict(list)
     for record in stage.dataset.training:
         shards[record.shard].append(record)
@@ -125,20 +125,28 @@ def plan_shards(stage: PerImageStage[Any]) -> list[ShardPlan]:
         "format": ROW_FORMAT,
         "code": stage.code_digest,
         "params": stage.cfg.digest(),
+        "classes": list(stage.dataset.classes.names),
         **stage.fixed(),
     }
-    return [_plan_shard(shard, records, own, upstream, fixed) for shard, records in sorted(shards.items())]
+    schema = _schema(stage)
+    return [
+        _plan_shard(shard, records, _states_or_none(own, shard, schema), upstream, fixed)
+        for shard, records in sorted(shards.items())
+    ]
+
+
+def _schema(stage: PerImageStage[Any]) -> pa.Schema:
+    return shard_schema(stage.stage_name(), stage.columns, stage.dataset.classes.names)
 
 
 def _plan_shard(
     shard: int,
     records: list[ImageRecord],
-    own: ShardFolder,
+    before: Mapping[str, RowState],
     upstream: Mapping[str, ShardFolder],
     fixed: Mapping[str, Any],
 ) -> ShardPlan:
     plan = ShardPlan(shard, records)
-    before = _states_or_none(own, shard)
     above = {noun: folder.states(shard) for noun, folder in upstream.items()}
     for record in records:
         inputs: dict[str, Any] = {**fixed, "image": record.sha256, "tags": list(record.tags)}
@@ -164,10 +172,10 @@ def _upstream_state(noun: str, states: Mapping[str, RowState], record: ImageReco
     return states[record.image_id]
 
 
-def _states_or_none(folder: ShardFolder, shard: int) -> dict[str, RowState]:
+def _states_or_none(folder: ShardFolder, shard: int, schema: pa.Schema) -> dict[str, RowState]:
     """A damaged shard of our own is no more than a shard to be made again."""
     try:
-        return folder.states(shard)
+        return folder.own_states(shard, schema)
     except DataError as error:
         say(f"{error.problem}: made again")
         return {}
@@ -191,16 +199,17 @@ def update_shards(stage: PerImageStage[Any]) -> Tally:
     if not pending:
         say(f"{stage.stage_name()}: every row is up to date")
     bad_allowed = int(stage.dataset.max_bad_fraction * total)
-    schema = shard_schema(stage.stage_name(), stage.columns, stage.dataset.classes.names)
+    schema = _schema(stage)
+    bad: list[FinishedRow] = []
     with _runner(stage, pending) as run, progress(stage.stage_name(), pending) as tick:
         for plan in plans:
-            tally.rows_quarantined += len(plan.blocked)
             if not plan.changed:
+                tally.rows_quarantined += len(plan.blocked)
                 tally.rows_copied += len(plan.records) - len(plan.blocked)
                 continue
             computed = _compute(stage, plan, run, tick)
-            bad = [row for row in computed.values() if row.status != "ok"]
-            tally.rows_quarantined += len(bad)
+            bad += [row for row in computed.values() if row.status != "ok"]
+            tally.rows_quarantined += sum(row.status != "ok" for row in computed.values())
             _write(folder, plan, computed, schema, tally)
             if tally.rows_quarantined > bad_allowed and bad:
                 raise DataError(_too_many(stage.stage_name(), tally.rows_quarantined, total, bad), _REMEDY)
@@ -211,7 +220,7 @@ _REMEDY = "Mend or remove these images, or raise prepare.max_bad_fraction; finis
 
 
 def _too_many(name: str, count: int, total: int, bad: Sequence[FinishedRow]) -> str:
-    lines = "\n".join(f"  {row.image_id}: {row.reason}" for row in bad[:20])
+    lines = "\n".join(f"  {row.image_id}: {row.reason}" for row in bad)
     return f"{name}: {count} of {total} images could not be processed\n{lines}"
 
 

@@ -17,7 +17,7 @@ def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[A
 
     Args:
         count: processes.
-        initializer: called once in each process; a function at the top of a module.
+        initializer: called once in each process; a function at the top of a module. What it raises, the first task does.
         initargs: its arguments.
     """
     with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"):
@@ -26,7 +26,7 @@ def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[A
         )
 
         def submit(function: Callable[..., R], tasks: Iterable[tuple[Any, ...]]) -> Iterator[R]:
-            waiting: set[Future[R]] = {pool.submit(function, *task) for task in tasks}
+            waiting: set[Future[R]] = {pool.submit(_call, function, *task) for task in tasks}
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -41,8 +41,21 @@ def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[A
 def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
     from labelfactory.devices import one_thread_each  # after OMP_NUM_THREADS is set: torch reads it at import
 
+    global _failure
     one_thread_each()
-    initializer(*initargs)
+    try:
+        initializer(*initargs)
+    except Exception as error:  # raised here it would only break the pool, and its message would be lost
+        _failure = error
+
+
+_failure: Exception | None = None
+
+
+def _call(function: Callable[..., R], *task: Any) -> R:
+    if _failure is not None:
+        raise _failure
+    return function(*task)
 
 
 @contextmanager

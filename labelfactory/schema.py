@@ -69,10 +69,15 @@ def labels_from_channels(channels: NDArray[np.integer], class_ids: Sequence[int]
 
     Returns:
         [H, W] uint8 mask of class ids.
+
+    Raises:
+        ShapeError: there is no such channel.
     """
     table = np.concatenate([[BACKGROUND], np.asarray(class_ids, dtype=np.uint8)]).astype(np.uint8)
-    if channels.size and int(channels.max()) >= len(table):
-        raise ShapeError(f"channel {int(channels.max())} in an array of {len(table)} channels")
+    if channels.size and not 0 <= int(channels.min()) <= int(channels.max()) < len(table):
+        raise ShapeError(
+            f"channels {int(channels.min())} to {int(channels.max())} of an array of {len(table)} channels"
+        )
     labels: Mask = table[channels]
     return labels
 

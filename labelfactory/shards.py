@@ -125,7 +125,27 @@ class ShardFolder:
             DataError: the file is damaged.
         """
         table = self._read(shard, columns=list(STATE_COLUMNS))
-        return {row["image_id"]: RowState(**row) for row in table.to_pylist()} if table is not None else {}
+        return self._states(shard, table) if table is not None else {}
+
+    def own_states(self, shard: int, schema: pa.Schema) -> dict[str, RowState]:
+        """The same for the stage that writes the shard: reads all of it, so that damage to a payload is found too.
+
+        Raises:
+            DataError: the file is damaged or of another make than `schema`.
+        """
+        table = self._read(shard)
+        if table is None:
+            return {}
+        if not table.schema.equals(schema, check_metadata=True):
+            raise self._damaged(shard, "its header is not the stage's")
+        return self._states(shard, table)
+
+    def _states(self, shard: int, table: pa.Table) -> dict[str, RowState]:
+        try:
+            rows = table.select(list(STATE_COLUMNS)).to_pylist()
+        except (KeyError, ValueError) as error:
+            raise self._damaged(shard, str(error)) from None
+        return {row["image_id"]: RowState(**row) for row in rows}
 
     def all_states(self) -> list[RowState]:
         """Every row of every shard without its payload.
@@ -149,25 +169,45 @@ class ShardFolder:
         table = self._read(shard)
         if table is None:
             return {}
-        position = {image_id: i for i, image_id in enumerate(table.column("image_id").to_pylist())}
-        columns = _columns_of(table.schema)
+        position = {image_id: i for i, image_id in enumerate(self._states(shard, table))}
+        columns = self._columns(shard, table.schema)
         return {i: self._decoded(shard, table, position[i], columns) for i in wanted}
 
     def row(self, shard: int, position: int) -> Row:
-        """One payload by its place in the shard, held against its digest; reads only the row group that it stands in."""
-        with pq.ParquetFile(self.path(shard), memory_map=True) as opened:
-            group = opened.read_row_group(position // ROW_GROUP)
-        return self._decoded(shard, group, position % ROW_GROUP, _columns_of(group.schema))
+        """One payload by its place in the shard, held against its digest; reads only the row group that it stands in.
+
+        Raises:
+            DataError: the file or the row is damaged.
+        """
+        try:
+            with pq.ParquetFile(self.path(shard), memory_map=True, page_checksum_verification=True) as opened:
+                group = opened.read_row_group(position // ROW_GROUP)
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(shard, str(error)) from None
+        return self._decoded(shard, group, position % ROW_GROUP, self._columns(shard, group.schema))
 
     def _decoded(self, shard: int, table: pa.Table, position: int, columns: Mapping[str, Column]) -> Row:
-        stored = table.slice(position, 1).to_pylist()[0]
-        values = {name: column.decode(stored[name]) for name, column in columns.items()}
-        if digest_payload(values) != stored["digest"]:
-            raise DataError(
-                f"{self.path(shard)}: the row {stored['image_id']} is damaged: its bytes do not fit its digest",
-                f"Delete {self.path(shard)} and type `dvc repro`.",
-            )
+        name = f"row {position}"
+        try:
+            stored = table.slice(position, 1).to_pylist()[0]
+            name = f"the row {stored['image_id']}"
+            values = {name: column.decode(stored[name]) for name, column in columns.items()}
+            intact = digest_payload(values) == stored["digest"]
+        except Exception:  # damaged bytes fail in the decoder in any way
+            intact = False
+        if not intact:
+            raise self._damaged(shard, f"the bytes of {name} do not fit its digest")
         return values
+
+    def _columns(self, shard: int, schema: pa.Schema) -> dict[str, Column]:
+        try:
+            return from_description(json.loads(schema.metadata[b"labelfactory"])["columns"])
+        except (KeyError, TypeError, ValueError):
+            raise self._damaged(shard, "its header does not describe its columns") from None
+
+    def _damaged(self, shard: int, reason: str) -> DataError:
+        path = self.path(shard)
+        return DataError(f"{path}: damaged: {reason.splitlines()[0]}", f"Delete {path} and type `dvc repro`.")
 
     def table(self, shard: int) -> pa.Table | None:
         """A whole shard, or None when it is not there."""
@@ -177,7 +217,12 @@ class ShardFolder:
         """Write a shard whole or not at all. The same rows give the same bytes."""
         with write_whole(self.path(shard)) as temporary:
             pq.write_table(
-                table.combine_chunks(), temporary, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=False
+                table.combine_chunks(),
+                temporary,
+                compression="zstd",
+                row_group_size=ROW_GROUP,
+                use_dictionary=False,
+                write_page_checksum=True,
             )
 
     def _read(self, shard: int, columns: list[str] | None = None) -> pa.Table | None:
@@ -185,11 +230,9 @@ class ShardFolder:
         if not path.exists():
             return None
         try:
-            return pq.read_table(path, columns=columns, partitioning=None)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(
-                f"{path}: damaged: {str(error).splitlines()[0]}", f"Delete {path} and type `dvc repro`."
-            ) from None
+            return pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(shard, str(error)) from None
 
 
 def shard_schema(stage: str, columns: Mapping[str, Column], classes: Sequence[str]) -> pa.Schema:
@@ -203,10 +246,6 @@ def shard_schema(stage: str, columns: Mapping[str, Column], classes: Sequence[st
         "columns": describe(columns),
     }
     return pa.schema(fields, metadata={"labelfactory": json.dumps(meta, sort_keys=True)})
-
-
-def _columns_of(schema: pa.Schema) -> dict[str, Column]:
-    return from_description(json.loads(schema.metadata[b"labelfactory"])["columns"])
 
 
 def rows_table(rows: Sequence[FinishedRow], schema: pa.Schema) -> pa.Table:

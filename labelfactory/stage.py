@@ -40,7 +40,7 @@ class Stage(Generic[C]):
 
     def __init_subclass__(cls) -> None:
         """Take the section's model from `Stage[Section]`."""
-        for base in getattr(cls, "__orig_bases__", ()):
+        for base in cls.__dict__.get("__orig_bases__", ()):
             for argument in get_args(base):
                 if isinstance(argument, type) and issubclass(argument, Section):
                     cls.section = argument

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from labelfactory.devices import cores, pick_device
+from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.params import Precision, Section
 from labelfactory.progress import progress, say
@@ -32,7 +33,10 @@ class TrainingSection(Section):
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=1024)
     learning_rate: float = Field(gt=0)  # of the pretrained weights
-    head_factor: float = Field(gt=0)  # new layers learn this much faster
+    head_factor: float = Field(gt=0)  # new layers learn at learning_rate times this
+    rate: Literal[
+        "absolute", "relative"
+    ]  # relative: learning_rate times the root mean square of each pretrained tensor
     optimizer: Literal["adamw", "sgd"]  # sgd: momentum 0.9
     weight_decay: float = Field(ge=0)
     decay: Literal["poly", "cosine"]  # poly: (1 - step / steps) ** 0.9
@@ -78,13 +82,19 @@ def decay_factor(kind: str, step: int, steps: int, warmup: int) -> float:
 def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequence[Tensor]) -> torch.optim.Optimizer:
     """AdamW or SGD with momentum 0.9; new layers at `head_factor` times the learning rate.
 
+    The `relative` rate suits weights into which batch norm was folded: their sizes differ a thousandfold from layer to
+    layer, and a step of AdamW, which is as large for all, would leave most of them where they are.
+
     All arguments go by keyword: the authors' code passes the weight decay into SGD's momentum.
     """
-    groups = [
-        {"params": list(pretrained), "lr": cfg.learning_rate, "scale": 1.0},
-        {"params": list(new), "lr": cfg.learning_rate * cfg.head_factor, "scale": cfg.head_factor},
+    if cfg.rate == "relative":
+        scales = [(float(tensor.detach().square().mean().sqrt()), [tensor]) for tensor in pretrained]
+    else:
+        scales = [(1.0, list(pretrained))]
+    scales.append((cfg.head_factor, list(new)))
+    groups: list[dict[str, Any]] = [
+        {"params": tensors, "lr": cfg.learning_rate * scale, "scale": scale} for scale, tensors in scales if tensors
     ]
-    groups = [group for group in groups if group["params"]]
     if cfg.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
     return torch.optim.SGD(groups, lr=cfg.learning_rate, momentum=0.9, weight_decay=cfg.weight_decay)
@@ -170,7 +180,7 @@ def fit(
         for epoch in range(first, cfg.epochs):
             torch.manual_seed(cfg.seed * 100_003 + epoch)
             model.train()
-            losses = []
+            losses, share = [], 1.0
             for i, batch in enumerate(_batches(fabric, examples, cfg, epoch)):
                 share = decay_factor(cfg.decay, epoch * batches + i, steps, cfg.warmup_steps)
                 for group in optimizer.param_groups:
@@ -187,8 +197,8 @@ def fit(
             curve.append(
                 {
                     "epoch": float(epoch + 1),
-                    "loss": float(np.mean(losses)),
-                    "learning_rate": optimizer.param_groups[0]["lr"],
+                    "loss": _mean_loss(losses, title, epoch + 1),
+                    "learning_rate": cfg.learning_rate * share,
                 }
             )
             if fabric.is_global_zero:
@@ -196,6 +206,15 @@ def fit(
             fabric.barrier()
     final = average.module if average is not None else model
     return final.to("cpu").eval(), curve
+
+
+def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:
+    """Mean over an epoch; weights that a loss without a value has touched are worth nothing, so training stops there."""
+    if not np.isfinite(losses).all():
+        raise UserError(
+            f"{title}: the loss is no finite number in epoch {epoch}", "Lower learning_rate in params.yaml."
+        )
+    return float(np.mean(losses))
 
 
 def _batches(fabric: Fabric, examples: Examples, cfg: TrainingSection, epoch: int) -> Iterator[Batch]:
@@ -208,9 +227,8 @@ def _batches(fabric: Fabric, examples: Examples, cfg: TrainingSection, epoch: in
     # on the CPU the cores are busy with the network itself; feeding processes would only take turns with it
     feeders = min(8, cores() - 1) if fabric.device.type != "cpu" else 0
     loader = DataLoader(view, batch_sampler=mine, num_workers=feeders, pin_memory=fabric.device.type == "cuda")
-    prepared = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-    for batch in prepared:
-        yield batch
+    prepared: Any = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    yield from prepared
 
 
 def _restore(

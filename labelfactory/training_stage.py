@@ -14,7 +14,7 @@ from labelfactory.checkpoints import (
     check_supervision,
     git_state,
     library_versions,
-    read_passport,
+    load_checkpoint,
     save_checkpoint,
 )
 from labelfactory.devices import pick_device
@@ -157,7 +157,7 @@ class TrainingStage(Stage[T]):
 
     def _kept(self, key: str) -> Passport | None:
         try:
-            passport = read_passport(self.checkpoint) if self.checkpoint.exists() else None
+            passport = load_checkpoint(self.checkpoint)[1] if self.checkpoint.exists() else None
         except UserError as error:  # a damaged checkpoint of our own is made again
             say(f"{error.problem}: trained again")
             return None
@@ -168,7 +168,7 @@ class TrainingStage(Stage[T]):
         allowed = [*self.allowed_supervision(), self.supervision]
         check_supervision(self.stage_name(), self.foreign_supervision(), allowed)
         for name, passport in parents.items():
-            check_supervision(name, passport.supervision, allowed)
+            check_supervision(name, passport.supervision, [*allowed, *passport.allowed_supervision])
         kinds = {self.supervision, *self.foreign_supervision()}
         return sorted(kinds.union(*(p.supervision for p in parents.values())))
 

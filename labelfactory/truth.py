@@ -36,7 +36,10 @@ def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:
         raise DataError(
             f"{path}: changed since it was imported", "Type `labelfactory import …` again, then `dvc repro`."
         )
-    values = decode_mask(data)
+    try:
+        values = decode_mask(data)
+    except DataError as error:
+        raise DataError(f"{path}: {error.problem}", "Replace the mask and import the images again.") from None
     if values.shape != (record.height, record.width):
         raise DataError(
             f"{path}: {values.shape[1]}×{values.shape[0]} pixels, its photograph {record.width}×{record.height}"

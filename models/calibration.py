@@ -2,7 +2,8 @@
 
 For a threshold t, a labelling cuts a photograph in two: *kept* shows only the foreground, *removed* only the rest; what is
 cut away is grey. A good threshold keeps what the tags need (sufficient), removes nothing that shows them (necessary), and
-is small: J(t) = p(kept) · (1 − p(removed)) · (1 − area). docs/decisions/0006 says what else was tried.
+is small: J(t) = p(kept) · (1 − p(removed)) · (1 − area), each averaged over the photographs before they are multiplied.
+docs/decisions/0006 says what else was tried.
 """
 
 from collections.abc import Sequence
@@ -30,11 +31,6 @@ class Evidence(NamedTuple):
     """The same where only the rest is seen."""
     area: NDArray[np.float64]
     """The foreground's share of the photograph."""
-
-    @property
-    def score(self) -> NDArray[np.float64]:
-        """J at each threshold."""
-        return self.kept * (1 - self.removed) * (1 - self.area)
 
 
 @torch.no_grad()
@@ -76,12 +72,13 @@ def masked_evidence(
 
 
 def best_threshold(thresholds: Sequence[float], evidence: Sequence[Evidence]) -> tuple[float, NDArray[np.float64]]:
-    """The threshold with the highest mean J over the photographs, and the curve of the means, [T] float64.
+    """The threshold with the highest J over the photographs, and J at each threshold, [T] float64.
 
     Raises:
         ShapeError: there is no photograph.
     """
     if not evidence:
         raise ShapeError("a threshold cannot be chosen from no photograph")
-    curve: NDArray[np.float64] = np.mean([e.score for e in evidence], axis=0)
+    kept, removed, area = (np.mean(values, axis=0) for values in zip(*evidence, strict=True))
+    curve: NDArray[np.float64] = kept * (1 - removed) * (1 - area)
     return float(thresholds[int(curve.argmax())]), curve

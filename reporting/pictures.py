@@ -19,6 +19,9 @@ QUALITY = 82
 
 CLASS_OPACITY = 0.55
 
+SMOOTH = 2
+"""Masks are drawn so many times larger, then shrunk: contours without steps."""
+
 Picture = NDArray[np.uint8]
 
 
@@ -59,29 +62,30 @@ def heat_over(photograph: Picture, heat: NDArray[Any]) -> Picture:
     """Heat [h, w] in [0, 1] over a greyed photograph [H, W, 3]: the hotter, the less of the photograph is left."""
     height, width = photograph.shape[:2]
     values = np.clip(np.nan_to_num(heat.astype(np.float32)), 0, 1)
-    values = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    opacity = 0.8 * np.sqrt(values)[:, :, None]
+    sized = np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR))
+    colours = cv2.applyColorMap(np.rint(sized * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    opacity = 0.8 * np.sqrt(sized)[:, :, None]
     return _rounded(_greyed(photograph) * (1 - opacity) + colours * opacity)
 
 
 def mask_over(photograph: Picture, mask: NDArray[Any]) -> Picture:
     """A mask [h, w] of class ids over the photograph [H, W, 3]: VOC's colours, contours, void hatched, background greyed."""
     height, width = photograph.shape[:2]
-    labels = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    fine = (SMOOTH * width, SMOOTH * height)
+    labels = cv2.resize(mask.astype(np.uint8), fine, interpolation=cv2.INTER_NEAREST)
+    photograph = np.asarray(cv2.resize(photograph, fine, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     colours = palette()[labels].astype(np.float32)
     is_class = (labels != BACKGROUND) & (labels != VOID)
     picture = _greyed(photograph)
     picture[is_class] = photograph[is_class] * (1 - CLASS_OPACITY) + colours[is_class] * CLASS_OPACITY
     rows, columns = np.indices(labels.shape)
-    stripe = np.where((rows + columns) % 8 < 4, 0.85, 0.45)[:, :, None]
+    stripe = np.where((rows + columns) % (8 * SMOOTH) < 4 * SMOOTH, 0.85, 0.45)[:, :, None]
     is_void = labels == VOID
     picture[is_void] = (picture * (1 - stripe) + colours * stripe)[is_void]
-    edge = _edges(labels)
-    near_class = cv2.dilate(is_class.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    picture[edge & is_class] = colours[edge & is_class]
-    picture[edge & near_class & (labels == BACKGROUND)] = 255  # a white line outside keeps dark colours legible
-    return _rounded(picture)
+    inside, outside = _edges(labels, SMOOTH), _edges(is_class.astype(np.uint8), SMOOTH)
+    picture[inside & is_class] = colours[inside & is_class]
+    picture[outside & (labels == BACKGROUND)] = 255  # a white line outside keeps dark colours legible
+    return _rounded(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def data_uri(picture: Picture) -> str:
@@ -104,11 +108,11 @@ def _greyed(photograph: Picture) -> NDArray[np.float32]:
     return np.asarray(0.75 * grey + 0.15 * photograph + 18, dtype=np.float32)
 
 
-def _edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a pixel or one of its 8 neighbours is of another class, [H, W]."""
-    kernel = np.ones((3, 3), np.uint8)
+def _edges(labels: NDArray[Any], reach: int) -> NDArray[np.bool_]:
+    """Where another class lies within `reach` pixels, [H, W]."""
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     return np.asarray(cv2.dilate(labels, kernel) != cv2.erode(labels, kernel))
 
 
 def _rounded(picture: NDArray[Any]) -> Picture:
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(picture), 0, 255), dtype=np.uint8)

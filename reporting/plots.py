@@ -4,21 +4,28 @@ import hashlib
 import io
 import math
 import re
+from itertools import pairwise
+from typing import Any
 
 import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from labelfactory.errors import ShapeError
 from reporting.content import Curve
 
-WIDTH, HEIGHT = 400, 250
+WIDTH, HEIGHT = 360, 230
 """Units of the drawing; on the page they are about pixels."""
 
-FONT_SIZE = 11.0
+FONT_SIZE = 10.5
 MARK_ROW = 15 / HEIGHT
 """Height of the row above the axes in which a mark's name stands."""
+
+ROOM = 0.72
+"""A mark farther to the right than this has no room for its name at its right."""
 
 SERIES = tuple(f"--series-{i}" for i in range(1, 7))
 """CSS colours of a plot's lines, in their order."""
@@ -42,21 +49,37 @@ def draw_curve(curve: Curve) -> Markup:
 
     Returns:
         Markup; empty when there is no point to draw. The same curve gives the same bytes.
+
+    Raises:
+        ShapeError: a line has more or fewer values than the axis has points.
     """
+    for name, values in curve.series.items():
+        if len(values) != len(curve.x):
+            raise ShapeError(f"curve {curve.title!r}: {name!r} has {len(values)} values for {len(curve.x)} points")
     if not any(math.isfinite(y) for values in curve.series.values() for y in values):
         return Markup("")
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
     marks = {n: x for n, x in curve.marks.items() if math.isfinite(x)}
     top = 0.97 - MARK_ROW * len(marks)
-    axes = figure.add_axes((0.105, 0.1, 0.87, top - 0.1))
+    axes = figure.add_axes((0.11, 0.1, 0.87, top - 0.1))
     _dress(axes)
     for i, values in enumerate(curve.series.values()):
         colour = _STAND_INS[series_colour(i)]
         axes.plot(curve.x, values, color=colour, linewidth=1.9, marker="o" if len(values) < 3 else None, markersize=4)
     if len(curve.x) < 3:
         axes.margins(x=0.2)
-    for row, (name, x) in enumerate(marks.items()):
-        _mark(axes, curve, x, row=row, rows=len(marks), label=f"@{row}@")
+    if all(float(x).is_integer() for x in curve.x):
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))  # there is no epoch 2.5
+    for row, (position, label_is_right) in enumerate(rows_of_marks(list(marks.values()), axes.get_xlim())):
+        _mark(
+            axes,
+            curve,
+            list(marks.values())[position],
+            row=row,
+            rows=len(marks),
+            position=position,
+            right=label_is_right,
+        )
     labels = {f"@{i}@": str(escape(f"{n} {x:.2f}")) for i, (n, x) in enumerate(marks.items())}
     return Markup(_as_svg(figure, labels))
 
@@ -72,22 +95,43 @@ def _dress(axes: Axes) -> None:
     axes.locator_params(nbins=6)
 
 
-def _mark(axes: Axes, curve: Curve, x: float, *, row: int, rows: int, label: str) -> None:
+def rows_of_marks(xs: list[float], limits: tuple[float, float]) -> list[tuple[int, bool]]:
+    """Give each vertical mark a row above the axes for its name, such that no line crosses a name (of three marks at most).
+
+    Args:
+        xs: where the marks stand.
+        limits: of the axis.
+
+    Returns:
+        (position in `xs`, whether the name stands at the line's right) from the highest row to the lowest.
+    """
+    low, high = limits
+    at = [(x - low) / ((high - low) or 1) for x in xs]
+    if not at:
+        return []
+    right = [max(at) <= ROOM] * len(at)
+    if max(at) > ROOM and min(at) < 1 - ROOM:  # names run into the widest gap, from both of its sides
+        places = sorted(at)
+        _, before_gap = max((b - a, a) for a, b in pairwise(places))
+        right = [place <= before_gap for place in at]
+    order = sorted(range(len(at)), key=lambda i: at[i] if right[i] else 1 - at[i])
+    return [(i, right[i]) for i in order]
+
+
+def _mark(axes: Axes, curve: Curve, x: float, *, row: int, rows: int, position: int, right: bool) -> None:
     """A vertical line up to its own row above the axes, its name there, and a dot where it meets each curve."""
     ink = _STAND_INS["--ink"]
-    height_of_row = MARK_ROW / axes.get_position().height
-    top = 1 + height_of_row * (rows - row - 0.25)
+    top = 1 + MARK_ROW / axes.get_position().height * (rows - row - 0.25)
     across = axes.get_xaxis_transform()
-    axes.plot([x, x], [0, top], transform=across, color=ink, linewidth=1.1, linestyle=DASHES[row % 4], clip_on=False)
-    low, high = axes.get_xlim()
-    on_the_left = (x - low) / (high - low or 1) < 0.6
+    style = DASHES[position % len(DASHES)]
+    axes.plot([x, x], [0, top], transform=across, color=ink, linewidth=1.1, linestyle=style, clip_on=False)
     axes.annotate(
-        label,
+        f"@{position}@",
         (x, top),
         xycoords=across,
-        xytext=(5 if on_the_left else -5, -FONT_SIZE + 2),
+        xytext=(5 if right else -5, -FONT_SIZE + 2),
         textcoords="offset points",
-        ha="left" if on_the_left else "right",
+        ha="left" if right else "right",
         fontsize=FONT_SIZE,
         color=ink,
         annotation_clip=False,
@@ -103,17 +147,16 @@ def _mark(axes: Axes, curve: Curve, x: float, *, row: int, rows: int, label: str
 def _as_svg(figure: Figure, labels: dict[str, str]) -> str:
     """The figure as an SVG element with the page's fonts and colours, and ids that are its own."""
     stream = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "labelfactory"}  # put back on leaving
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "labelfactory"}  # put back on leaving
     with matplotlib.rc_context(settings):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(stream, format="svg", transparent=True)
     svg = stream.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|(<svg [^>]*?)', r"\1\2", svg, count=1)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    # the metadata holds the date; a style inside would rule the whole page
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"; font-family: [^;\"]*", "", svg)
     for name, colour in _STAND_INS.items():
         svg = svg.replace(colour, f"var({name})")
-    for label, name in labels.items():
-        svg = svg.replace(label, name)
-    own = "p" + hashlib.sha256(svg.encode()).hexdigest()[:8]
+    own = "p" + hashlib.sha256(f"{svg}{labels}".encode()).hexdigest()[:8]
     svg = re.sub(r'\bid="', f'id="{own}-', svg)
-    return re.sub(r'(url\(|href=")#', rf"\1#{own}-", svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{own}-", svg)
+    return re.sub("@[0-9]+@", lambda found: labels[found[0]], svg)

@@ -32,7 +32,7 @@ class Rung:
     what: str
     gloss: str
     value: float  # mIoU, a fraction
-    gain: float | None  # over the step before; None for the first and for references
+    gain: float | None  # over the step before; None where that was not scored
     is_step: bool  # of the line; a reference is none
 
 
@@ -57,10 +57,16 @@ def ladder(metrics: Mapping[str, float], split: str) -> list[Rung]:
     scored = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix) and math.isfinite(v)}
     rungs: list[Rung] = []
     for what in in_order(scored):
-        gain = scored[what] - rungs[-1].value if what in STEPS and rungs else None
+        before = _step_before(what)
+        gain = scored[what] - scored[before] if before in scored else None
         gloss = STEPS.get(what) or REFERENCES.get(what, "")
         rungs.append(Rung(what, gloss, scored[what], gain, what in STEPS))
     return rungs
+
+
+def _step_before(what: str) -> str | None:
+    names = list(STEPS)
+    return names[names.index(what) - 1] if what in names[1:] else None
 
 
 def class_scores(metrics: Mapping[str, float], split: str, classes: Sequence[str]) -> list[ClassScores]:

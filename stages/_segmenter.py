@@ -9,13 +9,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from labelfactory.dataset import ImageRecord
+from labelfactory.errors import ParamsError
 from labelfactory.examples import CropSection, MaskExamples, Trust
 from labelfactory.registry import method_of
 from labelfactory.rows import RowReader
 from labelfactory.schema import Mask
 from labelfactory.training import Batch, Examples, TrainingSection
 from labelfactory.training_stage import TrainingStage
-from models.backbones._choice import BackboneSection, backbone_architecture, start_backbone
+from models.backbones import Backbone
+from models.backbones._choice import BackboneSection, backbone_architecture, rebuild_backbone, start_backbone
 from models.grids import resample
 from models.losses.cross_entropy import cross_entropy
 from models.segmenters import build_segmenter
@@ -62,8 +64,11 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
 
     def architecture(self) -> dict[str, Any]:
         """Backbone, head and number of classes."""
+        backbone = backbone_architecture(self.cfg)
+        if self.cfg.from_classifier:
+            backbone["folded"] = self.passport_of("classifier").architecture["folded"]
         return {
-            **backbone_architecture(self.cfg),
+            **backbone,
             "net": self.cfg.net,
             "width": self.cfg.width,
             "rates": list(self.cfg.rates),
@@ -73,9 +78,24 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
     def build(self) -> tuple[nn.Module, Sequence[Tensor]]:
         """The backbone under a fresh head."""
         torch.manual_seed(self.cfg.seed)
-        backbone = start_backbone(self.cfg)
+        backbone = self._classifier_backbone() if self.cfg.from_classifier else start_backbone(self.cfg)
         pretrained = list(backbone.parameters()) if self.cfg.weights != "random" else []
         return build_segmenter(backbone, self.architecture()), pretrained
+
+    def _classifier_backbone(self) -> Backbone:
+        """That of the classifier, at this net's output stride."""
+        state, passport = self.checkpoint_of("classifier")
+        if passport.architecture["backbone"] != self.cfg.backbone:
+            raise ParamsError(
+                f"train_segmenter.backbone is {self.cfg.backbone}, the classifier's {passport.architecture['backbone']}",
+                "With weights: classifier both must be the same; mend params.yaml.",
+            )
+        backbone = rebuild_backbone(self.architecture())
+        prefix = "backbone."
+        backbone.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        if passport.architecture["folded"]:
+            backbone.freeze(self.cfg.freeze_stages)
+        return backbone
 
     def examples(self) -> Examples:
         """Random views of photographs and masks."""

@@ -20,7 +20,7 @@ from labelfactory.progress import progress, say
 from labelfactory.stage import Stage
 from labelfactory.thresholds import read_thresholds
 from labelfactory.truth import has_truth
-from reporting import write_report
+from reporting.page import write_report
 from stages._report import make_report
 from stages._scoring import (
     NETS,

@@ -4,8 +4,9 @@ Reads   data/cams       cam [K, h, w] float16 in [0, 1], class_ids [K] uint8
         data/affinity   AffinityNet checkpoint
 Writes  data/walks      scores [K, h, w] float16 in [0, 1], class_ids [K] uint8: no background channel, its threshold is
                         chosen after the walk
-Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464; without background channel and divided by the image's maximum as in Ahn
-        et al., CVPR 2019, arXiv:1904.05044. Deviation: the walk is a polynomial, docs/decisions/0004.
+Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464; without background channel as in Ahn et al., CVPR 2019,
+        arXiv:1904.05044. Deviations: each class is divided by its own maximum, not by the image's; the walk is a
+        polynomial, docs/decisions/0004.
 """
 
 from typing import Literal
@@ -20,7 +21,7 @@ from labelfactory.params import Precision, Section
 from labelfactory.per_image import PerImageStage
 from labelfactory.registry import load_method, method_of
 from labelfactory.shards import Row, Sample
-from models.affinity.network import affinity_from, finer
+from models.affinity._network import affinity_from, finer
 from models.affinity.psa import transition_of
 from models.autocast import inference_precision
 from models.grids import aligned_size, grid_size, resample, resize_images, sample_at_cells
@@ -82,7 +83,7 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
         )
         walked = self.walk(seeds[0], transition, steps=self.cfg.steps, tolerance=self.cfg.tolerance)
         scores = resample(walked[None], stride=self.cfg.stride, image_size=size, size=target)[0].clamp(min=0)
-        scores = scores / scores.max().clamp(min=1e-5)
+        scores = scores / scores.amax(dim=(1, 2), keepdim=True).clamp(min=1e-5)
         return {"scores": scores.cpu().numpy().astype(np.float16), "class_ids": sample["class_ids"]}
 
 

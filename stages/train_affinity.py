@@ -23,7 +23,7 @@ from labelfactory.rows import RowReader
 from labelfactory.schema import Mask
 from labelfactory.training import Batch, Examples, TrainingSection
 from labelfactory.training_stage import TrainingStage
-from models.affinity.network import AffinityNetwork
+from models.affinity._network import AffinityNetwork
 from models.affinity.psa import pair_affinities, pair_offsets
 from models.classifier import classifier_from
 from models.losses.affinity import affinity_loss

@@ -1,6 +1,7 @@
 """Train the same net with the same schedule on the same photographs, but on their true masks. Off unless asked for.
 
 Reads   data/dataset       photographs of the training list and their true masks
+        data/classifier    checkpoint, where the segmenter starts from it
         data/masks         only which photographs have a pseudo-mask
 Writes  data/upper_bound   checkpoint.safetensors, training_rows.parquet, curve.csv; nothing when off
 """
@@ -9,7 +10,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from labelfactory.checkpoints import Passport
 from labelfactory.dataset import ImageRecord
+from labelfactory.files import write_json
 from labelfactory.params import Section
 from labelfactory.progress import say
 from labelfactory.schema import Mask
@@ -28,7 +31,7 @@ class TrainUpperBound(SegmenterStage):
 
     section = TrainUpperBoundConfig  # type: ignore[assignment]
     borrows = ("train_segmenter",)
-    reads = ("dataset", "masks")
+    reads = ("dataset", "classifier", "masks")
     writes = "upper_bound"
     supervision = "masks"
 
@@ -42,6 +45,7 @@ class TrainUpperBound(SegmenterStage):
             return {"enabled": True, **super().run()}
         for file in self.output.iterdir():
             file.unlink()
+        write_json(self.output / "off.json", {"enabled": False})  # DVC warns of empty folders
         say("train_upper_bound: off (train_upper_bound.enabled is false)")
         return {"enabled": False}
 
@@ -57,6 +61,10 @@ class TrainUpperBound(SegmenterStage):
     def training_rows(self) -> Mapping[str, str]:
         """Digest of each true mask's file."""
         return {record.image_id: str(record.mask_sha256) for record in self.records}
+
+    def parents(self) -> dict[str, Passport]:
+        """The classifier, where the backbone starts from it."""
+        return {"classifier": self.passport_of("classifier")} if self.cfg.from_classifier else {}
 
     def row_source(self) -> str:
         """From the import."""

@@ -97,6 +97,14 @@ def test_affinities_equal_a_loop_over_pairs(height, width, radius, seed):
     torch.testing.assert_close(one_by_one, got[1])
 
 
+def test_chunks_of_rows_do_not_show(monkeypatch):
+    """Differences taken two rows at a time give the affinities of all rows at once."""
+    features = torch.randn(3, 9, 7)
+    whole = pair_affinities(features, pair_offsets(4))
+    monkeypatch.setattr("models.affinity._pairs._CHUNK", 3 * 7 * 2)
+    torch.testing.assert_close(pair_affinities(features, pair_offsets(4)), whole)
+
+
 @pytest.mark.parametrize("shape", [(3, 4, 5), (2, 3, 4, 5)])
 def test_gradients_of_affinities_are_those_of_finite_differences(shape):
     """The backward pass is written by hand."""

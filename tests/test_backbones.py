@@ -1,3 +1,4 @@
+import functools
 import hashlib
 import http.server
 import io
@@ -35,6 +36,12 @@ def random_net(name: str, output_stride: int, seed: int = 0) -> Backbone:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
     return net.eval()
+
+
+@functools.cache
+def settled_net(name: str, output_stride: int) -> Backbone:
+    """A random net to look at, not to change."""
+    return random_net(name, output_stride)
 
 
 def random_images(height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:
@@ -86,7 +93,7 @@ def test_dilation_changes_no_value_where_the_stride_would_have_looked(
     name: str, strides: tuple[int, int], height: int, width: int
 ):
     """The dilated features at the picked positions are the undilated ones, borders included."""
-    dilated, plain = (random_net(name, stride) for stride in strides)
+    dilated, plain = (settled_net(name, stride) for stride in strides)
     images = random_images(height, width)
     with torch.no_grad():
         for fine, coarse in zip(dilated(images), plain(images), strict=True):
@@ -190,6 +197,14 @@ def test_freezing_stops_gradients_and_batch_norm(name: str):
     assert net.training
     with pytest.raises(ParamsError):
         net.freeze(99)
+
+
+def test_frozen_stages_build_no_graph():
+    """Not even for images that ask for one: the forward pass of frozen stages keeps nothing."""
+    net = random_net("tiny", 16)
+    net.freeze(2)
+    features = net(random_images(33, 33).requires_grad_())
+    assert [f.requires_grad for f in features] == [False, False, True, True]
 
 
 def test_without_freezing_everything_learns():

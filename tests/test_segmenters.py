@@ -19,8 +19,8 @@ torch.set_num_threads(1)
 NETS = ["deeplab_v2", "deeplab_v3", "deeplab_v3plus"]
 SIZES = {
     "deeplab_v2": {"rates": (1, 2)},
-    "deeplab_v3": {"aspp_width": 16, "rates": (1, 2)},
-    "deeplab_v3plus": {"aspp_width": 16, "rates": (1, 2), "skip_width": 8, "decoder_width": 16},
+    "deeplab_v3": {"width": 16, "rates": (1, 2)},
+    "deeplab_v3plus": {"width": 16, "rates": (1, 2), "skip_width": 8},
 }
 N = 4
 
@@ -91,6 +91,17 @@ def test_deeplab_v2_is_the_sum_of_its_dilated_convolutions():
             for branch, rate in zip(net.branches, (1, 2), strict=True)
         )
         torch.testing.assert_close(net(x), expected)
+
+
+def test_every_net_takes_the_same_two_sizes():
+    """So that params.yaml may name any of them beside one width and one list of rates."""
+    for name in NETS:
+        backbone = build_backbone("tiny", output_stride=16, state=None, pretrained=False)
+        net = load_method("models.segmenters", name).build(backbone, N, width=24, rates=(3, 5))
+        convolutions = [m for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and "backbone" not in n]
+        assert {m.dilation[0] for m in convolutions} == {1, 3, 5}
+        assert 24 in {m.out_channels for m in convolutions}
+        assert net.eval()(images(33, 33)).shape[1] == N
 
 
 def test_image_pooling_sees_the_whole_image():

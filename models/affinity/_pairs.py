@@ -15,6 +15,9 @@ from labelfactory.errors import ShapeError
 Offset = tuple[int, int]
 Region = tuple[slice, slice]
 
+_CHUNK = 2**20
+"""Differences held at a time: a few megabytes stay in the cache, and a large image needs no second copy."""
+
 
 def pair_offsets(radius: int) -> list[Offset]:
     """Offsets (dy, dx) of the cells nearer than `radius`, one of each two opposite ones: dy > 0, or dy = 0 and dx > 0.
@@ -103,9 +106,13 @@ def _has_partner(features: Tensor, offset: Offset) -> Tensor:
 def _distance_plane(features: Tensor, offset: Offset) -> Tensor:
     """[..., h, w]: mean_c |f_i - f_j| at the first cell of each pair, 0 elsewhere."""
     height, width = features.shape[-2:]
-    first, second = pair_regions(height, width, offset)
+    (rows, left), (_, right) = pair_regions(height, width, offset)
     plane = features.new_zeros(*features.shape[:-3], height, width)
-    plane[(..., *first)] = (features[(..., *first)] - features[(..., *second)]).abs_().mean(dim=-3)
+    chunk = max(1, _CHUNK * height // max(1, features.numel()))
+    for top in range(rows.start, rows.stop, chunk):
+        here = slice(top, min(top + chunk, rows.stop))
+        there = slice(here.start + offset[0], here.stop + offset[0])
+        plane[..., here, left] = (features[..., here, left] - features[..., there, right]).abs_().mean(dim=-3)
     return plane
 
 

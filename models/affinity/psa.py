@@ -13,6 +13,9 @@ from models.propagation._transition import SparseTransition
 __all__ = ["AffinityNet", "pair_affinities", "pair_offsets", "transition_of"]
 
 
+GROUPS = 4
+
+
 class AffinityNet(nn.Module):
     """The affinity head: project three depths, join them, mix them.
 
@@ -21,13 +24,20 @@ class AffinityNet(nn.Module):
         depths: channels each of them is projected to; PSA takes (64, 128, 256).
         width: channels of the result; PSA takes their sum, 448.
 
-    Source: Ahn & Kwak, CVPR 2018, arXiv:1803.10464; layers, ELU and initial weights as in the authors' code.
+    Raises:
+        ShapeError: a depth is no multiple of 4.
+
+    Source: Ahn & Kwak, CVPR 2018, arXiv:1803.10464; layers and initial weights as in the authors' code. Deviation: group
+    norm (4 groups, as in IRN's code) and ReLU after each projection, since backbones differ in the scale of their features.
     """
 
     def __init__(self, backbone_channels: tuple[int, int, int], *, depths: tuple[int, int, int], width: int) -> None:
         super().__init__()
+        if any(depth % GROUPS for depth in depths):
+            raise ShapeError(f"depths {depths} must be multiples of {GROUPS}")
         layers = [nn.Conv2d(c, d, kernel_size=1, bias=False) for c, d in zip(backbone_channels, depths, strict=True)]
         self.project = nn.ModuleList(layers)
+        self.norm = nn.ModuleList(nn.GroupNorm(GROUPS, depth) for depth in depths)
         self.mix = nn.Conv2d(sum(depths), width, kernel_size=1, bias=False)
         for layer in layers:
             nn.init.kaiming_normal_(layer.weight)
@@ -45,8 +55,12 @@ class AffinityNet(nn.Module):
             [B, width, h, w].
         """
         grid = c3.shape[-2:]
-        depths = [F.elu(layer(x)) for layer, x in zip(self.project, (c3, c4, c5), strict=True)]
-        resized = [F.interpolate(x, size=grid, mode="bilinear") if x.shape[-2:] != grid else x for x in depths]
+        inputs = zip(self.project, self.norm, (c3, c4, c5), strict=True)
+        depths = [F.relu(norm(layer(x))) for layer, norm, x in inputs]
+        resized = [
+            F.interpolate(x, size=grid, mode="bilinear", align_corners=True) if x.shape[-2:] != grid else x
+            for x in depths
+        ]
         return F.elu(self.mix(torch.cat(resized, dim=1)))
 
 

@@ -68,8 +68,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.output_stride = output_stride
         self.supervision: tuple[str, ...] = ()
-        self.frozen_stages = -1  # -1: nothing, 0: the stem, n: the stem and n stages
-        self.norm_frozen = False
+        self.frozen = False
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -93,15 +92,13 @@ class Backbone(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ShapeError(f"images must be [B, 3, H, W], not {list(images.shape)}")
-        grad = torch.is_grad_enabled()
-        with torch.set_grad_enabled(grad and self.frozen_stages < 0):
-            x = (images - self.mean) / self.std
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
             for module in self.stem():
                 x = module(x)
         taps = []
         for index, stage in enumerate(self.stages()):
-            with torch.set_grad_enabled(grad and index >= self.frozen_stages):
-                x = stage(x)
+            x = stage(x)
             if index in self.taps:
                 taps.append(x)
         return Features(*taps)
@@ -118,7 +115,7 @@ class Backbone(nn.Module):
         stages = self.stages()
         if not 0 <= depth <= len(stages):
             raise ParamsError(f"cannot freeze {depth} stages: this backbone has {len(stages)}")
-        self.frozen_stages, self.norm_frozen = depth, True
+        self.frozen = True
         norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
         for module in (*self.stem(), *stages[:depth], *norms):
             module.requires_grad_(False)
@@ -127,7 +124,7 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         """Set training mode, but leave frozen batch norm in evaluation mode."""
         super().train(mode)
-        if self.norm_frozen:
+        if self.frozen:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()

@@ -16,7 +16,7 @@ class BackboneSection(Section):
 
     backbone: method_of("models.backbones")  # type: ignore[valid-type]
     output_stride: Literal[8, 16, 32]
-    weights: str  # package | random | a path or URL of a state dict in torchvision's format
+    weights: str  # package | random | classifier | a path or URL of a state dict in torchvision's format
     weights_sha256: str = ""  # of that file
     weights_supervision: list[str] = ["imagenet-tags"]  # kinds of labels that file's weights have seen
     allow_supervision: list[str] = []  # stronger kinds than tags that may touch this line all the same
@@ -24,16 +24,21 @@ class BackboneSection(Section):
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> "BackboneSection":
-        if self.weights in ("package", "random"):
+        if self.weights in ("package", "random", "classifier"):
             return self
         if len(self.weights_sha256) != 64:
             raise ValueError("weights from a file or URL need weights_sha256: its 64 hex digits")
         return self
 
     @property
+    def from_classifier(self) -> bool:
+        """Whether the backbone starts from that of the line's own classifier."""
+        return self.weights == "classifier"
+
+    @property
     def supervision(self) -> list[str]:
         """Kinds of labels that the starting weights have seen."""
-        return [] if self.weights == "random" else sorted(self.weights_supervision)
+        return [] if self.weights in ("random", "classifier") else sorted(self.weights_supervision)
 
 
 def start_backbone(section: BackboneSection) -> Backbone:

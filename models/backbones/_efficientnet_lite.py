@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones._base import Backbone, StridePlan
+from models.backbones._depthwise import depthwise_conv
 
 # (blocks, kernel, stride, expansion, channels) of each stage of Lite0
 STAGES = (
@@ -42,6 +43,8 @@ class SameConv2d(nn.Conv2d):
         top, bottom = _same_padding(x.shape[-2], self.stride[0], reach)
         left, right = _same_padding(x.shape[-1], self.stride[1], reach)
         if top == bottom and left == right:  # no copy of x
+            if self.groups > 1 and self.stride == (1, 1):
+                return depthwise_conv(x, self.weight, self.bias, dilation=self.dilation[0])
             return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
         x = F.pad(x, (left, right, top, bottom))
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
@@ -108,7 +111,7 @@ class EfficientNetLite(Backbone):
                         expansion=expansion,
                         stride=first_stride if first else 1,
                         dilation=first_dilation if first else dilation,
-                        skip=inputs == outputs and (stride == 1 or not first),
+                        skip=not first,
                     )
                 )
                 inputs = outputs

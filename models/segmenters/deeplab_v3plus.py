@@ -22,19 +22,18 @@ class DeepLabV3Plus(Segmenter):
         backbone: Backbone,
         n_classes: int,
         *,
-        aspp_width: int,
+        width: int,
         rates: tuple[int, ...],
         skip_width: int,
-        decoder_width: int,
     ) -> None:
         super().__init__(backbone, n_classes, stride=DECODER_STRIDE)
-        self.aspp = ASPP(backbone.channels[3], aspp_width, rates, separable=True)
+        self.aspp = ASPP(backbone.channels[3], width, rates, separable=True)
         self.skip = conv_bn_relu(backbone.channels[0], skip_width, 1)
         self.decoder = nn.Sequential(
-            conv_bn_relu(aspp_width + skip_width, decoder_width, 3, separable=True),
-            conv_bn_relu(decoder_width, decoder_width, 3, separable=True),
+            conv_bn_relu(width + skip_width, width, 3, separable=True),
+            conv_bn_relu(width, width, 3, separable=True),
         )
-        self.classifier = nn.Conv2d(decoder_width, n_classes, 1)
+        self.classifier = nn.Conv2d(width, n_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] to [B, n_classes, ceil(H / 4), ceil(W / 4)]."""
@@ -51,21 +50,17 @@ def build(
     backbone: Backbone,
     n_classes: int,
     *,
-    aspp_width: int = 256,
+    width: int = 256,
     rates: tuple[int, ...] = (6, 12, 18),
     skip_width: int = 48,
-    decoder_width: int = 256,
 ) -> DeepLabV3Plus:
     """Build the net.
 
     Args:
         backbone: gives c2 and c5.
         n_classes: with the background.
-        aspp_width: channels of each branch of the pyramid and of their projection.
+        width: channels of each branch of the pyramid, of their projection and of the decoder.
         rates: dilation of the 3×3 branches; the paper's are for an output stride of 16, doubled for 8.
         skip_width: channels to which c2 is reduced.
-        decoder_width: channels of the two 3×3 convolutions at stride 4.
     """
-    return DeepLabV3Plus(
-        backbone, n_classes, aspp_width=aspp_width, rates=rates, skip_width=skip_width, decoder_width=decoder_width
-    )
+    return DeepLabV3Plus(backbone, n_classes, width=width, rates=rates, skip_width=skip_width)

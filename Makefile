@@ -1,0 +1,50 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# libraries that would call home
+export DO_NOT_TRACK := true
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo voc-animals check test lint types contracts quick bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/installed  ## make .venv from constraints.txt
+.venv/installed: constraints.txt pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON) is not on the PATH"; echo "Install Python 3.11, or type: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## render the demo data set, run the whole line, print a table and the path of a report
+	@labelfactory import demo --only-over-demo
+	@labelfactory profile demo
+	@dvc repro --quiet
+	@labelfactory report
+
+check: install lint types contracts quick  ## what to run before each commit: under 3 minutes
+
+lint: install
+	ruff check .
+	ruff format --check .
+
+types: install
+	mypy
+
+contracts: install
+	lint-imports
+
+quick: install
+	pytest -q -m 'not slow' -n 2
+
+test: install  ## every test: under 15 minutes on 2 cores
+	pytest -n 2
+
+bench: install  ## seconds and memory of CAMs, walk, CRF and scoring, each beside its reference
+	python -m benchmarks
+
+clean:  ## remove what the line made (DVC's cache stays)
+	rm -rf data/[!i]* dvc.lock

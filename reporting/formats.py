@@ -1,0 +1,37 @@
+"""Numbers as a person reads them."""
+
+import math
+
+NBSP = "\u00a0"
+"""Keeps a number and its unit on one line."""
+
+
+def percent(fraction: float) -> str:
+    """A fraction in per cent with one decimal, without the sign; a dash for NaN."""
+    return f"{100 * fraction:.1f}" if math.isfinite(fraction) else "–"
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in points, signed."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them; a dash when not known."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f}{NBSP}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest}{NBSP}s"
+    if minutes < 60:
+        return f"{minutes}{NBSP}min {rest:02d}{NBSP}s"
+    return f"{minutes // 60}{NBSP}h {minutes % 60:02d}{NBSP}min"
+
+
+def memory(megabytes: int | None) -> str:
+    """Megabytes as a person says them; a dash when not known."""
+    if megabytes is None:
+        return "–"
+    return f"{megabytes}{NBSP}MB" if megabytes < 1000 else f"{megabytes / 1000:.1f}{NBSP}GB"

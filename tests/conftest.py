@@ -1,0 +1,101 @@
+"""What every test stands on: one thread, and a small project in a temporary folder."""
+
+import dataclasses
+import hashlib
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from labelfactory.dataset import Dataset, ImageRecord, write_dataset
+from labelfactory.schema import Classes
+
+torch.set_num_threads(1)
+cv2.setNumThreads(0)
+
+IMAGES_PER_SHARD = 2
+
+
+class Workspace:
+    """A project of a few photographs of 6×5 pixels, two to a shard, in the current folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.records: list[ImageRecord] = []
+        self.classes = ("cat", "dog")
+        self.max_bad_fraction = 0.5
+        (root / "photographs").mkdir()
+        (root / "code").mkdir()
+        (root / "code" / "science.py").write_text("answer = 42\n")
+
+    def wire(self, *stages: str) -> None:
+        """Write a dvc.yaml in which each stage depends on the code in code/."""
+        lines = [f"  {s}: {{cmd: python -m stages.{s}, deps: [data/dataset, code], params: [{s}]}}" for s in stages]
+        (self.root / "dvc.yaml").write_text("\n".join(["stages:", *lines]) + "\n")
+
+    def add(self, image_id: str, tags: str = "cat", *, split: str = "train", position: int | None = None) -> None:
+        """Add a photograph of noise that follows from its name."""
+        if position is None:
+            position = max((r.position for r in self.records), default=-1) + 1
+        record = ImageRecord(
+            image_id=image_id,
+            path=f"photographs/{image_id}.png",
+            sha256="",
+            lists=("train",),
+            tags=tuple(tags.split()),
+            mask_path=None,
+            mask_sha256=None,
+            position=position,
+            width=6,
+            height=5,
+            split=split,
+            shard=position // IMAGES_PER_SHARD,
+            status="ok",
+            reason="",
+        )
+        self.records.append(record)
+        self.repaint(image_id, seed=sum(image_id.encode()))
+
+    def repaint(self, image_id: str, seed: int) -> None:
+        """Give a photograph other pixels, as if it had been imported with them."""
+        pixels = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, format="PNG")
+        (self.root / "photographs" / f"{image_id}.png").write_bytes(stream.getvalue())
+        self.change(image_id, sha256=hashlib.sha256(stream.getvalue()).hexdigest())
+
+    def change(self, image_id: str, **changes: object) -> None:
+        """Change fields of a record and write the data set."""
+        self.records = [dataclasses.replace(r, **changes) if r.image_id == image_id else r for r in self.records]
+        self.save()
+
+    def remove(self, image_id: str) -> None:
+        """Take a photograph out; the others keep their positions."""
+        self.records = [r for r in self.records if r.image_id != image_id]
+        self.save()
+
+    def dataset(self) -> Dataset:
+        """The data set as it stands."""
+        return Dataset(
+            Classes(self.classes), {0: 0, 1: 1, 2: 2}, "train", "val", self.max_bad_fraction, tuple(self.records)
+        )
+
+    def save(self) -> None:
+        """Write data/dataset/images.parquet."""
+        write_dataset(self.dataset(), self.root / "data" / "dataset" / "images.parquet")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Five photographs a, b | c, d | e in three shards; the current folder; one worker on the CPU."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABELFACTORY_WORKERS", "1")
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    made = Workspace(tmp_path)
+    for image_id, tags in (("a", "cat"), ("b", "dog"), ("c", "cat dog"), ("d", ""), ("e", "dog")):
+        made.add(image_id, tags)
+    return made
