@@ -16,6 +16,8 @@ cli = typer.Typer(
 )
 
 DEMO_FOLDER = Path("data/raw/demo")
+DEMO_SOURCE = "import demo "
+"""How the source of a demo's manifest begins."""
 
 Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before; move nothing else.")]
 
@@ -25,8 +27,13 @@ def demo(
     count: Annotated[int, typer.Option(help="Images in all.", min=1, max=100_000)] = 200,
     seed: Annotated[int, typer.Option(help="Another seed draws other images.", min=0)] = 0,
     append: Append = False,
+    only_over_demo: Annotated[
+        bool, typer.Option("--only-over-demo", help="Refuse to take the place of anything but a demo import.")
+    ] = False,
 ) -> None:
     """Render the demo data set: five kinds of animals, with tags and true masks."""
+    if only_over_demo:
+        _refuse_other_data()
     _take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=append)
 
 
@@ -46,6 +53,16 @@ def voc(
     names = [name.strip() for name in classes.split(",") if name.strip()]
     wanted = [name.strip() for name in lists.split(",") if name.strip()]
     _take(read_voc(folder, classes=names, tags_file=tags, lists=wanted or None), append=append)
+
+
+def _refuse_other_data() -> None:
+    """`make demo` must never take the place of somebody's own photographs."""
+    old = read_manifest() if MANIFEST.exists() else None
+    if old is not None and not old.source.startswith(DEMO_SOURCE):
+        raise DataError(
+            f"this folder holds another data set: {len(old.entries)} images ({old.source})",
+            "Type `make demo` in a fresh clone, or `labelfactory import demo` to put the demo in its place.",
+        )
 
 
 def _take(new: Manifest, *, append: bool) -> None:

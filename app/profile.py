@@ -1,5 +1,6 @@
 """`labelfactory profile`: lay a profile over params.yaml, so that `dvc repro` always reads one file."""
 
+import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from labelfactory.stage import stage_class
 from labelfactory.wiring import read_wiring
 
 PROFILES = Path("profiles")
+EXAMPLE = "Type it like this: --set random_walk.beta=10"
 
 
 def profile(
@@ -41,8 +43,7 @@ def profile(
         _overlay(values, _parse(setting), changes)
     if seed is not None:
         _overlay(values, {key: {"seed": seed} for key, section in values.items() if "seed" in section}, changes)
-    sections = {stage: stage_class(stage).section for stage in read_wiring()}
-    check_sections(yaml.safe_load(_text(editor, values)), sections, f"params.yaml with the profile {name or 'as set'}")
+    _check(yaml.safe_load(_text(editor, values)))
     if not changes:
         say("profile: params.yaml says all of that already")
         return
@@ -51,9 +52,16 @@ def profile(
     say("\n".join(["profile: params.yaml changed", *(f"  {change}" for change in changes)]))
 
 
-def _text(editor: YAML, values: Any) -> str:
-    import io
+def _check(values: dict[str, Any]) -> None:
+    """Refuse values that the line would refuse, before they are written."""
+    sections = {stage: stage_class(stage).section for stage in read_wiring()}
+    try:
+        check_sections(values, sections, f"{PARAMS_FILE} as it would be")
+    except ParamsError as error:
+        raise ParamsError(error.problem, f"{PARAMS_FILE} stays as it was; mend the profile or the --set.") from None
 
+
+def _text(editor: YAML, values: Any) -> str:
     stream = io.StringIO()
     editor.dump(values, stream)
     return stream.getvalue()
@@ -79,8 +87,11 @@ def _read(name: str) -> dict[str, Any]:
 def _parse(setting: str) -> dict[str, Any]:
     path, equals, value = setting.partition("=")
     if not equals or "." not in path:
-        raise ParamsError(f"--set {setting!r} is not of the form section.key=value")
-    nested: Any = yaml.safe_load(value)
+        raise ParamsError(f"--set {setting!r} is not of the form section.key=value", EXAMPLE)
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ParamsError(f"--set {setting!r}: the value is not readable as YAML", EXAMPLE) from None
     for key in reversed(path.split(".")):
         nested = {key: nested}
     return dict(nested)

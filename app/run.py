@@ -6,8 +6,11 @@ import typer
 
 from app.table import print_table
 from flows.line import reproduce
+from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.progress import say
 from labelfactory.stage import read_sections
+from labelfactory.wiring import read_wiring
 
 
 def run(
@@ -21,6 +24,14 @@ def run(
 ) -> None:
     """Run what is stale: `dvc repro` with checks before and a table after."""
     read_sections()
+    known = read_wiring()
+    for target in targets or ():
+        if target not in known:
+            raise ParamsError(
+                f"{target!r} is no stage{did_you_mean(target, known)}", "Type `labelfactory status` to list them."
+            )
+    if not MANIFEST.exists():
+        read_manifest()  # says what to type
     ran = reproduce(targets or (), retrain=not no_retrain, force=force)
     if not ran:
         say("everything is up to date")

@@ -126,7 +126,8 @@ def _repo() -> Iterator[Repo]:
     try:
         repo = Repo(".")
     except DvcException as error:
-        raise UserError(f"DVC: {error}", "Run the command in the project's root folder.") from error
+        remedy = "Run the command in the project's root folder, in a clone of its git repository."
+        raise UserError(f"DVC: {error}", remedy) from error
     with repo:
         yield repo
 

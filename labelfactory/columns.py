@@ -43,7 +43,8 @@ class ArrayColumn:
     @property
     def arrow_type(self) -> pa.DataType:
         """Type of the column in Parquet."""
-        return pa.struct([("shape", pa.list_(pa.int32())), ("data", pa.binary())])
+        # "element" is Parquet's own name: a table that was read has the schema of one that was made
+        return pa.struct([("shape", pa.list_(pa.field("element", pa.int32()))), ("data", pa.binary())])
 
     def encode(self, value: Any, image_id: str) -> Any:
         """Raises ShapeError when the dtype is not the column's."""

@@ -15,6 +15,9 @@ from labelfactory.files import write_json
 
 THRESHOLDS = "thresholds.json"
 
+Chosen = float | Literal["auto"]
+"""What params.yaml says of a threshold: a number in [0, 1], or that the line is to choose it."""
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -22,6 +25,13 @@ class Threshold:
 
     value: float
     source: Literal["params", "auto"]
+
+
+def check_chosen(value: Chosen) -> Chosen:
+    """Refuse a number outside [0, 1] with a ValueError; for pydantic's validators."""
+    if value != "auto" and not 0 <= value <= 1:
+        raise ValueError(f"a threshold is auto or lies in [0, 1], not {value}")
+    return value
 
 
 def write_thresholds(folder: Path, thresholds: Mapping[str, Threshold]) -> None:

@@ -20,6 +20,8 @@ from models.grids import enlarge, resize_images
 
 NEUTRAL = 127.0
 """Grey of what is cut away: zero after the backbones' normalisation, or close to it."""
+NEAR = 0.98
+"""Share of the highest J from which a threshold counts as near the peak."""
 
 
 class Evidence(NamedTuple):
@@ -72,7 +74,9 @@ def masked_evidence(
 
 
 def best_threshold(thresholds: Sequence[float], evidence: Sequence[Evidence]) -> tuple[float, NDArray[np.float64]]:
-    """The threshold with the highest J over the photographs, and J at each threshold, [T] float64.
+    """The middle of the thresholds at which J over the photographs is near its highest, and J at each, [T] float64.
+
+    J is flat around its peak, so that the peak alone is chance: the mean of all thresholds within 2 % of it is not.
 
     Raises:
         ShapeError: there is no photograph.
@@ -81,4 +85,5 @@ def best_threshold(thresholds: Sequence[float], evidence: Sequence[Evidence]) ->
         raise ShapeError("a threshold cannot be chosen from no photograph")
     kept, removed, area = (np.mean(values, axis=0) for values in zip(*evidence, strict=True))
     curve: NDArray[np.float64] = kept * (1 - removed) * (1 - area)
-    return float(thresholds[int(curve.argmax())]), curve
+    near = curve >= NEAR * curve.max()
+    return float(np.mean(np.asarray(thresholds)[near])), curve

@@ -1,4 +1,4 @@
-"""What the two calibrating stages share: a sample of the training images, judged by the classifier in all processes.
+"""A sample of the training images, cut at each threshold and judged by the classifier, in all processes.
 
 A sample is a function of the image ids alone (those with the smallest digests), so that it hardly moves when images join.
 """
@@ -6,7 +6,7 @@ A sample is a function of the image ids alone (those with the smallest digests),
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -30,8 +30,6 @@ from models.grids import aligned_size
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(2, 17))
 """Candidates: 0.10, 0.15 … 0.80."""
 
-Chosen = float | Literal["auto"]
-
 
 class CalibrationSection(Section):
     """How thresholds are chosen without a true mask."""
@@ -41,7 +39,7 @@ class CalibrationSection(Section):
     precision: Precision
 
 
-def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSection, curve: Path) -> float:
+def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSection, path: Path) -> float:
     """Choose a background threshold for the class scores in a column, and write the curve of J beside it.
 
     Raises:
@@ -50,21 +48,25 @@ def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSecti
     sample = _sample(rows, dataset.training, cfg.images)
     count = min(workers(), len(sample)) if pick_device().type == "cpu" else 1
     setup = (cfg, rows.folder.folder, column)
+    tasks = [(record, dataset.classes.ids(record.tags)) for record in sample]
+    found: list[tuple[str, Evidence]] = []
     with progress("calibrating", len(sample)) as tick:
         if count == 1:
             _start(*setup)
-            found = [_judge(record, dataset.classes.ids(record.tags)) for record in sample]
+            for task in tasks:
+                found.append(_judge(*task))
+                tick()
         else:
-            found = []
             with process_pool(count, _start, setup) as submit:
-                for evidence in submit(_judge, [(record, dataset.classes.ids(record.tags)) for record in sample]):
+                for evidence in submit(_judge, tasks):
                     found.append(evidence)
                     tick()
-    best, means = best_threshold(THRESHOLDS, [evidence for _, evidence in sorted(found, key=lambda pair: pair[0])])
-    with write_whole(curve) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    in_order = [evidence for _, evidence in sorted(found, key=lambda pair: pair[0])]
+    best, curve = best_threshold(THRESHOLDS, in_order)
+    with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["threshold", "j"])
-        writer.writerows((t, round(float(j), 6)) for t, j in zip(THRESHOLDS, means, strict=True))
+        writer.writerow(["threshold", "J"])
+        writer.writerows((t, round(float(j), 6)) for t, j in zip(THRESHOLDS, curve, strict=True))
     return best
 
 

@@ -90,12 +90,11 @@ def _threshold_curves(metrics: Mapping[str, Any], per_list: Mapping[str, Counts]
             if made in counts.curves:
                 series[f"mIoU on {split}"] = counts.curves[made].curve()[1]
                 marks[f"best on {split}"] = metrics[f"threshold/{split}/{made}_best"]
-        path = DATA / noun / "j.csv"
-        if path.exists():
-            points = _read_csv(path)
-            series["J, without true masks"] = list(
-                np.interp(x, points["threshold"], points["j"], left=np.nan, right=np.nan)
-            )
+        for path, column in ((DATA / noun / "j.csv", "J"), (DATA / noun / "agreement.csv", "agreement")):
+            if path.exists():
+                points = _read_csv(path)
+                values = np.interp(x, points["threshold"], points[column], left=np.nan, right=np.nan)
+                series[f"{column}, without true masks"] = list(values)
         if series:
             curves.append(Curve(f"Background threshold of the {made}", "threshold", "mIoU or J", x, series, marks))
     return curves

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 
 from labelfactory.rows import RowReader
 from labelfactory.stage import Stage
-from labelfactory.thresholds import Threshold, write_thresholds
-from stages._calibration import CalibrationSection, Chosen, choose
+from labelfactory.thresholds import Chosen, Threshold, check_chosen, write_thresholds
+from stages._calibration import CalibrationSection, choose
 
 
 class CalibrateSeedsConfig(CalibrationSection):
@@ -29,8 +29,7 @@ class CalibrateSeedsConfig(CalibrationSection):
     def _ordered(self) -> "CalibrateSeedsConfig":
         high, low = self.affinity_foreground, self.affinity_background
         for value in (self.background, high, low):
-            if value != "auto" and not 0 <= value <= 1:
-                raise ValueError(f"a threshold must lie in [0, 1], not {value}")
+            check_chosen(value)
         if high != "auto" and low != "auto" and low > high:
             raise ValueError("affinity_background is above affinity_foreground")
         return self

@@ -1,23 +1,30 @@
-"""Choose the walks' background threshold, without a true mask.
+"""Choose the walks' background threshold, without a true mask: where the walk agrees best with the affinity labels.
 
-Reads   data/dataset          photographs and tags of the training list
-        data/classifier       checkpoint
-        data/walks            scores [K, h, w] float16 in [0, 1]
-Writes  data/walk_threshold   thresholds.json: background; j.csv
-Source  docs/decisions/0006.
+Reads   data/dataset          class names
+        data/affinity_labels  label: mask [h, w] uint8 over the whole photograph, 255 void
+        data/walks            scores [K, h, w] float16 in [0, 1], class_ids [K] uint8
+Writes  data/walk_threshold   thresholds.json: background; agreement.csv: mIoU with the labels at each threshold
+Source  docs/decisions/0006. The labels are confident where they are not void, so they say where foreground ends.
 """
 
+import csv
 from typing import Any
 
 from pydantic import field_validator
 
+from labelfactory.errors import DataError
+from labelfactory.files import write_whole
+from labelfactory.metrics import ThresholdCurve
+from labelfactory.params import Section
+from labelfactory.progress import progress
 from labelfactory.rows import RowReader
+from labelfactory.schema import labels_from_channels
 from labelfactory.stage import Stage
-from labelfactory.thresholds import Threshold, write_thresholds
-from stages._calibration import CalibrationSection, Chosen, choose
+from labelfactory.thresholds import Chosen, Threshold, check_chosen, write_thresholds
+from models.seeds import channels_above, scores_at_size
 
 
-class CalibrateWalksConfig(CalibrationSection):
+class CalibrateWalksConfig(Section):
     """Section `calibrate_walks` of params.yaml."""
 
     background: Chosen  # auto, or a number in [0, 1]
@@ -25,28 +32,43 @@ class CalibrateWalksConfig(CalibrationSection):
     @field_validator("background")
     @classmethod
     def _in_range(cls, value: Chosen) -> Chosen:
-        if value != "auto" and not 0 <= value <= 1:
-            raise ValueError(f"a threshold must lie in [0, 1], not {value}")
-        return value
+        return check_chosen(value)
 
 
 class CalibrateWalks(Stage[CalibrateWalksConfig]):
     """Chooses the threshold of the walks."""
 
-    reads = ("dataset", "classifier", "walks")
+    reads = ("dataset", "affinity_labels", "walks")
     writes = "walk_threshold"
 
     def run(self) -> dict[str, Any]:
         """Choose it, or take it from params.yaml."""
         value = self.cfg.background
-        if value == "auto":
-            rows = RowReader(self.folder("walks"))
-            chosen = choose(rows, "scores", self.dataset, self.cfg, self.output / "j.csv")
-            threshold = Threshold(chosen, "auto")
-        else:
-            threshold = Threshold(value, "params")
+        threshold = Threshold(self._agreed(), "auto") if value == "auto" else Threshold(value, "params")
         write_thresholds(self.output, {"background": threshold})
         return {"background": threshold.value}
+
+    def _agreed(self) -> float:
+        """The threshold at which walks and affinity labels have the highest mIoU; void is not counted."""
+        walks, labels = (RowReader(self.folder(noun)) for noun in ("walks", "affinity_labels"))
+        records = [r for r in self.dataset.training if r.tags and r.image_id in walks and r.image_id in labels]
+        if not records:
+            raise DataError(
+                "no training image has a tag to calibrate on", "Set calibrate_walks.background as a number."
+            )
+        curve = ThresholdCurve(len(self.dataset.classes) + 1)
+        with progress("calibrate_walks", len(records)) as tick:
+            for record in records:
+                walk, label = walks[record.image_id], labels[record.image_id]["label"]
+                scores = scores_at_size(walk["scores"], label.shape)
+                best = labels_from_channels(channels_above(scores, 0.0), walk["class_ids"])
+                curve.add(label, best, scores.max(axis=0))
+                tick()
+        with write_whole(self.output / "agreement.csv") as path, path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["threshold", "agreement"])
+            writer.writerows((t, round(miou, 6)) for t, miou in zip(*curve.curve(), strict=True))
+        return curve.best()[0]
 
 
 if __name__ == "__main__":

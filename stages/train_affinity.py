@@ -4,8 +4,8 @@ Reads   data/dataset           photographs of the training list
         data/classifier        checkpoint: the backbone starts from it
         data/affinity_labels   label: mask, 255 void
 Writes  data/affinity          checkpoint.safetensors, training_rows.parquet, curve.csv
-Source  AffinityNet: Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Deviation: by default the classifier's backbone does not
-        learn on (IRN, arXiv:1904.05044, keeps it so).
+Source  AffinityNet: Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Where `learn_backbone` is off, the classifier's backbone
+        does not learn on, as in IRN, arXiv:1904.05044.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,8 @@ class TrainAffinityConfig(TrainingSection, CropSection):
     radius: int = Field(ge=2, le=16)  # pairs nearer than this many cells
     depths: tuple[int, int, int]  # channels from each of three depths
     width: int = Field(ge=8, le=1024)  # channels in which cells are compared
-    learn_backbone: bool
+    learn_backbone: bool  # whether the classifier's backbone learns on
+    freeze_stages: int = Field(ge=0, le=8)  # of it, stages after the stem that do not
 
 
 class TrainAffinity(TrainingStage[TrainAffinityConfig]):
@@ -84,6 +85,8 @@ class TrainAffinity(TrainingStage[TrainAffinityConfig]):
         torch.manual_seed(self.cfg.seed)
         state, passport = self.checkpoint_of("classifier")
         backbone = classifier_from(passport.architecture, state).backbone
+        if self.cfg.learn_backbone and passport.architecture["folded"]:
+            backbone.freeze(self.cfg.freeze_stages)
         net = AffinityNetwork(
             backbone, depths=self.cfg.depths, width=self.cfg.width, learn_backbone=self.cfg.learn_backbone
         )

@@ -1,6 +1,8 @@
 """Train the model that people use, on the pseudo-masks.
 
 Reads   data/dataset     photographs of the training list
+        data/classifier  passport; its backbone too, where the segmenter starts from it
+        data/affinity    passport
         data/masks       mask [H, W] uint8, 255 void
 Writes  data/segmenter   checkpoint.safetensors, training_rows.parquet, curve.csv
 Source  DeepLab v2 arXiv:1606.00915, v3 arXiv:1706.05587, v3+ arXiv:1802.02611.
@@ -25,7 +27,7 @@ class TrainSegmenter(SegmenterStage):
     """Trains on pseudo-masks."""
 
     section = TrainSegmenterConfig
-    reads = ("dataset", "masks")
+    reads = ("dataset", "classifier", "affinity", "masks")
     writes = "segmenter"
     supervision = "tags"
 

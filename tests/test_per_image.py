@@ -18,7 +18,13 @@ from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn
 from labelfactory.errors import DataError, MissingError
 from labelfactory.params import Section
 from labelfactory.per_image import PerImageStage, Tally, plan_shards, update_shards
-from labelfactory.shards import Row, Sample, ShardFolder, row_key
+from labelfactory.pool import process_pool
+from labelfactory.shards import Row, Sample, ShardFolder, finish, row_key, rows_table
+from labelfactory.thresholds import Threshold, read_thresholds, write_thresholds
+from models.refinement.dense_crf import CrfConfig
+from stages.refine_crf import RefineCrf, RefineCrfConfig
+
+WALK_COLUMNS = {"scores": ArrayColumn("float16"), "class_ids": ArrayColumn("uint8")}
 
 
 class Inner(Section):
@@ -66,7 +72,7 @@ class Brightness(PerImageStage[BrightnessConfig]):
 
     def process(self, sample: Sample) -> Row:
         self.processed.append(sample.record.image_id)
-        level = sample.photograph().mean(axis=2) * self.cfg.factor / 4096 ** self.cfg.inner.power
+        level = sample.photograph().mean(axis=2) * self.cfg.factor / 4096**self.cfg.inner.power
         ids = self.dataset.classes.ids(sample.record.tags)
         return {"level": level.astype(np.float16), "class_ids": ids, "mean": level.mean()}
 
@@ -146,7 +152,7 @@ SEEN = {
     "a byte of the code": change_code,
     "a new code file": lambda p: (p.root / "code" / "more.py").write_text(""),
     "the network's digest": lambda p: setattr(Brightness, "weights", "w2"),
-    "the photograph": lambda p: [p.repaint(r.image_id, seed=99) for r in p.records],
+    "the photograph": lambda p: [p.repaint(r.image_id, seed=999) for r in p.records],
     "the tags": lambda p: [p.change(r.image_id, tags=(*r.tags, "ape")) for r in p.records],
     "the classes": change_classes,
 }
@@ -299,17 +305,13 @@ def test_a_removed_photograph_takes_its_row_with_it(project):
 
 def test_the_wave_stops_at_a_row_of_the_same_bytes(project):
     """Code that changes no level recomputes the first stage and leaves the second alone."""
+    (project.root / "dvc.yaml").write_text(
+        "stages:\n  brightness: {cmd: x, deps: [code]}\n  outline: {cmd: x, deps: [data/brightness]}\n"
+    )
     update()
     update(Outline)
     before = stamps("outline")
     change_code(project)
-    project.wire("brightness", "outline")
-    (project.root / "dvc.yaml").write_text(
-        "stages:\n  brightness: {cmd: x, deps: [code]}\n  outline: {cmd: x, deps: [data/brightness]}\n"
-    )
-    update(Outline)
-    before = stamps("outline")
-    (project.root / "code" / "science.py").write_text("answer = 44\n")
     assert update()[0] == list("abcde")
     assert update(Outline) == ([], Tally(0, 5, 0, 0, 0))
     assert stamps("outline") == before
@@ -510,7 +512,7 @@ def test_a_truncated_shard_from_above_is_an_error_with_a_remedy(project, cut):
     assert str(path) in caught.value.remedy
 
 
-DAMAGE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DAMAGE = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def with_a_flipped_bit(whole: bytes, place: float, bit: int) -> bytes:
@@ -570,3 +572,53 @@ def test_a_payload_that_was_swapped_is_found_by_its_digest(project):
         ShardFolder(path.parent).row(0, 1)
     with pytest.raises(DataError, match="the row a do not fit its digest"):
         update(Outline)
+
+
+# --- processes
+
+
+@pytest.fixture
+def walked(workspace: Workspace) -> Workspace:
+    """A project in which the real stage refine_crf has everything that it reads."""
+    workspace.wire("refine_crf")
+    schema = per_image.shard_schema("random_walk", WALK_COLUMNS, workspace.classes)
+    folder = ShardFolder(Path("data/walks"))
+    folder.folder.mkdir(parents=True)
+    for shard in range(3):
+        rows = []
+        for record in (r for r in workspace.records if r.shard == shard):
+            ids = workspace.dataset().classes.ids(record.tags)
+            scores = np.random.default_rng(record.position).random((len(ids), 3, 3)).astype(np.float16)
+            rows.append(finish(record.image_id, {}, {"scores": scores, "class_ids": ids}, WALK_COLUMNS))
+        folder.write(shard, rows_table(rows, schema))
+    write_thresholds(Path("data/walk_threshold"), {"background": Threshold(0.5, "auto")})
+    return workspace
+
+
+def refine() -> Tally:
+    crf = {"steps": 2, "gaussian_sxy": 3, "gaussian_compat": 3}
+    crf |= {"bilateral_sxy": 50, "bilateral_srgb": 5, "bilateral_compat": 10}
+    cfg = RefineCrfConfig(method="dense_crf", unary="labels", gt_prob=0.7, min_confidence=0.5, crf=CrfConfig(**crf))
+    Path("data/masks").mkdir(exist_ok=True)
+    return update_shards(RefineCrf(cfg))
+
+
+@pytest.mark.slow
+def test_one_process_and_two_give_the_same_bytes(walked, monkeypatch):
+    """One thread in each, rows in the data set's order."""
+    assert refine().rows_computed == 5
+    alone = files("masks")
+    shutil.rmtree("data/masks")
+    monkeypatch.setenv("LABELFACTORY_WORKERS", "2")
+    assert refine().rows_computed == 5
+    assert files("masks") == alone
+
+
+@pytest.mark.slow
+def test_what_stops_a_process_at_its_start_is_said(workspace):
+    """A damaged checkpoint is found in `setup`: the user sees that error, not a broken pool."""
+    with (
+        pytest.raises(MissingError, match=r"thresholds\.json: no such file"),
+        process_pool(1, read_thresholds, (Path("data/nowhere"),)) as submit,
+    ):
+        list(submit(abs, [(1,)]))

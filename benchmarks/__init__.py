@@ -1,0 +1,1 @@
+"""What the line costs, beside what it replaces: `make bench`."""

@@ -1,0 +1,387 @@
+"""The command line: complete help, errors in two parts, and every command that the README shows."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+from workspace import BIN, ROOT, call, copy_workspace, make_workspace
+
+from app import main as app_main
+from labelfactory.manifest import MANIFEST, read_manifest
+from labelfactory.stage import run_guarded
+
+COMMANDS = ("import demo", "import voc", "run", "status", "report", "profile", "doctor")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A workspace without any import."""
+    return make_workspace(tmp_path_factory.mktemp("cli") / "template", git=True)
+
+
+@pytest.fixture
+def here(template, tmp_path, monkeypatch) -> Path:
+    """A fresh workspace, and this process stands in it."""
+    folder = copy_workspace(template, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    return folder
+
+
+@pytest.fixture
+def labelfactory(monkeypatch, capsys):
+    """Run the command in this process: `labelfactory("run", "--force", code=2)` gives what it printed."""
+
+    def run(*words: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["labelfactory", *words])
+        with pytest.raises(SystemExit) as caught:
+            app_main.main()  # typer ends even a good command so
+        printed = capsys.readouterr()
+        assert (caught.value.code or 0) == code, printed
+        return printed.out + printed.err
+
+    return run
+
+
+def two_parts(output: str) -> tuple[str, str]:
+    """Problem and remedy of an error message; nothing of a traceback."""
+    assert "Traceback" not in output
+    lines = output[output.index("error: ") :].strip().splitlines()
+    assert len(lines) >= 2, output
+    return "\n".join(lines[:-1]), lines[-1]
+
+
+def voc_folder(root: Path, tags: str = "a,cat\nb,dog\nc,cat|dog\n") -> Path:
+    """Three photographs in VOC layout: two train, one is scored."""
+    for name in ("JPEGImages", "ImageSets"):
+        (root / name).mkdir(parents=True)
+    for k, image_id in enumerate("abc"):
+        Image.new("RGB", (40, 30), (80 * k, 90, 30)).save(root / f"JPEGImages/{image_id}.jpg")
+    (root / "ImageSets/train.txt").write_text("a\nb\n")
+    (root / "ImageSets/val.txt").write_text("c\n")
+    (root / "tags.csv").write_text(tags)
+    return root
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_command_for_everything_and_nothing_more():
+    """The commands are those that the documents name."""
+    root = typer.main.get_command(app_main.cli)
+    names = {
+        f"{name} {sub}".strip()
+        for name, command in root.commands.items()
+        for sub in (command.commands if hasattr(command, "commands") else [""])
+    }
+    assert names == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_each_command_is_complete(name):
+    """A sentence on the command, and a text beside each of its options and arguments."""
+    command = typer.main.get_command(app_main.cli)
+    for word in name.split():
+        command = command.commands[word]
+    assert command.help
+    assert [p.name for p in command.params if not getattr(p, "help", None)] == []
+    shown = CliRunner().invoke(app_main.cli, [*name.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert shown.exit_code == 0
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.output)
+    assert all(option in plain for p in command.params for option in p.opts if option.startswith("--"))
+
+
+def test_the_installed_command_answers():
+    """The script that pip installs starts the same program; no command at all shows the help."""
+    done = subprocess.run([BIN / "labelfactory", "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert "doctor" in done.stdout
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "said"),
+    [
+        ("random_walk", "betta: 1", "random_walk.betta: unknown key; did you mean `beta`?"),
+        ("random_walk", "steps: 0", "random_walk.steps: 0 is below the minimum 1"),
+        ("extract_cams", "method: cams", "extract_cams.method: 'cams' is unknown; did you mean `cam`?"),
+        ("train_segmenter", "net: unet", "train_segmenter.net: 'unet' is unknown; known: deeplab_v2, deeplab_v3"),
+        ("train_classifier", "crop: many", "train_classifier.crop: 'many': input should be a valid integer"),
+        ("random_wolk", "beta: 1", "random_wolk: unknown section; did you mean `random_walk`?"),
+    ],
+)
+def test_a_wrong_parameter_stops_the_run_before_anything(here, labelfactory, section, line, said):
+    """Misspelt, out of range, unknown method: which key, what is wrong, what is near; exit 2."""
+    values = yaml.safe_load((here / "params.yaml").read_text())
+    values.setdefault(section, {}).update(yaml.safe_load(line))
+    (here / "params.yaml").write_text(yaml.safe_dump(values))
+    problem, remedy = two_parts(labelfactory("run", code=2))
+    assert said in problem
+    assert remedy == "Mend params.yaml and run `dvc repro` again."
+    assert not (here / "data").exists()
+
+
+def test_every_problem_is_listed_at_once(here, labelfactory):
+    """Three mistakes, one run."""
+    wrong = ["--set=random_walk.beta=-1", "--set=evaluate.gallery=99", "--set=prepare.lists=x"]
+    problem, _ = two_parts(labelfactory("profile", *wrong, code=2))
+    assert "3 problems" in problem
+    for key in ("random_walk.beta: -1", "evaluate.gallery: 99", "prepare.lists: unknown key"):
+        assert key in problem
+    assert (here / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
+
+
+def test_an_unknown_profile_names_the_near_one(here, labelfactory):
+    """`dem` is no profile, `demo` is."""
+    problem, remedy = two_parts(labelfactory("profile", "dem", code=2))
+    assert "did you mean `demo`?" in problem
+    assert remedy == "Type `labelfactory profile` to list them."
+
+
+@pytest.mark.parametrize("setting", ["beta=3", "random_walk.beta", "=", "random_walk.beta=[1"])
+def test_a_setting_that_cannot_be_read_is_refused(here, labelfactory, setting):
+    """--set wants section.key=value, value in YAML."""
+    problem, remedy = two_parts(labelfactory("profile", "--set", setting, code=2))
+    assert setting in problem
+    assert "--set random_walk.beta=10" in remedy
+
+
+def test_an_unknown_target_names_the_near_stage(here, labelfactory):
+    """`run refine_crff` says what is near, before DVC is asked."""
+    problem, remedy = two_parts(labelfactory("run", "refine_crff", code=2))
+    assert "'refine_crff' is no stage; did you mean `refine_crf`?" in problem
+    assert remedy == "Type `labelfactory status` to list them."
+
+
+def test_a_run_without_an_import_says_what_to_import(here, labelfactory):
+    """The first thing that a newcomer forgets."""
+    problem, remedy = two_parts(labelfactory("run", code=2))
+    assert "nothing was imported yet" in problem
+    assert "labelfactory import demo" in remedy
+
+
+def test_a_report_that_does_not_exist_yet_names_the_command(here, labelfactory):
+    """`report` before `run`."""
+    problem, remedy = two_parts(labelfactory("report", code=2))
+    assert "there is no report yet" in problem
+    assert remedy == "Type `labelfactory run`."
+
+
+def test_a_missing_checkpoint_names_the_stage_to_run(here, labelfactory, capsys):
+    """A stage that is run alone, before the classifier is there."""
+    labelfactory("import", "demo", "--count", "12")
+    assert run_guarded("prepare") == 0
+    capsys.readouterr()
+    assert run_guarded("extract_cams") == 2
+    problem, remedy = two_parts(capsys.readouterr().err)
+    assert "data/classifier/checkpoint.safetensors: no such checkpoint" in problem
+    assert "dvc repro" in remedy
+
+
+def test_a_class_without_a_tagged_image_is_refused(here, labelfactory, capsys):
+    """At the import where no list has one; in `prepare` where the training list has none."""
+    folder = voc_folder(here / "photos")
+    problem, _ = two_parts(labelfactory("import", "voc", str(folder), "--classes", "cat,dog,sheep", code=2))
+    assert "no photograph on a list is tagged 'sheep'" in problem
+    (folder / "tags.csv").write_text("a,cat\nb,cat\nc,dog\n")
+    labelfactory("import", "voc", str(folder), "--classes", "cat,dog")
+    assert run_guarded("prepare") == 2
+    problem, remedy = two_parts(capsys.readouterr().err)
+    assert "no usable image on the list 'train' is tagged dog" in problem
+    assert "--classes" in remedy
+
+
+def test_a_tag_that_is_no_class_is_refused_with_its_row(here, labelfactory):
+    """File, row and what is near."""
+    folder = voc_folder(here / "photos", "a,cat\nb,dgo\nc,cat|dog\n")
+    problem, _ = two_parts(labelfactory("import", "voc", str(folder), code=2))
+    assert "tags.csv, row 2" in problem or "tags.csv:2" in problem
+    assert "'dgo' is no class; did you mean `dog`?" in problem
+
+
+def test_an_empty_list_is_refused(here, labelfactory, capsys):
+    """At the import a list without a row; in `prepare` a list that no image stands on, with the lists that exist."""
+    folder = voc_folder(here / "photos")
+    (folder / "ImageSets/empty.txt").write_text("\n")
+    problem, _ = two_parts(labelfactory("import", "voc", str(folder), "--classes", "cat,dog", code=2))
+    assert "the list is empty" in problem
+    (folder / "ImageSets/empty.txt").unlink()
+    labelfactory("import", "voc", str(folder), "--classes", "cat,dog")
+    labelfactory("profile", "--set", "prepare.val_list=vla")
+    assert run_guarded("prepare") == 2
+    problem, remedy = two_parts(capsys.readouterr().err)
+    assert "no usable image stands on the list 'vla'" in problem
+    assert "train (2), val (1)" in remedy
+
+
+# --- import -----------------------------------------------------------------------------------------------------------
+
+
+def test_append_moves_nothing(here, labelfactory):
+    """Places, digests and paths of what is here stay; appending the same again adds nothing."""
+    labelfactory("import", "demo", "--count", "10")
+    before = read_manifest()
+    assert "6 images added, 16 in all" in labelfactory("import", "demo", "--append", "--count", "16")
+    after = read_manifest()
+    assert after.entries[:10] == before.entries
+    assert [entry.position for entry in after.entries] == list(range(16))
+    content = MANIFEST.read_bytes()
+    assert "nothing new" in labelfactory("import", "demo", "--append", "--count", "16")
+    assert MANIFEST.read_bytes() == content
+
+
+def test_append_needs_something_to_append_to_and_the_same_classes(here, labelfactory):
+    """Both are refused with what to type."""
+    problem, remedy = two_parts(labelfactory("import", "demo", "--append", code=2))
+    assert "nothing to append to" in problem
+    assert remedy == "Import without --append."
+    labelfactory("import", "demo", "--count", "10")
+    folder = voc_folder(here / "photos")
+    problem, _ = two_parts(labelfactory("import", "voc", str(folder), "--classes", "cat,dog", "--append", code=2))
+    assert "cat, dog" in problem
+    assert len(read_manifest().entries) == 10
+
+
+def test_an_import_over_another_says_what_it_replaces(here, labelfactory):
+    """Nobody's data set is exchanged in silence."""
+    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
+    output = labelfactory("import", "demo", "--count", "10")
+    assert "takes the place of 3 images (import voc" in output
+
+
+def test_make_demo_never_replaces_somebodys_data(here, labelfactory):
+    """--only-over-demo takes an empty folder or an older demo, and refuses a folder with other photographs."""
+    labelfactory("import", "demo", "--count", "10", "--only-over-demo")
+    labelfactory("import", "demo", "--count", "11", "--only-over-demo")
+    assert len(read_manifest().entries) == 11
+    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
+    kept = MANIFEST.read_bytes()
+    problem, remedy = two_parts(labelfactory("import", "demo", "--only-over-demo", code=2))
+    assert "another data set: 3 images (import voc" in problem
+    assert "fresh clone" in remedy
+    assert MANIFEST.read_bytes() == kept
+    assert "labelfactory import demo --only-over-demo" in (ROOT / "Makefile").read_text()
+
+
+# --- profile ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_keeps_comments_and_says_what_it_changes(here, labelfactory):
+    """Each change as `was → is`; comments and untouched values stay; the same again changes nothing."""
+    labelfactory("profile", "voc-animals-cpu", "--seed", "0")
+    text = (here / "params.yaml").read_text()
+    output = labelfactory("profile", "--set", "random_walk.beta=9.5", "--seed", "3")
+    assert re.search(r"random_walk\.beta: [\d.]+ → 9\.5", output)
+    assert "train_segmenter.seed: 0 → 3" in output
+    changed = (here / "params.yaml").read_text()
+    values = yaml.safe_load(changed)
+    assert values["random_walk"]["beta"] == 9.5
+    assert {name: s["seed"] for name, s in values.items() if "seed" in s} == dict.fromkeys(
+        ("train_classifier", "train_affinity", "train_segmenter"), 3
+    )
+    assert re.findall(r"#.*", changed) == re.findall(r"#.*", text)
+    different = [pair for pair in zip(text.splitlines(), changed.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert len(different) == 4
+    assert "says all of that already" in labelfactory("profile", "--set", "random_walk.beta=9.5")
+
+
+def test_one_profile_after_another_leaves_nothing_of_the_first(here, labelfactory):
+    """The order in which profiles were tried does not matter."""
+    labelfactory("profile", "demo")
+    demo = yaml.safe_load((here / "params.yaml").read_text())
+    for name in ("voc-animals-cpu", "voc12-resnet50", "demo"):
+        labelfactory("profile", name)
+    assert yaml.safe_load((here / "params.yaml").read_text()) == demo
+
+
+def test_profiles_are_listed_with_what_they_are_for(here, labelfactory):
+    """`labelfactory profile` alone."""
+    output = labelfactory("profile")
+    for path in (ROOT / "profiles").glob("*.yaml"):
+        assert f"{path.stem}  {path.read_text().splitlines()[0].lstrip('# ')}" in output
+
+
+# --- status, doctor ---------------------------------------------------------------------------------------------------
+
+
+def test_status_of_a_fresh_project_says_never_run(template):
+    """Every stage, and the command that comes next."""
+    output = call(template, "labelfactory", "status")
+    assert output.count("never run") == 12
+    assert "`labelfactory run`" in output
+
+
+def test_doctor_says_what_to_type(here, labelfactory):
+    """Without an import it ends in 2 and names the command; with one all is well."""
+    output = labelfactory("doctor", code=2)
+    assert "nothing is imported yet" in output
+    assert "labelfactory import demo" in output
+    labelfactory("import", "demo", "--count", "10")
+    output = labelfactory("doctor")
+    assert "BAD" not in output
+    for word in ("Python", "torch", "DVC", "git", "GiB free", "params.yaml"):
+        assert word in output
+
+
+# --- the README -------------------------------------------------------------------------------------------------------
+
+
+def shown_commands() -> list[str]:
+    """Every `labelfactory …` and `make …` that the README shows, in a block or in a line."""
+    blocks = re.findall(r"```(?:bash|console)?\n(.*?)```", README, re.DOTALL)
+    lines = [line.split("#")[0].strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`((?:labelfactory|make) [^`]*)`", README)
+    return sorted({line for line in lines if line.startswith(("labelfactory ", "make "))})
+
+
+def plain(command: str) -> list[str]:
+    """Its words, with what the README puts into [brackets]."""
+    return re.sub(r"[\[\]]", "", command).split()
+
+
+def test_the_readme_shows_every_command():
+    """Nothing is left for the reader to guess."""
+    shown = " \n".join(shown_commands()) + " "
+    for name in COMMANDS:
+        assert f"labelfactory {name} " in shown or f"labelfactory {name}\n" in shown, name
+    assert {"make demo", "make test", "make check"} <= set(shown_commands())
+
+
+@pytest.mark.parametrize("command", [c for c in shown_commands() if c.startswith("make ")])
+def test_make_targets_of_the_readme_exist(command):
+    """make itself plans the target without running it."""
+    done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in shown_commands() if c.startswith("labelfactory ")])
+def test_commands_of_the_readme_parse(command):
+    """Each is taken by the parser, with everything that stands in [brackets]."""
+    words = plain(command)[1:]
+    group = typer.main.get_command(app_main.cli)
+    while hasattr(group, "commands"):
+        if not words:
+            return
+        assert words[0] in group.commands, command
+        group = group.commands[words.pop(0)]
+    if "--help" not in words:
+        group.make_context(command, words).close()
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in shown_commands() if re.fullmatch(r"labelfactory (profile|status|doctor|.*--help)\b.*", c)]
+)
+def test_cheap_commands_of_the_readme_run(template, tmp_path, command):
+    """As a person types them, in a folder where nothing has run."""
+    folder = copy_workspace(template, tmp_path / "project")
+    output = call(folder, *plain(command), code=2 if command == "labelfactory doctor" else 0)
+    assert "Traceback" not in output

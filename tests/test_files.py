@@ -1,0 +1,82 @@
+"""An output appears whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from labelfactory.files import remove_leftovers, write_json, write_whole
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_an_error_leaves_the_old_file_and_no_other(tmp_path, error, old):
+    """Also where there was none."""
+    path = tmp_path / "x"
+    if old is not None:
+        path.write_bytes(old)
+    with pytest.raises(error), write_whole(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if old is None else [old])
+
+
+def test_the_new_file_takes_the_old_ones_place(tmp_path):
+    """In one step: whoever holds the old one open still reads all of it."""
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        with write_whole(path) as temporary:
+            temporary.write_bytes(b"new")
+            assert path.read_bytes() == b"old"
+            assert temporary.parent == path.parent
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
+    """fsync of the file, rename, fsync of the folder: a power cut finds the old file or the new one."""
+    events = []
+    replace, sync = Path.replace, os.fsync
+
+    def note_sync(fd: int) -> None:
+        events.append("folder" if Path(f"/proc/self/fd/{fd}").resolve() == tmp_path.resolve() else "file")
+        sync(fd)
+
+    def note_rename(self: Path, target: Path) -> Path:
+        events.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    with write_whole(tmp_path / "x") as temporary:
+        temporary.write_bytes(b"new")
+    assert events == ["file", "rename", "folder"]
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+    """And nothing else."""
+    for name in (".shard-00001.parquet.77.tmp", ".gitignore", "shard-00001.parquet", "notes.tmp"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".gitignore", "notes.tmp", "shard-00001.parquet"]
+
+
+def test_leftovers_are_named_as_write_whole_names_them(tmp_path):
+    """A kill that Python never hears of leaves what `remove_leftovers` finds."""
+    writer = write_whole(tmp_path / "x")
+    writer.__enter__().write_bytes(b"half")
+    assert len(list(tmp_path.iterdir())) == 1
+    remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_keeps_order_and_letters(tmp_path):
+    """Folders are made; a person can read it."""
+    write_json(tmp_path / "a" / "b.json", {"z": 1, "a": "é"})
+    text = (tmp_path / "a" / "b.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"z": 1, "a": "é"}
+    assert text.index("z") < text.index("a")
+    assert "é" in text

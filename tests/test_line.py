@@ -1,0 +1,183 @@
+"""The whole line through DVC on a tiny set: runs once, then nothing; reruns what a change touches; same digests twice."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from workspace import call, copy_workspace, make_workspace
+
+from labelfactory.checkpoints import CHECKPOINT, read_passport
+from labelfactory.manifest import Manifest, read_manifest, write_manifest
+from labelfactory.shards import ShardFolder
+
+pytestmark = pytest.mark.slow
+
+PER_IMAGE = ("cams", "affinity_labels", "walks", "masks")
+TRAINED = ("classifier", "affinity", "segmenter")
+CALIBRATED = ("seed_thresholds", "walk_threshold")
+LEARNT = [f"data/{noun}/{CHECKPOINT}" for noun in TRAINED] + [f"data/{noun}/thresholds.json" for noun in CALIBRATED]
+SMALL = {
+    "train_classifier": {"epochs": 1, "batch_size": 8, "crop": 97, "long_side_min": 96, "long_side_max": 128},
+    "extract_cams": {"scales": "[1.0]", "flip": "false"},
+    "calibrate_seeds": {"images": 4},
+    "calibrate_walks": {"images": 4},
+    "label_affinity": {"crf.steps": 1},
+    "train_affinity": {"epochs": 1, "batch_size": 8, "crop": 97, "long_side_min": 96, "long_side_max": 128},
+    "random_walk": {"steps": 16},
+    "refine_crf": {"method": "dense_crf", "crf.steps": 2, "crf.bilateral_compat": 10},
+    "train_segmenter": {
+        "epochs": 1,
+        "batch_size": 8,
+        "crop": 65,
+        "long_side_min": 64,
+        "long_side_max": 96,
+        "backbone": "tiny",
+        "weights": "random",
+        "freeze_stages": 0,
+        "width": 16,
+    },
+    "train_upper_bound": {"enabled": "false"},
+    "evaluate": {"scales": "[1.0]", "flip": "false", "gallery": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory) -> Path:
+    """A workspace with 24 images and params for seconds; nothing has run."""
+    folder = make_workspace(tmp_path_factory.mktemp("line") / "imported", git=True)
+    call(folder, "labelfactory", "import", "demo", "--count", "24")
+    settings = [f"--set={name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
+    call(folder, "labelfactory", "profile", "demo", *settings)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(imported) -> Path:
+    """A copy of it in which the line has run once. Tests that change anything copy it."""
+    folder = copy_workspace(imported, imported.parent / "finished")
+    output = call(folder, "dvc", "repro")
+    for name in stages(folder):
+        assert f"Running stage '{name}'" in output
+    return folder
+
+
+@pytest.fixture
+def variant(finished, request) -> Path:
+    """A copy of the finished workspace for one test."""
+    return copy_workspace(finished, finished.parent / request.node.name[:40])
+
+
+def stages(folder: Path) -> list[str]:
+    return list(yaml.safe_load((folder / "dvc.yaml").read_text())["stages"])
+
+
+def ran(output: str, folder: Path) -> list[str]:
+    return [name for name in stages(folder) if f"Running stage '{name}'" in output]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every row of every per-image stage, of every checkpoint's weights, and the thresholds."""
+    found = {}
+    for noun in PER_IMAGE:
+        for state in ShardFolder(folder / "data" / noun).all_states():
+            found[f"{noun}/{state.image_id}"] = f"{state.status} {state.digest}"
+    for noun in TRAINED:
+        found[noun] = read_passport(folder / "data" / noun / CHECKPOINT).weights_digest
+    for noun in CALIBRATED:
+        found[noun] = (folder / f"data/{noun}/thresholds.json").read_text()
+    return found
+
+
+def report(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"data/reports/{name}.json").read_text())
+
+
+def remove_truth(folder: Path) -> None:
+    """Delete the true masks, and import again as somebody would who never had any."""
+    shutil.rmtree(folder / "data/raw/demo/masks")
+    path = folder / "data/import/manifest.parquet"
+    manifest = read_manifest(path)
+    bare = tuple(replace(entry, mask_path=None, mask_sha256=None) for entry in manifest.entries)
+    write_manifest(Manifest(manifest.classes, manifest.mask_ids, manifest.source, bare), path)
+
+
+def test_a_second_repro_runs_nothing(finished):
+    """The first made metrics, tables and a report; the second finds all of it in place, and so does status."""
+    assert ran(call(finished, "dvc", "repro"), finished) == []
+    status = call(finished, "labelfactory", "status")
+    assert status.count("up to date") == len(stages(finished)) + 1
+    metrics = json.loads((finished / "data/evaluation/metrics.json").read_text())
+    assert metrics["true_masks"] == 24
+    wanted = {f"miou/train/{made}" for made in ("seeds", "walks", "masks", "model")} | {"miou/val/model"}
+    assert wanted <= set(metrics)
+    assert all(0 <= metrics[key] <= 1 for key in wanted)
+    assert "miou/val/masks" not in metrics
+    assert (finished / "data/evaluation/report.html").stat().st_size > 10_000
+
+
+def test_dvc_shows_metrics_and_plots(finished):
+    """`dvc metrics show` names the scores; `dvc plots show` draws the loss and threshold curves into one page."""
+    shown = json.loads(call(finished, "dvc", "metrics", "show", "--json"))
+    assert "miou/train/masks" in shown[""]["data"]["data/evaluation/metrics.json"]["data"]
+    call(finished, "dvc", "plots", "show", "--out", "plots_page")
+    page = (finished / "plots_page/index.html").read_text()
+    for title in ("Loss of the classifier", "Loss of the segmenter", "mIoU at each background threshold"):
+        assert title in page
+
+
+def test_two_clean_runs_give_the_same_digests_and_so_does_one_without_true_masks(imported, finished):
+    """Same commit, params, data and machine: the same bits. True masks are looked at by `evaluate` alone."""
+    folder = copy_workspace(imported, imported.parent / "without_truth")
+    remove_truth(folder)
+    output = call(folder, "dvc", "repro")
+    assert digests(folder) == digests(finished)
+    assert "there is nothing to score" in output
+    metrics = json.loads((folder / "data/evaluation/metrics.json").read_text())
+    assert metrics["true_masks"] == 0
+    assert not any(key.startswith(("miou", "iou")) for key in metrics)
+    assert "nothing was scored" in call(folder, "labelfactory", "report")
+
+
+def test_a_changed_crf_reruns_what_follows_and_nothing_before(variant):
+    """Status names the parameter beforehand; afterwards earlier outputs are the same bytes."""
+    before = digests(variant)
+    changed = call(variant, "labelfactory", "profile", "--set", "refine_crf.crf.bilateral_compat=1")
+    assert "refine_crf.crf.bilateral_compat: 10 → 1" in changed
+    status = call(variant, "labelfactory", "status")
+    assert "refine_crf.crf.bilateral_compat" in status
+    assert [line.split()[1] for line in status.splitlines() if "stale" in line] == ["refine_crf"]
+    order = stages(variant)
+    assert ran(call(variant, "dvc", "repro"), variant)[0] == "refine_crf"
+    after = digests(variant)
+    assert {key.split("/")[0] for key in after if after[key] != before[key]} <= {"masks", "segmenter"}
+    assert report(variant, "refine_crf")["rows_computed"] == 18
+    assert ran(call(variant, "dvc", "repro"), variant) == []
+    assert order == stages(variant)
+
+
+def test_new_images_with_the_models_as_they_are(variant):
+    """--no-retrain: 6 images more cost 6 images; models, thresholds and dvc.yaml stay as they are."""
+    kept = {name: (variant / name).read_bytes() for name in [*LEARNT, "dvc.yaml"]}
+    before = digests(variant)
+    call(variant, "labelfactory", "import", "demo", "--append", "--count", "30")
+    output = call(variant, "labelfactory", "run", "--no-retrain")
+    assert {name for name, content in kept.items() if (variant / name).read_bytes() != content} == set()
+    after = digests(variant)
+    assert {key: after[key] for key in before} == before
+    for name in ("extract_cams", "label_affinity", "random_walk", "refine_crf"):
+        made = report(variant, name)
+        assert (made["rows_computed"], made["rows_copied"]) == (5, 18), name
+    assert not {"train_classifier", "train_affinity", "train_segmenter"} & set(ran(output, variant))
+    assert "frozen" not in call(variant, "labelfactory", "status")
+
+
+def test_a_line_that_never_ran_cannot_leave_out_training(imported):
+    """--no-retrain without models: exit 2, both lines, and dvc.yaml untouched."""
+    before = (imported / "dvc.yaml").read_bytes()
+    output = call(imported, "labelfactory", "run", "--no-retrain", code=2)
+    assert "there are no models yet" in output
+    assert "Type `labelfactory run` first." in output
+    assert (imported / "dvc.yaml").read_bytes() == before
