@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from labelfactory.devices import cores
 from labelfactory.errors import UserError
@@ -30,10 +31,10 @@ def doctor() -> None:
     bad = 0
     for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _params, _import):
         for well, seen, remedy in check():
-            console.print(f"[{'green' if well else 'red'}]{'ok  ' if well else 'BAD '}[/] {seen}", soft_wrap=True)
+            console.print(f"[{'green' if well else 'red'}]{'ok  ' if well else 'BAD '}[/] {escape(seen)}", soft_wrap=True)
             if not well:
                 bad += 1
-                console.print(f"     {remedy}", soft_wrap=True)
+                console.print(f"     {escape(remedy)}", soft_wrap=True)
     if bad:
         raise typer.Exit(2)
 

@@ -8,6 +8,7 @@ import typer
 import yaml
 from rich.console import Console
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.files import write_whole
@@ -104,4 +105,14 @@ def _overlay(values: Any, over: dict[str, Any], changes: list[str], prefix: str 
             _overlay(values[key], value, changes, f"{prefix}{key}.")
         elif values.get(key) != value:
             changes.append(f"{prefix}{key}: {values.get(key)} → {value}")
-            values[key] = value
+            values[key] = _in_one_line(value, values.get(key)) if isinstance(value, list) else value
+
+
+def _in_one_line(value: list[Any], old: Any) -> CommentedSeq:
+    """A list as `[a, b]`, with the comment that the old one had behind it."""
+    new = CommentedSeq(value)
+    new.fa.set_flow_style()
+    if isinstance(old, CommentedSeq):
+        old.copy_attributes(new)
+        new.fa.set_flow_style()
+    return new

@@ -1,6 +1,7 @@
 """`labelfactory status`: per stage up to date, stale and why, or never run."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.line import line_status
@@ -21,7 +22,7 @@ def status() -> None:
         reasons = list(stage.reasons[:SHOWN])
         if len(stage.reasons) > SHOWN:
             reasons.append(f"and {len(stage.reasons) - SHOWN} more")
-        table.add_row(stage.name, f"[{COLOURS[stage.state]}]{stage.state}[/]", "\n".join(reasons))
+        table.add_row(stage.name, f"[{COLOURS[stage.state]}]{stage.state}[/]", escape("\n".join(reasons)))
     console = Console()
     console.print(table)
     stale = [stage.name for stage in states if stage.state in ("stale", "never run")]

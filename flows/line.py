@@ -6,16 +6,17 @@ DVC is the judge of what is stale; this file only asks and orders it. Bare `dvc 
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dvc.exceptions import DvcException, ReproductionError
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 
 from labelfactory.errors import LabelfactoryError, UserError
-from labelfactory.params import read_yaml
+from labelfactory.params import PARAMS_FILE, read_yaml
 from labelfactory.wiring import read_wiring
 
 LEARNING = (
@@ -61,7 +62,9 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
         StageFailedError: a stage failed, with its exit code.
         UserError: DVC refuses, or the models are to stay although there are none.
     """
-    with _repo() as repo, _frozen(repo, () if retrain else LEARNING):
+    with _repo() as repo, lock_repo(repo):
+        if not retrain:
+            _freeze_learning(repo, targets)
         try:
             ran = repo.reproduce(targets=list(targets) or None, force=force)
         except ReproductionError as error:
@@ -79,7 +82,7 @@ def line_status() -> list[StageState]:
         known = locked_stages()
     states = []
     for name in read_wiring():
-        reasons = tuple(_reasons(changed.get(name, [])))
+        reasons = tuple(_reasons(name, changed.get(name, [])))
         if name in frozen:
             states.append(StageState(name, "frozen", reasons))
         elif name not in known:
@@ -91,12 +94,18 @@ def line_status() -> list[StageState]:
 
 def locked_stages() -> set[str]:
     """Names of the stages that have run at least once, by dvc.lock."""
+    return set(_lock())
+
+
+def _lock() -> dict[str, Any]:
+    """What dvc.lock says of each stage's last run."""
     path = Path("dvc.lock")
-    return set(read_yaml(path).get("stages", {})) if path.exists() else set()
+    stages: dict[str, Any] = read_yaml(path).get("stages", {}) if path.exists() else {}
+    return stages
 
 
-def _reasons(entries: Sequence[object]) -> Iterator[str]:
-    """DVC's nested answer as phrases: `params.yaml refine_crf.gt_prob: modified`, `data/cams: modified`."""
+def _reasons(name: str, entries: Sequence[object]) -> Iterator[str]:
+    """DVC's nested answer as phrases: `params.yaml refine_crf.gt_prob: 0.7 → 0.8`, `data/cams: modified`."""
     for entry in entries:
         if isinstance(entry, str):
             yield entry
@@ -104,19 +113,32 @@ def _reasons(entries: Sequence[object]) -> Iterator[str]:
         for kind, changes in entry.items():  # type: ignore[attr-defined]
             what = {"changed deps": "", "changed outs": "output "}.get(kind, f"{kind} ")
             for path, change in changes.items():
-                if isinstance(change, dict):
-                    for key, word in _flat(change):
-                        yield f"{what}{path} {key}: {word}"
+                if path == PARAMS_FILE and isinstance(change, dict):
+                    yield from _changed_params(name, change)
                 else:
                     yield f"{what}{path}: {change}"
 
 
-def _flat(change: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in change.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _changed_params(name: str, sections: Mapping[str, object]) -> Iterator[str]:
+    """Key by key what changed in the sections of params.yaml that a stage reads, since it last ran."""
+    before = _lock().get(name, {}).get("params", {}).get(PARAMS_FILE, {})
+    now = read_yaml(Path(PARAMS_FILE))
+    for section, word in sections.items():
+        old, new = _flat(before.get(section, {}), section), _flat(now.get(section, {}), section)
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        for key in keys:
+            yield f"{PARAMS_FILE} {key}: {old.get(key, 'not there')} → {new.get(key, 'not there')}"
+        if not keys:
+            yield f"{PARAMS_FILE} {section}: {word}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Dotted name → value, for all values in a nested mapping."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}"
+        found |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 @contextmanager
@@ -132,28 +154,25 @@ def _repo() -> Iterator[Repo]:
         yield repo
 
 
-@contextmanager
-def _frozen(repo: Repo, names: Sequence[str]) -> Iterator[None]:
-    """Freeze stages in dvc.yaml while the block runs; what an interrupted run left frozen is released first.
+def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:
+    """Freeze the stages that learn, in DVC's memory alone: dvc.yaml is not touched, so a kill leaves nothing frozen.
+
+    The caller holds the repository's lock: DVC reads its stages anew when it takes one.
 
     Raises:
-        UserError: a stage that has never run would stay without output.
+        UserError: a stage that has never run would stay without output, or is to run by name.
     """
-    for stage in list(repo.index.stages):
-        if stage.frozen and stage.addressing in LEARNING:
-            repo.unfreeze(stage.addressing)
-    missing = sorted(set(names) - locked_stages())
+    learning = sorted(set(targets) & set(LEARNING))
+    if learning:
+        raise UserError(f"--no-retrain leaves {', '.join(learning)} as it is", "Name other stages, or none.")
+    missing = [name for name in LEARNING if name not in locked_stages()]
     if missing:
         raise UserError(
             f"--no-retrain: there are no models yet: {', '.join(missing)} never ran", "Type `labelfactory run` first."
         )
-    try:
-        for name in names:
-            repo.freeze(name)
-        yield
-    finally:
-        for name in names:
-            repo.unfreeze(name)
+    for stage in repo.index.stages:
+        if stage.addressing in LEARNING:
+            stage.frozen = True
 
 
 def _blame(error: ReproductionError) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Random views of a photograph and its mask: scale, crop, mirror, colour. Every choice comes from the generator given."""
+"""Other views of a photograph and its mask: scale, crop, mirror, colour. Every random choice comes from the generator."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +66,15 @@ def _window(array: Any, crop: Crop, fill: int) -> NDArray[np.uint8]:
     part = array[max(0, crop.top) : crop.top + crop.size, max(0, crop.left) : crop.left + crop.size]
     out[to_y : to_y + part.shape[0], to_x : to_x + part.shape[1]] = part
     return np.ascontiguousarray(out[:, ::-1]) if crop.mirrored else out
+
+
+def shrink(image: Photograph, scale: float) -> Photograph:
+    """The photograph at `scale` times its size, at most 1; each pixel the mean of those that it stands for."""
+    if scale >= 1:
+        return image
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    smaller: Photograph = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return smaller
 
 
 def jitter_colours(image: Photograph, strength: float, rng: np.random.Generator) -> Photograph:

@@ -8,6 +8,7 @@ Source  Zhou et al., CVPR 2016, arXiv:1512.04150; scales × flip, ReLU, sum, div
 """
 
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 
 import torch
 from pydantic import Field
@@ -57,7 +58,13 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
 
     def group(self, record: ImageRecord) -> Hashable:
         """Images that the network sees at the same sizes."""
-        return network_sizes(record.height, record.width, scales=self.cfg.scales, stride=32)
+        return network_sizes(record.height, record.width, scales=self.cfg.scales, stride=self.net_stride)
+
+    @cached_property
+    def net_stride(self) -> int:
+        """The classifier's output stride."""
+        stride: int = self.passport_of("classifier").architecture["output_stride"]
+        return stride
 
     def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
         """CAMs of a few photographs of like size."""

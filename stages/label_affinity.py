@@ -10,9 +10,9 @@ Source  irn: Ahn et al., CVPR 2019, arXiv:1904.05044. psa: Ahn & Kwak, CVPR 2018
 
 from typing import Literal
 
-import cv2
 from pydantic import Field
 
+from labelfactory.augment import shrink
 from labelfactory.columns import MaskColumn
 from labelfactory.params import Section
 from labelfactory.per_image import PerImageStage
@@ -55,10 +55,7 @@ class LabelAffinity(PerImageStage[LabelAffinityConfig]):
 
     def process(self, sample: Sample) -> Row:
         """Confident labels of one photograph."""
-        image = sample.photograph()
-        if self.cfg.scale < 1:
-            size = (round(image.shape[1] * self.cfg.scale) or 1, round(image.shape[0] * self.cfg.scale) or 1)
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = shrink(sample.photograph(), self.cfg.scale)
         cam = scores_at_size(sample["cam"], image.shape[:2])
         if self.cfg.method == "irn":
             channels = irn.confident_labels(

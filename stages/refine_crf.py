@@ -6,6 +6,7 @@ Reads   data/dataset          photographs of the training list
 Writes  data/masks            mask [H, W] uint8 palette PNG, 255 void; confidence [H/4, W/4] uint8, 255 is certain;
                               mean_confidence, void_share, agreement: float32 in [0, 1]; area [1 + C] float32: share
                               of each class id
+        Where `scale` is below 1, the CRF looks at a smaller photograph and its probabilities are enlarged.
 Source  Krähenbühl & Koltun, NIPS 2011, arXiv:1210.5644; from labels as in Ahn et al., CVPR 2019, arXiv:1904.05044.
 """
 
@@ -14,6 +15,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from labelfactory.augment import shrink
 from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn
 from labelfactory.params import Section
 from labelfactory.per_image import PerImageStage
@@ -33,6 +35,7 @@ class RefineCrfConfig(Section):
 
     method: method_of("models.refinement")  # type: ignore[valid-type]
     unary: Literal["labels", "scores"]  # what the CRF starts from
+    scale: float = Field(gt=0, le=1)  # of the photograph that the CRF looks at
     gt_prob: float = Field(gt=0, lt=1)  # labels: how far the CRF trusts one
     min_confidence: float = Field(ge=0, le=1)  # void where the best probability is lower
     crf: CrfConfig
@@ -62,19 +65,23 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
         """Read the threshold and find the method."""
         self.threshold = read_thresholds(self.folder("walk_threshold"))["background"].value
         self.method = load_method("models.refinement", self.cfg.method)
+        self.crf = self.cfg.crf.scaled(self.cfg.scale)
 
     def process(self, sample: Sample) -> Row:
         """The pseudo-mask of one photograph, and how good it looks without a true one."""
-        image = sample.photograph()
+        photograph = sample.photograph()
+        image = shrink(photograph, self.cfg.scale)
         scores = scores_at_size(sample["scores"], image.shape[:2])
-        walked = channels_above(scores, self.threshold)
+        labels = channels_above(scores, self.threshold)
         if self.cfg.unary == "labels":
             probabilities = self.method.refine_labels(
-                image, walked, len(scores) + 1, gt_prob=self.cfg.gt_prob, config=self.cfg.crf
+                image, labels, len(scores) + 1, gt_prob=self.cfg.gt_prob, config=self.crf
             )
         else:
             background = np.full((1, *image.shape[:2]), self.threshold, dtype=np.float32)
-            probabilities = self.method.refine_scores(image, np.concatenate([background, scores]), config=self.cfg.crf)
+            probabilities = self.method.refine_scores(image, np.concatenate([background, scores]), config=self.crf)
+        probabilities = scores_at_size(probabilities, photograph.shape[:2])
+        walked = channels_above(scores_at_size(sample["scores"], photograph.shape[:2]), self.threshold)
         channels, confidence = probabilities.argmax(axis=0), probabilities.max(axis=0)
         mask = labels_from_channels(channels, sample["class_ids"])
         mask[confidence < self.cfg.min_confidence] = VOID

@@ -117,12 +117,13 @@ def test_any_flipped_bit_is_found_or_leaves_the_weights_as_they_are(tmp_path, pl
     data = bytearray(path.read_bytes())
     data[int(place * len(data))] ^= 1 << bit
     path.write_bytes(data)
+    state, problem = STATE, str(path)
     try:
         state, _ = load_checkpoint(path)
     except DataError as error:
-        assert str(path) in error.problem
-    else:
-        assert all(torch.equal(state[k], STATE[k]) for k in STATE)
+        problem = error.problem
+    assert str(path) in problem
+    assert all(torch.equal(state[k], STATE[k]) for k in STATE)
 
 
 @pytest.mark.parametrize("cut", [0, 4, 200, -1])

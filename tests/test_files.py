@@ -9,6 +9,12 @@ import pytest
 from labelfactory.files import remove_leftovers, write_json, write_whole
 
 
+def write_half(path: Path, error: type[BaseException]) -> None:
+    with write_whole(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("old", [None, b"old"])
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path, error, old):
@@ -16,9 +22,8 @@ def test_an_error_leaves_the_old_file_and_no_other(tmp_path, error, old):
     path = tmp_path / "x"
     if old is not None:
         path.write_bytes(old)
-    with pytest.raises(error), write_whole(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise error
+    with pytest.raises(error):
+        write_half(path, error)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if old is None else [old])
 
 

@@ -553,12 +553,13 @@ def test_any_flipped_bit_from_above_is_an_error_or_harmless(project, place, bit)
     expected = folder.row(0, 1)
     path.write_bytes(with_a_flipped_bit(whole, place, bit))
     for read in (lambda: folder.row(0, 1), lambda: folder.rows(0, ["b"])["b"]):
+        row, problem = expected, str(path)
         try:
             row = read()
         except DataError as error:
-            assert str(path) in error.problem
-        else:
-            assert all(np.array_equal(row[name], expected[name]) for name in expected)
+            problem = error.problem
+        assert str(path) in problem
+        assert all(np.array_equal(row[name], expected[name]) for name in expected)
 
 
 def test_a_payload_that_was_swapped_is_found_by_its_digest(project):

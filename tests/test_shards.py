@@ -84,7 +84,7 @@ def test_a_file_that_goes_under_a_reader_is_an_error_of_the_data(folder):
     """Not a traceback of pyarrow."""
     reader = RowReader(folder.folder)
     folder.path(7).write_bytes(b"PAR1 gone")
-    with pytest.raises(DataError, match="shard-00007.parquet: damaged"):
+    with pytest.raises(DataError, match=r"shard-00007\.parquet: damaged"):
         reader["7-1"]
 
 
