@@ -73,8 +73,8 @@ def shrink(image: Photograph, scale: float) -> Photograph:
     if scale >= 1:
         return image
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    smaller: Photograph = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return smaller
+    smaller: Any = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, dtype=np.uint8)
 
 
 def jitter_colours(image: Photograph, strength: float, rng: np.random.Generator) -> Photograph:
