@@ -22,7 +22,7 @@ install: .venv/installed  ## make .venv from constraints.txt
 demo: install  ## render the demo data set, run the whole line, print a table and the path of a report
 	@labelfactory import demo --only-over-demo
 	@labelfactory profile demo
-	@dvc repro --quiet
+	@dvc repro
 	@labelfactory report
 
 check: install lint types contracts quick  ## what to run before each commit: under 3 minutes
@@ -46,5 +46,6 @@ test: install  ## every test: under 15 minutes on 2 cores
 bench: install  ## seconds and memory of CAMs, walk, CRF and scoring, each beside its reference
 	python -m benchmarks
 
-clean:  ## remove what the line made (DVC's cache stays)
-	rm -rf data/[!i]* dvc.lock
+clean:  ## remove what the line made; imports, raw pictures and DVC's cache stay
+	find data -mindepth 1 -maxdepth 1 -not -name import -not -name raw -exec rm -rf {} +
+	rm -f dvc.lock

@@ -31,7 +31,9 @@ def doctor() -> None:
     bad = 0
     for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _params, _import):
         for well, seen, remedy in check():
-            console.print(f"[{'green' if well else 'red'}]{'ok  ' if well else 'BAD '}[/] {escape(seen)}", soft_wrap=True)
+            console.print(
+                f"[{'green' if well else 'red'}]{'ok  ' if well else 'BAD '}[/] {escape(seen)}", soft_wrap=True
+            )
             if not well:
                 bad += 1
                 console.print(f"     {escape(remedy)}", soft_wrap=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from labelfactory.errors import ParamsError
 from labelfactory.rows import RowReader
 from labelfactory.stage import Stage
 from labelfactory.thresholds import Chosen, Threshold, check_chosen, write_thresholds
@@ -43,23 +44,29 @@ class CalibrateSeeds(Stage[CalibrateSeedsConfig]):
 
     def run(self) -> dict[str, Any]:
         """Choose what is `auto`, take the rest from params.yaml."""
-        cfg = self.cfg
-        wanted = {
-            "background": (cfg.background, 0.0),
-            "affinity_foreground": (cfg.affinity_foreground, cfg.margin),
-            "affinity_background": (cfg.affinity_background, -cfg.margin),
-        }
-        auto = 0.0
-        if "auto" in (value for value, _ in wanted.values()):
-            auto = choose(RowReader(self.folder("cams")), "cam", self.dataset, cfg, self.output / "j.csv")
+        cfg, curve = self.cfg, self.output / "j.csv"
+        curve.unlink(missing_ok=True)
+        if cfg.background == "auto":
+            base = choose(RowReader(self.folder("cams")), "cam", self.dataset, cfg, curve)
+        else:
+            base = cfg.background
         thresholds = {
-            name: Threshold(round(min(0.95, max(0.05, auto + shift)), 4), "auto")
-            if value == "auto"
-            else Threshold(value, "params")
-            for name, (value, shift) in wanted.items()
+            "background": _threshold(cfg.background, base),
+            "affinity_foreground": _threshold(cfg.affinity_foreground, base + cfg.margin),
+            "affinity_background": _threshold(cfg.affinity_background, base - cfg.margin),
         }
+        high, low = (thresholds[f"affinity_{side}"].value for side in ("foreground", "background"))
+        if low > high:  # one of them is auto: params.yaml alone cannot show it
+            raise ParamsError(
+                f"calibrate_seeds: affinity_background is {low:g}, above affinity_foreground, which is {high:g}",
+                "Set both in params.yaml, or leave both at auto.",
+            )
         write_thresholds(self.output, thresholds)
         return {name: threshold.value for name, threshold in thresholds.items()}
+
+
+def _threshold(chosen: Chosen, auto: float) -> Threshold:
+    return Threshold(round(min(0.95, max(0.05, auto)), 4), "auto") if chosen == "auto" else Threshold(chosen, "params")
 
 
 if __name__ == "__main__":

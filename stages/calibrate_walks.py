@@ -23,6 +23,8 @@ from labelfactory.stage import Stage
 from labelfactory.thresholds import Chosen, Threshold, check_chosen, write_thresholds
 from models.seeds import channels_above, scores_at_size
 
+CURVE = "agreement.csv"
+
 
 class CalibrateWalksConfig(Section):
     """Section `calibrate_walks` of params.yaml."""
@@ -44,6 +46,7 @@ class CalibrateWalks(Stage[CalibrateWalksConfig]):
     def run(self) -> dict[str, Any]:
         """Choose it, or take it from params.yaml."""
         value = self.cfg.background
+        (self.output / CURVE).unlink(missing_ok=True)
         threshold = Threshold(self._agreed(), "auto") if value == "auto" else Threshold(value, "params")
         write_thresholds(self.output, {"background": threshold})
         return {"background": threshold.value}
@@ -64,7 +67,7 @@ class CalibrateWalks(Stage[CalibrateWalksConfig]):
                 best = labels_from_channels(channels_above(scores, 0.0), walk["class_ids"])
                 curve.add(label, best, scores.max(axis=0))
                 tick()
-        with write_whole(self.output / "agreement.csv") as path, path.open("w", newline="", encoding="utf-8") as stream:
+        with write_whole(self.output / CURVE) as path, path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(["threshold", "agreement"])
             writer.writerows((t, round(miou, 6)) for t, miou in zip(*curve.curve(), strict=True))

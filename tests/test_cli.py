@@ -1,5 +1,6 @@
 """The command line: complete help, errors in two parts, and every command that the README shows."""
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from workspace import BIN, ROOT, call, copy_workspace, make_workspace
 from app import main as app_main
 from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.stage import run_guarded
+from labelfactory.thresholds import read_thresholds
 
 COMMANDS = ("import demo", "import voc", "run", "status", "report", "profile", "doctor")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -167,6 +169,50 @@ def test_a_run_without_an_import_says_what_to_import(here, labelfactory):
     problem, remedy = two_parts(labelfactory("run", code=2))
     assert "nothing was imported yet" in problem
     assert "labelfactory import demo" in remedy
+
+
+def test_what_would_fail_after_hours_is_checked_first(here, labelfactory):
+    """A list that is to be scored, and files of weights: before the first stage runs."""
+    labelfactory("import", "demo", "--count", "10")
+    labelfactory("profile", "demo", "--set", "evaluate.lists=[train, vla]")
+    problem, remedy = two_parts(labelfactory("run", code=2))
+    assert "no image stands on the list 'vla'; did you mean `val`?" in problem
+    assert "train, val" in remedy
+    labelfactory("profile", "voc12-resnet50", "--set", "evaluate.lists=[train, val]")
+    problem, remedy = two_parts(labelfactory("run", code=2))
+    assert "train_classifier.weights: there is no file weights/resnet50.pth" in problem
+    (here / "weights").mkdir()
+    (here / "weights/resnet50.pth").write_bytes(b"other")
+    problem, remedy = two_parts(labelfactory("run", code=2))
+    assert hashlib.sha256(b"other").hexdigest() in problem
+    assert "train_classifier.weights_sha256" in remedy
+    assert not (here / "data/dataset").exists()
+
+
+def test_thresholds_that_contradict_each_other_are_refused(here, labelfactory, capsys):
+    """Given numbers are taken, `auto` lies around the background; what ends up in the wrong order is refused."""
+    (here / "data/seed_thresholds").mkdir(parents=True)
+    (here / "data/seed_thresholds/j.csv").write_text("of an earlier run")
+    labelfactory("profile", "--set", "calibrate_seeds.background=0.4", "--set", "calibrate_seeds.margin=0.1")
+    assert run_guarded("calibrate_seeds") == 0
+    found = read_thresholds(here / "data/seed_thresholds")
+    assert {name: (t.value, t.source) for name, t in found.items()} == {
+        "background": (0.4, "params"),
+        "affinity_foreground": (0.5, "auto"),
+        "affinity_background": (0.3, "auto"),
+    }
+    assert not (here / "data/seed_thresholds/j.csv").exists()
+    labelfactory("profile", "--set", "calibrate_seeds.affinity_background=0.6")
+    capsys.readouterr()
+    assert run_guarded("calibrate_seeds") == 2
+    problem, remedy = two_parts(capsys.readouterr().err)
+    assert "affinity_background is 0.6, above affinity_foreground, which is 0.5" in problem
+    assert remedy == "Set both in params.yaml, or leave both at auto."
+
+
+def test_a_misspelt_command_is_no_traceback(here, labelfactory):
+    """The parser's own error has exit code 2 too."""
+    assert "No such command" in labelfactory("stauts", code=2)
 
 
 def test_a_report_that_does_not_exist_yet_names_the_command(here, labelfactory):

@@ -87,7 +87,7 @@ def test_every_problem_of_every_section_at_once():
         ({"beta": 0}, "random_walk.beta: 0 must be greater than 0.0"),
         ({"beta": 300}, "random_walk: beta is above steps"),
         ({"method": "exat"}, "random_walk.method: 'exat': input should be 'exact' or 'chebyshev'"),
-        ({"crf": {"step": 3}}, "random_walk.crf.step: unknown key; did you mean `steps`?"),
+        ({"crf": {"widht": 3}}, "random_walk.crf.widht: unknown key; did you mean `width`?"),
         ({"crf": {"steps": 0}}, "random_walk.crf.steps: 0 is below the minimum 1"),
     ],
 )

@@ -38,7 +38,7 @@ def copy_workspace(source: Path, target: Path) -> Path:
     return target
 
 
-def call(folder: Path, *words: str, code: int = 0, timeout: float = 300) -> str:
+def call(folder: Path, *words: str, code: int = 0, timeout: float = 900) -> str:
     """Run a command in a workspace with its own code and one process; check its exit code, give all it printed.
 
     `labelfactory` and `python` are this environment's, run so that the workspace's modules come first.
