@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from labelfactory.errors import ShapeError
 from models.backbones import Backbone
 from models.backbones._choice import rebuild_backbone
+from models.backbones._fold import fold_norms
 
 
 class Classifier(nn.Module):
@@ -52,7 +53,8 @@ class Classifier(nn.Module):
 
 
 def classifier_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -> Classifier:
-    """The classifier of a checkpoint, in evaluation mode on the CPU."""
+    """The classifier of a checkpoint, in evaluation mode on the CPU, its batch norm folded into the convolutions."""
     net = Classifier(rebuild_backbone(architecture), architecture["classes"])
     net.load_state_dict(dict(state))
+    fold_norms(net.backbone)
     return net.eval()

@@ -18,6 +18,7 @@ from labelfactory.training import Batch, Examples, TrainingSection
 from labelfactory.training_stage import TrainingStage
 from models.backbones import Backbone
 from models.backbones._choice import BackboneSection, backbone_architecture, rebuild_backbone, start_backbone
+from models.classifier import classifier_from
 from models.grids import resample
 from models.losses.cross_entropy import cross_entropy
 from models.segmenters import build_segmenter
@@ -66,7 +67,7 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
         """Backbone, head and number of classes."""
         backbone = backbone_architecture(self.cfg)
         if self.cfg.from_classifier:
-            backbone["folded"] = self.passport_of("classifier").architecture["folded"]
+            backbone["folded"] = True
         return {
             **backbone,
             "net": self.cfg.net,
@@ -91,10 +92,8 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
                 "With weights: classifier both must be the same; mend params.yaml.",
             )
         backbone = rebuild_backbone(self.architecture())
-        prefix = "backbone."
-        backbone.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        if passport.architecture["folded"]:
-            backbone.freeze(self.cfg.freeze_stages)
+        backbone.load_state_dict(classifier_from(passport.architecture, state).backbone.state_dict())
+        backbone.freeze(self.cfg.freeze_stages)
         return backbone
 
     def examples(self) -> Examples:

@@ -75,7 +75,8 @@ class TrainAffinity(TrainingStage[TrainAffinityConfig]):
         """The classifier's backbone and the head's sizes."""
         backbone = self.passport_of("classifier").architecture
         return {
-            **{name: backbone[name] for name in ("backbone", "output_stride", "folded")},
+            **{name: backbone[name] for name in ("backbone", "output_stride")},
+            "folded": True,
             "depths": list(self.cfg.depths),
             "width": self.cfg.width,
         }
@@ -85,7 +86,7 @@ class TrainAffinity(TrainingStage[TrainAffinityConfig]):
         torch.manual_seed(self.cfg.seed)
         state, passport = self.checkpoint_of("classifier")
         backbone = classifier_from(passport.architecture, state).backbone
-        if self.cfg.learn_backbone and passport.architecture["folded"]:
+        if self.cfg.learn_backbone:
             backbone.freeze(self.cfg.freeze_stages)
         net = AffinityNetwork(
             backbone, depths=self.cfg.depths, width=self.cfg.width, learn_backbone=self.cfg.learn_backbone

@@ -21,6 +21,7 @@ class BackboneSection(Section):
     weights_supervision: list[str] = ["imagenet-tags"]  # kinds of labels that file's weights have seen
     allow_supervision: list[str] = []  # stronger kinds than tags that may touch this line all the same
     freeze_stages: int = Field(ge=0, le=8)  # stages after the stem that do not learn
+    fold_norms: bool  # fold pretrained batch norm into the convolutions before training: faster, other step sizes
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> "BackboneSection":
@@ -44,7 +45,8 @@ class BackboneSection(Section):
 def start_backbone(section: BackboneSection) -> Backbone:
     """Build the backbone of a section with its starting weights, frozen as the section says.
 
-    Pretrained batch norm stays as it is and is folded into the convolutions before it; that changes no value.
+    Pretrained batch norm stays as it is. Folded into the convolutions before it, it changes no value, but a step of the
+    optimiser then moves the product of both.
     """
     from models.backbones import build_backbone
 
@@ -53,7 +55,8 @@ def start_backbone(section: BackboneSection) -> Backbone:
     state = resnet_state(section.weights, section.weights_sha256) if from_file else None
     net = build_backbone(section.backbone, output_stride=section.output_stride, state=state, pretrained=pretrained)
     if pretrained:
-        fold_norms(net)
+        if section.fold_norms:
+            fold_norms(net)
         net.freeze(section.freeze_stages)
     return net
 
@@ -63,7 +66,7 @@ def backbone_architecture(section: BackboneSection) -> dict[str, Any]:
     return {
         "backbone": section.backbone,
         "output_stride": section.output_stride,
-        "folded": section.weights != "random",
+        "folded": section.weights != "random" and section.fold_norms,
     }
 
 
