@@ -23,8 +23,9 @@ class CalibrateSeedsConfig(CalibrationSection):
 
     background: Chosen  # auto, or a number in [0, 1]
     affinity_foreground: Chosen  # auto: background + margin
-    affinity_background: Chosen  # auto: background - margin
+    affinity_background: Chosen  # auto: background - margin, but at most background_most
     margin: float = Field(ge=0, lt=0.5)
+    background_most: float = Field(gt=0, le=1)  # above this, no pixel is a confident background
 
     @model_validator(mode="after")
     def _ordered(self) -> "CalibrateSeedsConfig":
@@ -53,7 +54,7 @@ class CalibrateSeeds(Stage[CalibrateSeedsConfig]):
         thresholds = {
             "background": _threshold(cfg.background, base),
             "affinity_foreground": _threshold(cfg.affinity_foreground, base + cfg.margin),
-            "affinity_background": _threshold(cfg.affinity_background, base - cfg.margin),
+            "affinity_background": _threshold(cfg.affinity_background, min(base - cfg.margin, cfg.background_most)),
         }
         high, low = (thresholds[f"affinity_{side}"].value for side in ("foreground", "background"))
         if low > high:  # one of them is auto: params.yaml alone cannot show it
