@@ -599,7 +599,9 @@ def walked(workspace: Workspace) -> Workspace:
 def refine() -> Tally:
     crf = {"steps": 2, "gaussian_sxy": 3, "gaussian_compat": 3}
     crf |= {"bilateral_sxy": 50, "bilateral_srgb": 5, "bilateral_compat": 10}
-    cfg = RefineCrfConfig(method="dense_crf", unary="labels", gt_prob=0.7, min_confidence=0.5, crf=CrfConfig(**crf))
+    cfg = RefineCrfConfig(
+        method="dense_crf", unary="labels", scale=1.0, gt_prob=0.7, min_confidence=0.5, crf=CrfConfig(**crf)
+    )
     Path("data/masks").mkdir(exist_ok=True)
     return update_shards(RefineCrf(cfg))
 
