@@ -190,7 +190,7 @@ def test_what_would_fail_after_hours_is_checked_first(here, labelfactory):
 
 
 def test_thresholds_that_contradict_each_other_are_refused(here, labelfactory, capsys):
-    """Given numbers are taken, `auto` lies around the background; what ends up in the wrong order is refused."""
+    """Given numbers are taken, `auto` lies around the background, the lower one at most at the cap; a wrong order is refused."""
     (here / "data/seed_thresholds").mkdir(parents=True)
     (here / "data/seed_thresholds/j.csv").write_text("of an earlier run")
     labelfactory("profile", "--set", "calibrate_seeds.background=0.4", "--set", "calibrate_seeds.margin=0.1")
@@ -199,8 +199,11 @@ def test_thresholds_that_contradict_each_other_are_refused(here, labelfactory, c
     assert {name: (t.value, t.source) for name, t in found.items()} == {
         "background": (0.4, "params"),
         "affinity_foreground": (0.5, "auto"),
-        "affinity_background": (0.3, "auto"),
+        "affinity_background": (0.2, "auto"),
     }
+    labelfactory("profile", "--set", "calibrate_seeds.background_most=0.5")
+    assert run_guarded("calibrate_seeds") == 0
+    assert read_thresholds(here / "data/seed_thresholds")["affinity_background"].value == 0.3
     assert not (here / "data/seed_thresholds/j.csv").exists()
     labelfactory("profile", "--set", "calibrate_seeds.affinity_background=0.6")
     capsys.readouterr()
