@@ -174,31 +174,24 @@ def fit(
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
     first, curve = _restore(resume, model, optimizer, average)
     batches = len(examples) // (cfg.batch_size) or 1
-    steps = batches * cfg.epochs
+    shares = [decay_factor(cfg.decay, s, batches * cfg.epochs, cfg.warmup_steps) for s in range(batches * cfg.epochs)]
     with progress(title, cfg.epochs * batches, "steps") as tick:
         tick(first * batches)
         for epoch in range(first, cfg.epochs):
             torch.manual_seed(cfg.seed * 100_003 + epoch)
             model.train()
-            losses, share = [], 1.0
-            for i, batch in enumerate(_batches(fabric, examples, cfg, epoch)):
-                share = decay_factor(cfg.decay, epoch * batches + i, steps, cfg.warmup_steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = cfg.learning_rate * group["scale"] * share
-                value = loss(wrapped, batch)
-                fabric.backward(value)
-                fabric.clip_gradients(wrapped, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
-                optimizer.step()
-                optimizer.zero_grad()
+            losses = []
+            epoch_shares = shares[epoch * batches : (epoch + 1) * batches]
+            for share, batch in zip(epoch_shares, _batches(fabric, examples, cfg, epoch), strict=True):
+                losses.append(_step(fabric, wrapped, optimizer, loss, batch, cfg, share))
                 if average is not None:
                     average.update_parameters(model)
-                losses.append(float(value.detach()))
                 tick(1, f"epoch {epoch + 1}/{cfg.epochs} loss {losses[-1]:.4f}")
             curve.append(
                 {
                     "epoch": float(epoch + 1),
                     "loss": _mean_loss(losses, title, epoch + 1),
-                    "learning_rate": cfg.learning_rate * share,
+                    "learning_rate": cfg.learning_rate * epoch_shares[-1],
                 }
             )
             if fabric.is_global_zero:
@@ -206,6 +199,26 @@ def fit(
             fabric.barrier()
     final = average.module if average is not None else model
     return final.to("cpu").eval(), curve
+
+
+def _step(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: Any,
+    loss: Callable[[nn.Module, Batch], Tensor],
+    batch: Batch,
+    cfg: TrainingSection,
+    share: float,
+) -> float:
+    """One step of the optimiser at a share of the learning rates. Gives the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = cfg.learning_rate * group["scale"] * share
+    value = loss(model, batch)
+    fabric.backward(value)
+    fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(value.detach())
 
 
 def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:
