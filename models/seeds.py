@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from labelfactory.schema import BACKGROUND
 from models.grids import enlarge
@@ -30,3 +31,36 @@ def channels_above(scores: NDArray[np.floating], threshold: float) -> NDArray[np
         return np.zeros(scores.shape[1:], dtype=np.int64)
     labels: NDArray[np.int64] = np.where(scores.max(axis=0) >= threshold, scores.argmax(axis=0) + 1, BACKGROUND)
     return labels
+
+
+def confident_seeds(cam: Tensor, *, foreground: float, background: float) -> Tensor:
+    """Where a random walk starts: cells that surely belong to the background or to a class. Others belong to nobody yet.
+
+    Args:
+        cam: [K, h, w] in [0, 1], K at least 1.
+        foreground: a cell whose best class reaches this is that class's.
+        background: a cell whose best class is below this is the background's.
+
+    Returns:
+        [1 + K, h, w] float32 of 0 and 1, the background first; at most one channel is 1 in a cell.
+    """
+    best, channel = cam.max(dim=0)
+    classes = torch.arange(len(cam), device=cam.device)[:, None, None]
+    owned = (channel == classes) & (best >= foreground)
+    return torch.cat([(best < background)[None], owned]).float()
+
+
+def shares(walked: Tensor) -> Tensor:
+    """Let background and classes compete for each cell: what share of the evidence that reached it is a class's.
+
+    Each channel is divided by its own maximum first, so that a large object has no say over a small one.
+
+    Args:
+        walked: [1 + K, h, w], the background first; values below 0 count as 0.
+
+    Returns:
+        [K, h, w] in [0, 1]; 0 where nothing arrived.
+    """
+    evidence = walked.clamp(min=0)
+    evidence = evidence / evidence.amax(dim=(1, 2), keepdim=True).clamp(min=1e-5)
+    return evidence[1:] / evidence.sum(dim=0).clamp(min=1e-5)

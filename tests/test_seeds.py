@@ -1,11 +1,12 @@
 """From class scores to labels."""
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from models.seeds import channels_above, scores_at_size
+from models.seeds import channels_above, confident_seeds, scores_at_size, shares
 
 SCORES = st.integers(0, 4).flatmap(
     lambda k: npst.arrays(np.float32, (k, 3, 4), elements=st.integers(0, 10).map(lambda v: np.float32(v / 10)))
@@ -44,3 +45,43 @@ def test_scores_at_another_size_stay_between_their_extremes(scores, size):
     mirrored = scores_at_size(scores.astype(np.float16)[:, :, ::-1], size)
     assert np.allclose(mirrored, wide[:, :, ::-1], atol=1e-5)
     assert np.array_equal(scores_at_size(scores, (3, 4)), scores)
+
+
+def test_confident_seeds_by_hand():
+    """The best class where it is high, the background where it is low, nobody between."""
+    cam = torch.tensor([[[0.9, 0.5, 0.1, 0.3]], [[0.2, 0.6, 0.1, 0.45]]])
+    seeds = confident_seeds(cam, foreground=0.45, background=0.15)
+    assert seeds[:, 0].tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 1]]
+
+
+@given(cam=npst.arrays(np.float32, (3, 4, 5), elements=st.floats(0, 1, width=32)), low=st.floats(0, 0.5))
+def test_a_confident_seed_belongs_to_one_channel(cam, low):
+    """Of background and classes at most one, at any thresholds."""
+    seeds = confident_seeds(torch.from_numpy(cam), foreground=low + 0.2, background=low)
+    assert set(seeds.unique().tolist()) <= {0.0, 1.0}
+    assert float(seeds.sum(dim=0).max()) <= 1
+
+
+def test_shares_by_hand():
+    """Each channel has a maximum of 1; what is below 0 counts as nothing."""
+    walked = torch.tensor([[[4.0, 2.0, 0.0, 0.0]], [[0.0, 1.0, 2.0, -1e-6]]])
+    assert shares(walked)[0, 0].tolist() == [0, 0.5, 1, 0]
+
+
+@given(
+    walked=npst.arrays(np.float32, (3, 2, 4), elements=st.integers(1, 100).map(lambda v: np.float32(v / 100))),
+    gains=npst.arrays(np.float32, (3, 1, 1), elements=st.integers(1, 16).map(lambda v: np.float32(v / 2))),
+)
+def test_shares_do_not_depend_on_the_size_of_a_channel(walked, gains):
+    """A large object has no say over a small one."""
+    before, after = shares(torch.from_numpy(walked)), shares(torch.from_numpy(walked * gains))
+    torch.testing.assert_close(before, after, atol=1e-5, rtol=1e-5)
+    assert float(before.min()) >= 0
+    assert float(before.sum(dim=0).max()) <= 1 + 1e-6
+
+
+def test_shares_of_a_class_that_nothing_reached():
+    """They are 0, not a division by 0."""
+    walked = torch.zeros(3, 2, 2)
+    walked[0] = 1
+    assert not shares(walked).any()

@@ -27,8 +27,9 @@ class AffinityNet(nn.Module):
     Raises:
         ShapeError: a depth is no multiple of 4.
 
-    Source: Ahn & Kwak, CVPR 2018, arXiv:1803.10464; layers and initial weights as in the authors' code. Deviation: group
-    norm (4 groups, as in IRN's code) and ReLU after each projection, since backbones differ in the scale of their features.
+    Source: Ahn & Kwak, CVPR 2018, arXiv:1803.10464; layers as in the authors' code. Deviations: group norm (4 groups, as
+    in IRN's code) and ReLU after each projection, since backbones differ in the scale of their features; the last layer
+    starts at a gain of 0.5 instead of 4, since features that begin far apart stay rough (docs/experiments.md).
     """
 
     def __init__(self, backbone_channels: tuple[int, int, int], *, depths: tuple[int, int, int], width: int) -> None:
@@ -41,7 +42,7 @@ class AffinityNet(nn.Module):
         self.mix = nn.Conv2d(sum(depths), width, kernel_size=1, bias=False)
         for layer in layers:
             nn.init.kaiming_normal_(layer.weight)
-        nn.init.xavier_uniform_(self.mix.weight, gain=4)
+        nn.init.xavier_uniform_(self.mix.weight, gain=0.5)
 
     def forward(self, c3: Tensor, c4: Tensor, c5: Tensor) -> Tensor:
         """Compute the features whose differences give affinities.
