@@ -9,21 +9,18 @@ data/dataset/images.parquet, one row per photograph of the manifest, in its orde
 Schema metadata `labelfactory` (JSON): the manifest's, with max_bad_fraction, train_list and val_list.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from labelfactory.digests import digest_json
 from labelfactory.errors import DataError, MissingError
-from labelfactory.files import write_whole
 from labelfactory.images import Photograph, read_photograph
 from labelfactory.manifest import SCHEMA as MANIFEST_SCHEMA
 from labelfactory.schema import Classes
+from labelfactory.tables import read_table, write_table
 
 IMAGES = Path("data/dataset/images.parquet")
 SHARD_SIZE = 256
@@ -114,11 +111,7 @@ def write_dataset(dataset: Dataset, path: Path = IMAGES) -> None:
         "val_list": dataset.val_list,
         "max_bad_fraction": dataset.max_bad_fraction,
     }
-    rows = [{name: getattr(r, name) for name in SCHEMA.names} for r in dataset.records]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({"labelfactory": json.dumps(meta, sort_keys=True)}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(path, dataset.records, SCHEMA, meta)
 
 
 def read_dataset(path: Path = IMAGES) -> Dataset:
@@ -126,14 +119,12 @@ def read_dataset(path: Path = IMAGES) -> Dataset:
 
     Raises:
         MissingError: `prepare` has not run.
+        DataError: the file is damaged.
     """
     if not path.exists():
         raise MissingError(f"{path}: the data set is not prepared", "Type `dvc repro prepare`.")
-    table = pq.read_table(path)
-    meta: dict[str, Any] = json.loads(table.schema.metadata[b"labelfactory"])
-    records = tuple(
-        ImageRecord(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in table.to_pylist()
-    )
+    rows, meta = read_table(path, remedy="Type `dvc repro prepare`.")
+    records = tuple(ImageRecord(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in rows)
     return Dataset(
         classes=Classes(tuple(meta["classes"])),
         mask_ids={int(k): v for k, v in meta["mask_ids"].items()},

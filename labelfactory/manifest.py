@@ -13,16 +13,14 @@ Schema metadata `labelfactory` (JSON): format, source (the command that wrote it
     mask_ids (pixel value in the true masks → class id; every other value is void).
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError, MissingError
-from labelfactory.files import write_whole
 from labelfactory.schema import Classes
+from labelfactory.tables import read_table, write_table
 
 MANIFEST = Path("data/import/manifest.parquet")
 FORMAT = 1
@@ -102,13 +100,7 @@ def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
         "classes": list(manifest.classes.names),
         "mask_ids": {str(k): v for k, v in sorted(manifest.mask_ids.items())},
     }
-    table = pa.Table.from_pylist(
-        [{name: getattr(e, name) for name in SCHEMA.names} for e in rows],
-        schema=SCHEMA.with_metadata({"labelfactory": json.dumps(meta, sort_keys=True)}),
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(path, rows, SCHEMA, meta)
 
 
 def read_manifest(path: Path = MANIFEST) -> Manifest:
@@ -116,20 +108,17 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
 
     Raises:
         MissingError: nothing was imported yet.
-        DataError: written by a newer labelfactory.
+        DataError: damaged, or written by a newer labelfactory.
     """
     if not path.exists():
         raise MissingError(
             f"{path}: nothing was imported yet", "Type `labelfactory import demo` or `labelfactory import voc DIR`."
         )
-    table = pq.read_table(path)
-    meta = json.loads(table.schema.metadata[b"labelfactory"])
+    rows, meta = read_table(path, remedy="Import the photographs again.")
     if meta["format"] > FORMAT:
         raise DataError(
             f"{path}: format {meta['format']} is newer than this program's {FORMAT}", "Update labelfactory."
         )
-    entries = tuple(
-        Entry(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in table.to_pylist()
-    )
+    entries = tuple(Entry(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in rows)
     mask_ids = {int(k): v for k, v in meta["mask_ids"].items()}
     return Manifest(Classes(tuple(meta["classes"])), mask_ids, meta["source"], entries)

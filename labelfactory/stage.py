@@ -20,6 +20,7 @@ from labelfactory.dataset import Dataset, read_dataset
 from labelfactory.errors import UserError
 from labelfactory.files import write_json
 from labelfactory.params import PARAMS_FILE, Section, check_sections, read_yaml
+from labelfactory.preflight import check_line
 from labelfactory.progress import say
 from labelfactory.wiring import StageWiring, read_wiring, stage_wiring
 
@@ -116,9 +117,10 @@ def read_sections(path: Path = Path(PARAMS_FILE)) -> dict[str, Section]:
 
 
 def run_stage(name: str) -> dict[str, Any]:
-    """Check the params, run one stage in this process and write its report."""
+    """Check the params of the whole line, run one stage in this process and write its report."""
     start = time.monotonic()
     sections = read_sections()
+    check_line(sections)
     kind = stage_class(name)
     stage = kind(sections[name], {other: sections[other] for other in kind.borrows})
     stage.output.mkdir(parents=True, exist_ok=True)

@@ -67,6 +67,11 @@ class CalibrateWalks(Stage[CalibrateWalksConfig]):
                 best = labels_from_channels(channels_above(scores, 0.0), walk["class_ids"])
                 curve.add(label, best, scores.max(axis=0))
                 tick()
+        if not curve.counts.any():
+            raise DataError(
+                "the affinity labels are void everywhere: nothing to calibrate on",
+                "Set calibrate_walks.background as a number, or label_affinity's thresholds closer together.",
+            )
         with write_whole(self.output / CURVE) as path, path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(["threshold", "agreement"])

@@ -187,6 +187,8 @@ def test_what_would_fail_after_hours_is_checked_first(here, labelfactory):
     assert hashlib.sha256(b"other").hexdigest() in problem
     assert "train_classifier.weights_sha256" in remedy
     assert not (here / "data/dataset").exists()
+    assert run_guarded("prepare") == 2, "bare `dvc repro` asks as early"
+    assert not (here / "data/dataset/images.parquet").exists()
 
 
 def test_thresholds_that_contradict_each_other_are_refused(here, labelfactory, capsys):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -132,6 +133,26 @@ def test_a_missing_data_set_says_what_to_type(tmp_path):
     with pytest.raises(MissingError, match="not prepared") as caught:
         read_dataset(tmp_path / "d.parquet")
     assert "dvc repro prepare" in caught.value.remedy
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"PAR1" + b[::-1]])
+@pytest.mark.parametrize("read", [read_manifest, read_dataset])
+def test_a_damaged_table_is_named_with_its_remedy(tmp_path, read, damage):
+    """Empty, cut short, or turned round: no error of the library's own."""
+    path = tmp_path / "table.parquet"
+    write_manifest(simple("a", "b"), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"table\.parquet: is damaged") as caught:
+        read(path)
+    assert caught.value.remedy
+
+
+def test_a_table_of_somebody_elses_is_refused(tmp_path):
+    """Parquet, but without our head."""
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"image_id": ["a"]}), path)
+    with pytest.raises(DataError, match="no table of labelfactory's"):
+        read_manifest(path)
 
 
 def test_who_goes_through_the_line(workspace):
