@@ -5,13 +5,9 @@ from typing import Annotated
 import typer
 
 from app.table import print_table
+from flows.checks import check_run
 from flows.line import reproduce
-from labelfactory.errors import ParamsError, did_you_mean
-from labelfactory.manifest import read_manifest
-from labelfactory.preflight import check_line
 from labelfactory.progress import say
-from labelfactory.stage import read_sections
-from labelfactory.wiring import read_wiring
 
 
 def run(
@@ -24,15 +20,7 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Ask stages that are up to date as well.")] = False,
 ) -> None:
     """Run what is stale: `dvc repro` with checks before and a table after."""
-    sections = read_sections()
-    known = read_wiring()
-    for target in targets or ():
-        if target not in known:
-            raise ParamsError(
-                f"{target!r} is no stage{did_you_mean(target, known)}", "Type `labelfactory status` to list them."
-            )
-    read_manifest()
-    check_line(sections)
+    check_run(targets or ())
     ran = reproduce(targets or (), retrain=not no_retrain, force=force)
     if not ran:
         say("everything is up to date")

@@ -14,6 +14,7 @@ from typing import Any
 
 from dvc.exceptions import DvcException, ReproductionError
 from dvc.repo import Repo, lock_repo
+from networkx import descendants
 
 from labelfactory.errors import LabelfactoryError, UserError
 from labelfactory.params import PARAMS_FILE, read_yaml
@@ -34,8 +35,12 @@ class StageFailedError(LabelfactoryError):
     """A stage ended with an error; it has said which."""
 
     def __init__(self, stage: str, exit_code: int) -> None:
-        super().__init__(f"the stage {stage} failed")
-        self.stage, self.exit_code = stage, exit_code
+        self.stage = stage
+        self.exit_code = exit_code if exit_code > 0 else 1
+        self.killed_by = max(-exit_code, 0)
+        """The signal that ended it, such as 9 where memory ran out; 0 where it ended by itself."""
+        how = f"was killed by signal {self.killed_by}" if self.killed_by else "failed"
+        super().__init__(f"the stage {stage} {how}")
 
 
 @dataclass(frozen=True)
@@ -62,16 +67,63 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
         StageFailedError: a stage failed, with its exit code.
         UserError: DVC refuses, or the models are to stay although there are none.
     """
-    with _repo() as repo, lock_repo(repo):
+    with _repo() as repo, lock_repo(repo), _failures_named():
         if not retrain:
             _freeze_learning(repo, targets)
-        try:
-            ran = repo.reproduce(targets=list(targets) or None, force=force)
-        except ReproductionError as error:
-            raise StageFailedError(*_blame(error)) from error
-        except DvcException as error:
-            raise UserError(f"DVC: {' '.join(str(error).split())}", "Type `labelfactory status`.") from error
+        ran = repo.reproduce(targets=list(targets) or None, force=force)
     return [stage.addressing for stage in ran]
+
+
+class Line:
+    """The line, one stage at a time: for a caller that wants to know what happens between two stages."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+
+    def order(self, targets: Sequence[str] = (), *, retrain: bool = True) -> list[str]:
+        """Names of the stages that `reproduce` would look at, in the order of the line.
+
+        Without retraining, the stages that learn are not among them: nobody looks at what is frozen.
+
+        Raises:
+            UserError: as `reproduce`.
+        """
+        with _failures_named():
+            graph = self._repo.index.graph
+            wanted = [s for t in targets for s in self._repo.stage.collect(t)] if targets else list(graph.nodes)
+            needed = {stage.addressing for stage in wanted}
+            needed |= {below.addressing for stage in wanted for below in descendants(graph, stage)}
+        if not retrain:
+            _check_models(targets)
+            needed -= set(LEARNING)
+        return [name for name in read_wiring() if name in needed]
+
+    def bring_up_to_date(self, stage: str, *, force: bool = False) -> bool:
+        """Bring one stage up to date, those before it being so. Returns whether it ran.
+
+        Raises:
+            StageFailedError, UserError: as `reproduce`.
+        """
+        with _failures_named():
+            return bool(self._repo.reproduce(targets=[stage], single_item=True, force=force))
+
+
+@contextmanager
+def open_line() -> Iterator[Line]:
+    """The line of this folder; DVC is opened once for all stages."""
+    with _repo() as repo:
+        yield Line(repo)
+
+
+@contextmanager
+def _failures_named() -> Iterator[None]:
+    """Turn DVC's errors into ours."""
+    try:
+        yield
+    except ReproductionError as error:
+        raise StageFailedError(*_blame(error)) from error
+    except DvcException as error:
+        raise UserError(f"DVC: {' '.join(str(error).split())}", "Type `labelfactory status`.") from error
 
 
 def line_status() -> list[StageState]:
@@ -162,6 +214,14 @@ def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:
     Raises:
         UserError: a stage that has never run would stay without output, or is to run by name.
     """
+    _check_models(targets)
+    for stage in repo.index.stages:
+        if stage.addressing in LEARNING:
+            stage.frozen = True
+
+
+def _check_models(targets: Sequence[str]) -> None:
+    """Whether all that is to stay as it is, is there."""
     learning = sorted(set(targets) & set(LEARNING))
     if learning:
         raise UserError(f"--no-retrain leaves {', '.join(learning)} as it is", "Name other stages, or none.")
@@ -170,15 +230,15 @@ def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:
         raise UserError(
             f"--no-retrain: there are no models yet: {', '.join(missing)} never ran", "Type `labelfactory run` first."
         )
-    for stage in repo.index.stages:
-        if stage.addressing in LEARNING:
-            stage.frozen = True
 
 
 def _blame(error: ReproductionError) -> tuple[str, int]:
-    """Which stage failed, and its exit code: 2 where its user can mend it. DVC says both only in its messages."""
+    """Which stage failed, and its exit code: 2 where its user can mend it, below 0 for a signal.
+
+    DVC says both only in its messages.
+    """
     name = str(error).removeprefix("failed to reproduce ").strip("'")
-    found = re.search(r"exited with (\d+)", str(error.__cause__))
+    found = re.search(r"exited with (-?\d+)", str(error.__cause__))
     if found is None:
         raise UserError(f"DVC: {name}: {error.__cause__}", "Type `labelfactory status`.") from error
     return name, int(found.group(1))

@@ -1,0 +1,61 @@
+"""What happens when a run ends: one line in the log, and a message to $LABELFACTORY_WEBHOOK if there is one."""
+
+import json
+import logging
+import os
+import urllib.request
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+from prefect.settings import get_current_settings
+
+WEBHOOK_VARIABLE = "LABELFACTORY_WEBHOOK"
+"""Where to POST; read from the environment alone, since such an address often holds a token."""
+TIMEOUT_SECONDS = 10.0
+
+
+def announce(flow: Any, run: FlowRun, state: State[Any]) -> None:
+    """Log how a run ended and tell the webhook. A webhook that fails changes nothing of the run."""
+    logger = flow_run_logger(run, flow)
+    said = f": {state.message}" if state.message else ""
+    level = logging.INFO if state.is_completed() else logging.ERROR
+    logger.log(level, "%s: %s%s", run.name, state.name, said)
+    address = os.environ.get(WEBHOOK_VARIABLE)
+    if not address:
+        return
+    try:
+        post(address, message(flow.name, run, state))
+    except Exception as error:  # its text could hold the address, and with it a token
+        logger.warning("the webhook did not take the message: %s", type(error).__name__)
+
+
+def message(flow_name: str, run: FlowRun, state: State[Any]) -> dict[str, Any]:
+    """What is sent: who ended how, and where to look. `text` is what chat programs show."""
+    page = get_current_settings().ui_url
+    return {
+        "text": f"{flow_name}: {run.name}: {state.name}" + (f"\n{state.message}" if state.message else ""),
+        "flow": flow_name,
+        "run": run.name,
+        "run_id": str(run.id),
+        "state": state.name,
+        "type": state.type.value,
+        "message": state.message or "",
+        "attempt": run.run_count,
+        "page": f"{page}/runs/flow-run/{run.id}" if page else None,
+    }
+
+
+def post(address: str, content: dict[str, Any]) -> None:
+    """POST JSON.
+
+    Raises:
+        OSError: nobody answers, or the answer is an error.
+        ValueError: it is no address of http or https.
+    """
+    if not address.startswith(("http://", "https://")):
+        raise ValueError("no address of http or https")
+    body = json.dumps(content, ensure_ascii=False).encode()
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        answer.read()
