@@ -14,18 +14,8 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.runtime import flow_run as this_run
 
+from flows.pace import LABEL, beat_seconds
 from labelfactory.progress import say
-
-LABEL = "labelfactory.heartbeat"
-EVERY_VARIABLE = "LABELFACTORY_HEARTBEAT_SECONDS"
-EVERY_SECONDS = 20.0
-SILENT_BEATS = 6
-"""Beats that may be missed before a run counts as dead."""
-
-
-def beat_seconds() -> float:
-    """Seconds between two beats: $LABELFACTORY_HEARTBEAT_SECONDS, else 20. Worker and watcher must agree on it."""
-    return float(os.environ.get(EVERY_VARIABLE) or EVERY_SECONDS)
 
 
 @contextmanager

@@ -1,18 +1,14 @@
 """What happens when a run ends: one line in the log, and a message to $LABELFACTORY_WEBHOOK if there is one."""
 
-import json
 import logging
 import os
-import urllib.request
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
-WEBHOOK_VARIABLE = "LABELFACTORY_WEBHOOK"
-"""Where to POST; read from the environment alone, since such an address often holds a token."""
-TIMEOUT_SECONDS = 10.0
+from flows.webhook import WEBHOOK_VARIABLE, post
 
 
 def announce(flow: Any, run: FlowRun, state: State[Any]) -> None:
@@ -44,18 +40,3 @@ def message(flow_name: str, run: FlowRun, state: State[Any]) -> dict[str, Any]:
         "attempt": run.run_count,
         "page": f"{page}/runs/flow-run/{run.id}" if page else None,
     }
-
-
-def post(address: str, content: dict[str, Any]) -> None:
-    """POST JSON.
-
-    Raises:
-        OSError: nobody answers, or the answer is an error.
-        ValueError: it is no address of http or https.
-    """
-    if not address.startswith(("http://", "https://")):
-        raise ValueError("no address of http or https")
-    body = json.dumps(content, ensure_ascii=False).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        answer.read()

@@ -150,4 +150,6 @@ def _show() -> None:
     """The line's table and the report's address, as artifacts of this run."""
     create_markdown_artifact(as_markdown(read_summary()), key="line", description="What each stage made, and its mIoU")
     if REPORT.exists():
-        create_link_artifact(REPORT.resolve().as_uri(), "The report", key="report", description="From photograph to mask")
+        create_link_artifact(
+            REPORT.resolve().as_uri(), "The report", key="report", description="From photograph to mask"
+        )

@@ -56,7 +56,9 @@ class LineProcess:
     def __enter__(self) -> "LineProcess":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def order(self, targets: Sequence[str], *, retrain: bool) -> list[str]:

@@ -1,0 +1,234 @@
+"""Server, workers and watcher on this machine: started together, known by pid and start time, ended together.
+
+.labelfactory/services.json holds the server's address and what was started; the logs lie beside it. Nothing else is ever ended:
+a pid that another process has taken over since has another start time.
+"""
+
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flows.api import STATE_FILE, Api, ApiError, ServerDownError
+from labelfactory.errors import UserError
+from labelfactory.files import write_json
+from labelfactory.progress import say
+
+POOLS = ("cpu", "gpu")
+RUNS_AT_ONCE = 1
+"""Runs of a pool at one time: they share one folder, in which DVC lets one work."""
+START_SECONDS = 180.0
+END_SECONDS = 20.0
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_CLI_PROMPT": "false",
+}
+"""Nothing calls home, nothing asks."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that was started here."""
+
+    name: str
+    pid: int
+    started: float  # seconds since 1970, as the system says it: with the pid, the process's identity
+    log: str
+
+    def process(self) -> psutil.Process | None:
+        """The process, if it is still the same and alive."""
+        try:
+            found = psutil.Process(self.pid)
+            same = abs(found.create_time() - self.started) < 0.5 and found.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return found if same else None
+
+
+@dataclass(frozen=True)
+class Services:
+    """All that `up` started in this folder, and the server that it belongs to."""
+
+    api: str
+    services: tuple[Service, ...]
+
+
+def read_services() -> Services | None:
+    """What the state file says; None where there is none."""
+    if not STATE_FILE.exists():
+        return None
+    held = json.loads(STATE_FILE.read_text(encoding="utf-8"))
+    return Services(held["api"], tuple(Service(**service) for service in held["services"]))
+
+
+def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: str = "") -> Services:
+    """Start what is not running yet, and wait until all of it answers.
+
+    Args:
+        host: address that the server listens on.
+        port: its port.
+        pools: pools for which this machine works.
+        join: address of another machine's server; then only workers start here.
+        database: a database's address for the server; default: SQLite in .labelfactory/.
+
+    Raises:
+        UserError: the port is taken, or something ended at its start; its log's end is in the message.
+    """
+    known = read_services()
+    if known and all(service.process() for service in known.services):
+        return known
+    if known:
+        down()
+    url = join or f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
+    api = Api(url)
+    started: list[Service] = []
+    try:
+        if join:
+            api.get("/health")
+        else:
+            _refuse_taken(host, port)
+            server = [*_prefect("server", "start"), "--host", host, "--port", str(port)]
+            _start(started, "server", server, url, database)
+            _wait(lambda: _answers(api), started[0], url)
+        for pool in POOLS:
+            _make_pool(api, pool)
+        if not join:
+            _start(started, "watcher", [sys.executable, "-m", "flows.watch"], url)
+        for pool in pools:
+            name = f"{platform.node()}-{pool}-{os.getpid()}"
+            words = ["--pool", pool, "--type", "process", "--name", name, "--limit", str(RUNS_AT_ONCE)]
+            _start(started, f"worker {pool}", [*_prefect("worker", "start"), *words], url)
+            _wait(lambda pool=pool, name=name: name in online_workers(api, pool), started[-1], f"the pool {pool}")  # type: ignore[misc]
+    except BaseException:
+        _write(url, started)
+        down()
+        raise
+    return Services(url, tuple(started))
+
+
+def down() -> list[str]:
+    """End what `up` started here, and the runs that its workers work on. Returns the names of what was ended."""
+    known = read_services()
+    if known is None:
+        return []
+    ended = []
+    for service in reversed(known.services):
+        process = service.process()
+        if process is None:
+            continue
+        below = process.children(recursive=True)
+        process.terminate()
+        _, alive = psutil.wait_procs([process], END_SECONDS)
+        below = [child for child in below if child.is_running()]
+        for child in below:
+            _quietly(child.terminate)
+        _, left = psutil.wait_procs(below, END_SECONDS)
+        for child in [*alive, *left]:
+            _quietly(child.kill)
+        ended.append(service.name)
+    STATE_FILE.unlink()
+    return ended
+
+
+def online_workers(api: Api, pool: str) -> list[str]:
+    """Names of the workers that have been heard of lately."""
+    try:
+        found = api.post(f"/work_pools/{pool}/workers/filter", {})
+    except ApiError as error:
+        if error.status == 404:
+            return []
+        raise
+    return [worker["name"] for worker in found if worker["status"] == "ONLINE"]
+
+
+def _prefect(*words: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", *words]
+
+
+def _start(started: list[Service], name: str, command: Sequence[str], url: str, database: str = "") -> None:
+    """Start one process in a session of its own, and note it at once: whatever happens next, `down` can end it."""
+    folder = STATE_FILE.parent
+    folder.mkdir(exist_ok=True)
+    log = folder / f"{name.replace(' ', '-')}.log"
+    bin_folder = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        **QUIET,
+        "PREFECT_API_URL": url,
+        "PREFECT_HOME": str((folder / "prefect").resolve()),
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    if database:
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
+    started.append(Service(name, process.pid, psutil.Process(process.pid).create_time(), str(log)))
+    _write(url, started)
+
+
+def _write(url: str, services: Sequence[Service]) -> None:
+    write_json(STATE_FILE, {"api": url, "services": [asdict(service) for service in services]})
+
+
+def _wait(ready: Callable[[], bool], service: Service, what: str) -> None:
+    """Wait until it answers; its end, or too long a time, is an error with the log's last lines."""
+    end = time.monotonic() + START_SECONDS
+    while not ready():
+        ended = service.process() is None
+        if ended or time.monotonic() > end:
+            last = Path(service.log).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-8:]
+            how = "ended at its start" if ended else f"did not answer within {START_SECONDS:.0f} s"
+            raise UserError("\n  ".join([f"{service.name} ({what}) {how}:", *last]), f"The whole log: {service.log}")
+        time.sleep(0.5)
+
+
+def _answers(api: Api) -> bool:
+    try:
+        return api.get("/health") is True
+    except (ServerDownError, ApiError):
+        return False
+
+
+def _make_pool(api: Api, pool: str) -> None:
+    try:
+        api.post("/work_pools/", {"name": pool, "type": "process", "concurrency_limit": RUNS_AT_ONCE})
+    except ApiError as error:
+        if error.status != 409:  # it is there already
+            raise
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"{host}:{port} cannot be taken: {error.strerror}", "Type `labelfactory up --port 4201`, or another."
+            ) from None
+
+
+def _quietly(action: Callable[[], Any]) -> None:
+    """What has ended meanwhile needs no ending."""
+    try:
+        action()
+    except psutil.NoSuchProcess:
+        say("a process ended by itself meanwhile")
