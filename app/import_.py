@@ -6,16 +6,15 @@ from typing import Annotated
 import typer
 
 from labelfactory.errors import DataError
-from labelfactory.manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from labelfactory.progress import say
+from labelfactory.manifest import MANIFEST, read_manifest
 from sources.demo import render_demo
+from sources.intake import DEMO_FOLDER, take
 from sources.voc import read_voc
 
 cli = typer.Typer(
     help="Import photographs, tags and true masks; `labelfactory run` does the rest.", no_args_is_help=True
 )
 
-DEMO_FOLDER = Path("data/raw/demo")
 DEMO_SOURCE = "import demo "
 """How the source of a demo's manifest begins."""
 
@@ -34,7 +33,7 @@ def demo(
     """Render the demo data set: five kinds of animals, with tags and true masks."""
     if only_over_demo:
         _refuse_other_data()
-    _take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=append)
+    take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=append)
 
 
 @cli.command()
@@ -52,7 +51,7 @@ def voc(
     """Import a folder in VOC layout. Photographs and true masks stay where they are."""
     names = [name.strip() for name in classes.split(",") if name.strip()]
     wanted = [name.strip() for name in lists.split(",") if name.strip()]
-    _take(read_voc(folder, classes=names, tags_file=tags, lists=wanted or None), append=append)
+    take(read_voc(folder, classes=names, tags_file=tags, lists=wanted or None), append=append)
 
 
 def _refuse_other_data() -> None:
@@ -63,25 +62,3 @@ def _refuse_other_data() -> None:
             f"this folder holds another data set: {len(old.entries)} images ({old.source})",
             "Type `make demo` in a fresh clone, or `labelfactory import demo` to put the demo in its place.",
         )
-
-
-def _take(new: Manifest, *, append: bool) -> None:
-    """Write the manifest, unless it says what the one on disk says already."""
-    old = read_manifest() if MANIFEST.exists() else None
-    if append and old is None:
-        raise DataError("there is nothing to append to", "Import without --append.")
-    manifest = old.appended(new) if append and old is not None else new.numbered()
-    if old == manifest:
-        say(f"import: nothing new; {len(old.entries)} images")
-        return
-    if old is not None and not append:
-        say(
-            f"import: takes the place of {len(old.entries)} images ({old.source}); what was made of them stays in DVC's cache"
-        )
-    write_manifest(manifest)
-    masks = sum(entry.mask_path is not None for entry in manifest.entries)
-    added = len(manifest.entries) - (len(old.entries) if append and old is not None else 0)
-    say(
-        f"import: {added} images added, {len(manifest.entries)} in all, {len(manifest.classes)} classes "
-        f"({', '.join(manifest.classes.names)}), {masks} with a true mask"
-    )

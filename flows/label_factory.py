@@ -44,7 +44,12 @@ def run_name() -> str:
     parameters = this_run.parameters
     what = ", ".join(parameters.get("targets") or ()) or "whole line"
     how = "" if parameters.get("retrain", True) else " without retraining"
-    return f"{what}{how}, {datetime.now().astimezone():%d %b %H:%M}"
+    return f"{what}{how}, {started_at()}"
+
+
+def started_at() -> str:
+    """Now, as it stands in the name of a run."""
+    return f"{datetime.now().astimezone():%d %b %H:%M}"
 
 
 @flow(

@@ -1,0 +1,93 @@
+"""New photographs become masks: append what is new in the source, run the line with the models as they are, say what is new.
+
+On a cron this is the nightly run: where nothing is new, it says so within seconds.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run as this_run
+from prefect.states import Completed, Failed, State
+
+from flows.checks import check_run
+from flows.heartbeat import heartbeat
+from flows.hooks import announce
+from flows.label_factory import UP_TO_DATE, USER_ERROR, run_line, started_at
+from labelfactory.errors import UserError
+from labelfactory.shards import RowState, ShardFolder
+from sources.intake import append_from
+
+MASKS = Path("data/masks")
+SHOWN = 100
+"""Images that the summary names."""
+
+
+def run_name() -> str:
+    """`new images, 20 Nov 03:00`, with the source where one is named."""
+    source = this_run.parameters.get("source") or ""
+    return f"new images{' of ' + source if source else ''}, {started_at()}"
+
+
+@flow(
+    name="label-new-images",
+    flow_run_name=run_name,
+    on_completion=[announce],
+    on_failure=[announce],
+    on_crashed=[announce],
+    on_cancellation=[announce],
+)
+def label_new_images(source: str = "") -> State[Any]:
+    """Label what is new.
+
+    Args:
+        source: a folder in VOC layout, `demo:60`, or nothing for the source of the import that is here.
+    """
+    with heartbeat():
+        before = mask_rows()
+        try:
+            added = import_new(source)
+            check_run()
+        except UserError as error:
+            return Failed(name=USER_ERROR, message=str(error))
+        state = run_line((), retrain=False)
+        if not state.is_completed():
+            return state
+        new = {image: row for image, row in mask_rows().items() if changed(before.get(image), row)}
+        create_markdown_artifact(summary(added, new), key="new-images", description="What this run added")
+        name = UP_TO_DATE if state.name == UP_TO_DATE and not added else None
+        return Completed(name=name, message=f"{added} photographs imported, {len(new)} masks made.")
+
+
+@task(name="import", task_run_name="import", cache_policy=NO_CACHE, persist_result=False)
+def import_new(source: str) -> int:
+    """Append the source's new photographs. Returns how many."""
+    taken = append_from(source)
+    get_run_logger().info("%d new photographs, %d in all", taken.added, len(taken.manifest.entries))
+    return taken.added
+
+
+def mask_rows() -> dict[str, RowState]:
+    """Every mask's row, by image; none before the first run."""
+    folder = ShardFolder(MASKS)
+    if not folder.shards():
+        return {}
+    return {row.image_id: row for row in folder.all_states()}
+
+
+def changed(before: RowState | None, after: RowState) -> bool:
+    """Whether a mask is new, or another than it was."""
+    return before is None or (before.digest, before.status) != (after.digest, after.status)
+
+
+def summary(added: int, new: Mapping[str, RowState]) -> str:
+    """What is new, in Markdown: a line on the whole, a row an image."""
+    if not added and not new:
+        return "Nothing is new."
+    rows = [f"| {image} | {'a mask' if row.status == 'ok' else row.reason} |" for image, row in sorted(new.items())]
+    more = [f"\nand {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    head = f"{added} photographs imported, {len(new)} masks made.\n"
+    return "\n".join([head, "| image | made |", "| --- | --- |", *rows[:SHOWN], *more])
