@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app import doctor, import_, profile, report, run, status
+from app import deploy, doctor, import_, profile, report, run, status, up
 from flows.line import StageFailedError
 from labelfactory.errors import UserError
 from labelfactory.progress import say
@@ -22,6 +22,9 @@ cli.command("status")(status.status)
 cli.command("report")(report.report)
 cli.command("profile")(profile.profile)
 cli.command("doctor")(doctor.doctor)
+cli.command("up")(up.start)
+cli.command("down")(up.end)
+cli.command("deploy")(deploy.deploy)
 
 
 def main() -> None:

@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from app.table import print_table
-from flows.checks import check_run
+from flows.api import find_api
+from flows.checks import check_run, check_targets
 from flows.line import reproduce
+from flows.submit import submit
 from labelfactory.progress import say
 
 
@@ -18,8 +20,14 @@ def run(
         bool, typer.Option("--no-retrain", help="Leave models and thresholds as they are; label new images with them.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Ask stages that are up to date as well.")] = False,
+    on: Annotated[str, typer.Option(help="Hand the run to a worker of this pool, and return at once.")] = "",
 ) -> None:
     """Run what is stale: `dvc repro` with checks before and a table after."""
+    if on:
+        check_targets(targets or ())
+        run = submit(find_api(), on, {"targets": targets or None, "retrain": not no_retrain, "force": force})
+        typer.echo(f"{run.name}: {run.page}")
+        return
     check_run(targets or ())
     ran = reproduce(targets or (), retrain=not no_retrain, force=force)
     if not ran:

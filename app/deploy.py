@@ -1,0 +1,23 @@
+"""`labelfactory deploy`: register the flows with the server, with or without a schedule."""
+
+from typing import Annotated
+
+import typer
+
+from flows.api import find_api
+
+
+def deploy(
+    cron: Annotated[str, typer.Option(help='When new images are labelled, such as "0 3 * * *".')] = "",
+    pool: Annotated[str, typer.Option(help="Pool that all flows run on. Default: as prefect.yaml says.")] = "",
+    source: Annotated[
+        str, typer.Option(help="Folder in which the scheduled run looks for new images. Default: the import's own.")
+    ] = "",
+) -> None:
+    """Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."""
+    api = find_api()
+    from flows.deployments import deploy as register  # loads Prefect and torch, which a server that is down need not
+
+    for name in register(api, cron=cron, pool=pool, source=source):
+        typer.echo(name)
+    typer.echo(f"Type `labelfactory run --on {pool or 'cpu'}`, or open {api.page}")

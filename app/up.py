@@ -1,0 +1,42 @@
+"""`labelfactory up` and `labelfactory down`: server and workers on this machine."""
+
+from typing import Annotated
+
+import typer
+
+from flows.services import POOLS, Services, down, read_services, up
+from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.progress import say
+
+
+def start(
+    pool: Annotated[list[str] | None, typer.Option(help="Pool to work for: cpu or gpu; may be given twice.")] = None,
+    host: Annotated[str, typer.Option(help="Address that the server listens on; 0.0.0.0 opens it to others.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Its port.", min=1, max=65535)] = 4200,
+    join: Annotated[str, typer.Option(help="Work for the server at this address instead of starting one.")] = "",
+    database: Annotated[str, typer.Option(help="The server's database. Default: SQLite in .labelfactory/.")] = "",
+) -> None:
+    """Start Prefect's server, a worker for each pool and a watcher for dead runs; wait until they answer."""
+    pools = pool or ["cpu"]
+    for name in pools:
+        if name not in POOLS:
+            raise ParamsError(f"--pool {name!r} is no pool{did_you_mean(name, POOLS)}", f"Use {' or '.join(POOLS)}.")
+    before = read_services()
+    services = up(host=host, port=port, pools=pools, join=join, database=database)
+    if before == services:
+        say("already up")
+    _print(services)
+
+
+def end() -> None:
+    """End what `labelfactory up` started in this folder, and nothing else."""
+    ended = down()
+    say(f"ended: {', '.join(ended)}" if ended else "nothing of ours is running here")
+
+
+def _print(services: Services) -> None:
+    typer.echo(f"server: {services.api.removesuffix('/api')}")
+    for service in services.services:
+        typer.echo(f"{service.name}: pid {service.pid}, log {service.log}")
