@@ -27,12 +27,11 @@ from flows.checks import check_run
 from flows.heartbeat import heartbeat
 from flows.hooks import announce
 from flows.line_process import LineProcess, LineProcessError, StageError
+from flows.pace import retry_seconds
 from flows.summary import REPORT, as_markdown, read_summary
 from labelfactory.errors import UserError
 
 Runner = Literal["local"]
-RETRY_SECONDS = (10, 60)
-"""Pauses before another try of a stage that crashed."""
 USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
 """Names of states, as they stand on Prefect's page."""
 PROGRESS = re.compile(r"^(?P<title>[^:]+): (?P<done>\d+)/(?P<total>\d+) (?P<rest>\w+, .*)$")
@@ -74,9 +73,9 @@ def label_factory(
     with heartbeat():
         try:
             check_run(targets or ())
+            return run_line(targets or (), retrain=retrain, force=force)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
-        return run_line(targets or (), retrain=retrain, force=force)
 
 
 def run_line(targets: Sequence[str], *, retrain: bool, force: bool = False) -> State[Any]:
@@ -102,7 +101,10 @@ def run_line(targets: Sequence[str], *, retrain: bool, force: bool = False) -> S
 
 def stage_task(stage: str) -> Task[[LineProcess, str, bool], State[Any]]:
     """The task of a stage; it has the stage's name, and so have its runs."""
-    return bring_up_to_date.with_options(name=stage, task_run_name=stage, retry_delay_seconds=list(RETRY_SECONDS))
+    pauses = retry_seconds()
+    return bring_up_to_date.with_options(
+        name=stage, task_run_name=stage, retries=len(pauses), retry_delay_seconds=pauses
+    )
 
 
 def worth_another_try(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
@@ -110,7 +112,7 @@ def worth_another_try(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> 
     return state.name != USER_ERROR
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, retries=len(RETRY_SECONDS), retry_condition_fn=worth_another_try)
+@task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=worth_another_try)
 def bring_up_to_date(line: LineProcess, stage: str, force: bool) -> State[Any]:
     """Let DVC bring one stage up to date; log what it says, show how far it is."""
     logger = get_run_logger()

@@ -51,9 +51,9 @@ def label_new_images(source: str = "") -> State[Any]:
         try:
             added = import_new(source)
             check_run()
+            state = run_line((), retrain=False)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
-        state = run_line((), retrain=False)
         if not state.is_completed():
             return state
         new = {image: row for image, row in mask_rows().items() if changed(before.get(image), row)}

@@ -1,4 +1,4 @@
-"""How often a run says that it lives, and how long it may be silent. Known to run and watcher alike."""
+"""How often a run says that it lives, how long it may be silent, and when what crashed is tried again."""
 
 import os
 
@@ -10,6 +10,8 @@ EVERY_VARIABLE = "LABELFACTORY_HEARTBEAT_SECONDS"
 EVERY_SECONDS = 20.0
 SILENT_BEATS = 6
 """Beats that may be missed before a run counts as dead: two minutes."""
+RETRY_VARIABLE = "LABELFACTORY_RETRY_SECONDS"
+RETRY_SECONDS = "10,60"
 
 
 def beat_seconds() -> float:
@@ -26,3 +28,19 @@ def beat_seconds() -> float:
     if not 0 < seconds < float("inf"):
         raise UserError(f"{EVERY_VARIABLE}={value!r} is no positive number", f"Type `unset {EVERY_VARIABLE}`.")
     return seconds
+
+
+def retry_seconds() -> list[float]:
+    """Pauses before another try of a stage that crashed: $LABELFACTORY_RETRY_SECONDS, such as `10,60`.
+
+    Raises:
+        UserError: the variable is no list of such numbers.
+    """
+    value = os.environ.get(RETRY_VARIABLE, RETRY_SECONDS)
+    try:
+        pauses = [float(part) for part in value.split(",") if part]
+    except ValueError:
+        pauses = [-1.0]
+    if not all(0 <= pause < float("inf") for pause in pauses):
+        raise UserError(f"{RETRY_VARIABLE}={value!r} is no list of seconds", f"Type `unset {RETRY_VARIABLE}`.")
+    return pauses

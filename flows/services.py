@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,35 +87,47 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
         UserError: the port is taken, or something ended at its start; its log's end is in the message.
     """
     known = read_services()
-    if known and all(service.process() for service in known.services):
-        return known
-    if known:
-        down()
-    url = join or f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
-    api = Api(url)
-    started: list[Service] = []
+    kept = [service for service in known.services if service.process()] if known else []
+    names = {service.name for service in kept}
+    own = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
+    url = known.api if known and "server" in names else join or own
+    before = tuple(kept)
     try:
         if join:
-            api.get("/health")
-        else:
+            Api(url).get("/health")
+        elif "server" not in names:
             _refuse_taken(host, port)
             server = [*_prefect("server", "start"), "--host", host, "--port", str(port)]
-            _start(started, "server", server, url, database)
-            _wait(lambda: _answers(api), started[0], url)
-        for pool in POOLS:
-            _make_pool(api, pool)
-        if not join:
-            _start(started, "watcher", [sys.executable, "-m", "flows.watch"], url)
-        for pool in pools:
-            name = f"{platform.node()}-{pool}-{os.getpid()}"
-            words = ["--pool", pool, "--type", "process", "--name", name, "--limit", str(RUNS_AT_ONCE)]
-            _start(started, f"worker {pool}", [*_prefect("worker", "start"), *words], url)
-            _wait(lambda pool=pool, name=name: name in online_workers(api, pool), started[-1], f"the pool {pool}")  # type: ignore[misc]
+            _start(kept, "server", server, url, database)
+            _wait(lambda: _answers(Api(url)), kept[-1], url)
+        _start_workers(kept, names, url, pools, watched=not join)
     except BaseException:
-        _write(url, started)
-        down()
+        _end([service for service in kept if service not in before])
+        _write(url, before)
         raise
-    return Services(url, tuple(started))
+    return Services(url, tuple(kept))
+
+
+def _start_workers(
+    kept: list[Service], names: Container[str], url: str, pools: Sequence[str], *, watched: bool
+) -> None:
+    """The pools, the watcher, and a worker for each pool that has none of ours."""
+    api = Api(url)
+    for pool in POOLS:
+        _make_pool(api, pool)
+    if watched and "watcher" not in names:
+        _start(kept, "watcher", [sys.executable, "-m", "flows.watch"], url)
+    for pool in pools:
+        if f"worker {pool}" in names:
+            continue
+        worker = f"{platform.node()}-{pool}-{os.getpid()}"
+        words = ["--pool", pool, "--type", "process", "--name", worker, "--limit", str(RUNS_AT_ONCE)]
+        _start(kept, f"worker {pool}", [*_prefect("worker", "start"), *words], url)
+        _wait(partial(_is_online, api, pool, worker), kept[-1], f"the pool {pool}")
+
+
+def _is_online(api: Api, pool: str, worker: str) -> bool:
+    return worker in online_workers(api, pool)
 
 
 def down() -> list[str]:
@@ -122,8 +135,15 @@ def down() -> list[str]:
     known = read_services()
     if known is None:
         return []
+    ended = _end(known.services)
+    STATE_FILE.unlink()
+    return ended
+
+
+def _end(services: Sequence[Service]) -> list[str]:
+    """End processes and what they started, last one first; whoever does not listen is killed."""
     ended = []
-    for service in reversed(known.services):
+    for service in reversed(services):
         process = service.process()
         if process is None:
             continue
@@ -137,7 +157,6 @@ def down() -> list[str]:
         for child in [*alive, *left]:
             _quietly(child.kill)
         ended.append(service.name)
-    STATE_FILE.unlink()
     return ended
 
 

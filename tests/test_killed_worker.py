@@ -1,0 +1,65 @@
+"""A worker that dies: worker and flow are killed in the middle of extract_cams, and another worker finishes the run."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from factory import Factory, one_image_a_shard, processes_in, small_project, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+IMAGES, TRAIN = 24, 18
+SLOWER = {"extract_cams__scales": "[4.0, 3.0, 2.0]", "extract_cams__precision": "32-true"}
+
+
+@pytest.fixture
+def factory(tmp_path) -> Iterator[Factory]:
+    """24 images, each of the 18 that are trained on in a shard of its own, CAMs that take their time."""
+    folder = small_project(tmp_path / "project", IMAGES, **SLOWER)
+    one_image_a_shard(folder)
+    factory = Factory(folder)
+    try:
+        factory.up()
+        factory.type("deploy")
+        yield factory
+    finally:
+        factory.type("down")
+        assert processes_in(folder) == []
+
+
+def shards(folder: Path) -> dict[str, tuple[int, int]]:
+    """Finished shards of CAMs: name → inode and time; a shard that is written again is another file."""
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (folder / "data/cams").glob("shard-*.parquet")}
+
+
+def test_another_worker_takes_up_what_a_killed_one_left(factory):
+    """SIGKILL for both: the stage ends, the run is Crashed, planned anew, and finds every finished shard."""
+    run = factory.run("extract_cams")
+    wait_until(lambda: len(shards(factory.folder)) >= 3, lambda: factory.log("worker cpu")[-3000:])
+    worker = psutil.Process(factory.pid("worker cpu"))
+    flows = worker.children(recursive=False)
+    assert flows
+    for process in [worker, *flows]:
+        os.kill(process.pid, signal.SIGKILL)
+    psutil.wait_procs(flows, 10)
+    wait_until(lambda: not any("stages.extract_cams" in " ".join(p.cmdline()) for p in processes_in(factory.folder)))
+    finished = shards(factory.folder)
+    assert 3 <= len(finished) < TRAIN
+    assert factory.read(run)["state"]["type"] == "RUNNING"
+
+    wait_until(lambda: factory.read(run)["state"]["type"] != "RUNNING", lambda: factory.log("watcher"))
+    assert factory.wait(run, ("SCHEDULED",))["state"]["name"] == "AwaitingRetry"
+    assert "Crashed" in [state["name"] for state in factory.api.get(f"/flow_run_states/?flow_run_id={run}")]
+    assert "another worker may take it up" in factory.log("watcher")
+
+    assert "worker cpu" in factory.up()
+    assert factory.pid("worker cpu") != worker.pid
+    done = factory.wait(run)
+    assert (done["state"]["type"], done["run_count"]) == ("COMPLETED", 2), done["state"]
+    after = shards(factory.folder)
+    assert len(after) == TRAIN
+    assert {name: after[name] for name in finished} == finished
+    assert factory.tasks(run)["prepare"]["state"]["name"] == "Up to date"

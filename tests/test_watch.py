@@ -1,0 +1,67 @@
+"""Which runs count as dead: laws of the watcher, without a server."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.pace import EVERY_SECONDS, beat_seconds
+from flows.watch import Watcher
+from labelfactory.errors import UserError
+
+runs = st.sampled_from("abc")
+beats = st.dictionaries(runs, st.integers(0, 3))
+
+
+def signs(found: dict[str, int]) -> list[tuple[str, tuple[str, str]]]:
+    return [(run, ("Running", str(beat))) for run, beat in found.items()]
+
+
+@given(rounds=st.lists(beats, min_size=1, max_size=12), limit=st.integers(1, 6))
+def test_dead_is_who_was_there_unchanged_all_the_time(rounds, limit):
+    """Round by round, a second apart: dead is a run whose sign is the same in each of the last `limit` + 1 rounds."""
+    watcher = Watcher(limit=limit)
+    for now, found in enumerate(rounds):
+        dead = watcher.silent(signs(found), float(now))
+        last = rounds[max(now - limit, 0) : now + 1]
+        expected = {run for run in found if len(last) == limit + 1 and all(r.get(run) == found[run] for r in last)}
+        assert set(dead) == expected
+
+
+def test_a_run_that_beats_lives_for_ever():
+    """However long it runs."""
+    watcher = Watcher(limit=2)
+    assert [watcher.silent(signs({"a": now}), float(now)) for now in range(100)] == [[]] * 100
+
+
+def test_a_server_that_was_away_kills_nobody():
+    """Silence counts from the first answer after the outage."""
+    watcher = Watcher(limit=10)
+    watcher.silent(signs({"a": 1}), 0.0)
+    watcher.forget()
+    assert watcher.silent(signs({"a": 1}), 1000.0) == []
+    assert watcher.silent(signs({"a": 1}), 1009.0) == []
+    assert watcher.silent(signs({"a": 1}), 1010.0) == ["a"]
+
+
+def test_a_state_that_changes_is_a_sign_of_life():
+    """Pending, then running: two states, though nobody has beaten yet."""
+    watcher = Watcher(limit=5)
+    watcher.silent([("a", ("pending", ""))], 0.0)
+    assert watcher.silent([("a", ("running", ""))], 5.0) == []
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan"])
+def test_a_pace_that_is_none_is_refused(monkeypatch, value):
+    """Two parts, as all that a user can mend."""
+    monkeypatch.setenv("LABELFACTORY_HEARTBEAT_SECONDS", value)
+    with pytest.raises(UserError, match="is no positive number") as caught:
+        beat_seconds()
+    assert caught.value.remedy
+
+
+def test_the_pace_comes_from_the_environment(monkeypatch):
+    """Or it is the one that the documents name."""
+    monkeypatch.delenv("LABELFACTORY_HEARTBEAT_SECONDS", raising=False)
+    assert beat_seconds() == EVERY_SECONDS
+    monkeypatch.setenv("LABELFACTORY_HEARTBEAT_SECONDS", "2.5")
+    assert beat_seconds() == 2.5

@@ -1,0 +1,75 @@
+"""What is told when a run ends: a real server on loopback takes the message."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from flows.webhook import post
+
+
+class Listener:
+    """A real HTTP server on a free port of 127.0.0.1 that keeps what it is sent."""
+
+    def __init__(self, status: int = 204) -> None:
+        self.heard: list[dict] = []
+        self.status = status
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                listener.heard.append(json.loads(body) | {"content_type": self.headers["Content-Type"]})
+                self.send_response(listener.status)
+                self.end_headers()
+
+            def log_message(self, *words: object) -> None:
+                """Nothing: the test's output is not a log."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}/hook?token=geheim"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """A listener for one test."""
+    listener = Listener()
+    yield listener
+    listener.close()
+
+
+def test_a_message_arrives_as_json(listener):
+    """Umlauts and all."""
+    post(listener.address, {"text": "Übung", "attempt": 2})
+    assert listener.heard == [{"text": "Übung", "attempt": 2, "content_type": "application/json"}]
+
+
+def test_a_refusal_is_an_error(listener):
+    """The caller has to know, to write it into the log."""
+    listener.status = 500
+    with pytest.raises(OSError, match="500"):
+        post(listener.address, {})
+
+
+def test_nobody_there_is_an_error():
+    """So is a port that nobody listens on any more."""
+    listener = Listener()
+    listener.close()
+    with pytest.raises(OSError, match="refused"):
+        post(listener.address, {})
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "hooks.example.org", ""])
+def test_only_http_is_posted_to(address):
+    """An address from the environment opens no file."""
+    with pytest.raises(ValueError, match="no address of http"):
+        post(address, {})
