@@ -119,7 +119,8 @@ def bring_up_to_date(line: LineProcess, stage: str, force: bool) -> State[Any]:
     with _progress_artifact(stage) as show:
 
         def hear(text: str) -> None:
-            logger.info("%s", text)
+            if text.strip():
+                logger.info("%s", text)
             show(text)
 
         try:

@@ -103,7 +103,10 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
         _start_workers(kept, names, url, pools, watched=not join)
     except BaseException:
         _end([service for service in kept if service not in before])
-        _write(url, before)
+        if before:
+            _write(url, before)
+        else:
+            STATE_FILE.unlink(missing_ok=True)
         raise
     return Services(url, tuple(kept))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.stage import run_guarded
 from labelfactory.thresholds import read_thresholds
 
-COMMANDS = ("import demo", "import voc", "run", "status", "report", "profile", "doctor")
+COMMANDS = ("import demo", "import voc", "run", "status", "report", "profile", "doctor", "up", "down", "deploy")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -105,6 +106,39 @@ def test_the_installed_command_answers():
     done = subprocess.run([BIN / "labelfactory", "--help"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert "doctor" in done.stdout
+
+
+def test_no_command_loads_prefect_before_it_needs_it():
+    """Loading it takes seconds; `labelfactory --help` has no use for it."""
+    program = "import sys, app.main; sys.exit('prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize("words", [("deploy",), ("run", "--on", "cpu")])
+def test_a_server_that_is_down_is_said_at_once(here, labelfactory, monkeypatch, words):
+    """None known here, and none that answers at the address that is set."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    problem, remedy = two_parts(labelfactory(*words, code=2))
+    assert "no Prefect server is known here" in problem
+    assert "labelfactory up" in remedy
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    problem, remedy = two_parts(labelfactory(*words, code=2))
+    assert "http://127.0.0.1:9/api: no Prefect server answers" in problem
+    assert "PREFECT_API_URL" in remedy
+
+
+def test_up_refuses_a_pool_that_is_none_and_a_port_that_is_taken(here, labelfactory):
+    """Before anything is started."""
+    problem, remedy = two_parts(labelfactory("up", "--pool", "gpus", code=2))
+    assert "'gpus' is no pool; did you mean `gpu`?" in problem
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        problem, remedy = two_parts(labelfactory("up", "--port", port, code=2))
+    assert f"127.0.0.1:{port} cannot be taken" in problem
+    assert "--port" in remedy
+    assert "nothing of ours is running here" in labelfactory("down")
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
