@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -430,7 +431,7 @@ def shown_commands() -> list[str]:
 
 def plain(command: str) -> list[str]:
     """Its words, with what the README puts into [brackets]."""
-    return re.sub(r"[\[\]]", "", command).split()
+    return shlex.split(re.sub(r"[\[\]]", "", command))
 
 
 def test_the_readme_shows_every_command():
