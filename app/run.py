@@ -9,7 +9,10 @@ from flows.api import find_api
 from flows.checks import check_run, check_targets
 from flows.line import reproduce
 from flows.submit import submit
+from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.progress import say
+
+RUNNERS = ("local", "dask")
 
 
 def run(
@@ -21,13 +24,19 @@ def run(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Ask stages that are up to date as well.")] = False,
     on: Annotated[str, typer.Option(help="Hand the run to a worker of this pool, and return at once.")] = "",
+    runner: Annotated[str, typer.Option(help="With --on: local, or dask to spread images over a cluster.")] = "local",
 ) -> None:
     """Run what is stale: `dvc repro` with checks before and a table after."""
+    if runner not in RUNNERS:
+        raise ParamsError(f"--runner {runner!r} is unknown{did_you_mean(runner, RUNNERS)}", "Use local or dask.")
     if on:
         check_targets(targets or ())
-        run = submit(find_api(), on, {"targets": targets or None, "retrain": not no_retrain, "force": force})
+        wanted = {"targets": targets or None, "retrain": not no_retrain, "force": force, "runner": runner}
+        run = submit(find_api(), on, wanted)
         typer.echo(f"{run.name}: {run.page}")
         return
+    if runner != "local":
+        raise ParamsError(f"--runner {runner} needs a worker", f"Type `labelfactory run --on cpu --runner {runner}`.")
     check_run(targets or ())
     ran = reproduce(targets or (), retrain=not no_retrain, force=force)
     if not ran:

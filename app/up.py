@@ -1,5 +1,6 @@
 """`labelfactory up` and `labelfactory down`: server and workers on this machine."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -7,6 +8,8 @@ import typer
 from flows.services import POOLS, Services, down, read_services, up
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.progress import say
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def start(
@@ -23,6 +26,8 @@ def start(
     for name in pools:
         if name not in POOLS:
             raise ParamsError(f"--pool {name!r} is no pool{did_you_mean(name, POOLS)}", f"Use {' or '.join(POOLS)}.")
+    if host not in LOOPBACK and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+        say(f"warning: whoever reaches {host}:{port} can start runs; docs/deployment.md says how to set a login")
     before = read_services()
     services = up(host=host, port=port, pools=pools, join=join, database=database)
     if before == services:

@@ -31,7 +31,7 @@ from flows.pace import retry_seconds
 from flows.summary import REPORT, as_markdown, read_summary
 from labelfactory.errors import UserError
 
-Runner = Literal["local"]
+Runner = Literal["local", "dask"]
 USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
 """Names of states, as they stand on Prefect's page."""
 PROGRESS = re.compile(r"^(?P<title>[^:]+): (?P<done>\d+)/(?P<total>\d+) (?P<rest>\w+, .*)$")
@@ -68,17 +68,17 @@ def label_factory(
         targets: names of stages; none means the whole line.
         retrain: whether the stages that learn may run; if not, the models stay as they are.
         force: run even what is up to date.
-        runner: where images are worked on: `local`, this machine.
+        runner: where images are worked on: `local`, this machine; `dask`, a cluster (`flows.fan_out`).
     """
     with heartbeat():
         try:
             check_run(targets or ())
-            return run_line(targets or (), retrain=retrain, force=force)
+            return run_line(targets or (), retrain=retrain, force=force, runner=runner)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
 
 
-def run_line(targets: Sequence[str], *, retrain: bool, force: bool = False) -> State[Any]:
+def run_line(targets: Sequence[str], *, retrain: bool, force: bool = False, runner: Runner = "local") -> State[Any]:
     """One task for each stage that is needed, then the artifacts. Returns the state of the whole run."""
     ran = []
     with LineProcess() as line:
@@ -87,6 +87,8 @@ def run_line(targets: Sequence[str], *, retrain: bool, force: bool = False) -> S
         except StageError as error:
             return Failed(name=USER_ERROR, message=str(error))
         for stage in order:
+            if runner == "dask":
+                _spread(stage)
             state = stage_task(stage)(line, stage, force, return_state=True)
             if not state.is_completed():
                 _show()
@@ -97,6 +99,21 @@ def run_line(targets: Sequence[str], *, retrain: bool, force: bool = False) -> S
     if not ran:
         return Completed(name=UP_TO_DATE, message="Everything is up to date.")
     return Completed(message=f"{len(ran)} of {len(order)} stages ran: {', '.join(ran)}.")
+
+
+def _spread(stage: str) -> None:
+    """Have the pending shards of a per-image stage worked on by the cluster; the stage itself then has nothing to do.
+
+    Whatever shard failed there stays pending: the stage tries it here, and says what is wrong with it.
+    """
+    from flows.fan_out import fan_out, is_per_image, pending_shards  # only who fans out needs Dask
+
+    if not is_per_image(stage):
+        return
+    shards = pending_shards(stage)
+    if shards:
+        state = fan_out(stage, shards)
+        get_run_logger().info("%s on the cluster: %s", stage, state.message)
 
 
 def stage_task(stage: str) -> Task[[LineProcess, str, bool], State[Any]]:

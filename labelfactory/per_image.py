@@ -5,7 +5,7 @@ there are. On a GPU one process feeds the device, in batches.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
@@ -181,20 +181,27 @@ def _states_or_none(folder: ShardFolder, shard: int, schema: pa.Schema) -> dict[
         return {}
 
 
-def update_shards(stage: PerImageStage[Any]) -> Tally:
+def update_shards(stage: PerImageStage[Any], only: Collection[int] | None = None) -> Tally:
     """Compute pending rows, copy the others, write the shards that changed, remove those without images.
+
+    Args:
+        stage: whose shards.
+        only: the shards to look at, where others work on the rest at the same time; then nothing is removed.
 
     Raises:
         DataError: more images than `prepare.max_bad_fraction` allows could not be processed.
     """
-    remove_leftovers(stage.output)
     plans = plan_shards(stage)
     tally = Tally()
     folder = ShardFolder(stage.output)
-    for shard in set(folder.shards()) - {plan.shard for plan in plans}:
-        folder.path(shard).unlink()
-        tally.shards_removed += 1
     total = sum(len(plan.records) for plan in plans)
+    if only is None:
+        remove_leftovers(stage.output)
+        for shard in set(folder.shards()) - {plan.shard for plan in plans}:
+            folder.path(shard).unlink()
+            tally.shards_removed += 1
+    else:
+        plans = [plan for plan in plans if plan.shard in only]
     pending = sum(len(plan.pending) for plan in plans)
     if not pending:
         say(f"{stage.stage_name()}: every row is up to date")

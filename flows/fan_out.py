@@ -1,0 +1,101 @@
+"""Spread the pending shards of a per-image stage over a Dask cluster; afterwards the stage itself finds nothing pending.
+
+A shard is a task, and whoever works on it writes it whole or not at all: a lost worker costs a second try. All workers see the
+same project folder. $LABELFACTORY_DASK names a cluster's scheduler; without it a cluster of this machine's cores is started.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import TaskRunner
+
+from labelfactory.devices import cores
+from labelfactory.per_image import PerImageStage, plan_shards, update_shards
+from labelfactory.stage import read_sections, stage_class
+
+SCHEDULER_VARIABLE = "LABELFACTORY_DASK"
+TRIES = 3
+"""A shard is tried so often: once, and again where its worker was lost."""
+
+
+def is_per_image(name: str) -> bool:
+    """Whether a stage works image by image."""
+    return issubclass(stage_class(name), PerImageStage)
+
+
+def pending_shards(name: str) -> list[int]:
+    """Numbers of the shards in which something has to be done."""
+    return [plan.shard for plan in plan_shards(_stage(name)) if plan.changed]
+
+
+def fan_out(name: str, shards: Sequence[int]) -> State[Any]:
+    """Work on these shards of a stage, each in a task of its own, on the cluster's workers."""
+    over_cluster = spread.with_options(
+        name=f"shards of {name}", flow_run_name=f"{len(shards)} shards of {name}", task_runner=_runner()
+    )
+    state: State[Any] = over_cluster(name, list(shards), os.fspath(Path.cwd()), return_state=True)
+    return state
+
+
+def _runner() -> TaskRunner[Any]:
+    from prefect_dask import DaskTaskRunner  # only who fans out needs Dask
+
+    address = os.environ.get(SCHEDULER_VARIABLE)
+    if address:
+        return DaskTaskRunner(address=address)
+    return DaskTaskRunner(cluster_kwargs={"n_workers": cores(), "threads_per_worker": 1, "dashboard_address": None})
+
+
+@flow(validate_parameters=False, persist_result=False)
+def spread(name: str, shards: list[int], folder: str) -> State[Any]:
+    """One task a shard."""
+    futures = [work_on_shard.submit(name, shard, folder) for shard in shards]
+    done, missing = wait(futures)
+    failed = [shard for shard, future in zip(shards, futures, strict=True) if not future.state.is_completed()]
+    if failed or missing:
+        return Failed(message=f"{len(failed)} of {len(shards)} shards failed: {', '.join(map(str, failed[:20]))}")
+    return Completed(message=f"{len(done)} shards")
+
+
+@task(
+    name="shard",
+    task_run_name="{name} {shard:05d}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=TRIES - 1,
+    retry_delay_seconds=1,
+)
+def work_on_shard(name: str, shard: int, folder: str) -> dict[str, int]:
+    """Bring one shard up to date, in this worker's process. The stage and its networks are loaded once a process."""
+    os.chdir(folder)
+    os.environ["LABELFACTORY_WORKERS"] = "1"  # the cluster has one process a core already
+    return dict(update_shards(_loaded(name, _inputs(name)), only=[shard]).__dict__)
+
+
+@cache
+def _loaded(name: str, inputs: str) -> PerImageStage[Any]:
+    """The stage, whose `setup` does its work once. `inputs` keeps an older run's networks from being used."""
+    stage = _stage(name)
+    setup = cache(stage.setup)
+    stage.setup = setup  # type: ignore[method-assign]
+    return stage
+
+
+def _inputs(name: str) -> str:
+    """What changes where params, data set or checkpoints do."""
+    stage = _stage(name)
+    return repr((stage.cfg.digest(), stage.code_digest, stage.dataset.training, sorted(stage.fixed().items())))
+
+
+def _stage(name: str) -> PerImageStage[Any]:
+    kind: Any = stage_class(name)
+    sections = read_sections()
+    stage: PerImageStage[Any] = kind(sections[name], {other: sections[other] for other in kind.borrows})
+    return stage

@@ -1,0 +1,72 @@
+"""Shards over a real Dask cluster of two processes: the same bytes as one process, though a worker is killed half-way."""
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from factory import SETTINGS, Factory, one_image_a_shard, processes_in, small_project, wait_until
+from workspace import call, copy_workspace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+IMAGES, TRAIN = 16, 12
+SLOWER = {"extract_cams__scales": "[3.0, 2.0]", "extract_cams__precision": "32-true"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """16 images, those of the list train in a shard of their own each; the classifier is trained."""
+    folder = small_project(tmp_path_factory.mktemp("fan_out") / "trained", IMAGES, **SLOWER)
+    one_image_a_shard(folder)
+    call(folder, "labelfactory", "run", "train_classifier")
+    return folder
+
+
+@pytest.fixture
+def factory(trained) -> Iterator[Factory]:
+    """A copy of it, with server and worker."""
+    folder = copy_workspace(trained, trained.parent / "spread")
+    factory = Factory(folder, SETTINGS)
+    try:
+        factory.up()
+        factory.type("deploy")
+        yield factory
+    finally:
+        factory.type("down")
+        assert processes_in(folder) == []
+
+
+def shards(folder: Path) -> dict[str, str]:
+    """SHA-256 of each finished shard."""
+    files = sorted((folder / "data/cams").glob("shard-*.parquet"))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def dask_workers(folder: Path) -> list[psutil.Process]:
+    """Processes of the cluster that work on shards: they stand in the project and have torch loaded."""
+    found = []
+    for process in processes_in(folder):
+        line = " ".join(process.cmdline())
+        if "spawn_main" in line and process.memory_info().rss > 200 * 2**20:
+            found.append(process)
+    return found
+
+
+def test_two_workers_of_which_one_is_killed_write_the_same_bytes(trained, factory):
+    """The shards of the lost worker are worked on again; then the stage itself finds nothing pending."""
+    run = factory.type("run", "extract_cams", "--on", "cpu", "--runner", "dask").strip().rsplit("/", 1)[-1]
+    wait_until(lambda: len(shards(factory.folder)) >= 2, lambda: factory.log("worker cpu")[-3000:])
+    workers = dask_workers(factory.folder)
+    assert workers, [p.cmdline() for p in processes_in(factory.folder)]
+    os.kill(workers[0].pid, signal.SIGKILL)
+    done = factory.wait(run)
+    assert done["state"]["type"] == "COMPLETED", done["state"]
+    assert "extract_cams: every row is up to date" in factory.log("worker cpu")
+    alone = copy_workspace(trained, trained.parent / "alone")
+    call(alone, "labelfactory", "run", "extract_cams")
+    assert len(shards(alone)) == TRAIN
+    assert shards(factory.folder) == shards(alone)
