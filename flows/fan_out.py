@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import TaskRunner
 
 from labelfactory.devices import cores
+from labelfactory.errors import UserError
 from labelfactory.per_image import PerImageStage, plan_shards, update_shards
 from labelfactory.stage import read_sections, stage_class
 
@@ -45,8 +46,12 @@ def fan_out(name: str, shards: Sequence[int]) -> State[Any]:
 
 
 def _runner() -> TaskRunner[Any]:
-    from prefect_dask import DaskTaskRunner  # only who fans out needs Dask
-
+    try:
+        from prefect_dask import DaskTaskRunner  # only who fans out needs Dask
+    except ImportError:
+        raise UserError(
+            "--runner dask: Dask is not installed here", "Type `pip install -c constraints.txt -e '.[dask]'`."
+        ) from None
     address = os.environ.get(SCHEDULER_VARIABLE)
     if address:
         return DaskTaskRunner(address=address)
