@@ -105,7 +105,10 @@ def test_a_users_error_is_not_tried_again(factory, listener):
     heard = next(heard for heard in listener.heard if heard["run_id"] == done["id"])
     assert (heard["flow"], heard["state"], heard["type"]) == ("label-factory", "User error", "FAILED")
     assert heard["page"].endswith(done["id"])
-    assert "geheim" not in factory.log("worker cpu")
+    logs = factory.api.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [done["id"]]}}})
+    assert any("User error" in entry["message"] for entry in logs)
+    assert "geheim" not in str(logs) + str(factory.artifacts(done["id"])) + str(done)  # the webhook's token
+    assert not any("geheim" in factory.log(name) for name in ("worker cpu", "watcher", "server"))
 
 
 def test_a_crash_is_tried_again_and_then_named(factory):
@@ -117,16 +120,33 @@ def test_a_crash_is_tried_again_and_then_named(factory):
     assert factory.tasks(done["id"])["prepare"]["run_count"] == 2
 
 
+def working(factory: Factory) -> list[psutil.Process]:
+    """The processes of the stage prepare."""
+    return [p for p in processes_in(factory.folder) if "stages.prepare" in " ".join(p.cmdline())]
+
+
+def test_a_run_that_was_given_away_ends_itself(factory):
+    """Marked as crashed although it lives, as after a broken network: it ends its stage and leaves the state alone."""
+    with instead_of_prepare(factory, "import time; time.sleep(600)"):
+        run = factory.run("prepare")
+        wait_until(lambda: working(factory), lambda: factory.log("worker cpu")[-3000:])
+        state = {"type": "CRASHED", "name": "Crashed", "message": "given away"}
+        factory.api.post(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
+        wait_until(lambda: not working(factory), lambda: factory.log("worker cpu")[-3000:])
+        assert "this run was given to another worker" in factory.log("worker cpu")
+    assert factory.wait(factory.run("prepare"))["state"]["type"] == "COMPLETED"  # the worker is free again
+    assert factory.read(run)["state"]["message"] == "given away"
+
+
 def test_a_cancelled_run_stops_its_stage_and_the_next_goes_on(factory):
     """Cancelled on Prefect's page in the middle of a stage: nothing works on, nothing stays locked."""
     with instead_of_prepare(factory, "import time; time.sleep(600)"):
         run = factory.run("prepare")
-        working = lambda: [p for p in processes_in(factory.folder) if "stages.prepare" in " ".join(p.cmdline())]  # noqa: E731
-        wait_until(working, lambda: factory.log("worker cpu")[-3000:])
+        wait_until(lambda: working(factory), lambda: factory.log("worker cpu")[-3000:])
         factory.api.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
         done = factory.wait(run)
         assert done["state"]["type"] == "CANCELLED"
-        wait_until(lambda: not working())
+        wait_until(lambda: not working(factory))
     assert factory.wait(factory.run("prepare"))["state"]["type"] == "COMPLETED"
 
 
