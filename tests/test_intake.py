@@ -1,0 +1,85 @@
+"""Appending what is new in a source: the import's own, a folder, a larger demo."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_cli import voc_folder
+
+from labelfactory.errors import DataError, MissingError
+from labelfactory.manifest import MANIFEST, read_manifest, write_manifest
+from sources.demo import render_demo
+from sources.intake import DEMO_FOLDER, append_from, take
+from sources.voc import read_voc
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty project."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def drop(folder: Path, image_id: str, tag: str) -> None:
+    """What a person does with a new photograph: the file, the list, the tag."""
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(folder / f"JPEGImages/{image_id}.jpg")
+    with (folder / "ImageSets/train.txt").open("a") as rows:
+        rows.write(f"{image_id}\n")
+    with (folder / "tags.csv").open("a") as rows:
+        rows.write(f"{image_id},{tag}\n")
+
+
+def test_what_was_dropped_into_the_imports_own_folder_is_appended(here):
+    """A folder with a space in its name; the classes, the lists and what is here stay as they were."""
+    folder = voc_folder(here / "my photos")
+    take(read_voc(folder, classes=["cat", "dog"], lists=["train"]), append=False)
+    before = read_manifest()
+    content = MANIFEST.read_bytes()
+    assert append_from().added == 0
+    assert MANIFEST.read_bytes() == content
+    drop(folder, "d", "dog")
+    assert append_from().added == 1
+    after = read_manifest()
+    assert after.entries[:2] == before.entries
+    assert (after.entries[2].image_id, after.entries[2].tags, after.entries[2].position) == ("d", ("dog",), 2)
+    assert (after.classes, after.source) == (before.classes, before.source)
+
+
+def test_another_folder_is_read_with_the_classes_that_are_here(here):
+    """Whatever order its own names have."""
+    take(read_voc(voc_folder(here / "first"), classes=["dog", "cat"]), append=False)
+    second = voc_folder(here / "second")
+    for name in ("JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg"):
+        (second / name).rename(second / name.replace("/", "/second-"))
+    (second / "ImageSets/train.txt").write_text("second-a\nsecond-b\n")
+    (second / "ImageSets/val.txt").write_text("second-c\n")
+    (second / "tags.csv").write_text("second-a,cat\nsecond-b,dog\nsecond-c,cat|dog\n")
+    assert append_from("second").added == 3
+    assert read_manifest().classes.names == ("dog", "cat")
+
+
+def test_a_larger_demo_adds_images_of_the_same_seed(here):
+    """And the demo's own source adds none."""
+    take(render_demo(DEMO_FOLDER, count=3, seed=7), append=False)
+    assert append_from().added == 0
+    assert append_from("demo:5").added == 2
+    assert [entry.image_id for entry in read_manifest().entries] == [f"demo-7-{k:05d}" for k in range(5)]
+
+
+def test_what_cannot_be_read_again_is_said(here):
+    """No import, a source that nobody can read, a folder that is gone: what is wrong, and nothing is written."""
+    with pytest.raises(MissingError, match="nothing was imported yet"):
+        append_from()
+    folder = voc_folder(here / "photos")
+    take(read_voc(folder, classes=["cat", "dog"]), append=False)
+    shutil.rmtree(folder)
+    content = MANIFEST.read_bytes()
+    with pytest.raises(DataError, match="no such folder"):
+        append_from()
+    assert MANIFEST.read_bytes() == content
+    write_manifest(replace(read_manifest(), source="import by hand"))
+    with pytest.raises(DataError, match="import by hand") as caught:
+        append_from()
+    assert "--source" in caught.value.remedy
