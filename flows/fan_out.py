@@ -12,8 +12,9 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.futures import wait
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 
 from labelfactory.devices import cores
@@ -47,7 +48,7 @@ def fan_out(name: str, shards: Sequence[int]) -> State[Any]:
 
 def _runner() -> TaskRunner[Any]:
     try:
-        from prefect_dask import DaskTaskRunner  # only who fans out needs Dask
+        from prefect_dask.task_runners import DaskTaskRunner  # only who fans out needs Dask
     except ImportError:
         raise UserError(
             "--runner dask: Dask is not installed here", "Type `pip install -c constraints.txt -e '.[dask]'`."

@@ -11,17 +11,17 @@ from prefect.settings import get_current_settings
 from flows.webhook import WEBHOOK_VARIABLE, post
 
 
-def announce(flow: Any, run: FlowRun, state: State[Any]) -> None:
+def announce(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Log how a run ended and tell the webhook. A webhook that fails changes nothing of the run."""
-    logger = flow_run_logger(run, flow)
+    logger = flow_run_logger(flow_run, flow)
     said = f": {state.message}" if state.message else ""
     level = logging.INFO if state.is_completed() else logging.ERROR
-    logger.log(level, "%s: %s%s", run.name, state.name, said)
+    logger.log(level, "%s: %s%s", flow_run.name, state.name, said)
     address = os.environ.get(WEBHOOK_VARIABLE)
     if not address:
         return
     try:
-        post(address, message(flow.name, run, state))
+        post(address, message(flow.name, flow_run, state))
     except Exception as error:  # its text could hold the address, and with it a token
         logger.warning("the webhook did not take the message: %s", type(error).__name__)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from prefect import Task, flow, get_run_logger, task
@@ -19,9 +19,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run as this_run
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
 from flows.checks import check_run
 from flows.heartbeat import heartbeat
@@ -166,7 +166,7 @@ def _progress_artifact(stage: str) -> Iterator[Any]:
             update_progress_artifact(artifact[0], percent, description=text)
         else:
             key = f"progress-{stage.replace('_', '-')}"
-            artifact.append(create_progress_artifact(percent, key=key, description=text))
+            artifact.append(cast(UUID, create_progress_artifact(percent, key=key, description=text)))
 
     yield show
 

@@ -10,8 +10,9 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
 from flows.checks import check_run
 from flows.heartbeat import heartbeat
