@@ -135,6 +135,14 @@ def test_a_failed_stage_is_named_with_its_exit_code(line, code):
     assert reproduce()[0] == "calibrate_seeds"
 
 
+@pytest.mark.parametrize(("code", "signal"), [(-9, 9), (137, 9), (143, 15)])
+def test_a_killed_stage_is_no_error_of_its_user(code, signal):
+    """Whether the signal comes as a negative number or as a shell says it."""
+    error = StageFailedError("extract_cams", code)
+    assert (error.exit_code, error.killed_by) == (1, signal)
+    assert str(error) == f"the stage extract_cams was killed by signal {signal}"
+
+
 def test_what_dvc_refuses_is_an_error_of_two_parts(line, tmp_path_factory, monkeypatch):
     """A missing input, an unknown stage, a folder that is no project: problem and remedy, no traceback."""
     (line / "images.txt").unlink()
