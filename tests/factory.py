@@ -114,13 +114,13 @@ def wait_until(ready: Callable[[], Any], said: Callable[[], str] = str, seconds:
         time.sleep(0.2)
 
 
-def processes_in(folder: Path) -> list[psutil.Process]:
-    """All processes whose current folder is the project."""
+def running_in(folder: Path, word: str = "") -> list[int]:
+    """Processes whose current folder is the project and whose command line holds the word."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.cwd() == str(folder):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.cwd() == str(folder) and word in " ".join(process.cmdline()):
+                found.append(process.pid)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # it ended while we looked
             continue
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import Factory, one_image_a_shard, processes_in, small_project, wait_until
+from factory import Factory, one_image_a_shard, running_in, small_project, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -27,7 +27,7 @@ def factory(tmp_path) -> Iterator[Factory]:
         yield factory
     finally:
         factory.type("down")
-        assert processes_in(folder) == []
+        assert running_in(folder) == []
 
 
 def shards(folder: Path) -> dict[str, tuple[int, int]]:
@@ -51,7 +51,7 @@ def test_another_worker_takes_up_what_a_killed_one_left(factory):
     for process in [worker, *flows]:
         os.kill(process.pid, signal.SIGKILL)
     psutil.wait_procs(flows, 10)
-    wait_until(lambda: not any("stages.extract_cams" in " ".join(p.cmdline()) for p in processes_in(factory.folder)))
+    wait_until(lambda: not running_in(factory.folder, "stages.extract_cams"))
     finished = shards(factory.folder)
     assert 3 <= len(finished) < TRAIN
     assert factory.read(run)["state"]["type"] == "RUNNING"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import SETTINGS, Factory, processes_in, small_project, wait_until
+from factory import SETTINGS, Factory, running_in, small_project, wait_until
 from test_webhook import Listener
 from workspace import call
 
@@ -45,7 +45,7 @@ def factory(tmp_path_factory, listener) -> Iterator[Factory]:
         yield factory
     finally:
         factory.type("down")
-        assert processes_in(folder) == []
+        assert running_in(folder) == []
 
 
 def two_parts(output: str) -> str:
@@ -120,9 +120,9 @@ def test_a_crash_is_tried_again_and_then_named(factory):
     assert factory.tasks(done["id"])["prepare"]["run_count"] == 2
 
 
-def working(factory: Factory) -> list[psutil.Process]:
+def working(factory: Factory) -> list[int]:
     """The processes of the stage prepare."""
-    return [p for p in processes_in(factory.folder) if "stages.prepare" in " ".join(p.cmdline())]
+    return running_in(factory.folder, "stages.prepare")
 
 
 def test_a_run_that_was_given_away_ends_itself(factory):
