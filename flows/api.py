@@ -13,7 +13,7 @@ from labelfactory.errors import LabelfactoryError, UserError
 URL_VARIABLE, KEY_VARIABLE, AUTH_VARIABLE = "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"
 STATE_FILE = Path(".labelfactory/services.json")
 """What `labelfactory up` has started in this folder."""
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
 
 
 class ApiError(LabelfactoryError):

@@ -48,8 +48,8 @@ def label_new_images(source: str = "") -> State[Any]:
         source: a folder in VOC layout, `demo:60`, or nothing for the source of the import that is here.
     """
     with heartbeat():
-        before = mask_rows()
         try:
+            before = mask_rows()
             added = import_new(source)
             check_run()
             state = run_line((), retrain=False)
