@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,6 +15,9 @@ URL_VARIABLE, KEY_VARIABLE, AUTH_VARIABLE = "PREFECT_API_URL", "PREFECT_API_KEY"
 STATE_FILE = Path(".labelfactory/services.json")
 """What `labelfactory up` has started in this folder."""
 TIMEOUT_SECONDS = 60.0
+BUSY = (429, 503)
+"""A server that is busy, its database locked for example, answers so; nothing was done."""
+BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 
 class ApiError(LabelfactoryError):
@@ -57,6 +61,16 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **_login()}
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
+        for pause in BUSY_PAUSES:
+            try:
+                return self._send(request)
+            except ApiError as error:
+                if error.status not in BUSY:
+                    raise
+            time.sleep(pause)
+        return self._send(request)
+
+    def _send(self, request: urllib.request.Request) -> Any:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 text = answer.read()
