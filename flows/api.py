@@ -75,12 +75,14 @@ class Api:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
+            with error:
+                said = error.read().decode(errors="replace")[:500]
             if error.code in (401, 403):
                 raise UserError(
                     f"{self.url}: the server wants other credentials ({error.code})",
                     f"Set {AUTH_VARIABLE} (or {KEY_VARIABLE}) to those that it was started with.",
                 ) from None
-            raise ApiError(error.code, error.read().decode(errors="replace")[:500]) from None
+            raise ApiError(error.code, said) from None
         except (OSError, ValueError) as error:
             raise ServerDownError(
                 f"{self.url}: no Prefect server answers ({getattr(error, 'reason', error)})",

@@ -1,6 +1,7 @@
 """Tell a webhook something, as JSON."""
 
 import json
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -20,5 +21,9 @@ def post(address: str, content: dict[str, Any]) -> None:
         raise ValueError("no address of http or https")
     body = json.dumps(content, ensure_ascii=False).encode()
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        answer.read()
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            answer.read()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
