@@ -49,10 +49,11 @@ def fan_out(name: str, shards: Sequence[int]) -> State[Any]:
 def _runner() -> TaskRunner[Any]:
     try:
         from prefect_dask.task_runners import DaskTaskRunner  # only who fans out needs Dask
-    except ImportError:
+    except ImportError as error:
         raise UserError(
-            "--runner dask: Dask is not installed here", "Type `pip install -c constraints.txt -e '.[dask]'`."
+            f"--runner dask: Dask cannot be loaded ({error})", "Type `pip install -c constraints.txt -e '.[dask]'`."
         ) from None
+
     address = os.environ.get(SCHEDULER_VARIABLE)
     if address:
         return DaskTaskRunner(address=address)
