@@ -46,6 +46,6 @@ test: install  ## every test: under 15 minutes on 2 cores
 bench: install  ## seconds and memory of CAMs, walk, CRF and scoring, each beside its reference
 	python -m benchmarks
 
-clean:  ## remove what the line made; imports, raw pictures and DVC's cache stay
-	find data -mindepth 1 -maxdepth 1 -not -name import -not -name raw -exec rm -rf {} +
+clean:  ## remove what the line made; imports, raw pictures, the ledger, MLflow and DVC's cache stay
+	find data -mindepth 1 -maxdepth 1 -not -name import -not -name raw -not -name ledger -not -name mlflow -exec rm -rf {} +
 	rm -f dvc.lock

@@ -1,5 +1,6 @@
 """`labelfactory import SOURCE`: say which photographs, tags and true masks the line works on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from labelfactory.errors import DataError
 from labelfactory.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.progress import say
+from lineage.lookup import Lookup
 from sources.demo import render_demo
 from sources.voc import read_voc
 
@@ -65,8 +67,18 @@ def _refuse_other_data() -> None:
         )
 
 
+def _without_withdrawn(new: Manifest) -> Manifest:
+    """A withdrawn photograph does not come back, under whatever name."""
+    gone = set(Lookup().withdrawn().values())
+    kept = tuple(entry for entry in new.entries if entry.sha256 not in gone)
+    if len(kept) < len(new.entries):
+        say(f"import: {len(new.entries) - len(kept)} withdrawn photographs are left out")
+    return replace(new, entries=kept)
+
+
 def _take(new: Manifest, *, append: bool) -> None:
     """Write the manifest, unless it says what the one on disk says already."""
+    new = _without_withdrawn(new)
     old = read_manifest() if MANIFEST.exists() else None
     if append and old is None:
         raise DataError("there is nothing to append to", "Import without --append.")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from app.record import remember
 from app.table import print_table
 from flows.line import reproduce
 from labelfactory.errors import ParamsError, did_you_mean
@@ -33,7 +34,11 @@ def run(
             )
     read_manifest()
     check_line(sections)
-    ran = reproduce(targets or (), retrain=not no_retrain, force=force)
+    remember()  # what was made by other ways since the last record; it may be overwritten now
+    try:
+        ran = reproduce(targets or (), retrain=not no_retrain, force=force)
+    finally:
+        remember()  # what is finished, even where a later stage failed
     if not ran:
         say("everything is up to date")
     print_table()
