@@ -43,7 +43,7 @@ def audit_file(path: Path) -> Answer:
     except (OSError, pa.ArrowException, KeyError) as error:
         problems.append(f"{rows}: not readable: {str(error).splitlines()[0]}")
     training = [{"source": source, "rows": count} for source, count in sources.items()]
-    return {"model": str(path), **_from_passport(passport), "training": training, "problems": problems}
+    return {"model": str(path), "problems": problems, "training": training, **_from_passport(passport)}
 
 
 def audit_model(lookup: Lookup, text: str) -> Answer:
@@ -63,11 +63,11 @@ def audit_model(lookup: Lookup, text: str) -> Answer:
         "withdrawn_images": lookup.withdrawn_models().get(model.digest, []),
         "made": model.time.isoformat(),
         "run": model.run,
-        **_from_passport(model.passport),
-        "training": training,
-        "parents": chain(lookup, model),
-        "scores": _scores(lookup, model),
         "problems": _short(model, sum(row["rows"] for row in training)),
+        "training": training,
+        "scores": _scores(lookup, model),
+        **_from_passport(model.passport),
+        "parents": chain(lookup, model),
     }
 
 
@@ -81,7 +81,6 @@ def _from_passport(passport: Passport) -> Answer:
     return {
         "stage": passport.stage,
         "weights": passport.weights_digest,
-        "architecture": passport.architecture,
         "classes": passport.classes,
         "supervision": passport.supervision,
         "allowed_supervision": passport.allowed_supervision,
@@ -90,13 +89,14 @@ def _from_passport(passport: Passport) -> Answer:
         "git_commit": passport.git_commit,
         "git_dirty": passport.git_dirty,
         "code": passport.code_digest,
-        "params": passport.params,
         "params_digest": passport.params_digest,
         "seed": passport.seed,
         "device": passport.device,
         "libraries": passport.libraries,
         "parents": [{"name": name, "weights": digest} for name, digest in passport.parents.items()],
         "metrics": passport.metrics,
+        "architecture": passport.architecture,
+        "params": passport.params,
     }
 
 
@@ -120,7 +120,7 @@ def _scores(lookup: Lookup, model: Model) -> dict[str, float]:
             evaluated, trained = details.get(stages.get("evaluate", "")), details.get(stages.get(model.passport.stage))
             inputs = {i["name"]: i["digest"] for i in (evaluated or {}).get("inputs", ())}
             if evaluated and trained and inputs.get(model.name) == model.digest:
-                scores = {k: v for k, v in evaluated["metrics"].items() if k.startswith(("miou/", "iou/"))}
+                scores = {k: v for k, v in evaluated["metrics"].items() if k.startswith("miou/")}
     return scores
 
 

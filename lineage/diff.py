@@ -81,9 +81,8 @@ def side(lookup: Lookup, text: str) -> Side:
     model = _model_of(lookup, text)
     if model is not None:
         held = {(r["image_id"], r["digest"], r["key"]): r for r in _masks_of(lookup, model.digest)}
-        rows = {
-            r["image_id"]: held.get((r["image_id"], r["digest"], r["key"]), r) for r in lookup.training(model.digest)
-        }
+        learnt = [_hex(row) for row in lookup.training(model.digest).to_pylist()]
+        rows = {r["image_id"]: held.get((r["image_id"], r["digest"], r["key"]), r) for r in learnt}
         return Side(model.label, rows, live, cache=True)
     return _from_commit(text)
 

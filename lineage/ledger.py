@@ -86,9 +86,9 @@ class LedgerFile:
         """The digest of the file before, as this one names it; empty where it cannot be read."""
         try:
             meta = json.loads((pq.read_schema(self.path).metadata or {})[b"labelfactory"])
+            return str(meta["previous"])
         except (OSError, pa.ArrowException, KeyError, ValueError):
             return ""
-        return str(meta["previous"])
 
 
 class Ledger:

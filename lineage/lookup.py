@@ -1,10 +1,10 @@
 """Look-ups in the ledger through DuckDB: by image, by mask, by model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -13,6 +13,8 @@ from labelfactory.checkpoints import Passport
 from labelfactory.errors import MissingError, UserError, did_you_mean
 from lineage.index import QUALITY, fresh_index, open_index
 from lineage.ledger import Ledger
+
+T = TypeVar("T")
 
 OF_MODEL = "sequence IN (SELECT sequence FROM model_files WHERE model = ?)"
 """A training file holds the rows of one model, and lies together in the index."""
@@ -50,13 +52,13 @@ class Lookup:
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a query, digests as 64 hex digits."""
-        found = self._run(query, values)
+        found = self._guarded(lambda: self.connection.execute(query, list(values)))
         names = [column[0] for column in found.description]
         return [{n: _plain(n, v) for n, v in zip(names, row, strict=True)} for row in found.fetchall()]
 
-    def _run(self, query: str, values: Sequence[Any]) -> duckdb.DuckDBPyConnection:
+    def _guarded(self, question: Callable[[], T]) -> T:
         try:
-            return self.connection.execute(query, list(values))
+            return question()
         except (duckdb.Error, OSError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{self.ledger.folder}: {reason}", "Type `labelfactory audit verify`.") from None
@@ -130,7 +132,7 @@ class Lookup:
     def training(self, model: str) -> pa.Table:
         """The rows that a model learnt from: image_id, digest, source, image, tags, key; digests are 32 bytes."""
         query = f"SELECT image_id, digest, source, image, tags, key FROM training WHERE {OF_MODEL} ORDER BY image_id"
-        return self._run(query, [bytes.fromhex(model)]).to_arrow_table()
+        return self._guarded(lambda: self.connection.sql(query, params=[bytes.fromhex(model)]).to_arrow_table())
 
     def training_summary(self, model: str) -> list[dict[str, Any]]:
         """The same by source: how many rows, and the quality of those that are masks of the line."""

@@ -15,7 +15,7 @@ from labelfactory.checkpoints import Passport
 from labelfactory.dataset import ImageRecord, read_dataset
 from labelfactory.digests import digest_rows
 from labelfactory.errors import MissingError
-from lineage.found import DATA, Found, cached_files, header, passport_or_none
+from lineage.found import DATA, NETS, Found, cached_files, header, passport_or_none
 from lineage.ledger import SCHEMAS, raw
 
 UPSTREAM = {"masks": "walks", "walks": "cams"}
@@ -124,7 +124,12 @@ def trained_models(files: Iterable[Found]) -> list[Trained]:
             models.append(
                 Trained(name, passport, lists.get(passport.training_rows_digest), found.time, found.live, found.path)
             )
-    return sorted(models, key=lambda m: m.time)
+    return sorted(models, key=in_order)
+
+
+def in_order(model: Trained) -> tuple[Any, int]:
+    """By time, and models of the same second in the line's order."""
+    return model.time, NETS.index(model.name) if model.name in NETS else len(NETS)
 
 
 def rows_digest(table: pa.Table) -> str:

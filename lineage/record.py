@@ -18,7 +18,7 @@ from labelfactory.params import PARAMS_FILE
 from lineage.executions import LOCK, Execution, executions
 from lineage.found import Found, Seen, cached_files, live_files
 from lineage.ledger import Ledger, events_table
-from lineage.made import Chains, Labels, Trained, mask_table, shard_rows, trained_models, without_known
+from lineage.made import Chains, Labels, Trained, in_order, mask_table, shard_rows, trained_models, without_known
 from lineage.outbox import Outbox
 
 MASK = ["image_id", "digest", "key"]
@@ -100,7 +100,7 @@ class _Recorder:
     def _models(self, files: list[Found], live: list[Found]) -> list[Trained]:
         """Models whose training rows the ledger does not hold yet; writes those rows."""
         found = {m.passport.weights_digest: m for m in reversed(trained_models(files))}
-        fresh = sorted((m for d, m in found.items() if d not in self.models), key=lambda m: m.time)
+        fresh = sorted((m for d, m in found.items() if d not in self.models), key=in_order)
         if not fresh:
             return []
         labels = Labels(live, self.ledger.read("masks", ["image_id", "digest", "image", "tags", "key"]))

@@ -24,7 +24,7 @@ from labelfactory.shards import ShardFolder, row_key
 from lineage.deliver import HOME
 from lineage.executions import locked_stages
 from lineage.found import CACHE, DATA, MAKERS, NETS
-from lineage.ledger import SCHEMAS, Ledger
+from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.lookup import Lookup
 from lineage.made import rows_digest
 
@@ -59,20 +59,11 @@ def check_chain(ledger: Ledger) -> Iterator[Finding]:
     for file in ledger.files():
         if file.sequence != expected:
             yield Finding(str(ledger.folder), f"files {expected} to {file.sequence - 1} are missing")
-        try:
-            table = pq.read_table(file.path, partitioning=None, page_checksum_verification=True)
-            meta = json.loads((table.schema.metadata or {})[b"labelfactory"])
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            yield Finding(str(file.path), f"damaged: {str(error).splitlines()[0]}")
-            meta = {"previous": previous, "sequence": file.sequence, "kind": file.kind}
-            table = None
-        if table is not None and table.column_names != SCHEMAS[file.kind].names:
-            yield Finding(str(file.path), "its columns are not the ledger's")
-        if (meta["sequence"], meta["kind"]) != (file.sequence, file.kind):
-            yield Finding(str(file.path), f"says that it is number {meta['sequence']} of kind {meta['kind']}")
-        if file.sequence == expected and meta["previous"] != previous:
-            before = f"the file before it, {expected - 1:08d}" if previous else "a file before it"
-            yield Finding(str(file.path), f"the chain breaks: it names another digest of {before}")
+        problem = _damage(file)
+        if problem:
+            yield Finding(str(file.path), problem)
+        elif file.sequence == expected and file.previous() != previous:
+            yield Finding(str(file.path), f"the chain breaks: it names another digest of file {expected - 1}")
         expected, previous = file.sequence + 1, digest_file(file.path)
     last = expected - 1
     if head["sequence"] > last:
@@ -81,6 +72,19 @@ def check_chain(ledger: Ledger) -> Iterator[Finding]:
         yield Finding(str(ledger.files()[-1].path), "changed since it was written: HEAD names another digest")
     elif last > head["sequence"] + 1:
         yield Finding(str(ledger.head_path), f"names file {head['sequence']}, but there are {last}")
+
+
+def _damage(file: LedgerFile) -> str:
+    """What is wrong with one file of the ledger by itself; empty where nothing is."""
+    try:
+        table = pq.read_table(file.path, partitioning=None, page_checksum_verification=True)
+        meta = json.loads((table.schema.metadata or {})[b"labelfactory"])
+        said = (meta["sequence"], meta["kind"])
+    except Exception as error:  # damaged bytes fail in the reader in any way
+        return f"damaged: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    if table.column_names != SCHEMAS[file.kind].names:
+        return "its columns are not the ledger's"
+    return "" if said == (file.sequence, file.kind) else f"says that it is number {said[0]} of kind {said[1]}"
 
 
 def check_ledger(lookup: Lookup) -> Iterator[Finding]:
