@@ -196,14 +196,20 @@ def diff(lookup: Lookup, first: str, second: str, pictures: Path | None = None) 
         for name in names:
             causes.setdefault(name, Counter()).update(masks=1, pixels=count)
     changed.sort(key=lambda pair: (-pair[0], pair[1]))
-    worst = [{"image_id": i, "share": round(share, 4)} for share, i in changed[:WORST]]
+    worst = [{"image_id": i, "share": round(share, 4)} for share, i in changed[:WORST] if share > 0]
     if pictures is not None:
         for item in worst:
             item["picture"] = str(_draw(pictures, str(item["image_id"]), a, b))
     return {
         "first": a.name,
         "second": b.name,
-        "masks": {"first": len(a.rows), "second": len(b.rows), "same": len(both) - len(changed)},
+        "masks": {
+            "first": len(a.rows),
+            "second": len(b.rows),
+            "same": len(both) - len(changed),
+            "changed": len(changed),
+            "with_other_pixels": sum(share > 0 for share, _ in changed),
+        },
         "added": sorted(set(b.rows) - set(a.rows)),
         "removed": sorted(set(a.rows) - set(b.rows)),
         "changed": [image_id for _, image_id in changed],

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.dataset import read_dataset
-from labelfactory.digests import digest_file, digest_rows
+from labelfactory.digests import digest_file, digest_json, digest_rows
 from labelfactory.errors import MissingError, UserError
 from labelfactory.images import read_photograph
 from labelfactory.progress import progress
@@ -104,11 +104,24 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
         yield Finding(
             f"mask of {row['image_id']}", f"two masks with the key {row['key']}: one was not made by the line"
         )
+    yield from _reports(lookup)
     gone = lookup.withdrawn()
     if gone:
         for record in _records():
             if record.image_id in gone or record.sha256 in gone.values():
                 yield Finding(f"image {record.image_id}", "was withdrawn, and stands in the data set again")
+
+
+def _reports(lookup: Lookup) -> Iterator[Finding]:
+    """Signed reports of withdrawals are those whose digest the ledger holds."""
+    for event in lookup.ledger.events("signed off"):
+        path = lookup.ledger.folder / "withdrawals" / event["detail"]["report"]
+        try:
+            same = digest_json(json.loads(path.read_text(encoding="utf-8"))) == event["subject"]
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            yield Finding(str(path), "is not the report that was signed")
 
 
 def _records() -> Iterable[Any]:

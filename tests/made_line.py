@@ -46,6 +46,7 @@ class MadeLine:
     """The current folder as a project; each method leaves what one stage would."""
 
     def __init__(self, images: int = 4) -> None:
+        self.root = Path.cwd()
         for name in ("dvc.yaml", "params.yaml"):
             shutil.copyfile(ROOT / name, name)
         params = yaml.safe_load(Path("params.yaml").read_text())
