@@ -23,6 +23,7 @@ demo: install  ## render the demo data set, run the whole line, print a table an
 	@labelfactory import demo --only-over-demo
 	@labelfactory profile demo
 	@dvc repro
+	@labelfactory record
 	@labelfactory report
 
 check: install lint types contracts quick  ## what to run before each commit: under 3 minutes

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from labelfactory.checkpoints import Passport
+from labelfactory.checkpoints import CHECKPOINT, Passport
 from labelfactory.dataset import ImageRecord, read_dataset
 from labelfactory.digests import digest_rows
 from labelfactory.errors import MissingError
@@ -22,6 +22,7 @@ UPSTREAM = {"masks": "walks", "walks": "cams"}
 """Which output's rows an output is made from."""
 OF_THE_IMAGE = ("image", "tags", "stage", "format", "classes")
 """Inputs of a row that stand elsewhere in the ledger or say nothing of how it was made."""
+TRAINING_ROWS = "training_rows.parquet"
 QUALITY = ("mean_confidence", "void_share", "agreement")
 PLAIN = ("image_id", "key", "digest", "status", "inputs")
 
@@ -105,25 +106,25 @@ class Trained:
     rows: pa.Table | None  # image_id, digest, source; None where the list is lost
     time: Any
     live: bool
-    path: Path
+    files: Mapping[str, Path]  # name → where it lies: checkpoint, and list of rows
 
 
 def trained_models(files: Iterable[Found]) -> list[Trained]:
     """Checkpoints among some files, each with the list of rows whose digest its passport names, in order of time."""
     files = list(files)
-    lists: dict[str, pa.Table] = {}
+    lists: dict[str, tuple[pa.Table, Path]] = {}
     models = []
     for found in files:
         if found.what == "training rows":
             table = pq.read_table(found.path, partitioning=None)
-            lists[rows_digest(table)] = table
+            lists[rows_digest(table)] = table, found.path
     for found in files:
         passport = passport_or_none(found.path) if found.what == "checkpoint" else None
         if passport is not None:
             name = passport.stage.removeprefix("train_")
-            models.append(
-                Trained(name, passport, lists.get(passport.training_rows_digest), found.time, found.live, found.path)
-            )
+            rows, path = lists.get(passport.training_rows_digest, (None, None))
+            held = {CHECKPOINT: found.path} | ({TRAINING_ROWS: path} if path else {})
+            models.append(Trained(name, passport, rows, found.time, found.live, held))
     return sorted(models, key=in_order)
 
 

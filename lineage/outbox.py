@@ -1,14 +1,14 @@
 """What MLflow is to hear: one file a record, delivered in order, each once, whenever MLflow answers.
 
-data/ledger/outbox/00000003-execution.json, and beside it a link to the checkpoint that it speaks of, which later runs can
-no longer change.
+data/ledger/outbox/00000003-model.json, and beside it a folder with links to the checkpoint and the training rows that it
+speaks of, which later runs can no longer change.
 """
 
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +30,15 @@ class Letter:
     detail: dict[str, Any]
 
     @property
-    def checkpoint(self) -> Path | None:
-        """The checkpoint that goes with it."""
-        path = self.path.with_suffix(".safetensors")
-        return path if path.exists() else None
+    def files(self) -> Path | None:
+        """The folder of files that go with it."""
+        folder = self.path.with_suffix("")
+        return folder if folder.exists() else None
 
     def done(self) -> None:
         """MLflow has it."""
         self.path.unlink(missing_ok=True)
-        self.path.with_suffix(".safetensors").unlink(missing_ok=True)
+        shutil.rmtree(self.path.with_suffix(""), ignore_errors=True)
 
 
 class Outbox:
@@ -47,18 +47,19 @@ class Outbox:
     def __init__(self, folder: Path = OUTBOX) -> None:
         self.folder = folder
 
-    def put(self, kind: str, id: str, detail: dict[str, Any], checkpoint: Path | None = None) -> None:
-        """Add a letter behind the others. The caller holds the ledger's lock."""
+    def put(self, kind: str, id: str, detail: dict[str, Any], files: Mapping[str, Path] | None = None) -> None:
+        """Add a letter behind the others, with files by the names that they are to have. The caller holds the ledger's lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         numbers = [int(path.name.partition("-")[0]) for path in self.folder.glob("[0-9]*-*.json")]
         path = self.folder / f"{max(numbers, default=0) + 1:08d}-{kind}.json"
-        if checkpoint is not None:
-            link = path.with_suffix(".safetensors")
-            link.unlink(missing_ok=True)
+        folder = path.with_suffix("")
+        shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
+        for name, file in (files or {}).items():
+            folder.mkdir(exist_ok=True)
             try:
-                os.link(checkpoint, link)
+                os.link(file, folder / name)
             except OSError:  # another file system
-                shutil.copyfile(checkpoint, link)
+                shutil.copyfile(file, folder / name)
         write_json(path, {"kind": kind, "id": id, "detail": detail})
 
     def letters(self) -> list[Letter]:

@@ -124,7 +124,7 @@ class _Recorder:
         self.models[passport.weights_digest] = detail
         self.events.append(("model", passport.weights_digest, detail, model.time))
         self.done.models.append(f"{model.name} {version}")
-        self.outbox.put("model", passport.weights_digest, detail, model.path)
+        self.outbox.put("model", passport.weights_digest, detail, model.files)
 
     def _line(self) -> None:
         """The state of the line, and the executions in it that are new."""

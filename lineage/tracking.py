@@ -130,8 +130,8 @@ class Tracking:
             params={name: value[:250] for name, value in flat(passport["params"]).items()},
             model_type=detail["name"],
         )
-        if letter.checkpoint is not None:
-            self.client.log_model_artifact(model.model_id, str(letter.checkpoint))
+        if letter.files is not None:
+            self.client.log_model_artifacts(model.model_id, str(letter.files))
         ended = run.info.end_time or _now()
         metrics = [
             Metric(_name(name), value, ended, 0, model_id=model.model_id, run_id=run.info.run_id)

@@ -146,7 +146,7 @@ def check_checkpoints(paths: Iterable[Path]) -> Iterator[Finding]:
         try:
             if rows.exists() and rows_digest(pq.read_table(rows, partitioning=None)) != passport.training_rows_digest:
                 yield Finding(str(rows), "its rows are not those that the checkpoint's passport names")
-        except (OSError, pa.ArrowException, KeyError) as error:
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             yield Finding(str(rows), f"damaged: {str(error).splitlines()[0]}")
 
 

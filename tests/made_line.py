@@ -109,7 +109,7 @@ class MadeLine:
         return read_dataset()
 
     def rows(self, stage: str, fixed: Mapping[str, str], change: str) -> None:
-        """Rows of a per-image stage: a function of the image, of the change, and of nothing else."""
+        """Rows of a per-image stage: a function of the image, of the row above it, and of the change."""
         noun, columns, section = NOUNS[stage], COLUMNS[stage], yaml.safe_load(Path("params.yaml").read_text())[stage]
         above = {"random_walk": "cams", "label_affinity": "cams", "refine_crf": "walks"}.get(stage)
         upstream = {s.image_id: s.digest for s in ShardFolder(DATA / above).all_states()} if above else {}
@@ -126,7 +126,8 @@ class MadeLine:
                 "tags": list(record.tags),
                 **({above: upstream[record.image_id]} if above else {}),
             }
-            finished.append(finish(record.image_id, inputs, self._payload(stage, record, change), columns))
+            row = self._payload(stage, record, change + upstream.get(record.image_id, ""))
+            finished.append(finish(record.image_id, inputs, row, columns))
         schema = shard_schema(stage, columns, CLASSES)
         (DATA / noun).mkdir(parents=True, exist_ok=True)
         ShardFolder(DATA / noun).write(0, rows_table(finished, schema))

@@ -12,6 +12,7 @@ from workspace import ROOT
 
 from labelfactory.digests import digest_rows
 from labelfactory.shards import ShardFolder
+from lineage.audit import audit_file
 from lineage.deliver import Delivered, deliver, tracking_uri
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
@@ -119,8 +120,8 @@ def test_checkpoints_are_logged_models_and_the_segmenter_is_registered(client, h
     versions = client.search_model_versions("name = 'segmenter'")
     tags = {int(v.version): v.tags["labelfactory.id"] for v in versions}
     assert tags == {n: _model(here, n) for n in (1, 2)}
-    kept = Path(models["segmenter-2"].artifact_location.removeprefix("file://")) / "00000001.safetensors"
-    assert list(kept.parent.glob("*.safetensors"))
+    kept = audit_file(Path(models["segmenter-2"].artifact_location.removeprefix("file://")))
+    assert (kept["weights"], kept["problems"]) == (_model(here, 2), [])
     assert client.get_registered_model("segmenter").latest_versions[0].version in ("2", 2)
 
 
