@@ -1,5 +1,6 @@
 """`labelfactory import SOURCE`: say which photographs, tags and true masks the line works on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 

@@ -4,7 +4,21 @@ import sys
 
 import typer
 
-from app import deploy, doctor, import_, profile, report, run, status, up
+from app import (
+    audit,
+    deploy,
+    doctor,
+    export_lineage,
+    import_,
+    profile,
+    promote,
+    record,
+    report,
+    run,
+    status,
+    up,
+    withdraw,
+)
 from flows.line import StageFailedError
 from labelfactory.errors import UserError
 from labelfactory.progress import say
@@ -21,6 +35,11 @@ cli.command("run")(run.run)
 cli.command("status")(status.status)
 cli.command("report")(report.report)
 cli.command("profile")(profile.profile)
+cli.command("record")(record.record)
+cli.add_typer(audit.cli, name="audit")
+cli.command("promote")(promote.promote)
+cli.command("withdraw")(withdraw.withdraw)
+cli.command("export-lineage")(export_lineage.export_lineage)
 cli.command("doctor")(doctor.doctor)
 cli.command("up")(up.start)
 cli.command("down")(up.end)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from app.record import remember
 from app.table import print_table
 from flows.api import find_api
 from flows.checks import check_run, check_targets
@@ -38,7 +39,11 @@ def run(
     if runner != "local":
         raise ParamsError(f"--runner {runner} needs a worker", f"Type `labelfactory run --on cpu --runner {runner}`.")
     check_run(targets or ())
-    ran = reproduce(targets or (), retrain=not no_retrain, force=force)
+    remember()  # what was made by other ways since the last record; it may be overwritten now
+    try:
+        ran = reproduce(targets or (), retrain=not no_retrain, force=force)
+    finally:
+        remember()  # what is finished, even where a later stage failed
     if not ran:
         say("everything is up to date")
     print_table()

@@ -20,7 +20,27 @@ from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.stage import run_guarded
 from labelfactory.thresholds import read_thresholds
 
-COMMANDS = ("import demo", "import voc", "run", "status", "report", "profile", "doctor", "up", "down", "deploy")
+COMMANDS = (
+    "import demo",
+    "import voc",
+    "run",
+    "status",
+    "report",
+    "profile",
+    "record",
+    "audit model",
+    "audit mask",
+    "audit pixel",
+    "audit diff",
+    "audit verify",
+    "promote",
+    "withdraw",
+    "export-lineage",
+    "doctor",
+    "up",
+    "down",
+    "deploy",
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -190,3 +190,24 @@ def test_a_line_that_never_ran_cannot_leave_out_training(imported):
     assert "there are no models yet" in output
     assert "Type `labelfactory run` first." in output
     assert (imported / "dvc.yaml").read_bytes() == before
+
+
+def test_bare_repro_is_recorded_and_an_image_can_be_withdrawn(variant):
+    """Two repros without a record between them, found by the next; then an image leaves no trace, and all of it fits."""
+    assert f"{len(stages(variant))} stages, 18 new masks" in call(variant, "labelfactory", "record")
+    assert "nothing new" in call(variant, "labelfactory", "record")
+    for value in (1, 2):
+        call(variant, "labelfactory", "profile", "--set", f"refine_crf.crf.gaussian_compat={value}")
+        call(variant, "dvc", "repro", "refine_crf")
+    assert "36 new masks" in call(variant, "labelfactory", "record")
+    assert "everything fits" in call(variant, "labelfactory", "audit", "verify", "--deep")
+    image_id = ShardFolder(variant / "data/masks").all_states()[3].image_id
+    pixel = json.loads(call(variant, "labelfactory", "audit", "pixel", image_id, "3", "4", "--json"))
+    assert "bit for bit" in pixel["steps"][2]["note"]
+    asked = call(variant, "labelfactory", "withdraw", image_id, "--by", "tester", "--dry-run")
+    assert "3 masks" in asked
+    assert "segmenter 1" in asked
+    assert "nothing of these images is left" in call(variant, "labelfactory", "withdraw", image_id, "--by", "tester")
+    assert image_id not in {state.image_id for state in ShardFolder(variant / "data/masks").all_states()}
+    assert "everything fits" in call(variant, "labelfactory", "audit", "verify")
+    assert "1 withdrawn photographs are left out" in call(variant, "labelfactory", "import", "demo", "--count", "24")

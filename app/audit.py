@@ -1,0 +1,161 @@
+"""`labelfactory audit …`: where a model, a mask or a pixel comes from, what changed, and whether all of it still fits."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from labelfactory.errors import UserError
+from lineage.audit import audit_file, audit_mask, audit_model
+from lineage.diff import diff as compare
+from lineage.lookup import Lookup, open_ledger
+from lineage.pixel import audit_pixel
+from lineage.record import record
+from lineage.verify import verify as find_misfits
+
+cli = typer.Typer(help="Answer an auditor: where it comes from, what changed, what does not fit.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SHORT = 12
+"""Digits of a digest that people are shown; --json has all."""
+SHOWN = 20
+"""Images that are listed by name; --json has all."""
+
+
+@cli.command()
+def model(
+    name: Annotated[
+        str,
+        typer.Argument(help="segmenter, segmenter@3, 3, latest, champion, a digest's digits, or a checkpoint's file."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show a model: its masks, parents, parameters, commit, supervision and scores."""
+    path = Path(name)
+    if path.is_file() or (path.is_dir() and (path / "checkpoint.safetensors").exists()):
+        answer = audit_file(path)
+    else:
+        answer = audit_model(_recorded(), name)
+    _print(answer, as_json)
+    if answer["problems"]:
+        raise typer.Exit(2)
+
+
+@cli.command()
+def mask(
+    image_id: Annotated[str, typer.Argument(help="The image's id in the import.")],
+    version: Annotated[int | None, typer.Option(help="Which of its masks, from 1. Default: the last.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the chain behind a mask, and every model that ever learnt from the image."""
+    _print(audit_mask(_recorded(), image_id, version), as_json)
+
+
+@cli.command()
+def pixel(
+    image_id: Annotated[str, typer.Argument(help="The image's id in the import.")],
+    x: Annotated[int, typer.Argument(help="Column, from 0 at the left.")],
+    y: Annotated[int, typer.Argument(help="Row, from 0 at the top.")],
+    as_json: Json = False,
+) -> None:
+    """Say why a pixel has its class: each class's score in the CAM, the walk and the CRF."""
+    _print(audit_pixel(image_id, x, y), as_json)
+
+
+@cli.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="A model, a run, a commit, `now`, or the folder of an export.")],
+    second: Annotated[str, typer.Argument(help="The other.")],
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for pictures of the 20 masks that changed most.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which masks were added, removed and changed between two sides, and why."""
+    _print(compare(_recorded(), first, second, pictures), as_json)
+
+
+@cli.command()
+def verify(
+    deep: Annotated[bool, typer.Option("--deep", help="Every payload, photograph and kept checkpoint too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Recompute the digests and name everything that does not fit; exit 2 if anything does not."""
+    found = find_misfits(deep=deep)
+    if as_json:
+        typer.echo(json.dumps({"fits": not found, "findings": [f.__dict__ for f in found]}, indent=2))
+    else:
+        for finding in found:
+            typer.echo(f"{finding.where}: {finding.what}")
+        typer.echo(f"{len(found)} findings" if found else "everything fits")
+    if found:
+        raise typer.Exit(2)
+
+
+def _recorded() -> Lookup:
+    """The ledger, with what is on disk now; it is asked even where the disk cannot be read."""
+    try:
+        record()
+    except UserError as error:
+        typer.echo(f"what is on disk could not be recorded: {error.problem}", err=True)
+    return open_ledger()
+
+
+def _print(answer: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2, default=str))
+        return
+    console = Console(soft_wrap=True)
+    for name, value in answer.items():
+        if value not in ([], {}, None, ""):
+            _show(console, name, value, "")
+
+
+def _show(console: Console, name: str, value: Any, indent: str) -> None:
+    """One value under its name: nested values below, lists of mappings a line each."""
+    title = f"{indent}[bold]{escape(name.replace('_', ' '))}[/]"
+    if isinstance(value, Mapping):
+        console.print(title)
+        for key, inner in value.items():
+            _show(console, str(key), inner, indent + "  ")
+    elif isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(v, Mapping) for v in value):
+        console.print(title)
+        for item in value[:SHOWN]:
+            console.print(escape(f"{indent}  {_one_line(item)}"))
+        _more(console, value, indent)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        console.print(f"{title}  {escape(', '.join(_plain(v) for v in value[:SHOWN]))}")
+        _more(console, value, indent)
+    else:
+        console.print(f"{title}  {escape(_plain(value))}")
+
+
+def _more(console: Console, value: Sequence[Any], indent: str) -> None:
+    if len(value) > SHOWN:
+        console.print(f"{indent}  and {len(value) - SHOWN} more")
+
+
+def _one_line(item: Any) -> str:
+    if not isinstance(item, Mapping):
+        return _plain(item)
+    parts = []
+    for name, value in item.items():
+        if isinstance(value, Mapping):
+            value = f"({_one_line(value)})"
+        elif isinstance(value, list):
+            value = f"[{'; '.join(_one_line(v) for v in value)}]" if value else None
+        if value not in (None, "", "()"):
+            parts.append(f"{name.replace('_', ' ')} {_plain(value)}")
+    return ", ".join(parts)
+
+
+def _plain(value: Any) -> str:
+    """A digest by its first digits, all else as it is."""
+    text = str(value)
+    if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
+        return text[:SHORT]
+    return text

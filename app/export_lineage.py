@@ -1,0 +1,22 @@
+"""`labelfactory export-lineage`: the ledger as OpenLineage events and PROV-JSON."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelfactory.progress import say
+from lineage.export import export_lineage as write
+from lineage.lookup import open_ledger
+from lineage.record import record
+
+
+def export_lineage(
+    folder: Annotated[Path, typer.Argument(help="Where openlineage.jsonl and prov.json are written.")] = Path(
+        "lineage-export"
+    ),
+) -> None:
+    """Write what the ledger knows in the forms of OpenLineage and W3C PROV."""
+    record()
+    for path in write(open_ledger(), folder):
+        say(f"export-lineage: {path}")

@@ -1,0 +1,45 @@
+"""`labelfactory promote`: say which segmenter is the champion."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from labelfactory.digests import digest_json
+from labelfactory.errors import DataError
+from labelfactory.progress import say
+from lineage.deliver import deliver
+from lineage.ledger import Ledger, events_table
+from lineage.lookup import open_ledger
+from lineage.outbox import Outbox
+from lineage.record import record
+
+
+def promote(
+    model: Annotated[
+        str, typer.Argument(help="A segmenter: latest, 3, segmenter@3, or the digits of its digest.")
+    ] = "latest",
+) -> None:
+    """Give a segmenter the alias `champion`, in the ledger and in MLflow's registry."""
+    record()
+    ledger = Ledger()
+    lookup = open_ledger(ledger)
+    found = lookup.model(model)
+    if found.name != "segmenter":
+        raise DataError(f"{found.label} is no segmenter", "Only a segmenter is promoted; name one by its version.")
+    if found.digest in lookup.withdrawn_models():
+        raise DataError(
+            f"{found.label} learnt from images that were withdrawn", "Type `labelfactory run`, promote that."
+        )
+    if lookup.aliases().get("champion") == found.digest:
+        say(f"promote: {found.label} is the champion already")
+    else:
+        detail = {"alias": "champion", "model": found.digest}
+        now = datetime.now(UTC).replace(microsecond=0)
+        with ledger.locked():
+            Outbox(ledger.folder / "outbox").put("promoted", digest_json([detail, now.isoformat()]), detail)
+            ledger.append("events", events_table([("promoted", found.digest, detail, now)]))
+        say(f"promote: {found.label} is the champion")
+    delivered = deliver()
+    if delivered.waiting:
+        say(f"promote: MLflow did not answer ({delivered.problem}); it hears of it with the next `labelfactory record`")

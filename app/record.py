@@ -1,0 +1,38 @@
+"""`labelfactory record`: write what was made into the ledger, and tell MLflow."""
+
+from labelfactory.errors import UserError
+from labelfactory.progress import say
+from lineage.deliver import Delivered, deliver
+from lineage.record import Recorded
+from lineage.record import record as record_on_disk
+
+
+def record() -> None:
+    """Record what is on disk: masks, models, runs. The same state twice adds nothing."""
+    report(record_on_disk(), deliver())
+
+
+def remember() -> None:
+    """The same on behalf of another command: it goes on where the record cannot be taken, and says so."""
+    try:
+        recorded = record_on_disk()
+    except UserError as error:
+        say(f"record: {error.problem}; nothing was recorded")
+        return
+    delivered = deliver()
+    if recorded.masks or recorded.models or recorded.executions or delivered.waiting:
+        report(recorded, delivered)
+
+
+def report(recorded: Recorded, delivered: Delivered) -> None:
+    """Say what was new, and what MLflow has not heard yet."""
+    if not (recorded.masks or recorded.models or recorded.executions or delivered.taken or delivered.waiting):
+        say("record: nothing new")
+        return
+    models = f"; models: {', '.join(recorded.models)}" if recorded.models else ""
+    say(f"record: {len(recorded.executions)} stages, {recorded.masks} new masks{models}")
+    if delivered.waiting:
+        say(
+            f"record: MLflow did not answer ({delivered.problem}); {delivered.waiting} records wait in "
+            "data/ledger/outbox and follow with the next `labelfactory record`"
+        )

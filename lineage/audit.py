@@ -1,0 +1,204 @@
+"""What an auditor asks of a model and of a mask. Each answer is plain JSON; `app/audit.py` prints it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
+from labelfactory.dataset import read_dataset
+from labelfactory.errors import DataError, MissingError, UserError, did_you_mean
+from lineage.found import DATA
+from lineage.lookup import Lookup, Model, quality_of
+from lineage.made import rows_digest
+
+Answer = dict[str, Any]
+
+
+def audit_file(path: Path) -> Answer:
+    """A checkpoint with nothing but its own folder: no ledger, no MLflow, no network.
+
+    Raises:
+        MissingError: no such checkpoint.
+        DataError: it is damaged, or not one of ours.
+    """
+    path = path / CHECKPOINT if path.is_dir() else path
+    passport = read_passport(path)
+    try:
+        load_checkpoint(path)
+        fits = True
+    except DataError:
+        fits = False
+    rows, sources = path.with_name("training_rows.parquet"), {}
+    problems = [] if fits else [f"{path}: the weights do not fit their passport"]
+    try:
+        table = pq.read_table(rows, partitioning=None)
+        sources = dict(sorted(Counter(table.column("source").to_pylist()).items()))
+        if rows_digest(table) != passport.training_rows_digest:
+            problems.append(f"{rows}: its rows are not those that the passport names")
+    except (OSError, pa.ArrowException, KeyError) as error:
+        problems.append(f"{rows}: not readable: {str(error).splitlines()[0]}")
+    training = [{"source": source, "rows": count} for source, count in sources.items()]
+    return {"model": str(path), "problems": problems, "training": training, **_from_passport(passport)}
+
+
+def audit_model(lookup: Lookup, text: str) -> Answer:
+    """A model by name, version, alias or digest: from the ledger alone.
+
+    Raises:
+        MissingError: there is no such model.
+    """
+    model = lookup.model(text)
+    training = [
+        {k: (round(v, 4) if isinstance(v, float) else v) for k, v in row.items() if v is not None}
+        for row in lookup.training_summary(model.digest)
+    ]
+    return {
+        "model": model.label,
+        "aliases": sorted(name for name, digest in lookup.aliases().items() if digest == model.digest),
+        "withdrawn_images": lookup.withdrawn_models().get(model.digest, []),
+        "made": model.time.isoformat(),
+        "run": model.run,
+        "problems": _short(model, sum(row["rows"] for row in training)),
+        "training": training,
+        "scores": _scores(lookup, model),
+        **_from_passport(model.passport),
+        "parents": chain(lookup, model),
+    }
+
+
+def _short(model: Model, rows: int) -> list[str]:
+    if rows == model.passport.training_rows:
+        return []
+    return [f"the ledger holds {rows} training rows, the passport names {model.passport.training_rows}"]
+
+
+def _from_passport(passport: Passport) -> Answer:
+    return {
+        "stage": passport.stage,
+        "weights": passport.weights_digest,
+        "classes": passport.classes,
+        "supervision": passport.supervision,
+        "allowed_supervision": passport.allowed_supervision,
+        "training_rows": passport.training_rows,
+        "training_rows_digest": passport.training_rows_digest,
+        "git_commit": passport.git_commit,
+        "git_dirty": passport.git_dirty,
+        "code": passport.code_digest,
+        "params_digest": passport.params_digest,
+        "seed": passport.seed,
+        "device": passport.device,
+        "libraries": passport.libraries,
+        "parents": [{"name": name, "weights": digest} for name, digest in passport.parents.items()],
+        "metrics": passport.metrics,
+        "architecture": passport.architecture,
+        "params": passport.params,
+    }
+
+
+def chain(lookup: Lookup, model: Model) -> list[Answer]:
+    """The checkpoints that a model started or learnt from, each with its own."""
+    found = []
+    for name, digest in model.passport.parents.items():
+        parent = lookup.models.get(digest)
+        entry: Answer = {"name": name, "weights": digest, "model": parent.label if parent else "not in the ledger"}
+        found.append({**entry, "parents": chain(lookup, parent) if parent else []})
+    return found
+
+
+def _scores(lookup: Lookup, model: Model) -> dict[str, float]:
+    """What `evaluate` measured in the last line in which this model stood."""
+    details = {e["subject"]: e["detail"] for e in lookup.events if e["event"] == "execution"}
+    scores: dict[str, float] = {}
+    for event in lookup.events:
+        if event["event"] == "line":
+            stages = event["detail"]["stages"]
+            evaluated, trained = details.get(stages.get("evaluate", "")), details.get(stages.get(model.passport.stage))
+            inputs = {i["name"]: i["digest"] for i in (evaluated or {}).get("inputs", ())}
+            if evaluated and trained and inputs.get(model.name) == model.digest:
+                scores = {k: v for k, v in evaluated["metrics"].items() if k.startswith("miou/")}
+    return scores
+
+
+def audit_mask(lookup: Lookup, image_id: str, version: int | None = None) -> Answer:
+    """The chain behind a mask, and every model that ever learnt from the image.
+
+    Raises:
+        MissingError: the ledger knows no such image or version.
+    """
+    masks, users = lookup.masks(image_id), lookup.users([image_id])
+    if not masks and not users:
+        raise MissingError(f"the ledger knows no image {image_id!r}{_near(image_id)}", "Type `labelfactory record`.")
+    chosen = _version(masks, image_id, version)
+    answer: Answer = {
+        "image_id": image_id,
+        "withdrawn": image_id in lookup.withdrawn(),
+        "versions": [_line_of(mask) for mask in masks],
+        "models": [_user(lookup, user, chosen) for user in users],
+    }
+    return answer | ({"version": chosen["version"], "chain": steps(lookup, chosen)} if chosen else {"chain": []})
+
+
+def _version(masks: list[Answer], image_id: str, version: int | None) -> Answer | None:
+    if version is None:
+        return masks[-1] if masks else None
+    if not 1 <= version <= len(masks):
+        raise MissingError(f"{image_id} has {len(masks)} masks, no version {version}", "Leave --version out.")
+    return masks[version - 1]
+
+
+def _near(image_id: str) -> str:
+    try:
+        known = [r.image_id for r in read_dataset(DATA / "dataset" / "images.parquet").records]
+    except UserError:
+        return ""
+    near = did_you_mean(image_id, known)
+    return near if "did you mean" in near else ""
+
+
+def _line_of(mask: Mapping[str, Any]) -> Answer:
+    return {
+        "version": mask["version"],
+        "digest": mask["digest"],
+        "source": mask["source"],
+        "time": mask["time"].isoformat(),
+        **quality_of(mask),
+    }
+
+
+def _user(lookup: Lookup, user: Mapping[str, Any], chosen: Mapping[str, Any] | None) -> Answer:
+    model = lookup.models.get(user["model"])
+    return {
+        "model": model.label if model else user["model"],
+        "weights": user["model"],
+        "learnt_from": user["source"],
+        "digest": user["digest"],
+        "this_version": chosen is not None and (user["digest"], user["key"]) == (chosen["digest"], chosen["key"]),
+        "withdrawn": user["model"] in lookup.withdrawn_models(),
+        "time": user["time"].isoformat(),
+    }
+
+
+def steps(lookup: Lookup, mask: Mapping[str, Any]) -> list[Answer]:
+    """Photograph, tags, classifier, CAM, affinity net, walk, mask: each with its digest and what made it."""
+    recipe = json.loads(mask["recipe"])
+    cams, walks, made = (recipe.get(noun, {}) for noun in ("cams", "walks", "masks"))
+
+    def net(name: str, digest: str | None) -> Answer:
+        model = lookup.models.get(digest or "")
+        return {"step": name, "digest": digest, "model": model.label if model else None}
+
+    return [
+        {"step": "photograph", "digest": mask["image"]},
+        {"step": "tags", "tags": mask["tags"].split("|") if mask["tags"] else []},
+        net("classifier", cams.get("classifier")),
+        {"step": "CAM", "digest": mask["cam"], "made_by": cams},
+        net("affinity net", walks.get("affinity")),
+        {"step": "walk", "digest": mask["walk"], "made_by": walks},
+        {"step": f"mask ({mask['source']})", "digest": mask["digest"], "key": mask["key"], "made_by": made}
+        | quality_of(mask),
+    ]

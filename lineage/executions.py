@@ -1,0 +1,178 @@
+"""Executions of stages, told from what they left: reports, dvc.lock, passports, loss curves and metrics.
+
+An execution is named by its stage, the bytes of its report, and the outputs that dvc.lock names with that report. The same
+state on disk gives the same names, however often it is looked at; a report that DVC has not committed (a stage that was
+run by hand) gives one too.
+"""
+
+import csv
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from labelfactory.checkpoints import CHECKPOINT, Passport, git_state, read_passport
+from labelfactory.dataset import read_dataset
+from labelfactory.devices import pick_device
+from labelfactory.digests import digest_bytes, digest_file, digest_json, digest_rows
+from labelfactory.errors import UserError
+from labelfactory.params import PARAMS_FILE, read_yaml
+from labelfactory.shards import ShardFolder
+from labelfactory.thresholds import THRESHOLDS, thresholds_digest
+from labelfactory.wiring import StageWiring, read_wiring
+from lineage.found import DATA, NETS
+
+LOCK = Path("dvc.lock")
+METRICS = DATA / "evaluation" / "metrics.json"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One run of one stage: its name and all that is known of it, JSON."""
+
+    id: str
+    stage: str
+    detail: dict[str, Any]
+
+
+def locked_stages() -> dict[str, Any]:
+    """What dvc.lock says of each stage; empty where there is none."""
+    stages: dict[str, Any] = read_yaml(LOCK).get("stages", {}) if LOCK.exists() else {}
+    return stages
+
+
+def executions(known: Mapping[str, Mapping[str, Any]]) -> list[Execution]:
+    """The execution behind each stage's report, in the line's order; details only where it is not `known` yet."""
+    lock, found = locked_stages(), []
+    uncommitted = {(d["stage"], d["report_sha256"]): i for i, d in known.items() if not d["committed"]}
+    for name, wiring in read_wiring().items():
+        report = DATA / "reports" / f"{name}.json"
+        if not report.exists():
+            continue
+        data = report.read_bytes()
+        entry = _entry(lock.get(name, {}), report, data)
+        identity = digest_json([name, digest_bytes(data), entry and entry["outs"]])
+        identity = uncommitted.get((name, digest_bytes(data)), identity)
+        detail = dict(known[identity]) if identity in known else _detail(wiring, report, data, entry)
+        found.append(Execution(identity, name, detail))
+    return found
+
+
+def _entry(entry: Mapping[str, Any], report: Path, data: bytes) -> dict[str, Any] | None:
+    """What dvc.lock says of a stage, if it means this very report."""
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    fits = any(out["path"] == report.as_posix() and out["md5"] == md5 for out in entry.get("outs", ()))
+    return dict(entry) if fits else None
+
+
+def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any] | None) -> dict[str, Any]:
+    figures = json.loads(data)
+    noun = Path(wiring.outs[0]).parts[1]
+    ended = report.stat().st_mtime
+    passport = _passport(noun)
+    commit, dirty = git_state()
+    params = entry["params"][PARAMS_FILE] if entry else read_yaml(Path(PARAMS_FILE))
+    return {
+        "stage": wiring.name,
+        "report_sha256": digest_bytes(data),
+        "committed": entry is not None,
+        "params": {section: params[section] for section in wiring.params if section in params},
+        "metrics": dict(_metrics(wiring.name, figures)),
+        "curve": _curve(DATA / noun / "curve.csv") if figures.get("trained") else [],
+        "inputs": list(_inputs(wiring)),
+        "output": _output(noun),
+        "model": passport.weights_digest if passport else None,
+        "trained": bool(figures.get("trained")),
+        "tags": {
+            "stage": wiring.name,
+            "git_commit": (passport.git_commit if passport else commit) or "",
+            "git_dirty": str((passport.git_dirty if passport else dirty) or False).lower(),
+            "dvc_lock": digest_file(LOCK) if LOCK.exists() else "",
+            "code": _code(noun, passport) or wiring.code_digest(),
+            "host": platform.node(),
+            "device": passport.device if passport else str(pick_device()),
+            "seconds": str(figures["seconds"]),
+            "peak_memory_mb": str(figures["peak_memory_mb"]),
+        },
+        "started": _iso(ended - figures["seconds"]),
+        "ended": _iso(ended),
+    }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")
+
+
+def _passport(noun: str) -> Passport | None:
+    try:
+        return read_passport(DATA / noun / CHECKPOINT) if noun in NETS else None
+    except UserError:
+        return None
+
+
+def _metrics(stage: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every number of the report; those of metrics.json for `evaluate`."""
+    more = json.loads(METRICS.read_text(encoding="utf-8")) if stage == "evaluate" and METRICS.exists() else {}
+    for name, value in {**figures, **more}.items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield name, float(value)
+
+
+def _curve(path: Path) -> list[dict[str, float]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def _inputs(wiring: StageWiring) -> Iterator[dict[str, Any]]:
+    for dep in wiring.deps:
+        parts = Path(dep).parts
+        if parts[0] == DATA.name and (state := output_state(parts[1])) is not None:
+            yield {"name": parts[1], **state}
+
+
+def _output(noun: str) -> dict[str, Any] | None:
+    state = output_state(noun)
+    return {"name": noun, **state} if state else None
+
+
+@cache
+def _state(noun: str, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, Any] | None:
+    folder = DATA / noun
+    if any(name.startswith("shard-") for name, _, _ in stamp):
+        rows = {s.image_id: s.digest for s in ShardFolder(folder).all_states() if s.status == "ok"}
+        return {"kind": "rows", "digest": digest_rows(rows.items()), "rows": len(rows)}
+    if noun == "dataset":
+        records = read_dataset(folder / "images.parquet").training
+        return {"kind": "rows", "digest": digest_rows((r.image_id, r.digest) for r in records), "rows": len(records)}
+    passport = _passport(noun)
+    if passport is not None:
+        return {"kind": "model", "digest": passport.weights_digest, "rows": passport.training_rows}
+    if (folder / THRESHOLDS).exists():
+        return {"kind": "thresholds", "digest": thresholds_digest(folder), "rows": 1}
+    return None
+
+
+def output_state(noun: str) -> dict[str, Any] | None:
+    """What an output holds: kind, digest (row-set, weights or thresholds), rows. None for one without a digest."""
+    files = sorted((DATA / noun).glob("*")) if (DATA / noun).is_dir() else []
+    return _state(noun, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+
+
+def _code(noun: str, passport: Passport | None) -> str | None:
+    """The digest of the code that made an output, as the output says it itself."""
+    if passport is not None:
+        return passport.code_digest
+    folder = ShardFolder(DATA / noun)
+    for shard in folder.shards():
+        table = folder.table(shard)
+        if table is not None and table.num_rows:
+            code: str | None = json.loads(table.column("inputs")[0].as_py()).get("code")
+            return code
+    return None

@@ -1,0 +1,125 @@
+"""The ledger for other tools: OpenLineage events and a PROV-JSON document.
+
+Sources  OpenLineage 2-0-2, https://openlineage.io/spec/2-0-2/OpenLineage.json (RunEvent); facets ParentRunFacet 1-1-0 and
+         DatasetVersionDatasetFacet 1-0-1. PROV-JSON, https://www.w3.org/submissions/prov-json/ (W3C submission, 2013).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from labelfactory.files import write_json, write_whole
+from lineage.lookup import Lookup
+
+PRODUCER = "urn:labelfactory:lineage"
+SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+FACETS = "https://openlineage.io/spec/facets"
+NAMESPACE = "labelfactory"
+
+Json = dict[str, Any]
+
+
+def export_lineage(lookup: Lookup, folder: Path) -> list[Path]:
+    """Write openlineage.jsonl (one event a line, in order of time) and prov.json into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    events, prov = folder / "openlineage.jsonl", folder / "prov.json"
+    with write_whole(events) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for event in sorted(openlineage(lookup), key=lambda e: str(e["eventTime"])):
+            stream.write(json.dumps(event) + "\n")
+    write_json(prov, prov_json(lookup))
+    return [events, prov]
+
+
+def run_id(identity: str) -> str:
+    """The UUID of an execution: the first half of its digest, marked as version 8 (RFC 9562: free of meaning)."""
+    return str(UUID(bytes=_version_8(bytes.fromhex(identity)[:16])))
+
+
+def _version_8(data: bytes) -> bytes:
+    changed = bytearray(data)
+    changed[6] = changed[6] & 0x0F | 0x80
+    changed[8] = changed[8] & 0x3F | 0x80
+    return bytes(changed)
+
+
+def _executions(lookup: Lookup) -> Iterator[tuple[str, Json]]:
+    for event in lookup.events:
+        if event["event"] == "execution":
+            yield event["subject"], event["detail"]
+
+
+def openlineage(lookup: Lookup) -> Iterator[Json]:
+    """A START and a COMPLETE event for each execution."""
+    for identity, detail in _executions(lookup):
+        parent = {
+            **_facet("1-1-0/ParentRunFacet.json#/$defs/ParentRunFacet"),
+            "run": {"runId": run_id(detail["line"])},
+            "job": {"namespace": NAMESPACE, "name": "line"},
+        }
+        common = {
+            "run": {"runId": run_id(identity), "facets": {"parent": parent}},
+            "job": {"namespace": NAMESPACE, "name": detail["stage"]},
+            "producer": PRODUCER,
+            "schemaURL": SCHEMA,
+        }
+        inputs = [_dataset(state) for state in detail["inputs"]]
+        outputs = [_dataset(detail["output"])] if detail["output"] else []
+        for kind, time, made in (("START", detail["started"], []), ("COMPLETE", detail["ended"], outputs)):
+            yield {"eventType": kind, "eventTime": time, **common, "inputs": inputs, "outputs": made}
+
+
+def _facet(schema: str) -> Json:
+    return {"_producer": PRODUCER, "_schemaURL": f"{FACETS}/{schema}"}
+
+
+def _dataset(state: Mapping[str, Any]) -> Json:
+    version = {
+        **_facet("1-0-1/DatasetVersionDatasetFacet.json#/$defs/DatasetVersionDatasetFacet"),
+        "datasetVersion": state["digest"],
+    }
+    return {"namespace": NAMESPACE, "name": f"data/{state['name']}", "facets": {"version": version}}
+
+
+def prov_json(lookup: Lookup) -> Json:
+    """Outputs and models as entities, executions as activities, hosts as agents."""
+    document: Json = {
+        "prefix": {"lf": "urn:labelfactory:", "xsd": "http://www.w3.org/2001/XMLSchema#"},
+        **{part: {} for part in ("entity", "activity", "agent")},
+        **{part: {} for part in ("used", "wasGeneratedBy", "wasAssociatedWith", "wasDerivedFrom")},
+    }
+
+    def entity(name: str, digest: str, **more: str) -> str:
+        known = f"lf:{name}-{digest}"
+        document["entity"].setdefault(known, {"prov:label": name, "lf:digest": digest}).update(more)
+        return known
+
+    for identity, detail in _executions(lookup):
+        activity, host = f"lf:run-{identity}", f"lf:host-{detail['tags']['host']}"
+        document["activity"][activity] = {
+            "prov:startTime": detail["started"],
+            "prov:endTime": detail["ended"],
+            "prov:label": detail["stage"],
+            "lf:code": detail["tags"]["code"],
+            "lf:commit": detail["tags"]["git_commit"],
+        }
+        document["agent"][host] = {"prov:type": "prov:SoftwareAgent", "prov:label": "labelfactory"}
+        document["wasAssociatedWith"][f"_:a{identity}"] = {"prov:activity": activity, "prov:agent": host}
+        for state in detail["inputs"]:
+            used = entity(state["name"], state["digest"])
+            document["used"][f"_:u{identity}-{state['name']}"] = {"prov:activity": activity, "prov:entity": used}
+        if detail["output"]:
+            made = entity(detail["output"]["name"], detail["output"]["digest"])
+            document["wasGeneratedBy"][f"_:g{identity}"] = {"prov:entity": made, "prov:activity": activity}
+    _models(lookup, document, entity)
+    return document
+
+
+def _models(lookup: Lookup, document: Json, entity: Any) -> None:
+    for digest, model in lookup.models.items():
+        made = entity(model.name, digest, **{"prov:type": "lf:model", "lf:version": str(model.version)})
+        for name, weights in model.passport.parents.items():
+            parent = entity(name, weights)
+            relation = {"prov:generatedEntity": made, "prov:usedEntity": parent}
+            document["wasDerivedFrom"][f"_:d{digest}-{name}"] = relation

@@ -1,0 +1,109 @@
+"""The ledger's rows in a DuckDB file, so that a look-up takes milliseconds: made from the chain, and from nothing else.
+
+data/ledger/index-00000012-<digest>.duckdb holds the files up to number 12, whose last one has that digest. A longer chain
+gets a new file, made from a copy of the old one under the ledger's lock; whoever reads the old one goes on reading it. It
+may be deleted at any time.
+    masks      the ledger's columns, and `sequence`: the number of the file
+    training   the same, and the mask's figures of quality where the row is a mask of the line
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from lineage.ledger import SCHEMAS, Kind, Ledger, LedgerFile
+
+QUALITY = ("mean_confidence", "void_share", "agreement")
+KINDS: tuple[Kind, ...] = ("masks", "training")
+SOURCE = "read_parquet(?, filename = true)"
+SEQUENCE = "CAST(split_part(parse_filename(t.filename), '-', 1) AS INTEGER)"
+TYPES = {
+    "string": "VARCHAR",
+    "fixed_size_binary[32]": "BLOB",
+    "float": "FLOAT",
+    "timestamp[ms, tz=UTC]": "BIGINT",  # milliseconds since 1970
+}
+
+
+def open_index(ledger: Ledger) -> duckdb.DuckDBPyConnection:
+    """The index of the whole chain, for reading; brought up to date first."""
+    path = _path(ledger)
+    if not path.exists():
+        with ledger.locked():
+            path = _path(ledger)
+            if not path.exists():
+                _extend(ledger, path)
+    return duckdb.connect(str(path), read_only=True)
+
+
+def fresh_index(ledger: Ledger) -> duckdb.DuckDBPyConnection:
+    """The same in memory, read anew from every file: for those who trust no file but the chain's."""
+    connection = duckdb.connect(":memory:")
+    _create(connection)
+    _load(connection, ledger.files())
+    return connection
+
+
+def _path(ledger: Ledger) -> Path:
+    sequence, digest = ledger.last()
+    return ledger.folder / f"index-{sequence:08d}-{digest[:16]}.duckdb"
+
+
+def _extend(ledger: Ledger, path: Path) -> None:
+    """Make the index of the chain as it is, from the last older one that fits it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    files, done = ledger.files(), 0
+    for old in sorted(ledger.folder.glob("index-*.duckdb"), reverse=True):
+        sequence, digest = old.stem.split("-")[1:]
+        following = next((f for f in files if f.sequence == int(sequence) + 1), None)
+        if following is not None and following.previous().startswith(digest):
+            shutil.copyfile(old, temporary)
+            done = int(sequence)
+            break
+    try:
+        with duckdb.connect(str(temporary)) as connection:
+            if not done:
+                _create(connection)
+            _load(connection, [f for f in files if f.sequence > done])
+        for old in ledger.folder.glob("index-*.duckdb"):
+            old.unlink()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        Path(f"{temporary}.wal").unlink(missing_ok=True)
+
+
+def _create(connection: duckdb.DuckDBPyConnection) -> None:
+    for kind in KINDS:
+        columns = [f"{field.name} {TYPES[str(field.type)]}" for field in SCHEMAS[kind]]
+        columns += [f"{name} FLOAT" for name in QUALITY if kind == "training"]
+        connection.execute(f"CREATE TABLE {kind} ({', '.join(columns)}, sequence INTEGER)")
+    connection.execute("CREATE TABLE model_files (model BLOB, sequence INTEGER)")
+
+
+def _load(connection: duckdb.DuckDBPyConnection, files: Sequence[LedgerFile]) -> None:
+    """Add files. Masks come first: the quality of a training row is that of the mask, whose file may be as new."""
+    masks, training = ([str(f.path) for f in files if f.kind == kind] for kind in KINDS)
+    if masks:
+        connection.execute(
+            f"INSERT INTO masks SELECT {_columns('masks')}, {SEQUENCE} FROM {SOURCE} t ORDER BY {SEQUENCE}, t.image_id",
+            [masks],
+        )
+    if training:
+        quality = ", ".join(f"m.{name}" for name in QUALITY)
+        connection.execute(
+            f"""INSERT INTO training SELECT {_columns("training")}, {quality}, {SEQUENCE} FROM {SOURCE} t
+            LEFT JOIN masks m ON t.image_id = m.image_id AND t.digest = m.digest AND t.key = m.key
+            ORDER BY {SEQUENCE}, t.image_id""",
+            [training],
+        )
+        connection.execute(f"INSERT INTO model_files SELECT DISTINCT t.model, {SEQUENCE} FROM {SOURCE} t", [training])
+    for kind in KINDS:
+        connection.execute(f"CREATE INDEX IF NOT EXISTS {kind}_image ON {kind} (image_id)")
+
+
+def _columns(kind: Kind) -> str:
+    return ", ".join("epoch_ms(t.time)" if name == "time" else f"t.{name}" for name in SCHEMAS[kind].names)

@@ -1,0 +1,199 @@
+"""The ledger: append-only Parquet under data/ledger/, each file naming the digest of the one before.
+
+data/ledger/00000012-masks.parquet; schema metadata `labelfactory` (JSON): format, kind, sequence, previous (SHA-256 of the
+file before, empty in the first). data/ledger/HEAD (JSON): sequence and digest of the last file. Kinds, one row each:
+    masks      a mask that was ever made: image, tags, digests of all that it came from, quality, execution, time
+    training   a row that a model was trained on: image, label's digest and source, model, execution, time
+    events     something that happened, as JSON: a model, an execution of a stage, a state of the line, a promotion, a
+               withdrawal
+Digests are stored as 32 bytes, what repeats as a dictionary. The ledger is history, not state: git ignores it and DVC does
+not know it, so no checkout touches it.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.digests import digest_file
+from labelfactory.errors import DataError
+from labelfactory.files import remove_leftovers, write_json, write_whole
+
+LEDGER = Path("data/ledger")
+FORMAT = 1
+ROW_GROUP = 16_384
+"""Rows that are skipped together where a look-up cannot find its image among them."""
+
+Kind = Literal["masks", "training", "events"]
+DIGEST = pa.binary(32)
+TIME = pa.timestamp("ms", tz="UTC")
+
+SCHEMAS: dict[Kind, pa.Schema] = {
+    "masks": pa.schema(
+        [
+            ("image_id", pa.string()),
+            ("image", DIGEST),  # SHA-256 of the photograph's file
+            ("tags", pa.string()),  # joined by |
+            ("digest", DIGEST),  # of the mask's row
+            ("key", DIGEST),  # over all that the mask depends on
+            ("source", pa.string()),  # the stage that made it, or human
+            ("walk", DIGEST),  # of the walk's row
+            ("cam", DIGEST),  # of the CAM's row
+            ("recipe", pa.string()),  # JSON, noun → {name → digest}: code, parameters, weights, thresholds
+            ("mean_confidence", pa.float32()),
+            ("void_share", pa.float32()),
+            ("agreement", pa.float32()),
+            ("run", pa.string()),  # the execution that made it, empty where it is not known
+            ("time", TIME),  # when the file that holds it was written
+        ]
+    ),
+    "training": pa.schema(
+        [
+            ("image_id", pa.string()),
+            ("digest", DIGEST),  # of the label's row, or of photograph and tags
+            ("image", DIGEST),
+            ("tags", pa.string()),
+            ("key", DIGEST),
+            ("source", pa.string()),  # tags, affinity_labels, refine_crf, human, true masks
+            ("model", DIGEST),  # of the weights
+            ("run", pa.string()),
+            ("time", TIME),
+        ]
+    ),
+    "events": pa.schema(
+        [("event", pa.string()), ("subject", pa.string()), ("detail", pa.string()), ("time", TIME)],
+    ),
+}
+REPEATING = ("tags", "source", "recipe", "model", "run", "time", "event")
+"""Columns whose values repeat: stored as a dictionary."""
+
+
+@dataclass(frozen=True)
+class LedgerFile:
+    """One file of the chain."""
+
+    path: Path
+    sequence: int
+    kind: Kind
+
+    def previous(self) -> str:
+        """The digest of the file before, as this one names it; empty where it cannot be read."""
+        try:
+            meta = json.loads((pq.read_schema(self.path).metadata or {})[b"labelfactory"])
+            return str(meta["previous"])
+        except (OSError, pa.ArrowException, KeyError, ValueError):
+            return ""
+
+
+class Ledger:
+    """The chain of files in a folder."""
+
+    def __init__(self, folder: Path = LEDGER) -> None:
+        self.folder = folder
+
+    @property
+    def head_path(self) -> Path:
+        """Names the last file and its digest: a file that is missing at the end is found by it."""
+        return self.folder / "HEAD"
+
+    def files(self, kind: Kind | None = None) -> list[LedgerFile]:
+        """The files in order, of one kind or of all."""
+        found = []
+        for path in sorted(self.folder.glob("[0-9]*-*.parquet")):
+            number, _, name = path.stem.partition("-")
+            if number.isdigit() and name in get_args(Kind):
+                found.append(LedgerFile(path, int(number), name))  # type: ignore[arg-type]
+        return [f for f in found if kind in (None, f.kind)]
+
+    def head(self) -> dict[str, Any]:
+        """Sequence and digest of the last file as they were when it was written; sequence 0 where there is none."""
+        try:
+            head: dict[str, Any] = json.loads(self.head_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {"sequence": 0, "digest": ""}
+        return head
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process appends at a time; others wait."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            remove_leftovers(self.folder)
+            yield
+
+    def append(self, kind: Kind, table: pa.Table) -> Path | None:
+        """Add a file to the chain, sorted by image where there is one. An empty table adds nothing.
+
+        The caller holds `locked`. A file that was changed since it was written stays named by its first digest: the chain
+        breaks there for everyone to see.
+        """
+        if not table.num_rows:
+            return None
+        sequence, previous = self.last()
+        meta = {"format": FORMAT, "kind": kind, "sequence": sequence + 1, "previous": previous}
+        ordered = table.cast(SCHEMAS[kind])
+        if kind != "events":
+            ordered = ordered.sort_by([("image_id", "ascending"), ("time", "ascending")])
+        path = self.folder / f"{sequence + 1:08d}-{kind}.parquet"
+        with write_whole(path) as temporary:
+            pq.write_table(
+                ordered.replace_schema_metadata({"labelfactory": json.dumps(meta)}),
+                temporary,
+                compression="zstd",
+                row_group_size=ROW_GROUP,
+                use_dictionary=[name for name in REPEATING if name in ordered.column_names],
+                write_page_checksum=True,
+            )
+        write_json(self.head_path, {"sequence": sequence + 1, "digest": digest_file(path)})
+        return path
+
+    def last(self) -> tuple[int, str]:
+        """Number and digest of the last file; HEAD lags behind by one where a writer was killed between the two."""
+        files, head = self.files(), self.head()
+        if not files or files[-1].sequence <= head["sequence"]:
+            return head["sequence"], head["digest"]
+        return files[-1].sequence, digest_file(files[-1].path)
+
+    def read(self, kind: Kind, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of a kind, in the chain's order.
+
+        Raises:
+            DataError: a file is damaged.
+        """
+        schema = SCHEMAS[kind]
+        wanted = list(columns or schema.names)
+        tables = [pa.schema([schema.field(name) for name in wanted]).empty_table()]
+        for file in self.files(kind):
+            try:
+                read = pq.read_table(file.path, columns=wanted, partitioning=None, page_checksum_verification=True)
+            except (OSError, pa.ArrowException) as error:
+                problem = f"{file.path}: damaged: {str(error).splitlines()[0]}"
+                raise DataError(problem, "Restore the file from a backup; the ledger cannot be made again.") from None
+            tables.append(read.replace_schema_metadata(None).cast(tables[0].schema))
+        return pa.concat_tables(tables)
+
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """Events of some kinds in order: event, subject, detail (as it was given), time."""
+        rows = self.read("events").to_pylist()
+        return [{**row, "detail": json.loads(row["detail"])} for row in rows if row["event"] in kinds]
+
+
+def events_table(events: Iterable[tuple[str, str, Mapping[str, Any], Any]]) -> pa.Table:
+    """Events as a table: (event, subject, detail, time)."""
+    rows = [
+        {"event": event, "subject": subject, "detail": json.dumps(detail, sort_keys=True), "time": time}
+        for event, subject, detail, time in events
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMAS["events"])
+
+
+def raw(digest: str | None) -> bytes | None:
+    """A digest of 64 hex digits as the ledger stores it; None where there is none."""
+    return bytes.fromhex(digest) if digest else None

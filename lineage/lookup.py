@@ -1,0 +1,180 @@
+"""Look-ups in the ledger through DuckDB: by image, by mask, by model."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from labelfactory.checkpoints import Passport
+from labelfactory.errors import MissingError, UserError, did_you_mean
+from lineage.index import QUALITY, fresh_index, open_index
+from lineage.ledger import Ledger
+
+T = TypeVar("T")
+
+OF_MODEL = "sequence IN (SELECT sequence FROM model_files WHERE model = ?)"
+"""A training file holds the rows of one model, and lies together in the index."""
+LEAST = 6
+"""Digits of a digest that are enough to name a model."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that the ledger knows."""
+
+    digest: str
+    name: str
+    version: int
+    run: str
+    passport: Passport
+    time: Any
+
+    @property
+    def label(self) -> str:
+        """How people name it: segmenter 3."""
+        return f"{self.name} {self.version}"
+
+
+class Lookup:
+    """The ledger, opened for questions."""
+
+    def __init__(self, ledger: Ledger | None = None, *, fresh: bool = False) -> None:
+        self.ledger, self.fresh = ledger or Ledger(), fresh
+
+    @cached_property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The index; with `fresh`, one that is made anew from the chain's files."""
+        return fresh_index(self.ledger) if self.fresh else open_index(self.ledger)
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of a query, digests as 64 hex digits."""
+        found = self._guarded(lambda: self.connection.execute(query, list(values)))
+        names = [column[0] for column in found.description]
+        return [{n: _plain(n, v) for n, v in zip(names, row, strict=True)} for row in found.fetchall()]
+
+    def _guarded(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except (duckdb.Error, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{self.ledger.folder}: {reason}", "Type `labelfactory audit verify`.") from None
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened, in order."""
+        return self.ledger.events("model", "execution", "line", "promoted", "withdrawn")
+
+    @cached_property
+    def models(self) -> dict[str, Model]:
+        """Every model by the digest of its weights, oldest first."""
+        found = {}
+        for event in self.events:
+            if event["event"] == "model":
+                passport = Passport.model_validate(event["detail"]["passport"])
+                fields = {name: event["detail"][name] for name in ("name", "version", "run")}
+                found[event["subject"]] = Model(event["subject"], passport=passport, time=event["time"], **fields)
+        return found
+
+    def aliases(self) -> dict[str, str]:
+        """Alias → weights of the segmenter that has it: `latest`, and `champion` where one was promoted."""
+        last = [m.digest for m in self.models.values() if m.name == "segmenter"]
+        found = {"latest": last[-1]} if last else {}
+        return found | {e["detail"]["alias"]: e["detail"]["model"] for e in self.events if e["event"] == "promoted"}
+
+    def withdrawn(self) -> dict[str, str]:
+        """Withdrawn images: image_id → digest of the photograph."""
+        found: dict[str, str] = {}
+        for event in self.events:
+            if event["event"] == "withdrawn":
+                found |= event["detail"]["photographs"]
+        return found
+
+    def withdrawn_models(self) -> dict[str, list[str]]:
+        """Weights → images whose withdrawal marked them."""
+        found: dict[str, list[str]] = {}
+        for event in self.events:
+            if event["event"] == "withdrawn":
+                for digest in event["detail"]["models"]:
+                    found.setdefault(digest, []).extend(event["detail"]["images"])
+        return found
+
+    def model(self, text: str) -> Model:
+        """The model that a person means: segmenter, segmenter@3, 3, latest, champion, or the digits of its digest.
+
+        Raises:
+            MissingError: no such model, or more than one.
+        """
+        name, _, version = text.partition("@")
+        if name.isdigit() and not version:
+            name, version = "segmenter", name
+        aliases, names = self.aliases(), {m.name for m in self.models.values()}
+        if text in aliases:
+            return self.models[aliases[text]]
+        if name in names:
+            if version in aliases and self.models[aliases[version]].name == name:
+                return self.models[aliases[version]]
+            same = [m for m in self.models.values() if m.name == name]
+            found = [m for m in same if str(m.version) == version] if version else same[-1:]
+        else:
+            found = [m for d, m in self.models.items() if len(text) >= LEAST and d.startswith(text.lower())]
+        if len(found) != 1:
+            known = [*aliases, *(f"{m.name}@{m.version}" for m in self.models.values())]
+            problem = "more than one model" if found else f"no model{did_you_mean(text, known)}"
+            raise MissingError(
+                f"{text!r} is {problem}", "Name one as segmenter@3, or type `labelfactory record` first."
+            )
+        return found[0]
+
+    def training(self, model: str) -> pa.Table:
+        """The rows that a model learnt from: image_id, digest, source, image, tags, key; digests are 32 bytes."""
+        query = f"SELECT image_id, digest, source, image, tags, key FROM training WHERE {OF_MODEL} ORDER BY image_id"
+        return self._guarded(lambda: self.connection.sql(query, params=[bytes.fromhex(model)]).to_arrow_table())
+
+    def training_summary(self, model: str) -> list[dict[str, Any]]:
+        """The same by source: how many rows, and the quality of those that are masks of the line."""
+        means = ", ".join(f"avg({name}) AS {name}, min({name}) AS least_{name}" for name in QUALITY)
+        return self.rows(
+            f"SELECT source, count(*) AS rows, {means} FROM training WHERE {OF_MODEL} GROUP BY source ORDER BY source",
+            [bytes.fromhex(model)],
+        )
+
+    def masks(self, image_id: str) -> list[dict[str, Any]]:
+        """Every mask that an image ever had, oldest first, numbered from 1."""
+        found = self.rows("SELECT * FROM masks WHERE image_id = ? ORDER BY time, sequence", [image_id])
+        return [{"version": number, **row} for number, row in enumerate(found, 1)]
+
+    def users(self, image_ids: Iterable[str]) -> list[dict[str, Any]]:
+        """Every model that learnt from these images: image_id, digest, source, model, run, time."""
+        ids = list(image_ids)
+        return self.rows(
+            f"""SELECT image_id, digest, key, source, model, run, time FROM training
+            WHERE image_id IN ({", ".join("?" * len(ids))}) ORDER BY time, model, image_id""",
+            ids,
+        )
+
+
+def open_ledger(ledger: Ledger | None = None) -> Lookup:
+    """The ledger for questions.
+
+    Raises:
+        MissingError: nothing was ever recorded.
+    """
+    ledger = ledger or Ledger()
+    if not ledger.files():
+        raise MissingError(f"{ledger.folder}: nothing is recorded yet", "Type `labelfactory run`.")
+    return Lookup(ledger)
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name == "time" and value is not None:
+        return datetime.fromtimestamp(value / 1000, tz=UTC)
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def quality_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of quality that a row has."""
+    return {name: round(float(row[name]), 4) for name in QUALITY if row.get(name) is not None}

@@ -1,0 +1,82 @@
+"""What MLflow is to hear: one file a record, delivered in order, each once, whenever MLflow answers.
+
+data/ledger/outbox/00000003-model.json, and beside it a folder with links to the checkpoint and the training rows that it
+speaks of, which later runs can no longer change.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelfactory.files import write_json
+from lineage.ledger import LEDGER
+
+OUTBOX = LEDGER / "outbox"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One record that waits for MLflow."""
+
+    path: Path
+    kind: str
+    id: str
+    detail: dict[str, Any]
+
+    @property
+    def files(self) -> Path | None:
+        """The folder of files that go with it."""
+        folder = self.path.with_suffix("")
+        return folder if folder.exists() else None
+
+    def done(self) -> None:
+        """MLflow has it."""
+        self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.path.with_suffix(""), ignore_errors=True)
+
+
+class Outbox:
+    """The letters in a folder."""
+
+    def __init__(self, folder: Path = OUTBOX) -> None:
+        self.folder = folder
+
+    def put(self, kind: str, id: str, detail: dict[str, Any], files: Mapping[str, Path] | None = None) -> None:
+        """Add a letter behind the others, with files by the names that they are to have. The caller holds the ledger's lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(path.name.partition("-")[0]) for path in self.folder.glob("[0-9]*-*.json")]
+        path = self.folder / f"{max(numbers, default=0) + 1:08d}-{kind}.json"
+        folder = path.with_suffix("")
+        shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
+        for name, file in (files or {}).items():
+            folder.mkdir(exist_ok=True)
+            try:
+                os.link(file, folder / name)
+            except OSError:  # another file system
+                shutil.copyfile(file, folder / name)
+        write_json(path, {"kind": kind, "id": id, "detail": detail})
+
+    def letters(self) -> list[Letter]:
+        """What waits, in order."""
+        found = []
+        for path in sorted(self.folder.glob("[0-9]*-*.json")):
+            found.append(Letter(path, **json.loads(path.read_text(encoding="utf-8"))))
+        return found
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Whether this process may deliver; another may be at it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True

@@ -1,0 +1,187 @@
+"""Why a pixel has its class: the score of each class in the CAM, the walk and the CRF at that place, and who decided.
+
+CAM and walk are read from the shards. Of the CRF only the winner is stored, so it is run again on the photograph, and the
+mask that comes out is held against the stored one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfactory.augment import shrink
+from labelfactory.dataset import Dataset, ImageRecord, read_dataset
+from labelfactory.errors import DataError, MissingError, did_you_mean
+from labelfactory.params import PARAMS_FILE, read_yaml
+from labelfactory.registry import load_method
+from labelfactory.rows import RowReader
+from labelfactory.schema import BACKGROUND, VOID, Mask
+from labelfactory.stage import stage_class
+from labelfactory.thresholds import read_thresholds, thresholds_digest
+from lineage.found import DATA, Found
+from lineage.made import shard_rows
+from models.seeds import channels_above, scores_at_size
+
+Answer = dict[str, Any]
+
+
+def audit_pixel(image_id: str, x: int, y: int) -> Answer:
+    """Why the mask of an image has its class at column x, row y, both from 0.
+
+    Raises:
+        MissingError: no such image, or no mask of it on disk.
+        DataError: the place lies outside the photograph.
+    """
+    dataset = read_dataset(DATA / "dataset" / "images.parquet")
+    record = _record(dataset, image_id)
+    if not (0 <= x < record.width and 0 <= y < record.height):
+        raise DataError(
+            f"{image_id} is {record.width} × {record.height} pixels; ({x}, {y}) lies outside",
+            f"x runs from 0 to {record.width - 1}, y from 0 to {record.height - 1}.",
+        )
+    cams, walks, masks = (RowReader(DATA / noun) for noun in ("cams", "walks", "masks"))
+    if image_id not in masks:
+        raise MissingError(f"{image_id} has no mask", "It is scored only, or quarantined; see `labelfactory report`.")
+    names = dataset.classes.with_background
+    ids = [int(k) for k in walks[image_id]["class_ids"]]
+    size = (record.height, record.width)
+    row = masks[image_id]
+    decided = int(row["mask"][y, x])
+    seed = _thresholded("CAM", cams[image_id]["cam"], ids, names, size, (x, y), "seed_thresholds")
+    walk = _thresholded("walk", walks[image_id]["scores"], ids, names, size, (x, y), "walk_threshold")
+    crf = _crf(record, walks[image_id]["scores"], ids, names, row, (x, y))
+    winners = [seed["winner"], walk["winner"], _name(decided, names)]
+    return {
+        "image_id": image_id,
+        "x": x,
+        "y": y,
+        "class": _name(decided, names),
+        "class_id": decided,
+        "tags": list(record.tags),
+        "steps": [seed, walk, crf],
+        "because": _because(winners, crf["source"]),
+    }
+
+
+def _record(dataset: Dataset, image_id: str) -> ImageRecord:
+    for record in dataset.records:
+        if record.image_id == image_id:
+            return record
+    known = [record.image_id for record in dataset.records]
+    near = did_you_mean(image_id, known)
+    raise MissingError(
+        f"the data set holds no image {image_id!r}{near if 'did you mean' in near else ''}", "Name one that it holds."
+    )
+
+
+def _name(class_id: int, names: tuple[str, ...]) -> str:
+    return "void" if class_id == VOID else names[class_id]
+
+
+def _thresholded(
+    step: str,
+    scores: NDArray[np.floating],
+    ids: list[int],
+    names: tuple[str, ...],
+    size: tuple[int, int],
+    place: tuple[int, int],
+    noun: str,
+) -> Answer:
+    """A map of class scores that is cut at a background threshold; scores are [K, h, w]."""
+    threshold = read_thresholds(DATA / noun)["background"].value
+    wide = scores_at_size(scores, size)
+    x, y = place
+    channel = int(channels_above(wide[:, y : y + 1, x : x + 1], threshold)[0, 0])
+    found = {names[k]: round(float(wide[c, y, x]), 4) for c, k in enumerate(ids)}
+    winner = names[ids[channel - 1]] if channel else names[BACKGROUND]
+    return {"step": step, "scores": found, "background_threshold": threshold, "winner": winner}
+
+
+def _crf(
+    record: ImageRecord,
+    scores: NDArray[np.floating],
+    ids: list[int],
+    names: tuple[str, ...],
+    row: Any,
+    place: tuple[int, int],
+) -> Answer:
+    """The CRF's probability of each class, from a second run of it; only its winner's from disk where that differs."""
+    x, y = place
+    stored = row["confidence"]
+    step_y, step_x = (-(-side // n) for side, n in zip(row["mask"].shape, stored.shape, strict=True))
+    answer: Answer = {
+        "step": "CRF",
+        "winner": _name(int(row["mask"][y, x]), names),
+        "confidence": round(float(stored[y // step_y, x // step_x]) / 255, 4),
+        "source": _source(record),
+    }
+    reason = _why_not(record)
+    if reason:
+        return answer | {"scores": {}, "note": reason}
+    mask, probabilities = _again(record, scores, ids)
+    if not np.array_equal(mask, row["mask"]):
+        return answer | {
+            "scores": {},
+            "note": "a second run of the CRF gave another mask; another machine made this one",
+        }
+    found = {_name(k, names): round(float(probabilities[c, y, x]), 4) for c, k in enumerate([BACKGROUND, *ids])}
+    return answer | {"scores": found, "note": "the CRF was run again and gave the stored mask, bit for bit"}
+
+
+def _inputs(record: ImageRecord) -> Answer:
+    path = DATA / "masks" / f"shard-{record.shard:05d}.parquet"
+    rows = shard_rows(Found(path, "masks", True, None))  # type: ignore[arg-type]
+    return next(row for row in rows if row["image_id"] == record.image_id)
+
+
+def _source(record: ImageRecord) -> str:
+    return str(_inputs(record)["source"])
+
+
+def _why_not(record: ImageRecord) -> str:
+    """Why the CRF cannot be run again as it was; empty where it can."""
+    inputs = _inputs(record)["inputs"]
+    if _inputs(record)["source"] != "refine_crf":
+        return "this mask was not made by the CRF"
+    stage = stage_class("refine_crf")
+    section = stage.section.model_validate(read_yaml(Path(PARAMS_FILE))["refine_crf"])
+    if inputs.get("params") != section.digest():
+        return "params.yaml has changed since this mask was made; `labelfactory run refine_crf` makes it anew"
+    if inputs.get("threshold") != thresholds_digest(DATA / "walk_threshold"):
+        return "the threshold has changed since this mask was made; `labelfactory run refine_crf` makes it anew"
+    return ""
+
+
+def _again(record: ImageRecord, scores: NDArray[np.floating], ids: list[int]) -> tuple[Mask, NDArray[np.float32]]:
+    """What stages/refine_crf.py does, with the probabilities [1 + K, H, W] that it does not keep."""
+    cfg: Any = stage_class("refine_crf").section.model_validate(read_yaml(Path(PARAMS_FILE))["refine_crf"])
+    threshold = read_thresholds(DATA / "walk_threshold")["background"].value
+    method, crf = load_method("models.refinement", cfg.method), cfg.crf.scaled(cfg.scale)
+    photograph = record.photograph()
+    image = shrink(photograph, cfg.scale)
+    seen = scores_at_size(scores, (image.shape[0], image.shape[1]))
+    if cfg.unary == "labels":
+        labels = channels_above(seen, threshold)
+        found = method.refine_labels(image, labels, len(seen) + 1, gt_prob=cfg.gt_prob, config=crf)
+    else:
+        background = np.full((1, *image.shape[:2]), threshold, dtype=np.float32)
+        found = method.refine_scores(image, np.concatenate([background, seen]), config=crf)
+    probabilities = scores_at_size(found, (record.height, record.width))
+    mask = np.asarray([BACKGROUND, *ids], dtype=np.uint8)[probabilities.argmax(axis=0)]
+    mask[probabilities.max(axis=0) < cfg.min_confidence] = VOID
+    return mask, probabilities
+
+
+def _because(winners: list[str], source: str) -> str:
+    """One sentence: which step decided."""
+    seed, walk, mask = winners
+    if source == "human":
+        return f"A human decided: {mask}."
+    if seed == walk == mask:
+        return f"CAM, walk and CRF agree on {mask}."
+    if walk == mask:
+        return f"The walk changed {seed} to {mask}, and the CRF kept it."
+    if seed == walk:
+        return f"CAM and walk said {walk}; the CRF changed it to {mask}."
+    return f"The CAM said {seed}, the walk {walk}, and the CRF decided {mask}."

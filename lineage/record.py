@@ -1,0 +1,165 @@
+"""Record what is on disk: masks, models, executions and the state of the line. The same state twice adds nothing.
+
+The ledger is written first and needs nothing but the disk. What MLflow is to hear goes through the outbox, so that a line
+never waits for it. Why after the fact, and what this can miss: docs/decisions/0008-the-record-is-taken-afterwards.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from labelfactory.checkpoints import git_state
+from labelfactory.digests import digest_file, digest_json
+from labelfactory.params import PARAMS_FILE
+from lineage.executions import LOCK, Execution, executions
+from lineage.found import Found, Seen, cached_files, live_files
+from lineage.ledger import Ledger, events_table
+from lineage.made import Chains, Labels, Trained, in_order, mask_table, shard_rows, trained_models, without_known
+from lineage.outbox import Outbox
+
+MASK = ["image_id", "digest", "key"]
+"""What tells a mask in the ledger from another."""
+
+
+@dataclass
+class Recorded:
+    """What was new."""
+
+    masks: int = 0
+    models: list[str] = field(default_factory=list)
+    training_rows: int = 0
+    executions: list[str] = field(default_factory=list)
+    bytes: int = 0
+
+
+def record(extra: Mapping[str, str] | None = None, *, ledger: Ledger | None = None) -> Recorded:
+    """Write what is new on disk into the ledger, and letters to MLflow into the outbox.
+
+    Args:
+        extra: tags for the run of the line, such as the Prefect flow run that it belongs to.
+        ledger: another ledger than data/ledger.
+    """
+    ledger = ledger or Ledger()
+    with ledger.locked():
+        return _Recorder(ledger, dict(extra or {})).record()
+
+
+class _Recorder:
+    """One look at the disk, under the ledger's lock."""
+
+    def __init__(self, ledger: Ledger, extra: dict[str, str]) -> None:
+        self.ledger, self.extra, self.outbox = ledger, extra, Outbox(ledger.folder / "outbox")
+        self.seen = Seen(ledger.folder / "seen.json")
+        self.done, self.now = Recorded(), datetime.now(UTC).replace(microsecond=0)
+        happened = ledger.events("execution", "line", "model")
+        self.executions = {e["subject"]: e["detail"] for e in happened if e["event"] == "execution"}
+        self.lines = {e["subject"] for e in happened if e["event"] == "line"}
+        self.models = {e["subject"]: e["detail"] for e in happened if e["event"] == "model"}
+        self.current = executions(self.executions)
+        self.run_of = {e.stage: e.id for e in self.current}
+        self.events: list[tuple[str, str, Mapping[str, Any], Any]] = []
+
+    def record(self) -> Recorded:
+        """Look at everything and write what is new."""
+        live = list(live_files())
+        cached = list(cached_files(self.seen))
+        self._masks(live, cached)
+        fresh = self._models([*live, *cached], live)
+        self._line()
+        for model in fresh:
+            self._say_model(model)
+        self._append("events", events_table(self.events))
+        self.seen.keep()
+        return self.done
+
+    def _append(self, kind: Any, table: pa.Table) -> int:
+        path = self.ledger.append(kind, table)
+        self.done.bytes += path.stat().st_size if path else 0
+        return table.num_rows
+
+    def _masks(self, live: list[Found], cached: list[Found]) -> None:
+        """Masks that no row of the ledger names yet, wherever they lie."""
+        new = [f for f in live if f.what == "masks" and self.seen.is_new(f.path)]
+        new = sorted([f for f in cached if f.what == "masks"], key=lambda f: f.time) + new
+        if not new:
+            return
+        chains, known = Chains(live), self.ledger.read("masks", MASK)
+        tables = []
+        # what is live first: those rows have an execution, their copies in the cache have none
+        for found in sorted(new, key=lambda f: not f.live):
+            run = self.run_of.get("refine_crf", "") if found.live else ""
+            table = _unknown(shard_rows(found), known, chains, run, found.time)
+            known = pa.concat_tables([known, table.select(MASK)])
+            tables.append(table)
+        self.done.masks = self._append("masks", pa.concat_tables(tables))
+
+    def _models(self, files: list[Found], live: list[Found]) -> list[Trained]:
+        """Models whose training rows the ledger does not hold yet; writes those rows."""
+        found = {m.passport.weights_digest: m for m in reversed(trained_models(files))}
+        fresh = sorted((m for d, m in found.items() if d not in self.models), key=in_order)
+        if not fresh:
+            return []
+        labels = Labels(live, self.ledger.read("masks", ["image_id", "digest", "image", "tags", "key"]))
+        held = {d.hex() for d in self.ledger.read("training", ["model"]).column("model").unique().to_pylist()}
+        for model in fresh:
+            if model.passport.weights_digest not in held:
+                run = self.run_of.get(model.passport.stage, "") if model.live else ""
+                self.done.training_rows += self._append("training", labels.table(model, run))
+        return fresh
+
+    def _say_model(self, model: Trained) -> None:
+        passport = model.passport
+        version = 1 + sum(known["name"] == model.name for known in self.models.values())
+        detail = {
+            "name": model.name,
+            "version": version,
+            "run": self.run_of.get(passport.stage, "") if model.live else "",
+            "listed": model.rows is not None,
+            "passport": passport.model_dump(mode="json"),
+        }
+        self.models[passport.weights_digest] = detail
+        self.events.append(("model", passport.weights_digest, detail, model.time))
+        self.done.models.append(f"{model.name} {version}")
+        self.outbox.put("model", passport.weights_digest, detail, model.files)
+
+    def _line(self) -> None:
+        """The state of the line, and the executions in it that are new."""
+        line = digest_json(self.run_of)
+        if not self.run_of or line in self.lines:
+            return
+        new = [e for e in self.current if e.id not in self.executions]
+        commit, dirty = git_state()
+        detail = {
+            "stages": self.run_of,
+            "executed": [e.stage for e in new],
+            "tags": {
+                "git_commit": commit or "",
+                "git_dirty": str(bool(dirty)).lower(),
+                "dvc_lock": digest_file(LOCK) if LOCK.exists() else "",
+                "params": digest_file(Path(PARAMS_FILE)),
+                **self.extra,
+            },
+        }
+        self.outbox.put("line", line, detail)
+        for execution in new:
+            self._say_execution(execution, line)
+        self.events.append(("line", line, detail, self.now))
+        self.lines.add(line)
+
+    def _say_execution(self, execution: Execution, line: str) -> None:
+        detail = {**execution.detail, "line": line}
+        self.outbox.put("execution", execution.id, detail)
+        self.events.append(("execution", execution.id, detail, datetime.fromisoformat(detail["ended"])))
+        self.executions[execution.id] = detail
+        self.done.executions.append(execution.stage)
+
+
+def _unknown(rows: list[dict[str, Any]], known: pa.Table, chains: Chains, run: str, time: Any) -> pa.Table:
+    """Rows of the ledger for those masks that it does not hold; their chains are looked up for them alone."""
+    held = set(zip(*(known.column(name).to_pylist() for name in MASK), strict=True))
+    fresh = [r for r in rows if (r["image_id"], bytes.fromhex(r["digest"]), bytes.fromhex(r["key"])) not in held]
+    return without_known(mask_table(fresh, chains, run, time), known, MASK)

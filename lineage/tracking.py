@@ -1,0 +1,244 @@
+"""Letters as MLflow runs, datasets, logged models and aliases. The only module that imports mlflow.
+
+Every run carries the tag `labelfactory.id`; a letter that was taken half is taken again from the start, one that was taken
+whole is not taken twice.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+
+from lineage.deliver import HOME
+from lineage.outbox import Letter
+
+EXPERIMENT = "labelfactory"
+REGISTERED = "segmenter"
+"""The model that people use: the only one that is registered."""
+ID = "labelfactory.id"
+PARENT = "mlflow.parentRunId"
+DIGEST_LENGTH = 36
+"""MLflow's limit for a dataset's digest."""
+BATCH = {"metrics": 1000, "params": 100, "tags": 100}
+
+
+class Tracking:
+    """MLflow, as the letters need it."""
+
+    def __init__(self, uri: str, head: Mapping[str, Any]) -> None:
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        local = uri.startswith("sqlite:///")
+        if local:
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.head = head
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        place = (HOME.resolve() / "artifacts").as_uri() if local else None
+        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place)
+
+    def take(self, letter: Letter) -> None:
+        """Take one letter, as its kind asks."""
+        {
+            "line": self._line,
+            "execution": self._execution,
+            "model": self._model,
+            "promoted": self._promoted,
+            "withdrawn": self._withdrawn,
+        }[letter.kind](letter)
+
+    def _line(self, letter: Letter) -> None:
+        detail = letter.detail
+        run = self._begin(letter.id, "line", None, {"executed": " ".join(detail["executed"]), **detail["tags"]})
+        if run is None:
+            return
+        linked = {f"run.{stage}": self._find(id) for stage, id in detail["stages"].items()}
+        tags = {name: found.info.run_id for name, found in linked.items() if found is not None}
+        tags |= {"ledger.head": str(self.head["digest"]), "ledger.sequence": str(self.head["sequence"])}
+        self._tag(run, tags)
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+
+    def _execution(self, letter: Letter) -> None:
+        detail = letter.detail
+        parent = self._find(detail["line"])
+        tags = {**detail["tags"], **({PARENT: parent.info.run_id} if parent else {})}
+        ended = _milliseconds(detail["ended"])
+        run = self._begin(letter.id, detail["stage"], _milliseconds(detail["started"]), tags)
+        if run is None:
+            return
+        metrics = [(name, value, 0) for name, value in detail["metrics"].items()]
+        for point in detail["curve"]:
+            step = int(point["epoch"])
+            metrics += [(f"curve/{name}", value, step) for name, value in point.items() if name != "epoch"]
+        self._log(run, flat(detail["params"]), [Metric(_name(n), v, ended, s) for n, v, s in metrics])
+        self.client.log_inputs(run.info.run_id, [_dataset(i) for i in detail["inputs"] if i["kind"] == "rows"])
+        others = {f"input.{i['name']}": i["digest"] for i in detail["inputs"] if i["kind"] != "rows"}
+        if detail["output"]:
+            others[f"output.{detail['output']['name']}"] = detail["output"]["digest"]
+        self._tag(run, others)
+        known = self._logged_model(detail["model"]) if detail["model"] else None
+        if known is not None:
+            self.client.log_outputs(run.info.run_id, [LoggedModelOutput(known.model_id, 0)])
+        if parent is not None:
+            self._tag(parent, {f"run.{detail['stage']}": run.info.run_id})
+        self.client.set_terminated(run.info.run_id, "FINISHED", ended)
+
+    def _model(self, letter: Letter) -> None:
+        """A checkpoint as a logged model under the run that trained it; the segmenter as a registered version too."""
+        detail, passport = letter.detail, letter.detail["passport"]
+        run = self._find(detail["run"]) or self._begin(
+            letter.id, passport["stage"], None, {"stage": passport["stage"], "recovered": "from DVC's cache"}
+        )
+        run = run or self._find(letter.id)
+        if run is None:
+            raise MlflowException(f"the run of the model {letter.id} is gone")
+        model = self._logged_model(letter.id) or self._log_model(letter, run)
+        if detail["name"] == REGISTERED:
+            self._register(model, run, letter)
+        self.client.set_terminated(run.info.run_id, "FINISHED", run.info.end_time)
+
+    def _log_model(self, letter: Letter, run: Run) -> LoggedModel:
+        detail, passport = letter.detail, letter.detail["passport"]
+        model = self.client.create_logged_model(
+            self.experiment,
+            name=f"{detail['name']}-{detail['version']}",
+            source_run_id=run.info.run_id,
+            tags={
+                "key": passport["key"],
+                "training_rows": passport["training_rows_digest"],
+                "supervision": " ".join(passport["supervision"]),
+                **{f"parent.{name}": digest for name, digest in passport["parents"].items()},
+            },
+            params={name: value[:250] for name, value in flat(passport["params"]).items()},
+            model_type=detail["name"],
+        )
+        if letter.files is not None:
+            self.client.log_model_artifacts(model.model_id, str(letter.files))
+        ended = run.info.end_time or _now()
+        metrics = [
+            Metric(_name(name), value, ended, 0, model_id=model.model_id, run_id=run.info.run_id)
+            for name, value in passport["metrics"].items()
+        ]
+        self._log(run, {}, metrics)
+        self.client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
+        finished = self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        # last: a model without this tag was not logged whole
+        self.client.set_logged_model_tags(model.model_id, {ID: letter.id})
+        return finished
+
+    def _register(self, model: LoggedModel, run: Run, letter: Letter) -> None:
+        if self._version(letter.id) is not None:
+            return
+        try:
+            self.client.create_registered_model(REGISTERED)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        self.client.create_model_version(
+            REGISTERED, model.artifact_location, run.info.run_id, {ID: letter.id}, model_id=model.model_id
+        )
+
+    def _promoted(self, letter: Letter) -> None:
+        version = self._version(letter.detail["model"])
+        if version is None:
+            raise MlflowException(f"the registry has no version of the model {letter.detail['model']}")
+        self.client.set_registered_model_alias(REGISTERED, letter.detail["alias"], version)
+
+    def _withdrawn(self, letter: Letter) -> None:
+        """Mark the models that an image touched."""
+        for digest in letter.detail["models"]:
+            tags = {"withdrawn": " ".join(letter.detail["images"])[:4000], "withdrawal": letter.id}
+            model, version = self._logged_model(digest), self._version(digest)
+            if model is not None:
+                self.client.set_logged_model_tags(model.model_id, tags)
+            if version is not None:
+                for name, value in tags.items():
+                    self.client.set_model_version_tag(REGISTERED, version, name, value)
+
+    def _begin(self, id: str, name: str, started: int | None, tags: Mapping[str, str]) -> Run | None:
+        """A new run; None where it is there already, whole. One that was begun and not ended is thrown away."""
+        old = self._find(id)
+        if old is not None and old.info.status == "FINISHED":
+            return None
+        if old is not None:
+            self.client.delete_run(old.info.run_id)
+        return self.client.create_run(self.experiment, started, {ID: id, **tags}, run_name=name)
+
+    def _find(self, id: str) -> Run | None:
+        found = self.client.search_runs([self.experiment], f"tags.`{ID}` = '{id}'", max_results=1) if id else []
+        return found[0] if found else None
+
+    def _logged_model(self, digest: str) -> LoggedModel | None:
+        found = self.client.search_logged_models([self.experiment], f"tags.`{ID}` = '{digest}'", max_results=1)
+        return found[0] if found else None
+
+    def _version(self, digest: str) -> str | None:
+        found = self.client.search_model_versions(f"name = '{REGISTERED}'")
+        return next((str(v.version) for v in found if v.tags.get(ID) == digest), None)
+
+    def _tag(self, run: Run, tags: Mapping[str, str]) -> None:
+        self.client.log_batch(run.info.run_id, tags=[RunTag(_name(n), v) for n, v in tags.items()])
+
+    def _log(self, run: Run, params: Mapping[str, str], metrics: list[Metric]) -> None:
+        """In batches, as MLflow allows them."""
+        for part in _parts(metrics, BATCH["metrics"]):
+            self.client.log_batch(run.info.run_id, metrics=part)
+        for part in _parts([Param(_name(n), v) for n, v in params.items()], BATCH["params"]):
+            self.client.log_batch(run.info.run_id, params=part)
+
+
+def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted name → value as text, for all values in a nested mapping."""
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: _text(value)}
+    return found
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _name(text: str) -> str:
+    """A name without what MLflow refuses in one."""
+    return re.sub(r"[^\w\-. :/]", "_", text)[:250]
+
+
+def _dataset(state: Mapping[str, Any]) -> DatasetInput:
+    """Rows that a run read, named by the digest of the whole set."""
+    source = json.dumps({"uri": f"data/{state['name']}"})
+    profile = json.dumps({"num_rows": state["rows"], "digest": state["digest"]})
+    dataset = Dataset(state["name"], state["digest"][:DIGEST_LENGTH], "local", source, None, profile)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _milliseconds(time: str) -> int:
+    return round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def _now() -> int:
+    return round(datetime.now().timestamp() * 1000)

@@ -1,0 +1,234 @@
+"""Recompute what the digests promise, and name everything that does not fit.
+
+Always: the ledger's chain, its training rows against the passports, keys of rows, passports of checkpoints, and every file
+that dvc.lock names. Deep: also the payload of every row, every photograph, and every checkpoint that MLflow keeps.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.checkpoints import CHECKPOINT, load_checkpoint
+from labelfactory.dataset import read_dataset
+from labelfactory.digests import digest_file, digest_json, digest_rows
+from labelfactory.errors import MissingError, UserError
+from labelfactory.images import read_photograph
+from labelfactory.progress import progress
+from labelfactory.shards import ShardFolder, row_key
+from lineage.deliver import HOME
+from lineage.executions import locked_stages
+from lineage.found import CACHE, DATA, MAKERS, NETS
+from lineage.ledger import SCHEMAS, Ledger, LedgerFile
+from lineage.lookup import Lookup
+from lineage.made import rows_digest
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that does not fit."""
+
+    where: str
+    what: str
+
+
+def verify(ledger: Ledger | None = None, *, deep: bool = False) -> list[Finding]:
+    """Everything that does not fit; an empty list is the proof that all does."""
+    ledger = ledger or Ledger()
+    found = list(check_chain(ledger))
+    if not found:
+        found += check_ledger(Lookup(ledger, fresh=True))
+    found += check_checkpoints(DATA / noun / CHECKPOINT for noun in NETS)
+    found += check_rows(deep=deep)
+    found += check_lock()
+    if deep:
+        found += check_photographs()
+        found += check_checkpoints(HOME.glob("artifacts/**/*.safetensors"))
+    return found
+
+
+def check_chain(ledger: Ledger) -> Iterator[Finding]:
+    """Each file names the digest of the one before; none is missing, none is damaged."""
+    expected, previous = 1, ""
+    head = ledger.head()
+    for file in ledger.files():
+        if file.sequence != expected:
+            yield Finding(str(ledger.folder), f"files {expected} to {file.sequence - 1} are missing")
+        problem = _damage(file)
+        if problem:
+            yield Finding(str(file.path), problem)
+        elif file.sequence == expected and file.previous() != previous:
+            yield Finding(str(file.path), f"the chain breaks: it names another digest of file {expected - 1}")
+        expected, previous = file.sequence + 1, digest_file(file.path)
+    last = expected - 1
+    if head["sequence"] > last:
+        yield Finding(str(ledger.folder), f"files {expected} to {head['sequence']} are missing")
+    elif last and head["sequence"] == last and head["digest"] != previous:
+        yield Finding(str(ledger.files()[-1].path), "changed since it was written: HEAD names another digest")
+    elif last > head["sequence"] + 1:
+        yield Finding(str(ledger.head_path), f"names file {head['sequence']}, but there are {last}")
+
+
+def _damage(file: LedgerFile) -> str:
+    """What is wrong with one file of the ledger by itself; empty where nothing is."""
+    try:
+        table = pq.read_table(file.path, partitioning=None, page_checksum_verification=True)
+        meta = json.loads((table.schema.metadata or {})[b"labelfactory"])
+        said = (meta["sequence"], meta["kind"])
+    except Exception as error:  # damaged bytes fail in the reader in any way
+        return f"damaged: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    if table.column_names != SCHEMAS[file.kind].names:
+        return "its columns are not the ledger's"
+    return "" if said == (file.sequence, file.kind) else f"says that it is number {said[0]} of kind {said[1]}"
+
+
+def check_ledger(lookup: Lookup) -> Iterator[Finding]:
+    """Training rows give the digest in the passport; equal keys mean equal masks; withdrawn images stay away."""
+    for digest, model in lookup.models.items():
+        table = lookup.training(digest)
+        digests = (value.hex() for value in table.column("digest").to_pylist())
+        rows = digest_rows(zip(table.column("image_id").to_pylist(), digests, strict=True))
+        if table.num_rows and rows != model.passport.training_rows_digest:
+            yield Finding(f"{model.label} in the ledger", "its training rows are not those that its passport names")
+        elif not table.num_rows:
+            yield Finding(f"{model.label} in the ledger", "the list of its training rows is lost")
+    twice = lookup.rows(
+        "SELECT image_id, key FROM masks WHERE source <> 'human' GROUP BY image_id, key HAVING count(DISTINCT digest) > 1"
+    )
+    for row in twice:
+        yield Finding(
+            f"mask of {row['image_id']}", f"two masks with the key {row['key']}: one was not made by the line"
+        )
+    yield from _reports(lookup)
+    gone = lookup.withdrawn()
+    if gone:
+        for record in _records():
+            if record.image_id in gone or record.sha256 in gone.values():
+                yield Finding(f"image {record.image_id}", "was withdrawn, and stands in the data set again")
+
+
+def _reports(lookup: Lookup) -> Iterator[Finding]:
+    """Signed reports of withdrawals are those whose digest the ledger holds."""
+    for event in lookup.ledger.events("signed off"):
+        path = lookup.ledger.folder / "withdrawals" / event["detail"]["report"]
+        try:
+            same = digest_json(json.loads(path.read_text(encoding="utf-8"))) == event["subject"]
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            yield Finding(str(path), "is not the report that was signed")
+
+
+def _records() -> Iterable[Any]:
+    try:
+        return read_dataset(DATA / "dataset" / "images.parquet").records
+    except MissingError:
+        return ()
+
+
+def check_checkpoints(paths: Iterable[Path]) -> Iterator[Finding]:
+    """Weights fit the passport, and so does the list of rows beside them."""
+    for path in paths:
+        if not path.exists():
+            continue
+        try:
+            _, passport = load_checkpoint(path)
+        except Exception as error:  # damaged bytes fail in the reader in any way
+            problem = error.problem if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            yield Finding(str(path), problem.removeprefix(f"{path}: "))
+            continue
+        rows = path.with_name("training_rows.parquet")
+        try:
+            if rows.exists() and rows_digest(pq.read_table(rows, partitioning=None)) != passport.training_rows_digest:
+                yield Finding(str(rows), "its rows are not those that the checkpoint's passport names")
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            yield Finding(str(rows), f"damaged: {str(error).splitlines()[0]}")
+
+
+def check_rows(*, deep: bool) -> Iterator[Finding]:
+    """Keys are those of the inputs that a row names; deep: digests are those of the payload."""
+    for noun in MAKERS.values():
+        folder = ShardFolder(DATA / noun)
+        for shard in folder.shards():
+            path = folder.path(shard)
+            try:
+                rows = pq.read_table(
+                    path, columns=["image_id", "key", "status", "inputs"], page_checksum_verification=True
+                ).to_pylist()
+                for row in rows:
+                    if row_key(json.loads(row["inputs"])) != row["key"]:
+                        yield Finding(f"{path}, row {row['image_id']}", "its key is not that of its inputs")
+                good = [(place, row["image_id"]) for place, row in enumerate(rows) if row["status"] == "ok"]
+            except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+                yield Finding(str(path), f"damaged: {str(error).splitlines()[0]}")
+                continue
+            if deep:
+                with progress(f"{noun} {shard}", len(good)) as tick:
+                    for place, image_id in good:
+                        yield from _payload(folder, shard, place, image_id)
+                        tick()
+
+
+def _payload(folder: ShardFolder, shard: int, place: int, image_id: str) -> Iterator[Finding]:
+    try:
+        folder.row(shard, place)
+    except UserError as error:
+        yield Finding(f"{folder.path(shard)}, row {image_id}", error.problem.rpartition("damaged: ")[2])
+
+
+def check_lock() -> Iterator[Finding]:
+    """Every file that dvc.lock names has the bytes that it had then."""
+    for stage, entry in locked_stages().items():
+        for out in entry.get("outs", ()):
+            if not out["md5"].endswith(".dir"):
+                yield from _file(stage, Path(out["path"]), out["md5"])
+                continue
+            listed = _cached(out["md5"])
+            if not listed.exists():
+                continue  # DVC's cache was collected: the list of files is gone, rows and passports still prove theirs
+            for item in json.loads(listed.read_text(encoding="utf-8")):
+                yield from _file(stage, Path(out["path"]) / item["relpath"], item["md5"])
+
+
+def _cached(md5: str) -> Path:
+    return CACHE / md5[:2] / md5[2:]
+
+
+def _file(stage: str, path: Path, md5: str) -> Iterator[Finding]:
+    if not path.exists():
+        yield Finding(str(path), f"is missing; {stage} made it")
+    elif _md5(path) != md5:
+        yield Finding(str(path), f"changed since {stage} made it{_first_difference(path, _cached(md5), md5)}")
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _first_difference(path: Path, kept: Path, md5: str) -> str:
+    """Where it differs from the copy in DVC's cache, if that copy is intact."""
+    if not kept.exists() or _md5(kept) != md5:
+        return ""
+    new, old = path.read_bytes(), kept.read_bytes()
+    places = [i for i, (a, b) in enumerate(zip(new, old, strict=False)) if a != b]
+    first = places[0] if places else min(len(new), len(old))
+    count = len(places) + abs(len(new) - len(old))
+    return f": {count} of {len(old)} bytes, the first at offset {first}"
+
+
+def check_photographs() -> Iterator[Finding]:
+    """Every photograph is the one that was imported."""
+    records = [r for r in _records() if r.status == "ok"]
+    with progress("photographs", len(records)) as tick:
+        for record in records:
+            try:
+                read_photograph(Path(record.path), record.sha256)
+            except UserError as error:
+                yield Finding(record.path, error.problem.removeprefix(f"{record.path}: "))
+            tick()
