@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app import doctor, import_, profile, report, run, status
+from app import doctor, export, import_, predict, profile, report, run, status
 from flows.line import StageFailedError
 from labelfactory.errors import UserError
 from labelfactory.progress import say
@@ -20,6 +20,8 @@ cli.add_typer(import_.cli, name="import")
 cli.command("run")(run.run)
 cli.command("status")(status.status)
 cli.command("report")(report.report)
+cli.command("export")(export.export)
+cli.command("predict")(predict.predict)
 cli.command("profile")(profile.profile)
 cli.command("doctor")(doctor.doctor)
 

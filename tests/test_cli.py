@@ -18,7 +18,21 @@ from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.stage import run_guarded
 from labelfactory.thresholds import read_thresholds
 
-COMMANDS = ("import demo", "import voc", "run", "status", "report", "profile", "doctor")
+COMMANDS = (
+    "import demo",
+    "import folder",
+    "import table",
+    "import coco",
+    "import hf",
+    "import voc",
+    "run",
+    "status",
+    "report",
+    "export",
+    "predict",
+    "profile",
+    "doctor",
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -242,7 +256,7 @@ def test_a_class_without_a_tagged_image_is_refused(here, labelfactory, capsys):
     """At the import where no list has one; in `prepare` where the training list has none."""
     folder = voc_folder(here / "photos")
     problem, _ = two_parts(labelfactory("import", "voc", str(folder), "--classes", "cat,dog,sheep", code=2))
-    assert "no photograph on a list is tagged 'sheep'" in problem
+    assert "no photograph is tagged 'sheep'" in problem
     (folder / "tags.csv").write_text("a,cat\nb,cat\nc,dog\n")
     labelfactory("import", "voc", str(folder), "--classes", "cat,dog")
     assert run_guarded("prepare") == 2

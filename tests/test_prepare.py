@@ -22,7 +22,7 @@ STRICT = PrepareConfig(train_list="train", val_list="val", max_bad_fraction=0.0)
 
 def entry(folder: Path, name: str, lists: str, tags: str, **changes) -> Entry:
     path = folder / f"{name}.png"
-    Image.new("RGB", (7, 5), (len(name), 1, 2)).save(path)
+    Image.new("RGB", (7, 5), tuple(hashlib.sha256(name.encode()).digest()[:3])).save(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     made = Entry(name, path.as_posix(), digest, tuple(lists.split()), tuple(tags.split()))
     return dataclasses.replace(made, **changes)
@@ -175,9 +175,9 @@ def test_what_was_fine_is_not_decoded_again(small):
     """The size of last time is taken over, wrong as this test makes it; a new digest is looked at afresh."""
     before = prepare(small, CONFIG)
     marked = dataclasses.replace(before, records=tuple(dataclasses.replace(r, width=99) for r in before.records))
-    Image.new("RGB", (3, 2)).save(small.entries[1].path)
+    Image.new("RGB", (6, 4)).save(small.entries[1].path)
     now = damaged(small, 1, Path(small.entries[1].path).read_bytes())
-    assert [r.width for r in prepare(now, CONFIG, marked).records] == [99, 3, 99, 99, 99]
+    assert [r.width for r in prepare(now, CONFIG, marked).records] == [99, 6, 99, 99, 99]
 
 
 def test_what_was_fine_and_has_changed_since_is_found(small):
