@@ -139,5 +139,7 @@ def decode_mask(data: bytes) -> Mask:
             return np.array(opened, dtype=np.uint8)
     except DataError:
         raise
+    except UnidentifiedImageError:
+        raise DataError("not a readable mask: not an image") from None
     except Exception as error:  # a decoder fed with a hostile file raises anything
         raise DataError(f"not a readable mask: {error}") from None

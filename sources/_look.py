@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
@@ -99,6 +99,8 @@ def _mask_size(data: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             mode, (width, height) = opened.mode, opened.size
+    except UnidentifiedImageError:
+        raise DataError("not a readable mask: not an image") from None
     except Exception as error:  # a decoder fed with a hostile file raises anything
         raise DataError(f"not a readable mask: {error}") from None
     if mode not in ("P", "L"):

@@ -56,12 +56,12 @@ def find_voc(
         found.add("--lists", "no image stands on a list that is to be imported")
     photographs, masks = listing(found, "JPEGImages", PHOTOGRAPHS), listing(found, "SegmentationClass", MASKS)
     _check_photographs(found, lists_of, photographs)
-    for image_id in sorted(masks.keys() - photographs.keys()):
-        path = masks[image_id][0]
-        found.leave_out(image_id, path, "a mask without its photograph", path=path.as_posix(), what="mask")
+    for image_id in sorted(masks.keys() - photographs.keys() - lists_of.keys()):
+        found.leave_out(image_id, masks[image_id][0], "a mask without its photograph", what="mask")
     from_masks = read_tags_from_masks(found, names, lists_of, masks) if tags_from_masks else None
     tags = read_tags(found, tags_file, names, lists_of) if from_masks is None else from_masks
-    complete = [i for i in sorted(lists_of) if len(photographs.get(i, ())) == 1 and i in tags]
+    bad = {item.image_id for item in found.left_out if item.what == "photograph"}
+    complete = [i for i in sorted(lists_of) if i in photographs and i in tags and i not in bad]
     words = ["import voc", str(root), *([f"--lists {','.join(lists)}"] if lists else [])]
     return Batch(
         root=root,
