@@ -47,7 +47,9 @@ def predict(
                 temporary.write_bytes(encode_mask(mask))
             with write_whole(out / f"{name}_overlay.jpg") as temporary:
                 Image.fromarray(mask_over(photograph, mask)).save(temporary, format="JPEG", quality=92)
-            seen = [f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND]
+            seen = [
+                f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
+            ]
             lines.append(f"  {path}: {', '.join(seen) or 'background alone'}; confidence {confidence:.2f}")
             tick()
     say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
@@ -60,7 +62,9 @@ def _files(images: Sequence[Path]) -> list[Path]:
     for path in images:
         inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTOGRAPHS) if path.is_dir() else [path]
         if not inside:
-            raise DataError(f"{path}: holds no picture ({', '.join(PHOTOGRAPHS)})", "Name pictures or a folder of them.")
+            raise DataError(
+                f"{path}: holds no picture ({', '.join(PHOTOGRAPHS)})", "Name pictures or a folder of them."
+            )
         found += inside
     return list(dict.fromkeys(found))
 
@@ -83,5 +87,7 @@ def _scales(text: str) -> list[float]:
     except ValueError:
         scales = []
     if not scales or not all(0.1 <= scale <= 4 for scale in scales):
-        raise DataError(f"--scales {text!r} are no numbers between 0.1 and 4", "Type it like this: --scales 0.75,1,1.25")
+        raise DataError(
+            f"--scales {text!r} are no numbers between 0.1 and 4", "Type it like this: --scales 0.75,1,1.25"
+        )
     return scales

@@ -78,4 +78,6 @@ def _nearest(line: Polygon, hole: Polygon) -> tuple[int, int, int]:
 
 
 def _at_least_three(polygon: Polygon) -> Polygon:
-    return polygon if len(polygon) >= 3 else np.concatenate([polygon, np.repeat(polygon[-1:], 3 - len(polygon), axis=0)])
+    return (
+        polygon if len(polygon) >= 3 else np.concatenate([polygon, np.repeat(polygon[-1:], 3 - len(polygon), axis=0)])
+    )

@@ -1,14 +1,14 @@
 """An export appears whole or not at all, and says where it came from: provenance.json.
 
-    format, what, split, min_quality   what was asked
-    classes                            names by class id
-    quality                            what the quality of a mask is
-    commit, commit_has_changes         of this project's folder
-    params                             the values of params.yaml; params_sha256 of the file
-    dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
-    checkpoints                        weights, training rows and labels seen of every network that had a part
-    images                             image id → SHA-256 of the photograph, digest and quality of the mask
-    facts                              what the format says of itself, such as pixel_error of polygons
+format, what, split, min_quality   what was asked
+classes                            names by class id
+quality                            what the quality of a mask is
+commit, commit_has_changes         of this project's folder
+params                             the values of params.yaml; params_sha256 of the file
+dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
+checkpoints                        weights, training rows and labels seen of every network that had a part
+images                             image id → SHA-256 of the photograph, digest and quality of the mask
+facts                              what the format says of itself, such as pixel_error of polygons
 """
 
 import os

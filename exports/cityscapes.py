@@ -1,8 +1,8 @@
 """Cityscapes-style id PNGs: grey, the pixel's value is the class id, 255 is void.
 
-    leftImg8bit/<list>/all/<name>_leftImg8bit.<suffix>
-    gtFine/<list>/all/<name>_gtFine_labelIds.png
-    labels.json     name, id, trainId and colour of each class, as in Cityscapes' own table of labels
+leftImg8bit/<list>/all/<name>_leftImg8bit.<suffix>
+gtFine/<list>/all/<name>_gtFine_labelIds.png
+labels.json     name, id, trainId and colour of each class, as in Cityscapes' own table of labels
 """
 
 import io

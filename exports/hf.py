@@ -1,7 +1,7 @@
 """A Hugging Face dataset: Parquet that `datasets.load_dataset(DIR)` reads, photographs and masks inside.
 
-    data/<list>-00000.parquet   image: Image; mask: Image (palette PNG of class ids, 255 void); image_id; lists; quality;
-                                tags: list of ClassLabel, whose numbers are the class ids of the mask
+data/<list>-00000.parquet   image: Image; mask: Image (palette PNG of class ids, 255 void); image_id; lists; quality;
+                            tags: list of ClassLabel, whose numbers are the class ids of the mask
 """
 
 import json

@@ -1,8 +1,8 @@
 """Label Studio: tasks with polygons to be corrected by hand. Void becomes background.
 
-    images/<name>.<suffix>   the photographs; serve them with Label Studio's local file storage, rooted at this folder
-    tasks.json               to be imported: each task has one prediction, a polygon for each connected region
-    labels.xml               the labelling interface
+images/<name>.<suffix>   the photographs; serve them with Label Studio's local file storage, rooted at this folder
+tasks.json               to be imported: each task has one prediction, a polygon for each connected region
+labels.xml               the labelling interface
 """
 
 import json

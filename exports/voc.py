@@ -1,9 +1,9 @@
 """VOC folders, which `labelfactory import voc` reads back to the same digests.
 
-    JPEGImages/<name>.<suffix>        the photographs
-    SegmentationClass/<name>.png      palette PNG of class ids in VOC's colours, 255 void
-    ImageSets/Segmentation/<list>.txt names of the photographs of each list
-    classes.txt, tags.csv             names by class id; tags of each photograph
+JPEGImages/<name>.<suffix>        the photographs
+SegmentationClass/<name>.png      palette PNG of class ids in VOC's colours, 255 void
+ImageSets/Segmentation/<list>.txt names of the photographs of each list
+classes.txt, tags.csv             names by class id; tags of each photograph
 """
 
 import csv

@@ -1,8 +1,8 @@
 """YOLO segmentation: one polygon for each connected region, in fractions of the image. Void becomes background.
 
-    images/<list>/<name>.<suffix>   the photographs
-    labels/<list>/<name>.txt        rows of: class (from 0), x y x y …
-    data.yaml                       names and lists, as Ultralytics reads it
+images/<list>/<name>.<suffix>   the photographs
+labels/<list>/<name>.txt        rows of: class (from 0), x y x y …
+data.yaml                       names and lists, as Ultralytics reads it
 """
 
 from pathlib import Path

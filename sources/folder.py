@@ -47,7 +47,7 @@ def find_folder(root: Path, *, classes: Sequence[str] = (), list_name: str = "")
             for path in files:
                 image_id = path.relative_to(root).with_suffix("").as_posix()
                 lists = (name,) if name else ()
-                found.append(Candidate(image_id, path, (folder.name,), lists, path.relative_to(root).as_posix()))
+                found.append(Candidate(image_id, path, (folder.name,), lists))
     return Batch(root, f"import folder {root}", tuple(sorted(names)), tuple(found), problems=tuple(problems))
 
 

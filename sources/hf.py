@@ -14,7 +14,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,17 +42,30 @@ class Piece:
     path: Path
     split: str  # empty where the dataset names none
 
-    def table(self) -> pa.Table:
-        """All of its rows.
+    def schema(self) -> pa.Schema:
+        """Names and types of its columns.
 
         Raises:
             DataError: damaged.
         """
+        return self._read(lambda: pq.read_schema(self.path), lambda stream: stream.schema)
+
+    def table(self, columns: list[str]) -> pa.Table:
+        """All rows of some columns.
+
+        Raises:
+            DataError: damaged.
+        """
+        return self._read(
+            lambda: pq.ParquetFile(self.path).read(columns), lambda stream: stream.read_all().select(columns)
+        )
+
+    def _read(self, parquet: Callable[[], Any], arrow: Callable[[Any], Any]) -> Any:
         try:
             if self.path.suffix == ".parquet":
-                return pq.ParquetFile(self.path).read()
+                return parquet()
             with pa.memory_map(str(self.path)) as source:
-                return pa.ipc.open_stream(source).read_all()
+                return arrow(pa.ipc.open_stream(source))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise DataError(f"{self.path}: damaged: {str(error).splitlines()[0]}", "Save the dataset again.") from None
 
@@ -74,19 +87,20 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         raise DataError(
             f"{root}: holds no dataset", "Name a folder that `save_to_disk` wrote, or one of Parquet files."
         )
+    home = RAW / "hf" / digest_bytes(str(root).encode())[:16]
     candidates: list[Candidate] = []
     classes: tuple[str, ...] = ()
     masked = False
     for piece in pieces:
-        table = piece.table()
-        features = _features(table.schema)
-        image = _image_column(piece, table, features)
-        tags = [_TagColumn.of(piece, name, table, features) for name in _tag_names(piece, table, tag_columns)]
+        schema = piece.schema()
+        features = _features(schema)
+        image = _image_column(piece, schema, features)
+        tags = [_TagColumn.of(name, schema, features) for name in _tag_names(piece, schema, tag_columns)]
         classes = classes or tuple(dict.fromkeys(n for column in tags for n in column.names if n != "background"))
-        mask = "mask" if "mask" in table.column_names and classes and image != "mask" else ""
+        mask = "mask" if "mask" in schema.names and classes and image != "mask" else ""
         masked = masked or bool(mask)
-        shown = [c for c in table.column_names if c not in (image, mask)]
-        for number, row in enumerate(table.select(shown).to_pylist()):
+        shown = [name for name in schema.names if name in {"image_id", "id", "lists", *(t.column for t in tags)}]
+        for number, row in enumerate(piece.table(shown).to_pylist()):
             where = f"{piece.path.name}, row {number + 1}"
             said = [column.tags(row[column.column]) for column in tags]
             image_id = str(row.get("image_id") or row.get("id") or f"{piece.split or 'row'}-{number:06d}")
@@ -107,7 +121,7 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
                     tags=tuple(dict.fromkeys(tag for column in said for tag in column or ())),
                     lists=lists,
                     where=where,
-                    mask=RAW / "hf" / "masks" / f"{file_name(image_id)}.png" if mask else None,
+                    mask=home / "masks" / f"{file_name(image_id)}.png" if mask else None,
                     photograph_bytes=photograph.load,
                     mask_bytes=_Cell(piece, mask, number, root).load if mask else None,
                 )
@@ -158,12 +172,14 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     return json.loads(stated)["info"]["features"] if stated else {}
 
 
-def _image_column(piece: Piece, table: pa.Table, features: dict[str, Any]) -> str:
-    images = [n for n in table.column_names if _is_image(features.get(n), table.schema.field(n).type) and n != "mask"]
+def _image_column(piece: Piece, schema: pa.Schema, features: dict[str, Any]) -> str:
+    images = [
+        name for name in schema.names if _is_image(features.get(name), schema.field(name).type) and name != "mask"
+    ]
     for name in (*IMAGE_COLUMNS, *images):
         if name in images:
             return name
-    raise DataError(f"{piece.path}: has no image column ({', '.join(table.column_names)})", "Save one of type Image.")
+    raise DataError(f"{piece.path}: has no image column ({', '.join(schema.names)})", "Save one of type Image.")
 
 
 def _is_image(feature: Any, kind: pa.DataType) -> bool:
@@ -172,17 +188,17 @@ def _is_image(feature: Any, kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and {f.name for f in kind} == {"bytes", "path"}
 
 
-def _tag_names(piece: Piece, table: pa.Table, wanted: Sequence[str]) -> list[str]:
+def _tag_names(piece: Piece, schema: pa.Schema, wanted: Sequence[str]) -> list[str]:
     for name in wanted:
-        if name not in table.column_names:
+        if name not in schema.names:
             raise DataError(
-                f"{piece.path}: there is no column {name!r}{did_you_mean(name, table.column_names)}",
+                f"{piece.path}: there is no column {name!r}{did_you_mean(name, schema.names)}",
                 "Mend --tag-columns.",
             )
-    usual = [name for name in COLUMNS["tags"] if name in table.column_names]
+    usual = [name for name in COLUMNS["tags"] if name in schema.names]
     if not wanted and not usual:
         raise DataError(
-            f"{piece.path}: has no tag column ({', '.join(table.column_names)})", "Name them with --tag-columns a,b."
+            f"{piece.path}: has no tag column ({', '.join(schema.names)})", "Name them with --tag-columns a,b."
         )
     return list(wanted) or usual[:1]
 
@@ -194,13 +210,13 @@ class _TagColumn:
     flag: bool  # 0 and 1, the column's name is the tag
 
     @classmethod
-    def of(cls, piece: Piece, name: str, table: pa.Table, features: dict[str, Any]) -> "_TagColumn":
+    def of(cls, name: str, schema: pa.Schema, features: dict[str, Any]) -> "_TagColumn":
         """What a column of tags says of itself."""
         feature = features.get(name)
         while isinstance(feature, list) or (isinstance(feature, dict) and "feature" in feature):
             feature = feature[0] if isinstance(feature, list) else feature["feature"]
         names = tuple(feature.get("names", ())) if isinstance(feature, dict) else ()
-        kind = table.schema.field(name).type
+        kind = schema.field(name).type
         numeric = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
         return cls(name, names or ((name,) if numeric else ()), numeric and not names)
 
@@ -249,4 +265,4 @@ class _Cell:
 
 @lru_cache(maxsize=4)
 def _column(piece: Piece, column: str) -> pa.ChunkedArray:
-    return piece.table().column(column)
+    return piece.table([column]).column(column)

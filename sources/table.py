@@ -113,7 +113,7 @@ def _candidate(
     if tags is None:
         found.leave_out("", where, f"{str(row[names['tags']])[:60]!r} is no list of tags", path=stated)
         return None
-    image_id = str(row.get(names.get("id", "")) or PurePosixPath(stated).with_suffix(""))
+    image_id = str(row.get(names.get("id", "")) or stated.removesuffix(PurePosixPath(stated).suffix))
     lists = tags_of_cell(row.get(names.get("list", ""))) or ()
     load: Callable[[], bytes] | None = None
     if "://" in stated:

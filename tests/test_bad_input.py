@@ -204,7 +204,10 @@ TABLES: dict[str, tuple[str, str]] = {
     "half a character": ('{"path": "JPEGImages/\\ud800.png", "tags": "cat"}', "is no image id"),
     "tags that are a number": ('{"path": "JPEGImages/bad.png", "tags": 3}', "'3' is no list of tags"),
     "a duplicate id": ('{"path": "JPEGImages/i00.png", "tags": "cat"}', "the image id 'JPEGImages/i00' stands twice"),
-    "a tag that is no class": ('{"path": "JPEGImages/bad.png", "tags": "cta"}', "tag 'cta' is no class; did you mean `cat`?"),
+    "a tag that is no class": (
+        '{"path": "JPEGImages/bad.png", "tags": "cta"}',
+        "tag 'cta' is no class; did you mean `cat`?",
+    ),
     "not JSON": ("{path: x}", "not JSON: "),
     "no object": ("[1, 2]", "is no JSON object"),
 }
@@ -246,10 +249,20 @@ def test_a_table_that_cannot_be_read_stops_the_import(here, name, data, message)
 
 def test_an_id_may_hold_anything_and_its_files_are_safe(here):
     """Slashes, dots, blanks and other scripts are kept in the id and escaped in names of files; no two names are one."""
-    ids = ["a/b", "../../etc/passwd", "..", ".hidden", "with blank", "été/猫", "a%2Fb", "A" * 300, "A" * 301, "-x", "a\\b"]
-    rows = [
-        {"path": f"JPEGImages/i{k:02d}.png", "tags": ["cat"], "image_id": name} for k, name in enumerate(ids)
+    ids = [
+        "a/b",
+        "../../etc/passwd",
+        "..",
+        ".hidden",
+        "with blank",
+        "été/猫",
+        "a%2Fb",
+        "A" * 300,
+        "A" * 301,
+        "-x",
+        "a\\b",
     ]
+    rows = [{"path": f"JPEGImages/i{k:02d}.png", "tags": ["cat"], "image_id": name} for k, name in enumerate(ids)]
     Path("voc/t.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     manifest = settle(find_table(Path("voc/t.jsonl")), STRICT).manifest
     assert [entry.image_id for entry in manifest.entries] == ids
@@ -266,7 +279,9 @@ def test_an_id_may_hold_anything_and_its_files_are_safe(here):
 # --- anything at all --------------------------------------------------------------------------------------------------
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-cells = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.text(max_size=3)))
+cells = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.text(max_size=3))
+)
 json_rows = st.lists(st.dictionaries(st.sampled_from(["path", "tags", "id", "x"]), cells, max_size=4), max_size=4)
 texts = st.text(st.sampled_from('path,tags\n";|\t[]{}:\0é1'), max_size=60)
 
@@ -302,7 +317,9 @@ numbers = st.integers(-3, 40)
 segmentations = st.one_of(
     st.none(),
     st.lists(st.lists(st.one_of(numbers, st.floats()), max_size=9), max_size=3),
-    st.fixed_dictionaries({"size": st.lists(numbers, max_size=3), "counts": st.one_of(st.text(max_size=9), st.lists(numbers))}),
+    st.fixed_dictionaries(
+        {"size": st.lists(numbers, max_size=3), "counts": st.one_of(st.text(max_size=9), st.lists(numbers))}
+    ),
     st.fixed_dictionaries({"size": st.just([10, 12]), "counts": st.one_of(st.text(max_size=9), st.lists(numbers))}),
 )
 annotations = st.lists(
@@ -324,7 +341,9 @@ def test_any_segmentation_is_drawn_or_refused(here, listed, size):
     loaded = {"images": [image, good], "annotations": [region, *listed], "categories": [{"id": 1, "name": "cat"}]}
     Path("c.json").write_text(json.dumps(loaded))
     before = contents(here)
-    settled = settle(find_coco(Path("c.json"), Path("voc/JPEGImages")), dataclasses.replace(LENIENT, max_bad_fraction=1.0))
+    settled = settle(
+        find_coco(Path("c.json"), Path("voc/JPEGImages")), dataclasses.replace(LENIENT, max_bad_fraction=1.0)
+    )
     assert {entry.image_id for entry in settled.manifest.entries} == {"i00", "i01"}
     assert contents(here) == before
 

@@ -81,7 +81,9 @@ def test_tags_masks_and_classes_by_hand(here):
 
 def test_classes_that_are_not_chosen_become_void(here):
     """Their tags go, their pixels are in no score."""
-    manifest = found([annotation(10, 3, box(0, 0, 2, 2)), annotation(11, 90, box(0, 0, 2, 2))], classes=("dog",)).manifest
+    manifest = found(
+        [annotation(10, 3, box(0, 0, 2, 2)), annotation(11, 90, box(0, 0, 2, 2))], classes=("dog",)
+    ).manifest
     assert [entry.tags for entry in manifest.entries] == [(), ("dog",), ()]
     assert manifest.mask_ids == {0: 0, 2: 1}
 
@@ -112,7 +114,9 @@ BAD = {
 def test_a_bad_annotation_is_left_out_with_its_place(here, case):
     """It costs a mask, not a photograph."""
     bad, message = BAD[case]
-    settled = found([annotation(11, 3, box(0, 0, 2, 2)), annotation(11, 90, box(4, 0, 6, 2)), bad], max_bad_fraction=0.5)
+    settled = found(
+        [annotation(11, 3, box(0, 0, 2, 2)), annotation(11, 90, box(4, 0, 6, 2)), bad], max_bad_fraction=0.5
+    )
     (item,) = settled.left_out
     assert message in item.line
     assert "c.json, " in item.line
@@ -136,7 +140,11 @@ def test_a_file_that_is_no_coco_is_refused(here):
 def test_a_photograph_outside_the_folder_is_left_out(here):
     """file_name may not climb."""
     images = [{"id": k, "file_name": name} for k, name in enumerate(["0.png", "../c.json", "/etc/passwd"])]
-    listed = {"images": images, "annotations": [{**annotation(0, 3, []), "image_id": 0}], "categories": [{"id": 3, "name": "cat"}]}
+    listed = {
+        "images": images,
+        "annotations": [{**annotation(0, 3, []), "image_id": 0}],
+        "categories": [{"id": 3, "name": "cat"}],
+    }
     Path("c.json").write_text(json.dumps(listed))
     settled = settle(find_coco(Path("c.json"), Path("images")), dataclasses.replace(EASY, max_bad_fraction=0.9))
     assert [item.reason for item in settled.left_out] == [

@@ -15,7 +15,7 @@ from labelfactory.stage import stage_class
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs/data-formats.md").read_text(encoding="utf-8")
-PARTS = dict(re.findall(r"^##+ (.+)\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
+PARTS = dict(re.findall(r"^##+ ([^\n]+)\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
 STAGES = {"cams": "extract_cams", "affinity_labels": "label_affinity", "walks": "random_walk", "masks": "refine_crf"}
 
 

@@ -1,5 +1,6 @@
 """Exports, read by the formats' own readers where there are any, and predictions from a checkpoint alone."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -69,8 +70,10 @@ def line(workspace) -> dict[str, np.ndarray]:
         Image.fromarray(np.ascontiguousarray(stored)).save(stream, format="PNG", exif=exif)
         Path(f"photographs/p{k}.png").write_bytes(stream.getvalue())
         lists = ("train", "train_aug") if k < 3 else ("train",)
-        changes = {"image_id": image_id, "height": size[0], "width": size[1], "lists": lists}
-        workspace.change(f"p{k}", sha256=hashlib.sha256(stream.getvalue()).hexdigest(), **changes)
+        sha256 = hashlib.sha256(stream.getvalue()).hexdigest()
+        workspace.records[k] = dataclasses.replace(
+            workspace.records[k], image_id=image_id, sha256=sha256, height=size[0], width=size[1], lists=lists
+        )
         truth[image_id] = blobs(k, size)
     workspace.add("v", "cat", split="score")
     workspace.change("v", lists=("val",))
@@ -102,6 +105,13 @@ def line(workspace) -> dict[str, np.ndarray]:
 def written(name: str, **options: object) -> tuple[Path, dict]:
     selection = Selection("masks", **options)
     return Path("out") / name, export(name, selection, Path("out") / name)
+
+
+def picture(path: Path | str) -> Image.Image:
+    """The picture, its file closed again."""
+    with Image.open(path) as opened:
+        opened.load()
+        return opened.copy()
 
 
 def without_void(mask: np.ndarray) -> np.ndarray:
@@ -193,8 +203,9 @@ def test_cityscapes_ids_are_the_pixels(line):
     folder, found = written("cityscapes")
     files = sorted((folder / "gtFine/train/all").glob("*_gtFine_labelIds.png"))
     assert len(files) == 4
-    seen = {path.name: np.array(Image.open(path)) for path in files}
-    assert all(Image.open(path).mode == "L" for path in files)
+    opened = {path.name: picture(path) for path in files}
+    assert all(image.mode == "L" for image in opened.values())
+    seen = {name: np.array(image) for name, image in opened.items()}
     assert np.array_equal(seen["a_gtFine_labelIds.png"], line["a"])
     assert np.array_equal(seen["turned_gtFine_labelIds.png"], line["turned"])
     assert (folder / "leftImg8bit/train/all/a_leftImg8bit.png").is_file()
@@ -208,7 +219,7 @@ def test_cvat_runs_are_the_pixels(line):
     folder, _ = written("cvat")
     root = ElementTree.parse(folder / "annotations.xml").getroot()
     assert [name.text for name in root.findall("meta/task/labels/label/name")] == list(CLASSES)
-    sizes = {path.name: Image.open(path).size for path in (folder / "images").iterdir()}
+    sizes = {path.name: picture(path).size for path in (folder / "images").iterdir()}
     drawn = {}
     for image in root.findall("image"):
         assert sizes[image.get("name")] == (int(image.get("width")), int(image.get("height")))
@@ -252,7 +263,9 @@ def test_label_studio_polygons_are_per_cents_of_the_image(line):
     for image_id, mask in line.items():
         polygons = []
         for result in tasks[image_id]["predictions"][0]["result"]:
-            points = np.array(result["value"]["points"]) / 100 * [result["original_width"], result["original_height"]] - 0.5
+            points = (
+                np.array(result["value"]["points"]) / 100 * [result["original_width"], result["original_height"]] - 0.5
+            )
             (label,) = result["value"]["polygonlabels"]
             polygons.append((1 + CLASSES.index(label), np.rint(points).astype(np.int32)))
         differing = ((draw(polygons, mask.shape) != mask) & (mask != 255)).mean()
@@ -307,13 +320,16 @@ def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):
     """A failure half-way leaves the old one; something else is never replaced; an older export is."""
     folder, _ = written("voc")
     before = sorted(path.name for path in folder.rglob("*"))
-    monkeypatch.setattr("exports.voc.encode_mask", lambda mask: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        written("voc")
+
+    def full(mask: np.ndarray) -> bytes:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("exports.voc.encode_mask", full)
+        with pytest.raises(OSError, match="disk full"):
+            written("voc")
     assert sorted(path.name for path in folder.rglob("*")) == before
     assert [path.name for path in Path("out").iterdir()] == ["voc"]
-    monkeypatch.undo()
-    monkeypatch.chdir(folder.resolve().parents[1])
     export("coco", Selection("masks"), folder)
     assert (folder / "instances.json").is_file()
     assert not (folder / "tags.csv").exists()
@@ -368,7 +384,9 @@ def segmenter(tmp_path) -> Path:
     for weight in net.classifier.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     path = tmp_path / "data/segmenter/checkpoint.safetensors"
-    save_checkpoint(path, net.state_dict(), passport(stage="train_segmenter", architecture=architecture, classes=list(CLASSES)))
+    save_checkpoint(
+        path, net.state_dict(), passport(stage="train_segmenter", architecture=architecture, classes=list(CLASSES))
+    )
     return path
 
 
@@ -377,7 +395,7 @@ def test_predictions_are_exported_for_every_photograph(line, segmenter):
     found = export("cityscapes", Selection("predictions"), Path("out"))
     assert set(found["images"]) == {*line, "v"}
     assert found["checkpoints"]["segmenter"]["supervision"] == ["imagenet-tags", "tags"]
-    mask = np.array(Image.open("out/gtFine/train/all/a_gtFine_labelIds.png"))
+    mask = np.array(picture("out/gtFine/train/all/a_gtFine_labelIds.png"))
     assert mask.shape == SIZES["a"]
     assert set(np.unique(mask)) <= {0, 1, 2}
 
@@ -399,7 +417,7 @@ def test_predict_needs_a_checkpoint_and_nothing_else(segmenter, tmp_path, monkey
         f"{name}{suffix}" for name in ("a", "a~2", "b") for suffix in (".png", "_overlay.jpg")
     )
     assert decode_mask(Path("out/a~2.png").read_bytes()).shape == (31, 40)
-    assert Image.open("out/a_overlay.jpg").size == (40, 30)
+    assert picture("out/a_overlay.jpg").size == (40, 30)
     first = Path("out/a.png").read_bytes()
     assert CliRunner().invoke(cli, [*words[:2], *words[4:]]).exit_code == 0
     assert Path("out/a.png").read_bytes() == first
