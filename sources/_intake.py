@@ -72,10 +72,10 @@ def settle(batch: Batch, wishes: Wishes, old: Manifest | None = None) -> Settled
     problems = list(batch.problems)
     batch, known = _renamed(batch, wishes.rename, problems)
     chosen = _chosen(batch, known, wishes, append_to, problems)
-    fresh, left_out = _sorted_out(batch, chosen, append_to)
+    fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
     total = len({c.image_id or c.where for c in batch.candidates} | {b.image_id or b.where for b in batch.left_out})
     checked = set(batch.mask_values) if wishes.check_masks else None
-    looked = look_at_all(fresh, checked) if fresh and not problems else [Looked()] * len(fresh)
+    looked = look_at_all(fresh, checked) if fresh else []
     taken: list[tuple[Candidate, Looked]] = []
     for candidate, seen in zip(fresh, looked, strict=True):
         if seen.reason:
@@ -147,11 +147,12 @@ def _chosen(
 
 
 def _sorted_out(
-    batch: Batch, chosen: tuple[str, ...], append_to: Manifest | None
+    batch: Batch, chosen: tuple[str, ...], append_to: Manifest | None, also: tuple[str, ...]
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """Candidates that are worth a look, and those that are not: bad ids, ids that stand twice, tags that are no class.
 
-    Where the source names its classes, tags of classes that were not chosen are dropped.
+    Where the source names its classes, tags of classes that were not chosen are dropped. `also` are tags that need no
+    mention: where --classes itself is wrong, every row would be.
     """
     here = {entry.image_id for entry in append_to.entries} if append_to else set()
     first: dict[str, str] = {}
@@ -159,7 +160,7 @@ def _sorted_out(
     left_out = list(batch.left_out)
     for candidate in batch.candidates:
         image_id = candidate.image_id
-        allowed = set(batch.names) | set(chosen) if batch.names else set(chosen)
+        allowed = {*batch.names, *chosen, *also}
         unknown = [tag for tag in candidate.tags if tag not in allowed]
         if (
             not image_id
