@@ -185,6 +185,7 @@ def _region(segmentation: Any, height: int, width: int) -> np.ndarray:
             raise ValueError("a polygon needs three corners or more")
         if not polygons:
             return np.zeros((height, width), dtype=bool)
-        return np.asarray(coco_mask.decode(coco_mask.frPyObjects(polygons, height, width)), dtype=bool).any(axis=2)
+        parts = np.asarray(coco_mask.decode(coco_mask.frPyObjects(polygons, height, width)), dtype=bool)
+        return np.asarray(parts.any(axis=2))
     except Exception as error:  # pycocotools raises whatever its C code runs into
         raise DataError(f"a segmentation cannot be drawn: {error}") from None

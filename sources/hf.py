@@ -169,11 +169,15 @@ def _json(path: Path) -> dict[str, Any]:
 def _features(schema: pa.Schema) -> dict[str, Any]:
     """What the dataset says of its columns; empty where it says nothing."""
     stated = (schema.metadata or {}).get(b"huggingface")
-    return json.loads(stated)["info"]["features"] if stated else {}
+    try:
+        features: dict[str, Any] = json.loads(stated)["info"]["features"] if stated else {}
+    except (ValueError, KeyError, TypeError):  # a header of another make: the columns speak for themselves
+        return {}
+    return features
 
 
 def _image_column(piece: Piece, schema: pa.Schema, features: dict[str, Any]) -> str:
-    images = [
+    images: list[str] = [
         name for name in schema.names if _is_image(features.get(name), schema.field(name).type) and name != "mask"
     ]
     for name in (*IMAGE_COLUMNS, *images):
@@ -185,7 +189,7 @@ def _image_column(piece: Piece, schema: pa.Schema, features: dict[str, Any]) -> 
 def _is_image(feature: Any, kind: pa.DataType) -> bool:
     if isinstance(feature, dict) and feature.get("_type") == "Image":
         return True
-    return pa.types.is_struct(kind) and {f.name for f in kind} == {"bytes", "path"}
+    return bool(pa.types.is_struct(kind) and {f.name for f in kind} == {"bytes", "path"})
 
 
 def _tag_names(piece: Piece, schema: pa.Schema, wanted: Sequence[str]) -> list[str]:
