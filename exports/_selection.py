@@ -28,6 +28,9 @@ QUALITY = {
 }
 
 
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+
+
 @dataclass(frozen=True)
 class Item:
     """One photograph and its mask."""
@@ -50,7 +53,9 @@ class Item:
         """
         path = Path(self.record.path)
         if orientation(path) == 1:
-            return path.read_bytes(), path.suffix.lower()
+            data = path.read_bytes()
+            suffix = path.suffix.lower()
+            return data, suffix if suffix in SUFFIXES.values() or suffix in (".jpeg", ".tiff") else _suffix(data)
         stream = io.BytesIO()
         Image.fromarray(read_photograph(path, self.record.sha256)).save(stream, format="PNG")
         return stream.getvalue(), ".png"
@@ -62,6 +67,12 @@ class Item:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
+
+
+def _suffix(data: bytes) -> str:
+    """By what the bytes are: what came from a URL need not have one."""
+    with Image.open(io.BytesIO(data)) as opened:
+        return SUFFIXES.get(opened.format or "", f".{(opened.format or 'img').lower()}")
 
 
 class Selection:

@@ -75,14 +75,21 @@ def _csv(found: Findings, path: Path, text: str) -> Rows:
 
 
 def _json_lines(found: Findings, path: Path, text: str) -> Rows:
-    """One object a line; the columns are the keys of all of them."""
+    """One object a line, or one list of objects, numbered from 1; the columns are the keys of all of them."""
     columns: dict[str, None] = {}
     rows: list[tuple[int, Mapping[str, Any]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
+    lines: list[Any] = text.split("\n")
+    if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
+        try:
+            lines = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            found.add(path.name, f"not JSON: {str(error)[:80]}")
+            return Rows((), ())
+    for number, line in enumerate(lines, 1):
+        if isinstance(line, str) and not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line) if isinstance(line, str) else line
         except (ValueError, RecursionError) as error:
             found.leave_out(f"row {number}", path.name, f"not JSON: {str(error)[:80]}", number)
             continue

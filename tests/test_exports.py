@@ -159,6 +159,20 @@ def test_coco_comes_back_through_the_importer(line):
     assert not settled.left_out
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_a_photograph_without_a_suffix_gets_one(line, workspace, kind):
+    """What came from a URL may have none; readers go by it."""
+    pixels = Image.fromarray(workspace.records[0].photograph())
+    pixels.save("photographs/bare", format=kind)
+    sha256 = hashlib.sha256(Path("photographs/bare").read_bytes()).hexdigest()
+    workspace.change("a", path="photographs/bare", sha256=sha256)
+    folder, _ = written("voc")
+    (back,) = [p for p in (folder / "JPEGImages").iterdir() if p.stem == "a"]
+    with Image.open(back) as opened:
+        assert opened.format == kind
+    assert back.suffix in (".jpg", ".png", ".webp", ".tif", ".bmp")
+
+
 def test_voc_comes_back_with_the_same_digests(line):
     """Photographs, tags and masks: the digests that keys are made of."""
     folder, _ = written("voc")

@@ -50,6 +50,8 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> Path:
     if path.suffix == ".csv":
         lines = [",".join(rows[0]), *(",".join(f'"{v}"' for v in row.values()) for row in rows)]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=2), encoding="utf-8")
     elif path.suffix == ".jsonl":
         path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     else:
@@ -119,7 +121,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json", "t.parquet"])
 def test_tables_of_every_make_say_the_same(here, name):
     """Paths from the table's folder; tags as a list or apart by bars; lists from a column; ids from the paths."""
     rows = ROWS if name == "t.csv" else [{**row, "labels": str(row["labels"]).split("|")} for row in ROWS]
