@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from labelfactory.errors import DataError
 from labelfactory.files import write_json
 
 LEFT_OUT = Path("data/import/left_out.json")
@@ -42,7 +43,14 @@ def write_left_out(items: Iterable[LeftOut], path: Path = LEFT_OUT) -> None:
 
 
 def read_left_out(path: Path = LEFT_OUT) -> tuple[LeftOut, ...]:
-    """What the import left out; nothing where there is no file."""
+    """What the import left out; nothing where there is no file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     if not path.exists():
         return ()
-    return tuple(LeftOut(**item) for item in json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return tuple(LeftOut(**item) for item in json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: damaged: {error}", f"Delete {path} and import the photographs again.") from None
