@@ -103,6 +103,8 @@ def settle(batch: Batch, wishes: Wishes, old: Manifest | None = None) -> Settled
     if append_to is None:
         manifest = new.numbered()
     else:
+        if not any(entry.mask_path for entry in append_to.entries):  # nothing is numbered yet
+            append_to = replace(append_to, mask_ids=mask_ids)
         masked = any(entry.mask_path for entry in entries)
         manifest = append_to.appended(new if masked else replace(new, mask_ids=append_to.mask_ids))
     _refuse_leaks(manifest, wishes)

@@ -151,3 +151,31 @@ def test_a_photograph_outside_the_folder_is_left_out(here):
         "'../c.json' lies outside images",
         "'/etc/passwd' lies outside images",
     ]
+
+
+def test_masks_join_photographs_that_have_none(here):
+    """What is here may number its classes otherwise as long as no mask of it does; then it is refused."""
+    plain = Wishes(val_fraction=0.5, classes=("dog", "cat"))
+    first = settle(find_coco(_file([annotation(10, 3, box(0, 0, 2, 2))], "a", 0), Path("images")), plain).manifest
+    bare = dataclasses.replace(
+        first,
+        mask_ids={0: 0, 1: 1, 2: 2},
+        entries=tuple(dataclasses.replace(e, mask_path=None, mask_sha256=None) for e in first.entries),
+    )
+    more = find_coco(_file([annotation(11, 90, box(0, 0, 2, 2))], "b", 1), Path("images"))
+    joined = settle(more, Wishes(append=True), bare).manifest
+    assert joined.mask_ids == {0: 0, 1: 2, 2: 1}
+    assert joined.entries[0] == bare.entries[0]
+    other = dataclasses.replace(first, mask_ids={0: 0, 1: 1, 2: 2})
+    with pytest.raises(DataError, match="number their classes differently"):
+        settle(more, Wishes(append=True), other)
+
+
+def _file(listed: list[dict[str, object]], name: str, image: int) -> Path:
+    """A file of one image that shows both categories."""
+    images = [{"id": 10 + image, "file_name": f"{image}.png", "height": HEIGHT, "width": WIDTH}]
+    marks = listed + [annotation(10 + image, category, box(5, 5, 6, 6)) for category in (3, 90)]
+    categories = [{"id": 90, "name": "dog"}, {"id": 3, "name": "cat"}]
+    path = Path(f"{name}.json")
+    path.write_text(json.dumps({"images": images, "annotations": marks, "categories": categories}))
+    return path
