@@ -1,25 +1,37 @@
 """`labelfactory import SOURCE`: say which photographs, tags and true masks the line works on."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from labelfactory.errors import DataError
-from labelfactory.manifest import MANIFEST, read_manifest
+from app._wishes import DEMO_SOURCE, gone, refuse_other_data, wishes_of, words_of
+from sources._download import fetch_voc2012
+from sources.coco import find_coco
 from sources.demo import render_demo
-from sources.intake import DEMO_FOLDER, take
-from sources.voc import read_voc
+from sources.folder import find_folder
+from sources.hf import find_hf
+from sources.intake import DEMO_FOLDER, take, take_batch
+from sources.table import Columns, find_table
+from sources.voc import find_voc
 
 cli = typer.Typer(
     help="Import photographs, tags and true masks; `labelfactory run` does the rest.", no_args_is_help=True
 )
 
-DEMO_SOURCE = "import demo "
-"""How the source of a demo's manifest begins."""
-
 Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before; move nothing else.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count, list every problem, write nothing.")]
+NamedClasses = Annotated[str, typer.Option("--classes", help="Classes, in order, with commas. Default: all.")]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option("--rename", help="old=new: another name for a class; old= drops it; may be repeated."),
+]
+ValFraction = Annotated[
+    float | None,
+    typer.Option("--val-fraction", help="Share of the list val, the same in every class. Default: 0.2 without lists."),
+]
+CheckMasks = Annotated[bool, typer.Option("--check-masks", help="Look at every pixel of the true masks too.")]
+ListName = Annotated[str, typer.Option("--list", help="Put all of them on this list, such as train or val.")]
 
 
 @cli.command()
@@ -33,33 +45,107 @@ def demo(
 ) -> None:
     """Render the demo data set: five kinds of animals, with tags and true masks."""
     if only_over_demo:
-        _refuse_other_data()
-    take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=append)
+        refuse_other_data(DEMO_SOURCE)
+    take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=append, gone=gone())
+
+
+@cli.command()
+def folder(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Holds a folder of photographs for each class.")],
+    list_name: ListName = "",
+    classes: NamedClasses = "",
+    rename: Rename = None,
+    val_fraction: ValFraction = None,
+    append: Append = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Import folders that are named after their class; photographs stay where they are."""
+    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    old_names = {new: old for old, new in wishes.rename.items()}
+    chosen = [old_names.get(name, name) for name in wishes.classes]
+    take_batch(find_folder(directory, classes=chosen, list_name=list_name), wishes, gone=gone())
+
+
+@cli.command()
+def table(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet with a row a photograph.")],
+    path_column: Annotated[str, typer.Option(help="Column of paths or URLs. Default: path, file, image, url, …")] = "",
+    tags_column: Annotated[str, typer.Option(help="Column of tags: a list, or apart by | ; or ,")] = "",
+    id_column: Annotated[str, typer.Option(help="Column of image ids. Default: image_id, id; else the path.")] = "",
+    list_column: Annotated[str, typer.Option(help="Column of lists. Default: split, list, …, if there is one.")] = "",
+    root: Annotated[Path | None, typer.Option(help="Folder that paths start from. Default: the table's.")] = None,
+    list_name: ListName = "",
+    classes: NamedClasses = "",
+    rename: Rename = None,
+    val_fraction: ValFraction = None,
+    append: Append = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Import what a table names: paths stay where they are, URLs (http, s3, gs, …) are fetched once."""
+    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    columns = Columns(path_column, tags_column, id_column, list_column)
+    take_batch(find_table(file, root=root, columns=columns, list_name=list_name, keep=not dry_run), wishes, gone=gone())
+
+
+@cli.command()
+def coco(
+    file: Annotated[Path, typer.Argument(metavar="INSTANCES.json", help="COCO instances.")],
+    images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
+    list_name: ListName = "",
+    classes: NamedClasses = "",
+    rename: Rename = None,
+    val_fraction: ValFraction = None,
+    append: Append = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
+    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    take_batch(find_coco(file, images, list_name=list_name), wishes, gone=gone())
+
+
+@cli.command()
+def hf(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, or Parquet files.")
+    ],
+    tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    list_name: ListName = "",
+    check_masks: CheckMasks = False,
+    classes: NamedClasses = "",
+    rename: Rename = None,
+    val_fraction: ValFraction = None,
+    append: Append = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
+    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks)
+    take_batch(find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name), wishes, gone=gone())
 
 
 @cli.command()
 def voc(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder in VOC layout: JPEGImages, ImageSets, tags.csv or Annotations.")
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder in VOC layout: JPEGImages, ImageSets, tags.csv or Annotations."),
     ],
-    classes: Annotated[
-        str, typer.Option(help="Classes, in order, with commas; others become void. Default: all.")
-    ] = "",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch VOC 2012 (2 GB) into DIR first; goes on where it broke off.")
+    ] = False,
     tags: Annotated[Path | None, typer.Option(help="Tag file; default: tags.csv, else Annotations/*.xml.")] = None,
+    tags_from_masks: Annotated[
+        bool, typer.Option("--tags-from-masks", help="Take the tags from the true masks; else those stay closed.")
+    ] = False,
     lists: Annotated[str, typer.Option(help="Lists to import, with commas. Default: all.")] = "",
+    check_masks: CheckMasks = False,
+    classes: NamedClasses = "",
+    rename: Rename = None,
+    val_fraction: ValFraction = None,
     append: Append = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Import a folder in VOC layout. Photographs and true masks stay where they are."""
-    names = [name.strip() for name in classes.split(",") if name.strip()]
-    wanted = [name.strip() for name in lists.split(",") if name.strip()]
-    take(read_voc(folder, classes=names, tags_file=tags, lists=wanted or None), append=append)
-
-
-def _refuse_other_data() -> None:
-    """`make demo` must never take the place of somebody's own photographs."""
-    old = read_manifest() if MANIFEST.exists() else None
-    if old is not None and not old.source.startswith(DEMO_SOURCE):
-        raise DataError(
-            f"this folder holds another data set: {len(old.entries)} images ({old.source})",
-            "Type `make demo` in a fresh clone, or `labelfactory import demo` to put the demo in its place.",
-        )
+    """Import a folder in VOC layout; classes that are not named become void. Nothing is copied."""
+    options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks}
+    wishes = wishes_of(classes, rename, val_fraction, **options)
+    home = fetch_voc2012(directory) if download else directory
+    found = find_voc(home, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
+    take_batch(found, wishes, gone=gone())

@@ -8,8 +8,10 @@ from app import (
     audit,
     deploy,
     doctor,
+    export,
     export_lineage,
     import_,
+    predict,
     profile,
     promote,
     record,
@@ -34,6 +36,8 @@ cli.add_typer(import_.cli, name="import")
 cli.command("run")(run.run)
 cli.command("status")(status.status)
 cli.command("report")(report.report)
+cli.command("export")(export.export)
+cli.command("predict")(predict.predict)
 cli.command("profile")(profile.profile)
 cli.command("record")(record.record)
 cli.add_typer(audit.cli, name="audit")

@@ -4,7 +4,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from app.table import REPORTS, read_json
 from flows.line import line_status
+from labelfactory.left_out import read_left_out
 
 SHOWN = 6
 """Reasons that are shown for one stage."""
@@ -25,6 +27,11 @@ def status() -> None:
         table.add_row(stage.name, f"[{COLOURS[stage.state]}]{stage.state}[/]", escape("\n".join(reasons)))
     console = Console()
     console.print(table)
+    left_out = [item.line for item in read_left_out()] + _quarantined()
+    if left_out:
+        more = [f"  and {len(left_out) - SHOWN} more"] if len(left_out) > SHOWN else []
+        lines = [f"{len(left_out)} left out:", *(f"  {line}" for line in left_out[:SHOWN]), *more]
+        console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
     stale = [stage.name for stage in states if stage.state in ("stale", "never run")]
     if stale:
         console.print(
@@ -32,3 +39,8 @@ def status() -> None:
         )
     else:
         console.print("Everything is up to date.")
+
+
+def _quarantined() -> list[str]:
+    """What `prepare` set aside when it last ran."""
+    return list(read_json(REPORTS / "prepare.json").get("quarantined_images", []))

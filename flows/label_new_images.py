@@ -20,6 +20,9 @@ from flows.hooks import announce
 from flows.label_factory import UP_TO_DATE, USER_ERROR, run_line, started_at
 from labelfactory.errors import UserError
 from labelfactory.shards import RowState, ShardFolder
+from labelfactory.stage import read_sections
+from lineage.lookup import Lookup
+from sources._intake import Wishes
 from sources.intake import append_from
 
 MASKS = Path("data/masks")
@@ -66,7 +69,9 @@ def label_new_images(source: str = "") -> State[Any]:
 @task(name="import", task_run_name="import", cache_policy=NO_CACHE, persist_result=False)
 def import_new(source: str) -> int:
     """Append the source's new photographs. Returns how many."""
-    taken = append_from(source)
+    limits: Any = read_sections()["prepare"]
+    wishes = Wishes(max_bad_fraction=limits.max_bad_fraction, train_list=limits.train_list, val_list=limits.val_list)
+    taken = append_from(source, wishes=wishes, gone=set(Lookup().withdrawn().values()))
     get_run_logger().info("%d new photographs, %d in all", taken.added, len(taken.manifest.entries))
     return taken.added
 

@@ -13,6 +13,7 @@ Schema metadata `labelfactory` (JSON): format, source (the command that wrote it
     mask_ids (pixel value in the true masks → class id; every other value is void).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,6 +92,20 @@ class Manifest:
         return replace(self, entries=self.entries + fresh).numbered()
 
 
+def same_bytes(entries: Sequence[Entry], train: str, val: str) -> list[tuple[Entry, ...]]:
+    """Photographs of the same bytes of which one stands on the list `train` and one on `val`, in groups.
+
+    Two names of one list are the user's own choice: nothing is found then. Bytes that were never read (no digest) are
+    the same as no others.
+    """
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.sha256:
+            groups.setdefault(entry.sha256, []).append(entry)
+    on_both = [g for g in groups.values() if {train, val} <= {name for e in g for name in e.lists}]
+    return [tuple(group) for group in on_both] if train != val else []
+
+
 def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
     """Write the manifest whole or not at all. The same manifest gives the same bytes."""
     rows = sorted(manifest.numbered().entries, key=lambda e: e.position)
@@ -112,7 +127,8 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
     """
     if not path.exists():
         raise MissingError(
-            f"{path}: nothing was imported yet", "Type `labelfactory import demo` or `labelfactory import voc DIR`."
+            f"{path}: nothing was imported yet",
+            "Type `labelfactory import demo`, or `labelfactory import --help` for photographs of your own.",
         )
     rows, meta = read_table(path, remedy="Import the photographs again.")
     if meta["format"] > FORMAT:

@@ -7,7 +7,7 @@ import numpy as np
 from labelfactory.dataset import Dataset, ImageRecord
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from labelfactory.images import decode_mask
+from labelfactory.images import decode_mask, orientation, upright
 from labelfactory.schema import VOID, Mask
 
 
@@ -17,7 +17,7 @@ def has_truth(record: ImageRecord) -> bool:
 
 
 def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:
-    """The true mask in the data set's class ids.
+    """The true mask in the data set's class ids, turned upright with its photograph unless it is upright already.
 
     Returns:
         [height, width] uint8; pixel values that are no class of the data set are void.
@@ -40,6 +40,9 @@ def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:
         values = decode_mask(data)
     except DataError as error:
         raise DataError(f"{path}: {error.problem}", "Replace the mask and import the images again.") from None
+    turned = upright(values, orientation(Path(record.path)))
+    if turned.shape == (record.height, record.width):
+        values = turned
     if values.shape != (record.height, record.width):
         raise DataError(
             f"{path}: {values.shape[1]}×{values.shape[0]} pixels, its photograph {record.width}×{record.height}"

@@ -3,10 +3,14 @@
 import csv
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from labelfactory.errors import did_you_mean
+import numpy as np
+
+from labelfactory.errors import DataError, did_you_mean
+from labelfactory.images import decode_mask
+from labelfactory.schema import BACKGROUND, VOID
 from sources._findings import Findings
 
 Listed = dict[str, tuple[set[str], Path, int]]
@@ -40,7 +44,8 @@ def read_tags(found: Findings, named: Path | None, names: Sequence[str], listed:
         tags = _tags_from_file(found, path, names, listed)
         for image_id in listed:
             if image_id not in tags:
-                found.add(path, f"no row for {image_id!r} (a photograph without any object needs one with no tag)")
+                reason = f"no row for {image_id!r} (a photograph without any object needs one with no tag)"
+                found.leave_out(image_id, path, reason)
         return tags
     if (found.root / "Annotations").is_dir():
         return _tags_from_annotations(found, names, listed)
@@ -59,15 +64,16 @@ def _tags_from_file(found: Findings, path: Path, names: Sequence[str], listed: L
             continue
         image_id = cells[0]
         if image_id in first_row:
-            found.add(path, f"{image_id!r} stands in row {first_row[image_id]} too", row)
+            found.leave_out(f"{image_id}:{row}", path, f"{image_id!r} stands in row {first_row[image_id]} too", row)
         first_row.setdefault(image_id, row)
         if image_id not in listed:
             continue
         if columns is not None and max(columns) >= len(cells):
-            found.add(path, f"{image_id!r} has {len(cells)} columns, too few to hold tags", row)
+            found.leave_out(image_id, path, f"{image_id!r} has {len(cells)} columns, too few to hold tags", row)
+            tags[image_id] = []
             continue
         chosen = cells[1:] if columns is None else [cells[k] for k in columns]
-        tags[image_id] = _known(found, path, names, [t for cell in chosen for t in _split(cell, names)], row)
+        tags[image_id] = _known(found, image_id, path, names, [t for c in chosen for t in _split(c, names)], row)
     if not first_row:
         found.add(path, "holds no row of tags")
     return tags
@@ -99,24 +105,52 @@ def _tags_from_annotations(found: Findings, names: Sequence[str], listed: Listed
     tags: dict[str, list[str]] = {}
     for image_id, (_, path, row) in listed.items():
         if image_id not in files:
-            found.add(path, f"Annotations/{image_id}.xml does not exist", row)
+            found.leave_out(image_id, path, f"Annotations/{image_id}.xml does not exist", row)
             continue
         source = files[image_id][0]
         try:
             tree = ElementTree.parse(source)
         except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
-            found.add(source, f"not readable as XML: {error}")
+            found.leave_out(image_id, source, f"not readable as XML: {error}")
             continue
         said = [(thing.findtext("name") or "").strip() for thing in tree.iter("object")]
-        tags[image_id] = _known(found, source, names, said, None)
+        tags[image_id] = _known(found, image_id, source, names, said, None)
     return tags
 
 
-def _known(found: Findings, path: Path, names: Sequence[str], tags: Iterable[str], row: int | None) -> list[str]:
+def read_tags_from_masks(
+    found: Findings, names: Sequence[str], listed: Listed, masks: Mapping[str, Sequence[Path]]
+) -> dict[str, list[str]]:
+    """Tags from the classes that each true mask shows. An image without a mask, or with a bad one, is noted and left out."""
+    tags: dict[str, list[str]] = {}
+    for image_id, (_, path, row) in listed.items():
+        if image_id not in masks:
+            found.leave_out(image_id, path, f"SegmentationClass/{image_id}.png does not exist", row)
+            continue
+        mask = masks[image_id][0]
+        try:
+            values = np.unique(decode_mask(mask.read_bytes()))
+        except OSError as error:
+            found.leave_out(image_id, mask, f"not readable: {error.strerror}")
+            continue
+        except DataError as error:
+            found.leave_out(image_id, mask, error.problem)
+            continue
+        unknown = [int(v) for v in values if v >= len(names) and v != VOID]
+        if unknown:
+            found.leave_out(image_id, mask, f"the mask holds {unknown[0]}, which is no class")
+            continue
+        tags[image_id] = [names[int(v)] for v in values if v not in (BACKGROUND, VOID)]
+    return tags
+
+
+def _known(
+    found: Findings, image_id: str, path: Path, names: Sequence[str], tags: Iterable[str], row: int | None
+) -> list[str]:
     known = []
     for tag in dict.fromkeys(tags):
         if tag in names[1:]:
             known.append(tag)
         else:
-            found.add(path, f"tag {tag!r} is no class{did_you_mean(tag, names[1:])}", row)
+            found.leave_out(image_id, path, f"tag {tag!r} is no class{did_you_mean(tag, names[1:])}", row)
     return known

@@ -1,27 +1,24 @@
 """Any folder in VOC layout: photographs, lists, tags from a tag file or from annotations, true masks if there are any.
 
-    JPEGImages/<image_id>.jpg             the photographs (also .jpeg, .png)
+    JPEGImages/<image_id>.jpg             the photographs (also .jpeg, .png, .webp, .tif, .tiff, .bmp)
     ImageSets/<list>.txt                  one image id a row; else ImageSets/Segmentation/, else ImageSets/Main/
     SegmentationClass/<image_id>.png      true masks, if any
     tags.csv                              rows of image_id,tag|tag (also `tag;tag`, `tag tag`), with or without a header
     Annotations/<image_id>.xml            read when there is no tag file: each object's name is a tag
+                                          (true masks give tags too, but only when that is asked for)
     classes.txt                           row number - 1 is the class's number in the masks; else VOC's own 20 classes
 
 Photographs and masks stay where they are. A name from a list is only ever looked up in the listing of these folders.
 """
 
-import os
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, did_you_mean
-from labelfactory.manifest import Entry, Manifest
-from labelfactory.schema import BACKGROUND, Classes
+from sources._batch import PHOTOGRAPHS, Batch, Candidate
 from sources._findings import Findings
-from sources._voc_tags import Listed, listing, read_tags
+from sources._voc_tags import Listed, listing, read_tags, read_tags_from_masks
 
 # fmt: off
 VOC_NAMES = (
@@ -30,81 +27,73 @@ VOC_NAMES = (
 )
 # fmt: on
 LIST_FOLDERS = ("ImageSets", "ImageSets/Segmentation", "ImageSets/Main")
-PHOTOGRAPHS, MASKS = (".jpg", ".jpeg", ".png"), (".png",)
+MASKS = (".png",)
 
 
-def read_voc(
-    root: Path, *, classes: Sequence[str] = (), tags_file: Path | None = None, lists: Sequence[str] | None = None
-) -> Manifest:
-    """Read a folder in VOC layout; every photograph on a list is hashed, none is decoded.
+def find_voc(
+    root: Path, *, tags_file: Path | None = None, lists: Sequence[str] | None = None, tags_from_masks: bool = False
+) -> Batch:
+    """Find what a folder in VOC layout holds; no photograph is opened.
 
     Args:
         root: the folder.
-        classes: foreground classes, in the order wanted; empty for all. Other classes become void in the true masks
-            and their tags are dropped.
         tags_file: the tag file, if it is not `root`/tags.csv.
         lists: names of the lists to import; None for all.
+        tags_from_masks: take the tags from the true masks. Without it no mask is opened here.
 
     Returns:
-        A manifest of the photographs on the lists, by image id, without positions.
+        The photographs on the lists, by image id. Classes that are not chosen become void in the true masks.
 
     Raises:
-        DataError: lists everything that is wrong, with file and row.
+        DataError: there is no such folder.
     """
     found = Findings(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder", "Name a folder that holds JPEGImages/ and ImageSets/.")
     names = _class_names(found)
-    chosen = tuple(classes) or names[1:]
-    _check_chosen(found, chosen, names)
     lists_of = _read_lists(found, names, lists)
-    if not lists_of and not found.lines:
+    if not lists_of and not found.problems:
         found.add("--lists", "no image stands on a list that is to be imported")
     photographs, masks = listing(found, "JPEGImages", PHOTOGRAPHS), listing(found, "SegmentationClass", MASKS)
     _check_photographs(found, lists_of, photographs)
-    tags = read_tags(found, tags_file, names, lists_of)
-    tagged = {tag for of_image in tags.values() for tag in of_image}
-    for name in sorted(set(chosen) & set(names[1:]) - tagged) if tagged or not found.lines else ():
-        found.add("--classes", f"no photograph on a list is tagged {name!r}")
-    used = [path for i in lists_of for path in (*photographs.get(i, ())[:1], *masks.get(i, ())[:1])]
-    digests = _digests(found, used)
-    found.raise_if_any()
-
-    def entry(image_id: str) -> Entry:
-        photograph = photographs[image_id][0]
-        mask = masks[image_id][0] if image_id in masks else None
-        return Entry(
-            image_id=image_id,
-            path=_stored(photograph),
-            sha256=digests[photograph],
-            lists=tuple(sorted(lists_of[image_id][0])),
-            tags=tuple(sorted(set(tags[image_id]) & set(chosen))),
-            mask_path=_stored(mask) if mask else None,
-            mask_sha256=digests[mask] if mask else None,
-        )
-
-    mask_ids = {BACKGROUND: BACKGROUND, **{names.index(name): k for k, name in enumerate(chosen, 1)}}
-    source = f"import voc {root} --classes {','.join(chosen)}" + (f" --lists {','.join(lists)}" if lists else "")
-    return Manifest(Classes(chosen), mask_ids, source, tuple(entry(i) for i in sorted(lists_of)))
-
-
-def _check_chosen(found: Findings, chosen: Sequence[str], names: Sequence[str]) -> None:
-    for name in dict.fromkeys(chosen):
-        if name not in names[1:]:
-            found.add("--classes", f"{name!r} is no class of this folder{did_you_mean(name, names[1:])}")
-        elif chosen.count(name) > 1:
-            found.add("--classes", f"{name!r} is named {chosen.count(name)} times")
+    for image_id in sorted(masks.keys() - photographs.keys() - lists_of.keys()):
+        found.leave_out(image_id, masks[image_id][0], "a mask without its photograph", what="mask")
+    from_masks = read_tags_from_masks(found, names, lists_of, masks) if tags_from_masks else None
+    tags = read_tags(found, tags_file, names, lists_of) if from_masks is None else from_masks
+    bad = {item.image_id for item in found.left_out if item.what == "photograph"}
+    complete = [i for i in sorted(lists_of) if i in photographs and i in tags and i not in bad]
+    words = ["import voc", str(root), *([f"--lists {','.join(lists)}"] if lists else [])]
+    return Batch(
+        root=root,
+        command=" ".join(words),
+        names=names[1:],
+        candidates=tuple(
+            Candidate(
+                image_id=i,
+                path=photographs[i][0],
+                tags=tuple(tags[i]),
+                lists=tuple(sorted(lists_of[i][0])),
+                where=found.place(*lists_of[i][1:]),
+                mask=masks[i][0] if i in masks else None,
+            )
+            for i in complete
+        ),
+        left_out=tuple(found.left_out),
+        problems=tuple(found.problems),
+        mask_values=dict(enumerate(names[1:], 1)),
+    )
 
 
 def _check_photographs(found: Findings, lists_of: Listed, photographs: Mapping[str, Sequence[Path]]) -> None:
     if not photographs:
-        found.add("JPEGImages", "holds no photograph (.jpg, .jpeg, .png)")
+        found.add("JPEGImages", f"holds no photograph ({', '.join(PHOTOGRAPHS)})")
         return
     for image_id, (_, path, row) in lists_of.items():
         if image_id not in photographs:
-            found.add(path, f"JPEGImages/{image_id}.jpg does not exist", row)
+            found.leave_out(image_id, path, f"JPEGImages/{image_id}.jpg does not exist", row)
         elif len(photographs[image_id]) > 1:
-            found.add(path, f"{image_id!r} could be {' or '.join(p.name for p in photographs[image_id])}", row)
+            several = " or ".join(p.name for p in photographs[image_id])
+            found.leave_out(image_id, path, f"{image_id!r} could be {several}", row)
 
 
 def _class_names(found: Findings) -> tuple[str, ...]:
@@ -154,34 +143,9 @@ def _read_list(found: Findings, name: str, path: Path, listed: Listed) -> None:
         found.add(path, "the list is empty")
     for row, image_id in rows:
         if re.search(r"[/\\\0]", image_id) or image_id in (".", ".."):
-            found.add(path, f"{image_id!r} is a path, not an image id", row)
+            found.leave_out(f"{name}:{row}", path, f"{image_id!r} is a path, not an image id", row)
         elif image_id in seen:
-            found.add(path, f"{image_id!r} stands in row {seen[image_id]} too", row)
+            found.leave_out(f"{name}:{row}", path, f"{image_id!r} stands in row {seen[image_id]} too", row)
         else:
             seen[image_id] = row
             listed.setdefault(image_id, (set(), path, row))[0].add(name)
-
-
-def _digests(found: Findings, paths: Sequence[Path]) -> Mapping[Path, str]:
-    """SHA-256 of each file, on all cores."""
-
-    def digest(path: Path) -> str | OSError:
-        try:
-            return digest_file(path)
-        except OSError as error:
-            return error
-
-    digests: dict[Path, str] = {}
-    with ThreadPoolExecutor() as pool:
-        for path, result in zip(paths, pool.map(digest, paths), strict=True):
-            if isinstance(result, str):
-                digests[path] = result
-            else:
-                found.add(path, f"not readable: {result.strerror}")
-    return digests
-
-
-def _stored(path: Path) -> str:
-    """The path as the manifest keeps it: from the current folder when inside it, absolute elsewhere."""
-    full = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link out of the project
-    return (full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full).as_posix()

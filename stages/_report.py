@@ -11,6 +11,7 @@ import numpy as np
 from labelfactory.checkpoints import CHECKPOINT, git_state, read_passport
 from labelfactory.dataset import Dataset, ImageRecord
 from labelfactory.digests import digest_file
+from labelfactory.left_out import LEFT_OUT, read_left_out
 from labelfactory.params import PARAMS_FILE
 from labelfactory.thresholds import read_thresholds
 from labelfactory.truth import has_truth, true_mask
@@ -193,6 +194,9 @@ def _notes(dataset: Dataset, metrics: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"{len(bad)} photographs are quarantined: " + ", ".join(f"{r.image_id} ({r.reason})" for r in bad[:20])
         )
+    left_out = read_left_out(DATA / "import" / LEFT_OUT.name)
+    if left_out:
+        notes.append(f"{len(left_out)} left out by the import: " + "; ".join(item.line for item in left_out[:20]))
     for noun in TRAINED:
         path = DATA / noun / CHECKPOINT
         if path.exists() and read_passport(path).allowed_supervision:

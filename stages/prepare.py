@@ -18,8 +18,8 @@ from pydantic import Field
 from labelfactory.dataset import SHARD_SIZE, Dataset, ImageRecord, read_dataset, write_dataset
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError, did_you_mean
-from labelfactory.images import decode_photograph
-from labelfactory.manifest import Entry, Manifest, read_manifest
+from labelfactory.images import MIN_SIDE, decode_photograph
+from labelfactory.manifest import Entry, Manifest, read_manifest, same_bytes
 from labelfactory.params import Section
 from labelfactory.progress import progress, say
 from labelfactory.schema import Classes
@@ -57,11 +57,12 @@ def prepare(manifest: Manifest, config: PrepareConfig, previous: Dataset | None 
         The data set, rows in the manifest's order.
 
     Raises:
-        DataError: a list without images, a class without a tagged training image, an id that stands twice, or too many
-            bad photographs, all of them listed with row, file and reason.
+        DataError: a list without images, a class without a tagged training image, an id that stands twice, the same bytes
+            in training and validation, or too many bad photographs, all of them listed with row, file and reason.
     """
     _refuse_twins(manifest.entries)
     _check_lists(manifest.entries, manifest.classes, config)
+    _refuse_leaks(manifest.entries, config)
     results = _check_all(manifest.entries, manifest.classes, fine(previous))
     records = tuple(_record(e, c, config) for e, c in zip(manifest.entries, results, strict=True))
     bad = [f"  {line}" for line in bad_lines(records)]
@@ -101,6 +102,17 @@ def _refuse_twins(entries: Sequence[Entry]) -> None:
         twins = [str(value) for value, times in count.items() if times > 1]
         if twins:
             raise DataError(f"{what} stands twice in the import: {', '.join(twins)}", "Import the images again.")
+
+
+def _refuse_leaks(entries: Sequence[Entry], config: PrepareConfig) -> None:
+    """A photograph that is learnt and scored makes every score too good."""
+    leaks = same_bytes(entries, config.train_list, config.val_list)
+    if leaks:
+        raise DataError(
+            f"the same bytes stand on the lists {config.train_list!r} and {config.val_list!r}\n"
+            + "\n".join(f"  {', '.join(e.path for e in group)}" for group in leaks),
+            "Take each from one of the lists and type `labelfactory import …` again, then `dvc repro`.",
+        )
 
 
 def _check_lists(images: Sequence[Entry] | Sequence[ImageRecord], classes: Classes, config: PrepareConfig) -> None:
@@ -156,6 +168,8 @@ def _check(entry: Entry, classes: Classes, known: ImageRecord | None) -> Checked
         return Checked(reason=error.problem)
     except Exception as error:  # a decoder fed with a hostile file raises anything; one file must not stop a million
         return Checked(reason=f"not decodable: {type(error).__name__}: {error}")
+    if min(height, width) < MIN_SIDE:
+        return Checked(reason=f"{width}×{height} pixels: too small, a side needs {MIN_SIDE}")
     return Checked(width, height)
 
 

@@ -1,6 +1,7 @@
 """The command line: complete help, errors in two parts, and every command that the README shows."""
 
 import hashlib
+import json
 import re
 import shlex
 import socket
@@ -22,10 +23,16 @@ from labelfactory.thresholds import read_thresholds
 
 COMMANDS = (
     "import demo",
+    "import folder",
+    "import table",
+    "import coco",
+    "import hf",
     "import voc",
     "run",
     "status",
     "report",
+    "export",
+    "predict",
     "profile",
     "record",
     "audit model",
@@ -297,7 +304,7 @@ def test_a_class_without_a_tagged_image_is_refused(here, labelfactory, capsys):
     """At the import where no list has one; in `prepare` where the training list has none."""
     folder = voc_folder(here / "photos")
     problem, _ = two_parts(labelfactory("import", "voc", str(folder), "--classes", "cat,dog,sheep", code=2))
-    assert "no photograph on a list is tagged 'sheep'" in problem
+    assert "no photograph is tagged 'sheep'" in problem
     (folder / "tags.csv").write_text("a,cat\nb,cat\nc,dog\n")
     labelfactory("import", "voc", str(folder), "--classes", "cat,dog")
     assert run_guarded("prepare") == 2
@@ -491,3 +498,103 @@ def test_cheap_commands_of_the_readme_run(template, tmp_path, command):
     folder = copy_workspace(template, tmp_path / "project")
     output = call(folder, *plain(command), code=2 if command == "labelfactory doctor" else 0)
     assert "Traceback" not in output
+
+
+# --- imports of one's own data ----------------------------------------------------------------------------------------
+
+
+def pictures_and_table(root: Path, *, count: int = 6, start: int = 0) -> Path:
+    """Six photographs of noise and their table: cats and dogs in turn."""
+    root.mkdir(exist_ok=True)
+    rows = ["file,tags"]
+    for k in range(count):
+        Image.effect_noise((24, 20), 40 + 7 * k).convert("RGB").save(root / f"{k}.jpg")
+        rows += [f"{k}.jpg,{('cat', 'dog')[k % 2]}"] if k >= start else []
+    (root / "tags.csv").write_text("\n".join(rows) + "\n")
+    return root / "tags.csv"
+
+
+def test_a_dry_run_counts_and_writes_nothing(here, labelfactory):
+    """Images, lists, classes and every problem."""
+    table = pictures_and_table(here / "photos")
+    (here / "photos/0.jpg").write_bytes(b"")
+    labelfactory("profile", "--set", "prepare.max_bad_fraction=0.5")
+    output = labelfactory("import", "table", str(table), "--val-fraction", "0.4", "--dry-run")
+    assert "would hold 5 images, 0 with a true mask" in output
+    assert "classes: cat 2, dog 3" in output
+    assert "lists: train 3, val 2" in output
+    assert "tags.csv, row 2: " in output
+    assert "the file is empty" in output
+    assert not (here / "data").exists()
+
+
+def test_what_was_left_out_is_shown_by_status(here, labelfactory):
+    """With row, file and reason, until an import takes it."""
+    table = pictures_and_table(here / "photos")
+    good = (here / "photos/0.jpg").read_bytes()
+    (here / "photos/0.jpg").write_bytes(b"no")
+    labelfactory("profile", "--set", "prepare.max_bad_fraction=0.5")
+    labelfactory("import", "table", str(table))
+    output = labelfactory("status")
+    assert "1 left out:" in output
+    assert "tags.csv, row 2: " in output
+    assert "not an image" in output
+    (here / "photos/0.jpg").write_bytes(good)
+    labelfactory("import", "table", str(table), "--append")
+    assert len(read_manifest().entries) == 6
+    assert "left out" not in labelfactory("status")
+
+
+def test_a_stopped_import_changes_nothing(here, labelfactory):
+    """Over the limit the old manifest stays byte by byte; exit 2 and two parts."""
+    table = pictures_and_table(here / "photos")
+    labelfactory("import", "table", str(table))
+    before = MANIFEST.read_bytes()
+    (here / "photos/0.jpg").write_bytes(b"no")
+    problem, remedy = two_parts(labelfactory("import", "table", str(table), code=2))
+    assert "not an image" in problem
+    assert "max_bad_fraction" in remedy
+    assert MANIFEST.read_bytes() == before
+
+
+def test_folders_and_coco_through_the_command(here, labelfactory):
+    """Options reach the importers; appending needs the same classes and says so."""
+    pictures_and_table(here / "photos")
+    for k, name in enumerate(("cat", "dog")):
+        (here / "by_class" / name).mkdir(parents=True)
+        for number in (k, k + 2):
+            (here / f"photos/{number}.jpg").rename(here / f"by_class/{name}/{number}.jpg")
+    labelfactory("import", "folder", "by_class", "--rename", "cat=pet", "--list", "train")
+    assert {(e.tags, e.lists) for e in read_manifest().entries} == {(("pet",), ("train",)), (("dog",), ("train",))}
+    images = [{"id": k, "file_name": f"{k}.jpg", "height": 20, "width": 24} for k in (4, 5)]
+    marks = [{"image_id": 4, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}]
+    categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "pet"}]
+    (here / "c.json").write_text(json.dumps({"images": images, "annotations": marks, "categories": categories}))
+    words = ["import", "coco", "c.json", "--images", "photos", "--append", "--list", "val"]
+    assert "2 images added, 6 in all" in labelfactory(*words)
+    assert [e.tags for e in read_manifest().entries if e.lists == ("val",)] == [("dog",), ()]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rename", "cat"], "--rename 'cat' is not of the form old=new"),
+        (["--val-fraction", "1.5"], "--val-fraction 1.5 is no share"),
+        (["--classes", "cta"], "'cta' is no class of this source; did you mean `cat`?"),
+    ],
+)
+def test_options_of_an_import_are_checked(here, labelfactory, words, said):
+    """Each with what to type, before anything is written."""
+    problem, remedy = two_parts(
+        labelfactory("import", "table", str(pictures_and_table(here / "photos")), *words, code=2)
+    )
+    assert said in problem
+    assert remedy
+    assert not (here / "data").exists()
+
+
+def test_an_unknown_format_names_the_near_one(here, labelfactory):
+    """`export coc` says what is near."""
+    problem, remedy = two_parts(labelfactory("export", "coc", "--out", "out", code=2))
+    assert "'coc' is no format; did you mean `coco`?" in problem
+    assert "label_studio" in remedy

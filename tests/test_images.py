@@ -11,7 +11,7 @@ from PIL import Image
 from strategies import masks
 
 from labelfactory.errors import DataError
-from labelfactory.images import decode_mask, decode_photograph, encode_mask, read_photograph
+from labelfactory.images import decode_mask, decode_photograph, encode_mask, orientation, read_photograph, upright
 from labelfactory.schema import palette
 
 
@@ -67,6 +67,78 @@ def test_any_mode_becomes_rgb(mode):
     image = Image.new(mode, (3, 4)) if mode == "I;16" else Image.fromarray(PIXELS).convert(mode)
     decoded = decode_photograph(file_of(image, "TIFF"))
     assert (decoded.shape, decoded.dtype) == ((4, 3, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_of_grey_are_scaled_not_clipped(kind):
+    """0, a half and all of 65535; 257 steps of sixteen bits are one of eight."""
+    grey = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
+    decoded = decode_photograph(file_of(Image.fromarray(grey), kind))
+    assert decoded[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
+
+
+def test_transparent_pixels_are_white():
+    """What lies hidden under them is nobody's photograph."""
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], dtype=np.uint8)
+    assert decode_photograph(file_of(Image.fromarray(pixels))).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    palette_image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8)).convert("L")
+    palette_image = Image.frombytes("P", (2, 1), palette_image.tobytes())
+    palette_image.putpalette([10, 20, 30, 40, 50, 60])
+    decoded = decode_photograph(file_of(palette_image, transparency=1))
+    assert decoded.tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_print_colours_are_turned_into_light():
+    """CMYK without ink is white, with all black ink black."""
+    inks = np.array([[[0, 0, 0, 0], [0, 0, 0, 255]]], dtype=np.uint8)
+    image = Image.frombytes("CMYK", (2, 1), inks.tobytes())
+    assert decode_photograph(file_of(image, "TIFF")).tolist() == [[[255] * 3, [0] * 3]]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_every_format_is_read(kind):
+    """A flat field comes back as it was, whatever packs it."""
+    flat = np.full((16, 16, 3), (200, 120, 40), dtype=np.uint8)
+    decoded = decode_photograph(file_of(Image.fromarray(flat), kind))
+    assert np.abs(decoded.astype(int) - flat).max() <= 4
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_mask_is_turned_as_its_photograph(tmp_path, turned, kind):
+    """All eight orientations: the bright corner of the photograph and of the mask stay in one place."""
+    stored = np.zeros((16, 32), dtype=np.uint8)
+    stored[:8, :16] = 200
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    path = tmp_path / "a.img"
+    path.write_bytes(file_of(Image.fromarray(np.dstack([stored] * 3)), kind, exif=exif))
+    assert orientation(path) == turned
+    seen = decode_photograph(path.read_bytes())[:, :, 0] > 100
+    assert np.array_equal(upright((stored > 0).astype(np.uint8), turned) > 0, seen)
+
+
+def test_a_photograph_without_exif_is_upright(tmp_path):
+    """So is what cannot be read: whoever reads it says why."""
+    (tmp_path / "a.png").write_bytes(file_of(Image.fromarray(PIXELS)))
+    (tmp_path / "b.png").write_bytes(b"no image")
+    assert [orientation(tmp_path / name) for name in ("a.png", "b.png", "c.png")] == [1, 1, 1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.binary(max_size=80), place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
+def test_a_damaged_mask_is_an_array_or_a_data_error(data, place, value):
+    """Random bytes, and one wrong byte in a good mask: nothing else comes out of the decoder."""
+    damaged = bytearray(encode_mask(np.arange(12, dtype=np.uint8).reshape(3, 4)))
+    damaged[int(place * len(damaged))] = value
+    for candidate in (data, bytes(damaged)):
+        problem = "none"
+        try:
+            shape = decode_mask(candidate).shape
+        except DataError as error:
+            shape, problem = (0, 0), error.problem
+        assert problem
+        assert len(shape) == 2
 
 
 def test_exif_orientation_is_applied():

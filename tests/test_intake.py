@@ -10,9 +10,10 @@ from test_cli import voc_folder
 
 from labelfactory.errors import DataError, MissingError
 from labelfactory.manifest import MANIFEST, read_manifest, write_manifest
+from sources._intake import Wishes
 from sources.demo import render_demo
-from sources.intake import DEMO_FOLDER, append_from, take
-from sources.voc import read_voc
+from sources.intake import DEMO_FOLDER, append_from, take, take_batch
+from sources.voc import find_voc
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def drop(folder: Path, image_id: str, tag: str) -> None:
 def test_what_was_dropped_into_the_imports_own_folder_is_appended(here):
     """A folder with a space in its name; the classes, the lists and what is here stay as they were."""
     folder = voc_folder(here / "my photos")
-    take(read_voc(folder, classes=["cat", "dog"], lists=["train"]), append=False)
+    take_batch(find_voc(folder, lists=["train"]), Wishes(classes=("cat", "dog")))
     before = read_manifest()
     content = MANIFEST.read_bytes()
     assert append_from().added == 0
@@ -49,7 +50,7 @@ def test_what_was_dropped_into_the_imports_own_folder_is_appended(here):
 
 def test_another_folder_is_read_with_the_classes_that_are_here(here):
     """Whatever order its own names have."""
-    take(read_voc(voc_folder(here / "first"), classes=["dog", "cat"]), append=False)
+    take_batch(find_voc(voc_folder(here / "first")), Wishes(classes=("dog", "cat")))
     second = voc_folder(here / "second")
     for name in ("JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg"):
         (second / name).rename(second / name.replace("/", "/second-"))
@@ -73,7 +74,7 @@ def test_what_cannot_be_read_again_is_said(here):
     with pytest.raises(MissingError, match="nothing was imported yet"):
         append_from()
     folder = voc_folder(here / "photos")
-    take(read_voc(folder, classes=["cat", "dog"]), append=False)
+    take_batch(find_voc(folder), Wishes(classes=("cat", "dog")))
     shutil.rmtree(folder)
     content = MANIFEST.read_bytes()
     with pytest.raises(DataError, match="no such folder"):

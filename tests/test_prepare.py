@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ STRICT = PrepareConfig(train_list="train", val_list="val", max_bad_fraction=0.0)
 
 def entry(folder: Path, name: str, lists: str, tags: str, **changes) -> Entry:
     path = folder / f"{name}.png"
-    Image.new("RGB", (7, 5), (len(name), 1, 2)).save(path)
+    Image.new("RGB", (7, 5), tuple(hashlib.sha256(name.encode()).digest()[:3])).save(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     made = Entry(name, path.as_posix(), digest, tuple(lists.split()), tuple(tags.split()))
     return dataclasses.replace(made, **changes)
@@ -123,19 +124,18 @@ def test_too_many_bad_photographs_stop_the_run(small, case):
 
 def test_every_bad_photograph_is_listed(tmp_path):
     """Forty bad ones give forty lines: none is cut off."""
-    good = [entry(tmp_path, "g", "train val", "cat dog")]
+    good = [entry(tmp_path, "g", "train", "cat dog"), entry(tmp_path, "v", "val", "cat dog")]
     bad = [entry(tmp_path, f"x{k}", "train", "cat", sha256="0" * 64) for k in range(40)]
-    with pytest.raises(DataError, match="40 of 41") as caught:
+    with pytest.raises(DataError, match="40 of 42") as caught:
         prepare(manifest_of(*good, *bad), CONFIG)
     assert sum(line.strip().startswith("row ") for line in caught.value.problem.splitlines()) == 40
 
 
 def test_the_limit_itself_is_allowed(tmp_path):
-    """One bad of two at 0.5 goes on."""
-    manifest = manifest_of(
-        entry(tmp_path, "g", "train val", "cat dog"), entry(tmp_path, "x", "train", "cat", sha256="0")
-    )
-    assert len(prepare(manifest, CONFIG).usable) == 1
+    """Two bad of four at 0.5 go on."""
+    good = [entry(tmp_path, "g", "train", "cat dog"), entry(tmp_path, "v", "val", "cat dog")]
+    bad = [entry(tmp_path, name, "train", "cat", sha256=name) for name in "xy"]
+    assert len(prepare(manifest_of(*good, *bad), CONFIG).usable) == 2
 
 
 @pytest.mark.parametrize(
@@ -166,18 +166,36 @@ def test_a_quarantined_photograph_does_not_count_for_its_class(tmp_path):
 
 def test_an_image_id_stands_once(tmp_path):
     """Two rows of one name would overwrite each other in every later stage."""
-    twins = [entry(tmp_path, "a", "train val", "cat dog"), entry(tmp_path, "a", "train", "cat")]
+    twins = [entry(tmp_path, "a", "train", "cat dog"), entry(tmp_path, "a", "val", "cat")]
     with pytest.raises(DataError, match="image id stands twice in the import: a"):
         prepare(manifest_of(*twins), CONFIG)
+
+
+def test_the_same_bytes_in_train_and_val_are_refused(small):
+    """A photograph that is learnt and scored makes every score too good; both files are named."""
+    copied = dataclasses.replace(small.entries[3], sha256=small.entries[0].sha256)
+    leaking = dataclasses.replace(small, entries=(*small.entries[:3], copied, small.entries[4]))
+    with pytest.raises(DataError, match="the same bytes stand on the lists 'train' and 'val'") as caught:
+        prepare(leaking, CONFIG)
+    assert f"{small.entries[0].path}, {copied.path}" in caught.value.problem
+    same = PrepareConfig(train_list="train", val_list="train", max_bad_fraction=1)
+    assert len(prepare(leaking, same).records) == 5
+
+
+def test_a_photograph_of_a_few_pixels_is_set_aside(small):
+    """1×1 is a photograph to a decoder, not to a network."""
+    stream = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(stream, format="PNG")
+    assert prepare(damaged(small, 0, stream.getvalue()), CONFIG).records[0].reason.startswith("1×1 pixels: too small")
 
 
 def test_what_was_fine_is_not_decoded_again(small):
     """The size of last time is taken over, wrong as this test makes it; a new digest is looked at afresh."""
     before = prepare(small, CONFIG)
     marked = dataclasses.replace(before, records=tuple(dataclasses.replace(r, width=99) for r in before.records))
-    Image.new("RGB", (3, 2)).save(small.entries[1].path)
+    Image.new("RGB", (6, 4)).save(small.entries[1].path)
     now = damaged(small, 1, Path(small.entries[1].path).read_bytes())
-    assert [r.width for r in prepare(now, CONFIG, marked).records] == [99, 3, 99, 99, 99]
+    assert [r.width for r in prepare(now, CONFIG, marked).records] == [99, 6, 99, 99, 99]
 
 
 def test_what_was_fine_and_has_changed_since_is_found(small):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from labelfactory.errors import DataError
 from labelfactory.images import encode_mask
@@ -39,6 +39,25 @@ def test_who_has_truth(workspace, record):
     assert not has_truth(workspace.records[0])
     Path("m.png").unlink()
     assert not has_truth(record)
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_a_mask_is_turned_with_its_photograph(workspace, record, turned):
+    """Drawn over stored pixels it is turned as EXIF says; one of the upright size is upright already."""
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    stored = (6, 5) if turned < 5 else (5, 6)
+    Image.new("RGB", stored).save(record.path, exif=exif)
+    dataset = dataclasses.replace(workspace.dataset(), mask_ids={k: k for k in range(30)})
+    drawn = VALUES.reshape(stored[::-1])
+    Path("m.png").write_bytes(encode_mask(drawn))
+    here = dataclasses.replace(record, mask_sha256=hashlib.sha256(Path("m.png").read_bytes()).hexdigest())
+    picture = Image.fromarray(drawn)
+    picture.getexif()[0x0112] = turned
+    assert np.array_equal(true_mask(here, dataset), np.array(ImageOps.exif_transpose(picture)))
+    if turned >= 5:
+        Path("m.png").write_bytes(encode_mask(VALUES))
+        assert np.array_equal(true_mask(record, dataset), VALUES)
 
 
 def test_a_bad_mask_is_an_error_with_its_path(workspace, record):

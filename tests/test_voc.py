@@ -10,7 +10,15 @@ from PIL import Image
 
 from labelfactory.errors import DataError
 from labelfactory.images import encode_mask
-from sources.voc import VOC_NAMES, read_voc
+from labelfactory.manifest import Manifest
+from sources._intake import Wishes, settle
+from sources.voc import VOC_NAMES, find_voc
+
+
+def read_voc(root: Path, *, classes: list[str] | tuple[str, ...] = (), **options) -> Manifest:
+    """The manifest that an import writes when no photograph may be bad."""
+    return settle(find_voc(root, **options), Wishes(classes=tuple(classes))).manifest
+
 
 TAGS = {"a": "cat|chair", "b": "dog", "c": "", "d": "cat|dog"}
 LISTS = {"train": ["a", "b"], "train_aug": ["a", "b", "c"], "val": ["d"]}
@@ -117,6 +125,34 @@ def test_lists_are_found_where_voc_keeps_them(voc):
     assert {name for e in read_voc(voc, classes=["cat"]).entries for name in e.lists} == set(LISTS)
 
 
+def test_tags_come_from_masks_only_when_asked(voc, monkeypatch):
+    """Then every image needs one; else no pixel of a mask is looked at, whatever it holds."""
+    for k, name in enumerate(TAGS):
+        values = np.array([[0, 8, 255], [12, 0, 0]] if k == 0 else [[0, 12, 0], [0, 0, 0]], np.uint8)
+        (voc / f"SegmentationClass/{name}.png").write_bytes(encode_mask(np.kron(values, np.ones((3, 2), np.uint8))))
+        Image.new("RGB", (6, 6), (40 * k, 0, 0)).save(voc / f"JPEGImages/{name}.jpg")
+    found = {e.image_id: e.tags for e in read_voc(voc, classes=["cat", "dog"], tags_from_masks=True).entries}
+    assert found == {"a": ("cat", "dog"), "b": ("dog",), "c": ("dog",), "d": ("dog",)}
+    (voc / "SegmentationClass/b.png").unlink()
+    with pytest.raises(DataError, match=r"train.txt, row 2: SegmentationClass/b.png does not exist"):
+        read_voc(voc, classes=["cat", "dog"], tags_from_masks=True)
+
+    def opened(data: bytes) -> None:
+        raise AssertionError("a true mask was opened")
+
+    monkeypatch.setattr("sources._voc_tags.decode_mask", opened)
+    monkeypatch.setattr("sources._look.decode_mask", opened)
+    assert len(read_voc(voc, classes=["cat", "dog"]).entries) == 4
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".tif", ".bmp", ".JPG"])
+def test_photographs_of_other_formats_are_found(voc, suffix):
+    """By the suffix, in any case."""
+    (voc / "JPEGImages/a.jpg").unlink()
+    Image.new("RGB", (8, 6), (9, 9, 9)).save(voc / f"JPEGImages/a{suffix}")
+    assert read_voc(voc, classes=["cat"]).entries[0].path.endswith(f"a{suffix}")
+
+
 def append(path: str, text: str):
     def damage(root: Path) -> None:
         with (root / path).open("a") as stream:
@@ -150,8 +186,8 @@ BAD = {
     "image twice on a list": (append("ImageSets/train.txt", "a\n"), r"train.txt, row 3: 'a' stands in row 1 too"),
     "empty list": (write("ImageSets/val.txt", b"\n\n"), r"ImageSets/val.txt: the list is empty"),
     "list is not text": (write("ImageSets/val.txt", b"\xff\xfe\x00"), r"ImageSets/val.txt: not readable: not UTF-8"),
-    "class without an image": (write("tags.csv", b"a,cat\nb,cat\nc,\nd,\n"), r"no photograph .* is tagged 'dog'"),
-    "no tag at all": (write("tags.csv", b"a,\nb,\nc,\nd,\n"), r"no photograph on a list is tagged 'cat'"),
+    "class without an image": (write("tags.csv", b"a,cat\nb,cat\nc,\nd,\n"), r"no photograph is tagged 'dog'"),
+    "no tag at all": (write("tags.csv", b"a,\nb,\nc,\nd,\n"), r"no photograph is tagged 'cat'"),
     "classes without background": (
         write("classes.txt", b"cat\ndog\nchair\n"),
         r"classes.txt, row 1: 'cat' stands where",

@@ -1,0 +1,39 @@
+"""`labelfactory export FORMAT`: masks and photographs as other tools read them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exports._selection import Selection
+from exports._write import export as write_export
+from exports._write import formats
+from labelfactory.errors import UserError, did_you_mean
+from labelfactory.progress import say
+
+
+class What(StrEnum):
+    """What an export holds."""
+
+    MASKS = "masks"
+    PREDICTIONS = "predictions"
+
+
+def export(
+    name: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(formats())}.")],
+    out: Annotated[Path, typer.Option(help="Folder; an earlier export there is replaced.")],
+    split: Annotated[str, typer.Option(help="A list, such as train. Default: all photographs.")] = "",
+    what: Annotated[What, typer.Option(help="The line's masks, or what the trained segmenter says.")] = What.MASKS,
+    min_quality: Annotated[float, typer.Option(help="Leave out masks below this quality.", min=0, max=1)] = 0.0,
+) -> None:
+    """Write masks and photographs for other tools, with provenance.json."""
+    if name not in formats():
+        raise UserError(f"{name!r} is no format{did_you_mean(name, formats())}", f"Choose {', '.join(formats())}.")
+    selection = Selection(what.value, split=split, min_quality=min_quality)
+    found = write_export(name, selection, out)
+    error = found["facts"].get("pixel_error")
+    costs = "" if error is None else f"; as polygons {100 * error:.3f} % of the pixels differ"
+    left = len(selection.records) - len(found["images"])
+    below = f", {left} below the quality left out" if left else ""
+    say(f"export: {len(found['images'])} {what.value} in {out} as {name}{below}{costs}")

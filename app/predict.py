@@ -1,0 +1,93 @@
+"""`labelfactory predict IMAGE…`: the trained segmenter on new pictures, from its checkpoint alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from exports._predictor import SCALES, Predictor
+from labelfactory.checkpoints import CHECKPOINT
+from labelfactory.errors import DataError
+from labelfactory.files import write_whole
+from labelfactory.images import decode_photograph, encode_mask
+from labelfactory.names import file_name
+from labelfactory.progress import progress, say
+from labelfactory.schema import BACKGROUND
+from reporting.pictures import mask_over, shares
+from sources._batch import PHOTOGRAPHS
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for <name>.png, the mask, and <name>_overlay.jpg.")],
+    checkpoint: Annotated[Path, typer.Option(help="A segmenter's checkpoint.")] = Path("data/segmenter") / CHECKPOINT,
+    scales: Annotated[str, typer.Option(help="Sizes at which it looks, with commas.")] = ",".join(map(str, SCALES)),
+    flip: Annotated[bool, typer.Option(help="Also look at the mirror image.")] = True,
+) -> None:
+    """Segment new pictures: a mask of class ids and a picture with the mask over it."""
+    paths = _files(images)
+    predictor = Predictor(checkpoint, scales=_scales(scales), flip=flip)
+    out.mkdir(parents=True, exist_ok=True)
+    bad: list[str] = []
+    lines: list[str] = []
+    with progress("predict", len(paths)) as tick:
+        for name, path in _names(paths).items():
+            try:
+                photograph = decode_photograph(path.read_bytes())
+            except OSError as error:
+                bad.append(f"{path}: {error.strerror}")
+                continue
+            except DataError as error:
+                bad.append(f"{path}: {error.problem}")
+                continue
+            mask, confidence = predictor.predict(photograph)
+            with write_whole(out / f"{name}.png") as temporary:
+                temporary.write_bytes(encode_mask(mask))
+            with write_whole(out / f"{name}_overlay.jpg") as temporary:
+                Image.fromarray(mask_over(photograph, mask)).save(temporary, format="JPEG", quality=92)
+            seen = [
+                f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
+            ]
+            lines.append(f"  {path}: {', '.join(seen) or 'background alone'}; confidence {confidence:.2f}")
+            tick()
+    say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
+    if bad:
+        raise DataError("\n".join([f"{len(bad)} pictures cannot be read", *(f"  {b}" for b in bad)]), "Mend these.")
+
+
+def _files(images: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in images:
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTOGRAPHS) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(
+                f"{path}: holds no picture ({', '.join(PHOTOGRAPHS)})", "Name pictures or a folder of them."
+            )
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """A name for the files of each picture: its own, with a number where several have the same."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        name, number = file_name(path.stem), 1
+        while name in named:
+            number += 1
+            name = f"{file_name(path.stem)}~{number}"
+        named[name] = path
+    return named
+
+
+def _scales(text: str) -> list[float]:
+    try:
+        scales = [float(word) for word in text.split(",")]
+    except ValueError:
+        scales = []
+    if not scales or not all(0.1 <= scale <= 4 for scale in scales):
+        raise DataError(
+            f"--scales {text!r} are no numbers between 0.1 and 4", "Type it like this: --scales 0.75,1,1.25"
+        )
+    return scales

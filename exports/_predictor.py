@@ -1,0 +1,54 @@
+"""The trained segmenter on photographs, from its checkpoint alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from labelfactory.checkpoints import load_checkpoint
+from labelfactory.devices import pick_device
+from labelfactory.errors import DataError
+from labelfactory.examples import to_tensor
+from labelfactory.images import Photograph
+from labelfactory.schema import Mask
+from models.segmenters import predict, segmenter_from
+
+SCALES = (0.75, 1.0, 1.25)
+
+
+class Predictor:
+    """A segmenter, ready.
+
+    Args:
+        path: its checkpoint.
+        scales: of a photograph that it looks at.
+        flip: also look at the mirror image.
+
+    Raises:
+        MissingError: no such checkpoint.
+        DataError: damaged, or of no segmenter.
+    """
+
+    def __init__(self, path: Path, *, scales: Sequence[float] = SCALES, flip: bool = True) -> None:
+        state, self.passport = load_checkpoint(path)
+        if "net" not in self.passport.architecture:
+            raise DataError(
+                f"{path}: the weights of {self.passport.stage}, not of a segmenter", "Name a segmenter's checkpoint."
+            )
+        self.classes = ("background", *self.passport.classes)
+        self.scales, self.flip = tuple(scales), flip
+        self.device = pick_device()
+        self.net = segmenter_from(self.passport.architecture, state).to(self.device)
+
+    def predict(self, photograph: Photograph) -> tuple[Mask, float]:
+        """Segment one photograph.
+
+        Args:
+            photograph: [H, W, 3] uint8 RGB.
+
+        Returns:
+            [H, W] uint8 of class ids, never void, and the mean of the best class's probability.
+        """
+        image = to_tensor(photograph)[None].to(self.device)
+        best, labels = predict(self.net, image, scales=self.scales, flip=self.flip)[0].max(dim=0)
+        return labels.cpu().numpy().astype(np.uint8), float(best.mean())

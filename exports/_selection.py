@@ -1,0 +1,146 @@
+"""Which photographs and masks an export holds, read one after the other."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from exports._predictor import Predictor
+from labelfactory.checkpoints import CHECKPOINT
+from labelfactory.dataset import Dataset, ImageRecord, read_dataset
+from labelfactory.digests import digest_payload
+from labelfactory.errors import DataError, MissingError
+from labelfactory.images import orientation, read_photograph
+from labelfactory.names import file_name
+from labelfactory.progress import progress
+from labelfactory.rows import RowReader
+from labelfactory.schema import Mask
+
+DATA = Path("data")
+QUALITY = {
+    "masks": "agreement: share of pixels on which the walk and the CRF name the same class",
+    "predictions": "confidence: mean over the pixels of the best class's probability",
+}
+
+
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photograph and its mask."""
+
+    record: ImageRecord
+    mask: Mask  # [height, width] uint8 of class ids, 255 void, upright
+    digest: str  # of the mask
+    quality: float  # in [0, 1]
+
+    @property
+    def name(self) -> str:
+        """A name for its files, without a suffix."""
+        return file_name(self.record.image_id)
+
+    @cached_property
+    def photograph(self) -> tuple[bytes, str]:
+        """The photograph's file and its suffix.
+
+        One that EXIF turns becomes an upright PNG: of the readers of a format some obey EXIF and some do not.
+        """
+        path = Path(self.record.path)
+        if orientation(path) == 1:
+            data = path.read_bytes()
+            suffix = path.suffix.lower()
+            return data, suffix if suffix in SUFFIXES.values() or suffix in (".jpeg", ".tiff") else _suffix(data)
+        stream = io.BytesIO()
+        Image.fromarray(read_photograph(path, self.record.sha256)).save(stream, format="PNG")
+        return stream.getvalue(), ".png"
+
+    def write_photograph(self, folder: Path) -> Path:
+        """Write it into a folder; gives its path."""
+        data, suffix = self.photograph
+        path = folder / f"{self.name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+
+def _suffix(data: bytes) -> str:
+    """By what the bytes are: what came from a URL need not have one."""
+    with Image.open(io.BytesIO(data)) as opened:
+        return SUFFIXES.get(opened.format or "", f".{(opened.format or 'img').lower()}")
+
+
+class Selection:
+    """The photographs of a data set that have a mask, of one list, above a quality.
+
+    Args:
+        what: "masks", the pseudo-masks of the line, or "predictions", what the trained segmenter says.
+        split: a list of the data set; empty for all photographs.
+        min_quality: leave out masks below it; of 0 to 1.
+
+    Raises:
+        MissingError: there is no data set, no mask or no segmenter yet.
+        DataError: there is no such list.
+    """
+
+    def __init__(self, what: str, *, split: str = "", min_quality: float = 0.0) -> None:
+        self.what, self.split, self.min_quality = what, split, min_quality
+        self.dataset: Dataset = read_dataset(DATA / "dataset" / "images.parquet")
+        self.records = self.dataset.on_list(split) if split else self.dataset.usable
+        self.exported: dict[str, dict[str, Any]] = {}
+        self._predictor = Predictor(DATA / "segmenter" / CHECKPOINT) if what == "predictions" else None
+        self._rows = RowReader(DATA / "masks") if what == "masks" else None
+        if self._rows is not None:
+            if not self._rows.states:
+                raise MissingError("data/masks: holds no mask yet", "Type `labelfactory run`.")
+            self.records = tuple(r for r in self.records if r.image_id in self._rows)
+        if not self.records:
+            raise DataError(
+                f"no photograph{' on the list ' + repr(split) if split else ''} has a mask",
+                "Masks are made for the training list alone; `--what predictions` has one for every photograph.",
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by class id, the background first."""
+        return self.dataset.classes.with_background
+
+    def __iter__(self) -> Iterator[Item]:
+        """Every item, in the data set's order. Notes what went out for provenance.json."""
+        self.exported.clear()
+        with progress("export", len(self.records)) as tick:
+            for record in self.records:
+                item = self._item(record)
+                tick()
+                if item.quality >= self.min_quality:
+                    self.exported[record.image_id] = {
+                        "photograph": record.sha256,
+                        "mask": item.digest,
+                        "quality": round(item.quality, 6),
+                    }
+                    yield item
+        if not self.exported:
+            raise DataError(
+                f"no mask reaches the quality {self.min_quality:g}", "Give a lower --min-quality, between 0 and 1."
+            )
+
+    def list_of(self, item: Item) -> str:
+        """One list for formats that know only one a photograph: train or val as the line uses it, else its first."""
+        for name in (self.split, self.dataset.train_list, self.dataset.val_list):
+            if name and name in item.record.lists:
+                return name
+        return item.record.lists[0] if item.record.lists else "rest"
+
+    def _item(self, record: ImageRecord) -> Item:
+        if self._rows is not None:
+            row = self._rows[record.image_id]
+            return Item(record, row["mask"], self._rows.states[record.image_id].digest, float(row["agreement"]))
+        if self._predictor is None:
+            raise RuntimeError(f"a selection of {self.what!r}")
+        mask, quality = self._predictor.predict(record.photograph())
+        return Item(record, mask, digest_payload({"mask": np.asarray(mask)}), quality)

@@ -1,0 +1,104 @@
+"""An export appears whole or not at all, and says where it came from: provenance.json.
+
+format, what, split, min_quality   what was asked
+classes                            names by class id
+quality                            what the quality of a mask is
+commit, commit_has_changes         of this project's folder
+params                             the values of params.yaml; params_sha256 of the file
+dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
+checkpoints                        weights, training rows and labels seen of every network that had a part
+images                             image id → SHA-256 of the photograph, digest and quality of the mask
+facts                              what the format says of itself, such as pixel_error of polygons
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from exports._selection import DATA, QUALITY, Selection
+from labelfactory.checkpoints import CHECKPOINT, git_state, read_passport
+from labelfactory.digests import digest_file, digest_rows
+from labelfactory.errors import DataError
+from labelfactory.files import write_json
+from labelfactory.params import PARAMS_FILE, read_yaml
+from labelfactory.registry import load_method, method_names
+
+PROVENANCE = "provenance.json"
+NETS = {"masks": ("classifier", "affinity"), "predictions": ("classifier", "affinity", "segmenter")}
+
+
+def formats() -> list[str]:
+    """Names of the formats."""
+    return method_names("exports")
+
+
+def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
+    """Write an export.
+
+    Args:
+        name: the format.
+        selection: what goes out.
+        out: a folder that does not exist, is empty, or holds an earlier export, whose place is taken.
+
+    Returns:
+        The provenance.
+
+    Raises:
+        DataError: `out` holds something else, or nothing is good enough to go out.
+    """
+    if out.exists() and not (out / PROVENANCE).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: holds something that is no export", "Name another folder with --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
+        found = _provenance(name, selection, facts)
+        write_json(temporary / PROVENANCE, found)
+        if out.exists():
+            old = out.with_name(f".{out.name}.{os.getpid()}.old.tmp")
+            out.replace(old)
+            temporary.replace(out)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return found
+
+
+def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:
+    commit, dirty = git_state()
+    params = Path(PARAMS_FILE)
+    checkpoints = {}
+    for noun in NETS[selection.what]:
+        path = DATA / noun / CHECKPOINT
+        if path.exists():
+            passport = read_passport(path)
+            checkpoints[noun] = {
+                "weights_digest": passport.weights_digest,
+                "training_rows_digest": passport.training_rows_digest,
+                "params_digest": passport.params_digest,
+                "commit": passport.git_commit,
+                "seed": passport.seed,
+                "supervision": passport.supervision,
+            }
+    return {
+        "format": name,
+        "what": selection.what,
+        "split": selection.split,
+        "min_quality": selection.min_quality,
+        "classes": list(selection.classes),
+        "quality": QUALITY[selection.what],
+        "commit": commit,
+        "commit_has_changes": dirty,
+        "params_sha256": digest_file(params) if params.exists() else None,
+        "params": read_yaml(params) if params.exists() else None,
+        "dataset_sha256": digest_file(DATA / "dataset" / "images.parquet"),
+        "masks_digest": digest_rows((image_id, item["mask"]) for image_id, item in selection.exported.items()),
+        "checkpoints": checkpoints,
+        "facts": facts,
+        "images": selection.exported,
+    }

@@ -1,0 +1,62 @@
+"""Label Studio: tasks with polygons to be corrected by hand. Void becomes background.
+
+images/<name>.<suffix>   the photographs; serve them with Label Studio's local file storage, rooted at this folder
+tasks.json               to be imported: each task has one prediction, a polygon for each connected region
+labels.xml               the labelling interface
+"""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+from exports._polygons import PixelError, Polygon, polygons_of
+from exports._selection import Item, Selection
+from labelfactory.schema import palette
+
+
+def write(selection: Selection, folder: Path) -> dict[str, Any]:
+    """Write photographs, tasks and the interface."""
+    error = PixelError()
+    tasks = []
+    for item in selection:
+        path = item.write_photograph(folder / "images")
+        polygons = polygons_of(item.mask)
+        error.add(item.mask, polygons)
+        results = [_result(k, pair, item, selection.classes) for k, pair in enumerate(polygons)]
+        tasks.append(
+            {
+                "data": {"image": f"/data/local-files/?d=images/{path.name}", "image_id": item.record.image_id},
+                "predictions": [{"model_version": "labelfactory", "score": item.quality, "result": results}],
+            }
+        )
+    (folder / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", {"name": "image", "value": "$image"})
+    labels = ElementTree.SubElement(view, "PolygonLabels", {"name": "label", "toName": "image"})
+    for k, name in enumerate(selection.classes[1:], 1):
+        colour = "#{:02x}{:02x}{:02x}".format(*palette()[k])
+        ElementTree.SubElement(labels, "Label", {"value": name, "background": colour})
+    ElementTree.indent(view)
+    ElementTree.ElementTree(view).write(folder / "labels.xml", encoding="utf-8")
+    return error.facts()
+
+
+def _result(number: int, pair: tuple[int, Polygon], item: Item, classes: tuple[str, ...]) -> dict[str, Any]:
+    """One polygon, in per cent of the image."""
+    label, polygon = pair
+    height, width = item.mask.shape
+    return {
+        "id": f"{item.name[:40]}-{number}",
+        "type": "polygonlabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {
+            "points": [[100 * (float(x) + 0.5) / width, 100 * (float(y) + 0.5) / height] for x, y in polygon],
+            "polygonlabels": [classes[label]],
+            "closed": True,
+        },
+    }

@@ -1,0 +1,56 @@
+"""What an import left out, beside its manifest.
+
+data/import/left_out.json: a list of {image_id, where, path, reason, what}. `where` is the file and row that name it, `what`
+is "photograph", or "mask" where the photograph itself was taken. No file: nothing was left out.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from labelfactory.errors import DataError
+from labelfactory.files import write_json
+
+LEFT_OUT = Path("data/import/left_out.json")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A photograph, or its mask alone, that could not be taken, and why."""
+
+    image_id: str
+    where: str
+    path: str
+    reason: str
+    what: str = "photograph"
+
+    @property
+    def line(self) -> str:
+        """Row, file and reason in one line."""
+        place = f"{self.where}: " if self.where else ""
+        file = f"{self.path}: " if self.path and self.path not in self.where else ""
+        return f"{place}{file}{self.reason}"
+
+
+def write_left_out(items: Iterable[LeftOut], path: Path = LEFT_OUT) -> None:
+    """Write them, whole or not at all; without any the file goes."""
+    listed = [asdict(item) for item in items]
+    if listed:
+        write_json(path, listed)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_left_out(path: Path = LEFT_OUT) -> tuple[LeftOut, ...]:
+    """What the import left out; nothing where there is no file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    if not path.exists():
+        return ()
+    try:
+        return tuple(LeftOut(**item) for item in json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: damaged: {error}", f"Delete {path} and import the photographs again.") from None

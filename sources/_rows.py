@@ -1,0 +1,111 @@
+"""Rows of a CSV, JSON lines or Parquet file, each with its number in the file, and what is wrong with the rest."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.errors import DataError
+from sources._findings import Findings
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table in memory."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[int, Mapping[str, Any]]]  # number in the file, from 1; of a CSV the line, header included
+
+
+def read_rows(found: Findings, path: Path) -> Rows:
+    """Read a table. What cannot be read is noted in `found`, never raised.
+
+    Raises:
+        DataError: the suffix is not known.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(
+            f"{path}: {suffix or 'no suffix'} is no table", f"Name a {', '.join(SUFFIXES[:-1])} or .parquet."
+        )
+    if suffix == ".parquet":
+        return _parquet(found, path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        row = None
+        if isinstance(error, UnicodeDecodeError):
+            row = error.object[: error.start].count(b"\n") + 1
+        found.add(path.name, f"not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", row)
+        return Rows((), ())
+    return _json_lines(found, path, text) if suffix in (".jsonl", ".ndjson", ".json") else _csv(found, path, text)
+
+
+def _csv(found: Findings, path: Path, text: str) -> Rows:
+    """Cells apart by commas, semicolons or tabs, whichever the header holds most of."""
+    lines = text.splitlines(keepends=True)
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(lines, delimiter=delimiter)
+    header: tuple[str, ...] = ()
+    rows: list[tuple[int, Mapping[str, Any]]] = []
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not header:
+                header = tuple(cell.strip() for cell in cells)
+            elif len(cells) != len(header):
+                reason = f"{len(cells)} cells, the header has {len(header)}"
+                found.leave_out(f"row {reader.line_num}", path.name, reason, reader.line_num)
+            else:
+                rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
+    except csv.Error as error:
+        found.add(path.name, f"not readable as CSV: {error}", reader.line_num)
+    if len(set(header)) != len(header):
+        found.add(path.name, "two columns have the same name", 1)
+    return Rows(header, rows)
+
+
+def _json_lines(found: Findings, path: Path, text: str) -> Rows:
+    """One object a line, or one list of objects, numbered from 1; the columns are the keys of all of them."""
+    columns: dict[str, None] = {}
+    rows: list[tuple[int, Mapping[str, Any]]] = []
+    lines: list[Any] = text.split("\n")
+    if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
+        try:
+            lines = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            found.add(path.name, f"not JSON: {str(error)[:80]}")
+            return Rows((), ())
+    for number, line in enumerate(lines, 1):
+        if isinstance(line, str) and not line.strip():
+            continue
+        try:
+            row = json.loads(line) if isinstance(line, str) else line
+        except (ValueError, RecursionError) as error:
+            found.leave_out(f"row {number}", path.name, f"not JSON: {str(error)[:80]}", number)
+            continue
+        if isinstance(row, dict):
+            columns |= dict.fromkeys(row)
+            rows.append((number, row))
+        else:
+            found.leave_out(f"row {number}", path.name, "is no JSON object", number)
+    return Rows(tuple(columns), rows)
+
+
+def _parquet(found: Findings, path: Path) -> Rows:
+    try:
+        table = pq.ParquetFile(path).read()
+        return Rows(tuple(table.column_names), list(enumerate(table.to_pylist(), 1)))
+    except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        found.add(path.name, f"not readable as Parquet: {reason}")
+        return Rows((), ())

@@ -1,0 +1,191 @@
+"""COCO instances: tags from the categories that an image shows, true masks drawn from polygons and RLE.
+
+    INSTANCES.json    images (id, file_name, width, height), annotations (image_id, category_id, segmentation, iscrowd),
+                      categories (id, name)
+    --images DIR      the photographs, by file_name
+
+In a true mask, larger objects are drawn first and smaller ones over them; a crowd region is void where no single object
+stands. Masks go to data/raw/coco/<digest of the JSON>/; photographs stay where they are. The image id is the file_name
+without its suffix.
+Source: the COCO data format, https://cocodataset.org/#format-data; pycocotools draws.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from labelfactory.digests import digest_file
+from labelfactory.errors import DataError
+from labelfactory.images import encode_mask
+from labelfactory.names import file_name
+from labelfactory.schema import MAX_CLASSES, VOID, Mask
+from sources._batch import RAW, Batch, Candidate
+from sources._findings import Findings
+
+MOST_PIXELS = 64_000_000
+
+
+def find_coco(path: Path, images: Path, *, list_name: str = "") -> Batch:
+    """Find what an instances file names; no photograph is opened.
+
+    Args:
+        path: the JSON.
+        images: the folder of the photographs.
+        list_name: the list that all of them stand on, if that is decided.
+
+    Raises:
+        DataError: not readable, or not of this form.
+    """
+    found = Findings(path)
+    loaded = _read(path)
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder", "Name the folder of the photographs with --images.")
+    categories = {c["id"]: c["name"] for c in _records(found, loaded, "categories", id=int, name=str)}
+    names = tuple(dict.fromkeys(categories[k] for k in sorted(categories)))
+    if len(names) > MAX_CLASSES:
+        found.add(path.name, f"{len(names)} categories, but a mask of bytes holds at most {MAX_CLASSES}")
+    numbers = {k: names.index(name) + 1 for k, name in categories.items()}
+    records = _records(found, loaded, "images", id=int, file_name=str)
+    of_image: dict[int, list[Mapping[str, Any]]] = {record["id"]: [] for record in records}
+    for number, annotation in enumerate(_records(found, loaded, "annotations", image_id=int, category_id=int)):
+        where = f"{path.name}, annotations[{number}]"
+        if annotation["image_id"] not in of_image:
+            found.leave_out(f"annotation {number}", where, "an annotation without its image", what="mask")
+        elif annotation["category_id"] not in numbers:
+            reason = f"category {annotation['category_id']} is no class"
+            found.leave_out(f"annotation {number}", where, reason, what="mask")
+        else:
+            of_image[annotation["image_id"]].append(annotation)
+    folder = RAW / "coco" / digest_file(path)[:16]
+    candidates = [
+        candidate
+        for number, record in enumerate(records)
+        if (candidate := _candidate(found, number, record, of_image[record["id"]], numbers, categories, images, folder))
+    ]
+    return Batch(
+        root=path,
+        command=f"import coco {path} --images {images}",
+        names=names,
+        candidates=tuple(c if not list_name else Candidate(**{**vars(c), "lists": (list_name,)}) for c in candidates),
+        left_out=tuple(found.left_out),
+        problems=tuple(found.problems),
+        mask_values=dict(enumerate(names, 1)),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", "Name the JSON file of the annotations.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {str(error)[:120]}", "Name the JSON file of the annotations.") from None
+    if not isinstance(loaded, dict) or not all(isinstance(loaded.get(k), list) for k in ("images", "categories")):
+        raise DataError(f"{path}: holds no images and categories", "Name a file of COCO instances.")
+    return loaded
+
+
+def _records(found: Findings, loaded: Mapping[str, Any], key: str, **fields: type) -> list[dict[str, Any]]:
+    """The objects of a list that have the fields asked for; the others are noted."""
+    records = []
+    listed = loaded.get(key) or []
+    for number, record in enumerate(listed if isinstance(listed, list) else []):
+        wrong = [n for n, kind in fields.items() if not isinstance(record, dict) or not isinstance(record.get(n), kind)]
+        if wrong:
+            found.leave_out(
+                f"{key}[{number}]", f"{found.root.name}, {key}[{number}]", f"has no {' and no '.join(wrong)}"
+            )
+        else:
+            records.append(record)
+    return records
+
+
+def _candidate(
+    found: Findings,
+    number: int,
+    record: Mapping[str, Any],
+    annotations: Sequence[Mapping[str, Any]],
+    numbers: Mapping[int, int],
+    categories: Mapping[int, str],
+    images: Path,
+    folder: Path,
+) -> Candidate | None:
+    where, name = f"{found.root.name}, images[{number}]", record["file_name"]
+    image_id = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
+    path = images / name
+    if "\0" in name or not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(images)):  # noqa: PTH100
+        found.leave_out(image_id, where, f"{name!r} lies outside {images}")
+        return None
+    single = [a for a in annotations if not a.get("iscrowd")]
+    size = record.get("height"), record.get("width")
+    drawn: Callable[[], bytes] | None = None
+    if all(isinstance(side, int) and side > 0 for side in size) and size[0] * size[1] <= MOST_PIXELS:  # type: ignore[operator]
+
+        def drawn() -> bytes:
+            return encode_mask(draw(annotations, numbers, *size))  # type: ignore[arg-type]
+
+    return Candidate(
+        image_id=image_id,
+        path=path,
+        tags=tuple(sorted({categories[a["category_id"]] for a in single})),
+        where=where,
+        mask=folder / f"{file_name(image_id)}.png" if drawn else None,
+        mask_bytes=drawn,
+    )
+
+
+def draw(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[int, int], height: int, width: int) -> Mask:
+    """Draw the annotations of one image.
+
+    Args:
+        annotations: of COCO; each has category_id and segmentation.
+        numbers: category → value in the mask.
+        height: pixels.
+        width: pixels.
+
+    Returns:
+        [height, width] uint8; 0 where nothing is, 255 in crowds.
+
+    Raises:
+        DataError: a segmentation cannot be drawn.
+    """
+    drawn = np.zeros((height, width), dtype=np.uint8)
+    regions = [(a, _region(a.get("segmentation"), height, width)) for a in annotations]
+    for _, region in (pair for pair in regions if pair[0].get("iscrowd")):
+        drawn[region] = VOID
+    single = [pair for pair in regions if not pair[0].get("iscrowd")]
+    for annotation, region in sorted(single, key=lambda pair: -int(pair[1].sum())):
+        drawn[region] = numbers[annotation["category_id"]]
+    return drawn
+
+
+def _region(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """A segmentation as [height, width] bool."""
+    try:
+        if isinstance(segmentation, dict):
+            if list(segmentation["size"]) != [height, width]:
+                raise ValueError(f"its size is {segmentation['size']}, the image's {[height, width]}")
+            counts = segmentation["counts"]
+            if isinstance(counts, list):
+                if any(not isinstance(c, int) or c < 0 for c in counts) or sum(counts) != height * width:
+                    raise ValueError("its runs do not fill the image")
+                encoded = coco_mask.frPyObjects(segmentation, height, width)
+            else:
+                encoded = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
+                if int(coco_mask.area(encoded)) > height * width:
+                    raise ValueError("its runs do not fill the image")
+            return np.asarray(coco_mask.decode(encoded), dtype=bool)
+        polygons = [[float(x) for x in polygon] for polygon in segmentation]
+        if any(len(p) < 6 or len(p) % 2 or not np.isfinite(p).all() or np.abs(p).max() > 1e6 for p in polygons):
+            raise ValueError("a polygon needs three corners or more")
+        if not polygons:
+            return np.zeros((height, width), dtype=bool)
+        parts = np.asarray(coco_mask.decode(coco_mask.frPyObjects(polygons, height, width)), dtype=bool)
+        return np.asarray(parts.any(axis=2))
+    except Exception as error:  # pycocotools raises whatever its C code runs into
+        raise DataError(f"a segmentation cannot be drawn: {error}") from None

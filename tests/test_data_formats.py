@@ -1,0 +1,45 @@
+"""docs/data-formats.md names every column that is written, and no other."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from exports._write import formats
+from labelfactory.dataset import SCHEMA as DATASET
+from labelfactory.left_out import LeftOut
+from labelfactory.manifest import SCHEMA as MANIFEST
+from labelfactory.shards import shard_schema
+from labelfactory.stage import stage_class
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "docs/data-formats.md").read_text(encoding="utf-8")
+PARTS = dict(re.findall(r"^##+ ([^\n]+)\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
+STAGES = {"cams": "extract_cams", "affinity_labels": "label_affinity", "walks": "random_walk", "masks": "refine_crf"}
+
+
+def columns_of(title: str) -> list[str]:
+    """The first cell of each row of a part's table."""
+    return re.findall(r"^\| `(\w+)` \|", PARTS[title], re.MULTILINE)
+
+
+def test_the_manifest_the_data_set_and_what_was_left_out():
+    """In the files' own order."""
+    assert columns_of("`data/import/manifest.parquet`") == MANIFEST.names
+    assert MANIFEST.names + columns_of("`data/dataset/images.parquet`") == DATASET.names
+    assert columns_of("`data/import/left_out.json`") == [field.name for field in dataclasses.fields(LeftOut)]
+
+
+@pytest.mark.parametrize("noun", list(STAGES))
+def test_the_shards(noun):
+    """What every shard has, and what each stage adds."""
+    columns = stage_class(STAGES[noun]).columns
+    assert columns_of(f"`data/{noun}`") == list(columns)
+    common = columns_of("Shards of the per-image stages")
+    assert common + list(columns) == shard_schema(STAGES[noun], columns, ["cat"]).names
+
+
+def test_every_format_is_described():
+    """One row of the table each."""
+    assert sorted(columns_of("Exports")) == formats()

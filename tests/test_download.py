@@ -1,0 +1,151 @@
+"""Fetching VOC from a real server on loopback that breaks off half-way, lies, or is not there."""
+
+import hashlib
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+import sources._download as under_test
+from labelfactory.errors import DataError
+from sources._download import download, fetch_voc2012
+
+DATA = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
+MD5 = hashlib.md5(DATA).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `data`; breaks off after `portion` bytes of each answer."""
+
+    data = DATA
+    portion = 10**9
+    resumes = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/voc.tar"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range", "")
+        self.server.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.resumes else 0
+        body = self.server.data[start:]
+        if wanted and not body:
+            self.send_error(416)
+            return
+        self.send_response(206 if wanted and self.server.resumes else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.server.portion])  # the connection closes before its own count
+
+    def log_message(self, *words: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def test_a_connection_that_breaks_is_gone_on_with(server, tmp_path):
+    """Each answer ends after 1 MB: the next one begins where it stopped, and the file is whole."""
+    server.portion = 1_000_000
+    download(server.url, tmp_path / "voc.tar", MD5)
+    assert (tmp_path / "voc.tar").read_bytes() == DATA
+    assert server.asked == ["", "bytes=1000000-", "bytes=2000000-"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "voc.tar"]
+
+
+def test_a_second_call_goes_on_where_the_first_gave_up(server, tmp_path, monkeypatch):
+    """Too many breaks are an error that says so; what is here stays."""
+    monkeypatch.setattr(under_test, "TRIES", 2)
+    server.portion = 700_000
+    with pytest.raises(DataError, match="broke off at 1400000 of 3000000 bytes; 1400000 bytes are here") as caught:
+        download(server.url, tmp_path / "voc.tar", MD5)
+    assert "same command again" in caught.value.remedy
+    assert not (tmp_path / "voc.tar").exists()
+    server.portion = 10**9
+    download(server.url, tmp_path / "voc.tar", MD5)
+    assert (tmp_path / "voc.tar").read_bytes() == DATA
+    assert server.asked[-1] == "bytes=1400000-"
+
+
+def test_a_file_that_is_here_is_not_fetched_again(server, tmp_path):
+    """By its checksum, not by its name; a part that is whole already is only checked."""
+    (tmp_path / "voc.tar").write_bytes(DATA)
+    download(server.url, tmp_path / "voc.tar", MD5)
+    assert server.asked == []
+    (tmp_path / "voc.tar").rename(tmp_path / "voc.tar.part")
+    download(server.url, tmp_path / "voc.tar", MD5)
+    assert server.asked == [f"bytes={len(DATA)}-"]
+    assert (tmp_path / "voc.tar").read_bytes() == DATA
+
+
+def test_a_server_that_does_not_resume_starts_again(server, tmp_path):
+    """An answer from the start takes the place of the part."""
+    server.resumes = False
+    (tmp_path / "voc.tar.part").write_bytes(b"x" * 1000)
+    download(server.url, tmp_path / "voc.tar", MD5)
+    assert (tmp_path / "voc.tar").read_bytes() == DATA
+
+
+def test_another_file_is_thrown_away(server, tmp_path):
+    """A wrong checksum: nothing is left that a later call could take for good."""
+    with pytest.raises(DataError, match=f"its MD5 is {MD5}, not {'0' * 32}"):
+        download(server.url, tmp_path / "voc.tar", "0" * 32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_server_is_said_in_two_lines(tmp_path, monkeypatch):
+    """A port on which nobody listens."""
+    monkeypatch.setattr(under_test, "TRIES", 1)
+    gone = Server()
+    gone.server_close()
+    with pytest.raises(DataError, match="Connection refused"):
+        download(gone.url, tmp_path / "voc.tar", MD5)
+
+
+def test_the_archive_is_unpacked_once(server, tmp_path):
+    """The folder in VOC layout comes back; a second call asks nobody."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        info = tarfile.TarInfo("VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt")
+        info.size = 2
+        archive.addfile(info, io.BytesIO(b"a\n"))
+    server.data = stream.getvalue()
+    md5 = hashlib.md5(server.data).hexdigest()
+    folder = fetch_voc2012(tmp_path, url=server.url, md5=md5)
+    assert (folder / "ImageSets/Segmentation/train.txt").read_text() == "a\n"
+    assert fetch_voc2012(tmp_path, url=server.url, md5=md5) == folder
+    assert len(server.asked) == 1
+
+
+def test_an_archive_that_climbs_out_is_refused(server, tmp_path):
+    """No file is written outside the folder."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        info = tarfile.TarInfo("../escaped.txt")
+        info.size = 1
+        archive.addfile(info, io.BytesIO(b"x"))
+    server.data = stream.getvalue()
+    with pytest.raises(DataError, match="not unpacked"):
+        fetch_voc2012(tmp_path / "in", url=server.url, md5=hashlib.md5(server.data).hexdigest())
+    assert not (tmp_path / "escaped.txt").exists()
