@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.table import REPORTS, read_json
 from flows.line import line_status
+from flows.summary import REPORTS, read_json
 from labelfactory.left_out import read_left_out
 
 SHOWN = 6

@@ -63,7 +63,7 @@ def audit_model(lookup: Lookup, text: str) -> Answer:
         "withdrawn_images": lookup.withdrawn_models().get(model.digest, []),
         "made": model.time.isoformat(),
         "run": model.run,
-        "problems": _short(model, sum(row["rows"] for row in training)),
+        "problems": _short(model, sum(int(row["rows"]) for row in training)),
         "training": training,
         "scores": _scores(lookup, model),
         **_from_passport(model.passport),

@@ -79,7 +79,7 @@ class _Recorder:
     def _append(self, kind: Any, table: pa.Table) -> int:
         path = self.ledger.append(kind, table)
         self.done.bytes += path.stat().st_size if path else 0
-        return table.num_rows
+        return int(table.num_rows)
 
     def _masks(self, live: list[Found], cached: list[Found]) -> None:
         """Masks that no row of the ledger names yet, wherever they lie."""
