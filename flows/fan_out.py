@@ -83,7 +83,9 @@ def work_on_shard(name: str, shard: int, folder: str) -> dict[str, int]:
     """Bring one shard up to date, in this worker's process. The stage and its networks are loaded once a process."""
     os.chdir(folder)
     os.environ["LABELFACTORY_WORKERS"] = "1"  # the cluster has one process a core already
-    return dict(update_shards(_loaded(name, _inputs(name)), only=[shard]).__dict__)
+    stage = _loaded(name, _inputs(name))
+    stage.output.mkdir(parents=True, exist_ok=True)
+    return dict(update_shards(stage, only=[shard]).__dict__)
 
 
 @cache

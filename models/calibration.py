@@ -20,7 +20,7 @@ from models.grids import enlarge, resize_images
 
 NEUTRAL = 127.0
 """Grey of what is cut away: zero after the backbones' normalisation, or close to it."""
-NEAR = 0.98
+NEAR = 0.95
 """Share of the highest J from which a threshold counts as near the peak."""
 
 
@@ -76,7 +76,7 @@ def masked_evidence(
 def best_threshold(thresholds: Sequence[float], evidence: Sequence[Evidence]) -> tuple[float, NDArray[np.float64]]:
     """The middle of the thresholds at which J over the photographs is near its highest, and J at each, [T] float64.
 
-    J is flat around its peak, so that the peak alone is chance: the mean of all thresholds within 2 % of it is not.
+    J is flat around its peak, so that the peak alone is chance: the mean of all thresholds within 5 % of it is not.
 
     Raises:
         ShapeError: there is no photograph.

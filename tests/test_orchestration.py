@@ -15,7 +15,7 @@ from workspace import call
 
 from labelfactory.shards import ShardFolder
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
