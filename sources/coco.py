@@ -170,16 +170,7 @@ def _region(segmentation: Any, height: int, width: int) -> np.ndarray:
         if isinstance(segmentation, dict):
             if list(segmentation["size"]) != [height, width]:
                 raise ValueError(f"its size is {segmentation['size']}, the image's {[height, width]}")
-            counts = segmentation["counts"]
-            if isinstance(counts, list):
-                if any(not isinstance(c, int) or c < 0 for c in counts) or sum(counts) != height * width:
-                    raise ValueError("its runs do not fill the image")
-                encoded = coco_mask.frPyObjects(segmentation, height, width)
-            else:
-                encoded = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
-                if int(coco_mask.area(encoded)) > height * width:
-                    raise ValueError("its runs do not fill the image")
-            return np.asarray(coco_mask.decode(encoded), dtype=bool)
+            return _fill(_runs(segmentation["counts"]), height, width)
         polygons = [[float(x) for x in polygon] for polygon in segmentation]
         if any(len(p) < 6 or len(p) % 2 or not np.isfinite(p).all() or np.abs(p).max() > 1e6 for p in polygons):
             raise ValueError("a polygon needs three corners or more")
@@ -189,3 +180,45 @@ def _region(segmentation: Any, height: int, width: int) -> np.ndarray:
         return np.asarray(parts.any(axis=2))
     except Exception as error:  # pycocotools raises whatever its C code runs into
         raise DataError(f"a segmentation cannot be drawn: {error}") from None
+
+
+def _fill(runs: Sequence[int], height: int, width: int) -> np.ndarray:
+    """Runs of 0 and 1 in turn, down the columns, as [height, width] bool.
+
+    pycocotools would write beyond its memory where runs do not fit: it is not asked before they do, and then not needed.
+
+    Raises:
+        ValueError: a run is no length, or they do not fill the image.
+    """
+    if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != height * width:
+        raise ValueError("its runs do not fill the image")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, np.asarray(runs, dtype=np.int64))
+    return np.asarray(flat.reshape(width, height).T)
+
+
+def _runs(counts: Any) -> list[int]:
+    """Run lengths, from a list of them or from COCO's string: 5 bits a character, differences to the run before the last.
+
+    Raises:
+        ValueError: the string breaks off or holds other characters.
+    """
+    if isinstance(counts, list):
+        return counts
+    text = counts if isinstance(counts, str) else bytes(counts).decode("ascii")
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{character!r} stands in no run")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("its runs break off")
+    return runs

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -179,3 +180,21 @@ def _file(listed: list[dict[str, object]], name: str, image: int) -> Path:
     path = Path(f"{name}.json")
     path.write_text(json.dumps({"images": images, "annotations": marks, "categories": categories}))
     return path
+
+
+@settings(max_examples=200, deadline=None)
+@given(mask=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 1)))
+def test_runs_are_read_as_pycocotools_writes_them(mask):
+    """Its own string, and the plain list of the same runs."""
+    encoded = coco_mask.encode(np.asfortranarray(mask))
+    drawn = draw([{"category_id": 1, "segmentation": encoded}], {1: 1}, *mask.shape)
+    assert np.array_equal(drawn, mask)
+    text = {**encoded, "counts": encoded["counts"].decode()}
+    assert np.array_equal(draw([{"category_id": 1, "segmentation": text}], {1: 1}, *mask.shape), mask)
+
+
+@pytest.mark.parametrize("counts", ["0000000000", "XX", "P", "o", "é", [5, -1, 8], [120, 1], [3.0, 117]])
+def test_runs_that_do_not_fit_are_refused(counts):
+    """Too long, too short, below 0, broken off: an error, where a library in C would write beyond its memory."""
+    with pytest.raises(DataError, match="cannot be drawn"):
+        draw([{"category_id": 1, "segmentation": {"size": [10, 12], "counts": counts}}], {1: 1}, 10, 12)
