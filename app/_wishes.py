@@ -10,7 +10,7 @@ from labelfactory.errors import DataError, UserError
 from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.params import PARAMS_FILE, read_yaml
 from lineage.lookup import Lookup
-from sources._intake import Wishes
+from sources._settle import Wishes
 from stages.prepare import PrepareConfig
 
 DEMO_SOURCE = "import demo "

@@ -19,7 +19,8 @@ from prefect.task_runners import TaskRunner
 
 from labelfactory.devices import cores
 from labelfactory.errors import UserError
-from labelfactory.per_image import PerImageStage, plan_shards, update_shards
+from labelfactory.per_image import PerImageStage, update_shards
+from labelfactory.shard_plan import plan_shards
 from labelfactory.stage import read_sections, stage_class
 
 SCHEDULER_VARIABLE = "LABELFACTORY_DASK"

@@ -22,7 +22,7 @@ from labelfactory.errors import UserError
 from labelfactory.shards import RowState, ShardFolder
 from labelfactory.stage import read_sections
 from lineage.lookup import Lookup
-from sources._intake import Wishes
+from sources._settle import Wishes
 from sources.intake import append_from
 
 MASKS = Path("data/masks")

@@ -7,7 +7,7 @@ there are. On a GPU one process feeds the device, in batches.
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
@@ -16,24 +16,13 @@ import torch
 from labelfactory.columns import Column
 from labelfactory.dataset import ImageRecord
 from labelfactory.devices import one_thread_each, pick_device, workers
-from labelfactory.errors import DataError, MissingError
+from labelfactory.errors import DataError
 from labelfactory.files import remove_leftovers
 from labelfactory.params import Section
 from labelfactory.pool import process_pool
 from labelfactory.progress import Tick, progress, say
-from labelfactory.shards import (
-    ROW_FORMAT,
-    FinishedRow,
-    Row,
-    RowState,
-    Sample,
-    ShardFolder,
-    finish,
-    quarantine,
-    row_key,
-    rows_table,
-    shard_schema,
-)
+from labelfactory.shard_plan import ShardPlan, plan_shards, schema_of
+from labelfactory.shards import FinishedRow, Row, Sample, ShardFolder, finish, quarantine, rows_table
 from labelfactory.stage import Stage, stage_class
 
 C = TypeVar("C", bound=Section)
@@ -100,87 +89,6 @@ class Tally:
     shards_removed: int = 0
 
 
-@dataclass
-class ShardPlan:
-    """What has to be done in one shard."""
-
-    shard: int
-    records: list[ImageRecord]
-    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    pending: list[ImageRecord] = field(default_factory=list)
-    blocked: dict[str, str] = field(default_factory=dict)
-    """Images that an earlier stage quarantined: image_id → reason."""
-    changed: bool = False
-
-
-def plan_shards(stage: PerImageStage[Any]) -> list[ShardPlan]:
-    """Compare every row's key with the one on disk. No payload is decoded; a damaged shard of our own is made again."""
-    shards: dict[int, list[ImageRecord]] = defaultdict(list)
-    for record in stage.dataset.training:
-        shards[record.shard].append(record)
-    upstream = {noun: ShardFolder(stage.folder(noun)) for noun in stage.reads_rows}
-    own = ShardFolder(stage.output)
-    fixed = {
-        "stage": stage.stage_name(),
-        "format": ROW_FORMAT,
-        "code": stage.code_digest,
-        "params": stage.cfg.digest(),
-        "classes": list(stage.dataset.classes.names),
-        **stage.fixed(),
-    }
-    schema = _schema(stage)
-    return [
-        _plan_shard(shard, records, _states_or_none(own, shard, schema), upstream, fixed)
-        for shard, records in sorted(shards.items())
-    ]
-
-
-def _schema(stage: PerImageStage[Any]) -> pa.Schema:
-    return shard_schema(stage.stage_name(), stage.columns, stage.dataset.classes.names)
-
-
-def _plan_shard(
-    shard: int,
-    records: list[ImageRecord],
-    before: Mapping[str, RowState],
-    upstream: Mapping[str, ShardFolder],
-    fixed: Mapping[str, Any],
-) -> ShardPlan:
-    plan = ShardPlan(shard, records)
-    above = {noun: folder.states(shard) for noun, folder in upstream.items()}
-    for record in records:
-        inputs: dict[str, Any] = {**fixed, "image": record.sha256, "tags": list(record.tags)}
-        for noun, states in above.items():
-            state = _upstream_state(noun, states, record)
-            inputs[noun] = state.digest
-            if state.status != "ok":
-                plan.blocked[record.image_id] = f"{noun}: {state.reason}"
-        plan.inputs[record.image_id] = inputs
-        old = before.get(record.image_id)
-        current = old is not None and old.key == row_key(inputs)
-        if record.image_id in plan.blocked:
-            plan.changed |= not (current and old is not None and old.reason == plan.blocked[record.image_id])
-        elif not (current and old is not None and old.status == "ok"):
-            plan.pending.append(record)
-    plan.changed |= bool(plan.pending) or list(before) != [r.image_id for r in records]
-    return plan
-
-
-def _upstream_state(noun: str, states: Mapping[str, RowState], record: ImageRecord) -> RowState:
-    if record.image_id not in states:
-        raise MissingError(f"data/{noun}: has no row for the image {record.image_id}", "Type `dvc repro`.")
-    return states[record.image_id]
-
-
-def _states_or_none(folder: ShardFolder, shard: int, schema: pa.Schema) -> dict[str, RowState]:
-    """A damaged shard of our own is no more than a shard to be made again."""
-    try:
-        return folder.own_states(shard, schema)
-    except DataError as error:
-        say(f"{error.problem}: made again")
-        return {}
-
-
 def update_shards(stage: PerImageStage[Any], only: Collection[int] | None = None) -> Tally:
     """Compute pending rows, copy the others, write the shards that changed, remove those without images.
 
@@ -191,22 +99,20 @@ def update_shards(stage: PerImageStage[Any], only: Collection[int] | None = None
     Raises:
         DataError: more images than `prepare.max_bad_fraction` allows could not be processed.
     """
-    plans = plan_shards(stage)
+    plans = plan_shards(stage, only)
     tally = Tally()
     folder = ShardFolder(stage.output)
-    total = sum(len(plan.records) for plan in plans)
+    total = len(stage.dataset.training)
     if only is None:
         remove_leftovers(stage.output)
         for shard in set(folder.shards()) - {plan.shard for plan in plans}:
             folder.path(shard).unlink()
             tally.shards_removed += 1
-    else:
-        plans = [plan for plan in plans if plan.shard in only]
     pending = sum(len(plan.pending) for plan in plans)
     if not pending:
         say(f"{stage.stage_name()}: every row is up to date")
     bad_allowed = int(stage.dataset.max_bad_fraction * total)
-    schema = _schema(stage)
+    schema = schema_of(stage)
     bad: list[FinishedRow] = []
     with _runner(stage, pending) as run, progress(stage.stage_name(), pending) as tick:
         for plan in plans:

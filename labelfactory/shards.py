@@ -136,7 +136,7 @@ class ShardFolder:
         table = self._read(shard)
         if table is None:
             return {}
-        if table.column_names != schema.names or table.schema.metadata != schema.metadata:
+        if not table.schema.equals(schema, check_metadata=True):
             raise self._damaged(shard, "its header is not the stage's")
         return self._states(shard, table)
 

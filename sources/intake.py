@@ -11,7 +11,7 @@ from labelfactory.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_o
 from labelfactory.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.progress import say
 from sources._batch import Batch
-from sources._intake import Settled, Wishes, settle
+from sources._settle import Settled, Wishes, settle
 from sources.demo import render_demo
 from sources.voc import find_voc
 

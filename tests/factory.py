@@ -4,7 +4,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,19 @@ class Factory:
         """Its artifacts' content by key."""
         found = self.api.post("/artifacts/filter", {"flow_runs": {"id": {"any_": [run]}}})
         return {artifact["key"]: artifact["data"] for artifact in found}
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Factory]:
+    """A project with server and worker up and its flows deployed; at the end nothing of it runs."""
+    factory = Factory(folder)
+    try:
+        factory.up()
+        factory.type("deploy")
+        yield factory
+    finally:
+        factory.type("down")
+        assert running_in(folder) == []
 
 
 def wait_until(ready: Callable[[], Any], said: Callable[[], str] = str, seconds: float = PATIENCE_SECONDS) -> None:

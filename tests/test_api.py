@@ -2,18 +2,17 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from loopback import Loopback, QuietHandler
 
 from flows import api as module
 from flows.api import Api, ApiError, ServerDownError
 from labelfactory.errors import UserError
 
 
-class Answers:
+class Answers(Loopback):
     """A server that gives these answers, one after the other, and keeps what it was asked."""
 
     def __init__(self, *answers: tuple[int, object]) -> None:
@@ -21,8 +20,8 @@ class Answers:
         left = list(answers)
         answers_itself = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
+        class Handler(QuietHandler):
+            def answer(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 answers_itself.asked.append((self.command, self.path, body, self.headers["Authorization"]))
                 status, content = left.pop(0)
@@ -30,18 +29,8 @@ class Answers:
                 self.end_headers()
                 self.wfile.write(json.dumps(content).encode())
 
-            def log_message(self, *words: object) -> None:
-                """Nothing."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.api = Api(f"http://127.0.0.1:{self.server.server_port}/api")
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        super().__init__(Handler)
+        self.api = Api(f"{self.root}/api")
 
 
 @pytest.fixture

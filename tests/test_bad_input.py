@@ -17,8 +17,8 @@ from labelfactory.errors import DataError
 from labelfactory.images import encode_mask
 from labelfactory.names import file_name
 from sources._findings import Findings
-from sources._intake import Settled, Wishes, settle
 from sources._rows import read_rows
+from sources._settle import Settled, Wishes, settle
 from sources.coco import find_coco
 from sources.table import find_table
 from sources.voc import find_voc

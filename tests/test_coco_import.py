@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from labelfactory.errors import DataError
 from labelfactory.images import decode_mask
-from sources._intake import Settled, Wishes, settle
+from sources._settle import Settled, Wishes, settle
 from sources.coco import draw, find_coco
 
 HEIGHT, WIDTH = 10, 12

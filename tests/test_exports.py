@@ -31,7 +31,7 @@ from labelfactory.images import decode_mask, decode_photograph, encode_mask
 from labelfactory.shards import ShardFolder, finish, rows_table, shard_schema
 from models.backbones import build_backbone
 from models.segmenters import build_segmenter
-from sources._intake import Wishes, settle
+from sources._settle import Wishes, settle
 from sources.coco import find_coco
 from sources.hf import find_hf
 from sources.voc import find_voc

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import SETTINGS, Factory, one_image_a_shard, running_in, small_project, wait_until
+from factory import Factory, one_image_a_shard, running_in, serving, small_project, wait_until
 from workspace import call, copy_workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -29,15 +29,8 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def factory(trained) -> Iterator[Factory]:
     """A copy of it, with server and worker."""
-    folder = copy_workspace(trained, trained.parent / "spread")
-    factory = Factory(folder, SETTINGS)
-    try:
-        factory.up()
-        factory.type("deploy")
+    with serving(copy_workspace(trained, trained.parent / "spread")) as factory:
         yield factory
-    finally:
-        factory.type("down")
-        assert running_in(folder) == []
 
 
 def shards(folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from PIL import Image
 from labelfactory.errors import DataError
 from labelfactory.manifest import Manifest
 from sources._batch import Batch
-from sources._intake import Wishes, settle
+from sources._settle import Wishes, settle
 from sources.folder import find_folder
 from sources.table import Columns, find_table
 

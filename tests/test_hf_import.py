@@ -13,7 +13,7 @@ from PIL import Image as Picture
 
 from labelfactory.errors import DataError
 from labelfactory.images import decode_mask, decode_photograph, encode_mask
-from sources._intake import Wishes, settle
+from sources._settle import Wishes, settle
 from sources.hf import find_hf
 
 EASY = Wishes(val_fraction=0.5)

@@ -10,7 +10,7 @@ from test_cli import voc_folder
 
 from labelfactory.errors import DataError, MissingError
 from labelfactory.manifest import MANIFEST, read_manifest, write_manifest
-from sources._intake import Wishes
+from sources._settle import Wishes
 from sources.demo import render_demo
 from sources.intake import DEMO_FOLDER, append_from, take, take_batch
 from sources.voc import find_voc

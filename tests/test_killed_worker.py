@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import Factory, one_image_a_shard, running_in, small_project, wait_until
+from factory import Factory, one_image_a_shard, running_in, serving, small_project, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -20,14 +20,8 @@ def factory(tmp_path) -> Iterator[Factory]:
     """24 images, each of the 18 that are trained on in a shard of its own, CAMs that take their time."""
     folder = small_project(tmp_path / "project", IMAGES, **SLOWER)
     one_image_a_shard(folder)
-    factory = Factory(folder)
-    try:
-        factory.up()
-        factory.type("deploy")
+    with serving(folder) as factory:
         yield factory
-    finally:
-        factory.type("down")
-        assert running_in(folder) == []
 
 
 def shards(folder: Path) -> dict[str, tuple[int, int]]:

@@ -11,7 +11,7 @@ from PIL import Image
 from labelfactory.errors import DataError
 from labelfactory.images import encode_mask
 from labelfactory.manifest import Manifest
-from sources._intake import Wishes, settle
+from sources._settle import Wishes, settle
 from sources.voc import VOC_NAMES, find_voc
 
 

@@ -1,42 +1,31 @@
 """What is told when a run ends: a real server on loopback takes the message."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from loopback import Loopback, QuietHandler
 
 from flows.webhook import post
 
 
-class Listener:
-    """A real HTTP server on a free port of 127.0.0.1 that keeps what it is sent."""
+class Listener(Loopback):
+    """A server that keeps what it is sent."""
 
     def __init__(self, status: int = 204) -> None:
         self.heard: list[dict] = []
         self.status = status
         listener = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
+        class Handler(QuietHandler):
+            def answer(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 listener.heard.append(json.loads(body) | {"content_type": self.headers["Content-Type"]})
                 self.send_response(listener.status)
                 self.end_headers()
 
-            def log_message(self, *words: object) -> None:
-                """Nothing: the test's output is not a log."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}/hook?token=geheim"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        super().__init__(Handler)
+        self.address = f"{self.root}/hook?token=geheim"
 
 
 @pytest.fixture
