@@ -6,6 +6,7 @@ import typer
 
 from app import (
     audit,
+    corrections,
     deploy,
     doctor,
     export,
@@ -37,6 +38,7 @@ cli.command("run")(run.run)
 cli.command("status")(status.status)
 cli.command("report")(report.report)
 cli.command("export")(export.export)
+cli.add_typer(corrections.cli, name="corrections")
 cli.command("predict")(predict.predict)
 cli.command("profile")(profile.profile)
 cli.command("record")(record.record)

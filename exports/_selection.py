@@ -23,7 +23,7 @@ from labelfactory.schema import Mask
 
 DATA = Path("data")
 QUALITY = {
-    "masks": "agreement: share of pixels on which the walk and the CRF name the same class",
+    "masks": "agreement: share of pixels on which the walk and the CRF name the same class; 1 for a mask that a person corrected",
     "predictions": "confidence: mean over the pixels of the best class's probability",
 }
 
@@ -39,6 +39,7 @@ class Item:
     mask: Mask  # [height, width] uint8 of class ids, 255 void, upright
     digest: str  # of the mask
     quality: float  # in [0, 1]
+    source: str  # refine_crf, human, or segmenter
 
     @property
     def name(self) -> str:
@@ -122,6 +123,7 @@ class Selection:
                         "photograph": record.sha256,
                         "mask": item.digest,
                         "quality": round(item.quality, 6),
+                        "source": item.source,
                     }
                     yield item
         if not self.exported:
@@ -139,8 +141,9 @@ class Selection:
     def _item(self, record: ImageRecord) -> Item:
         if self._rows is not None:
             row = self._rows[record.image_id]
-            return Item(record, row["mask"], self._rows.states[record.image_id].digest, float(row["agreement"]))
+            digest, source = self._rows.states[record.image_id].digest, row.get("source", "refine_crf")
+            return Item(record, row["mask"], digest, float(row["agreement"]), source)
         if self._predictor is None:
             raise RuntimeError(f"a selection of {self.what!r}")
         mask, quality = self._predictor.predict(record.photograph())
-        return Item(record, mask, digest_payload({"mask": np.asarray(mask)}), quality)
+        return Item(record, mask, digest_payload({"mask": np.asarray(mask)}), quality, "segmenter")

@@ -7,7 +7,7 @@ commit, commit_has_changes         of this project's folder
 params                             the values of params.yaml; params_sha256 of the file
 dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
 checkpoints                        weights, training rows and labels seen of every network that had a part
-images                             image id → SHA-256 of the photograph, digest and quality of the mask
+images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
 facts                              what the format says of itself, such as pixel_error of polygons
 """
 

@@ -3,6 +3,7 @@
 Arrays   struct<shape: list<int32>, data: binary>, little-endian, C order; the dtype stands in the field's metadata
 Masks    struct<bytes: binary, path: string>: a palette PNG, in the form that Hugging Face `datasets` reads as an image
 Numbers  a plain column
+Words    a plain column
 """
 
 from collections.abc import Mapping
@@ -102,10 +103,33 @@ class NumberColumn:
         return np.dtype(self.dtype).type(stored)
 
 
-KINDS: dict[str, type[ArrayColumn] | type[MaskColumn] | type[NumberColumn]] = {
+@dataclass(frozen=True)
+class TextColumn:
+    """A word or two."""
+
+    dtype: str = "str"
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """Type of the column in Parquet."""
+        return pa.string()
+
+    def encode(self, value: Any, image_id: str) -> Any:
+        """Raises ShapeError when the value is no text."""
+        if not isinstance(value, str):
+            raise ShapeError(f"{image_id}: {type(value).__name__} in a column of text")
+        return value
+
+    def decode(self, stored: Any) -> Any:
+        """The text."""
+        return stored
+
+
+KINDS: dict[str, type[ArrayColumn] | type[MaskColumn] | type[NumberColumn] | type[TextColumn]] = {
     "array": ArrayColumn,
     "mask": MaskColumn,
     "number": NumberColumn,
+    "text": TextColumn,
 }
 
 

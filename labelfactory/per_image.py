@@ -48,6 +48,13 @@ class PerImageStage(Stage[C]):
         """Digests of what every row depends on beside its image: checkpoints, thresholds."""
         return {}
 
+    def given(self, record: ImageRecord) -> dict[str, str] | None:
+        """Digests of what a person gave in place of this image's row; None where the stage makes it.
+
+        Such a row depends on nothing that earlier stages made, and on no parameter: it stands even where they failed.
+        """
+        return None
+
     def setup(self) -> None:
         """Load what every image needs. Called once in each process."""
 
@@ -141,7 +148,7 @@ Runner = Callable[[Sequence[tuple[Sequence[Sample], Sequence[dict[str, Any]]]]],
 
 
 def _compute(stage: PerImageStage[Any], plan: ShardPlan, run: Runner, tick: Tick) -> dict[str, FinishedRow]:
-    ids = [r.image_id for r in plan.pending]
+    ids = [r.image_id for r in plan.pending if r.image_id not in plan.given]
     above = {noun: ShardFolder(stage.folder(noun)).rows(plan.shard, ids) for noun in stage.reads_rows if ids}
     groups: dict[Hashable, list[ImageRecord]] = defaultdict(list)
     for record in plan.pending:
@@ -150,7 +157,7 @@ def _compute(stage: PerImageStage[Any], plan: ShardPlan, run: Runner, tick: Tick
     for members in groups.values():
         for start in range(0, len(members), stage.batch_size):
             batch = members[start : start + stage.batch_size]
-            samples = [Sample(r, {noun: rows[r.image_id] for noun, rows in above.items()}) for r in batch]
+            samples = [Sample(r, _rows_of(r, above)) for r in batch]
             tasks.append((samples, [plan.inputs[r.image_id] for r in batch]))
     finished = {}
     for rows in run(tasks):
@@ -159,6 +166,11 @@ def _compute(stage: PerImageStage[Any], plan: ShardPlan, run: Runner, tick: Tick
     for image_id, reason in plan.blocked.items():
         finished[image_id] = quarantine(image_id, plan.inputs[image_id], reason, stage.columns)
     return finished
+
+
+def _rows_of(record: ImageRecord, above: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
+    """What earlier stages made of an image; nothing for a row that was given."""
+    return {noun: rows[record.image_id] for noun, rows in above.items() if record.image_id in rows}
 
 
 def _write(

@@ -1,6 +1,7 @@
 """Random access to the rows of a per-image output, by image: what training and scoring read."""
 
 from pathlib import Path
+from typing import Any
 
 from labelfactory.errors import DataError
 from labelfactory.shards import Row, RowState, ShardFolder
@@ -21,6 +22,17 @@ class RowReader:
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._place
+
+    def values(self, name: str) -> dict[str, Any]:
+        """A plain column of all usable rows, without the rest of their payload: image_id → value.
+
+        Raises:
+            DataError: a shard is damaged.
+        """
+        found: dict[str, Any] = {}
+        for shard in self.folder.shards():
+            found |= self.folder.values(shard, name)
+        return {image_id: found[image_id] for image_id in self.states}
 
     def __getitem__(self, image_id: str) -> Row:
         """The payload of an image, held against its digest.

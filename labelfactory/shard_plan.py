@@ -1,7 +1,7 @@
 """What has to be done in each shard of a per-image stage: keys as they are on disk against keys as they should be."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ class ShardPlan:
     records: list[ImageRecord]
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     pending: list[ImageRecord] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
+    """Images whose row a person gave."""
     blocked: dict[str, str] = field(default_factory=dict)
     """Images that an earlier stage quarantined: image_id → reason."""
     changed: bool = False
@@ -42,17 +44,16 @@ def plan_shards(stage: "PerImageStage[Any]", only: Collection[int] | None = None
             shards[record.shard].append(record)
     upstream = {noun: ShardFolder(stage.folder(noun)) for noun in stage.reads_rows}
     own = ShardFolder(stage.output)
-    fixed = {
+    always = {
         "stage": stage.stage_name(),
         "format": ROW_FORMAT,
         "code": stage.code_digest,
-        "params": stage.cfg.digest(),
         "classes": list(stage.dataset.classes.names),
-        **stage.fixed(),
     }
+    made = {"params": stage.cfg.digest(), **stage.fixed()}
     schema = schema_of(stage)
     return [
-        _plan_shard(shard, records, _states_or_none(own, shard, schema), upstream, fixed)
+        _plan_shard(shard, records, _states_or_none(own, shard, schema), upstream, always, made, stage.given)
         for shard, records in sorted(shards.items())
     ]
 
@@ -67,13 +68,19 @@ def _plan_shard(
     records: list[ImageRecord],
     before: Mapping[str, RowState],
     upstream: Mapping[str, ShardFolder],
-    fixed: Mapping[str, Any],
+    always: Mapping[str, Any],
+    made: Mapping[str, Any],
+    given: Callable[[ImageRecord], Mapping[str, str] | None],
 ) -> ShardPlan:
     plan = ShardPlan(shard, records)
     above = {noun: folder.states(shard) for noun, folder in upstream.items()}
     for record in records:
-        inputs: dict[str, Any] = {**fixed, "image": record.sha256, "tags": list(record.tags)}
-        for noun, states in above.items():
+        inputs: dict[str, Any] = {**always, "image": record.sha256, "tags": list(record.tags)}
+        from_a_person = given(record)
+        if from_a_person is not None:
+            plan.given.add(record.image_id)
+        inputs |= made if from_a_person is None else from_a_person
+        for noun, states in above.items() if from_a_person is None else ():
             state = _upstream_state(noun, states, record)
             inputs[noun] = state.digest
             if state.status != "ok":

@@ -209,6 +209,19 @@ class ShardFolder:
         path = self.path(shard)
         return DataError(f"{path}: damaged: {reason.splitlines()[0]}", f"Delete {path} and type `dvc repro`.")
 
+    def values(self, shard: int, name: str) -> dict[str, Any]:
+        """A plain column of a shard by image, without the rest of the payload.
+
+        Raises:
+            DataError: the file is damaged, or has no such column.
+        """
+        table = self._read(shard, columns=["image_id", name])
+        if table is None:
+            return {}
+        if name not in table.column_names:
+            raise self._damaged(shard, f"it has no column {name}")
+        return dict(zip(table.column("image_id").to_pylist(), table.column(name).to_pylist(), strict=True))
+
     def table(self, shard: int) -> pa.Table | None:
         """A whole shard, or None when it is not there."""
         return self._read(shard)

@@ -42,9 +42,13 @@ class TrainingStage(Stage[T]):
         """image_id → digest of what is learnt from, source of truth for the key."""
         raise NotImplementedError
 
-    def row_source(self) -> str:
-        """Where the labels of the rows come from, for the audit: tags, masks/refine_crf, true masks."""
+    def row_source(self, image_id: str) -> str:
+        """Where the label of a row comes from, for the audit: tags, affinity_labels, refine_crf, human, true masks."""
         raise NotImplementedError
+
+    def label_kinds(self) -> set[str]:
+        """Kinds of labels that this training reads, as a passport names them."""
+        return {self.supervision}
 
     def parents(self) -> dict[str, Passport]:
         """Passports of our own checkpoints that this training starts from or learns from."""
@@ -165,17 +169,17 @@ class TrainingStage(Stage[T]):
 
     def _supervision(self, parents: Mapping[str, Passport]) -> list[str]:
         """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
-        allowed = [*self.allowed_supervision(), self.supervision]
+        allowed = [*self.allowed_supervision(), *self.label_kinds()]
         check_supervision(self.stage_name(), self.foreign_supervision(), allowed)
         for name, passport in parents.items():
             check_supervision(name, passport.supervision, [*allowed, *passport.allowed_supervision])
-        kinds = {self.supervision, *self.foreign_supervision()}
+        kinds = {*self.label_kinds(), *self.foreign_supervision()}
         return sorted(kinds.union(*(p.supervision for p in parents.values())))
 
     def _write_rows(self, rows: Mapping[str, str]) -> None:
         ids = sorted(rows)
         table = pa.table(
-            {"image_id": ids, "digest": [rows[i] for i in ids], "source": [self.row_source()] * len(ids)},
+            {"image_id": ids, "digest": [rows[i] for i in ids], "source": [self.row_source(i) for i in ids]},
             schema=pa.schema([(n, pa.string()) for n in ("image_id", "digest", "source")]),
         )
         with write_whole(self.output / "training_rows.parquet") as temporary:

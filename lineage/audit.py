@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
+from labelfactory.corrections import HUMAN
 from labelfactory.dataset import read_dataset
 from labelfactory.errors import DataError, MissingError, UserError, did_you_mean
 from lineage.found import DATA
@@ -192,13 +193,18 @@ def steps(lookup: Lookup, mask: Mapping[str, Any]) -> list[Answer]:
         model = lookup.models.get(digest or "")
         return {"step": name, "digest": digest, "model": model.label if model else None}
 
-    return [
+    start: list[Answer] = [
         {"step": "photograph", "digest": mask["image"]},
         {"step": "tags", "tags": mask["tags"].split("|") if mask["tags"] else []},
+    ]
+    end = {"step": f"mask ({mask['source']})", "digest": mask["digest"], "key": mask["key"], "made_by": made}
+    if mask["source"] == HUMAN:  # drawn over the photograph; nothing that the line made stands behind it
+        return [*start, end | quality_of(mask)]
+    return [
+        *start,
         net("classifier", cams.get("classifier")),
         {"step": "CAM", "digest": mask["cam"], "made_by": cams},
         net("affinity net", walks.get("affinity")),
         {"step": "walk", "digest": mask["walk"], "made_by": walks},
-        {"step": f"mask ({mask['source']})", "digest": mask["digest"], "key": mask["key"], "made_by": made}
-        | quality_of(mask),
+        end | quality_of(mask),
     ]

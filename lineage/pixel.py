@@ -4,6 +4,7 @@ CAM and walk are read from the shards. Of the CRF only the winner is stored, so 
 mask that comes out is held against the stored one.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfactory.augment import shrink
+from labelfactory.corrections import HUMAN
 from labelfactory.dataset import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
 from labelfactory.params import PARAMS_FILE, read_yaml
@@ -44,14 +46,22 @@ def audit_pixel(image_id: str, x: int, y: int) -> Answer:
     if image_id not in masks:
         raise MissingError(f"{image_id} has no mask", "It is scored only, or quarantined; see `labelfactory report`.")
     names = dataset.classes.with_background
-    ids = [int(k) for k in walks[image_id]["class_ids"]]
     size = (record.height, record.width)
     row = masks[image_id]
     decided = int(row["mask"][y, x])
-    seed = _thresholded("CAM", cams[image_id]["cam"], ids, names, size, (x, y), "seed_thresholds")
-    walk = _thresholded("walk", walks[image_id]["scores"], ids, names, size, (x, y), "walk_threshold")
-    crf = _crf(record, walks[image_id]["scores"], ids, names, row, (x, y))
-    winners = [seed["winner"], walk["winner"], _name(decided, names)]
+    steps = [
+        _thresholded(step, made[image_id], column, names, size, (x, y), noun)
+        for step, made, column, noun in (
+            ("CAM", cams, "cam", "seed_thresholds"),
+            ("walk", walks, "scores", "walk_threshold"),
+        )
+        if image_id in made  # a person's mask stands even where the line could make none
+    ]
+    if _source(record) == HUMAN:
+        steps.append({"step": HUMAN, "winner": _name(decided, names), "source": HUMAN})
+    else:
+        ids = [int(k) for k in walks[image_id]["class_ids"]]
+        steps.append(_crf(record, walks[image_id]["scores"], ids, names, row, (x, y)))
     return {
         "image_id": image_id,
         "x": x,
@@ -59,8 +69,8 @@ def audit_pixel(image_id: str, x: int, y: int) -> Answer:
         "class": _name(decided, names),
         "class_id": decided,
         "tags": list(record.tags),
-        "steps": [seed, walk, crf],
-        "because": _because(winners, crf["source"]),
+        "steps": steps,
+        "because": _because([step["winner"] for step in steps], steps[-1]["source"]),
     }
 
 
@@ -81,14 +91,15 @@ def _name(class_id: int, names: tuple[str, ...]) -> str:
 
 def _thresholded(
     step: str,
-    scores: NDArray[np.floating],
-    ids: list[int],
+    made: Mapping[str, Any],
+    column: str,
     names: tuple[str, ...],
     size: tuple[int, int],
     place: tuple[int, int],
     noun: str,
 ) -> Answer:
-    """A map of class scores that is cut at a background threshold; scores are [K, h, w]."""
+    """A map of class scores, [K, h, w] in a column of a row, that is cut at a background threshold."""
+    scores, ids = made[column], [int(k) for k in made["class_ids"]]
     threshold = read_thresholds(DATA / noun)["background"].value
     wide = scores_at_size(scores, size)
     x, y = place
@@ -175,9 +186,9 @@ def _again(record: ImageRecord, scores: NDArray[np.floating], ids: list[int]) ->
 
 def _because(winners: list[str], source: str) -> str:
     """One sentence: which step decided."""
+    if source == HUMAN:
+        return f"A human decided: {winners[-1]}."
     seed, walk, mask = winners
-    if source == "human":
-        return f"A human decided: {mask}."
     if seed == walk == mask:
         return f"CAM, walk and CRF agree on {mask}."
     if walk == mask:

@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.checkpoints import CHECKPOINT, load_checkpoint
+from labelfactory.corrections import corrected_mask, read_corrections
 from labelfactory.dataset import read_dataset
 from labelfactory.digests import digest_file, digest_json, digest_rows
 from labelfactory.errors import MissingError, UserError
 from labelfactory.images import read_photograph
 from labelfactory.progress import progress
+from labelfactory.schema import Classes
 from labelfactory.shards import ShardFolder, row_key
 from lineage.deliver import HOME
 from lineage.executions import locked_stages
@@ -45,6 +47,7 @@ def verify(ledger: Ledger | None = None, *, deep: bool = False) -> list[Finding]
         found += check_ledger(Lookup(ledger, fresh=True))
     found += check_checkpoints(DATA / noun / CHECKPOINT for noun in NETS)
     found += check_rows(deep=deep)
+    found += check_corrections()
     found += check_lock()
     if deep:
         found += check_photographs()
@@ -179,6 +182,20 @@ def _payload(folder: ShardFolder, shard: int, place: int, image_id: str) -> Iter
         folder.row(shard, place)
     except UserError as error:
         yield Finding(f"{folder.path(shard)}, row {image_id}", error.problem.rpartition("damaged: ")[2])
+
+
+def check_corrections() -> Iterator[Finding]:
+    """Every mask that a person gave is the one that was added."""
+    try:
+        known = read_corrections()
+    except UserError as error:
+        yield Finding("data/corrections", error.problem)
+        return
+    for correction in known.values():
+        try:
+            corrected_mask(correction, Classes(correction.classes))
+        except UserError as error:
+            yield Finding(str(correction.path()), error.problem.removeprefix(f"{correction.path()}: "))
 
 
 def check_lock() -> Iterator[Finding]:

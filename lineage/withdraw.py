@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelfactory.corrections import CORRECTIONS, read_corrections, write_corrections
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
 from labelfactory.files import write_json
@@ -93,7 +94,7 @@ def remove(ledger: Ledger, touched: Touched, image_ids: Sequence[str], *, by: st
     kept = tuple(entry for entry in manifest.entries if entry.image_id not in image_ids)
     if len(kept) < len(manifest.entries):
         write_manifest(replace(manifest, entries=kept), MANIFEST)
-    deleted, elsewhere = [], []
+    deleted, elsewhere = _without_corrections(image_ids), []
     for path in (Path(p) for e in touched.entries for p in (e.path, e.mask_path) if p and not touched.twins):
         if path.exists() and DATA.resolve() in path.resolve().parents:
             path.unlink()
@@ -101,6 +102,17 @@ def remove(ledger: Ledger, touched: Touched, image_ids: Sequence[str], *, by: st
         elif path.exists():
             elsewhere.append(str(path))
     return {"id": identity, "time": now.isoformat(), **detail, "deleted": deleted, "elsewhere": elsewhere}
+
+
+def _without_corrections(image_ids: Sequence[str]) -> list[str]:
+    """Delete what a person drew over these images; gives the files."""
+    known = read_corrections(CORRECTIONS)
+    gone = [known[image_id].path(CORRECTIONS) for image_id in image_ids if image_id in known]
+    if gone:
+        write_corrections((c for image_id, c in known.items() if image_id not in image_ids), CORRECTIONS)
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return [str(path) for path in gone]
 
 
 def tokens(touched: Touched, image_ids: Iterable[str]) -> dict[str, str]:

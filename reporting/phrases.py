@@ -10,6 +10,7 @@ def what_it_made(report: Mapping[str, Any]) -> str:
         parts = [f"{report['rows_computed']} rows computed"]
         parts += [f"{report['rows_copied']} copied"] if report["rows_copied"] else []
         parts += [f"{report['rows_quarantined']} quarantined"] if report["rows_quarantined"] else []
+        parts += [f"{report['corrected']} corrected by a person"] if report.get("corrected") else []
         return ", ".join(parts)
     if report.get("enabled") is False:
         return "off"

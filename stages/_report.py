@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelfactory.checkpoints import CHECKPOINT, git_state, read_passport
+from labelfactory.corrections import HUMAN
 from labelfactory.dataset import Dataset, ImageRecord
 from labelfactory.digests import digest_file
 from labelfactory.left_out import LEFT_OUT, read_left_out
@@ -54,7 +55,7 @@ def make_report(
         curves=[*_threshold_curves(metrics, per_list), *_loss_curves()],
         gallery=[_item(scorer, dataset, record, why, each) for record, why in _choose(scorer, dataset, each, gallery)],
         provenance=_provenance(dataset),
-        notes=_notes(dataset, metrics),
+        notes=_notes(dataset, metrics, scorer),
     )
 
 
@@ -129,8 +130,9 @@ def _read_csv(path: Path) -> dict[str, list[float]]:
 def _choose(
     scorer: Scorer, dataset: Dataset, each: Mapping[str, Mapping[str, float]], count: int
 ) -> list[tuple[ImageRecord, str]]:
-    """Best, median and worst masks by agreement of walk and CRF, and by mIoU where there is a true mask."""
-    records = {r.image_id: r for r in dataset.training if r.image_id in scorer.rows["masks"] and r.tags}
+    """Of the line's own masks the best, median and worst by agreement of walk and CRF, and by mIoU where there is a true mask."""
+    ours = {image_id for image_id, source in scorer.rows["masks"].values("source").items() if source != HUMAN}
+    records = {r.image_id: r for r in dataset.training if r.image_id in ours and r.tags}
     agreement = {image_id: float(scorer.rows["masks"][image_id]["agreement"]) for image_id in records} if count else {}
     miou = {image_id: each[image_id]["masks"] for image_id in records if "masks" in each.get(image_id, {})}
     chosen: list[tuple[ImageRecord, str]] = []
@@ -185,10 +187,16 @@ def _provenance(dataset: Dataset) -> dict[str, str]:
     return found
 
 
-def _notes(dataset: Dataset, metrics: Mapping[str, Any]) -> list[str]:
+def _notes(dataset: Dataset, metrics: Mapping[str, Any], scorer: Scorer) -> list[str]:
     notes = []
     if not metrics["true_masks"]:
         notes.append("There are no true masks, so nothing was scored.")
+    drawn = [i for i, source in scorer.rows["masks"].values("source").items() if source == HUMAN]
+    if drawn:
+        more = f" and {len(drawn) - 20} more" if len(drawn) > 20 else ""
+        notes.append(
+            f"{len(drawn)} masks were corrected by a person and count in every score of masks: {', '.join(drawn[:20])}{more}"
+        )
     bad: Sequence[ImageRecord] = [r for r in dataset.records if r.status != "ok"]
     if bad:
         notes.append(

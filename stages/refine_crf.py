@@ -3,24 +3,32 @@
 Reads   data/dataset          photographs of the training list
         data/walks            scores [K, h, w] float16 in [0, 1], class_ids [K] uint8
         data/walk_threshold   the background's score
+        data/corrections      masks that a person drew; each takes the place of ours for its image
 Writes  data/masks            mask [H, W] uint8 palette PNG, 255 void; confidence [H/4, W/4] uint8, 255 is certain;
                               mean_confidence, void_share, agreement: float32 in [0, 1]; area [1 + C] float32: share
-                              of each class id
+                              of each class id; source: refine_crf, or human with confidence and agreement of 1
         Where `scale` is below 1, the CRF looks at a smaller photograph and its probabilities are enlarged.
 Source  Krähenbühl & Koltun, NIPS 2011, arXiv:1210.5644; from labels as in Ahn et al., CVPR 2019, arXiv:1904.05044.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from labelfactory.augment import shrink
-from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn
+from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn, TextColumn
+from labelfactory.corrections import HUMAN, Correction, corrected_mask, read_corrections
+from labelfactory.dataset import ImageRecord
+from labelfactory.errors import DataError
 from labelfactory.params import Section
 from labelfactory.per_image import PerImageStage
 from labelfactory.registry import load_method, method_of
-from labelfactory.schema import VOID, labels_from_channels
+from labelfactory.rows import RowReader
+from labelfactory.schema import VOID, Mask, labels_from_channels
 from labelfactory.shards import Row, Sample
 from labelfactory.thresholds import read_thresholds, thresholds_digest
 from models.refinement.dense_crf import CrfConfig
@@ -44,7 +52,7 @@ class RefineCrfConfig(Section):
 class RefineCrf(PerImageStage[RefineCrfConfig]):
     """Makes the pseudo-masks."""
 
-    reads = ("dataset", "walks", "walk_threshold")
+    reads = ("dataset", "walks", "walk_threshold", "corrections")
     writes = "masks"
     reads_rows = ("walks",)
     columns = {
@@ -54,12 +62,23 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
         "void_share": NumberColumn(),
         "agreement": NumberColumn(),
         "area": ArrayColumn("float32"),
+        "source": TextColumn(),
     }
     uses_gpu = False
 
     def fixed(self) -> dict[str, str]:
         """The background's threshold."""
         return {"threshold": thresholds_digest(self.folder("walk_threshold"))}
+
+    @cached_property
+    def corrections(self) -> Mapping[str, Correction]:
+        """Masks that a person drew, by image."""
+        return read_corrections(self.folder("corrections"))
+
+    def given(self, record: ImageRecord) -> dict[str, str] | None:
+        """The digest of a correction that was drawn over this photograph."""
+        correction = self.corrections.get(record.image_id)
+        return {"correction": correction.digest} if correction is not None and correction.fits(record) else None
 
     def setup(self) -> None:
         """Read the threshold and find the method."""
@@ -69,6 +88,8 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
 
     def process(self, sample: Sample) -> Row:
         """The pseudo-mask of one photograph, and how good it looks without a true one."""
+        if self.given(sample.record) is not None:
+            return self._corrected(sample.record)
         photograph = sample.photograph()
         image = shrink(photograph, self.cfg.scale)
         scores = scores_at_size(sample["scores"], image.shape[:2])
@@ -85,15 +106,34 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
         channels, confidence = probabilities.argmax(axis=0), probabilities.max(axis=0)
         mask = labels_from_channels(channels, sample["class_ids"])
         mask[confidence < self.cfg.min_confidence] = VOID
+        return self._row(mask, confidence, agreement=(channels == walked).mean(), source=self.stage_name())
+
+    def _corrected(self, record: ImageRecord) -> Row:
+        """The row of a mask that a person drew: certain everywhere, and nothing that could be held against it."""
+        mask = corrected_mask(self.corrections[record.image_id], self.dataset.classes, self.folder("corrections"))
+        if mask.shape != (record.height, record.width):
+            raise DataError(
+                f"the correction is {mask.shape[1]}×{mask.shape[0]} pixels, its photograph {record.width}×{record.height}"
+            )
+        return self._row(mask, np.ones(mask.shape, dtype=np.float32), agreement=1.0, source=HUMAN)
+
+    def _row(self, mask: Mask, confidence: NDArray[np.float32], *, agreement: float, source: str) -> Row:
+        """The row of a mask, [H, W] uint8; `confidence` is [H, W] in [0, 1]."""
         counts = np.bincount(mask.ravel(), minlength=256)
         return {
             "mask": mask,
             "confidence": np.rint(confidence[::CONFIDENCE_STRIDE, ::CONFIDENCE_STRIDE] * 255).astype(np.uint8),
             "mean_confidence": confidence.mean(),
             "void_share": counts[VOID] / mask.size,
-            "agreement": (channels == walked).mean(),
+            "agreement": agreement,
             "area": (counts[: len(self.dataset.classes) + 1] / mask.size).astype(np.float32),
+            "source": source,
         }
+
+    def summary(self) -> dict[str, Any]:
+        """How many masks a person drew."""
+        sources = RowReader(self.output).values("source")
+        return {"corrected": sum(source == HUMAN for source in sources.values())}
 
 
 if __name__ == "__main__":

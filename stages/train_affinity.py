@@ -63,7 +63,7 @@ class TrainAffinity(TrainingStage[TrainAffinityConfig]):
         """Digest of each label."""
         return {record.image_id: self.labels.states[record.image_id].digest for record in self.records}
 
-    def row_source(self) -> str:
+    def row_source(self, image_id: str) -> str:
         """Labels made by the line."""
         return "affinity_labels"
 

@@ -40,7 +40,7 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
         """Each photograph of the training list with its tags."""
         return {record.image_id: record.digest for record in self.dataset.training}
 
-    def row_source(self) -> str:
+    def row_source(self, image_id: str) -> str:
         """Tags."""
         return "tags"
 

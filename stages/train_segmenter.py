@@ -3,7 +3,7 @@
 Reads   data/dataset     photographs of the training list
         data/classifier  passport; its backbone too, where the segmenter starts from it
         data/affinity    passport
-        data/masks       mask [H, W] uint8, 255 void
+        data/masks       mask [H, W] uint8, 255 void; source
 Writes  data/segmenter   checkpoint.safetensors, training_rows.parquet, curve.csv
 Source  DeepLab v2 arXiv:1606.00915, v3 arXiv:1706.05587, v3+ arXiv:1802.02611.
 """
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from labelfactory.checkpoints import Passport
+from labelfactory.corrections import HUMAN
 from labelfactory.dataset import ImageRecord
 from labelfactory.examples import Trust
 from labelfactory.rows import RowReader
@@ -45,9 +46,18 @@ class TrainSegmenter(SegmenterStage):
         """Digest of each pseudo-mask."""
         return {record.image_id: self.masks.states[record.image_id].digest for record in self.records}
 
-    def row_source(self) -> str:
-        """Made by the line."""
-        return "refine_crf"
+    @cached_property
+    def sources(self) -> Mapping[str, str]:
+        """Who made each mask: refine_crf or human."""
+        return self.masks.values("source")
+
+    def row_source(self, image_id: str) -> str:
+        """The line, or a person who corrected it."""
+        return self.sources[image_id]
+
+    def label_kinds(self) -> set[str]:
+        """Tags; and masks where a person drew some."""
+        return {self.supervision} | ({"masks"} if HUMAN in self.sources.values() else set())
 
     def parents(self) -> dict[str, Passport]:
         """The networks that made the masks."""

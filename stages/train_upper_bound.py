@@ -66,7 +66,7 @@ class TrainUpperBound(SegmenterStage):
         """The classifier, where the backbone starts from it."""
         return {"classifier": self.passport_of("classifier")} if self.cfg.from_classifier else {}
 
-    def row_source(self) -> str:
+    def row_source(self, image_id: str) -> str:
         """From the import."""
         return "true masks"
 

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from labelfactory.checkpoints import CHECKPOINT, Passport, save_checkpoint
-from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn
+from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn, TextColumn
 from labelfactory.dataset import Dataset, ImageRecord, read_dataset, write_dataset
 from labelfactory.digests import digest_bytes, digest_json, digest_rows
 from labelfactory.files import write_json
@@ -37,6 +37,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "mask": MaskColumn(),
         "confidence": ArrayColumn("uint8"),
         **{name: NumberColumn() for name in ("mean_confidence", "void_share", "agreement")},
+        "source": TextColumn(),
     },
 }
 NOUNS = {"extract_cams": "cams", "label_affinity": "affinity_labels", "random_walk": "walks", "refine_crf": "masks"}
@@ -144,7 +145,7 @@ class MadeLine:
         if stage == "label_affinity":
             return {"label": mask}
         quality = dict.fromkeys(("mean_confidence", "void_share", "agreement"), np.float32(random.random()))
-        return {"mask": mask, "confidence": np.full((3, 4), 200, np.uint8), **quality}
+        return {"mask": mask, "confidence": np.full((3, 4), 200, np.uint8), **quality, "source": stage}
 
     def train(self, name: str, parents: Mapping[str, Passport], seed: int) -> Passport:
         """A checkpoint whose weights follow from its rows and seed."""

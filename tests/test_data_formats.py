@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from exports._write import formats
+from labelfactory.corrections import SCHEMA as CORRECTIONS
 from labelfactory.dataset import SCHEMA as DATASET
 from labelfactory.left_out import LeftOut
 from labelfactory.manifest import SCHEMA as MANIFEST
@@ -28,6 +29,7 @@ def test_the_manifest_the_data_set_and_what_was_left_out():
     """In the files' own order."""
     assert columns_of("`data/import/manifest.parquet`") == MANIFEST.names
     assert MANIFEST.names + columns_of("`data/dataset/images.parquet`") == DATASET.names
+    assert columns_of("`data/corrections/corrections.parquet`") == CORRECTIONS.names
     assert columns_of("`data/import/left_out.json`") == [field.name for field in dataclasses.fields(LeftOut)]
 
 

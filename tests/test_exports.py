@@ -92,6 +92,7 @@ def line(workspace) -> dict[str, np.ndarray]:
                     "void_share": 0.0,
                     "agreement": 0.5 + 0.1 * list(SIZES).index(record.image_id),
                     "area": np.zeros(3, np.float32),
+                    "source": "refine_crf",
                 },
                 columns,
             )

@@ -1,0 +1,118 @@
+"""`labelfactory corrections add | list | remove`: masks edited by hand, which take the place of the line's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelfactory.corrections import (
+    CORRECTIONS,
+    Correction,
+    corrected_mask,
+    read_corrections,
+    store_mask,
+    write_corrections,
+)
+from labelfactory.dataset import ImageRecord, read_dataset
+from labelfactory.errors import DataError, MissingError, did_you_mean
+from labelfactory.manifest import MANIFEST, read_manifest
+from labelfactory.progress import say
+from labelfactory.rows import RowReader
+from labelfactory.schema import Mask
+from sources.corrections import find_edited
+
+cli = typer.Typer(help="Masks edited by hand: they take the place of ours.", no_args_is_help=True)
+
+MASKS = Path("data/masks")
+SHOWN = 10
+RUN = "`labelfactory run` makes anew what depends on it"
+
+
+@cli.command()
+def add(
+    path: Annotated[Path, typer.Argument(metavar="DIR|INSTANCES.json", help="PNG masks, or COCO instances.")],
+    take_equal: Annotated[
+        bool, typer.Option("--take-equal", help="Take masks that equal ours too: a person found them right.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all of them, write nothing.")] = False,
+) -> None:
+    """Take masks that were edited elsewhere; only those that differ from ours, unless told otherwise."""
+    dataset = read_dataset()
+    known = read_corrections()
+    rows = RowReader(MASKS)
+
+    def current(record: ImageRecord) -> Mask | None:
+        correction = known.get(record.image_id)
+        if correction is not None and correction.fits(record):
+            return None if take_equal else corrected_mask(correction, dataset.classes)
+        return rows[record.image_id]["mask"] if record.image_id in rows else None
+
+    edited = find_edited(path, dataset, current, take_equal=take_equal)
+    if edited.same:
+        say(f"corrections: {len(edited.same)} equal the masks that are there and stay as they are")
+    if not edited.masks:
+        say("corrections: nothing new")
+        return
+    if dry_run:
+        say(f"corrections: {_some(list(edited.masks))} would be corrected; nothing was written")
+        return
+    records = {record.image_id: record for record in dataset.training}
+    before = {correction.path() for correction in known.values()}
+    for image_id, mask in edited.masks.items():
+        known[image_id] = store_mask(image_id, records[image_id].sha256, mask, dataset.classes)
+    write_corrections(known.values())
+    for path_left in before - {correction.path() for correction in known.values()}:
+        path_left.unlink(missing_ok=True)
+    say(f"corrections: {_some(list(edited.masks))} corrected, {len(known)} in all; {RUN}")
+
+
+@cli.command("list")
+def list_() -> None:
+    """Say which images have a corrected mask, and whether it is in use."""
+    known = read_corrections()
+    if not known:
+        say("corrections: none; `labelfactory corrections add DIR` takes masks that were edited elsewhere")
+        return
+    entries = {entry.image_id: entry.sha256 for entry in read_manifest().entries} if MANIFEST.exists() else {}
+    for image_id, correction in sorted(known.items()):
+        typer.echo(f"{image_id}  {_state(correction, entries.get(image_id))}  {correction.path()}")
+
+
+@cli.command()
+def remove(
+    image_ids: Annotated[list[str] | None, typer.Argument(help="Images by their ids in the import.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all corrections.")] = False,
+) -> None:
+    """Let the line make these masks again."""
+    known = read_corrections()
+    if bool(image_ids) == everything:
+        raise DataError(
+            "name the images, or all of them", "Type it like this: labelfactory corrections remove IMAGE_ID"
+        )
+    chosen = list(known) if everything else list(dict.fromkeys(image_ids or ()))
+    for image_id in chosen:
+        if image_id not in known:
+            raise MissingError(
+                f"{image_id!r} has no correction{did_you_mean(image_id, known)}",
+                "Nothing was removed. Name one that has.",
+            )
+    if not chosen:
+        say("corrections: there is none to remove")
+        return
+    write_corrections(correction for image_id, correction in known.items() if image_id not in chosen)
+    for image_id in chosen:
+        known[image_id].path(CORRECTIONS).unlink(missing_ok=True)
+    say(f"corrections: {_some(chosen)} removed, {len(known) - len(chosen)} left; {RUN}")
+
+
+def _state(correction: Correction, photograph: str | None) -> str:
+    if photograph is None:
+        return "waits: the import does not hold this image"
+    return "in use" if photograph == correction.photograph else "waits: the photograph has changed since"
+
+
+def _some(image_ids: Sequence[str]) -> str:
+    """How many, and the first by name."""
+    more = f" and {len(image_ids) - SHOWN} more" if len(image_ids) > SHOWN else ""
+    return f"{len(image_ids)} mask{'s' if len(image_ids) != 1 else ''} ({', '.join(image_ids[:SHOWN])}{more})"
