@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from labelfactory.dataset import COMPRESSION, SHARD_SIZE
 from labelfactory.errors import DataError, UserError
 from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.params import PARAMS_FILE, read_yaml
@@ -58,7 +59,9 @@ def _limits() -> PrepareConfig:
     try:
         return PrepareConfig.model_validate(read_yaml(path).get("prepare") if path.exists() else None)
     except ValidationError:  # `labelfactory run` says what is wrong with it
-        return PrepareConfig(train_list="train", val_list="val", max_bad_fraction=0)
+        return PrepareConfig(
+            train_list="train", val_list="val", max_bad_fraction=0, shard_size=SHARD_SIZE, compression=COMPRESSION
+        )
 
 
 def refuse_other_data(source: str) -> None:

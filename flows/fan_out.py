@@ -18,6 +18,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 
 from labelfactory.devices import cores
+from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.per_image import PerImageStage, update_shards
 from labelfactory.shard_plan import plan_shards
@@ -101,7 +102,8 @@ def _loaded(name: str, inputs: str) -> PerImageStage[Any]:
 def _inputs(name: str) -> str:
     """What changes where params, data set or checkpoints do."""
     stage = _stage(name)
-    return repr((stage.cfg.digest(), stage.code_digest, stage.dataset.training, sorted(stage.fixed().items())))
+    dataset = digest_file(stage.folder("dataset") / "images.parquet")
+    return repr((stage.cfg.digest(), stage.code_digest, dataset, sorted(stage.fixed().items())))
 
 
 def _stage(name: str) -> PerImageStage[Any]:

@@ -4,26 +4,36 @@ data/dataset/images.parquet, one row per photograph of the manifest, in its orde
     image_id, path, sha256, lists, tags, mask_path, mask_sha256, position   as in the manifest
     width, height   int32, pixels, upright (EXIF applied); 0 for a quarantined image
     split           string: "train" (goes through the line), "score" (scored only) or "rest"
-    shard           int32: position // 256
+    shard           int32: position // shard_size
     status          string: "ok" or "quarantined"; reason: string, empty when ok
-Schema metadata `labelfactory` (JSON): the manifest's, with max_bad_fraction, train_list and val_list.
+Schema metadata `labelfactory` (JSON): the manifest's, with max_bad_fraction, train_list, val_list, shard_size and
+    compression. Format 1, which had neither of the last two, is read as one of 256 images to a shard and zstd.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelfactory.digests import digest_json
 from labelfactory.errors import DataError, MissingError
 from labelfactory.images import Photograph, read_photograph
 from labelfactory.manifest import SCHEMA as MANIFEST_SCHEMA
 from labelfactory.schema import Classes
-from labelfactory.tables import read_table, write_table
+from labelfactory.tables import check_format, read_columns, read_group, read_table, write_table
 
 IMAGES = Path("data/dataset/images.parquet")
+REMEDY = "Type `dvc repro prepare`."
 SHARD_SIZE = 256
+COMPRESSION = "zstd"
+FORMAT = 2
+ROW_GROUP = 4096
+"""Rows that are read at once where one shard is asked for."""
 
 SCHEMA = pa.schema(
     [
@@ -77,6 +87,8 @@ class Dataset:
     val_list: str
     max_bad_fraction: float
     records: tuple[ImageRecord, ...]
+    shard_size: int = SHARD_SIZE
+    compression: str = COMPRESSION
 
     @cached_property
     def usable(self) -> tuple[ImageRecord, ...]:
@@ -104,14 +116,16 @@ class Dataset:
 def write_dataset(dataset: Dataset, path: Path = IMAGES) -> None:
     """Write the data set whole or not at all. The same data set gives the same bytes."""
     meta = {
-        "format": 1,
+        "format": FORMAT,
         "classes": list(dataset.classes.names),
         "mask_ids": {str(k): v for k, v in sorted(dataset.mask_ids.items())},
         "train_list": dataset.train_list,
         "val_list": dataset.val_list,
         "max_bad_fraction": dataset.max_bad_fraction,
+        "shard_size": dataset.shard_size,
+        "compression": dataset.compression,
     }
-    write_table(path, dataset.records, SCHEMA, meta)
+    write_table(path, dataset.records, SCHEMA, meta, row_group=ROW_GROUP)
 
 
 def read_dataset(path: Path = IMAGES) -> Dataset:
@@ -119,12 +133,12 @@ def read_dataset(path: Path = IMAGES) -> Dataset:
 
     Raises:
         MissingError: `prepare` has not run.
-        DataError: the file is damaged.
+        DataError: the file is damaged, or written by a newer labelfactory.
     """
-    if not path.exists():
-        raise MissingError(f"{path}: the data set is not prepared", "Type `dvc repro prepare`.")
-    rows, meta = read_table(path, remedy="Type `dvc repro prepare`.")
-    records = tuple(ImageRecord(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in rows)
+    _check_there(path)
+    rows, meta = read_table(path, remedy=REMEDY)
+    check_format(path, meta, FORMAT)
+    records = tuple(_record(row) for row in rows)
     return Dataset(
         classes=Classes(tuple(meta["classes"])),
         mask_ids={int(k): v for k, v in meta["mask_ids"].items()},
@@ -132,4 +146,62 @@ def read_dataset(path: Path = IMAGES) -> Dataset:
         val_list=meta["val_list"],
         max_bad_fraction=meta["max_bad_fraction"],
         records=records,
+        shard_size=meta.get("shard_size", SHARD_SIZE),
+        compression=meta.get("compression", COMPRESSION),
     )
+
+
+class ShardedDataset:
+    """The training images of a data set, one shard at a time: memory does not grow with the number of images.
+
+    Attributes:
+        classes, max_bad_fraction, shard_size, compression: as in Dataset.
+        counts: shard → number of its training images, ascending; shards without any are left out.
+
+    Raises:
+        MissingError, DataError: as `read_dataset`.
+    """
+
+    def __init__(self, path: Path = IMAGES) -> None:
+        _check_there(path)
+        self._path = path
+        table, meta = read_columns(path, ["shard", "split", "status"], remedy=REMEDY)
+        check_format(path, meta, FORMAT)
+        self.classes = Classes(tuple(meta["classes"]))
+        self.max_bad_fraction: float = meta["max_bad_fraction"]
+        self.shard_size: int = meta.get("shard_size", SHARD_SIZE)
+        self.compression: str = meta.get("compression", COMPRESSION)
+        trains = pc.and_(pc.equal(table["split"], "train"), pc.equal(table["status"], "ok"))
+        self._rows = np.flatnonzero(trains.to_numpy(zero_copy_only=False))
+        self._shard_of_row = table["shard"].to_numpy()[self._rows]
+        numbers, counts = np.unique(self._shard_of_row, return_counts=True)
+        self.counts = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        self._group: tuple[int, pa.Table] | None = None
+
+    @property
+    def total(self) -> int:
+        """Number of training images."""
+        return len(self._rows)
+
+    def records(self, shard: int) -> list[ImageRecord]:
+        """Training images of a shard, in the data set's order."""
+        rows = self._rows[self._shard_of_row == shard]
+        found = []
+        for group in np.unique(rows // ROW_GROUP).tolist():
+            inside = rows[rows // ROW_GROUP == group] - group * ROW_GROUP
+            found += [_record(row) for row in self._read(group).take(inside).to_pylist()]
+        return found
+
+    def _read(self, group: int) -> pa.Table:
+        if self._group is None or self._group[0] != group:
+            self._group = (group, read_group(self._path, group, remedy=REMEDY))
+        return self._group[1]
+
+
+def _record(row: Mapping[str, Any]) -> ImageRecord:
+    return ImageRecord(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])})
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise MissingError(f"{path}: the data set is not prepared", REMEDY)

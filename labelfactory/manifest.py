@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
-from labelfactory.tables import read_table, write_table
+from labelfactory.tables import check_format, read_table, write_table
 
 MANIFEST = Path("data/import/manifest.parquet")
 FORMAT = 1
@@ -131,10 +131,7 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
             "Type `labelfactory import demo`, or `labelfactory import --help` for photographs of your own.",
         )
     rows, meta = read_table(path, remedy="Import the photographs again.")
-    if meta["format"] > FORMAT:
-        raise DataError(
-            f"{path}: format {meta['format']} is newer than this program's {FORMAT}", "Update labelfactory."
-        )
+    check_format(path, meta, FORMAT)
     entries = tuple(Entry(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in rows)
     mask_ids = {int(k): v for k, v in meta["mask_ids"].items()}
     return Manifest(Classes(tuple(meta["classes"])), mask_ids, meta["source"], entries)

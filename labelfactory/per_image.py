@@ -8,18 +8,19 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 import torch
 
 from labelfactory.columns import Column
-from labelfactory.dataset import ImageRecord
+from labelfactory.dataset import ImageRecord, ShardedDataset
 from labelfactory.devices import one_thread_each, pick_device, workers
 from labelfactory.errors import DataError
 from labelfactory.files import remove_leftovers
 from labelfactory.params import Section
-from labelfactory.pool import process_pool
+from labelfactory.pool import Submit, process_pool
 from labelfactory.progress import Tick, progress, say
 from labelfactory.shard_plan import ShardPlan, plan_shards, schema_of
 from labelfactory.shards import FinishedRow, Row, Sample, ShardFolder, finish, quarantine, rows_table
@@ -38,6 +39,11 @@ class PerImageStage(Stage[C]):
     """Per-image outputs that it reads, by noun."""
     uses_gpu: ClassVar[bool] = True
     """Whether the work runs on a GPU where there is one."""
+
+    @cached_property
+    def sharded(self) -> ShardedDataset:
+        """The prepared data set, a shard at a time; `dataset` would hold every image of it."""
+        return ShardedDataset(self.folder("dataset") / "images.parquet")
 
     @property
     def device(self) -> torch.device:
@@ -106,34 +112,45 @@ def update_shards(stage: PerImageStage[Any], only: Collection[int] | None = None
     Raises:
         DataError: more images than `prepare.max_bad_fraction` allows could not be processed.
     """
-    plans = plan_shards(stage, only)
     tally = Tally()
     folder = ShardFolder(stage.output)
-    total = len(stage.dataset.training)
+    total = stage.sharded.total
     if only is None:
         remove_leftovers(stage.output)
-        for shard in set(folder.shards()) - {plan.shard for plan in plans}:
+        for shard in set(folder.shards()) - set(stage.sharded.counts):
             folder.path(shard).unlink()
             tally.shards_removed += 1
-    pending = sum(len(plan.pending) for plan in plans)
+    changed, pending = _survey(stage, only, tally)
     if not pending:
         say(f"{stage.stage_name()}: every row is up to date")
-    bad_allowed = int(stage.dataset.max_bad_fraction * total)
+    bad_allowed = int(stage.sharded.max_bad_fraction * total)
     schema = schema_of(stage)
     bad: list[FinishedRow] = []
     with _runner(stage, pending) as run, progress(stage.stage_name(), pending) as tick:
-        for plan in plans:
-            if not plan.changed:
-                tally.rows_quarantined += len(plan.blocked)
-                tally.rows_copied += len(plan.records) - len(plan.blocked)
-                continue
+        for plan in plan_shards(stage, changed) if changed else ():
             computed = _compute(stage, plan, run, tick)
             bad += [row for row in computed.values() if row.status != "ok"]
             tally.rows_quarantined += sum(row.status != "ok" for row in computed.values())
-            _write(folder, plan, computed, schema, tally)
+            _write(folder, plan, computed, schema, stage.sharded.compression, tally)
             if tally.rows_quarantined > bad_allowed and bad:
                 raise DataError(_too_many(stage.stage_name(), tally.rows_quarantined, total, bad), _REMEDY)
     return tally
+
+
+def _survey(stage: PerImageStage[Any], only: Collection[int] | None, tally: Tally) -> tuple[set[int], int]:
+    """Look at all shards and count those with nothing to do. Gives the others, and how many rows are to be computed.
+
+    Their plans are made again when it is their turn: all plans at once would need memory for every image.
+    """
+    changed, pending = set(), 0
+    for plan in plan_shards(stage, only):
+        if plan.changed:
+            changed.add(plan.shard)
+            pending += len(plan.pending)
+        else:
+            tally.rows_quarantined += len(plan.blocked)
+            tally.rows_copied += len(plan.records) - len(plan.blocked)
+    return changed, pending
 
 
 _REMEDY = "Mend or remove these images, or raise prepare.max_bad_fraction; finished rows are kept."
@@ -144,7 +161,8 @@ def _too_many(name: str, count: int, total: int, bad: Sequence[FinishedRow]) -> 
     return f"{name}: {count} of {total} images could not be processed\n{lines}"
 
 
-Runner = Callable[[Sequence[tuple[Sequence[Sample], Sequence[dict[str, Any]]]]], Iterator[list[FinishedRow]]]
+Task = tuple[Sequence[Sample], Sequence[dict[str, Any]]]
+Runner = Callable[[Sequence[Task]], Iterator[list[FinishedRow]]]
 
 
 def _compute(stage: PerImageStage[Any], plan: ShardPlan, run: Runner, tick: Tick) -> dict[str, FinishedRow]:
@@ -174,7 +192,12 @@ def _rows_of(record: ImageRecord, above: Mapping[str, Mapping[str, Row]]) -> dic
 
 
 def _write(
-    folder: ShardFolder, plan: ShardPlan, computed: Mapping[str, FinishedRow], schema: pa.Schema, tally: Tally
+    folder: ShardFolder,
+    plan: ShardPlan,
+    computed: Mapping[str, FinishedRow],
+    schema: pa.Schema,
+    compression: str,
+    tally: Tally,
 ) -> None:
     """Put copied and computed rows into the data set's order and write the shard."""
     order = [r.image_id for r in plan.records]
@@ -189,7 +212,7 @@ def _write(
         tables.append(before.take([position[i] for i in copied]).replace_schema_metadata(schema.metadata))
         names += copied
     rank = {image_id: i for i, image_id in enumerate(names)}
-    folder.write(plan.shard, pa.concat_tables(tables).take([rank[i] for i in order]))
+    folder.write(plan.shard, pa.concat_tables(tables).take([rank[i] for i in order]), compression)
     tally.rows_computed += sum(row.status == "ok" for row in computed.values())
     tally.rows_copied += len(copied)
     tally.shards_written += 1
@@ -223,7 +246,26 @@ def _runner(stage: PerImageStage[Any], pending: int) -> Iterator[Runner]:
         yield lambda tasks: (process_task(stage, *task) for task in tasks)
     else:
         with process_pool(count, _start_worker, (stage.stage_name(), stage.cfg)) as submit:
-            yield lambda tasks: submit(_work, tasks)
+            yield lambda tasks: _over(stage, submit, tasks)
+
+
+def _over(stage: PerImageStage[Any], submit: Submit, tasks: Sequence[Task]) -> Iterator[list[FinishedRow]]:
+    """Batches over a pool. Where processes die or hang over a batch, its images are tried alone; then the one that they
+    die over is quarantined.
+    """
+    alone: list[Task] = []
+
+    def lost(task: tuple[Any, ...], reason: str) -> list[FinishedRow]:
+        samples, inputs = task
+        if len(samples) > 1:
+            alone.extend(([s], [i]) for s, i in zip(samples, inputs, strict=True))
+            return []
+        say(f"{stage.stage_name()}: {samples[0].record.image_id}: {reason}")
+        return [quarantine(samples[0].record.image_id, inputs[0], reason, stage.columns)]
+
+    yield from submit(_work, tasks, lost)
+    if alone:
+        yield from submit(_work, alone, lost)
 
 
 _stage_of_this_worker: PerImageStage[Any] | None = None

@@ -1,18 +1,113 @@
-"""Work spread over processes of one thread each, so that a result does not depend on how many there are."""
+"""Work spread over processes of one thread each, so that a result does not depend on how many there are.
+
+A process that dies or hangs over a task is noticed: it is replaced and the task is tried once more; then it is lost, and
+whoever asked says what that means (per_image.py: quarantine). The processes end with their parent, however that ends.
+"""
 
 import os
+import signal
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from multiprocessing import get_context
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol, TypeVar
+
+from labelfactory.errors import LabelfactoryError, UserError
+from labelfactory.progress import say
 
 R = TypeVar("R")
-Submit = Callable[[Callable[..., R], Iterable[tuple[Any, ...]]], Iterator[R]]
+Lost = Callable[[tuple[Any, ...], str], R]
+TRIES = 2
+"""A task is given to so many processes: once, and again where the first died or hung over it."""
+SECONDS_VARIABLE = "LABELFACTORY_TASK_SECONDS"
+TASK_SECONDS = 900.0
+START_SECONDS = 900.0
+"""How long a process may take to load its libraries and networks."""
+
+
+class Submit(Protocol):
+    """Maps a function over tasks; results come in any order. `lost` makes the result of a task that nobody survives."""
+
+    def __call__(
+        self, function: Callable[..., R], tasks: Iterable[tuple[Any, ...]], lost: Lost[R] | None = None
+    ) -> Iterator[R]:
+        """Raises what the function raises; WorkerLostError for a lost task if there is no `lost`."""
+
+
+class WorkerLostError(LabelfactoryError):
+    """Processes died or hung over one task, or while they started."""
+
+
+@dataclass
+class _Job:
+    task: tuple[Any, ...]
+    tries: int = 0
+
+
+@dataclass
+class _Worker:
+    """One process, and what it has in hand."""
+
+    process: Any
+    pipe: Connection
+    ready: bool = False
+    job: _Job | None = None
+    deadline: float = field(default_factory=lambda: time.monotonic() + START_SECONDS)
+
+    def give(self, function: Callable[..., Any], job: _Job) -> None:
+        self.job, self.deadline = job, time.monotonic() + task_seconds()
+        try:
+            self.pipe.send((function, job.task))
+        except OSError:  # it has died: its pipe says so when it is read
+            return
+
+    def hear(self) -> tuple[str, Any]:
+        """What it says. Raises EOFError when it is dead or overdue."""
+        if not self.pipe.poll():
+            raise EOFError
+        said: tuple[str, Any] = self.pipe.recv()
+        return said
+
+    def end(self) -> str:
+        """Kill it and say how it went."""
+        overdue = self.deadline < time.monotonic()
+        self.process.join(0 if overdue else 1)  # one that is dying says itself of what
+        alive = self.process.is_alive()
+        self.kill()
+        code = self.process.exitcode
+        if alive and overdue:
+            return f"hung for {task_seconds():g} s" if self.ready else f"did not start in {START_SECONDS:g} s"
+        return f"died ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def task_seconds() -> float:
+    """How long a process may have one task in hand: $LABELFACTORY_TASK_SECONDS, else 900.
+
+    Raises:
+        UserError: the variable is no positive number.
+    """
+    value = os.environ.get(SECONDS_VARIABLE, "")
+    try:
+        seconds = float(value) if value else TASK_SECONDS
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"{SECONDS_VARIABLE}={value!r} is no positive number", f"Type `unset {SECONDS_VARIABLE}`.")
+    return seconds
 
 
 @contextmanager
-def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> Iterator[Submit[Any]]:
+def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> Iterator[Submit]:
     """Start `count` processes; yield a function that maps over tasks and gives results as they come, in any order.
 
     Args:
@@ -20,42 +115,119 @@ def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[A
         initializer: called once in each process; a function at the top of a module. What it raises, the first task does.
         initargs: its arguments.
     """
-    with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"):
-        pool = ProcessPoolExecutor(
-            count, mp_context=get_context("spawn"), initializer=_start, initargs=(initializer, initargs)
-        )
-
-        def submit(function: Callable[..., R], tasks: Iterable[tuple[Any, ...]]) -> Iterator[R]:
-            waiting: set[Future[R]] = {pool.submit(_call, function, *task) for task in tasks}
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-
-        try:
-            yield submit
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = _Pool(count, initializer, initargs)
+    try:
+        yield pool.submit
+    finally:
+        pool.close()
 
 
-def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+class _Pool:
+    def __init__(self, count: int, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+        self._setup = (initializer, initargs)
+        self._failed_starts = 0
+        self._workers = [self._start() for _ in range(count)]
+
+    def submit(
+        self, function: Callable[..., R], tasks: Iterable[tuple[Any, ...]], lost: Lost[R] | None = None
+    ) -> Iterator[R]:
+        """See Submit."""
+        waiting = deque(_Job(task) for task in tasks)
+        while waiting or any(worker.job for worker in self._workers):
+            for worker in self._workers:
+                if worker.ready and not worker.job and waiting:
+                    worker.give(function, waiting.popleft())
+            for worker in self._speaking():
+                try:
+                    kind, value = worker.hear()
+                except (EOFError, OSError):
+                    job, how = self._replace(worker)
+                    if job is None:
+                        continue
+                    if job.tries < TRIES:
+                        say(f"a worker process {how}; what it had in hand is tried again")
+                        waiting.appendleft(job)
+                        continue
+                    reason = f"the worker process {how}, {job.tries} times"
+                    if lost is None:
+                        raise WorkerLostError(reason) from None
+                    yield lost(job.task, reason)
+                    continue
+                if kind == "error":
+                    raise value
+                if worker.ready:
+                    worker.job = None
+                    if waiting:  # before the result is looked at: nobody waits for us
+                        worker.give(function, waiting.popleft())
+                    yield value
+                worker.ready = True
+
+    def _speaking(self) -> list[_Worker]:
+        """Workers that have said something, are dead, or are overdue."""
+        busy = [worker for worker in self._workers if worker.job or not worker.ready]
+        left = min(worker.deadline for worker in busy) - time.monotonic()
+        heard = set(wait([worker.pipe for worker in busy], timeout=max(0.0, left)))
+        now = time.monotonic()
+        return [worker for worker in busy if worker.pipe in heard or worker.deadline < now]
+
+    def _replace(self, worker: _Worker) -> tuple[_Job | None, str]:
+        """Put a new process in the place of one that died or hung. Gives what it had in hand, and how it went."""
+        how, job = worker.end(), worker.job
+        if job is not None:
+            job.tries += 1
+        else:
+            self._failed_starts += 1
+            if self._failed_starts > TRIES:
+                raise WorkerLostError(f"worker processes {how} while they started")
+        self._workers[self._workers.index(worker)] = self._start()
+        return job, how
+
+    def _start(self) -> _Worker:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, *self._setup), daemon=True)
+        with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"):
+            process.start()
+        theirs.close()  # so that we read the end of the pipe when the process is gone
+        return _Worker(process, ours)
+
+    def close(self) -> None:
+        """End all processes at once: whatever they have in hand, nobody waits for it."""
+        for worker in self._workers:
+            worker.kill()
+
+
+def _serve(pipe: Connection, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
     from labelfactory.devices import one_thread_each  # after OMP_NUM_THREADS is set: torch reads it at import
 
-    global _failure
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread_each()
     try:
         initializer(*initargs)
-    except Exception as error:  # raised here it would only break the pool, and its message would be lost
-        _failure = error
+        pipe.send(("ready", None))
+        while True:
+            function, task = pipe.recv()
+            pipe.send(("result", function(*task)))
+    except (EOFError, BrokenPipeError):  # the parent is gone
+        return
+    except Exception as error:
+        _send_error(pipe, error)
 
 
-_failure: Exception | None = None
+def _send_error(pipe: Connection, error: Exception) -> None:
+    try:
+        pipe.send(("error", error))
+    except Exception:  # an exception that cannot be pickled
+        pipe.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
 
 
-def _call(function: Callable[..., R], *task: Any) -> R:
-    if _failure is not None:
-        raise _failure
-    return function(*task)
+def _end_with_parent() -> None:
+    """A parent that was killed outright cannot end us."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

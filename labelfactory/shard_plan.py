@@ -1,19 +1,23 @@
 """What has to be done in each shard of a per-image stage: keys as they are on disk against keys as they should be."""
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from labelfactory.dataset import ImageRecord
+from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError
 from labelfactory.progress import say
-from labelfactory.shards import ROW_FORMAT, RowState, ShardFolder, row_key, shard_schema
+from labelfactory.shards import ROW_FORMAT, NewerFormatError, RowState, ShardFolder, row_key, shard_schema
 
 if TYPE_CHECKING:
     from labelfactory.per_image import PerImageStage
+
+Inputs = dict[str, Any]
+"""Everything that a row depends on, by name."""
 
 
 @dataclass
@@ -22,7 +26,8 @@ class ShardPlan:
 
     shard: int
     records: list[ImageRecord]
-    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inputs: dict[str, Inputs] = field(default_factory=dict)
+    """What the keys of rows are made of that are not to be copied: image_id → inputs."""
     pending: list[ImageRecord] = field(default_factory=list)
     given: set[str] = field(default_factory=set)
     """Images whose row a person gave."""
@@ -31,36 +36,73 @@ class ShardPlan:
     changed: bool = False
 
 
-def plan_shards(stage: "PerImageStage[Any]", only: Collection[int] | None = None) -> list[ShardPlan]:
-    """Compare every row's key with the one on disk. No payload is decoded; a damaged shard of our own is made again.
+class KeyMaker:
+    """Keys of a stage's rows. What all rows share is turned into JSON once: a plan looks at every row there is.
+
+    Args:
+        fixed: the inputs that all rows share.
+        above: nouns of the per-image outputs that the stage reads.
+    """
+
+    def __init__(self, fixed: Mapping[str, Any], above: Iterable[str]) -> None:
+        self._fixed, self._above = dict(fixed), tuple(above)
+        names = sorted({*fixed, "image", "tags", *self._above})
+        own = {name: _json(value) for name, value in fixed.items() if name not in ("image", "tags", *self._above)}
+        self._parts = [(f"{_json(name)}:", name, own.get(name)) for name in names]
+
+    def inputs(self, record: ImageRecord, digests: Mapping[str, str]) -> dict[str, Any]:
+        """Everything that a row depends on, by name. `digests`: of the rows that it reads, by noun."""
+        return {**self._fixed, "image": record.sha256, "tags": list(record.tags), **digests}
+
+    def key(self, record: ImageRecord, digests: Mapping[str, str]) -> str:
+        """`row_key` of these inputs, without making them."""
+        own = {"image": f'"{record.sha256}"', "tags": _json(record.tags)}
+        own |= {noun: f'"{digest}"' for noun, digest in digests.items()}
+        text = ",".join(head + (own[name] if shared is None else shared) for head, name, shared in self._parts)
+        return digest_bytes(f"{{{text}}}".encode())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def plan_shards(stage: "PerImageStage[Any]", only: Collection[int] | None = None) -> Iterator[ShardPlan]:
+    """Compare every row's key with the one on disk, a shard at a time. No payload is decoded; a damaged shard of our own
+    is made again.
 
     Args:
         stage: whose shards.
         only: numbers of the shards to look at; None for all.
     """
-    shards: dict[int, list[ImageRecord]] = defaultdict(list)
-    for record in stage.dataset.training:
-        if only is None or record.shard in only:
-            shards[record.shard].append(record)
     upstream = {noun: ShardFolder(stage.folder(noun)) for noun in stage.reads_rows}
     own = ShardFolder(stage.output)
     always = {
         "stage": stage.stage_name(),
         "format": ROW_FORMAT,
         "code": stage.code_digest,
-        "classes": list(stage.dataset.classes.names),
+        "classes": list(stage.sharded.classes.names),
     }
     made = {"params": stage.cfg.digest(), **stage.fixed()}
+    keys = KeyMaker(always | made, upstream)
     schema = schema_of(stage)
-    return [
-        _plan_shard(shard, records, _states_or_none(own, shard, schema), upstream, always, made, stage.given)
-        for shard, records in sorted(shards.items())
-    ]
+
+    def given(record: ImageRecord) -> Inputs | None:
+        from_a_person = stage.given(record)
+        if from_a_person is None:
+            return None
+        return {**always, "image": record.sha256, "tags": list(record.tags), **from_a_person}
+
+    for shard in stage.sharded.counts:
+        if only is None or shard in only:
+            before, well_stored = _states_or_none(own, shard, schema, stage.sharded.compression)
+            plan = _plan_shard(shard, stage.sharded.records(shard), before, upstream, keys, given)
+            plan.changed |= not well_stored
+            yield plan
 
 
 def schema_of(stage: "PerImageStage[Any]") -> pa.Schema:
     """Parquet schema of a stage's shards."""
-    return shard_schema(stage.stage_name(), stage.columns, stage.dataset.classes.names)
+    return shard_schema(stage.stage_name(), stage.columns, stage.sharded.classes.names)
 
 
 def _plan_shard(
@@ -68,30 +110,31 @@ def _plan_shard(
     records: list[ImageRecord],
     before: Mapping[str, RowState],
     upstream: Mapping[str, ShardFolder],
-    always: Mapping[str, Any],
-    made: Mapping[str, Any],
-    given: Callable[[ImageRecord], Mapping[str, str] | None],
+    keys: KeyMaker,
+    given: Callable[[ImageRecord], Inputs | None],
 ) -> ShardPlan:
     plan = ShardPlan(shard, records)
     above = {noun: folder.states(shard) for noun, folder in upstream.items()}
     for record in records:
-        inputs: dict[str, Any] = {**always, "image": record.sha256, "tags": list(record.tags)}
+        name, digests = record.image_id, {}
         from_a_person = given(record)
         if from_a_person is not None:
-            plan.given.add(record.image_id)
-        inputs |= made if from_a_person is None else from_a_person
+            plan.given.add(name)
         for noun, states in above.items() if from_a_person is None else ():
             state = _upstream_state(noun, states, record)
-            inputs[noun] = state.digest
+            digests[noun] = state.digest
             if state.status != "ok":
-                plan.blocked[record.image_id] = f"{noun}: {state.reason}"
-        plan.inputs[record.image_id] = inputs
-        old = before.get(record.image_id)
-        current = old is not None and old.key == row_key(inputs)
-        if record.image_id in plan.blocked:
-            plan.changed |= not (current and old is not None and old.reason == plan.blocked[record.image_id])
+                plan.blocked[name] = f"{noun}: {state.reason}"
+        old = before.get(name)
+        key = keys.key(record, digests) if from_a_person is None else row_key(from_a_person)
+        current = old is not None and old.key == key
+        if name in plan.blocked:
+            plan.changed |= not (current and old is not None and old.reason == plan.blocked[name])
         elif not (current and old is not None and old.status == "ok"):
             plan.pending.append(record)
+        else:
+            continue
+        plan.inputs[name] = keys.inputs(record, digests) if from_a_person is None else from_a_person
     plan.changed |= bool(plan.pending) or list(before) != [r.image_id for r in records]
     return plan
 
@@ -102,10 +145,14 @@ def _upstream_state(noun: str, states: Mapping[str, RowState], record: ImageReco
     return states[record.image_id]
 
 
-def _states_or_none(folder: ShardFolder, shard: int, schema: pa.Schema) -> dict[str, RowState]:
-    """A damaged shard of our own is no more than a shard to be made again."""
+def _states_or_none(
+    folder: ShardFolder, shard: int, schema: pa.Schema, compression: str
+) -> tuple[dict[str, RowState], bool]:
+    """A damaged shard of our own, or one of an older format, is no more than a shard to be made again."""
     try:
-        return folder.own_states(shard, schema)
+        return folder.own_states(shard, schema, compression)
+    except NewerFormatError:
+        raise
     except DataError as error:
         say(f"{error.problem}: made again")
-        return {}
+        return {}, True

@@ -30,8 +30,12 @@ from labelfactory.files import write_whole
 from labelfactory.images import Photograph
 
 ROW_FORMAT = 1
+"""Of the rows. Below it: made again by the stage that wrote them. Above it: refused."""
 ROW_GROUP = 32
 STATE_COLUMNS = ("image_id", "key", "digest", "status", "reason")
+
+CODECS = {"zstd": "zstd", "snappy": "snappy", "gzip": "gzip", "lz4": "lz4", "none": "uncompressed"}
+"""Compressions of a shard, and what Parquet's own metadata call them."""
 
 Row = Mapping[str, Any]
 """What a stage makes of one image: column name → value."""
@@ -78,6 +82,10 @@ class FinishedRow:
     reason: str
     inputs: str
     payload: Mapping[str, Any]
+
+
+class NewerFormatError(DataError):
+    """A newer labelfactory wrote the file: it is not ours to replace."""
 
 
 def row_key(inputs: Mapping[str, Any]) -> str:
@@ -127,18 +135,30 @@ class ShardFolder:
         table = self._read(shard, columns=list(STATE_COLUMNS))
         return self._states(shard, table) if table is not None else {}
 
-    def own_states(self, shard: int, schema: pa.Schema) -> dict[str, RowState]:
+    def own_states(self, shard: int, schema: pa.Schema, compression: str) -> tuple[dict[str, RowState], bool]:
         """The same for the stage that writes the shard: reads all of it, so that damage to a payload is found too.
 
+        Returns:
+            The rows, and whether the file is compressed as it should be.
+
         Raises:
+            NewerFormatError: a newer labelfactory wrote it.
             DataError: the file is damaged or of another make than `schema`.
         """
-        table = self._read(shard)
-        if table is None:
-            return {}
+        path = self.path(shard)
+        if not path.exists():
+            return {}, True
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+                table = opened.read()
+                groups = opened.metadata.num_row_groups
+                stored = opened.metadata.row_group(0).column(0).compression.lower() if groups else compression
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(shard, str(error)) from None
+        self._check_format(shard, table.schema)
         if not table.schema.equals(schema, check_metadata=True):
             raise self._damaged(shard, "its header is not the stage's")
-        return self._states(shard, table)
+        return self._states(shard, table), stored == CODECS[compression]
 
     def _states(self, shard: int, table: pa.Table) -> dict[str, RowState]:
         try:
@@ -205,6 +225,24 @@ class ShardFolder:
         except (KeyError, TypeError, ValueError):
             raise self._damaged(shard, "its header does not describe its columns") from None
 
+    def _check_format(self, shard: int, schema: pa.Schema) -> None:
+        """Refuse rows of another format: newer ones for good, older ones until their stage has made them again."""
+        try:
+            stated = json.loads(schema.metadata[b"labelfactory"])["format"]
+        except (KeyError, TypeError, ValueError):
+            raise self._damaged(shard, "its header names no format") from None
+        path = self.path(shard)
+        if stated > ROW_FORMAT:
+            raise NewerFormatError(
+                f"{path}: format {stated} is newer than this program's {ROW_FORMAT}",
+                f"Update labelfactory. To make these rows again with this program instead, delete {self.folder}.",
+            )
+        if stated < ROW_FORMAT:
+            raise DataError(
+                f"{path}: format {stated} is older than this program's {ROW_FORMAT}",
+                "Type `dvc repro`: the stage that writes it makes it again.",
+            )
+
     def _damaged(self, shard: int, reason: str) -> DataError:
         path = self.path(shard)
         return DataError(f"{path}: damaged: {reason.splitlines()[0]}", f"Delete {path} and type `dvc repro`.")
@@ -226,13 +264,13 @@ class ShardFolder:
         """A whole shard, or None when it is not there."""
         return self._read(shard)
 
-    def write(self, shard: int, table: pa.Table) -> None:
+    def write(self, shard: int, table: pa.Table, compression: str = "zstd") -> None:
         """Write a shard whole or not at all. The same rows give the same bytes."""
         with write_whole(self.path(shard)) as temporary:
             pq.write_table(
                 table.combine_chunks(),
                 temporary,
-                compression="zstd",
+                compression=compression,
                 row_group_size=ROW_GROUP,
                 use_dictionary=False,
                 write_page_checksum=True,
@@ -243,9 +281,11 @@ class ShardFolder:
         if not path.exists():
             return None
         try:
-            return pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
+            table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(shard, str(error)) from None
+        self._check_format(shard, table.schema)
+        return table
 
 
 def shard_schema(stage: str, columns: Mapping[str, Column], classes: Sequence[str]) -> pa.Schema:

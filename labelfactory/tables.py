@@ -1,7 +1,7 @@
 """Small tables whose head says what they are: one Parquet file, JSON under `labelfactory` in its metadata."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,18 @@ from labelfactory.files import write_whole
 HEAD = b"labelfactory"
 
 
-def write_table(path: Path, rows: Iterable[object], schema: pa.Schema, head: Mapping[str, Any]) -> None:
+def write_table(
+    path: Path, rows: Iterable[object], schema: pa.Schema, head: Mapping[str, Any], *, row_group: int | None = None
+) -> None:
     """Write objects as rows, whole or not at all; a column takes the attribute of its name.
 
-    Equal rows and an equal head give equal bytes.
+    Equal rows and an equal head give equal bytes. `row_group` rows can be read alone.
     """
     marked = schema.with_metadata({HEAD: json.dumps(head, sort_keys=True)})
     table = pa.Table.from_pylist([{name: getattr(row, name) for name in schema.names} for row in rows], schema=marked)
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group)
 
 
 def read_table(path: Path, *, remedy: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -32,9 +34,36 @@ def read_table(path: Path, *, remedy: str) -> tuple[list[dict[str, Any]], dict[s
     Raises:
         DataError: the file is damaged, or somebody else's; `remedy` says what to type.
     """
+    table, head = read_columns(path, None, remedy=remedy)
+    return table.to_pylist(), head
+
+
+def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Some columns of all rows, and the head. Raises DataError as `read_table`."""
     try:
-        table = pq.read_table(path)
-        head: dict[str, Any] = json.loads(table.schema.metadata[HEAD])
+        table = pq.read_table(path, columns=columns, partitioning=None)
+        return table, json.loads(table.schema.metadata[HEAD])
     except (pa.ArrowInvalid, OSError, TypeError, KeyError, ValueError) as error:
         raise DataError(f"{path}: is damaged, or no table of labelfactory's", remedy) from error
-    return table.to_pylist(), head
+
+
+def read_group(path: Path, group: int, *, remedy: str) -> pa.Table:
+    """One row group. Raises DataError as `read_table`."""
+    try:
+        with pq.ParquetFile(path) as opened:
+            return opened.read_row_group(group)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: is damaged, or no table of labelfactory's", remedy) from error
+
+
+def check_format(path: Path, head: Mapping[str, Any], known: int) -> None:
+    """Refuse what a newer program wrote.
+
+    Raises:
+        DataError: the format is above `known`, or none is named.
+    """
+    stated = head.get("format")
+    if not isinstance(stated, int) or stated < 1:
+        raise DataError(f"{path}: format {stated!r} is none of labelfactory's", f"Delete {path} and make it again.")
+    if stated > known:
+        raise DataError(f"{path}: format {stated} is newer than this program's {known}", "Update labelfactory.")

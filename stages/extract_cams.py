@@ -68,7 +68,7 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
 
     def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
         """CAMs of a few photographs of like size."""
-        class_ids = [self.dataset.classes.ids(sample.record.tags) for sample in samples]
+        class_ids = [self.sharded.classes.ids(sample.record.tags) for sample in samples]
         with inference_precision(self.cfg.precision, self.device):
             cams = multiscale_cams(
                 self.classifier,

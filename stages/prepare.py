@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from labelfactory.corrections import TABLE, write_corrections
-from labelfactory.dataset import SHARD_SIZE, Dataset, ImageRecord, read_dataset, write_dataset
+from labelfactory.dataset import Dataset, ImageRecord, read_dataset, write_dataset
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError, did_you_mean
 from labelfactory.images import MIN_SIDE, decode_photograph
@@ -35,6 +35,8 @@ class PrepareConfig(Section):
     train_list: str = Field(min_length=1)  # the list that goes through the line
     val_list: str = Field(min_length=1)  # the list on which models are scored
     max_bad_fraction: float = Field(ge=0, le=1)  # more unusable photographs than this stop the run
+    shard_size: int = Field(ge=1, le=1_000_000)  # images to a shard; another size moves images, and all rows are made anew
+    compression: Literal["zstd", "snappy", "gzip", "lz4", "none"]  # of shards; another one copies rows
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def prepare(manifest: Manifest, config: PrepareConfig, previous: Dataset | None 
         val_list=config.val_list,
         max_bad_fraction=config.max_bad_fraction,
         records=records,
+        shard_size=config.shard_size,
+        compression=config.compression,
     )
 
 
@@ -188,7 +192,7 @@ def _record(entry: Entry, checked: Checked, config: PrepareConfig) -> ImageRecor
         width=checked.width,
         height=checked.height,
         split=split,
-        shard=entry.position // SHARD_SIZE,
+        shard=entry.position // config.shard_size,
         status="quarantined" if checked.reason else "ok",
         reason=checked.reason,
     )

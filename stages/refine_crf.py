@@ -110,7 +110,7 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
 
     def _corrected(self, record: ImageRecord) -> Row:
         """The row of a mask that a person drew: certain everywhere, and nothing that could be held against it."""
-        mask = corrected_mask(self.corrections[record.image_id], self.dataset.classes, self.folder("corrections"))
+        mask = corrected_mask(self.corrections[record.image_id], self.sharded.classes, self.folder("corrections"))
         if mask.shape != (record.height, record.width):
             raise DataError(
                 f"the correction is {mask.shape[1]}×{mask.shape[0]} pixels, its photograph {record.width}×{record.height}"
@@ -126,7 +126,7 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
             "mean_confidence": confidence.mean(),
             "void_share": counts[VOID] / mask.size,
             "agreement": agreement,
-            "area": (counts[: len(self.dataset.classes) + 1] / mask.size).astype(np.float32),
+            "area": (counts[: len(self.sharded.classes) + 1] / mask.size).astype(np.float32),
             "source": source,
         }
 

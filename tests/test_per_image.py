@@ -138,12 +138,12 @@ def states(noun: str = "brightness") -> dict[str, str]:
 def test_a_plan_of_some_shards_opens_no_other(project):
     """One worker of many plans its own shard, at the cost of one shard."""
     update()
-    whole = plan_shards(Brightness(Brightness.section()))
+    whole = list(plan_shards(Brightness(Brightness.section())))
     damaged = Path("data/brightness/shard-00000.parquet")
     damaged.write_bytes(b"not to be read")
     others = {plan.shard for plan in whole} - {0}
     assert others
-    assert plan_shards(Brightness(Brightness.section()), only=others) == [plan for plan in whole if plan.shard != 0]
+    assert list(plan_shards(Brightness(Brightness.section()), only=others)) == [plan for plan in whole if plan.shard != 0]
 
 
 # --- what is in a key

@@ -17,8 +17,9 @@ from labelfactory.manifest import Entry, Manifest, write_manifest
 from labelfactory.schema import Classes
 from stages.prepare import Prepare, PrepareConfig, prepare
 
-CONFIG = PrepareConfig(train_list="train", val_list="val", max_bad_fraction=0.5)
-STRICT = PrepareConfig(train_list="train", val_list="val", max_bad_fraction=0.0)
+STORED = {"shard_size": 256, "compression": "zstd"}
+CONFIG = PrepareConfig(train_list="train", val_list="val", max_bad_fraction=0.5, **STORED)
+STRICT = PrepareConfig(train_list="train", val_list="val", max_bad_fraction=0.0, **STORED)
 
 
 def entry(folder: Path, name: str, lists: str, tags: str, **changes) -> Entry:
@@ -178,7 +179,7 @@ def test_the_same_bytes_in_train_and_val_are_refused(small):
     with pytest.raises(DataError, match="the same bytes stand on the lists 'train' and 'val'") as caught:
         prepare(leaking, CONFIG)
     assert f"{small.entries[0].path}, {copied.path}" in caught.value.problem
-    same = PrepareConfig(train_list="train", val_list="train", max_bad_fraction=1)
+    same = PrepareConfig(train_list="train", val_list="train", max_bad_fraction=1, **STORED)
     assert len(prepare(leaking, same).records) == 5
 
 
