@@ -20,6 +20,8 @@ from prefect.task_runners import TaskRunner
 from labelfactory.devices import cores
 from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
+from labelfactory.files import make_folder
+from labelfactory.lock import stage_lock
 from labelfactory.per_image import PerImageStage, update_shards
 from labelfactory.shard_plan import plan_shards
 from labelfactory.stage import read_sections, stage_class
@@ -86,8 +88,9 @@ def work_on_shard(name: str, shard: int, folder: str) -> dict[str, int]:
     os.chdir(folder)
     os.environ["LABELFACTORY_WORKERS"] = "1"  # the cluster has one process a core already
     stage = _loaded(name, _inputs(name))
-    stage.output.mkdir(parents=True, exist_ok=True)
-    return dict(update_shards(stage, only=[shard]).__dict__)
+    with stage_lock(name, shared=True):
+        make_folder(stage.output)
+        return dict(update_shards(stage, only=[shard]).__dict__)
 
 
 @cache

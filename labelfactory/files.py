@@ -1,11 +1,38 @@
 """An output appears whole or not at all: write beside, flush to the disk, rename."""
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from labelfactory.errors import UserError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+class DiskError(UserError):
+    """A disk is full, or a folder may not be written."""
+
+
+def disk_error(path: Path, error: BaseException) -> DiskError | None:
+    """What a failed write says to its user, where its disk is the cause; libraries that write say it in many ways."""
+    number = getattr(error, "errno", None)
+    full = number in FULL or "No space left on device" in str(error)
+    if not full and isinstance(error, RuntimeError):  # torch says only that it could not write
+        full = shutil.disk_usage(path.parent).free < 1 << 16
+    if full:
+        return DiskError(
+            f"{path}: no space is left on its disk", "Free some and type the same command again: finished rows are kept."
+        )
+    if number in FORBIDDEN:
+        reason = os.strerror(number or 0).lower()
+        return DiskError(f"{path}: cannot be written: {reason}", f"Make {path.parent} writable for this user.")
+    return None
 
 
 @contextmanager
@@ -13,6 +40,9 @@ def write_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it takes the place of `path`, on an error it goes.
 
     A kill at any moment leaves either the old file or the new one.
+
+    Raises:
+        DiskError: the disk is full, or the folder may not be written. The old file is as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -25,8 +55,16 @@ def write_whole(path: Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+    except UserError:
+        raise
+    except Exception as error:
+        problem = disk_error(path, error)
+        if problem is None:
+            raise
+        raise problem from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing is there where nothing could be written
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -35,8 +73,19 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """The folder, if it is not there yet. Raises DiskError where that may not be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = disk_error(folder, error)
+        if problem is None:
+            raise
+        raise problem from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, indented, keys in the order given, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with write_whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,7 +18,8 @@ from torch import Tensor
 from labelfactory.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
 from labelfactory.dataset import Dataset, read_dataset
 from labelfactory.errors import UserError
-from labelfactory.files import write_json
+from labelfactory.files import make_folder, write_json
+from labelfactory.lock import stage_lock
 from labelfactory.params import PARAMS_FILE, Section, check_sections, read_yaml
 from labelfactory.preflight import check_line
 from labelfactory.progress import say
@@ -123,8 +124,9 @@ def run_stage(name: str) -> dict[str, Any]:
     check_line(sections)
     kind = stage_class(name)
     stage = kind(sections[name], {other: sections[other] for other in kind.borrows})
-    stage.output.mkdir(parents=True, exist_ok=True)
-    metrics = stage.run()
+    with stage_lock(name):
+        make_folder(stage.output)
+        metrics = stage.run()
     report = {
         "stage": name,
         "seconds": round(time.monotonic() - start, 2),

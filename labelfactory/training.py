@@ -22,6 +22,7 @@ from labelfactory.devices import cores, pick_device
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.params import Precision, Section
+from labelfactory.pool import task_seconds
 from labelfactory.progress import progress, say
 
 Batch = dict[str, Tensor]
@@ -237,11 +238,40 @@ def _batches(fabric: Fabric, examples: Examples, cfg: TrainingSection, epoch: in
     groups = [list(range(i, i + cfg.batch_size)) for i in range(0, len(view) - cfg.batch_size + 1, cfg.batch_size)]
     groups = groups or [list(range(len(view)))]
     mine = [group[fabric.global_rank * share : (fabric.global_rank + 1) * share] for group in groups]
-    # on the CPU the cores are busy with the network itself; feeding processes would only take turns with it
-    feeders = min(8, cores() - 1) if fabric.device.type != "cpu" else 0
-    loader = DataLoader(view, batch_sampler=mine, num_workers=feeders, pin_memory=fabric.device.type == "cuda")
-    prepared: Any = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-    yield from prepared
+    done, feeders, failures = 0, _feeders(fabric.device.type), 0
+    while done < len(mine):
+        try:
+            for batch in _loader(fabric, view, mine[done:], feeders):
+                done += 1
+                yield batch
+        except RuntimeError as error:
+            if not feeders or "DataLoader" not in str(error):
+                raise
+            failures += 1
+            feeders = feeders if failures < FEEDER_TRIES else 0
+            where = "in new processes" if feeders else "in this process"
+            say(f"{' '.join(str(error).split())}; the batch is read again {where}")
+
+
+FEEDER_TRIES = 2
+"""Loader processes may die or hang so often in an epoch; then the training process reads its photographs itself."""
+
+
+def _feeders(device: str) -> int:
+    """Processes that read photographs. On the CPU none: its cores are busy with the network, they would take turns."""
+    return min(8, cores() - 1) if device != "cpu" else 0
+
+
+def _loader(fabric: Fabric, view: _EpochView, groups: Sequence[list[int]], feeders: int) -> Any:
+    """Batches of these positions. A loader that dies, or is silent for too long, raises a RuntimeError that names it."""
+    loader = DataLoader(
+        view,
+        batch_sampler=groups,
+        num_workers=feeders,
+        pin_memory=fabric.device.type == "cuda",
+        timeout=task_seconds() if feeders else 0,
+    )
+    return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
 
 def _restore(
