@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test lint types contracts quick kill-test bench clean
+.PHONY: help install demo check test lint types contracts quick kill-test chaos bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ test: install  ## every test: under 15 minutes on 2 cores
 
 kill-test: install  ## ten times: kill a worker in the middle of a stage, and let another one finish the run
 	@for k in 1 2 3 4 5 6 7 8 9 10; do echo "kill $$k of 10"; pytest -q tests/test_killed_worker.py || exit 1; done
+
+chaos: install  ## 1,000 SIGKILLs at random moments, each time the same bytes at the end; SEED=1 for others: under an hour
+	python tests/chaos.py --kills 1000 --seed $(or $(SEED),0)
 
 bench: install  ## seconds and memory of CAMs, walk, CRF and scoring, each beside its reference
 	python -m benchmarks

@@ -27,7 +27,8 @@ def disk_error(path: Path, error: BaseException) -> DiskError | None:
         full = shutil.disk_usage(path.parent).free < 1 << 16
     if full:
         return DiskError(
-            f"{path}: no space is left on its disk", "Free some and type the same command again: finished rows are kept."
+            f"{path}: no space is left on its disk",
+            "Free some and type the same command again: finished rows are kept.",
         )
     if number in FORBIDDEN:
         reason = os.strerror(number or 0).lower()

@@ -18,13 +18,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
-from labelfactory.tables import check_format, read_table, write_table
+from labelfactory.tables import check_format, read_columns, read_table, write_table
 
 MANIFEST = Path("data/import/manifest.parquet")
 FORMAT = 1
+IMPORT_AGAIN = "Import the photographs again."
 
 SCHEMA = pa.schema(
     [
@@ -118,6 +120,22 @@ def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
     write_table(path, rows, SCHEMA, meta)
 
 
+def lists_of(path: Path = MANIFEST) -> set[str]:
+    """Names of the lists on which photographs stand, without reading each of them. Raises as `read_manifest`."""
+    _check_there(path)
+    table, meta = read_columns(path, ["lists"], remedy=IMPORT_AGAIN)
+    check_format(path, meta, FORMAT)
+    return set(pc.unique(pc.list_flatten(table["lists"].combine_chunks())).to_pylist())
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise MissingError(
+            f"{path}: nothing was imported yet",
+            "Type `labelfactory import demo`, or `labelfactory import --help` for photographs of your own.",
+        )
+
+
 def read_manifest(path: Path = MANIFEST) -> Manifest:
     """Read the manifest.
 
@@ -125,12 +143,8 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
         MissingError: nothing was imported yet.
         DataError: damaged, or written by a newer labelfactory.
     """
-    if not path.exists():
-        raise MissingError(
-            f"{path}: nothing was imported yet",
-            "Type `labelfactory import demo`, or `labelfactory import --help` for photographs of your own.",
-        )
-    rows, meta = read_table(path, remedy="Import the photographs again.")
+    _check_there(path)
+    rows, meta = read_table(path, remedy=IMPORT_AGAIN)
     check_format(path, meta, FORMAT)
     entries = tuple(Entry(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in rows)
     mask_ids = {int(k): v for k, v in meta["mask_ids"].items()}

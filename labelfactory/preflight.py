@@ -6,7 +6,7 @@ from typing import Any
 
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError, ParamsError, did_you_mean
-from labelfactory.manifest import MANIFEST, read_manifest
+from labelfactory.manifest import MANIFEST, lists_of
 from labelfactory.params import Section
 
 
@@ -25,7 +25,7 @@ def check_line(sections: Mapping[str, Section]) -> None:
 
 def _check_lists(sections: Mapping[str, Section]) -> None:
     """Lists that `evaluate` scores."""
-    known = {name for entry in read_manifest().entries for name in entry.lists}
+    known = lists_of()
     evaluate: Any = sections["evaluate"]
     for name in evaluate.lists:
         if name not in known:

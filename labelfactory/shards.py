@@ -117,6 +117,7 @@ class ShardFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._last: tuple[tuple[int, int], pa.Table] | None = None
 
     def path(self, shard: int) -> Path:
         """The file of a shard."""
@@ -196,14 +197,20 @@ class ShardFolder:
     def row(self, shard: int, position: int) -> Row:
         """One payload by its place in the shard, held against its digest; reads only the row group that it stands in.
 
+        The last group is kept: who reads row after row reads each group once.
+
         Raises:
             DataError: the file or the row is damaged.
         """
-        try:
-            with pq.ParquetFile(self.path(shard), memory_map=True, page_checksum_verification=True) as opened:
-                group = opened.read_row_group(position // ROW_GROUP)
-        except (OSError, pa.ArrowException) as error:
-            raise self._damaged(shard, str(error)) from None
+        place = (shard, position // ROW_GROUP)
+        if self._last is None or self._last[0] != place:
+            try:
+                with pq.ParquetFile(self.path(shard), memory_map=True, page_checksum_verification=True) as opened:
+                    group = opened.read_row_group(place[1])
+            except (OSError, pa.ArrowException) as error:
+                raise self._damaged(shard, str(error)) from None
+            self._last = (place, group)
+        group = self._last[1]
         return self._decoded(shard, group, position % ROW_GROUP, self._columns(shard, group.schema))
 
     def _decoded(self, shard: int, table: pa.Table, position: int, columns: Mapping[str, Column]) -> Row:

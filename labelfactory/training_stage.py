@@ -103,6 +103,7 @@ class TrainingStage(Stage[T]):
         remove_leftovers(self.output)
         kept = self._kept(key)
         if kept is not None:
+            Resume(self.output / "resume.pt", key).clear()  # of a run that was killed when all was written
             say(f"{self.stage_name()}: the checkpoint is up to date")
             return {"trained": False, "training_rows": len(rows), **kept.metrics}
         seen = self._supervision(parents)

@@ -35,7 +35,9 @@ class PrepareConfig(Section):
     train_list: str = Field(min_length=1)  # the list that goes through the line
     val_list: str = Field(min_length=1)  # the list on which models are scored
     max_bad_fraction: float = Field(ge=0, le=1)  # more unusable photographs than this stop the run
-    shard_size: int = Field(ge=1, le=1_000_000)  # images to a shard; another size moves images, and all rows are made anew
+    shard_size: int = Field(
+        ge=1, le=1_000_000
+    )  # images to a shard; another size moves images, and all rows are made anew
     compression: Literal["zstd", "snappy", "gzip", "lz4", "none"]  # of shards; another one copies rows
 
 

@@ -143,7 +143,9 @@ def test_a_plan_of_some_shards_opens_no_other(project):
     damaged.write_bytes(b"not to be read")
     others = {plan.shard for plan in whole} - {0}
     assert others
-    assert list(plan_shards(Brightness(Brightness.section()), only=others)) == [plan for plan in whole if plan.shard != 0]
+    assert list(plan_shards(Brightness(Brightness.section()), only=others)) == [
+        plan for plan in whole if plan.shard != 0
+    ]
 
 
 # --- what is in a key

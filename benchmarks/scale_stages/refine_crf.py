@@ -1,0 +1,53 @@
+"""Rows as large as masks of photographs, without a CRF.
+
+Reads   data/dataset, data/cams
+Writes  data/masks     the columns of the real stage; the mask is the thumbnail's, the confidence a photograph's
+"""
+
+import numpy as np
+
+from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn
+from labelfactory.params import Section
+from labelfactory.per_image import PerImageStage
+from labelfactory.shards import Row, Sample
+
+
+class RefineCrfConfig(Section):
+    """Section `refine_crf`."""
+
+    level: float
+
+
+class RefineCrf(PerImageStage[RefineCrfConfig]):
+    """Turns a corner of each CAM into a mask."""
+
+    reads = ("dataset", "cams")
+    reads_rows = ("cams",)
+    writes = "masks"
+    columns = {
+        "mask": MaskColumn(),
+        "confidence": ArrayColumn("uint8"),
+        "mean_confidence": NumberColumn(),
+        "void_share": NumberColumn(),
+        "agreement": NumberColumn(),
+        "area": ArrayColumn("float32"),
+    }
+    uses_gpu = False
+
+    def process(self, sample: Sample) -> Row:
+        """Bands of classes that follow from the CAM."""
+        cam, record = sample["cam"], sample.record
+        mask = np.zeros((record.height, record.width), np.uint8)
+        mask[: int(cam[0, 0, 0] * record.height)] = sample["class_ids"][0]
+        return {
+            "mask": mask,
+            "confidence": (cam[0] * 255).astype(np.uint8),
+            "mean_confidence": 0.5,
+            "void_share": 0.0,
+            "agreement": 0.5,
+            "area": np.zeros(3, np.float32),
+        }
+
+
+if __name__ == "__main__":
+    RefineCrf.main()
