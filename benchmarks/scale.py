@@ -203,9 +203,8 @@ def measure_rows(count: int) -> dict[str, Measured]:
     step("write dataset", lambda: write_dataset(_dataset(count)))
     step("read dataset", read_dataset)
     step("read dataset by shards", lambda: [len(d.records(s)) for d in [ShardedDataset()] for s in d.counts] and None)
-    from stages.extract_cams import ExtractCams, ExtractCamsConfig
-
     import stages.extract_cams as science
+    from stages.extract_cams import ExtractCams, ExtractCamsConfig
 
     science.SHAPE = (1, 1, 1)  # type: ignore[misc]
     made = ExtractCams(ExtractCamsConfig(seed=0))

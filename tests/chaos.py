@@ -7,12 +7,12 @@ What is killed is a process group of its own:
     pool       the same with two worker processes
     training   one training stage, forked likewise
     line       `dvc repro` over all stages, with every process below it
-The moment is drawn from the time that an undisturbed run takes, so it falls into reading, computing, writing, syncing and
-renaming as often as they last. After each kill: every file is whole (the old bytes or the new ones), nothing that was
+The moment is drawn from the time that an undisturbed run takes; three in ten attempts are killed while they write. After each kill: every file is whole (the old bytes or the new ones), nothing that was
 finished is computed again, and what was computed in vain belongs to one shard, or to one epoch.
 """
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -36,7 +36,7 @@ from workspace import BIN, call, make_workspace
 from labelfactory import per_image, training
 from labelfactory.shard_plan import ShardPlan
 from labelfactory.shards import ShardFolder
-from labelfactory.stage import run_guarded, stage_class
+from labelfactory.stage import read_sections, run_guarded, stage_class
 
 STAGES = (
     "prepare",
@@ -52,6 +52,8 @@ STAGES = (
 )
 PER_IMAGE = ("extract_cams", "label_affinity", "random_walk", "refine_crf")
 TRAINING = ("train_classifier", "train_affinity", "train_segmenter")
+AMBUSHES = 0.3
+"""Share of the attempts that are killed when they next write: by time alone a kill would hardly ever fall into it."""
 NOTES = Path("computed.log")
 SEED_OF_DATA = 24
 
@@ -145,14 +147,17 @@ def noted() -> list[Any]:
     return [json.loads(line) for line in lines]
 
 
-def wait(pid: int, seconds: float) -> int | None:
-    """Its exit code if it ends by itself in this time; else its group is killed and gone."""
+def wait(pid: int, seconds: float, ambush: Path | None = None) -> int | None:
+    """Its exit code if it ends by itself in this time; else its group is killed and gone.
+
+    With `ambush` it is killed after this time as soon as it has a file in hand in that folder.
+    """
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or (ambush is not None and not any(ambush.glob(".*.tmp"))):
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
+        time.sleep(0.002 if ambush is None else 0.0002)
     while True:
         try:
             os.killpg(pid, signal.SIGKILL)
@@ -198,7 +203,8 @@ def kill_rows(stage: str, seconds: float, kills: int, dice: random.Random, tally
         code = None
         while code is None:
             fresh = {row.image_id: row.key for row in rows_of(output, reference)}
-            code = wait(start(stage, workers=workers), dice.uniform(0, 1.1) * seconds)
+            ambush = output if dice.random() < AMBUSHES else None
+            code = wait(start(stage, workers=workers), dice.uniform(0, 1.1) * seconds, ambush)
             check_rows(output, before, reference, fresh, tally)
             tally.kills[kind] += code is None
         assert code == 0, Path("chaos.log").read_text()[-3000:]
@@ -240,7 +246,8 @@ def kill_training(stage: str, seconds: float, kills: int, dice: random.Random, t
         code = None
         while code is None:
             finished = epochs_of(output)
-            code = wait(start(stage), dice.uniform(0, 1.1) * seconds)
+            ambush = output if dice.random() < AMBUSHES else None
+            code = wait(start(stage), dice.uniform(0, 1.1) * seconds, ambush)
             begun = noted()
             assert begun == list(range(finished, finished + len(begun))), f"{finished} epochs were done; began {begun}"
             if code is None:
@@ -329,6 +336,8 @@ def campaign(folder: Path, shares: dict[str, int], seed: int, targets: list[str]
         kill_line(project, targets, shares["line"], dice, tally)
     here = Path.cwd()
     os.chdir(project)
+    read_sections()  # imports every stage: a fork has nothing left to load
+    importlib.import_module("torch._dynamo")  # which the first optimiser would load
     try:
         for name in STAGES:
             seconds = undisturbed(name)
