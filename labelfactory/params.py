@@ -14,6 +14,8 @@ from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, ParamsError, did_you_mean
 
 PARAMS_FILE = "params.yaml"
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml where it is there: params.yaml and dvc.yaml are read at the start of every stage."""
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -47,7 +49,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ParamsError: not YAML, or not a mapping at the top.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)  # a safe one
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file", "Run the command in the project's root folder.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -6,6 +6,7 @@ A CAM or a score array holds channels for the classes of one image only; ``class
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +83,9 @@ def labels_from_channels(channels: NDArray[np.integer], class_ids: Sequence[int]
     return labels
 
 
+@cache
 def palette() -> NDArray[np.uint8]:
-    """VOC's colour map, [256, 3] uint8: colour of each class id; 255 is (224, 224, 192).
+    """VOC's colour map, [256, 3] uint8, read-only: colour of each class id; 255 is (224, 224, 192).
 
     Source: the VOC development kit's VOClabelcolormap (bits of the id spread over the three channels).
     """
@@ -93,4 +95,5 @@ def palette() -> NDArray[np.uint8]:
         for shift in range(7, -1, -1):
             colours[label] |= np.array([(bits >> c & 1) << shift for c in range(3)], dtype=np.uint8)
             bits >>= 3
+    colours.flags.writeable = False  # every mask that is written shares it
     return colours

@@ -3,12 +3,13 @@
     python tests/chaos.py [--kills 1000] [--line-kills 10] [--pool-kills 20] [--seed 0]      or: make chaos
 
 What is killed is a process group of its own:
-    stages     one per-image stage, forked from a process that has loaded the libraries already: a second a kill
+    stages     one per-image stage, forked from a process that has loaded the libraries already
     pool       the same with two worker processes
     training   one training stage, forked likewise
     line       `dvc repro` over all stages, with every process below it
-The moment is drawn from the time that an undisturbed run takes; three in ten attempts are killed while they write. After each kill: every file is whole (the old bytes or the new ones), nothing that was
-finished is computed again, and what was computed in vain belongs to one shard, or to one epoch.
+The moment is drawn from the time that an undisturbed run takes; three in ten attempts are killed while they
+write. After each kill: every file is whole (the old bytes or the new ones), nothing that was finished is computed again, and
+what was computed in vain belongs to one shard, or to one epoch.
 """
 
 import argparse
@@ -55,7 +56,6 @@ TRAINING = ("train_classifier", "train_affinity", "train_segmenter")
 AMBUSHES = 0.3
 """Share of the attempts that are killed when they next write: by time alone a kill would hardly ever fall into it."""
 NOTES = Path("computed.log")
-SEED_OF_DATA = 24
 
 
 @dataclass
@@ -77,12 +77,12 @@ class Tally:
         self.most_in_vain = max(self.most_in_vain, pieces)
 
 
-def make_project(folder: Path, images: int = SEED_OF_DATA, epochs: int = 5) -> Path:
-    """A project of drawn pictures, four to a shard, with params for seconds."""
+def make_project(folder: Path, images: int = 16, epochs: int = 5) -> Path:
+    """A project of drawn pictures, three to a shard, with params for seconds."""
     make_workspace(folder)
     call(folder, "labelfactory", "import", "demo", "--count", str(images))
     values = {f"{name}.{key}": value for name, keys in SMALL.items() for key, value in keys.items()}
-    values |= {f"{name}.epochs": epochs for name in TRAINING} | {"prepare.shard_size": 4}
+    values |= {f"{name}.epochs": epochs for name in TRAINING} | {"prepare.shard_size": 3}
     call(folder, "labelfactory", "profile", "demo", *[f"--set={name}={value}" for name, value in values.items()])
     return folder
 
