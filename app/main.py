@@ -15,6 +15,7 @@ from app import (
     predict,
     profile,
     promote,
+    quarantine,
     record,
     report,
     run,
@@ -43,6 +44,7 @@ cli.command("predict")(predict.predict)
 cli.command("profile")(profile.profile)
 cli.command("record")(record.record)
 cli.add_typer(audit.cli, name="audit")
+cli.add_typer(quarantine.cli, name="quarantine")
 cli.command("promote")(promote.promote)
 cli.command("withdraw")(withdraw.withdraw)
 cli.command("export-lineage")(export_lineage.export_lineage)

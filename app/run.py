@@ -1,5 +1,6 @@
 """`labelfactory run`: check everything, bring the line up to date, print what was made."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -38,10 +39,15 @@ def run(
         return
     if runner != "local":
         raise ParamsError(f"--runner {runner} needs a worker", f"Type `labelfactory run --on cpu --runner {runner}`.")
-    check_run(targets or ())
+    bring_up_to_date(targets or (), retrain=not no_retrain, force=force)
+
+
+def bring_up_to_date(targets: Sequence[str], *, retrain: bool, force: bool = False) -> None:
+    """Check, run, record, and print the table."""
+    check_run(targets)
     remember()  # what was made by other ways since the last record; it may be overwritten now
     try:
-        ran = reproduce(targets or (), retrain=not no_retrain, force=force)
+        ran = reproduce(targets, retrain=retrain, force=force)
     finally:
         remember()  # what is finished, even where a later stage failed
     if not ran:

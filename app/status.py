@@ -1,11 +1,15 @@
 """`labelfactory status`: per stage up to date, stale and why, or never run."""
 
+from collections.abc import Mapping, Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.line import line_status
+from flows.cost import Cost, costs, in_words
+from flows.line import LEARNING, StageState, line_status, locked_stages
 from flows.summary import REPORTS, read_json
+from labelfactory.errors import UserError
 from labelfactory.left_out import read_left_out
 
 SHOWN = 6
@@ -18,13 +22,20 @@ def status() -> None:
     table = Table(title="The line", title_justify="left", title_style="bold")
     table.add_column("stage")
     table.add_column("state")
+    table.add_column("rows", justify="right")
+    table.add_column("minutes", justify="right")
     table.add_column("why", overflow="fold")
     states = line_status()
+    planned = _costs(states, retrain=True)
     for stage in states:
         reasons = list(stage.reasons[:SHOWN])
         if len(stage.reasons) > SHOWN:
             reasons.append(f"and {len(stage.reasons) - SHOWN} more")
-        table.add_row(stage.name, f"[{COLOURS[stage.state]}]{stage.state}[/]", escape("\n".join(reasons)))
+        cost = planned.get(stage.name, Cost(stage.name, runs=False))
+        rows = f"{cost.rows}" if cost.rows else ""
+        minutes = "?" if cost.seconds is None else f"{cost.seconds / 60:.1f}" if cost.runs else ""
+        state = f"[{COLOURS[stage.state]}]{stage.state}[/]"
+        table.add_row(stage.name, state, rows, minutes, escape("\n".join(reasons)))
     console = Console()
     console.print(table)
     left_out = [item.line for item in read_left_out()] + _quarantined()
@@ -37,8 +48,27 @@ def status() -> None:
         console.print(
             f"`labelfactory run` brings {len(stale)} of {len(states)} stages up to date, and what follows them."
         )
+        _say_costs(console, states, planned)
     else:
         console.print("Everything is up to date.")
+
+
+def _costs(states: Sequence[StageState], *, retrain: bool) -> dict[str, Cost]:
+    """What a run would cost; nothing where params.yaml or the import cannot be read: `run` says what is wrong."""
+    try:
+        return {cost.stage: cost for cost in costs(states, retrain=retrain)}
+    except UserError:
+        return {}
+
+
+def _say_costs(console: Console, states: Sequence[StageState], planned: Mapping[str, Cost]) -> None:
+    """What the two ways of running cost, before either is typed."""
+    console.print(f"  labelfactory run: {in_words(list(planned.values()))}", soft_wrap=True, highlight=False)
+    if set(LEARNING) <= locked_stages():
+        frozen = _costs(states, retrain=False)
+        console.print(
+            f"  labelfactory run --no-retrain: {in_words(list(frozen.values()))}", soft_wrap=True, highlight=False
+        )
 
 
 def _quarantined() -> list[str]:

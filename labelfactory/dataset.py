@@ -192,6 +192,11 @@ class ShardedDataset:
             found += [_record(row) for row in self._read(group).take(inside).to_pylist()]
         return found
 
+    def bad_ids(self) -> set[str]:
+        """Photographs that `prepare` set aside."""
+        table, _ = read_columns(self._path, ["image_id", "status"], remedy=REMEDY)
+        return set(table.filter(pc.not_equal(table["status"], "ok"))["image_id"].to_pylist())
+
     def _read(self, group: int) -> pa.Table:
         if self._group is None or self._group[0] != group:
             self._group = (group, read_group(self._path, group, remedy=REMEDY))

@@ -85,6 +85,10 @@ class PerImageStage(Stage[C]):
         """Metrics over the finished rows, for the report."""
         return {}
 
+    def units(self, metrics: Mapping[str, Any]) -> int:
+        """Rows that were computed."""
+        return int(metrics["rows_computed"])
+
     def run(self) -> dict[str, Any]:
         """Bring every shard up to date."""
         tally = update_shards(self)

@@ -66,13 +66,16 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def plan_shards(stage: "PerImageStage[Any]", only: Collection[int] | None = None) -> Iterator[ShardPlan]:
+def plan_shards(
+    stage: "PerImageStage[Any]", only: Collection[int] | None = None, *, tolerant: bool = False
+) -> Iterator[ShardPlan]:
     """Compare every row's key with the one on disk, a shard at a time. No payload is decoded; a damaged shard of our own
     is made again.
 
     Args:
         stage: whose shards.
         only: numbers of the shards to look at; None for all.
+        tolerant: whether a row may be missing above, as before a run: then its image is pending.
     """
     upstream = {noun: ShardFolder(stage.folder(noun)) for noun in stage.reads_rows}
     own = ShardFolder(stage.output)
@@ -95,7 +98,7 @@ def plan_shards(stage: "PerImageStage[Any]", only: Collection[int] | None = None
     for shard in stage.sharded.counts:
         if only is None or shard in only:
             before, well_stored = _states_or_none(own, shard, schema, stage.sharded.compression)
-            plan = _plan_shard(shard, stage.sharded.records(shard), before, upstream, keys, given)
+            plan = _plan_shard(shard, stage.sharded.records(shard), before, upstream, keys, given, tolerant)
             plan.changed |= not well_stored
             yield plan
 
@@ -112,6 +115,7 @@ def _plan_shard(
     upstream: Mapping[str, ShardFolder],
     keys: KeyMaker,
     given: Callable[[ImageRecord], Inputs | None],
+    tolerant: bool,
 ) -> ShardPlan:
     plan = ShardPlan(shard, records)
     above = {noun: folder.states(shard) for noun, folder in upstream.items()}
@@ -121,6 +125,9 @@ def _plan_shard(
         if from_a_person is not None:
             plan.given.add(name)
         for noun, states in above.items() if from_a_person is None else ():
+            if tolerant and name not in states:
+                digests[noun] = ""
+                continue
             state = _upstream_state(noun, states, record)
             digests[noun] = state.digest
             if state.status != "ok":

@@ -5,6 +5,7 @@
 
 import importlib
 import inspect
+import json
 import resource
 import sys
 import time
@@ -59,6 +60,10 @@ class Stage(Generic[C]):
     def run(self) -> dict[str, Any]:
         """Do the work. Returns the metrics for the report."""
         raise NotImplementedError
+
+    def units(self, metrics: Mapping[str, Any]) -> int:
+        """How much a run has done, by its metrics, in what its duration grows with; 0 where there was nothing to do."""
+        return 1
 
     def folder(self, noun: str) -> Path:
         """The folder of an output, such as data/cams."""
@@ -133,8 +138,23 @@ def run_stage(name: str) -> dict[str, Any]:
         "peak_memory_mb": _peak_memory_mb(),
         **metrics,
     }
+    report["pace"] = _pace(REPORTS / f"{name}.json", stage.units(metrics), report["seconds"])
     write_json(REPORTS / f"{name}.json", report)
     return report
+
+
+def _pace(path: Path, units: int, seconds: float) -> dict[str, float] | None:
+    """Seconds for so many units, of this run; of an earlier one where that did more than twice as much.
+
+    A small run says little of the pace: most of it is start-up.
+    """
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")).get("pace")
+    except (OSError, ValueError):
+        before = None
+    if units == 0 or (before and before["units"] > 2 * units):
+        return before
+    return {"units": units, "seconds": seconds}
 
 
 def run_guarded(name: str) -> int:

@@ -86,6 +86,18 @@ class TrainingStage(Stage[T]):
         """Figures of the trained network, without true masks."""
         return {}
 
+    def is_current(self) -> bool:
+        """Whether the checkpoint on disk was made from the present rows, parents, params and code.
+
+        Raises:
+            UserError: what it reads is not there.
+        """
+        return self._kept(self._key(self.training_rows(), self.parents())) is not None
+
+    def units(self, metrics: Mapping[str, Any]) -> int:
+        """Rows that were learnt from, if anything was learnt."""
+        return int(metrics["training_rows"]) if metrics.get("trained") else 0
+
     @property
     def checkpoint(self) -> Path:
         """The file of weights and passport."""

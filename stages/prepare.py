@@ -206,6 +206,10 @@ class Prepare(Stage[PrepareConfig]):
     reads = ("import",)
     writes = "dataset"
 
+    def units(self, metrics: Mapping[str, Any]) -> int:
+        """Photographs that were decoded."""
+        return int(metrics["decoded"])
+
     def run(self) -> dict[str, Any]:
         """Check the import and write the data set; what is bad is said aloud and named in the report."""
         target = self.output / "images.parquet"

@@ -49,6 +49,10 @@ class TrainUpperBound(SegmenterStage):
         say("train_upper_bound: off (train_upper_bound.enabled is false)")
         return {"enabled": False}
 
+    def is_current(self) -> bool:
+        """Nothing is to be done where it is off."""
+        return not self.enabled or super().is_current()
+
     @cached_property
     def records(self) -> list[ImageRecord]:
         """The segmenter's photographs, as far as they have a true mask."""
