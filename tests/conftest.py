@@ -28,6 +28,7 @@ class Workspace:
         self.records: list[ImageRecord] = []
         self.classes = ("cat", "dog")
         self.max_bad_fraction = 0.5
+        self.compression = "zstd"
         (root / "photographs").mkdir()
         (root / "code").mkdir()
         (root / "code" / "science.py").write_text("answer = 42\n")
@@ -81,7 +82,14 @@ class Workspace:
     def dataset(self) -> Dataset:
         """The data set as it stands."""
         return Dataset(
-            Classes(self.classes), {0: 0, 1: 1, 2: 2}, "train", "val", self.max_bad_fraction, tuple(self.records)
+            Classes(self.classes),
+            {0: 0, 1: 1, 2: 2},
+            "train",
+            "val",
+            self.max_bad_fraction,
+            tuple(self.records),
+            shard_size=IMAGES_PER_SHARD,
+            compression=self.compression,
         )
 
     def save(self) -> None:

@@ -1,0 +1,141 @@
+"""Processes that die, hang or fail: noticed, replaced, tried again, then said."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from labelfactory.errors import UserError
+from labelfactory.pool import WorkerLostError, process_pool, task_seconds
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def nothing() -> None:
+    """A process that needs no setup."""
+
+
+def die_at_start() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def square(k: int) -> int:
+    return k * k
+
+
+def die_once(k: int, mark: str) -> int:
+    """Die over 3, but only the first time."""
+    if k == 3 and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return k
+
+
+def die_over_three(k: int) -> int:
+    if k == 3:
+        os._exit(7)
+    return k
+
+
+def hang_over_three(k: int) -> int:
+    if k == 3:
+        time.sleep(600)
+    return k
+
+
+def fail_over_three(k: int) -> int:
+    if k == 3:
+        raise UserError("three", "take four")
+    return k
+
+
+TASKS = [(k,) for k in range(6)]
+
+
+def test_every_task_is_done_once():
+    """Results come in any order; the pool takes one load of work after the other."""
+    with process_pool(2, nothing, ()) as submit:
+        assert sorted(submit(square, TASKS)) == [0, 1, 4, 9, 16, 25]
+        assert sorted(submit(square, [(7,)])) == [49]
+        assert list(submit(square, [])) == []
+
+
+def test_a_process_that_died_is_replaced_and_its_task_tried_again(tmp_path, capsys):
+    """As where memory ran out once: nothing is lost, and it is said."""
+    with process_pool(1, nothing, ()) as submit:
+        assert sorted(submit(die_once, [(k, str(tmp_path / "mark")) for k in range(6)])) == list(range(6))
+    assert "a worker process died (SIGKILL); what it had in hand is tried again" in capsys.readouterr().err
+
+
+def test_a_task_that_nobody_survives_is_lost_and_the_others_are_not():
+    """It is given to two processes, then the caller says what it means."""
+    with process_pool(2, nothing, ()) as submit:
+        found = set(submit(die_over_three, TASKS, lambda task, reason: (*task, reason)))
+    assert found == {0, 1, 2, 4, 5, (3, "the worker process died (exit code 7), 2 times")}
+
+
+def test_a_task_over_which_processes_hang_is_lost(monkeypatch):
+    """$LABELFACTORY_TASK_SECONDS says when."""
+    monkeypatch.setenv("LABELFACTORY_TASK_SECONDS", "1.5")
+    with process_pool(2, nothing, ()) as submit:
+        found = set(submit(hang_over_three, TASKS, lambda task, reason: (*task, reason)))
+    assert found == {0, 1, 2, 4, 5, (3, "the worker process hung for 1.5 s, 2 times")}
+
+
+def test_a_lost_task_without_a_say_is_an_error():
+    """Nothing is left out in silence."""
+    with process_pool(1, nothing, ()) as submit, pytest.raises(WorkerLostError, match="exit code 7"):
+        list(submit(die_over_three, TASKS))
+
+
+def test_what_a_task_raises_is_raised():
+    """With its remedy."""
+    with process_pool(1, nothing, ()) as submit, pytest.raises(UserError, match="three") as caught:
+        list(submit(fail_over_three, TASKS))
+    assert caught.value.remedy == "take four"
+
+
+def test_processes_that_die_while_they_start_do_not_start_for_ever():
+    """Three times, then it is an error."""
+    with process_pool(1, die_at_start, ()) as submit, pytest.raises(WorkerLostError, match="while they started"):
+        list(submit(square, TASKS))
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan"])
+def test_a_limit_that_is_no_number_is_refused(monkeypatch, value):
+    """Before anything hangs."""
+    monkeypatch.setenv("LABELFACTORY_TASK_SECONDS", value)
+    with pytest.raises(UserError, match="no positive number"):
+        task_seconds()
+
+
+PARENT = """
+import time
+from labelfactory.pool import process_pool
+from test_pool import hang_over_three, nothing
+if __name__ == "__main__":
+    with process_pool(1, nothing, ()) as submit:
+        for result in submit(hang_over_three, [(1,), (3,)]):
+            print(result, flush=True)
+"""
+
+
+def test_processes_end_with_a_parent_that_was_killed(tmp_path):
+    """Also one that is busy: no orphan goes on computing, or waits for ever."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, env=environment)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"1\n"
+    workers = [p for p in psutil.Process(parent.pid).children(recursive=True) if "spawn" in " ".join(p.cmdline())]
+    assert workers
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert psutil.wait_procs(workers, 60)[1] == []
