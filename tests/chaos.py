@@ -337,6 +337,8 @@ def campaign(folder: Path, shares: dict[str, int], seed: int, targets: list[str]
     project = make_project(folder / "project")
     if shares.get("line"):
         kill_line(project, targets, shares["line"], dice, tally)
+    if not any(kills for kind, kills in shares.items() if kind != "line"):
+        return tally
     here = Path.cwd()
     os.chdir(project)
     read_sections()  # imports every stage: a fork has nothing left to load
@@ -366,6 +368,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--line-kills", type=int, default=10, help="how many of them hit the whole line")
     parser.add_argument("--pool-kills", type=int, default=20, help="how many hit a stage with two workers")
+    parser.add_argument("--targets", default="", help="of the line: stages, joined by commas; all unless told")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rest = args.kills - args.line_kills - args.pool_kills
@@ -373,7 +376,7 @@ def main() -> None:
     shares = {"line": args.line_kills, "pool": args.pool_kills, "training": learning, "stages": rest - learning}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        tally = campaign(Path(folder), shares, args.seed, [])
+        tally = campaign(Path(folder), shares, args.seed, [word for word in args.targets.split(",") if word])
     print(f"seed {args.seed}: {sum(tally.kills.values())} kills in {(time.monotonic() - began) / 60:.0f} minutes")
     for kind, kills in tally.kills.items():
         print(f"  {kind}: {kills} kills, {tally.finished[kind]} times finished, each time the same bytes")

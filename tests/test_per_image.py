@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,15 +13,17 @@ import pytest
 from conftest import Workspace
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from strategies import json_values
 
-from labelfactory import shard_plan
+from labelfactory import per_image, shard_plan
 from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn
+from labelfactory.dataset import ImageRecord
 from labelfactory.errors import DataError, MissingError
 from labelfactory.params import Section
 from labelfactory.per_image import PerImageStage, Tally, update_shards
 from labelfactory.pool import process_pool
-from labelfactory.shard_plan import plan_shards
-from labelfactory.shards import Row, Sample, ShardFolder, finish, row_key, rows_table
+from labelfactory.shard_plan import KeyMaker, plan_shards
+from labelfactory.shards import FinishedRow, Row, Sample, ShardFolder, finish, row_key, rows_table
 from labelfactory.thresholds import Threshold, read_thresholds, write_thresholds
 from models.refinement.dense_crf import CrfConfig
 from stages.refine_crf import RefineCrf, RefineCrfConfig
@@ -640,3 +643,49 @@ def test_what_stops_a_process_at_its_start_is_said(workspace):
         process_pool(1, read_thresholds, (Path("data/nowhere"),)) as submit,
     ):
         list(submit(abs, [(1,)]))
+
+
+def no_setup(name: str, cfg: Section) -> None:
+    """In the place of the engine's own start of a worker: these stages live in no file that a worker could load."""
+
+
+def dying_over_b(samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]) -> list[FinishedRow]:
+    """A worker's work, which no process survives when b is among the samples."""
+    if any(sample.record.image_id == "b" for sample in samples):
+        os.kill(os.getpid(), signal.SIGKILL)
+    columns = Brightness.columns
+    row = {"level": np.ones((2, 2), np.float16), "class_ids": np.ones(1, np.uint8), "mean": 0.5}
+    return [finish(s.record.image_id, i, row, columns) for s, i in zip(samples, inputs, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_image_over_which_workers_die_is_quarantined_and_the_others_go_on(project, monkeypatch, batch, capsys):
+    """Its batch is tried again, then each image alone; what does not kill the worker is computed. Later it is tried anew."""
+    monkeypatch.setenv("LABELFACTORY_WORKERS", "2")
+    with monkeypatch.context() as patched:
+        patched.setattr(per_image, "_start_worker", no_setup)
+        patched.setattr(per_image, "_work", dying_over_b)
+        tally = update(cfg=BrightnessConfig(batch=batch))[1]
+    assert tally == Tally(4, 0, 1, 3, 0)
+    assert states()["b"] == "the worker process died (SIGKILL), 2 times"
+    assert {i for i, state in states().items() if state == "ok"} == set("acde")
+    assert "what it had in hand is tried again" in capsys.readouterr().err
+    monkeypatch.setenv("LABELFACTORY_WORKERS", "1")
+    assert update(cfg=BrightnessConfig(batch=batch)) == (["b"], Tally(1, 4, 0, 1, 0))
+
+
+TEXTS = st.text(max_size=20)
+
+
+@given(
+    fixed=st.dictionaries(TEXTS, json_values, max_size=5),
+    sha=TEXTS,
+    tags=st.lists(TEXTS, max_size=3),
+    digests=st.dictionaries(st.sampled_from(["cams", "walks", "a", "zebra"]), TEXTS, max_size=3),
+)
+def test_a_key_is_that_of_its_inputs(fixed, sha, tags, digests):
+    """The short way to a key and the long one meet, whatever the names and values."""
+    record = ImageRecord("i", "p", sha, (), tuple(tags), None, None, 0, 1, 1, "train", 0, "ok", "")
+    keys = KeyMaker(fixed, digests)
+    assert keys.key(record, digests) == row_key(keys.inputs(record, digests))

@@ -1,0 +1,112 @@
+"""DVC and the engine agree: an older commit brings its shards, a remote restores a clone, and `dvc repro` runs nothing."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from chaos import contents
+from moto.server import ThreadedMotoServer
+from test_line import SMALL, ran, report
+from workspace import call, copy_workspace, make_workspace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+TARGET = "extract_cams"
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *IDENTITY, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def commit(folder: Path, message: str) -> str:
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", message)
+    return git(folder, "rev-parse", "HEAD").strip()
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory) -> tuple[Path, str, str]:
+    """A project up to its CAMs in two commits: other CAMs, then two images more. The import is tracked by DVC too."""
+    folder = make_workspace(tmp_path_factory.mktemp("dvc") / "project", git=True)
+    call(folder, "labelfactory", "import", "demo", "--count", "8")
+    values = [f"--set={name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
+    call(folder, "labelfactory", "profile", "demo", *values, "--set=prepare.shard_size=4")
+    call(folder, "dvc", "add", "-q", "data/import")
+    call(folder, "dvc", "repro", TARGET)
+    first = commit(folder, "CAMs of eight")
+    call(folder, "labelfactory", "import", "demo", "--append", "--count", "10")
+    call(folder, "labelfactory", "profile", "--set", "extract_cams.scales=[0.5]")
+    call(folder, "dvc", "repro", TARGET)
+    return folder, first, commit(folder, "Smaller CAMs of ten")
+
+
+def cams(folder: Path) -> dict[str, bytes]:
+    return contents(folder / "data/cams")
+
+
+def test_an_older_commit_brings_its_shards_and_back(history):
+    """There and back DVC runs nothing; the engine, asked by force, computes nothing."""
+    original, first, second = history
+    folder = copy_workspace(original, original.parent / "travels")
+    new = cams(folder)
+    git(folder, "checkout", "-q", first)
+    call(folder, "dvc", "checkout", "-q")
+    old = cams(folder)
+    assert old.keys() <= new.keys()
+    assert all(old[name] != new[name] for name in old)
+    assert ran(call(folder, "dvc", "repro", TARGET), folder) == []
+    git(folder, "checkout", "-q", second)
+    call(folder, "dvc", "checkout", "-q")
+    assert cams(folder) == new
+    assert ran(call(folder, "dvc", "repro", TARGET), folder) == []
+    call(folder, "dvc", "repro", "--force", "--single-item", TARGET)
+    made = report(folder, TARGET)
+    assert (made["rows_computed"], made["shards_written"]) == (0, 0)
+    assert cams(folder) == new
+
+
+def restored(folder: Path, clone: Path) -> None:
+    """A fresh clone pulls and has nothing to do; its shards are the same bytes, and the engine would copy every row."""
+    git(folder.parent, "clone", "-q", str(folder), str(clone))
+    assert not (clone / "data/cams").exists()
+    call(clone, "dvc", "pull", "-q", "data/import.dvc", TARGET)
+    assert cams(clone) == cams(folder)
+    assert ran(call(clone, "dvc", "repro", TARGET), clone) == []
+
+
+def test_a_folder_as_remote_restores_a_clone(history, tmp_path):
+    """`dvc push`, `git clone`, `dvc pull`."""
+    folder = copy_workspace(history[0], tmp_path / "project")
+    call(folder, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    commit(folder, "A remote")
+    call(folder, "dvc", "push", "-q")
+    restored(folder, tmp_path / "clone")
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> Iterator[str]:
+    """A bucket of a real S3 server on this machine. Gives the server's address."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=address).create_bucket(Bucket="labels")
+    yield address
+    server.stop()
+
+
+def test_s3_as_remote_restores_a_clone(history, tmp_path, bucket):
+    """The same through S3's protocol; the bucket holds every shard."""
+    folder = copy_workspace(history[0], tmp_path / "project")
+    call(folder, "dvc", "remote", "add", "-d", "store", "s3://labels/line")
+    call(folder, "dvc", "remote", "modify", "store", "endpointurl", bucket)
+    commit(folder, "A remote")
+    call(folder, "dvc", "push", "-q")
+    held = boto3.client("s3", endpoint_url=bucket).list_objects_v2(Bucket="labels")["KeyCount"]
+    assert held > len(cams(folder))
+    restored(folder, tmp_path / "clone")
