@@ -1,7 +1,9 @@
 """The whole line through DVC on a tiny set: runs once, then nothing; reruns what a change touches; same digests twice."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,8 @@ from workspace import call, copy_workspace, make_workspace
 
 from flows.line import LEARNING
 from labelfactory.checkpoints import CHECKPOINT, read_passport
-from labelfactory.manifest import Manifest, read_manifest, write_manifest
-from labelfactory.shards import ShardFolder
+from labelfactory.manifest import Entry, Manifest, read_manifest, write_manifest
+from labelfactory.shards import RowState, ShardFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -183,8 +185,73 @@ def test_new_images_with_the_models_as_they_are(variant):
     assert "data/dataset: modified" in stale["train_classifier"]
 
 
+def states_of(folder: Path) -> dict[str, RowState]:
+    """Every row of every per-image stage by stage and image, without its payload."""
+    found = {noun: ShardFolder(folder / "data" / noun).all_states() for noun in PER_IMAGE}
+    return {f"{noun}/{state.image_id}": state for noun, states in found.items() for state in states}
+
+
+def counts(folder: Path) -> set[tuple[int, int]]:
+    """Rows computed and copied, of each per-image stage; one pair where all did the same."""
+    made = [report(folder, name) for name in ("extract_cams", "label_affinity", "random_walk", "refine_crf")]
+    return {(m["rows_computed"], m["rows_copied"]) for m in made}
+
+
+def edit_manifest(folder: Path, edit: Callable[[tuple[Entry, ...]], tuple[Entry, ...]]) -> None:
+    path = folder / "data/import/manifest.parquet"
+    manifest = read_manifest(path)
+    write_manifest(replace(manifest, entries=edit(manifest.entries)), path)
+
+
+def test_one_image_costs_one_image(variant):
+    """Times mean nothing; other tags are a row per stage; a removed image is none; status says so beforehand."""
+    for path in [*variant.glob("data/raw/demo/*/*"), *variant.glob("data/import/*"), *variant.glob("stages/*.py")]:
+        os.utime(path, (1, 1))
+    assert "everything is up to date" in call(variant, "labelfactory", "run")
+
+    before = states_of(variant)
+    entries = read_manifest(variant / "data/import/manifest.parquet").entries
+    one = next(e for e in entries if "train" in e.lists and len(e.tags) > 1)
+    edit_manifest(variant, lambda all_: tuple(replace(e, tags=e.tags[:1]) if e == one else e for e in all_))
+    assert "--no-retrain: at most 4 rows, 0 stages that learn" in call(variant, "labelfactory", "status")
+    call(variant, "labelfactory", "run", "--no-retrain", "refine_crf")
+    assert counts(variant) == {(1, 17)}
+    after = states_of(variant)
+    assert {name.split("/")[1] for name, state in after.items() if state != before[name]} == {one.image_id}
+
+    other = next(e for e in entries if ("train" in e.lists and e.tags == ("cat",)) or e.tags == one.tags[1:])
+    edit_manifest(variant, lambda all_: tuple(e for e in all_ if e.image_id != other.image_id))
+    said = call(variant, "labelfactory", "status")
+    assert "--no-retrain: at most 0 rows, 0 stages that learn" in said
+    assert "labelfactory run: at most 68 rows, 5 stages that learn" in said
+    call(variant, "labelfactory", "run", "--no-retrain", "refine_crf")
+    assert counts(variant) == {(0, 17)}
+    left = states_of(variant)
+    assert left == {name: state for name, state in after.items() if not name.endswith(f"/{other.image_id}")}
+
+    call(variant, "labelfactory", "run", "train_classifier")
+    learnt = report(variant, "train_classifier")
+    assert (learnt["trained"], learnt["training_rows"]) == (True, 17)
+
+
+def test_a_comment_in_a_stage_makes_it_stale_and_nothing_else(variant):
+    """Its rows are computed again to the same digests; who reads them is asked, and has nothing to do."""
+    before = digests(variant)
+    with (variant / "stages/label_affinity.py").open("a") as code:
+        code.write("# a word\n")
+    status = call(variant, "labelfactory", "status")
+    assert [line.split()[1] for line in status.splitlines() if "stale" in line] == ["label_affinity"]
+    names = ran(call(variant, "dvc", "repro"), variant)
+    assert names == ["label_affinity", "train_affinity", "calibrate_walks", "evaluate"]
+    assert digests(variant) == before
+    made = report(variant, "label_affinity")
+    assert (made["rows_computed"], made["rows_copied"]) == (18, 0)
+    assert report(variant, "train_affinity")["trained"] is False
+
+
 def test_a_line_that_never_ran_cannot_leave_out_training(imported):
     """--no-retrain without models: exit 2, both lines, and dvc.yaml untouched."""
+    assert "labelfactory run: at most 72 rows" in call(imported, "labelfactory", "status")
     before = (imported / "dvc.yaml").read_bytes()
     output = call(imported, "labelfactory", "run", "--no-retrain", code=2)
     assert "there are no models yet" in output

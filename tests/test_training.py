@@ -2,6 +2,9 @@
 
 import csv
 import math
+import os
+import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from labelfactory import training
 from labelfactory.checkpoints import Passport, load_checkpoint, read_passport
 from labelfactory.errors import DataError, SupervisionError, UserError
 from labelfactory.training import Batch, Resume, TrainingSection, decay_factor, fit, make_optimizer, write_curve
@@ -520,3 +524,46 @@ def test_without_an_image_there_is_nothing_to_learn(project, monkeypatch):
     monkeypatch.setattr(Trainer, "rows", {})
     with pytest.raises(DataError, match="no image to learn from"):
         run()
+
+
+# --- processes that read photographs
+
+
+class Dying(Noise):
+    """Examples over which a loader's process dies, or hangs, so often."""
+
+    def __init__(self, folder: Path, times: int, *, hang: bool = False) -> None:
+        super().__init__(count=6)
+        self.folder, self.times, self.hang = folder, times, hang
+
+    def get(self, index: int, rng: np.random.Generator) -> Batch:
+        died = len(list(self.folder.iterdir()))
+        if index == 4 and died < self.times and torch.utils.data.get_worker_info() is not None:
+            (self.folder / str(died)).touch()
+            if self.hang:
+                time.sleep(600)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().get(index, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("times", "hang"), [(1, False), (9, False), (1, True)])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # torch's loaders fork
+def test_a_loader_that_dies_or_hangs_is_replaced(tmp_path, monkeypatch, times, hang, capsys):
+    """New processes read the batch again; if they die too, the training process reads itself. The weights are the same."""
+    monkeypatch.setenv("LABELFACTORY_TASK_SECONDS", "4")
+    for name in ("whole", "marks"):
+        (tmp_path / name).mkdir()
+    expected = fit_on(Dying(tmp_path / "marks", 0), tmp_path / "whole")
+    monkeypatch.setattr(training, "_feeders", lambda device: 1)
+    assert same(fit_on(Dying(tmp_path / "marks", times, hang=hang), tmp_path), expected)
+    said = capsys.readouterr().err
+    assert "DataLoader" in said
+    assert ("in this process" in said) == (times > 1)
+
+
+def fit_on(examples: Noise, folder: Path) -> nn.Module:
+    net = small_net()
+    parameters = list(net[0].parameters())  # type: ignore[index]
+    resume = Resume(folder / "resume.pt", "k")
+    return fit(net, examples, squared, config(epochs=1), pretrained=parameters, title="test", resume=resume)[0]
