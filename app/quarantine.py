@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from app.run import bring_up_to_date
+from flows.tree import check_tree
 from labelfactory.errors import UserError
 from labelfactory.progress import say
 from labelfactory.set_aside import SetAside, let_out, set_aside
@@ -43,7 +44,7 @@ def retry(
 ) -> None:
     """Release samples and run the line at once."""
     tried = {item.image_id for item in _let_out(ids, stage)}
-    bring_up_to_date((), retrain=not no_retrain)
+    bring_up_to_date((), check_tree(strict=False), retrain=not no_retrain)
     left = [item for item in set_aside() if item.image_id in tried]
     for item in left:
         typer.echo(f"{item.image_id}  {item.stage}  {item.reason}")

@@ -1,5 +1,6 @@
 """`labelfactory record`: write what was made into the ledger, and tell MLflow."""
 
+from flows.tree import Tree
 from labelfactory.errors import UserError
 from labelfactory.progress import say
 from lineage.deliver import Delivered, deliver
@@ -12,10 +13,10 @@ def record() -> None:
     report(record_on_disk(), deliver())
 
 
-def remember() -> None:
+def remember(tree: Tree | None = None) -> None:
     """The same on behalf of another command: it goes on where the record cannot be taken, and says so."""
     try:
-        recorded = record_on_disk()
+        recorded = record_on_disk({"git_tree": str(tree)} if tree else None)
     except UserError as error:
         say(f"record: {error.problem}; nothing was recorded")
         return

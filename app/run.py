@@ -11,6 +11,7 @@ from flows.api import find_api
 from flows.checks import check_run, check_targets
 from flows.line import reproduce
 from flows.submit import submit
+from flows.tree import check_tree
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.progress import say
 
@@ -27,29 +28,35 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Ask stages that are up to date as well.")] = False,
     on: Annotated[str, typer.Option(help="Hand the run to a worker of this pool, and return at once.")] = "",
     runner: Annotated[str, typer.Option(help="With --on: local, or dask to spread images over a cluster.")] = "local",
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a git tree that is not clean.")] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="With --on: every stage on that pool, whatever it wants.")
+    ] = False,
 ) -> None:
     """Run what is stale: `dvc repro` with checks before and a table after."""
     if runner not in RUNNERS:
         raise ParamsError(f"--runner {runner!r} is unknown{did_you_mean(runner, RUNNERS)}", "Use local or dask.")
+    tree = check_tree(strict=strict)
     if on:
         check_targets(targets or ())
         wanted = {"targets": targets or None, "retrain": not no_retrain, "force": force, "runner": runner}
+        wanted |= {"strict": strict, "stay": here}
         run = submit(find_api(), on, wanted)
         typer.echo(f"{run.name}: {run.page}")
         return
     if runner != "local":
         raise ParamsError(f"--runner {runner} needs a worker", f"Type `labelfactory run --on cpu --runner {runner}`.")
-    bring_up_to_date(targets or (), retrain=not no_retrain, force=force)
+    bring_up_to_date(targets or (), tree, retrain=not no_retrain, force=force)
 
 
-def bring_up_to_date(targets: Sequence[str], *, retrain: bool, force: bool = False) -> None:
+def bring_up_to_date(targets: Sequence[str], tree: Tree, *, retrain: bool, force: bool = False) -> None:
     """Check, run, record, and print the table."""
     check_run(targets)
-    remember()  # what was made by other ways since the last record; it may be overwritten now
+    remember(tree)  # what was made by other ways since the last record; it may be overwritten now
     try:
         ran = reproduce(targets, retrain=retrain, force=force)
     finally:
-        remember()  # what is finished, even where a later stage failed
+        remember(tree)  # what is finished, even where a later stage failed
     if not ran:
         say("everything is up to date")
     print_table()

@@ -1,25 +1,16 @@
 """The line as a Prefect flow: one task a stage, in dvc.yaml's order. DVC decides what is stale, Prefect shows it and tries again.
 
-A task's state says who can help: `User error` is never tried again, `Stage crashed` is, after a pause. A run that was
-interrupted or killed is started again with the same command and finds every finished shard.
+A run that was interrupted or killed is started again with the same command and finds every finished shard. Stages that want
+another pool run there (`flows.place`).
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, cast
-from uuid import UUID
+from typing import Any, Literal
 
-from prefect import Task, flow, get_run_logger, task
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
@@ -27,15 +18,14 @@ from flows.checks import check_run
 from flows.heartbeat import heartbeat
 from flows.hooks import announce
 from flows.line_process import LineProcess, LineProcessError, StageError
-from flows.pace import retry_seconds
+from flows.memory import remember
+from flows.place import here
+from flows.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
 from flows.summary import REPORT, as_markdown, read_summary
+from flows.tree import Tree, check_tree
 from labelfactory.errors import UserError
 
 Runner = Literal["local", "dask"]
-USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
-"""Names of states, as they stand on Prefect's page."""
-PROGRESS = re.compile(r"^(?P<title>[^:]+): (?P<done>\d+)/(?P<total>\d+) (?P<rest>\w+, .*)$")
-"""A line of `labelfactory.progress`: `extract_cams: 120/437 images, 3.1/s, 39 s, about 102 s left`."""
 
 
 def run_name() -> str:
@@ -60,7 +50,12 @@ def started_at() -> str:
     on_cancellation=[announce],
 )
 def label_factory(
-    targets: list[str] | None = None, retrain: bool = True, force: bool = False, runner: Runner = "local"
+    targets: list[str] | None = None,
+    retrain: bool = True,
+    force: bool = False,
+    runner: Runner = "local",
+    strict: bool = False,
+    stay: bool = False,
 ) -> State[Any]:
     """Bring the line up to date.
 
@@ -69,35 +64,60 @@ def label_factory(
         retrain: whether the stages that learn may run; if not, the models stay as they are.
         force: run even what is up to date.
         runner: where images are worked on: `local`, this machine; `dask`, a cluster (`flows.fan_out`).
+        strict: refuse a git tree that is not clean, instead of recording it.
+        stay: run every stage on this worker, whatever pool it wants.
     """
     with heartbeat():
         try:
+            tree = check_tree(strict=strict)
             check_run(targets or ())
-            return run_line(targets or (), retrain=retrain, force=force, runner=runner)
+            return run_line(targets or (), retrain=retrain, force=force, runner=runner, stay=stay, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
 
 
-def run_line(targets: Sequence[str], *, retrain: bool, force: bool = False, runner: Runner = "local") -> State[Any]:
-    """One task for each stage that is needed, then the artifacts. Returns the state of the whole run."""
-    ran = []
+def run_line(
+    targets: Sequence[str],
+    *,
+    retrain: bool,
+    tree: Tree,
+    force: bool = False,
+    runner: Runner = "local",
+    stay: bool = False,
+) -> State[Any]:
+    """One task for each stage that is needed, then record and artifacts. Returns the state of the whole run.
+
+    Raises:
+        UserError: what stands in the way of it, before anything ran.
+    """
+    ran: list[str] = []
+    place = here(stays=stay)
+    place.wait_for_own(get_run_logger().info)
     with LineProcess() as line:
         try:
             order = line.order(targets, retrain=retrain)
+            stale = order if force else line.stale(order)
         except StageError as error:
-            return Failed(name=USER_ERROR, message=str(error))
+            return Failed(name=USER_ERROR if error.users else CRASHED, message=str(error))
+        except LineProcessError as error:
+            return Failed(name=CRASHED, message=str(error))
+        if stale:
+            place.check(order[order.index(stale[0]) :])
+            remember(tree)  # what was made by other ways since the last record; it may be overwritten now
         for stage in order:
             if runner == "dask":
                 _spread(stage)
-            state = stage_task(stage)(line, stage, force, return_state=True)
+            state = stage_task(stage)(line, place, stage, force, return_state=True)
             if not state.is_completed():
-                _show()
+                _show(tree)
+                remember(tree)  # what is finished
                 return Failed(name=state.name, message=f"{stage}: {state.message}")
             if state.name != UP_TO_DATE:
                 ran.append(stage)
-    _show()
+    _show(tree)
     if not ran:
         return Completed(name=UP_TO_DATE, message="Everything is up to date.")
+    remember(tree)
     return Completed(message=f"{len(ran)} of {len(order)} stages ran: {', '.join(ran)}.")
 
 
@@ -116,64 +136,10 @@ def _spread(stage: str) -> None:
         get_run_logger().info("%s on the cluster: %s", stage, state.message)
 
 
-def stage_task(stage: str) -> Task[[LineProcess, str, bool], State[Any]]:
-    """The task of a stage; it has the stage's name, and so have its runs."""
-    pauses = retry_seconds()
-    return bring_up_to_date.with_options(
-        name=stage, task_run_name=stage, retries=len(pauses), retry_delay_seconds=pauses
-    )
-
-
-def worth_another_try(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
-    """Not where a person has to mend something first."""
-    return state.name != USER_ERROR
-
-
-@task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=worth_another_try)
-def bring_up_to_date(line: LineProcess, stage: str, force: bool) -> State[Any]:
-    """Let DVC bring one stage up to date; log what it says, show how far it is."""
-    logger = get_run_logger()
-    with _progress_artifact(stage) as show:
-
-        def hear(text: str) -> None:
-            if text.strip():
-                logger.info("%s", text)
-            show(text)
-
-        try:
-            ran = line.bring_up_to_date(stage, force=force, hear=hear)
-        except StageError as error:
-            return Failed(name=USER_ERROR if error.users else CRASHED, message=str(error))
-        except LineProcessError as error:
-            return Failed(name=CRASHED, message=str(error))
-    if not ran:
-        return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
-    made = {summary.name: summary.made for summary in read_summary().stages}
-    return Completed(message=made.get(stage, ""))
-
-
-@contextmanager
-def _progress_artifact(stage: str) -> Iterator[Any]:
-    """A progress artifact for a stage that reports progress; made at its first line of it."""
-    artifact: list[UUID] = []
-
-    def show(text: str) -> None:
-        found = PROGRESS.match(text)
-        if found is None or found["total"] == "0":
-            return
-        percent = 100 * int(found["done"]) / int(found["total"])
-        if artifact:
-            update_progress_artifact(artifact[0], percent, description=text)
-        else:
-            key = f"progress-{stage.replace('_', '-')}"
-            artifact.append(cast(UUID, create_progress_artifact(percent, key=key, description=text)))
-
-    yield show
-
-
-def _show() -> None:
+def _show(tree: Tree) -> None:
     """The line's table and the report's address, as artifacts of this run."""
-    create_markdown_artifact(as_markdown(read_summary()), key="line", description="What each stage made, and its mIoU")
+    text = f"{as_markdown(read_summary())}\n\nGit: {tree.commit[:10]}, {tree}"
+    create_markdown_artifact(text, key="line", description="What each stage made, and its mIoU")
     if REPORT.exists():
         create_link_artifact(
             REPORT.resolve().as_uri(), "The report", key="report", description="From photograph to mask"

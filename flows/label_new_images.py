@@ -17,7 +17,9 @@ from prefect.states import Completed, Failed
 from flows.checks import check_run
 from flows.heartbeat import heartbeat
 from flows.hooks import announce
-from flows.label_factory import UP_TO_DATE, USER_ERROR, run_line, started_at
+from flows.label_factory import run_line, started_at
+from flows.stage_task import UP_TO_DATE, USER_ERROR
+from flows.tree import check_tree
 from labelfactory.errors import UserError
 from labelfactory.shards import RowState, ShardFolder
 from labelfactory.stage import read_sections
@@ -52,10 +54,11 @@ def label_new_images(source: str = "") -> State[Any]:
     """
     with heartbeat():
         try:
+            tree = check_tree(strict=False)
             before = mask_rows()
             added = import_new(source)
             check_run()
-            state = run_line((), retrain=False)
+            state = run_line((), retrain=False, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
         if not state.is_completed():

@@ -107,6 +107,16 @@ class Line:
         with _failures_named():
             return bool(self._repo.reproduce(targets=[stage], single_item=True, force=force))
 
+    def stale(self, stages: Sequence[str]) -> list[str]:
+        """Those of these stages that DVC would run as things are now, whatever the ones before them will make.
+
+        Raises:
+            UserError: as `reproduce`.
+        """
+        with _failures_named():
+            changed = self._repo.status(targets=list(stages)) if stages else {}
+        return [stage for stage in stages if stage in changed]
+
 
 @contextmanager
 def open_line() -> Iterator[Line]:

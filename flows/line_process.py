@@ -75,6 +75,11 @@ class LineProcess:
         """
         return bool(self._ask({"stage": stage, "force": force}, hear))
 
+    def stale(self, stages: Sequence[str]) -> list[str]:
+        """`Line.stale`."""
+        stale: list[str] = self._ask({"stale": list(stages)}, lambda line: None)
+        return stale
+
     def close(self) -> None:
         """End the process and the stage that it runs, if it runs one."""
         process, self._process = self._process, None
@@ -167,6 +172,8 @@ def _answer(line: Any, request: dict[str, Any]) -> dict[str, Any]:
     try:
         if "order" in request:
             return {"value": line.order(request["order"], retrain=request["retrain"])}
+        if "stale" in request:
+            return {"value": line.stale(request["stale"])}
         return {"value": line.bring_up_to_date(request["stage"], force=request["force"])}
     except UserError as error:
         return {"error": str(error), "users": True}

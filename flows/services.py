@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 
@@ -34,8 +35,10 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLI_PROMPT": "false",
+    # in memory, as is the default, a server that starts anew would never free the slots of before
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
-"""Nothing calls home, nothing asks."""
+"""Nothing calls home, nothing asks, and slots outlive the server."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Service:
     pid: int
     started: float  # seconds since 1970, as the system says it: with the pid, the process's identity
     log: str
+    worker: str = ""  # its name among a pool's workers, if it is one
 
     def process(self) -> psutil.Process | None:
         """The process, if it is still the same and alive."""
@@ -125,7 +129,7 @@ def _start_workers(
             continue
         worker = f"{platform.node()}-{pool}-{os.getpid()}"
         words = ["--pool", pool, "--type", "process", "--name", worker, "--limit", str(RUNS_AT_ONCE)]
-        _start(kept, f"worker {pool}", [*_prefect("worker", "start"), *words], url)
+        _start(kept, f"worker {pool}", [*_prefect("worker", "start"), *words], url, worker=worker)
         _wait(partial(_is_online, api, pool, worker), kept[-1], f"the pool {pool}")
 
 
@@ -138,13 +142,16 @@ def down() -> list[str]:
     known = read_services()
     if known is None:
         return []
-    ended = _end(known.services)
+    ended = _end(known.services, Api(known.api))
     STATE_FILE.unlink()
     return ended
 
 
-def _end(services: Sequence[Service]) -> list[str]:
-    """End processes and what they started, last one first; whoever does not listen is killed."""
+def _end(services: Sequence[Service], api: Api | None = None) -> list[str]:
+    """End processes and what they started, last one first; whoever does not listen is killed.
+
+    With `api`, workers are taken off their pools' lists: they end on purpose, and nobody is to wait for them.
+    """
     ended = []
     for service in reversed(services):
         process = service.process()
@@ -160,25 +167,42 @@ def _end(services: Sequence[Service]) -> list[str]:
         for child in [*alive, *left]:
             _quietly(child.kill)
         ended.append(service.name)
+        if api is not None and service.worker:
+            _take_off(api, service)
     return ended
+
+
+def _take_off(api: Api, service: Service) -> None:
+    pool = service.name.removeprefix("worker ")
+    try:
+        api.call("DELETE", f"/work_pools/{pool}/workers/{quote(service.worker)}")
+    except (ApiError, UserError):
+        say(f"{api.page} did not hear that {service.worker} has ended")
 
 
 def online_workers(api: Api, pool: str) -> list[str]:
     """Names of the workers that have been heard of lately."""
+    return [name for name, online in known_workers(api, pool).items() if online]
+
+
+def known_workers(api: Api, pool: str) -> dict[str, bool]:
+    """All workers that a pool has, and whether each has been heard of lately. `down` takes its own off the list."""
     try:
         found = api.post(f"/work_pools/{pool}/workers/filter", {})
     except ApiError as error:
         if error.status == 404:
-            return []
+            return {}
         raise
-    return [worker["name"] for worker in found if worker["status"] == "ONLINE"]
+    return {worker["name"]: worker["status"] == "ONLINE" for worker in found}
 
 
 def _prefect(*words: str) -> list[str]:
     return [sys.executable, "-m", "prefect", *words]
 
 
-def _start(started: list[Service], name: str, command: Sequence[str], url: str, database: str = "") -> None:
+def _start(
+    started: list[Service], name: str, command: Sequence[str], url: str, database: str = "", worker: str = ""
+) -> None:
     """Start one process in a session of its own, and note it at once: whatever happens next, `down` can end it."""
     folder = STATE_FILE.parent
     folder.mkdir(exist_ok=True)
@@ -202,7 +226,7 @@ def _start(started: list[Service], name: str, command: Sequence[str], url: str, 
             start_new_session=True,
             env=environment,
         )
-    started.append(Service(name, process.pid, psutil.Process(process.pid).create_time(), str(log)))
+    started.append(Service(name, process.pid, psutil.Process(process.pid).create_time(), str(log), worker))
     _write(url, started)
 
 

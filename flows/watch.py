@@ -17,7 +17,7 @@ from flows.pace import LABEL, SILENT_BEATS, beat_seconds
 from flows.webhook import WEBHOOK_VARIABLE, post
 from labelfactory.progress import say
 
-FLOWS = ("label-factory", "label-new-images")
+FLOWS = ("label-factory", "label-factory-stage", "label-new-images", "sweep")
 MOST_ATTEMPTS = 3
 """A run is started at most so often."""
 Sign = tuple[str, str]

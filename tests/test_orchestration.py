@@ -36,9 +36,10 @@ def factory(tmp_path_factory, listener) -> Iterator[Factory]:
         assert f"server: http://127.0.0.1:{factory.port}" in shown
         assert {"server", "watcher", "worker cpu"} <= set(re.findall(r"^([a-z ]+): pid", shown, re.MULTILINE))
         names = factory.type("deploy").splitlines()
-        assert names[:4] == [
+        assert names[:5] == [
             "label-factory/cpu",
             "label-factory/gpu",
+            "label-factory-stage/gpu",
             "label-new-images/cpu",
             "label-new-images/nightly",
         ]

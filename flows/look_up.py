@@ -1,0 +1,28 @@
+"""What the engine itself says of a stage that DVC calls stale: whether anything is left to do, before anybody waits for a GPU.
+
+DVC sees files; the engine sees rows and keys. A cluster may have made all rows already, a photograph of another list leaves a
+training as it was, and `train_upper_bound` may be off.
+"""
+
+from typing import Any
+
+from flows.fan_out import is_per_image, pending_shards
+from labelfactory.stage import read_sections, stage_class
+from labelfactory.training_stage import TrainingStage
+
+
+def has_work(name: str) -> bool:
+    """Whether a stage would compute anything. Of stages that make neither rows nor a network it is not known: yes."""
+    if is_per_image(name):
+        return bool(pending_shards(name))
+    kind = stage_class(name)
+    if issubclass(kind, TrainingStage):
+        sections = read_sections()
+        stage = kind(sections[name], {other: sections[other] for other in kind.borrows})
+        return getattr(stage, "enabled", True) and not _is_trained(stage)
+    return True
+
+
+def _is_trained(stage: TrainingStage[Any]) -> bool:
+    """The first question of the training stage itself, asked before it runs."""
+    return stage._kept(stage._key(stage.training_rows(), stage.parents())) is not None

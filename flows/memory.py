@@ -1,0 +1,27 @@
+"""What a flow leaves in ledger and MLflow: the same record as `labelfactory record`, with the name of the flow run."""
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run as this_run
+
+from flows.tree import Tree
+from labelfactory.errors import UserError
+from lineage.deliver import deliver
+from lineage.record import record
+
+
+@task(name="record", task_run_name="record", cache_policy=NO_CACHE, persist_result=False)
+def remember(tree: Tree) -> None:
+    """Record what is on disk. A record that cannot be taken is said, and ends no run."""
+    logger = get_run_logger()
+    try:
+        new = record(
+            {"git_tree": str(tree), "prefect.flow_run_id": str(this_run.id), "prefect.flow_run": this_run.name}
+        )
+    except UserError as error:
+        logger.warning("nothing was recorded: %s", error.problem)
+        return
+    logger.info("recorded: %d stages, %d new masks, %d models", len(new.executions), new.masks, len(new.models))
+    delivered = deliver()
+    if delivered.waiting:
+        logger.warning("%d records wait for MLflow: %s", delivered.waiting, delivered.problem)
