@@ -19,7 +19,9 @@ def start(
     ),
     port: Annotated[int, typer.Option(help="Its port.", min=1, max=65535)] = 4200,
     join: Annotated[str, typer.Option(help="Work for the server at this address instead of starting one.")] = "",
-    database: Annotated[str, typer.Option(help="The server's database. Default: SQLite in .labelfactory/.")] = "",
+    database: Annotated[
+        str, typer.Option(help="PostgreSQL for server and MLflow: postgresql://USER@HOST/NAME. Default: SQLite files.")
+    ] = "",
 ) -> None:
     """Start Prefect's server, a worker for each pool and a watcher for dead runs; wait until they answer."""
     pools = pool or ["cpu"]

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,11 @@ from urllib.parse import quote
 import psutil
 
 from flows.api import STATE_FILE, Api, ApiError, ServerDownError
+from flows.database import read_database
 from labelfactory.errors import UserError
 from labelfactory.files import write_json
 from labelfactory.progress import say
+from lineage.deliver import track_at
 
 POOLS = ("cpu", "gpu")
 RUNS_AT_ONCE = 1
@@ -39,6 +41,7 @@ QUIET = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 """Nothing calls home, nothing asks, and slots outlive the server."""
+NO_SETTINGS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,15 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
         port: its port.
         pools: pools for which this machine works.
         join: address of another machine's server; then only workers start here.
-        database: a database's address for the server; default: SQLite in .labelfactory/.
+        database: address of a PostgreSQL for server and MLflow; default: SQLite files in this folder.
 
     Raises:
-        UserError: the port is taken, or something ended at its start; its log's end is in the message.
+        UserError: the port is taken, the database cannot be used, or something ended at its start; its log's end is in
+            the message.
     """
+    kept_in = read_database(database) if database else None
+    if kept_in:
+        os.environ.update(kept_in.password())  # for MLflow here, and for all that is started below
     known = read_services()
     kept = [service for service in known.services if service.process()] if known else []
     names = {service.name for service in kept}
@@ -101,8 +108,11 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
             Api(url).get("/health")
         elif "server" not in names:
             _refuse_taken(host, port)
+            if kept_in:
+                kept_in.prepare()
+                track_at(kept_in.tracking)
             server = [*_prefect("server", "start"), "--host", host, "--port", str(port)]
-            _start(kept, "server", server, url, database)
+            _start(kept, "server", server, url, kept_in.server() if kept_in else {})
             _wait(lambda: _answers(Api(url)), kept[-1], url)
         _start_workers(kept, names, url, pools, watched=not join)
     except BaseException:
@@ -201,7 +211,12 @@ def _prefect(*words: str) -> list[str]:
 
 
 def _start(
-    started: list[Service], name: str, command: Sequence[str], url: str, database: str = "", worker: str = ""
+    started: list[Service],
+    name: str,
+    command: Sequence[str],
+    url: str,
+    settings: Mapping[str, str] = NO_SETTINGS,
+    worker: str = "",
 ) -> None:
     """Start one process in a session of its own, and note it at once: whatever happens next, `down` can end it."""
     folder = STATE_FILE.parent
@@ -214,9 +229,8 @@ def _start(
         "PREFECT_API_URL": url,
         "PREFECT_HOME": str((folder / "prefect").resolve()),
         "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
+        **settings,
     }
-    if database:
-        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
             command,

@@ -4,10 +4,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelfactory.files import write_whole
 from lineage.ledger import Ledger
 from lineage.outbox import Outbox
 
 HOME = Path("data/mlflow")
+ADDRESS = HOME / "address"
+"""Where MLflow keeps its runs, if not in this folder's SQLite: one line, without a password."""
 QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -27,8 +30,24 @@ class Delivered:
 
 
 def tracking_uri() -> str:
-    """$MLFLOW_TRACKING_URI, or the project's own SQLite file."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{HOME.resolve()}/mlflow.db"
+    """$MLFLOW_TRACKING_URI, or what `track_at` was told, or the project's own SQLite file."""
+    held = ADDRESS.read_text(encoding="utf-8").strip() if ADDRESS.exists() else ""
+    return os.environ.get("MLFLOW_TRACKING_URI") or held or f"sqlite:///{HOME.resolve()}/mlflow.db"
+
+
+def track_at(uri: str) -> None:
+    """From now on MLflow's runs of this project are kept there; its tables are made at once, not by the first runs.
+
+    Args:
+        uri: without a password, since it is written to a file.
+    """
+    _quiet()
+    from lineage.tracking import Tracking
+
+    Tracking(uri, head={})
+    HOME.mkdir(parents=True, exist_ok=True)
+    with write_whole(ADDRESS) as temporary:
+        temporary.write_text(f"{uri}\n", encoding="utf-8")
 
 
 def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Delivered:
@@ -36,8 +55,7 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
     outbox, ledger = outbox or Outbox(), ledger or Ledger()
     if not outbox.letters():
         return Delivered(0, 0)
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    _quiet()
     taken = 0
     with outbox.locked() as mine:
         if not mine:
@@ -54,3 +72,8 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
             reason = " ".join(str(error).split())[:200]
             return Delivered(taken, len(outbox.letters()), f"{type(error).__name__}: {reason}")
     return Delivered(taken, 0)
+
+
+def _quiet() -> None:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)

@@ -26,6 +26,7 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.exceptions import MlflowException
+from sqlalchemy import create_engine
 
 from lineage.deliver import HOME
 from lineage.outbox import Letter
@@ -37,6 +38,7 @@ ID = "labelfactory.id"
 PARENT = "mlflow.parentRunId"
 DIGEST_LENGTH = 36
 """MLflow's limit for a dataset's digest."""
+KNOCK_SECONDS = 10
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 
 
@@ -46,14 +48,14 @@ class Tracking:
     def __init__(self, uri: str, head: Mapping[str, Any]) -> None:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        local = uri.startswith("sqlite:///")
-        if local:
+        direct = not uri.startswith("http")  # into the store itself; the models' files then lie in this folder
+        if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if uri.startswith("postgresql"):
+            _knock(uri)
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self.head = head
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        place = (HOME.resolve() / "artifacts").as_uri() if local else None
-        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, place)
+        self.experiment = self._experiment((HOME.resolve() / "artifacts").as_uri() if direct else None)
 
     def take(self, letter: Letter) -> None:
         """Take one letter, as its kind asks."""
@@ -64,6 +66,19 @@ class Tracking:
             "promoted": self._promoted,
             "withdrawn": self._withdrawn,
         }[letter.kind](letter)
+
+    def _experiment(self, place: str | None) -> str:
+        """The experiment's id; it is made where it is not there, unless another process is a moment faster."""
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return self.client.create_experiment(EXPERIMENT, place)
+        except MlflowException as error:
+            found = self.client.get_experiment_by_name(EXPERIMENT)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+            return str(found.experiment_id)
 
     def _line(self, letter: Letter) -> None:
         detail = letter.detail
@@ -203,6 +218,15 @@ class Tracking:
             self.client.log_batch(run.info.run_id, metrics=part)
         for part in _parts([Param(_name(n), v) for n, v in params.items()], BATCH["params"]):
             self.client.log_batch(run.info.run_id, params=part)
+
+
+def _knock(uri: str) -> None:
+    """Connect once. MLflow would try a database that is down again and again, for minutes."""
+    engine = create_engine(uri, connect_args={"connect_timeout": KNOCK_SECONDS})
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
