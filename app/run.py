@@ -11,7 +11,7 @@ from flows.api import find_api
 from flows.checks import check_run, check_targets
 from flows.line import reproduce
 from flows.submit import submit
-from flows.tree import check_tree
+from flows.tree import Tree, check_tree
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.progress import say
 

@@ -2,10 +2,13 @@
 
 Every random choice is drawn from (seed, epoch, index), so a run that was killed and resumed from its last finished epoch
 ends in the same bytes as one that was not.
+
+Several devices share each batch, a process each. Weights and loss are then those of one device up to rounding, except where
+a layer draws at random (dropout) or, on CPU processes alone, looks at its whole batch (batch norm that is not frozen).
 """
 
 import csv
-import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -13,6 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -23,7 +27,9 @@ from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.params import Precision, Section
 from labelfactory.pool import task_seconds
-from labelfactory.progress import progress, say
+from labelfactory.progress import say
+from labelfactory.ranks import progress_of_one, training_devices
+from labelfactory.resume import Resume
 
 Batch = dict[str, Tensor]
 
@@ -101,42 +107,16 @@ def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequ
     return torch.optim.SGD(groups, lr=cfg.learning_rate, momentum=0.9, weight_decay=cfg.weight_decay)
 
 
-def make_fabric(precision: Precision) -> Fabric:
-    """Fabric on this machine's device; $LABELFACTORY_DEVICES GPUs where there are several (1 unless told)."""
+def make_fabric(precision: Precision, devices: int = 1) -> Fabric:
+    """Fabric on this machine's device, or on several of the same kind with a process each."""
     device = pick_device()
+    # unused: a net may hold layers beyond the depth that its loss looks at
+    strategy: Any = DDPStrategy(start_method="spawn", find_unused_parameters=True) if devices > 1 else "auto"
     if device.type == "cpu":
-        torch.set_num_threads(cores())
-        return Fabric(accelerator="cpu", devices=1, precision=precision)
-    count = int(os.environ.get("LABELFACTORY_DEVICES", "1"))
-    devices: Any = [device.index] if device.index is not None else count
-    return Fabric(accelerator=device.type, devices=devices, precision=precision)
-
-
-class Resume:
-    """The state after the last finished epoch, in a file beside the checkpoint to be. Gone when training is done."""
-
-    def __init__(self, path: Path, key: str) -> None:
-        self.path, self.key = path, key
-
-    def load(self) -> dict[str, Any] | None:
-        """The state, or None when there is none, it belongs to another key, or it is damaged."""
-        if not self.path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception:  # a damaged file means no more than to begin at the first epoch
-            say(f"{self.path}: damaged; training begins anew")
-            return None
-        return state if state.get("key") == self.key else None
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Keep the state, whole or not at all."""
-        with write_whole(self.path) as temporary:
-            torch.save({**state, "key": self.key}, temporary)
-
-    def clear(self) -> None:
-        """Training is done."""
-        self.path.unlink(missing_ok=True)
+        torch.set_num_threads(max(1, cores() // devices))
+        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=precision)
+    which: Any = [device.index] if device.index is not None else devices
+    return Fabric(accelerator=device.type, devices=which, strategy=strategy, precision=precision)
 
 
 def fit(
@@ -164,22 +144,64 @@ def fit(
     Returns:
         The trained model on the CPU in eval mode, and one dict an epoch: epoch, loss, learning_rate.
     """
+    slow = {id(p) for p in pretrained}
+    places = frozenset(k for k, p in enumerate(model.parameters()) if id(p) in slow)
+    work = (model, examples, loss, cfg, places, title, resume, ema_decay)
+    devices = training_devices(min(cfg.batch_size, len(examples)))
+    if devices > 1:
+        say(f"{title}: {devices} devices share each batch")
+        failed = make_fabric(cfg.precision, devices).launch(_fit_share, *work)
+        if failed is not None:
+            raise failed
+    # after several devices only the state of the last epoch is left to be taken up
     fabric = make_fabric(cfg.precision)
     fabric.launch()
-    slow = {id(p) for p in pretrained}
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    return _fit(fabric, *work)
+
+
+def _fit_share(fabric: Fabric, *work: Any) -> UserError | None:
+    """One of several processes: leaves its result as the state after the last epoch. All fail at the same step or none."""
+    warnings.filterwarnings(
+        "ignore", message="find_unused_parameters=True was specified"
+    )  # most nets use all they have
+    try:
+        _fit(fabric, *work)
+    except UserError as error:
+        return error
+    return None
+
+
+def _fit(
+    fabric: Fabric,
+    model: nn.Module,
+    examples: Examples,
+    loss: Callable[[nn.Module, Batch], Tensor],
+    cfg: TrainingSection,
+    pretrained: frozenset[int],
+    title: str,
+    resume: Resume,
+    ema_decay: float,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """`fit` in one process, launched; `pretrained` are places among the model's parameters."""
+    parameters = list(enumerate(model.parameters()))
     optimizer = make_optimizer(
-        cfg, [p for p in trainable if id(p) in slow], [p for p in trainable if id(p) not in slow]
+        cfg,
+        [p for k, p in parameters if p.requires_grad and k in pretrained],
+        [p for k, p in parameters if p.requires_grad and k not in pretrained],
     )
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     wrapped, optimizer = fabric.setup(model, optimizer)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
     first, curve = _restore(resume, model, optimizer, average)
+    if 0 < first < cfg.epochs and fabric.is_global_zero:
+        say(f"resumed after epoch {first}")
     batches = len(examples) // (cfg.batch_size) or 1
     shares = [decay_factor(cfg.decay, s, batches * cfg.epochs, cfg.warmup_steps) for s in range(batches * cfg.epochs)]
-    with progress(title, cfg.epochs * batches, "steps") as tick:
+    with progress_of_one(fabric.is_global_zero, title, cfg.epochs * batches) as tick:
         tick(first * batches)
         for epoch in range(first, cfg.epochs):
-            torch.manual_seed(cfg.seed * 100_003 + epoch)
+            torch.manual_seed(cfg.seed * 100_003 + epoch + fabric.global_rank * 1_000_000_007)
             model.train()
             losses = []
             epoch_shares = shares[epoch * batches : (epoch + 1) * batches]
@@ -188,13 +210,8 @@ def fit(
                 if average is not None:
                     average.update_parameters(model)
                 tick(1, f"epoch {epoch + 1}/{cfg.epochs} loss {losses[-1]:.4f}")
-            curve.append(
-                {
-                    "epoch": float(epoch + 1),
-                    "loss": _mean_loss(losses, title, epoch + 1),
-                    "learning_rate": cfg.learning_rate * epoch_shares[-1],
-                }
-            )
+            mean, rate = _mean_loss(losses, title, epoch + 1), cfg.learning_rate * epoch_shares[-1]
+            curve.append({"epoch": float(epoch + 1), "loss": mean, "learning_rate": rate})
             if fabric.is_global_zero:
                 _keep(resume, model, optimizer, average, epoch + 1, curve)
             fabric.barrier()
@@ -219,7 +236,7 @@ def _step(
     fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad()
-    return float(value.detach())
+    return float(fabric.all_reduce(value.detach(), reduce_op="mean") if fabric.world_size > 1 else value.detach())
 
 
 def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:
@@ -234,11 +251,11 @@ def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:
 def _batches(fabric: Fabric, examples: Examples, cfg: TrainingSection, epoch: int) -> Iterator[Batch]:
     """The epoch's batches, this process's part of each; the incomplete last one is left out unless it is the only one."""
     view = _EpochView(examples, cfg.seed, epoch)
-    share = max(1, cfg.batch_size // fabric.world_size)
     groups = [list(range(i, i + cfg.batch_size)) for i in range(0, len(view) - cfg.batch_size + 1, cfg.batch_size)]
     groups = groups or [list(range(len(view)))]
+    share = len(groups[0]) // fabric.world_size
     mine = [group[fabric.global_rank * share : (fabric.global_rank + 1) * share] for group in groups]
-    done, feeders, failures = 0, _feeders(fabric.device.type), 0
+    done, feeders, failures = 0, _feeders(fabric), 0
     while done < len(mine):
         try:
             for batch in _loader(fabric, view, mine[done:], feeders):
@@ -257,9 +274,9 @@ FEEDER_TRIES = 2
 """Loader processes may die or hang so often in an epoch; then the training process reads its photographs itself."""
 
 
-def _feeders(device: str) -> int:
+def _feeders(fabric: Fabric) -> int:
     """Processes that read photographs. On the CPU none: its cores are busy with the network, they would take turns."""
-    return min(8, cores() - 1) if device != "cpu" else 0
+    return min(8, (cores() - 1) // fabric.world_size) if fabric.device.type != "cpu" else 0
 
 
 def _loader(fabric: Fabric, view: _EpochView, groups: Sequence[list[int]], feeders: int) -> Any:
@@ -284,7 +301,6 @@ def _restore(
     optimizer.load_state_dict(state["optimizer"])
     if average is not None:
         average.load_state_dict(state["average"])
-    say(f"resumed after epoch {state['epoch']}")
     return int(state["epoch"]), list(state["curve"])
 
 

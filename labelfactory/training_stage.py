@@ -22,8 +22,9 @@ from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import remove_leftovers, write_whole
 from labelfactory.progress import say
+from labelfactory.resume import Resume
 from labelfactory.stage import Stage
-from labelfactory.training import Batch, Examples, Resume, TrainingSection, fit, write_curve
+from labelfactory.training import Batch, Examples, TrainingSection, fit, write_curve
 
 T = TypeVar("T", bound=TrainingSection)
 

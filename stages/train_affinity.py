@@ -95,11 +95,11 @@ class TrainAffinity(TrainingStage[TrainAffinityConfig]):
 
     def examples(self) -> Examples:
         """Random views of photographs and labels."""
+        return MaskExamples(self.records, self.label_of, self.cfg)
 
-        def label(record: ImageRecord) -> tuple[Mask, None]:
-            return self.labels[record.image_id]["label"], None
-
-        return MaskExamples(self.records, label, self.cfg)
+    def label_of(self, record: ImageRecord) -> tuple[Mask, None]:
+        """The labels of a photograph, trusted alike."""
+        return self.labels[record.image_id]["label"], None
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The balanced loss over pairs of cells."""

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from labelfactory import training
 from labelfactory.checkpoints import Passport, load_checkpoint, read_passport
 from labelfactory.errors import DataError, SupervisionError, UserError
-from labelfactory.training import Batch, Resume, TrainingSection, decay_factor, fit, make_optimizer, write_curve
+from labelfactory.resume import Resume
+from labelfactory.training import Batch, TrainingSection, decay_factor, fit, make_optimizer, write_curve
 from labelfactory.training_stage import TrainingStage
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from labelfactory.errors import ShapeError
+from labelfactory.ranks import joint_mean
 from labelfactory.schema import BACKGROUND, VOID
 
 _EPSILON = 1e-5
@@ -17,7 +18,7 @@ def affinity_loss(affinities: Tensor, labels: Tensor, offsets: Sequence[tuple[in
 
     Background pairs are both background, foreground pairs both of one class; different pairs are of two classes,
     background among them. A pair with a void cell is in none of them. A kind without pairs adds 0. Each mean is over
-    all pairs of its kind in the batch.
+    all pairs of its kind in the batch, also where several devices share it (`labelfactory.ranks`).
 
     Args:
         affinities: [B, P, h, w] in [0, 1]; plane p holds at (y, x) the pair (y, x), (y + dy, x + dx). Entries whose
@@ -61,4 +62,4 @@ def _partner_labels(labels: Tensor, offsets: Sequence[tuple[int, int]]) -> Tenso
 
 
 def _mean_where(mask: Tensor, values: Tensor) -> Tensor:
-    return values.masked_fill(~mask, 0.0).sum() / (mask.sum().to(values.dtype) + _EPSILON)
+    return values.masked_fill(~mask, 0.0).sum() / joint_mean(mask.sum().to(values.dtype) + _EPSILON)

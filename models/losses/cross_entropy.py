@@ -4,11 +4,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelfactory.errors import ShapeError
+from labelfactory.ranks import joint_mean
 from labelfactory.schema import VOID
 
 
 def cross_entropy(logits: Tensor, masks: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over the pixels that are not void, weighted by `weights` where given.
+
+    Over those of the joint batch, where several devices share one (`labelfactory.ranks`).
 
     Args:
         logits: [B, n_classes, H, W].
@@ -30,5 +33,5 @@ def cross_entropy(logits: Tensor, masks: Tensor, weights: Tensor | None = None) 
     trust = (labels != VOID).to(losses.dtype)
     if weights is not None:
         trust = trust * weights.to(losses.dtype)
-    total = trust.sum()
+    total = joint_mean(trust.sum())
     return (losses * trust).sum() / total.where(total > 0, 1)

@@ -1,0 +1,69 @@
+"""Training on several devices at once: how many there are, and what makes the loss that of the joint batch.
+
+Each process computes its equal share of every batch, and DDP averages their gradients. A mean over a share is as good as one
+over the batch only where the shares count alike; a mean over valid pixels has to know the others' counts: `joint_mean`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed
+
+from labelfactory.devices import pick_device
+from labelfactory.errors import UserError
+from labelfactory.progress import Tick, progress
+
+DEVICES_VARIABLE = "LABELFACTORY_DEVICES"
+
+
+def training_devices(batch: int) -> int:
+    """Devices to train on: $LABELFACTORY_DEVICES, else every GPU; on the CPU one process.
+
+    Of them as many are used as share a batch evenly: three GPUs and a batch of 8 make two.
+
+    Args:
+        batch: examples in a joint batch.
+
+    Raises:
+        UserError: the variable is no positive number, or there are fewer GPUs.
+    """
+    device, value = pick_device(), os.environ.get(DEVICES_VARIABLE, "")
+    if value and (not value.isdigit() or int(value) < 1):
+        raise UserError(f"{DEVICES_VARIABLE}={value!r} is no positive number", f"Type `unset {DEVICES_VARIABLE}`.")
+    there = 1
+    if device.type == "cuda":
+        there = torch.cuda.device_count() if device.index is None else 1
+        if value and int(value) > there:
+            raise UserError(
+                f"{DEVICES_VARIABLE}={value}, but {there} GPU{'s' if there > 1 else ''} to train on",
+                f"Type `unset {DEVICES_VARIABLE}`.",
+            )
+    wanted = int(value) if value else there
+    return max(count for count in range(1, wanted + 1) if batch % count == 0)
+
+
+def joint_mean(count: Tensor) -> Tensor:
+    """The mean of a count over the processes that train together; the count itself where one trains alone.
+
+    A loss that divides its own sum by it is, averaged over the processes, the loss of the joint batch.
+
+    Args:
+        count: a scalar without gradient, such as the number of valid pixels; every process calls this as often.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return count
+    total = count.detach().clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
+@contextmanager
+def progress_of_one(first: bool, title: str, total: int) -> Iterator[Tick]:
+    """`progress` in steps, for the first process alone; the others do as much at the same time."""
+    if first:
+        with progress(title, total, "steps") as tick:
+            yield tick
+    else:
+        yield lambda count=1, note="": None
