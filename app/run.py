@@ -15,7 +15,7 @@ from flows.tree import Tree, check_tree
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.progress import say
 
-RUNNERS = ("local", "dask")
+RUNNERS = ("local", "dask", "ray")
 
 
 def run(
@@ -27,7 +27,9 @@ def run(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Ask stages that are up to date as well.")] = False,
     on: Annotated[str, typer.Option(help="Hand the run to a worker of this pool, and return at once.")] = "",
-    runner: Annotated[str, typer.Option(help="With --on: local, or dask to spread images over a cluster.")] = "local",
+    runner: Annotated[
+        str, typer.Option(help="With --on: local, or dask or ray to spread images over a cluster.")
+    ] = "local",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a git tree that is not clean.")] = False,
     here: Annotated[
         bool, typer.Option("--here", help="With --on: every stage on that pool, whatever it wants.")
@@ -35,7 +37,7 @@ def run(
 ) -> None:
     """Run what is stale: `dvc repro` with checks before and a table after."""
     if runner not in RUNNERS:
-        raise ParamsError(f"--runner {runner!r} is unknown{did_you_mean(runner, RUNNERS)}", "Use local or dask.")
+        raise ParamsError(f"--runner {runner!r} is unknown{did_you_mean(runner, RUNNERS)}", "Use local, dask or ray.")
     tree = check_tree(strict=strict)
     if on:
         check_targets(targets or ())

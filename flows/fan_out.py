@@ -1,11 +1,12 @@
-"""Spread the pending shards of a per-image stage over a Dask cluster; afterwards the stage itself finds nothing pending.
+"""Spread the pending shards of a per-image stage over a cluster; afterwards the stage itself finds nothing pending.
 
 A shard is a task, and whoever works on it writes it whole or not at all: a lost worker costs a second try. All workers see the
-same project folder. $LABELFACTORY_DASK names a cluster's scheduler; without it a cluster of this machine's cores is started.
+same project folder. Which cluster: `flows.clusters`.
 """
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Completed, Failed
-from prefect.task_runners import TaskRunner
 
-from labelfactory.devices import cores
+from flows.clusters import Kind, one_gpu_each, own_gpus, task_runner
 from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.files import make_folder
 from labelfactory.lock import stage_lock
 from labelfactory.per_image import PerImageStage, update_shards
+from labelfactory.progress import say
 from labelfactory.shard_plan import plan_shards
 from labelfactory.stage import read_sections, stage_class
 
-SCHEDULER_VARIABLE = "LABELFACTORY_DASK"
 TRIES = 3
 """A shard is tried so often: once, and again where its worker was lost."""
 
@@ -41,33 +41,22 @@ def pending_shards(name: str) -> list[int]:
     return [plan.shard for plan in plan_shards(_stage(name)) if plan.changed]
 
 
-def fan_out(name: str, shards: Sequence[int]) -> State[Any]:
+def fan_out(name: str, shards: Sequence[int], kind: Kind) -> State[Any]:
     """Work on these shards of a stage, each in a task of its own, on the cluster's workers."""
     over_cluster = spread.with_options(
-        name=f"shards of {name}", flow_run_name=f"{len(shards)} shards of {name}", task_runner=_runner()
+        name=f"shards of {name}",
+        flow_run_name=f"{len(shards)} shards of {name}",
+        task_runner=task_runner(kind, gpus=own_gpus() if _stage(name).uses_gpu else ()),
     )
-    state: State[Any] = over_cluster(name, list(shards), os.fspath(Path.cwd()), return_state=True)
+    state: State[Any] = over_cluster(name, list(shards), os.fspath(Path.cwd()), kind, return_state=True)
     return state
 
 
-def _runner() -> TaskRunner[Any]:
-    try:
-        from prefect_dask.task_runners import DaskTaskRunner  # only who fans out needs Dask
-    except ImportError as error:
-        raise UserError(
-            f"--runner dask: Dask cannot be loaded ({error})", "Type `pip install -c constraints.txt -e '.[dask]'`."
-        ) from None
-
-    address = os.environ.get(SCHEDULER_VARIABLE)
-    if address:
-        return DaskTaskRunner(address=address)
-    return DaskTaskRunner(cluster_kwargs={"n_workers": cores(), "threads_per_worker": 1, "dashboard_address": None})
-
-
 @flow(validate_parameters=False, persist_result=False)
-def spread(name: str, shards: list[int], folder: str) -> State[Any]:
+def spread(name: str, shards: list[int], folder: str, kind: Kind) -> State[Any]:
     """One task a shard."""
-    futures = [work_on_shard.submit(name, shard, folder) for shard in shards]
+    with one_gpu_each(kind) if _stage(name).uses_gpu else nullcontext():
+        futures = [work_on_shard.submit(name, shard, folder) for shard in shards]
     done, missing = wait(futures)
     failed = [shard for shard, future in zip(shards, futures, strict=True) if not future.state.is_completed()]
     if failed or missing:
@@ -97,6 +86,7 @@ def work_on_shard(name: str, shard: int, folder: str) -> dict[str, int]:
 def _loaded(name: str, inputs: str) -> PerImageStage[Any]:
     """The stage, whose `setup` does its work once. `inputs` keeps an older run's networks from being used."""
     stage = _stage(name)
+    say(f"{name}: process {os.getpid()} works on shards")
     setup = cache(stage.setup)
     stage.setup = setup  # type: ignore[method-assign]
     return stage

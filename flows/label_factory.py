@@ -25,7 +25,7 @@ from flows.summary import REPORT, as_markdown, read_summary
 from flows.tree import Tree, check_tree
 from labelfactory.errors import UserError
 
-Runner = Literal["local", "dask"]
+Runner = Literal["local", "dask", "ray"]
 
 
 def run_name() -> str:
@@ -63,7 +63,7 @@ def label_factory(
         targets: names of stages; none means the whole line.
         retrain: whether the stages that learn may run; if not, the models stay as they are.
         force: run even what is up to date.
-        runner: where images are worked on: `local`, this machine; `dask`, a cluster (`flows.fan_out`).
+        runner: where images are worked on: `local`, this machine; `dask` or `ray`, a cluster (`flows.fan_out`).
         strict: refuse a git tree that is not clean, instead of recording it.
         stay: run every stage on this worker, whatever pool it wants.
     """
@@ -105,8 +105,8 @@ def run_line(
             place.check(order[order.index(stale[0]) :])
             remember(tree)  # what was made by other ways since the last record; it may be overwritten now
         for stage in order:
-            if runner == "dask":
-                _spread(stage)
+            if runner != "local":
+                _spread(stage, runner)
             state = stage_task(stage)(line, place, stage, force, return_state=True)
             if not state.is_completed():
                 _show(tree)
@@ -121,18 +121,18 @@ def run_line(
     return Completed(message=f"{len(ran)} of {len(order)} stages ran: {', '.join(ran)}.")
 
 
-def _spread(stage: str) -> None:
+def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
     """Have the pending shards of a per-image stage worked on by the cluster; the stage itself then has nothing to do.
 
     Whatever shard failed there stays pending: the stage tries it here, and says what is wrong with it.
     """
-    from flows.fan_out import fan_out, is_per_image, pending_shards  # only who fans out needs Dask
+    from flows.fan_out import fan_out, is_per_image, pending_shards  # only who fans out needs what it loads
 
     if not is_per_image(stage):
         return
     shards = pending_shards(stage)
     if shards:
-        state = fan_out(stage, shards)
+        state = fan_out(stage, shards, runner)
         get_run_logger().info("%s on the cluster: %s", stage, state.message)
 
 
