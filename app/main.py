@@ -20,6 +20,7 @@ from app import (
     report,
     run,
     status,
+    storage,
     up,
     withdraw,
 )
@@ -52,6 +53,8 @@ cli.command("doctor")(doctor.doctor)
 cli.command("up")(up.start)
 cli.command("down")(up.end)
 cli.command("deploy")(deploy.deploy)
+cli.command("push")(storage.push)
+cli.command("pull")(storage.pull)
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from prefect.states import Completed, Failed
 
 from flows.clusters import Kind, one_gpu_each, own_gpus, task_runner
 from labelfactory.digests import digest_file
-from labelfactory.errors import UserError
 from labelfactory.files import make_folder
 from labelfactory.lock import stage_lock
 from labelfactory.per_image import PerImageStage, update_shards

@@ -20,6 +20,7 @@ from labelfactory.errors import LabelfactoryError, UserError
 from labelfactory.params import PARAMS_FILE, read_yaml
 from labelfactory.wiring import read_wiring
 
+LOCK = Path("dvc.lock")
 LEARNING = (
     "train_classifier",
     "calibrate_seeds",
@@ -67,7 +68,7 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
         StageFailedError: a stage failed, with its exit code.
         UserError: DVC refuses, or the models are to stay although there are none.
     """
-    with _repo() as repo, lock_repo(repo), _failures_named():
+    with open_repo() as repo, lock_repo(repo), _failures_named():
         if not retrain:
             _freeze_learning(repo, targets)
         ran = repo.reproduce(targets=list(targets) or None, force=force)
@@ -121,7 +122,7 @@ class Line:
 @contextmanager
 def open_line() -> Iterator[Line]:
     """The line of this folder; DVC is opened once for all stages."""
-    with _repo() as repo:
+    with open_repo() as repo:
         yield Line(repo)
 
 
@@ -138,7 +139,7 @@ def _failures_named() -> Iterator[None]:
 
 def line_status() -> list[StageState]:
     """The state of every stage, in the order of the line."""
-    with _repo() as repo:
+    with open_repo() as repo:
         changed = repo.status()
         frozen = {stage.addressing for stage in repo.index.stages if stage.frozen}
         known = locked_stages()
@@ -161,8 +162,7 @@ def locked_stages() -> set[str]:
 
 def _lock() -> dict[str, Any]:
     """What dvc.lock says of each stage's last run."""
-    path = Path("dvc.lock")
-    stages: dict[str, Any] = read_yaml(path).get("stages", {}) if path.exists() else {}
+    stages: dict[str, Any] = read_yaml(LOCK).get("stages", {}) if LOCK.exists() else {}
     return stages
 
 
@@ -204,7 +204,7 @@ def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _repo() -> Iterator[Repo]:
+def open_repo() -> Iterator[Repo]:
     """DVC's view of this folder; its stages run with this environment's Python."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:

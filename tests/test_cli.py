@@ -50,6 +50,8 @@ COMMANDS = (
     "up",
     "down",
     "deploy",
+    "push",
+    "pull",
 )
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

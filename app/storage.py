@@ -1,0 +1,17 @@
+"""`labelfactory push` and `labelfactory pull`: data, outputs and photographs in a bucket that machines share."""
+
+from flows.storage import pull as fetch
+from flows.storage import push as send
+from labelfactory.progress import say
+
+
+def push() -> None:
+    """Send photographs, the import and the line's outputs to DVC's remote; what is there is not sent twice."""
+    moved = send()
+    say(f"pushed: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
+
+
+def pull() -> None:
+    """Fetch what another machine pushed: afterwards this clone goes on from there."""
+    moved = fetch()
+    say(f"pulled: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
