@@ -21,6 +21,7 @@ from app import (
     run,
     status,
     storage,
+    sweep,
     up,
     withdraw,
 )
@@ -37,6 +38,7 @@ cli = typer.Typer(
 )
 cli.add_typer(import_.cli, name="import")
 cli.command("run")(run.run)
+cli.command("sweep")(sweep.sweep)
 cli.command("status")(status.status)
 cli.command("report")(report.report)
 cli.command("export")(export.export)

@@ -1,14 +1,14 @@
-"""What happens when a run ends: one line in the log, and a message to $LABELFACTORY_WEBHOOK if there is one."""
+"""What happens when a run ends: one line in the log, and a message to the webhook if there is one."""
 
 import logging
-import os
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings
 
-from flows.webhook import WEBHOOK_VARIABLE, post
+from flows.api import Api
+from flows.webhook import post, webhook_address
 
 
 def announce(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
@@ -17,11 +17,10 @@ def announce(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     said = f": {state.message}" if state.message else ""
     level = logging.INFO if state.is_completed() else logging.ERROR
     logger.log(level, "%s: %s%s", flow_run.name, state.name, said)
-    address = os.environ.get(WEBHOOK_VARIABLE)
-    if not address:
-        return
     try:
-        post(address, message(flow.name, flow_run, state))
+        address = webhook_address(Api(PREFECT_API_URL.value()) if PREFECT_API_URL.value() else None)
+        if address:
+            post(address, message(flow.name, flow_run, state))
     except Exception as error:  # its text could hold the address, and with it a token
         logger.warning("the webhook did not take the message: %s", type(error).__name__)
 

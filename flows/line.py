@@ -16,6 +16,7 @@ from dvc.exceptions import DvcException, ReproductionError
 from dvc.repo import Repo, lock_repo
 from networkx import descendants
 
+from flows.experiments import run_variant
 from labelfactory.errors import LabelfactoryError, UserError
 from labelfactory.params import PARAMS_FILE, read_yaml
 from labelfactory.wiring import read_wiring
@@ -108,6 +109,15 @@ class Line:
         with _failures_named():
             return bool(self._repo.reproduce(targets=[stage], single_item=True, force=force))
 
+    def vary(self, name: str, overrides: Sequence[str]) -> dict[str, float]:
+        """Run the line with other params as the DVC experiment `name`, unless it is there. Returns its metrics.
+
+        Raises:
+            StageFailedError, UserError: as `reproduce`.
+        """
+        with _failures_named():
+            return run_variant(self._repo, name, list(overrides))
+
     def stale(self, stages: Sequence[str]) -> list[str]:
         """Those of these stages that DVC would run as things are now, whatever the ones before them will make.
 
@@ -139,7 +149,7 @@ def _failures_named() -> Iterator[None]:
 
 def line_status() -> list[StageState]:
     """The state of every stage, in the order of the line."""
-    with open_repo() as repo:
+    with open_repo() as repo, _failures_named():
         changed = repo.status()
         frozen = {stage.addressing for stage in repo.index.stages if stage.frozen}
         known = locked_stages()

@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from flows.secrets import masked
+
 REPLY = "\x1e"
 """How a reply begins: a character that no stage prints."""
 LAST_LINES = 15
@@ -80,6 +82,15 @@ class LineProcess:
         stale: list[str] = self._ask({"stale": list(stages)}, lambda line: None)
         return stale
 
+    def vary(self, name: str, overrides: Sequence[str], *, hear: Hear) -> dict[str, float]:
+        """`Line.vary`; `hear` gets each line that its stages print.
+
+        Raises:
+            StageError, LineProcessError: as `bring_up_to_date`.
+        """
+        metrics: dict[str, float] = self._ask({"vary": name, "overrides": list(overrides)}, hear)
+        return metrics
+
     def close(self) -> None:
         """End the process and the stage that it runs, if it runs one."""
         process, self._process = self._process, None
@@ -113,6 +124,7 @@ class LineProcess:
                 line = line.rstrip("\n")
                 if line.startswith(REPLY):
                     return _result(json.loads(line.removeprefix(REPLY)), last)
+                line = masked(line)
                 last.append(line)
                 hear(line)
         except BrokenPipeError:
@@ -140,7 +152,7 @@ def _result(reply: dict[str, Any], last: Sequence[str]) -> Any:
         return reply["value"]
     marks = [number for number, line in enumerate(last) if line.startswith("error: ")]
     said = list(last)[marks[-1] :] if marks else list(last)
-    raise StageError("\n".join([reply["error"], *said]), users=reply["users"])
+    raise StageError("\n".join([masked(reply["error"]), *said]), users=reply["users"])
 
 
 def main() -> None:
@@ -174,6 +186,8 @@ def _answer(line: Any, request: dict[str, Any]) -> dict[str, Any]:
             return {"value": line.order(request["order"], retrain=request["retrain"])}
         if "stale" in request:
             return {"value": line.stale(request["stale"])}
+        if "vary" in request:
+            return {"value": line.vary(request["vary"], request["overrides"])}
         return {"value": line.bring_up_to_date(request["stage"], force=request["force"])}
     except UserError as error:
         return {"error": str(error), "users": True}

@@ -4,6 +4,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run as this_run
 
+from flows.secrets import masked
 from flows.tree import Tree
 from labelfactory.errors import UserError
 from lineage.deliver import deliver
@@ -24,4 +25,4 @@ def remember(tree: Tree) -> None:
     logger.info("recorded: %d stages, %d new masks, %d models", len(new.executions), new.masks, len(new.models))
     delivered = deliver()
     if delivered.waiting:
-        logger.warning("%d records wait for MLflow: %s", delivered.waiting, delivered.problem)
+        logger.warning("%d records wait for MLflow: %s", delivered.waiting, masked(delivered.problem))

@@ -1,6 +1,7 @@
 """The git tree under a run: clean, with changes, or in the middle of a merge. A run records it, or refuses with `strict`."""
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,7 @@ def read_tree() -> Tree:
     commit = _git("rev-parse", "--verify", "HEAD")
     if commit is None:
         return Tree("", (), (), "")
-    entries = [
-        (line[:2], line[3:]) for line in (_git("status", "--porcelain", "-z") or "").split("\0") if line[2:3] == " "
-    ]
+    entries = list(_entries(_git("status", "--porcelain", "-z") or ""))
     unmerged = tuple(path for code, path in entries if "U" in code or code in ("AA", "DD"))
     changed = tuple(path for code, path in entries if path != str(LOCK) and path not in unmerged)
     folder = Path(_git("rev-parse", "--git-dir") or ".git")
@@ -74,6 +73,16 @@ def check_tree(*, strict: bool) -> Tree:
     if tree.middle_of or tree.unmerged:
         say(f"warning: the git tree is {tree}; the run records that")
     return tree
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    """Code and path of each file in the output of `git status --porcelain -z`."""
+    fields = iter(text.split("\0"))
+    for field in fields:
+        if field:
+            yield field[:2], field[3:]
+        if field[:1] in ("R", "C"):
+            next(fields)  # what it was called before
 
 
 def _named(before: str, paths: tuple[str, ...]) -> str:

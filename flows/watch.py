@@ -5,7 +5,6 @@ several machines need not agree. Time in which the server did not answer does no
 time stays crashed: what ends its worker each time would end the next one too.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ from typing import Any
 
 from flows.api import Api, ApiError, ServerDownError, find_api
 from flows.pace import LABEL, SILENT_BEATS, beat_seconds
-from flows.webhook import WEBHOOK_VARIABLE, post
+from flows.webhook import post, webhook_address
 from labelfactory.progress import say
 
 FLOWS = ("label-factory", "label-factory-stage", "label-new-images", "sweep")
@@ -91,12 +90,12 @@ def revive(api: Api, run: dict[str, Any], limit: float) -> None:
         set_state(api, run, "SCHEDULED", "AwaitingRetry", f"attempt {attempts} crashed: {message}")
     what = "another worker may take it up" if again else f"it crashed {attempts} times and stays so"
     say(f"{name}: {message}; {what}")
-    address = os.environ.get(WEBHOOK_VARIABLE)
-    if address:
-        try:
+    try:
+        address = webhook_address(api)
+        if address:
             post(address, {"text": f"{name}: Crashed\n{message}; {what}", "run_id": run["id"], "state": "Crashed"})
-        except Exception as error:  # its text could hold the address, and with it a token
-            say(f"the webhook did not take the message: {type(error).__name__}")
+    except Exception as error:  # its text could hold the address, and with it a token
+        say(f"the webhook did not take the message: {type(error).__name__}")
 
 
 def set_state(api: Api, run: dict[str, Any], kind: str, name: str, message: str) -> None:

@@ -156,3 +156,16 @@ def test_what_dvc_refuses_is_an_error_of_two_parts(line, tmp_path_factory, monke
     with pytest.raises(UserError, match="DVC") as caught:
         line_status()
     assert "root folder" in caught.value.remedy
+
+
+def test_a_lock_file_in_conflict_is_an_error_of_two_parts(line):
+    """Half-merged, with git's marks in it: said as such by the run and by status, and nothing is overwritten."""
+    reproduce()
+    path = line / "dvc.lock"
+    path.write_text("<<<<<<< ours\n" + path.read_text() + "=======\nschema: '2.0'\n>>>>>>> theirs\n")
+    before = path.read_text()
+    for ask in (reproduce, line_status):
+        with pytest.raises(UserError, match=r"dvc\.lock") as caught:
+            ask()
+        assert caught.value.remedy
+    assert path.read_text() == before

@@ -1,0 +1,225 @@
+"""What Prefect costs: the line as a flow beside bare `dvc repro`, and a thousand shards planned and mapped over a cluster.
+
+    python -m benchmarks.orchestration [--images 24] [--rounds 2] [--shards 1000] [--only line|shards]
+
+The line is that of the tests: drawn pictures, the smallest nets. `dvc repro` and the flow run in turns, each round in fresh
+copies of one project; a flow's time is from the worker's start of it to its end, as the server notes both. CPU seconds are
+those of all processes that the one or the other needs; on a machine that does other work too they are the safer figure.
+
+For the shards a stage that makes a row of a few bytes stands in for `extract_cams`, one image a shard, so that nothing but
+the machinery is measured. The server falls behind when its answers become slow or its notes of finished tasks come late.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from factory import Factory, one_image_a_shard, serving, small_project  # noqa: E402  a project and its server, as tests have them
+from workspace import call, copy_workspace  # noqa: E402
+
+LIMIT_SECONDS, LIMIT_SHARE = 10.0, 0.02
+"""What a flow may add to `dvc repro`."""
+CHEAP_STAGE = '''"""Stands in for extract_cams: rows of a few bytes that cost nothing."""
+
+import numpy as np
+
+from labelfactory.columns import ArrayColumn
+from labelfactory.params import Section
+from labelfactory.per_image import PerImageStage
+from labelfactory.shards import Row, Sample
+
+
+class Config(Section):
+    """Takes whatever stands in the section."""
+
+    model_config = {"extra": "ignore"}
+
+
+class ExtractCams(PerImageStage[Config]):
+    """One number an image."""
+
+    reads = ("dataset",)
+    writes = "cams"
+    columns = {"cam": ArrayColumn("float16")}
+
+    def process(self, sample: Sample) -> Row:
+        """Nothing to compute."""
+        return {"cam": np.zeros(1, np.float16)}
+
+
+if __name__ == "__main__":
+    ExtractCams.main()
+'''
+MAP = """
+import json, sys, time
+from flows.fan_out import fan_out, pending_shards
+began = time.monotonic()
+shards = pending_shards("extract_cams")
+planned = time.monotonic()
+state = fan_out("extract_cams", shards)
+mapped = time.monotonic()
+print("RESULT", json.dumps({"shards": len(shards), "state": state.name, "plan": planned - began, "map": mapped - planned}))
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of the clock and of the CPUs."""
+
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:7.1f} s, CPU {self.cpu:7.1f} s"
+
+
+def repro(folder: Path) -> Cost:
+    """`dvc repro` in a project."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    call(folder, "dvc", "repro")
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def flow(factory: Factory) -> Cost:
+    """The same through server and worker."""
+    worker = psutil.Process(factory.pid("worker cpu"))
+    before = worker.cpu_times()
+    done = factory.wait(factory.run())
+    if done["state"]["type"] != "COMPLETED":
+        raise RuntimeError(f"{done['state']}")
+    wall = (datetime.fromisoformat(done["end_time"]) - datetime.fromisoformat(done["start_time"])).total_seconds()
+    time.sleep(5)  # until the worker has seen the process end: only then does the system count its seconds
+    after = worker.cpu_times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return Cost(wall, spent)
+
+
+def line(images: int, rounds: int, place: Path) -> None:
+    """Both in turns, from nothing and once more when nothing is stale."""
+    project = small_project(place / "project", images)
+    found: dict[str, list[Cost]] = {name: [] for name in ("repro", "flow", "repro again", "flow again")}
+    for turn in range(rounds):
+        folder = copy_workspace(project, place / f"repro-{turn}")
+        found["repro"].append(repro(folder))
+        found["repro again"].append(repro(folder))
+        with serving(copy_workspace(project, place / f"flow-{turn}")) as factory:
+            found["flow"].append(flow(factory))
+            found["flow again"].append(flow(factory))
+    for name, costs in found.items():
+        print(f"{name:12}", "  |  ".join(map(str, costs)))
+    for name in ("", " again"):
+        for what in ("wall", "cpu"):
+            bare = statistics.median(getattr(cost, what) for cost in found[f"repro{name}"])
+            ours = statistics.median(getattr(cost, what) for cost in found[f"flow{name}"])
+            limit = LIMIT_SECONDS + LIMIT_SHARE * bare
+            said = "within" if ours - bare <= limit else "OVER"
+            print(
+                f"{what:4} the flow{name} adds {ours - bare:6.1f} s, ratio {ours / bare:.3f}; {said} the limit {limit:.1f} s"
+            )
+
+
+@contextmanager
+def asked(factory: Factory, every: float = 0.5) -> Iterator[list[float]]:
+    """Meanwhile ask the server, as its page would, and note how long each answer took, in seconds."""
+    took: list[float] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.wait(every):
+            began = time.monotonic()
+            factory.api.post("/flow_runs/filter", {"limit": 20})
+            took.append(time.monotonic() - began)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield took
+    finally:
+        stop.set()
+        thread.join()
+
+
+def shards(count: int, place: Path) -> None:
+    """Plan and map so many shards, and look whether the server keeps up."""
+    folder = small_project(place / "shards", 4 * count // 3 + 4)
+    one_image_a_shard(folder)
+    call(folder, "dvc", "repro", "prepare")
+    (folder / "stages/extract_cams.py").write_text(CHEAP_STAGE)
+    with serving(folder) as factory:
+        with asked(factory) as quiet:
+            time.sleep(10)
+        with asked(factory) as busy:
+            made = mapped(factory)
+        began = time.monotonic()
+        while completed(factory) < made["shards"]:
+            if time.monotonic() - began > 120:
+                raise RuntimeError(f"the server knows of {completed(factory)} finished tasks of {made['shards']}")
+            time.sleep(0.2)
+        late = time.monotonic() - began
+    print(f"{made['shards']} shards: {made['state']}")
+    print(
+        f"planned in {made['plan']:.1f} s, mapped in {made['map']:.1f} s: {1000 * made['map'] / made['shards']:.0f} ms a shard"
+    )
+    print(f"the server knew of the last finished task {late:.1f} s after the flow had ended")
+    for name, took in (("before", quiet), ("meanwhile", busy)):
+        ordered = sorted(took)
+        print(
+            f"the server's answers {name}: median {1000 * statistics.median(ordered):.0f} ms,"
+            f" 95th percentile {1000 * ordered[int(0.95 * (len(ordered) - 1))]:.0f} ms, slowest {1000 * ordered[-1]:.0f} ms"
+        )
+
+
+def mapped(factory: Factory) -> dict[str, Any]:
+    """Plan and map in a process of the project's own."""
+    program = factory.folder / "map.py"
+    program.write_text(MAP)
+    # the worker's: its server's address, its home
+    environment = {**psutil.Process(factory.pid("worker cpu")).environ(), "PYTHONPATH": str(factory.folder)}
+    words = [sys.executable, str(program)]
+    done = subprocess.run(words, cwd=factory.folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
+    result: dict[str, Any] = json.loads(done.stdout.rsplit("RESULT", 1)[1].splitlines()[0])
+    return result
+
+
+def completed(factory: Factory) -> int:
+    """Tasks that the server knows as finished."""
+    counted: int = factory.api.post("/task_runs/count", {"task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}})
+    return counted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--shards", type=int, default=1000)
+    parser.add_argument("--only", choices=("line", "shards"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        if options.only != "shards":
+            line(options.images, options.rounds, Path(place))
+        if options.only != "line":
+            shards(options.shards, Path(place))
+
+
+if __name__ == "__main__":
+    main()

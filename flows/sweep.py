@@ -1,0 +1,145 @@
+"""Variants of the line side by side: each combination of parameters is a DVC experiment; at the end one table and one plot.
+
+The workspace stays as it is. An experiment that is there already is not run again, so a sweep that was killed goes on where it
+was. A variant that fails says why in the table, and the others run.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run as this_run
+from prefect.states import Completed, Failed
+
+from flows.checks import check_run
+from flows.heartbeat import heartbeat
+from flows.hooks import announce
+from flows.label_factory import started_at
+from flows.line import locked_stages
+from flows.line_process import Hear, LineProcess, LineProcessError, StageError
+from flows.pace import retry_seconds
+from flows.stage_task import CRASHED, USER_ERROR, worth_another_try
+from flows.sweep_plan import Parameters, Variant, variants
+from labelfactory.digests import digest_json
+from labelfactory.errors import UserError
+from labelfactory.files import write_whole
+from labelfactory.wiring import read_wiring
+from reporting.sweeps import Outcome, as_csv, as_markdown, as_svg, scores_of
+
+SWEEPS = Path("data/sweeps")
+
+
+def run_name() -> str:
+    """`sweep of random_walk.beta, 20 Nov 14:05`."""
+    return f"sweep of {', '.join(this_run.parameters['parameters'])}, {started_at()}"
+
+
+@flow(
+    name="sweep",
+    flow_run_name=run_name,
+    on_completion=[announce],
+    on_failure=[announce],
+    on_crashed=[announce],
+    on_cancellation=[announce],
+)
+def sweep(parameters: dict[str, list[Any]]) -> State[Any]:
+    """Run the line with each combination of these values.
+
+    Args:
+        parameters: dotted name → values, such as {"random_walk.beta": [4, 8, 16]}.
+    """
+    with heartbeat():
+        try:
+            planned = plan(parameters)
+        except UserError as error:
+            return Failed(name=USER_ERROR, message=str(error))
+        with LineProcess() as line:
+            outcomes = [_outcome(line, variant) for variant in planned]
+    folder = write(outcomes, parameters)
+    create_markdown_artifact(as_markdown(outcomes), key="sweep", description="Each variant, and what it came to")
+    create_link_artifact((folder / "plot.svg").resolve().as_uri(), "The plot", key="sweep-plot")
+    failed = [outcome for outcome in outcomes if outcome.problem]
+    if failed:
+        return Failed(message=f"{len(failed)} of {len(outcomes)} variants failed; the others are in {folder}")
+    return Completed(message=f"{len(outcomes)} variants; table and plot are in {folder}")
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=worth_another_try)
+def run_variant(line: LineProcess, variant: Variant, scores: dict[str, float]) -> State[Any]:
+    """One experiment; its scores are put into `scores`."""
+    logger = get_run_logger()
+    try:
+        metrics = line.vary(variant.name, variant.overrides, hear=lambda text: logger.info("%s", text))
+    except StageError as error:
+        return Failed(name=USER_ERROR if error.users else CRASHED, message=str(error))
+    except LineProcessError as error:
+        return Failed(name=CRASHED, message=str(error))
+    scores.update(scores_of(metrics))
+    return Completed(message=", ".join(f"{name} {100 * score:.1f} %" for name, score in scores.items()))
+
+
+def _outcome(line: LineProcess, variant: Variant) -> Outcome:
+    pauses = retry_seconds()
+    named = run_variant.with_options(
+        name="variant", task_run_name=str(variant), retries=len(pauses), retry_delay_seconds=pauses
+    )
+    scores: dict[str, float] = {}
+    state: State[Any] = named(line, variant, scores, return_state=True)
+    problem = "" if state.is_completed() else state.message or str(state.name)
+    return Outcome(variant.name, variant.settings, scores, problem)
+
+
+def plan(parameters: Parameters) -> list[Variant]:
+    """The variants, and whether the line can run them.
+
+    Raises:
+        UserError: a parameter or a value is none, or there is no finished line to start from.
+    """
+    planned = variants(parameters)
+    check_run()
+    missing = set(read_wiring()) - locked_stages()
+    if missing:
+        raise UserError(
+            f"the line has not run to its end here ({len(missing)} stages never ran), so each variant would begin anew",
+            "Type `labelfactory run` first.",
+        )
+    return planned
+
+
+def sweep_here(parameters: Parameters, hear: Hear, show: Callable[[str], None]) -> tuple[list[Outcome], Path]:
+    """The same without a server: for the command line.
+
+    Args:
+        parameters: as in `sweep`.
+        hear: gets each line that the stages print.
+        show: gets a line for each variant that begins.
+
+    Raises:
+        UserError: as `plan`.
+    """
+    planned = plan(parameters)
+    outcomes = []
+    with LineProcess() as line:
+        for number, variant in enumerate(planned, 1):
+            show(f"sweep: {number} of {len(planned)}: {variant}")
+            try:
+                scores = scores_of(line.vary(variant.name, variant.overrides, hear=hear))
+                outcomes.append(Outcome(variant.name, variant.settings, scores))
+            except (StageError, LineProcessError) as error:
+                outcomes.append(Outcome(variant.name, variant.settings, {}, str(error)))
+    return outcomes, write(outcomes, parameters)
+
+
+def write(outcomes: Sequence[Outcome], parameters: Parameters) -> Path:
+    """Write table.md, table.csv and plot.svg. The same parameters have the same folder, which is returned."""
+    folder = SWEEPS / digest_json({name: list(values) for name, values in parameters.items()})[:8]
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"table.md": as_markdown(outcomes) + "\n", "table.csv": as_csv(outcomes), "plot.svg": as_svg(outcomes)}
+    for name, text in files.items():
+        with write_whole(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return folder

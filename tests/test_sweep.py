@@ -1,0 +1,173 @@
+"""A sweep: which variants there are, the table and the plot that they end in, and one that really runs as DVC experiments."""
+
+import csv
+import io
+import shutil
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from factory import small_project
+from hypothesis import given
+from hypothesis import strategies as st
+from workspace import ROOT, call
+
+from flows.experiments import copied_paths
+from flows.sweep_plan import Variant, parse, variants
+from labelfactory.errors import ParamsError
+from reporting.sweeps import Outcome, as_csv, as_markdown, as_svg, scores_of
+
+BETA, STEPS = "random_walk.beta", "random_walk.steps"
+names = st.from_regex(r"[a-z_]{1,8}\.[a-z_]{1,8}", fullmatch=True)
+values = st.lists(st.one_of(st.integers(), st.booleans(), st.sampled_from(["auto", "tiny"])), min_size=1, max_size=4)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """params.yaml, dvc.yaml, the code and an import's manifest, as far as variants are named by them."""
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("labelfactory", "models", "reporting", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "data/import").mkdir(parents=True)
+    (tmp_path / "data/import/manifest.parquet").write_bytes(b"one")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@given(wanted=st.dictionaries(names, values, min_size=1, max_size=3))
+def test_what_is_typed_is_what_is_swept(wanted):
+    """Numbers stay numbers, words stay words, in the order in which they were typed."""
+    words = [f"{name}={','.join(yaml.safe_dump(v).splitlines()[0] for v in found)}" for name, found in wanted.items()]
+    assert parse(words) == wanted
+    assert list(parse(words)) == list(wanted)
+
+
+def test_a_list_is_one_value():
+    """As params.yaml writes it."""
+    assert parse(["extract_cams.scales=[1.0],[0.5, 1.0]"]) == {"extract_cams.scales": [[1.0], [0.5, 1.0]]}
+    (override,) = Variant("", {"extract_cams.scales": [0.5, 1.0]}).overrides
+    assert override == "params.yaml:extract_cams.scales=[0.5, 1.0]"
+
+
+@pytest.mark.parametrize("word", ["beta=4", "random_walk.beta", "random_walk.beta=", "random_walk.beta=[4", "=4"])
+def test_what_is_no_parameter_with_values_is_refused(word):
+    """With an example of how to type it."""
+    with pytest.raises(ParamsError, match="is not of the form") as caught:
+        parse([word])
+    assert "labelfactory sweep" in caught.value.remedy
+    with pytest.raises(ParamsError, match="given twice"):
+        parse(["random_walk.beta=4", "random_walk.beta=8"])
+
+
+def test_variants_are_all_combinations(project):
+    """Two values times three, the last parameter fastest; six experiments of six names."""
+    made = variants({BETA: [4, 8], STEPS: [16, 32, 64]})
+    assert [tuple(v.settings.values()) for v in made] == [(4, 16), (4, 32), (4, 64), (8, 16), (8, 32), (8, 64)]
+    assert len({v.name for v in made}) == 6
+    assert str(made[0]) == "random_walk.beta=4, random_walk.steps=16"
+
+
+def test_a_name_says_what_a_result_depends_on(project):
+    """The same question has the same name; another value, parameter, import or line of code has another."""
+    (name,) = {v.name for v in variants({BETA: [4]})}
+    assert [v.name for v in variants({BETA: [4]})] == [name]
+    (project / "data/import/manifest.parquet").write_bytes(b"two")
+    other = variants({BETA: [4]})[0].name
+    (project / "data/import/manifest.parquet").write_bytes(b"one")
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("epochs: 3 ", "epochs: 5 "))
+    assert len({name, other, variants({BETA: [4]})[0].name}) == 3
+    (project / "params.yaml").write_text(text)
+    (project / "models/grids.py").write_text("")
+    assert variants({BETA: [4]})[0].name != name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({}, "needs a parameter"),
+        ({BETA: []}, "needs a parameter"),
+        ({"random_walk.betta": [4]}, "no random_walk.betta: 'betta' is unknown; did you mean `beta`?"),
+        ({"random_wlak.beta": [4]}, "'random_wlak' is unknown; did you mean `random_walk`?"),
+        ({"random_walk.beta.x": [4]}, "'x' is unknown"),
+        ({STEPS: [16, 0]}, "random_walk.steps: 0 is below the minimum 1"),
+    ],
+)
+def test_what_cannot_run_is_said_before_anything_runs(project, wanted, said):
+    """A misspelt name, a value that a stage would refuse in the second of two variants."""
+    with pytest.raises(ParamsError) as caught:
+        variants(wanted)
+    assert said in str(caught.value)
+
+
+def test_an_experiment_takes_along_what_git_and_dvc_do_not_hold():
+    """The import, and folders of photographs inside the project; those elsewhere stay where they are."""
+    assert list(copied_paths(["data/raw/demo/a.png", "data/raw/b.png", "/far/c.png"])) == ["data/import", "data/raw"]
+
+
+OUTCOMES = [
+    Outcome("sweep-b", {BETA: 8}, {"train/masks": 0.5, "val/model": 0.25}),
+    Outcome("sweep-a", {BETA: 4}, {"train/masks": 0.625, "val/model": 0.125}),
+    Outcome("sweep-c", {BETA: 16}, {}, "the stage random_walk failed\nerror: too | blue"),
+]
+
+
+def test_the_table_has_a_row_a_variant():
+    """By hand: the best of each column is bold, and a failure says why in its row."""
+    assert as_markdown(OUTCOMES).splitlines() == [
+        "| experiment | random_walk.beta | mIoU train/masks, % | mIoU val/model, % |  |",
+        "| --- | --- | ---: | ---: | --- |",
+        "| sweep-b | 8 | 50.0 | **25.0** |  |",
+        "| sweep-a | 4 | **62.5** | 12.5 |  |",
+        "| sweep-c | 16 |  |  | the stage random_walk failed error: too / blue |",
+    ]
+    rows = list(csv.DictReader(io.StringIO(as_csv(OUTCOMES))))
+    assert [row["miou/train/masks"] for row in rows] == ["0.5", "0.625", ""]
+    assert scores_of({"miou/train/masks": 0.5, "iou/train/masks/cat": 0.4}) == {"train/masks": 0.5}
+
+
+def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant():
+    """Well-formed, the same bytes twice, a point for each variant that has scores; with no scores at all it is empty."""
+    along, names = as_svg(OUTCOMES), as_svg([Outcome("a", {"x.method": "cam"}, {"train/masks": 0.5})])
+    assert along == as_svg(OUTCOMES)
+    texts = [element.text for element in ElementTree.fromstring(along).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"random_walk.beta", "mIoU, %", "train/masks", "val/model"} <= set(texts)
+    assert "method=cam" in names
+    ElementTree.fromstring(as_svg(OUTCOMES[2:]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_sweep_really_runs(tmp_path):
+    """Two values of one parameter, one that fails half-way: experiments of DVC, one table, one plot, workspace untouched."""
+    folder = small_project(tmp_path / "project", 8)
+    assert "has not run to its end here" in call(folder, "labelfactory", "sweep", f"{BETA}=4,8", code=2)
+    call(folder, "dvc", "repro")
+    before = state(folder)
+    out = call(folder, "labelfactory", "sweep", f"{BETA}=4,12", timeout=1500)
+    assert "sweep: 2 of 2: random_walk.beta=12" in out
+    assert "Running stage 'random_walk'" in out
+    assert "Running stage 'train_classifier'" not in out
+    assert state(folder) == before
+    (table,) = (folder / "data/sweeps").glob("*/table.csv")
+    rows = list(csv.DictReader(table.open()))
+    assert [row[BETA] for row in rows] == ["4", "12"]
+    assert all(0 <= float(row["miou/train/masks"]) <= 1 for row in rows)
+    ElementTree.parse(table.parent / "plot.svg")
+    shown = call(folder, "dvc", "exp", "show", "--csv")
+    assert all(row["experiment"] in shown for row in rows)
+
+    again = call(folder, "labelfactory", "sweep", f"{BETA}=4,12")
+    assert "Running stage" not in again
+    assert list(csv.DictReader(table.open())) == rows
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    """Params, lock and outputs of a workspace."""
+    files = [folder / "params.yaml", folder / "dvc.lock", *sorted((folder / "data").rglob("*.*"))]
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in files if "sweeps" not in path.parts}
+    git = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, check=True)
+    return {**found, "git": git.stdout}
