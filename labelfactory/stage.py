@@ -149,7 +149,7 @@ def _pace(path: Path, units: int, seconds: float) -> dict[str, float] | None:
     A small run says little of the pace: most of it is start-up.
     """
     try:
-        before = json.loads(path.read_text(encoding="utf-8")).get("pace")
+        before: dict[str, float] | None = json.loads(path.read_text(encoding="utf-8")).get("pace")
     except (OSError, ValueError):
         before = None
     if units == 0 or (before and before["units"] > 2 * units):

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -190,7 +190,7 @@ def _fit(
         [p for k, p in parameters if p.requires_grad and k not in pretrained],
     )
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     wrapped, optimizer = fabric.setup(model, optimizer)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
     first, curve = _restore(resume, model, optimizer, average)
@@ -236,7 +236,10 @@ def _step(
     fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad()
-    return float(fabric.all_reduce(value.detach(), reduce_op="mean") if fabric.world_size > 1 else value.detach())
+    before: Any = value.detach()
+    if fabric.world_size > 1:
+        before = fabric.all_reduce(before, reduce_op="mean")
+    return float(before)
 
 
 def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:

@@ -71,8 +71,7 @@ def as_svg(outcomes: Sequence[Outcome]) -> str:
     along = settings[0] if len(settings) == 1 and all(_is_number(o.settings[settings[0]]) for o in done) else ""
     if along:
         done = sorted(done, key=lambda outcome: float(outcome.settings[along]))
-    drawn: dict[str, Any] = {"svg.hashsalt": "labelfactory", "svg.fonttype": "none"}
-    with matplotlib.rc_context(drawn):
+    with matplotlib.rc_context({"svg.hashsalt": "labelfactory", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7, 4) if along else (7, 1.6 + 0.35 * len(done)), layout="constrained")
         axes = figure.add_subplot()
         places = list(range(len(done)))
