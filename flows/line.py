@@ -26,6 +26,7 @@ LEARNING = (
     "train_classifier",
     "calibrate_seeds",
     "train_affinity",
+    "train_teacher",
     "calibrate_walks",
     "train_segmenter",
     "train_upper_bound",

@@ -83,6 +83,10 @@ class Stage(Generic[C]):
         """Weights (on the CPU) and passport of the checkpoint in a folder that this stage reads."""
         return load_checkpoint(self.folder(noun) / CHECKPOINT)
 
+    def has_checkpoint(self, noun: str) -> bool:
+        """Whether there is a checkpoint in a folder that this stage reads: a stage may have been off."""
+        return (self.folder(noun) / CHECKPOINT).exists()
+
     def passport_of(self, noun: str) -> Passport:
         """The passport of the checkpoint in a folder that this stage reads."""
         return read_passport(self.folder(noun) / CHECKPOINT)

@@ -185,7 +185,7 @@ def _user(lookup: Lookup, user: Mapping[str, Any], chosen: Mapping[str, Any] | N
 
 
 def steps(lookup: Lookup, mask: Mapping[str, Any]) -> list[Answer]:
-    """Photograph, tags, classifier, CAM, affinity net, walk, mask: each with its digest and what made it."""
+    """Photograph, tags, classifier, CAM, affinity net, teacher if any, walk, mask: each with its digest and what made it."""
     recipe = json.loads(mask["recipe"])
     cams, walks, made = (recipe.get(noun, {}) for noun in ("cams", "walks", "masks"))
 
@@ -205,6 +205,7 @@ def steps(lookup: Lookup, mask: Mapping[str, Any]) -> list[Answer]:
         net("classifier", cams.get("classifier")),
         {"step": "CAM", "digest": mask["cam"], "made_by": cams},
         net("affinity net", walks.get("affinity")),
+        *([net("teacher", walks["teacher"])] if "teacher" in walks else []),
         {"step": "walk", "digest": mask["walk"], "made_by": walks},
         end | quality_of(mask),
     ]

@@ -21,7 +21,7 @@ from labelfactory.files import write_json
 
 DATA = Path("data")
 CACHE = Path(".dvc/cache/files/md5")
-NETS = ("classifier", "affinity", "segmenter", "upper_bound")
+NETS = ("classifier", "affinity", "teacher", "segmenter", "upper_bound")
 """Folders that hold a checkpoint, in the order of the line."""
 MAKERS = {"refine_crf": "masks", "random_walk": "walks", "extract_cams": "cams", "label_affinity": "affinity_labels"}
 """Which output a shard belongs to, by the stage that its header names."""

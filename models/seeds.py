@@ -1,5 +1,7 @@
 """From class scores to labels: the best class where it exceeds the background threshold."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -48,6 +50,21 @@ def confident_seeds(cam: Tensor, *, foreground: float, background: float) -> Ten
     classes = torch.arange(len(cam), device=cam.device)[:, None, None]
     owned = (channel == classes) & (best >= foreground)
     return torch.cat([(best < background)[None], owned]).float()
+
+
+def of_classes(probabilities: Tensor, class_ids: Sequence[int] | NDArray[np.uint8]) -> Tensor:
+    """A segmenter's probabilities, told which classes a photograph shows.
+
+    Args:
+        probabilities: [1 + C, H, W], the background first, summing to 1 over the classes.
+        class_ids: labels of the K tagged classes; 1 is the first.
+
+    Returns:
+        [1 + K, H, W], the background first, summing to 1; where nothing tagged is likely at all, the background has it.
+    """
+    known = probabilities[[BACKGROUND, *(int(k) for k in class_ids)]]
+    known[0] += 1e-6
+    return known / known.sum(dim=0)
 
 
 def shares(walked: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 STEPS = {
     "seeds": "CAMs, cut at the background threshold",
-    "walks": "CAMs, spread along learned affinities",
+    "walks": "CAMs, or a teacher's scores, spread along learned affinities",
     "masks": "walks, drawn to the edges: the pseudo-masks",
     "model": "the segmentation net trained on the masks",
 }

@@ -22,7 +22,7 @@ from reporting.content import Curve, GalleryItem, Report, StageLine, Tile
 from reporting.phrases import what_it_made
 from stages._scoring import DATA, SCORED_MAPS, Counts, Scorer
 
-TRAINED = ("classifier", "affinity", "segmenter", "upper_bound")
+TRAINED = ("classifier", "affinity", "teacher", "segmenter", "upper_bound")
 
 
 def make_report(

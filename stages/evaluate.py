@@ -57,6 +57,7 @@ class Evaluate(Stage[EvaluateConfig]):
         "seed_thresholds",
         "affinity_labels",
         "affinity",
+        "teacher",
         "walks",
         "walk_threshold",
         "masks",

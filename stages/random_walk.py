@@ -1,19 +1,22 @@
-"""Spread each seed along learned affinities.
+"""Spread what is known of each photograph along learned affinities: a teacher's scores where there is a teacher, else CAMs.
 
 Reads   data/dataset           photographs of the training list
         data/cams              cam [K, h, w] float16 in [0, 1], class_ids [K] uint8
         data/seed_thresholds   what a confident seed is
         data/affinity          AffinityNet checkpoint
+        data/teacher           checkpoint of a segmenter, where train_teacher is enabled
 Writes  data/walks             scores [K, h, w] float16 in [0, 1], class_ids [K] uint8: no background channel, its
                                threshold is chosen after the walk
-Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Deviations: what walks (docs/decisions/0007); the walk is a polynomial
-        (docs/decisions/0004).
+Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Deviations: what walks (docs/decisions/0007, 0009); the walk is a
+        polynomial (docs/decisions/0004).
 """
 
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -29,7 +32,8 @@ from models.affinity.psa import transition_of
 from models.autocast import inference_precision
 from models.grids import aligned_size, grid_size, resample, resize_images, sample_at_cells
 from models.propagation._transition import SparseTransition
-from models.seeds import confident_seeds, shares
+from models.seeds import confident_seeds, of_classes, shares
+from models.segmenters import predict, segmenter_from
 
 NET_STRIDE = 8
 """Of AffinityNet's features."""
@@ -39,7 +43,8 @@ class RandomWalkConfig(Section):
     """Section `random_walk` of params.yaml."""
 
     method: method_of("models.propagation")  # type: ignore[valid-type]
-    seeds: Literal["confident", "cam"]  # classes and background walk and compete, or the CAMs alone
+    seeds: Literal["confident", "cam"]  # without a teacher: classes and background walk and compete, or the CAMs alone
+    teacher_scales: tuple[float, ...] = Field(min_length=1)  # of the photographs that a teacher looks at
     radius: int = Field(ge=2, le=16)  # cells nearer than this are joined
     beta: float = Field(gt=0)  # element-wise power on affinities
     steps: int = Field(ge=1, le=4096)  # length of the walk
@@ -49,59 +54,73 @@ class RandomWalkConfig(Section):
 
 
 class RandomWalk(PerImageStage[RandomWalkConfig]):
-    """Walks each photograph's CAMs over its affinities."""
+    """Walks each photograph's class scores over its affinities."""
 
-    reads = ("dataset", "cams", "seed_thresholds", "affinity")
+    reads = ("dataset", "cams", "seed_thresholds", "affinity", "teacher")
     writes = "walks"
     reads_rows = ("cams",)
     columns = {"scores": ArrayColumn("float16"), "class_ids": ArrayColumn("uint8")}
 
+    @cached_property
+    def taught(self) -> bool:
+        """Whether a teacher was trained."""
+        return self.has_checkpoint("teacher")
+
     def fixed(self) -> dict[str, str]:
-        """AffinityNet and the thresholds."""
-        thresholds = {"thresholds": thresholds_digest(self.folder("seed_thresholds"))}
-        affinity = {"affinity": self.passport_of("affinity").weights_digest}
-        return affinity | (thresholds if self.cfg.seeds == "confident" else {})
+        """AffinityNet, and whatever makes what walks."""
+        made = {"affinity": self.passport_of("affinity").weights_digest}
+        if self.taught:
+            return made | {"teacher": self.passport_of("teacher").weights_digest}
+        if self.cfg.seeds == "confident":
+            return made | {"thresholds": thresholds_digest(self.folder("seed_thresholds"))}
+        return made
 
     def setup(self) -> None:
-        """Load AffinityNet and the method."""
+        """Load the networks and the method."""
         state, passport = self.checkpoint_of("affinity")
         self.net = affinity_from(passport.architecture, state).to(self.device)
         self.net_stride = passport.architecture["output_stride"]
         self.walk = load_method("models.propagation", self.cfg.method).walk
-        self.thresholds = read_thresholds(self.folder("seed_thresholds"))
+        thresholds = read_thresholds(self.folder("seed_thresholds"))
+        self.confident = {side: thresholds[f"affinity_{side}"].value for side in ("foreground", "background")}
+        if self.taught:
+            state, passport = self.checkpoint_of("teacher")
+            self.teacher = segmenter_from(passport.architecture, state).to(self.device)
 
     @torch.no_grad()
     def process(self, sample: Sample) -> Row:
-        """Walk the CAMs of one photograph."""
-        record, cam = sample.record, sample["cam"]
+        """Walk over one photograph."""
+        record, ids = sample.record, sample["class_ids"]
         target = grid_size(record.height, record.width, stride=self.cfg.stride)
-        if len(cam) == 0:
-            return {"scores": np.zeros((0, *target), dtype=np.float16), "class_ids": sample["class_ids"]}
+        if len(ids) == 0:
+            return {"scores": np.zeros((0, *target), dtype=np.float16), "class_ids": ids}
         size = aligned_size(record.height, record.width, stride=self.net_stride)
-        image = resize_images(to_tensor(sample.photograph())[None].to(self.device), size)
+        photograph = to_tensor(sample.photograph())[None].to(self.device)
         with inference_precision(self.cfg.precision, self.device):
-            features = self.net(image).float()
+            features = self.net(resize_images(photograph, size)).float()
         if self.cfg.stride < NET_STRIDE:
             features = finer(features)
         transition = transition_of(features[0], radius=self.cfg.radius, beta=self.cfg.beta)
-        seeds = sample_at_cells(
-            torch.from_numpy(cam)[None].to(self.device),
-            stride=self.cfg.stride,
-            image_size=size,
-            cells=(features.shape[-2], features.shape[-1]),
-        )
-        walked = self._walked(seeds[0], transition)
+        known = self._taught(photograph, ids) if self.taught else torch.from_numpy(sample["cam"]).to(self.device)
+        cells = (features.shape[-2], features.shape[-1])
+        start = sample_at_cells(known[None], stride=self.cfg.stride, image_size=size, cells=cells)
+        walked = self._walked(start[0], transition)
         scores = resample(walked[None], stride=self.cfg.stride, image_size=size, size=target)[0]
-        return {"scores": scores.cpu().numpy().astype(np.float16), "class_ids": sample["class_ids"]}
+        return {"scores": scores.cpu().numpy().astype(np.float16), "class_ids": ids}
 
-    def _walked(self, cam: Tensor, transition: SparseTransition) -> Tensor:
-        """Class scores [K, h, w] in [0, 1] after the walk."""
-        if self.cfg.seeds == "confident":
-            high, low = (self.thresholds[f"affinity_{side}"].value for side in ("foreground", "background"))
-            start = confident_seeds(cam, foreground=high, background=low)
-            return shares(self.walk(start, transition, steps=self.cfg.steps, tolerance=self.cfg.tolerance))
-        walked = self.walk(cam, transition, steps=self.cfg.steps, tolerance=self.cfg.tolerance).clamp(min=0)
-        return walked / walked.amax(dim=(1, 2), keepdim=True).clamp(min=1e-5)
+    def _taught(self, photograph: Tensor, ids: NDArray[np.uint8]) -> Tensor:
+        """What the teacher says of the background and of the tagged classes, [1 + K, H, W], summing to 1."""
+        with inference_precision(self.cfg.precision, self.device):
+            said = predict(self.teacher, photograph, scales=self.cfg.teacher_scales, flip=False)[0].float()
+        return of_classes(said, ids)
+
+    def _walked(self, known: Tensor, transition: SparseTransition) -> Tensor:
+        """Class scores [K, h, w] in [0, 1] after the walk of CAMs or of what a teacher said, at the cells."""
+        if not self.taught and self.cfg.seeds == "cam":
+            walked = self.walk(known, transition, steps=self.cfg.steps, tolerance=self.cfg.tolerance).clamp(min=0)
+            return walked / walked.amax(dim=(1, 2), keepdim=True).clamp(min=1e-5)
+        start = known if self.taught else confident_seeds(known, **self.confident)
+        return shares(self.walk(start, transition, steps=self.cfg.steps, tolerance=self.cfg.tolerance))
 
 
 if __name__ == "__main__":

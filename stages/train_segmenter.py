@@ -3,6 +3,7 @@
 Reads   data/dataset     photographs of the training list
         data/classifier  passport; its backbone too, where the segmenter starts from it
         data/affinity    passport
+        data/teacher     passport, where there is one
         data/masks       mask [H, W] uint8, 255 void; source
 Writes  data/segmenter   checkpoint.safetensors, training_rows.parquet, curve.csv
 Source  DeepLab v2 arXiv:1606.00915, v3 arXiv:1706.05587, v3+ arXiv:1802.02611.
@@ -28,7 +29,7 @@ class TrainSegmenter(SegmenterStage):
     """Trains on pseudo-masks."""
 
     section = TrainSegmenterConfig
-    reads = ("dataset", "classifier", "affinity", "masks")
+    reads = ("dataset", "classifier", "affinity", "teacher", "masks")
     writes = "segmenter"
     supervision = "tags"
 
@@ -61,7 +62,8 @@ class TrainSegmenter(SegmenterStage):
 
     def parents(self) -> dict[str, Passport]:
         """The networks that made the masks."""
-        return {"classifier": self.passport_of("classifier"), "affinity": self.passport_of("affinity")}
+        makers = ("classifier", "affinity", *(["teacher"] if self.has_checkpoint("teacher") else []))
+        return {noun: self.passport_of(noun) for noun in makers}
 
 
 if __name__ == "__main__":

@@ -8,16 +8,13 @@ Writes  data/upper_bound   checkpoint.safetensors, training_rows.parquet, curve.
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 from labelfactory.checkpoints import Passport
 from labelfactory.dataset import ImageRecord
-from labelfactory.files import write_json
 from labelfactory.params import Section
-from labelfactory.progress import say
 from labelfactory.schema import Mask
 from labelfactory.truth import has_truth, true_mask
-from stages._segmenter import SegmenterStage
+from stages._optional import OptionalSegmenterStage
 
 
 class TrainUpperBoundConfig(Section):
@@ -26,32 +23,13 @@ class TrainUpperBoundConfig(Section):
     enabled: bool
 
 
-class TrainUpperBound(SegmenterStage):
+class TrainUpperBound(OptionalSegmenterStage):
     """Trains on true masks."""
 
     section = TrainUpperBoundConfig  # type: ignore[assignment]
-    borrows = ("train_segmenter",)
     reads = ("dataset", "classifier", "masks")
     writes = "upper_bound"
     supervision = "masks"
-
-    def __init__(self, cfg: Any, borrowed: Mapping[str, Section] | None = None) -> None:
-        super().__init__((borrowed or {}).get("train_segmenter", cfg), borrowed)
-        self.enabled = cfg.enabled
-
-    def run(self) -> dict[str, Any]:
-        """Train where params.yaml asks for it; else leave nothing behind."""
-        if self.enabled:
-            return {"enabled": True, **super().run()}
-        for file in self.output.iterdir():
-            file.unlink()
-        write_json(self.output / "off.json", {"enabled": False})  # DVC warns of empty folders
-        say("train_upper_bound: off (train_upper_bound.enabled is false)")
-        return {"enabled": False}
-
-    def is_current(self) -> bool:
-        """Nothing is to be done where it is off."""
-        return not self.enabled or super().is_current()
 
     @cached_property
     def records(self) -> list[ImageRecord]:

@@ -49,6 +49,7 @@ SMALL = {
         "freeze_stages": 0,
         "width": 16,
     },
+    "train_teacher": {"enabled": "false", "epochs": 1},
     "train_upper_bound": {"enabled": "false"},
     "evaluate": {"scales": "[1.0]", "flip": "false", "gallery": 1},
 }
@@ -126,6 +127,37 @@ def test_a_second_repro_runs_nothing(finished):
     assert all(0 <= metrics[key] <= 1 for key in wanted)
     assert "miou/val/masks" not in metrics
     assert (finished / "data/evaluation/report.html").stat().st_size > 10_000
+
+
+def test_a_teacher_walks_in_place_of_the_cams(variant):
+    """Turned on, it is trained on the affinity labels, its scores walk, and the model names it; turned off, all is as before."""
+    before, cams = digests(variant), ShardFolder(variant / "data/cams")
+    call(variant, "labelfactory", "profile", "--set=train_teacher.enabled=true")
+    started = ran(call(variant, "dvc", "repro"), variant)
+    assert started[0] == "train_teacher"
+    assert started[1] == "random_walk"
+    assert "train_segmenter" in started
+    taught = digests(variant)
+    assert all(taught[name] == before[name] for name in before if not name.startswith(("walk", "masks", "segmenter")))
+    teacher = read_passport(variant / "data/teacher" / CHECKPOINT)
+    assert teacher.supervision == ["tags"]
+    assert teacher.params["epochs"] == 1
+    walks = ShardFolder(variant / "data/walks").table(0).to_pylist()
+    tagged = [
+        row for row in walks if cams.states(0)[row["image_id"]].status == "ok" and json.loads(row["inputs"])["tags"]
+    ]
+    assert tagged
+    assert all(taught[f"walks/{row['image_id']}"] != before[f"walks/{row['image_id']}"] for row in tagged)
+    for row in walks:
+        inputs = json.loads(row["inputs"])
+        assert inputs["teacher"] == teacher.weights_digest
+        assert "thresholds" not in inputs
+    model = read_passport(variant / "data/segmenter" / CHECKPOINT)
+    assert model.parents["teacher"] == teacher.weights_digest
+    call(variant, "labelfactory", "profile", "--set=train_teacher.enabled=false")
+    call(variant, "dvc", "repro")
+    assert [file.name for file in (variant / "data/teacher").iterdir()] == ["off.json"]
+    assert digests(variant) == before
 
 
 def test_dvc_shows_metrics_and_plots(finished):

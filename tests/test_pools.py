@@ -22,6 +22,7 @@ GPU = (
     "extract_cams",
     "calibrate_seeds",
     "train_affinity",
+    "train_teacher",
     "random_walk",
     "train_segmenter",
     "train_upper_bound",
@@ -86,7 +87,7 @@ def test_stages_run_where_they_belong(factory):
     done = factory.wait(factory.run())
     assert (done["state"]["type"], done["state"]["name"]) == ("COMPLETED", "Completed"), logs(factory, done["id"])
     sent = children(factory, done["id"])
-    assert set(sent) == set(GPU) - {"train_upper_bound"}  # which is off: nothing to do, so nobody is asked
+    assert set(sent) == set(GPU) - {"train_teacher", "train_upper_bound"}  # off: nothing to do, so nobody is asked
     assert {child["work_pool_name"] for child in sent.values()} == {"gpu"}
     assert {child["state"]["type"] for child in sent.values()} == {"COMPLETED"}
     assert sent["extract_cams"]["name"] == "extract_cams for cpu"

@@ -1,12 +1,13 @@
 """From class scores to labels."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from models.seeds import channels_above, confident_seeds, scores_at_size, shares
+from models.seeds import channels_above, confident_seeds, of_classes, scores_at_size, shares
 
 SCORES = st.integers(0, 4).flatmap(
     lambda k: npst.arrays(np.float32, (k, 3, 4), elements=st.integers(0, 10).map(lambda v: np.float32(v / 10)))
@@ -85,3 +86,25 @@ def test_shares_of_a_class_that_nothing_reached():
     walked = torch.zeros(3, 2, 2)
     walked[0] = 1
     assert not shares(walked).any()
+
+
+def test_a_segmenter_is_told_what_a_photograph_shows():
+    """Of background, cat, dog and sheep, sheep and dog are tagged: the cat's share goes to the others in proportion."""
+    said = torch.tensor([0.2, 0.5, 0.1, 0.2])[:, None, None]
+    known = of_classes(said, np.array([3, 2], dtype=np.uint8))
+    assert torch.allclose(known.flatten(), torch.tensor([0.4, 0.4, 0.2]), atol=1e-4)
+    assert said[0].item() == pytest.approx(0.2)  # what came in is as it was
+
+
+@settings(deadline=None)
+@given(
+    said=npst.arrays(np.float32, (4, 2, 3), elements=st.sampled_from([0.0, 0.25, 1.0])),
+    tagged=st.sets(st.integers(1, 3)),
+)
+def test_what_is_known_sums_to_one(said, tagged):
+    """Also where all that is tagged has probability 0: there the background has it all."""
+    known = of_classes(torch.from_numpy(said), sorted(tagged))
+    assert known.shape == (1 + len(tagged), 2, 3)
+    assert torch.allclose(known.sum(dim=0), torch.ones(2, 3))
+    nothing = torch.from_numpy(said[[0, *sorted(tagged)]].sum(axis=0) == 0)
+    assert torch.all(known[0][nothing] == 1)

@@ -1,0 +1,45 @@
+"""What train_teacher and train_upper_bound share: a segmenter beside the line's own, which params.yaml may leave out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from labelfactory.files import write_json
+from labelfactory.params import Section
+from labelfactory.progress import say
+from stages._segmenter import SegmenterSection, SegmenterStage
+
+OFF = "off.json"
+
+
+class OptionalSegmenterStage(SegmenterStage):
+    """Trains the segmenter's net in a folder of its own where its section has `enabled: true`; else leaves nothing behind.
+
+    Its section says what differs; all else stands in `train_segmenter`.
+    """
+
+    borrows = ("train_segmenter",)
+
+    def __init__(self, cfg: Any, borrowed: Mapping[str, Section] | None = None) -> None:
+        segmenter: Any = (borrowed or {}).get("train_segmenter", cfg)
+        super().__init__(self.changed(segmenter, cfg), borrowed)
+        self.enabled = cfg.enabled
+
+    @staticmethod
+    def changed(segmenter: SegmenterSection, own: Any) -> SegmenterSection:
+        """The segmenter's section with what this stage's own says otherwise."""
+        return segmenter
+
+    def run(self) -> dict[str, Any]:
+        """Train where params.yaml asks for it; else leave nothing behind."""
+        if self.enabled:
+            (self.output / OFF).unlink(missing_ok=True)
+            return {"enabled": True, **super().run()}
+        for file in self.output.iterdir():
+            file.unlink()
+        write_json(self.output / OFF, {"enabled": False})  # DVC warns of empty folders
+        say(f"{self.stage_name()}: off ({self.stage_name()}.enabled is false)")
+        return {"enabled": False}
+
+    def is_current(self) -> bool:
+        """Nothing is to be done where it is off."""
+        return not self.enabled or super().is_current()

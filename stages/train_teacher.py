@@ -1,0 +1,75 @@
+"""Train a first segmenter on the confident pixels alone; where there is one, its scores walk in place of the CAMs.
+
+A net that has seen all photographs of a class knows more of its shape than one photograph's CAM does. Off unless asked for.
+
+Reads   data/dataset          photographs of the training list
+        data/classifier       checkpoint, where the segmenter starts from it
+        data/affinity_labels  label [h, w] uint8 over the whole photograph, 255 void
+Writes  data/teacher          checkpoint.safetensors, training_rows.parquet, curve.csv; nothing when off
+Source  docs/decisions/0009. Training again on labels of one's own: Lee, ICML 2013 workshop (pseudo-labels).
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from pydantic import Field
+
+from labelfactory.checkpoints import Passport
+from labelfactory.dataset import ImageRecord
+from labelfactory.params import Section
+from labelfactory.rows import RowReader
+from labelfactory.schema import Mask
+from stages._optional import OptionalSegmenterStage
+from stages._segmenter import SegmenterSection
+
+
+class TrainTeacherConfig(Section):
+    """Section `train_teacher` of params.yaml; all else stands in `train_segmenter`."""
+
+    enabled: bool
+    epochs: int = Field(ge=1)
+
+
+class TrainTeacher(OptionalSegmenterStage):
+    """Trains on affinity labels."""
+
+    section = TrainTeacherConfig  # type: ignore[assignment]
+    reads = ("dataset", "classifier", "affinity_labels")
+    writes = "teacher"
+    supervision = "tags"
+
+    @staticmethod
+    def changed(segmenter: SegmenterSection, own: Any) -> SegmenterSection:
+        """Fewer epochs."""
+        return segmenter.model_copy(update={"epochs": own.epochs, "confidence_weights": False})
+
+    @cached_property
+    def labels(self) -> RowReader:
+        """The affinity labels."""
+        return RowReader(self.folder("affinity_labels"))
+
+    @cached_property
+    def records(self) -> list[ImageRecord]:
+        """Photographs that have a label."""
+        return [record for record in self.dataset.training if record.image_id in self.labels]
+
+    def mask_of(self, record: ImageRecord) -> tuple[Mask, None]:
+        """The confident pixels of a photograph."""
+        return self.labels[record.image_id]["label"], None
+
+    def training_rows(self) -> Mapping[str, str]:
+        """Digest of each label."""
+        return {record.image_id: self.labels.states[record.image_id].digest for record in self.records}
+
+    def row_source(self, image_id: str) -> str:
+        """Made by the line."""
+        return "affinity_labels"
+
+    def parents(self) -> dict[str, Passport]:
+        """The network that made the labels."""
+        return {"classifier": self.passport_of("classifier")}
+
+
+if __name__ == "__main__":
+    TrainTeacher.main()
