@@ -35,6 +35,10 @@ class DataError(UserError):
     """A photograph, tag, list or mask is wrong."""
 
 
+class NewerFormatError(DataError):
+    """A newer labelfactory wrote the file: it is not ours to replace."""
+
+
 class MissingError(UserError):
     """A file that an earlier step writes is not there."""
 

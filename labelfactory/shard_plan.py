@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from labelfactory.dataset import ImageRecord
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, MissingError
+from labelfactory.errors import DataError, MissingError, NewerFormatError
 from labelfactory.progress import say
-from labelfactory.shards import ROW_FORMAT, NewerFormatError, RowState, ShardFolder, row_key, shard_schema
+from labelfactory.shards import ROW_FORMAT, RowState, ShardFolder, row_key, shard_schema
 
 if TYPE_CHECKING:
     from labelfactory.per_image import PerImageStage

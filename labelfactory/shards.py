@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from labelfactory.columns import Column, describe, from_description
 from labelfactory.dataset import ImageRecord
 from labelfactory.digests import digest_json, digest_payload
-from labelfactory.errors import DataError, MissingError
+from labelfactory.errors import DataError, MissingError, NewerFormatError
 from labelfactory.files import write_whole
 from labelfactory.images import Photograph
 
@@ -82,10 +82,6 @@ class FinishedRow:
     reason: str
     inputs: str
     payload: Mapping[str, Any]
-
-
-class NewerFormatError(DataError):
-    """A newer labelfactory wrote the file: it is not ours to replace."""
 
 
 def row_key(inputs: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, NewerFormatError
 from labelfactory.files import write_whole
 
 HEAD = b"labelfactory"
@@ -60,10 +60,11 @@ def check_format(path: Path, head: Mapping[str, Any], known: int) -> None:
     """Refuse what a newer program wrote.
 
     Raises:
-        DataError: the format is above `known`, or none is named.
+        NewerFormatError: the format is above `known`.
+        DataError: none is named.
     """
     stated = head.get("format")
     if not isinstance(stated, int) or stated < 1:
         raise DataError(f"{path}: format {stated!r} is none of labelfactory's", f"Delete {path} and make it again.")
     if stated > known:
-        raise DataError(f"{path}: format {stated} is newer than this program's {known}", "Update labelfactory.")
+        raise NewerFormatError(f"{path}: format {stated} is newer than this program's {known}", "Update labelfactory.")

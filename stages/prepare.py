@@ -18,7 +18,7 @@ from pydantic import Field
 from labelfactory.corrections import TABLE, write_corrections
 from labelfactory.dataset import Dataset, ImageRecord, read_dataset, write_dataset
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, MissingError, did_you_mean
+from labelfactory.errors import DataError, MissingError, NewerFormatError, did_you_mean
 from labelfactory.images import MIN_SIDE, decode_photograph
 from labelfactory.manifest import Entry, Manifest, read_manifest, same_bytes
 from labelfactory.params import Section
@@ -239,9 +239,11 @@ class Prepare(Stage[PrepareConfig]):
 
 
 def _previous(path: Path) -> Dataset | None:
-    """The data set of last time, or None when there is none or it is of another make."""
+    """The data set of last time, or None when there is none or it is of another make. A newer program's is not replaced."""
     try:
         return read_dataset(path)
+    except NewerFormatError:
+        raise
     except MissingError:
         return None
     except Exception:  # only saves decoding: an older or damaged file costs time, nothing else

@@ -17,10 +17,10 @@ from test_per_image import Brightness, Outline, files, states, update
 
 from labelfactory import dataset, shards, stage
 from labelfactory.dataset import ShardedDataset, read_dataset
-from labelfactory.errors import DataError, UserError
+from labelfactory.errors import DataError, NewerFormatError, UserError
 from labelfactory.files import DiskError, write_json, write_whole
 from labelfactory.lock import LOCKS, BusyError, stage_lock
-from labelfactory.shards import NewerFormatError, ShardFolder
+from labelfactory.shards import ShardFolder
 from labelfactory.training import Resume
 
 

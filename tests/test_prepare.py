@@ -3,8 +3,10 @@
 import dataclasses
 import hashlib
 import io
+import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +14,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from labelfactory.dataset import SHARD_SIZE, read_dataset
-from labelfactory.errors import DataError, MissingError
+from labelfactory.errors import DataError, MissingError, NewerFormatError, ParamsError
 from labelfactory.manifest import Entry, Manifest, write_manifest
+from labelfactory.params import check_sections
 from labelfactory.schema import Classes
 from stages.prepare import Prepare, PrepareConfig, prepare
 
@@ -261,3 +264,47 @@ def test_bad_parameters_are_refused(change):
     """Fractions are fractions, lists have names, unknown keys are no keys."""
     with pytest.raises(ValidationError):
         PrepareConfig(**{**CONFIG.model_dump(), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"shard_size": 0}, "prepare.shard_size: 0 is below the minimum 1"),
+        ({"shard_size": 1_000_001}, "prepare.shard_size: 1000001 is above the maximum 1000000"),
+        ({"shard_size": 2.5}, "prepare.shard_size: 2.5: input should be a valid integer"),
+        (
+            {"compression": "zip"},
+            "prepare.compression: 'zip': input should be 'zstd', 'snappy', 'gzip', 'lz4' or 'none'",
+        ),
+    ],
+)
+def test_shards_of_no_size_and_unknown_compressions_are_refused(change, expected):
+    """In params.yaml's own words, before the first image."""
+    values = {"prepare": {**CONFIG.model_dump(), **change}}
+    with pytest.raises(ParamsError) as caught:
+        check_sections(values, {"prepare": PrepareConfig}, "params.yaml")
+    assert expected in caught.value.problem
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1_000_000])
+def test_the_shard_follows_from_position_and_size(small, size):
+    """A removed image leaves a gap in the shard that it was in."""
+    config = CONFIG.model_copy(update={"shard_size": size})
+    dataset = prepare(small, config)
+    assert [r.shard for r in dataset.records] == [k // size for k in range(5)]
+    assert dataset.shard_size == size
+
+
+def test_a_newer_programs_data_set_is_not_replaced(small, tmp_path, monkeypatch):
+    """It may hold what this one does not know."""
+    monkeypatch.chdir(tmp_path)
+    write_manifest(small, Path("data/import/manifest.parquet"))
+    Prepare(CONFIG).run()
+    path = Path("data/dataset/images.parquet")
+    table = pq.read_table(path)
+    head = json.loads(table.schema.metadata[b"labelfactory"]) | {"format": 99}
+    pq.write_table(table.replace_schema_metadata({"labelfactory": json.dumps(head)}), path)
+    before = path.read_bytes()
+    with pytest.raises(NewerFormatError, match="format 99 is newer"):
+        Prepare(CONFIG).run()
+    assert path.read_bytes() == before
