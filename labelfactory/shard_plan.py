@@ -57,7 +57,7 @@ class KeyMaker:
     def key(self, record: ImageRecord, digests: Mapping[str, str]) -> str:
         """`row_key` of these inputs, without making them."""
         own = {"image": _json(record.sha256), "tags": _json(record.tags)}
-        own |= {noun: f'"{digest}"' for noun, digest in digests.items()}
+        own |= {noun: _json(digest) for noun, digest in digests.items()}
         text = ",".join(head + (own[name] if shared is None else shared) for head, name, shared in self._parts)
         return digest_bytes(f"{{{text}}}".encode())
 

@@ -31,16 +31,16 @@ def commit(folder: Path, message: str) -> str:
 def history(tmp_path_factory) -> tuple[Path, str, str]:
     """A project up to its CAMs in two commits: other CAMs, then two images more. The import is tracked by DVC too."""
     folder = make_workspace(tmp_path_factory.mktemp("dvc") / "project", git=True)
-    call(folder, "labelfactory", "import", "demo", "--count", "8")
+    call(folder, "labelfactory", "import", "demo", "--count", "16")
     values = [f"--set={name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
     call(folder, "labelfactory", "profile", "demo", *values, "--set=prepare.shard_size=4")
     call(folder, "dvc", "add", "-q", "data/import")
     call(folder, "dvc", "repro", TARGET)
-    first = commit(folder, "CAMs of eight")
-    call(folder, "labelfactory", "import", "demo", "--append", "--count", "10")
+    first = commit(folder, "CAMs of sixteen")
+    call(folder, "labelfactory", "import", "demo", "--append", "--count", "18")
     call(folder, "labelfactory", "profile", "--set", "extract_cams.scales=[0.5]")
     call(folder, "dvc", "repro", TARGET)
-    return folder, first, commit(folder, "Smaller CAMs of ten")
+    return folder, first, commit(folder, "Smaller CAMs of eighteen")
 
 
 def cams(folder: Path) -> dict[str, bytes]:

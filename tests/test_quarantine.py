@@ -78,7 +78,7 @@ def test_what_is_not_in_quarantine_is_said(project):
 def test_a_person_lists_releases_and_retries(tmp_path):
     """A photograph that was damaged at the first run is mended, listed, and retried: one more image, the rest is kept."""
     folder = make_workspace(tmp_path / "project", git=True)
-    call(folder, "labelfactory", "import", "demo", "--count", "8")
+    call(folder, "labelfactory", "import", "demo", "--count", "16")
     values = [f"--set={name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
     call(folder, "labelfactory", "profile", "demo", *values, "--set=prepare.max_bad_fraction=0.5")
     path = sorted((folder / "data/raw/demo").glob("*/*.jpg"))[0]
