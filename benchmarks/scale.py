@@ -236,6 +236,19 @@ def show(count: int, name: str, figures: Measured) -> None:
     print(f"{count:>9,} {name:32} " + " ".join(f"{k} {v:.4g}" for k, v in figures.items()), flush=True)
 
 
+def table(results: dict[int, dict[str, Measured]]) -> str:
+    """Processor seconds and MiB above an idle process, a row a step and two columns a size, as Markdown."""
+    steps = list(dict.fromkeys(n for found in results.values() for n in found if n not in ("idle", "on disk")))
+    lines = ["| step | " + " | ".join(f"{n:,} s | MiB" for n in results) + " |", "|---|" + "---:|---:|" * len(results)]
+    for step in steps:
+        cells = []
+        for found in results.values():
+            figures = found.get(step)
+            cells += [f"{figures['cpu']:.2f}", f"{figures['mib'] - found['idle']['mib']:.0f}"] if figures else ["", ""]
+        lines.append(f"| {step} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def plot(results: dict[int, dict[str, Measured]], path: Path) -> None:
     """Processor seconds and memory against the number of images, both axes logarithmic."""
     import matplotlib
@@ -280,6 +293,7 @@ def main(words: Sequence[str] | None = None) -> None:
             results.setdefault(args.rows, {}).update(measure_rows(args.rows))
         os.chdir(ROOT)
     out.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
     if drawing:
         plot(results, drawing)
 
