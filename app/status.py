@@ -43,6 +43,9 @@ def status() -> None:
         more = [f"  and {len(left_out) - SHOWN} more"] if len(left_out) > SHOWN else []
         lines = [f"{len(left_out)} left out:", *(f"  {line}" for line in left_out[:SHOWN]), *more]
         console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
+    rows = max(read_json(REPORTS / f"{state.name}.json").get("rows_quarantined", 0) for state in states)
+    if rows:
+        console.print(f"{rows} images are in quarantine: `labelfactory quarantine list` says why.")
     stale = [stage.name for stage in states if stage.state in ("stale", "never run")]
     if stale:
         console.print(

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException, ReproductionError
+from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 from networkx import descendants
 
 from flows.experiments import run_variant
 from labelfactory.errors import LabelfactoryError, UserError
+from labelfactory.lock import BusyError
 from labelfactory.params import PARAMS_FILE, read_yaml
 from labelfactory.wiring import read_wiring
 
@@ -70,7 +72,7 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
         StageFailedError: a stage failed, with its exit code.
         UserError: DVC refuses, or the models are to stay although there are none.
     """
-    with open_repo() as repo, lock_repo(repo), _failures_named():
+    with open_repo() as repo, _failures_named(), lock_repo(repo):
         if not retrain:
             _freeze_learning(repo, targets)
         ran = repo.reproduce(targets=list(targets) or None, force=force)
@@ -144,8 +146,13 @@ def _failures_named() -> Iterator[None]:
         yield
     except ReproductionError as error:
         raise StageFailedError(*_blame(error)) from error
+    except LockError as error:
+        raise BusyError("another run works in this folder: it holds DVC's lock", _WAIT) from error
     except DvcException as error:
         raise UserError(f"DVC: {' '.join(str(error).split())}", "Type `labelfactory status`.") from error
+
+
+_WAIT = "Wait until it is done, then type the same command again; a run that was killed leaves no lock."
 
 
 def line_status() -> list[StageState]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 from workspace import call, copy_workspace, make_workspace
 
 from flows.line import LEARNING
@@ -264,6 +265,14 @@ def test_one_image_costs_one_image(variant):
     call(variant, "labelfactory", "run", "train_classifier")
     learnt = report(variant, "train_classifier")
     assert (learnt["trained"], learnt["training_rows"]) == (True, 17)
+
+
+def test_a_second_run_in_the_folder_is_refused(imported):
+    """DVC's lock is held by another: two lines and exit code 2, not a traceback."""
+    with Repo(str(imported)) as other, other.lock:
+        said = call(imported, "labelfactory", "run", code=2)
+    assert "error: another run works in this folder: it holds DVC's lock" in said
+    assert "Wait until it is done" in said
 
 
 def test_a_comment_in_a_stage_makes_it_stale_and_nothing_else(variant):
