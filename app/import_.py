@@ -1,6 +1,7 @@
 """`labelfactory import SOURCE`: say which photographs, tags and true masks the line works on."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from app._wishes import DEMO_SOURCE, gone, refuse_other_data, wishes_of, words_of
 from sources._download import fetch_voc2012
 from sources.coco import find_coco
-from sources.demo import render_demo
+from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
 from sources.hf import find_hf
 from sources.intake import DEMO_FOLDER, take, take_batch
@@ -38,7 +39,11 @@ ListName = Annotated[str, typer.Option("--list", help="Put all of them on this l
 def demo(
     count: Annotated[int, typer.Option(help="Images in all.", min=1, max=100_000)] = 200,
     seed: Annotated[int, typer.Option(help="Another seed draws other images.", min=0)] = 0,
+    classes: NamedClasses = "",
+    rename: Rename = None,
+    val_fraction: ValFraction = None,
     append: Append = False,
+    dry_run: DryRun = False,
     only_over_demo: Annotated[
         bool, typer.Option("--only-over-demo", help="Refuse to take the place of anything but a demo import.")
     ] = False,
@@ -46,7 +51,14 @@ def demo(
     """Render the demo data set: five kinds of animals, with tags and true masks."""
     if only_over_demo:
         refuse_other_data(DEMO_SOURCE)
-    take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=append, gone=gone())
+    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    if dry_run:
+        with TemporaryDirectory() as folder:
+            take_batch(find_demo(Path(folder), count=count, seed=seed), wishes, gone=gone())
+    elif classes or rename or append or val_fraction is not None:
+        take_batch(find_demo(DEMO_FOLDER, count=count, seed=seed), wishes, gone=gone())
+    else:  # nothing to choose: what we drew ourselves needs no second look
+        take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=False, gone=gone())
 
 
 @cli.command()

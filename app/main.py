@@ -12,6 +12,7 @@ from app import (
     export,
     export_lineage,
     import_,
+    package,
     predict,
     profile,
     promote,
@@ -44,6 +45,7 @@ cli.command("report")(report.report)
 cli.command("export")(export.export)
 cli.add_typer(corrections.cli, name="corrections")
 cli.command("predict")(predict.predict)
+cli.command("package")(package.package)
 cli.command("profile")(profile.profile)
 cli.command("record")(record.record)
 cli.add_typer(audit.cli, name="audit")

@@ -51,7 +51,7 @@ def predict(
                 f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
             ]
             lines.append(f"  {path}: {', '.join(seen) or 'background alone'}; confidence {confidence:.2f}")
-            tick()
+            tick(size=(out / f"{name}.png").stat().st_size + (out / f"{name}_overlay.jpg").stat().st_size)
     say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
     if bad:
         raise DataError("\n".join([f"{len(bad)} pictures cannot be read", *(f"  {b}" for b in bad)]), "Mend these.")

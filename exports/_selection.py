@@ -117,7 +117,7 @@ class Selection:
         with progress("export", len(self.records)) as tick:
             for record in self.records:
                 item = self._item(record)
-                tick()
+                tick(size=Path(record.path).stat().st_size)
                 if item.quality >= self.min_quality:
                     self.exported[record.image_id] = {
                         "photograph": record.sha256,

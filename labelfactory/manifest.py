@@ -88,7 +88,10 @@ class Manifest:
                 "Import with the same --classes, or without --append to start anew.",
             )
         if new.mask_ids != self.mask_ids:
-            raise DataError("the true masks of the two imports number their classes differently")
+            raise DataError(
+                "the true masks of the two imports number their classes differently",
+                "Give the same --rename as in the first import, or import without --append to start anew.",
+            )
         known = {e.image_id for e in self.entries}
         fresh = tuple(replace(e, position=-1) for e in new.entries if e.image_id not in known)
         return replace(self, entries=self.entries + fresh).numbered()

@@ -23,8 +23,11 @@ from labelfactory.params import Section
 from labelfactory.pool import Submit, process_pool
 from labelfactory.progress import Tick, progress, say
 from labelfactory.shard_plan import ShardPlan, plan_shards, schema_of
-from labelfactory.shards import FinishedRow, Row, Sample, ShardFolder, finish, quarantine, rows_table
+from labelfactory.shards import FinishedRow, Row, Sample, ShardFolder, finish, quarantine, rows_table, stored_size
 from labelfactory.stage import Stage, stage_class
+
+COPIES = 2
+"""DVC keeps what it was told to keep in its cache, too."""
 
 C = TypeVar("C", bound=Section)
 Columns = Mapping[str, Column]
@@ -184,7 +187,7 @@ def _compute(stage: PerImageStage[Any], plan: ShardPlan, run: Runner, tick: Tick
     finished = {}
     for rows in run(tasks):
         finished.update({row.image_id: row for row in rows})
-        tick(len(rows))
+        tick(len(rows), size=COPIES * sum(stored_size(row) for row in rows))
     for image_id, reason in plan.blocked.items():
         finished[image_id] = quarantine(image_id, plan.inputs[image_id], reason, stage.columns)
     return finished

@@ -1,13 +1,14 @@
 """A large file from its public home: resumed where it broke off, held against its checksum, unpacked."""
 
 import hashlib
+import shutil
 import tarfile
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from labelfactory.errors import DataError
-from labelfactory.progress import progress
+from labelfactory.progress import in_bytes, progress
 
 VOC2012 = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 VOC2012_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"
@@ -67,6 +68,12 @@ def _fetch_rest(url: str, part: Path) -> None:
             have = 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else 0
+        free = shutil.disk_usage(part.parent).free
+        if total - have > free:
+            raise DataError(
+                f"{url}: {in_bytes(total - have)} are to be fetched, {in_bytes(free)} are free on the disk",
+                "Make room, or name a folder on a larger disk.",
+            )
         with part.open("ab" if have else "wb") as stream, progress("download", max(total // CHUNK, 1), "MiB") as tick:
             if have:
                 tick(have // CHUNK)

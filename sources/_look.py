@@ -24,6 +24,7 @@ class Looked:
     mask_sha256: str | None = None
     reason: str = ""  # why the photograph cannot be taken
     mask_reason: str = ""  # why its mask cannot
+    size: int = 0  # bytes that are written under data/ for it
 
 
 def look_at_all(
@@ -42,7 +43,7 @@ def look_at_all(
     with ThreadPoolExecutor() as pool, progress(command, len(candidates)) as tick:
         for result in pool.map(lambda candidate: look(candidate, allowed), candidates):
             looked.append(result)
-            tick()
+            tick(size=result.size)
     return looked
 
 
@@ -65,7 +66,8 @@ def look(candidate: Candidate, allowed: np.ndarray | None) -> Looked:
     if min(size) < MIN_SIDE:
         return Looked(reason=f"{size[1]}×{size[0]} pixels: too small, a side needs {MIN_SIDE}")
     mask_sha256, mask_reason = _look_at_mask(candidate, size, allowed)
-    return Looked(digest_bytes(data), mask_sha256, "", mask_reason)
+    written = len(data) if candidate.photograph_bytes else 0
+    return Looked(digest_bytes(data), mask_sha256, "", mask_reason, written)
 
 
 def _look_at_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarray | None) -> tuple[str | None, str]:

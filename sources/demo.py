@@ -17,6 +17,7 @@ from labelfactory.files import write_whole
 from labelfactory.images import Photograph, encode_mask
 from labelfactory.manifest import Entry, Manifest
 from labelfactory.schema import Classes, Mask
+from sources._batch import Batch, Candidate
 from sources._demo_animals import HEADS
 from sources._demo_scene import draw_scene
 
@@ -74,6 +75,25 @@ def render_demo(folder: Path, *, count: int, seed: int, start: int = 0) -> Manif
         entries = tuple(pool.map(lambda index: _render_entry(folder, index, seed), range(start, count)))
     mask_ids = {k: k for k in range(len(CLASSES) + 1)}
     return Manifest(CLASSES, mask_ids, f"import demo --count {count} --seed {seed}", entries)
+
+
+def find_demo(folder: Path, *, count: int, seed: int) -> Batch:
+    """The same as a source like any other, for classes, names and lists that are chosen; draws into `folder` first.
+
+    Raises:
+        DataError: as `render_demo`.
+    """
+    drawn = render_demo(folder, count=count, seed=seed)
+    return Batch(
+        root=folder,
+        command=drawn.source,
+        names=CLASSES.names,
+        candidates=tuple(
+            Candidate(e.image_id, Path(e.path), e.tags, e.lists, mask=Path(e.mask_path) if e.mask_path else None)
+            for e in drawn.entries
+        ),
+        mask_values=dict(enumerate(CLASSES.names, 1)),
+    )
 
 
 def _render_entry(folder: Path, index: int, seed: int) -> Entry:

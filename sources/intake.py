@@ -12,14 +12,15 @@ from labelfactory.manifest import MANIFEST, Manifest, read_manifest, write_manif
 from labelfactory.progress import say
 from sources._batch import Batch
 from sources._settle import Settled, Wishes, settle
-from sources.demo import render_demo
+from sources.demo import find_demo
 from sources.voc import find_voc
 
 SHOWN = 20
 DEMO_FOLDER = Path("data/raw/demo")
-DEMO = re.compile(r"import demo --count (?P<count>\d+) --seed (?P<seed>\d+)")
+DEMO = re.compile(r"import demo --count (?P<count>\d+) --seed (?P<seed>\d+)(?: --.*)?")
 VOC = re.compile(r"import voc (?P<folder>.+?)(?: --lists (?P<lists>\S+))? --classes \S+.*")
 """How the source of a manifest reads, by importer."""
+RENAMED = re.compile(r" --rename (?P<old>[^=]+)=(?P<new>.*?)(?= --|$)")
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,21 @@ def append_from(source: str = "", *, wishes: Wishes | None = None, gone: Collect
     """
     held = read_manifest()
     drawn, voc = DEMO.fullmatch(held.source), VOC.fullmatch(held.source)
+    own = not source or (drawn is not None and source.startswith("demo:"))
+    renamed = {found["old"]: found["new"] for found in RENAMED.finditer(held.source)} if own else {}
+    appending = replace(wishes or Wishes(), classes=held.classes.names, rename=renamed, append=True)
     if wanted := re.fullmatch(r"demo:(\d+)", source):
-        seed = int(drawn["seed"]) if drawn else 0
-        return take(render_demo(DEMO_FOLDER, count=int(wanted[1]), seed=seed), append=True, gone=gone)
+        more = find_demo(DEMO_FOLDER, count=int(wanted[1]), seed=int(drawn["seed"]) if drawn else 0)
+        return take_batch(more, appending, gone=gone)
     if not source and drawn:
-        again = render_demo(DEMO_FOLDER, count=int(drawn["count"]), seed=int(drawn["seed"]))
-        return take(again, append=True, gone=gone)
+        again = find_demo(DEMO_FOLDER, count=int(drawn["count"]), seed=int(drawn["seed"]))
+        return take_batch(again, appending, gone=gone)
     if not source and voc is None:
         raise DataError(
             f"where the import came from cannot be read again: {held.source}", "Name the folder: --source DIR."
         )
     lists = voc["lists"].split(",") if voc and voc["lists"] else None
     batch = find_voc(Path(source or (voc["folder"] if voc else "")), lists=lists)
-    appending = replace(wishes or Wishes(), classes=held.classes.names, append=True)
     return take_batch(batch, appending, gone=gone)
 
 

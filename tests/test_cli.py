@@ -36,6 +36,7 @@ COMMANDS = (
     "corrections list",
     "corrections remove",
     "predict",
+    "package",
     "profile",
     "record",
     "audit model",

@@ -6,6 +6,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +113,17 @@ def test_another_file_is_thrown_away(server, tmp_path):
     with pytest.raises(DataError, match=f"its MD5 is {MD5}, not {'0' * 32}"):
         download(server.url, tmp_path / "voc.tar", "0" * 32)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_said_before_the_first_byte(server, tmp_path, monkeypatch):
+    """By what the server says that the file has; a part that is here counts."""
+    (tmp_path / "voc.tar.part").write_bytes(DATA[:1_000_000])
+    monkeypatch.setattr(under_test.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_900_000))
+    with pytest.raises(DataError, match="2 MB are to be fetched, 2 MB are free on the disk"):
+        download(server.url, tmp_path / "voc.tar", MD5)
+    assert (tmp_path / "voc.tar.part").stat().st_size == 1_000_000
+    monkeypatch.setattr(under_test.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2_000_000))
+    download(server.url, tmp_path / "voc.tar", MD5)
 
 
 def test_no_server_is_said_in_two_lines(tmp_path, monkeypatch):

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from test_cli import voc_folder
+from typer.testing import CliRunner
 
+from app.main import cli
 from labelfactory.errors import DataError, MissingError
 from labelfactory.manifest import MANIFEST, read_manifest, write_manifest
+from sources._demo_animals import HEADS
 from sources._settle import Wishes
 from sources.demo import render_demo
 from sources.intake import DEMO_FOLDER, append_from, take, take_batch
@@ -48,6 +51,15 @@ def test_what_was_dropped_into_the_imports_own_folder_is_appended(here):
     assert (after.classes, after.source) == (before.classes, before.source)
 
 
+def test_names_that_were_changed_stay_changed(here):
+    """What the import renamed, it renames again at night."""
+    folder = voc_folder(here / "photos")
+    take_batch(find_voc(folder), Wishes(classes=("big cat", "dog"), rename={"cat": "big cat", "sofa": ""}))
+    drop(folder, "d", "cat")
+    assert append_from().added == 1
+    assert [entry.tags for entry in read_manifest().entries if entry.image_id == "d"] == [("big cat",)]
+
+
 def test_another_folder_is_read_with_the_classes_that_are_here(here):
     """Whatever order its own names have."""
     take_batch(find_voc(voc_folder(here / "first")), Wishes(classes=("dog", "cat")))
@@ -67,6 +79,34 @@ def test_a_larger_demo_adds_images_of_the_same_seed(here):
     assert append_from().added == 0
     assert append_from("demo:5").added == 2
     assert [entry.image_id for entry in read_manifest().entries] == [f"demo-7-{k:05d}" for k in range(5)]
+
+
+def typed(*words: str) -> str:
+    """What a person types, and reads."""
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done
+    return done.stderr
+
+
+def test_the_demo_takes_the_options_of_every_import(here):
+    """Classes, other names, another split; a dry run writes nothing; what is appended has the same classes."""
+    said = typed(
+        "import", "demo", "--count", "20", "--classes", "fox,eagle owl", "--rename", "owl=eagle owl", "--dry-run"
+    )
+    assert "would hold 20 images, 20 with a true mask" in said
+    assert list(here.iterdir()) == []
+    typed("import", "demo", "--count", "20", "--classes", "fox,eagle owl", "--rename", "owl=eagle owl")
+    manifest = read_manifest()
+    assert manifest.classes.names == ("fox", "eagle owl")
+    assert manifest.mask_ids == {0: 0, list(HEADS).index("fox") + 1: 1, list(HEADS).index("owl") + 1: 2}
+    assert {tag for entry in manifest.entries for tag in entry.tags} == {"fox", "eagle owl"}
+    typed("import", "demo", "--count", "23", "--append", "--rename", "owl=eagle owl")
+    assert append_from("demo:25").added == 2  # as at night: the names are those of the import
+    after = read_manifest()
+    assert (after.classes, after.entries[:20]) == (manifest.classes, manifest.entries)
+    assert len(after.entries) == 25
+    typed("import", "demo", "--count", "20", "--val-fraction", "0.5")
+    assert 6 < sum(entry.lists == ("val",) for entry in read_manifest().entries) <= 10  # without the option every fourth
 
 
 def test_what_cannot_be_read_again_is_said(here):

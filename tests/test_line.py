@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -14,7 +15,10 @@ from workspace import call, copy_workspace, make_workspace
 
 from flows.line import LEARNING
 from labelfactory.checkpoints import CHECKPOINT, read_passport
+from labelfactory.images import encode_mask
 from labelfactory.manifest import Entry, Manifest, read_manifest, write_manifest
+from labelfactory.rows import RowReader
+from labelfactory.schema import VOID
 from labelfactory.shards import RowState, ShardFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -320,3 +324,26 @@ def test_bare_repro_is_recorded_and_an_image_can_be_withdrawn(variant):
     assert image_id not in {state.image_id for state in ShardFolder(variant / "data/masks").all_states()}
     assert "everything fits" in call(variant, "labelfactory", "audit", "verify")
     assert "1 withdrawn photographs are left out" in call(variant, "labelfactory", "import", "demo", "--count", "24")
+
+
+def test_a_correction_runs_what_depends_on_it_and_nothing_else(variant):
+    """One row of masks, the segmenter, the scores; a second run does nothing, and taking it back gives the old digests."""
+    before = digests(variant)
+    image_id = next(key.removeprefix("masks/") for key in before if key.startswith("masks/"))
+    mask = RowReader(variant / "data/masks")[image_id]["mask"]
+    (variant / "edited").mkdir()
+    (variant / f"edited/{image_id}.png").write_bytes(encode_mask(np.where(mask == 0, VOID, mask).astype(np.uint8)))
+    assert f"1 mask ({image_id}) corrected" in call(variant, "labelfactory", "corrections", "add", "edited")
+    output = call(variant, "labelfactory", "run")
+    assert ran(output, variant) == ["refine_crf", "train_segmenter", "train_upper_bound", "evaluate"]
+    assert (report(variant, "refine_crf")["rows_computed"], report(variant, "refine_crf")["corrected"]) == (1, 1)
+    assert {k for k, v in digests(variant).items() if v != before[k]} == {f"masks/{image_id}", "segmenter"}
+    assert read_passport(variant / f"data/segmenter/{CHECKPOINT}").supervision == ["masks", "tags"]
+    assert f"1 masks were corrected by a person and count in every score of masks: {image_id}" in (
+        variant / "data/evaluation/report.html"
+    ).read_text(encoding="utf-8")
+    assert '"learnt_from": "human"' in call(variant, "labelfactory", "audit", "mask", image_id, "--json")
+    assert "everything is up to date" in call(variant, "labelfactory", "run")
+    call(variant, "labelfactory", "corrections", "remove", image_id)
+    call(variant, "dvc", "repro")
+    assert digests(variant) == before

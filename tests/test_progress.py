@@ -1,9 +1,12 @@
 """Progress as plain lines where there is no terminal."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from labelfactory import progress as module
-from labelfactory.progress import progress
+from labelfactory.errors import DataError
+from labelfactory.progress import in_bytes, in_time, progress
 
 
 @pytest.fixture
@@ -49,3 +52,56 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     with progress("cams", 3) as tick:
         tick(3, "done")
     assert "cams" in capsys.readouterr().err
+
+
+# --- the probe --------------------------------------------------------------------------------------------------------
+
+
+def ticks(clock, total: int, seconds: float, *, size: int = 0, before: int = 0) -> None:
+    """A step of `total` units, each so long and so large, of which some were done before."""
+    with progress("cams", total) as tick:
+        if before:
+            tick(before)
+        for _ in range(before, total):
+            clock[0] += seconds
+            tick(1, size=size)
+
+
+@pytest.mark.parametrize("before", [0, 40])
+def test_a_long_step_says_at_its_start_what_it_costs(clock, capsys, before):
+    """Once, from the first seconds: time, disk, and what is free. What was done before costs nothing."""
+    ticks(clock, 100, 2.0, size=30_000_000, before=before)
+    said = [line for line in capsys.readouterr().err.splitlines() if "more images take" in line]
+    left = 100 - before - (3 if before == 0 else 2)
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"cams: {left} more images take about {2 * left / 60:.0f} min, about {0.03 * left:.1f} GB on"
+    )
+
+
+def test_a_short_step_says_nothing_before(clock, capsys):
+    """One line when all is well; but one that fills the disk is no short one."""
+    ticks(clock, 20, 1.0)
+    assert "more images" not in capsys.readouterr().err
+    ticks(clock, 20, 1.0, size=50_000_000)
+    assert "more images take about 16 s, about 800 MB" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_too_small_ends_the_step_at_its_start(clock, monkeypatch):
+    """Hours later it would be full; the error says how much is missing."""
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000_000_000))
+    with pytest.raises(DataError, match=r"97 more images need about 2\.9 GB on the disk, 1\.0 GB are free"):
+        ticks(clock, 100, 2.0, size=30_000_000)
+    ticks(clock, 30, 2.0, size=30_000_000)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(4, "4 s"), (99, "99 s"), (600, "10 min"), (7200, "2.0 h")])
+def test_durations_are_said_as_people_say_them(seconds, said):
+    """Seconds, minutes, hours."""
+    assert in_time(seconds) == said
+
+
+@pytest.mark.parametrize(("size", "said"), [(1, "1 MB"), (250_400_000, "250 MB"), (3_250_000_000, "3.2 GB")])
+def test_bytes_are_said_as_people_say_them(size, said):
+    """Megabytes and gigabytes."""
+    assert in_bytes(size) == said

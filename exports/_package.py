@@ -1,0 +1,179 @@
+"""The segmenter as one ONNX file that needs nothing of ours: photograph in, class ids out.
+
+    image       uint8 [height, width, 3], RGB, upright, of any size; normalisation and resizing are inside
+    mask        uint8 [height, width], class ids
+    confidence  float32 [height, width], probability of that class
+Its metadata: classes (JSON, names by class id), passport (JSON), mean and std (JSON, what the graph itself takes off and
+divides by), weights_digest. It looks at one scale, without a mirror image: `labelfactory predict --scales 1 --no-flip`.
+Source: ONNX, https://onnx.ai/onnx/repo-docs/IR.html; exported by torch.onnx, checked by onnxruntime.
+"""
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelfactory.checkpoints import Passport, load_checkpoint
+from labelfactory.errors import DataError, LabelfactoryError, MissingError
+from labelfactory.examples import to_tensor
+from labelfactory.files import write_whole
+from labelfactory.images import Photograph
+from models.grids import resample
+from models.segmenters import Segmenter, predict, segmenter_from
+
+OPSET = 20  # the first with GridSample of any rank
+SMALLEST, LARGEST = 4, 16_384  # sides of a photograph, pixels
+CLOSE = 1e-3
+"""Probabilities of torch and of onnxruntime may differ by this much; where two classes are closer, either may win."""
+SAME = 0.999
+"""Share of pixels that must have the same class."""
+
+
+class PhotographToMask(nn.Module):
+    """A segmenter with everything around it: `predict` at scale 1, written so that sizes stay open in the graph."""
+
+    def __init__(self, net: Segmenter) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """[H, W, 3] uint8 to [H, W] uint8 class ids and [H, W] float32 probabilities."""
+        height, width = image.shape[0], image.shape[1]
+        stride = self.net.backbone.output_stride
+        size = (aligned_side(height, stride), aligned_side(width, stride))
+        batch = F.interpolate(image.permute(2, 0, 1)[None].float(), size=size, mode="bilinear", align_corners=False)
+        logits = resample(self.net(batch), stride=self.net.stride, image_size=size, size=(height, width))
+        best, mask = logits.softmax(dim=1)[0].max(dim=0)
+        return mask.to(torch.uint8), best
+
+
+def aligned_side(side: int, stride: int) -> int:
+    """`models.grids.aligned_size` of one side at scale 1, in whole numbers alone: halves go to the even neighbour."""
+    cells = (side - 1 + stride // 2 - 1 + (side - 1) // stride % 2) // stride
+    return int(torch.sym_max(1, cells)) * stride + 1 if isinstance(side, int) else torch.sym_max(1, cells) * stride + 1
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What holding the file against torch said."""
+
+    images: int
+    same_pixels: float  # share of pixels with the same class
+    worst_confidence: float  # largest difference of a probability
+
+
+def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]) -> Checked:
+    """Write the ONNX file of a segmenter, once it was found to say what torch says.
+
+    Args:
+        checkpoint: of a segmenter.
+        out: the file; appears whole or not at all.
+        photographs: [H, W, 3] uint8 RGB each; real ones, at least one.
+
+    Raises:
+        MissingError: no such checkpoint, or onnx is not installed.
+        DataError: the checkpoint is of no segmenter, or there is no photograph.
+        LabelfactoryError: the file does not say what torch says.
+    """
+    state, passport = load_checkpoint(checkpoint)
+    if "net" not in passport.architecture:
+        raise DataError(f"{checkpoint}: the weights of {passport.stage}, not of a segmenter", "Name a segmenter's.")
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        _need(name)
+    net = segmenter_from(passport.architecture, state)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(out) as temporary:
+        _export(net, temporary)
+        _say_what_it_is(temporary, net, passport)
+        checked = check_package(temporary, net, photographs)
+        if checked.same_pixels < SAME or checked.worst_confidence > CLOSE:
+            raise LabelfactoryError(
+                f"{out}: onnxruntime and torch differ: {100 * checked.same_pixels:.3f} % of the pixels have the same class, "
+                f"probabilities are up to {checked.worst_confidence:.2g} apart; nothing was written"
+            )
+    return checked
+
+
+def check_package(path: Path, net: Segmenter, photographs: Iterable[Photograph]) -> Checked:
+    """Hold a file against the network that it was made of, pixel by pixel.
+
+    Raises:
+        DataError: there is no photograph.
+    """
+    session = _need("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    images, same, pixels, worst = 0, 0, 0, 0.0
+    for photograph in photographs:
+        mask, confidence = session.run(["mask", "confidence"], {"image": photograph})
+        ours = predict(net, to_tensor(photograph)[None], scales=(1.0,), flip=False)[0].max(dim=0)
+        images, pixels = images + 1, pixels + mask.size
+        same += int((mask == ours.indices.numpy()).sum())
+        worst = max(worst, float(np.abs(confidence - ours.values.numpy()).max()))
+    if not images:
+        raise DataError("there is no photograph to check the file with", "Name some with --check.")
+    return Checked(images, same / pixels, worst)
+
+
+def _need(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingError(
+            f"{error.name or name} is not installed", "Type `pip install 'labelfactory[onnx]'`."
+        ) from None
+
+
+def _export(net: Segmenter, path: Path) -> None:
+    sides = {0: torch.export.Dim("height", min=SMALLEST, max=LARGEST)}
+    sides[1] = torch.export.Dim("width", min=SMALLEST, max=LARGEST)
+    example = torch.zeros(97, 131, 3, dtype=torch.uint8)  # nothing about this size enters the graph
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of torchvision's operators, which no net here has
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own calls of what torch deprecates
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(
+                PhotographToMask(net).eval(),
+                (example,),
+                str(path),
+                input_names=["image"],
+                output_names=["mask", "confidence"],
+                dynamic_shapes={"image": sides},
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+
+
+def _say_what_it_is(path: Path, net: Segmenter, passport: Passport) -> None:
+    """Classes, passport and normalisation into the file's metadata."""
+    onnx = _need("onnx")
+    model = onnx.load(str(path))
+    backbone = net.backbone
+    said = {
+        "classes": json.dumps(["background", *passport.classes], ensure_ascii=False),
+        "weights_digest": passport.weights_digest,
+        "mean": json.dumps([round(float(x), 6) for x in backbone.mean.flatten()]),
+        "std": json.dumps([round(float(x), 6) for x in backbone.std.flatten()]),
+        "passport": passport.model_dump_json(),
+    }
+    for key, value in said.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    model.producer_name = "labelfactory"
+    model.doc_string = "image: uint8 [height, width, 3] RGB. mask: uint8 class ids. confidence: float32 probabilities."
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
