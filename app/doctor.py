@@ -57,7 +57,7 @@ def _gpu() -> Iterator[Finding]:
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         yield True, f"GPU: {', '.join(names)}", ""
     else:
-        yield True, "no GPU: the line runs on the CPU; use the profile demo or voc-animals-cpu", ""
+        yield True, "no GPU: the line runs on the CPU; use the profile demo or photographs-cpu", ""
 
 
 def _weights() -> Iterator[Finding]:

@@ -13,6 +13,9 @@ from labelfactory.left_out import LeftOut
 from labelfactory.manifest import SCHEMA as MANIFEST
 from labelfactory.shards import shard_schema
 from labelfactory.stage import stage_class
+from labelfactory.training import write_curve
+from lineage.found import ROWS
+from lineage.ledger import SCHEMAS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs/data-formats.md").read_text(encoding="utf-8")
@@ -40,6 +43,22 @@ def test_the_shards(noun):
     assert columns_of(f"`data/{noun}`") == list(columns)
     common = columns_of("Shards of the per-image stages")
     assert common + list(columns) == shard_schema(STAGES[noun], columns, ["cat"]).names
+
+
+def test_the_ledger():
+    """Each kind of file in its own order."""
+    for kind, schema in SCHEMAS.items():
+        assert columns_of(f"`{kind}` in the ledger") == schema.names
+
+
+def test_what_networks_and_scores_leave(tmp_path):
+    """Read from files that the code itself writes, and from the line that names the columns."""
+    write_curve(tmp_path / "curve.csv", [{"epoch": 1.0, "loss": 0.5, "learning_rate": 0.1}])
+    assert columns_of("`curve.csv`") == (tmp_path / "curve.csv").read_text().splitlines()[0].split(",")
+    assert set(columns_of("`training_rows.parquet`")) == ROWS
+    code = (ROOT / "stages/evaluate.py").read_text(encoding="utf-8")
+    written = [re.findall(r'"(\w+)"', row) for row in re.findall(r"writerow\((\[\"[^]]+\])\)", code)]
+    assert written == [columns_of(f"`data/evaluation/{name}.csv`") for name in ("thresholds", "iou")]
 
 
 def test_every_format_is_described():

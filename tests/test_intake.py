@@ -106,7 +106,9 @@ def test_the_demo_takes_the_options_of_every_import(here):
     assert (after.classes, after.entries[:20]) == (manifest.classes, manifest.entries)
     assert len(after.entries) == 25
     typed("import", "demo", "--count", "20", "--val-fraction", "0.5")
-    assert 6 < sum(entry.lists == ("val",) for entry in read_manifest().entries) <= 10  # without the option every fourth
+    assert (
+        6 < sum(entry.lists == ("val",) for entry in read_manifest().entries) <= 10
+    )  # without the option every fourth
 
 
 def test_what_cannot_be_read_again_is_said(here):

@@ -36,7 +36,7 @@ def test_five_commands_from_photographs_to_coco(project):
     """import, profile, run, report, export; the broken file is named at each step, and no mask is lost."""
     imported = call(project, "labelfactory", "import", "table", "photos/tags.csv")
     assert f"tags.csv, row {COUNT + 2}: photos/images/broken.jpg: not an image" in imported
-    call(project, "labelfactory", "profile", "demo", *SETTINGS)
+    call(project, "labelfactory", "profile", "photographs-cpu", *SETTINGS)
     call(project, "labelfactory", "run", timeout=1500)
     report = call(project, "labelfactory", "report")
     assert "There are no true masks, so nothing was scored." in report

@@ -80,7 +80,7 @@ def test_the_file_says_what_torch_says_at_any_size(packaged):
         assert (mask.dtype, mask.shape) == (np.uint8, size)
         assert np.array_equal(mask, ours.argmax(dim=0).numpy())
         assert np.allclose(confidence, ours.max(dim=0).values.numpy(), atol=1e-5)
-        assert np.ptp(confidence) > 0.01  # the places differ, so that a shift would be seen
+        assert np.ptp(confidence) > 1e-3  # the places differ, so that a shift would be seen
 
 
 def test_the_file_knows_its_classes_and_where_it_comes_from(packaged):

@@ -238,10 +238,17 @@ def test_a_profile_is_valid_over_params(path):
 
 def test_all_profiles_set_the_same_keys():
     """So that a profile laid over another leaves nothing of it behind."""
-    assert {p.stem for p in PROFILES} >= {"demo", "voc-animals-cpu", "voc12-resnet50"}
+    assert {p.stem for p in PROFILES} >= {"demo", "photographs-cpu", "voc-animals-cpu", "voc12-resnet50"}
     keys = {path.stem: keys_of(read_yaml(path)) for path in PROFILES}
     union = set().union(*keys.values())
     assert {name: sorted(union - own) for name, own in keys.items() if own != union} == {}
+
+
+def test_own_photographs_have_the_settings_that_were_measured():
+    """Those of the animals, but with the lists that every import deals."""
+    own, measured = (read_yaml(ROOT / f"profiles/{name}.yaml") for name in ("photographs-cpu", "voc-animals-cpu"))
+    assert own["prepare"] == {"train_list": "train", "val_list": "val"}
+    assert {**own, "prepare": measured["prepare"]} == measured
 
 
 # --- contracts and documents ------------------------------------------------------------------------------------------
