@@ -30,6 +30,7 @@ COMMANDS = (
     "import voc",
     "run",
     "status",
+    "sweep",
     "report",
     "export",
     "corrections add",

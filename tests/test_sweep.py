@@ -78,7 +78,7 @@ def test_a_name_says_what_a_result_depends_on(project):
     other = variants({BETA: [4]})[0].name
     (project / "data/import/manifest.parquet").write_bytes(b"one")
     text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("epochs: 3 ", "epochs: 5 "))
+    (project / "params.yaml").write_text(text.replace("epochs: 3\n", "epochs: 5\n"))
     assert len({name, other, variants({BETA: [4]})[0].name}) == 3
     (project / "params.yaml").write_text(text)
     (project / "models/grids.py").write_text("")
@@ -104,8 +104,12 @@ def test_what_cannot_run_is_said_before_anything_runs(project, wanted, said):
 
 
 def test_an_experiment_takes_along_what_git_and_dvc_do_not_hold():
-    """The import, and folders of photographs inside the project; those elsewhere stay where they are."""
-    assert list(copied_paths(["data/raw/demo/a.png", "data/raw/b.png", "/far/c.png"])) == ["data/import", "data/raw"]
+    """The lock file, the import, and folders of photographs inside the project; those elsewhere stay where they are."""
+    assert list(copied_paths(["data/raw/demo/a.png", "data/raw/b.png", "/far/c.png"])) == [
+        "dvc.lock",
+        "data/import",
+        "data/raw",
+    ]
 
 
 OUTCOMES = [
