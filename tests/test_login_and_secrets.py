@@ -75,8 +75,8 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture(scope="module")
 def factory(tmp_path_factory) -> Iterator[Factory]:
-    """8 images; a server that wants a login; the environment of its worker holds secrets."""
-    folder = small_project(tmp_path_factory.mktemp("login") / "project", 8)
+    """12 images; a server that wants a login; the environment of its worker holds secrets."""
+    folder = small_project(tmp_path_factory.mktemp("login") / "project", 12)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_API_AUTH_STRING", LOGIN)
         factory = Factory(folder, {**SETTINGS, **PLANTED})

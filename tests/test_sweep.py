@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from factory import small_project
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from workspace import ROOT, call
 
@@ -37,6 +39,7 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@settings(deadline=None)  # the first use of YAML takes longer
 @given(wanted=st.dictionaries(names, values, min_size=1, max_size=3))
 def test_what_is_typed_is_what_is_swept(wanted):
     """Numbers stay numbers, words stay words, in the order in which they were typed."""
@@ -146,27 +149,39 @@ def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_sweep_really_runs(tmp_path):
-    """Two values of one parameter, one that fails half-way: experiments of DVC, one table, one plot, workspace untouched."""
-    folder = small_project(tmp_path / "project", 8)
-    assert "has not run to its end here" in call(folder, "labelfactory", "sweep", f"{BETA}=4,8", code=2)
+    """Two values of one parameter, the first as it is already: DVC experiments, one table, one plot, and all else untouched."""
+    folder = small_project(tmp_path / "project", 12)
+    words = ("labelfactory", "sweep", "evaluate.scales=[1.0],[0.5]")
+    assert "has not run to its end here" in call(folder, *words, code=2)
     call(folder, "dvc", "repro")
     before = state(folder)
-    out = call(folder, "labelfactory", "sweep", f"{BETA}=4,12", timeout=1500)
-    assert "sweep: 2 of 2: random_walk.beta=12" in out
-    assert "Running stage 'random_walk'" in out
-    assert "Running stage 'train_classifier'" not in out
+    out = call(folder, *words)
+    assert "sweep: 2 of 2: evaluate.scales=[0.5]" in out
+    assert re.findall(r"Running stage '(\w+)'", out) == ["evaluate"]
     assert state(folder) == before
     (table,) = (folder / "data/sweeps").glob("*/table.csv")
     rows = list(csv.DictReader(table.open()))
-    assert [row[BETA] for row in rows] == ["4", "12"]
-    assert all(0 <= float(row["miou/train/masks"]) <= 1 for row in rows)
+    assert [row["evaluate.scales"] for row in rows] == ["[1.0]", "[0.5]"]
+    metrics = json.loads((folder / "data/evaluation/metrics.json").read_text())
+    assert [float(rows[0][f"miou/{name}"]) for name in ("train/masks", "val/model")] == [
+        metrics["miou/train/masks"],
+        metrics["miou/val/model"],
+    ]
+    assert rows[1]["miou/train/masks"] == rows[0]["miou/train/masks"]  # masks are not made by `evaluate`
     ElementTree.parse(table.parent / "plot.svg")
     shown = call(folder, "dvc", "exp", "show", "--csv")
     assert all(row["experiment"] in shown for row in rows)
 
-    again = call(folder, "labelfactory", "sweep", f"{BETA}=4,12")
+    again = call(folder, *words)
     assert "Running stage" not in again
     assert list(csv.DictReader(table.open())) == rows
+
+    # a variant whose stage fails says so in the table; the others are there
+    path = folder / "stages/evaluate.py"
+    path.write_text(path.read_text() + "    raise SystemExit('the stage fell over')\n")
+    call(folder, *words, code=2)
+    failed = [row for file in (folder / "data/sweeps").glob("*/table.csv") for row in csv.DictReader(file.open())]
+    assert all("the stage fell over" in row["problem"] for row in failed)
 
 
 def state(folder: Path) -> dict[str, bytes]:
