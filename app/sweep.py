@@ -9,9 +9,9 @@ from rich.table import Table
 from flows.api import find_api
 from flows.submit import submit
 from flows.sweep_plan import parse, variants
+from flows.sweep_table import Outcome, columns
 from labelfactory.errors import UserError
 from labelfactory.progress import say
-from reporting.sweeps import Outcome, columns
 
 
 def sweep(
