@@ -24,7 +24,8 @@ from flows.line_process import Hear, LineProcess, LineProcessError, StageError
 from flows.pace import retry_seconds
 from flows.stage_task import CRASHED, USER_ERROR, worth_another_try
 from flows.sweep_plan import Parameters, Variant, variants
-from flows.sweep_table import Outcome, as_csv, as_markdown, as_svg, scores_of
+from flows.sweep_plot import as_svg
+from flows.sweep_table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.digests import digest_json
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole

@@ -18,7 +18,8 @@ from workspace import ROOT, call
 
 from flows.experiments import copied_paths
 from flows.sweep_plan import Variant, parse, variants
-from flows.sweep_table import Outcome, as_csv, as_markdown, as_svg, scores_of
+from flows.sweep_plot import as_svg
+from flows.sweep_table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.errors import ParamsError
 
 BETA, STEPS = "random_walk.beta", "random_walk.steps"
