@@ -452,6 +452,15 @@ def test_doctor_says_what_to_type(here, labelfactory):
         assert word in output
 
 
+def test_strict_refuses_a_tree_that_no_commit_holds(here, labelfactory):
+    """Before anything else is looked at; once it is committed, the run goes on to the next question."""
+    (here / "params.yaml").write_text((here / "params.yaml").read_text() + "# mine\n")
+    shown = labelfactory("run", "--strict", code=2)
+    assert "the git tree is not clean: dirty: 1 file differs from the commit: params.yaml" in shown
+    subprocess.run(["git", "checkout", "-q", "params.yaml"], cwd=here, check=True)
+    assert "git tree" not in labelfactory("run", "--strict", code=2)  # there is no import yet
+
+
 # --- the README -------------------------------------------------------------------------------------------------------
 
 

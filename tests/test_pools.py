@@ -14,6 +14,7 @@ from workspace import call
 from flows.place import wanted_pool
 from flows.services import known_workers
 from labelfactory.wiring import read_wiring
+from lineage.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -96,6 +97,11 @@ def test_stages_run_where_they_belong(factory):
     assert "runs on the pool gpu: http://127.0.0.1" in logs(factory, done["id"])
     assert f"asks for the slot of {SLOT}" in logs(factory, sent["train_classifier"]["id"])
     assert free_slots(factory) == 1
+    (line,) = [e["detail"] for e in Ledger(factory.folder / "data/ledger").events("line")]
+    assert line["tags"]["prefect.flow_run_id"] == done["id"]
+    assert line["tags"]["git_tree"] == "dirty: 1 file differs from the commit: params.yaml"
+    assert set(line["stages"]) == set(read_wiring())
+    assert "dirty: 1 file differs" in factory.artifacts(done["id"])["line"]
     assert "up to date" in call(factory.folder, "dvc", "status")
 
 
