@@ -73,7 +73,7 @@ from flows.fan_out import fan_out, pending_shards
 began = time.monotonic()
 shards = pending_shards("extract_cams")
 planned = time.monotonic()
-state = fan_out("extract_cams", shards)
+state = fan_out("extract_cams", shards, "dask")
 mapped = time.monotonic()
 print("RESULT", json.dumps({"shards": len(shards), "state": state.name, "plan": planned - began, "map": mapped - planned}))
 """
