@@ -13,7 +13,8 @@ import torch
 from prefect.concurrency.sync import concurrency
 
 from flows.api import Api, ApiError
-from labelfactory.devices import DEVICE_VARIABLE, pick_device
+from labelfactory.devices import pick_device
+from labelfactory.ranks import DEVICES_VARIABLE
 
 LEASE_SECONDS = 60.0
 """The shortest that Prefect grants; a living holder renews it."""
@@ -24,8 +25,9 @@ def device_slots() -> list[str]:
     device = pick_device()
     if device.type != "cuda":
         return [f"{device} of {platform.node()}"]
-    wanted = os.environ.get(DEVICE_VARIABLE, "")
-    numbers = [device.index or 0] if wanted.startswith("cuda:") else range(torch.cuda.device_count())
+    numbers = [device.index] if device.index is not None else list(range(torch.cuda.device_count()))
+    fewer = os.environ.get(DEVICES_VARIABLE, "")
+    numbers = numbers[: int(fewer)] if fewer.isdigit() and int(fewer) else numbers
     # the card's own name: under CUDA_VISIBLE_DEVICES each process counts from 0
     return [f"gpu {torch.cuda.get_device_properties(number).uuid}" for number in numbers]
 
