@@ -16,7 +16,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc_objects.fs.base import RemoteMissingDepsError
 
-from flows.line import LOCK, open_repo
+from flows.line import LOCK, locked_stages, open_repo
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_whole
@@ -122,7 +122,8 @@ def pull() -> Moved:
         if lock is not None and not LOCK.exists():
             _write(LOCK, lock)
             repo._reset()  # it has read its stages without this lock
-        outputs = repo.pull() if LOCK.exists() else {}
+        targets = sorted(locked_stages())  # DVC would call what never ran a failure
+        outputs = repo.pull(targets=targets) if targets else {}
     return Moved(int(outputs.get("fetched", 0)), len(missing))
 
 

@@ -4,18 +4,26 @@ Each process computes its equal share of every batch, and DDP averages their gra
 over the batch only where the shares count alike; a mean over valid pixels has to know the others' counts: `joint_mean`.
 """
 
+import json
 import os
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, distributed
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from labelfactory.devices import pick_device
 from labelfactory.errors import UserError
 from labelfactory.progress import Tick, progress
 
 DEVICES_VARIABLE = "LABELFACTORY_DEVICES"
+USERS = "\x1e"
+"""Begins what a process says to its user, within the text of its end."""
 
 
 def training_devices(batch: int) -> int:
@@ -57,6 +65,36 @@ def joint_mean(count: Tensor) -> Tensor:
     total = count.detach().clone()
     distributed.all_reduce(total)
     return total / distributed.get_world_size()
+
+
+def run_shares(fabric: Fabric, work: Callable[..., Any], *arguments: Any) -> None:
+    """Do the work in each of the fabric's processes; what they return is lost.
+
+    Args:
+        fabric: of several devices, not launched.
+        work: of (fabric, *arguments), which all travel to other processes.
+
+    Raises:
+        UserError: one process raised it, perhaps alone, over a photograph of its share; the others are ended.
+    """
+    try:
+        fabric.launch(_share, work, *arguments)
+    except ProcessRaisedException as failed:
+        found = re.search(f"{USERS}(.*)", str(failed))
+        if found is None:
+            raise
+        raise UserError(*json.loads(found.group(1))) from None
+
+
+def _share(fabric: Fabric, work: Callable[..., Any], *arguments: Any) -> None:
+    """One process. What ends it reaches the others' parent as text."""
+    warnings.filterwarnings(
+        "ignore", message="find_unused_parameters=True was specified"
+    )  # most nets use all they have
+    try:
+        work(fabric, *arguments)
+    except UserError as error:
+        raise RuntimeError(USERS + json.dumps([error.problem, error.remedy])) from None
 
 
 @contextmanager

@@ -8,7 +8,6 @@ a layer draws at random (dropout) or, on CPU processes alone, looks at its whole
 """
 
 import csv
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -28,7 +27,7 @@ from labelfactory.files import write_whole
 from labelfactory.params import Precision, Section
 from labelfactory.pool import task_seconds
 from labelfactory.progress import say
-from labelfactory.ranks import progress_of_one, training_devices
+from labelfactory.ranks import joint_mean, progress_of_one, run_shares, training_devices
 from labelfactory.resume import Resume
 
 Batch = dict[str, Tensor]
@@ -150,25 +149,11 @@ def fit(
     devices = training_devices(min(cfg.batch_size, len(examples)))
     if devices > 1:
         say(f"{title}: {devices} devices share each batch")
-        failed = make_fabric(cfg.precision, devices).launch(_fit_share, *work)
-        if failed is not None:
-            raise failed
+        run_shares(make_fabric(cfg.precision, devices), _fit, *work)
     # after several devices only the state of the last epoch is left to be taken up
     fabric = make_fabric(cfg.precision)
     fabric.launch()
     return _fit(fabric, *work)
-
-
-def _fit_share(fabric: Fabric, *work: Any) -> UserError | None:
-    """One of several processes: leaves its result as the state after the last epoch. All fail at the same step or none."""
-    warnings.filterwarnings(
-        "ignore", message="find_unused_parameters=True was specified"
-    )  # most nets use all they have
-    try:
-        _fit(fabric, *work)
-    except UserError as error:
-        return error
-    return None
 
 
 def _fit(
@@ -236,10 +221,7 @@ def _step(
     fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad()
-    before: Any = value.detach()
-    if fabric.world_size > 1:
-        before = fabric.all_reduce(before, reduce_op="mean")
-    return float(before)
+    return float(joint_mean(value.detach()))
 
 
 def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:

@@ -22,6 +22,7 @@ from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import remove_leftovers, write_whole
 from labelfactory.progress import say
+from labelfactory.ranks import training_devices
 from labelfactory.resume import Resume
 from labelfactory.stage import Stage
 from labelfactory.training import Batch, Examples, TrainingSection, fit, write_curve
@@ -122,9 +123,11 @@ class TrainingStage(Stage[T]):
         seen = self._supervision(parents)
         resume = Resume(self.output / "resume.pt", key)
         model, pretrained = self.build()
+        examples = self.examples()
+        devices = training_devices(min(self.cfg.batch_size, len(examples)))
         model, curve = fit(
             model,
-            self.examples(),
+            examples,
             self.loss,
             self.cfg,
             pretrained=pretrained,
@@ -145,7 +148,7 @@ class TrainingStage(Stage[T]):
             git_commit=commit,
             git_dirty=dirty,
             seed=self.cfg.seed,
-            device=str(pick_device()),
+            device=str(pick_device()) if devices == 1 else f"{devices} × {pick_device()}",
             libraries=library_versions(),
             training_rows=len(rows),
             training_rows_digest=digest_rows(rows.items()),

@@ -1,6 +1,7 @@
 """Training on several devices, here two processes on the CPU: the loss and the weights of one process with the joint batch."""
 
 import os
+import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from made_line import MadeLine
 from test_training import config, same
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from labelfactory.errors import UserError
+from labelfactory.errors import DataError, UserError
 from labelfactory.ranks import joint_mean, training_devices
 from labelfactory.resume import Resume
+from labelfactory.stage import read_sections, stage_class
 from labelfactory.training import Batch, fit
 from models.losses.affinity import affinity_loss
 from models.losses.cross_entropy import cross_entropy
@@ -82,7 +85,7 @@ class KilledOnce:
         return both_losses(model, batch)
 
 
-def train(folder: Path, loss: Any, devices: int) -> tuple[Any, Any]:
+def train(folder: Path, loss: Any, devices: int, examples: Any = None) -> tuple[Any, Any]:
     """Ten pictures in batches of four, four epochs, with a moving average of the weights."""
     folder.mkdir(exist_ok=True)
     model = net()
@@ -91,7 +94,7 @@ def train(folder: Path, loss: Any, devices: int) -> tuple[Any, Any]:
         patch.setenv("LABELFACTORY_DEVICES", str(devices))
         return fit(
             model,
-            Pictures(10),
+            examples or Pictures(10),
             loss,
             config(batch_size=4, epochs=4),
             pretrained=list(model[0].parameters()),
@@ -137,6 +140,35 @@ def test_a_loss_without_a_value_is_the_users_error_in_every_process(tmp_path):
     with pytest.raises(UserError, match="no finite number in epoch 1") as caught:
         train(tmp_path, no_number, 2)
     assert "learning_rate" in caught.value.remedy
+
+
+class OneIsBad(Pictures):
+    """A photograph that has changed since the import: only the process whose share it is in finds out."""
+
+    def get(self, index: int, rng: np.random.Generator) -> Batch:
+        if index == 3:
+            raise DataError("photographs/3.png: changed since it was imported", "Import it again.")
+        return super().get(index, rng)
+
+
+@pytest.mark.slow
+def test_an_error_in_one_share_ends_the_others(tmp_path):
+    """They would wait for it for ever; its two parts arrive."""
+    with pytest.raises(UserError, match=r"^photographs/3\.png: changed") as caught:
+        train(tmp_path, both_losses, 2, OneIsBad(10))
+    assert caught.value.remedy == "Import it again."
+
+
+@pytest.mark.parametrize("name", ["train_classifier", "train_affinity", "train_segmenter"])
+def test_what_a_stage_learns_from_travels_to_another_process(name, tmp_path, monkeypatch):
+    """Examples and loss are sent to each process: they hold no open file and no function without a name."""
+    monkeypatch.chdir(tmp_path)
+    MadeLine()
+    stage = stage_class(name)(read_sections()[name])
+    examples, loss = pickle.loads(pickle.dumps((stage.examples(), stage.loss)))  # type: ignore[attr-defined]
+    assert len(examples) == 4
+    assert examples.get(0, np.random.default_rng(0)).keys() == stage.examples().get(0, np.random.default_rng(0)).keys()  # type: ignore[attr-defined]
+    assert loss.__self__.cfg == stage.cfg
 
 
 def test_alone_a_count_is_its_own_mean():

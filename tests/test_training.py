@@ -386,6 +386,16 @@ def parent(weights: str = "w", **changes: object) -> Passport:
     return read_passport(CHECKPOINT).model_copy(update={"weights_digest": weights, **changes})
 
 
+@pytest.mark.slow
+def test_a_stage_trains_on_several_devices_and_its_passport_says_so(project, monkeypatch):
+    """Two processes with half of each batch; the same file as ever comes out, once."""
+    monkeypatch.setenv("LABELFACTORY_DEVICES", "2")
+    assert run(batch_size=4)["trained"]
+    assert load_checkpoint(CHECKPOINT)[1].device == "2 × cpu"
+    assert len(list(CHECKPOINT.parent.iterdir())) == 3
+    assert not run(batch_size=4)["trained"]
+
+
 def test_a_trained_stage_leaves_checkpoint_rows_and_curve(project):
     """And nothing of the way there; the passport says what it was made from."""
     metrics = run()
