@@ -14,6 +14,7 @@ import yaml
 from factory import small_project
 from made_line import MadeLine
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 from workspace import call, make_workspace
 
 from flows.storage import Moved, pull, push
@@ -171,13 +172,14 @@ def test_damage_is_found_and_nothing_half_is_left(made, other, server):
     """An object with other bytes, and one that is gone: named, with what to type; the file is not written."""
     push()
     entry = read_manifest().entries[0]
-    place = f"{server}/{BUCKET}/project/labelfactory/pictures/{entry.sha256[:2]}/{entry.sha256}"
-    urllib.request.urlopen(urllib.request.Request(place, b"other bytes", method="PUT"), timeout=30).close()
+    place = f"{BUCKET}/project/labelfactory/pictures/{entry.sha256[:2]}/{entry.sha256}"
+    bucket = S3FileSystem(endpoint_url=server)
+    bucket.pipe_file(place, b"other bytes")
     other()
     with pytest.raises(DataError, match=r"image-0\.png is damaged there"):
         pull()
     assert not Path(entry.path).exists()
-    urllib.request.urlopen(urllib.request.Request(place, method="DELETE"), timeout=30).close()
+    bucket.rm_file(place)
     with pytest.raises(DataError, match=r"image-0\.png is not there") as caught:
         pull()
     assert "labelfactory push" in caught.value.remedy
