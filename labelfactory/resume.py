@@ -1,10 +1,12 @@
 """The state of a training after its last finished epoch: what a run that was killed goes on from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from labelfactory.files import write_whole
 from labelfactory.progress import say
@@ -31,6 +33,38 @@ class Resume:
         """Keep the state, whole or not at all."""
         with write_whole(self.path) as temporary:
             torch.save({**state, "key": self.key}, temporary)
+
+    def restore(
+        self, model: nn.Module, optimizer: Any, average: AveragedModel | None
+    ) -> tuple[int, list[dict[str, float]]]:
+        """Bring back weights, optimiser and average. Returns the number of finished epochs, and their curve."""
+        state = self.load()
+        if state is None:
+            return 0, []
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        return int(state["epoch"]), list(state["curve"])
+
+    def keep(
+        self,
+        model: nn.Module,
+        optimizer: Any,
+        average: AveragedModel | None,
+        epoch: int,
+        curve: Sequence[Mapping[str, float]],
+    ) -> None:
+        """Keep all of that after an epoch."""
+        self.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average.state_dict() if average is not None else None,
+                "epoch": epoch,
+                "curve": list(curve),
+            }
+        )
 
     def clear(self) -> None:
         """Training is done."""

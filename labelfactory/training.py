@@ -178,7 +178,7 @@ def _fit(
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     wrapped, optimizer = fabric.setup(model, optimizer)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
-    first, curve = _restore(resume, model, optimizer, average)
+    first, curve = resume.restore(model, optimizer, average)
     if 0 < first < cfg.epochs and fabric.is_global_zero:
         say(f"resumed after epoch {first}")
     batches = len(examples) // (cfg.batch_size) or 1
@@ -198,7 +198,7 @@ def _fit(
             mean, rate = _mean_loss(losses, title, epoch + 1), cfg.learning_rate * epoch_shares[-1]
             curve.append({"epoch": float(epoch + 1), "loss": mean, "learning_rate": rate})
             if fabric.is_global_zero:
-                _keep(resume, model, optimizer, average, epoch + 1, curve)
+                resume.keep(model, optimizer, average, epoch + 1, curve)
             fabric.barrier()
     final = average.module if average is not None else model
     return final.to("cpu").eval(), curve
@@ -274,38 +274,6 @@ def _loader(fabric: Fabric, view: _EpochView, groups: Sequence[list[int]], feede
         timeout=task_seconds() if feeders else 0,
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-
-
-def _restore(
-    resume: Resume, model: nn.Module, optimizer: Any, average: AveragedModel | None
-) -> tuple[int, list[dict[str, float]]]:
-    state = resume.load()
-    if state is None:
-        return 0, []
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if average is not None:
-        average.load_state_dict(state["average"])
-    return int(state["epoch"]), list(state["curve"])
-
-
-def _keep(
-    resume: Resume,
-    model: nn.Module,
-    optimizer: Any,
-    average: AveragedModel | None,
-    epoch: int,
-    curve: list[dict[str, float]],
-) -> None:
-    resume.save(
-        {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average.state_dict() if average is not None else None,
-            "epoch": epoch,
-            "curve": curve,
-        }
-    )
 
 
 def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:
