@@ -78,7 +78,7 @@ def run_shares(fabric: Fabric, work: Callable[..., Any], *arguments: Any) -> Non
         UserError: one process raised it, perhaps alone, over a photograph of its share; the others are ended.
     """
     try:
-        fabric.launch(_share, work, *arguments)
+        fabric.launch(_share, work, *arguments)  # type: ignore[arg-type]  # its annotation has no place for them
     except ProcessRaisedException as failed:
         found = re.search(f"{USERS}(.*)", str(failed))
         if found is None:
