@@ -59,7 +59,8 @@ class PhotographToMask(nn.Module):
 def aligned_side(side: int, stride: int) -> int:
     """`models.grids.aligned_size` of one side at scale 1, in whole numbers alone: halves go to the even neighbour."""
     cells = (side - 1 + stride // 2 - 1 + (side - 1) // stride % 2) // stride
-    return int(torch.sym_max(1, cells)) * stride + 1 if isinstance(side, int) else torch.sym_max(1, cells) * stride + 1
+    at_least_one: int = torch.sym_max(1, cells)  # type: ignore[no-untyped-call]
+    return at_least_one * stride + 1
 
 
 @dataclass(frozen=True)

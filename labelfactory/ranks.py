@@ -104,4 +104,4 @@ def progress_of_one(first: bool, title: str, total: int) -> Iterator[Tick]:
         with progress(title, total, "steps") as tick:
             yield tick
     else:
-        yield lambda count=1, note="": None
+        yield lambda count=1, note="", size=0: None
