@@ -1,70 +1,116 @@
 """The command `labelfactory`: one file per command, errors in two lines, exit codes 0, 2 and 1."""
 
+import importlib
 import sys
+from typing import NamedTuple
 
 import typer
 
-from app import (
-    audit,
-    corrections,
-    deploy,
-    doctor,
-    export,
-    export_lineage,
-    import_,
-    package,
-    predict,
-    profile,
-    promote,
-    quarantine,
-    record,
-    report,
-    run,
-    status,
-    storage,
-    sweep,
-    up,
-    withdraw,
-)
-from flows.line import StageFailedError
+from flows.failure import StageFailedError
 from labelfactory.errors import UserError
 from labelfactory.progress import say
 
-cli = typer.Typer(
-    name="labelfactory",
-    help="From photographs with tags to pixel masks and a segmentation model.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-cli.add_typer(import_.cli, name="import")
-cli.command("run")(run.run)
-cli.command("sweep")(sweep.sweep)
-cli.command("status")(status.status)
-cli.command("report")(report.report)
-cli.command("export")(export.export)
-cli.add_typer(corrections.cli, name="corrections")
-cli.command("predict")(predict.predict)
-cli.command("package")(package.package)
-cli.command("profile")(profile.profile)
-cli.command("record")(record.record)
-cli.add_typer(audit.cli, name="audit")
-cli.add_typer(quarantine.cli, name="quarantine")
-cli.command("promote")(promote.promote)
-cli.command("withdraw")(withdraw.withdraw)
-cli.command("export-lineage")(export_lineage.export_lineage)
-cli.command("doctor")(doctor.doctor)
-cli.command("up")(up.start)
-cli.command("down")(up.end)
-cli.command("deploy")(deploy.deploy)
-cli.command("push")(storage.push)
-cli.command("pull")(storage.pull)
+
+class Place(NamedTuple):
+    """Where a command stands. Only the file of the command that is typed is loaded: others bring torch, DVC or MLflow."""
+
+    module: str
+    attribute: str
+    does: str
+
+
+COMMANDS = {
+    "import": Place("import_", "cli", "Import photographs, tags and true masks; `labelfactory run` does the rest."),
+    "run": Place("run", "run", "Run what is stale: `dvc repro` with checks before and a table after."),
+    "sweep": Place(
+        "sweep",
+        "sweep",
+        "Run the line once for each combination of values, as DVC experiments; params.yaml and data/ stay as they are.",
+    ),
+    "status": Place("status", "status", "Say of each stage whether it is up to date, and if not, why."),
+    "report": Place("report", "report", "Print the line's table and the path of the HTML report."),
+    "export": Place("export", "export", "Write masks and photographs for other tools, with provenance.json."),
+    "predict": Place(
+        "predict", "predict", "Segment new pictures: a mask of class ids and a picture with the mask over it."
+    ),
+    "package": Place(
+        "package", "package", "Write an ONNX file of the segmenter with its classes and normalisation inside."
+    ),
+    "profile": Place(
+        "profile", "profile", "Lay a profile from profiles/ over params.yaml; comments and other values stay."
+    ),
+    "corrections": Place("corrections", "cli", "Masks edited by hand: they take the place of ours."),
+    "quarantine": Place("quarantine", "cli", "Samples that could not be processed: list, retry, release."),
+    "record": Place(
+        "record", "record", "Record what is on disk: masks, models, runs. The same state twice adds nothing."
+    ),
+    "audit": Place("audit", "cli", "Answer an auditor: where it comes from, what changed, what does not fit."),
+    "promote": Place(
+        "promote", "promote", "Give a segmenter the alias `champion`, in the ledger and in MLflow's registry."
+    ),
+    "withdraw": Place(
+        "withdraw",
+        "withdraw",
+        "Remove images, mark every model that learnt from them, rerun what is stale, prove that nothing is left.",
+    ),
+    "export-lineage": Place(
+        "export_lineage", "export_lineage", "Write what the ledger knows in the forms of OpenLineage and W3C PROV."
+    ),
+    "doctor": Place(
+        "doctor",
+        "doctor",
+        "Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 where something has to be mended.",
+    ),
+    "up": Place(
+        "up",
+        "start",
+        "Start Prefect's server, a worker for each pool and a watcher for dead runs; wait until they answer.",
+    ),
+    "down": Place("up", "end", "End what `labelfactory up` started in this folder, and nothing else."),
+    "deploy": Place(
+        "deploy", "deploy", "Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."
+    ),
+    "push": Place(
+        "storage",
+        "push",
+        "Send photographs, the import and the line's outputs to DVC's remote; what is there is not sent twice.",
+    ),
+    "pull": Place("storage", "pull", "Fetch what another machine pushed: afterwards this clone goes on from there."),
+}
+
+
+def command_line(*typed: str) -> typer.Typer:
+    """All commands by name and what they do; those that were typed can be run."""
+    cli = typer.Typer(
+        name="labelfactory",
+        help="From photographs with tags to pixel masks and a segmentation model.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    cli.callback()(lambda: None)
+    for name, place in COMMANDS.items():
+        if name not in typed:
+            cli.command(name, help=place.does)(_another)
+            continue
+        command = getattr(importlib.import_module(f"app.{place.module}"), place.attribute)
+        if isinstance(command, typer.Typer):
+            cli.add_typer(command, name=name)
+        else:
+            cli.command(name)(command)
+    return cli
+
+
+def _another() -> None:
+    """Stands for a command that was not typed."""
+    raise LookupError("only the command that was typed can be run")
 
 
 def main() -> None:
     """Run a command; what its user can mend ends in two lines and exit code 2."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
     try:
-        cli()
+        command_line(*words[:1])()
     except UserError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)

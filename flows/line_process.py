@@ -178,7 +178,7 @@ def _listen(incoming: Any, requests: "queue.SimpleQueue[str]") -> None:
 
 
 def _answer(line: Any, request: dict[str, Any]) -> dict[str, Any]:
-    from flows.line import StageFailedError
+    from flows.failure import StageFailedError
     from labelfactory.errors import UserError
 
     try:

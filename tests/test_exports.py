@@ -20,7 +20,7 @@ from strategies import masks as any_masks
 from test_checkpoints import passport
 from typer.testing import CliRunner
 
-from app.main import cli
+from app.main import COMMANDS, command_line
 from exports._polygons import draw, polygons_of
 from exports._selection import Selection
 from exports._write import export, formats
@@ -425,7 +425,7 @@ def test_predict_needs_a_checkpoint_and_nothing_else(segmenter, tmp_path, monkey
         Image.fromarray(np.random.default_rng(k).integers(0, 256, (30 + k, 40, 3), dtype=np.uint8)).save(path)
     Path("bad.jpg").write_bytes(b"no")
     words = ["predict", "a.jpg", "bad.jpg", "more", "--out", "out", "--checkpoint", str(segmenter), "--scales", "1"]
-    done = CliRunner().invoke(cli, words)
+    done = CliRunner().invoke(command_line(*COMMANDS), words)
     assert isinstance(done.exception, DataError)
     assert "bad.jpg: not an image" in done.exception.problem
     assert sorted(path.name for path in Path("out").iterdir()) == sorted(
@@ -434,7 +434,7 @@ def test_predict_needs_a_checkpoint_and_nothing_else(segmenter, tmp_path, monkey
     assert decode_mask(Path("out/a~2.png").read_bytes()).shape == (31, 40)
     assert picture("out/a_overlay.jpg").size == (40, 30)
     first = Path("out/a.png").read_bytes()
-    assert CliRunner().invoke(cli, [*words[:2], *words[4:]]).exit_code == 0
+    assert CliRunner().invoke(command_line(*COMMANDS), [*words[:2], *words[4:]]).exit_code == 0
     assert Path("out/a.png").read_bytes() == first
 
 
@@ -448,6 +448,6 @@ def test_predict_refuses_other_weights(tmp_path, monkeypatch):
         (["--checkpoint", "no.safetensors"], "no such checkpoint"),
         (["--checkpoint", "c.safetensors", "--scales", "x"], "--scales 'x' are no numbers"),
     ):
-        done = CliRunner().invoke(cli, ["predict", "a.png", "--out", "out", *words])
+        done = CliRunner().invoke(command_line(*COMMANDS), ["predict", "a.png", "--out", "out", *words])
         assert message in str(done.exception)
     assert not Path("out").exists()

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.line import LEARNING, StageFailedError, line_status, locked_stages, reproduce
+from flows.failure import StageFailedError
+from flows.line import LEARNING, line_status, locked_stages, reproduce
 from labelfactory.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")  # DVC's own, about a library that it uses

@@ -9,7 +9,7 @@ from PIL import Image
 from test_cli import voc_folder
 from typer.testing import CliRunner
 
-from app.main import cli
+from app.main import COMMANDS, command_line
 from labelfactory.errors import DataError, MissingError
 from labelfactory.manifest import MANIFEST, read_manifest, write_manifest
 from sources._demo_animals import HEADS
@@ -83,7 +83,7 @@ def test_a_larger_demo_adds_images_of_the_same_seed(here):
 
 def typed(*words: str) -> str:
     """What a person types, and reads."""
-    done = CliRunner().invoke(cli, words)
+    done = CliRunner().invoke(command_line(*COMMANDS), words)
     assert done.exit_code == 0, done
     return done.stderr
 

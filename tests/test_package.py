@@ -16,7 +16,7 @@ from PIL import Image
 from test_checkpoints import passport
 from typer.testing import CliRunner
 
-from app.main import cli
+from app.main import COMMANDS, command_line
 from exports._package import CLOSE, PhotographToMask, aligned_side, check_package, write_package
 from labelfactory.checkpoints import load_checkpoint, save_checkpoint
 from labelfactory.errors import DataError, LabelfactoryError, MissingError
@@ -152,9 +152,9 @@ def test_the_command_writes_it_and_says_how_near_it_is(tmp_path, monkeypatch):
     checkpoint(Path("net.safetensors"), "deeplab_v3")
     Image.fromarray(render_image(0, 0)[0]).save("a.png")
     words = ["package", "--checkpoint", "net.safetensors", "--out", "deep/net.onnx"]
-    refused = CliRunner().invoke(cli, words)
+    refused = CliRunner().invoke(command_line(*COMMANDS), words)
     assert "there is no data set to check the file with" in str(refused.exception)
-    done = CliRunner().invoke(cli, [*words, "--check", "a.png"])
+    done = CliRunner().invoke(command_line(*COMMANDS), [*words, "--check", "a.png"])
     assert done.exit_code == 0, done.output
     assert "on 1 photographs 100.000 % of the pixels as torch says" in done.stderr
     assert (
