@@ -45,6 +45,7 @@ COMMANDS = {
         "record", "record", "Record what is on disk: masks, models, runs. The same state twice adds nothing."
     ),
     "audit": Place("audit", "cli", "Answer an auditor: where it comes from, what changed, what does not fit."),
+    "serve": Place("serve", "serve", "Show images, masks, models and the line as pages, at http://127.0.0.1:8600."),
     "promote": Place(
         "promote", "promote", "Give a segmenter the alias `champion`, in the ledger and in MLflow's registry."
     ),

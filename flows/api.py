@@ -116,6 +116,12 @@ def find_api() -> Api:
     return api
 
 
+def find_page() -> str:
+    """The address of the server's page, asked of nobody: $PREFECT_UI_URL, or beside the known API; empty if there is none."""
+    url = os.environ.get("PREFECT_UI_URL") or os.environ.get(URL_VARIABLE) or _own_url() or ""
+    return url.rstrip("/").removesuffix("/api")
+
+
 def _own_url() -> str | None:
     if not STATE_FILE.exists():
         return None

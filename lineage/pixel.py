@@ -5,6 +5,7 @@ mask that comes out is held against the stored one.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from labelfactory.dataset import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
 from labelfactory.params import PARAMS_FILE, read_yaml
 from labelfactory.registry import load_method
-from labelfactory.rows import RowReader
 from labelfactory.schema import BACKGROUND, VOID, Mask
+from labelfactory.shards import Row, ShardFolder
 from labelfactory.stage import stage_class
 from labelfactory.thresholds import read_thresholds, thresholds_digest
 from lineage.found import DATA, Found
@@ -36,42 +37,117 @@ def audit_pixel(image_id: str, x: int, y: int) -> Answer:
         DataError: the place lies outside the photograph.
     """
     dataset = read_dataset(DATA / "dataset" / "images.parquet")
-    record = _record(dataset, image_id)
-    if not (0 <= x < record.width and 0 <= y < record.height):
-        raise DataError(
-            f"{image_id} is {record.width} × {record.height} pixels; ({x}, {y}) lies outside",
-            f"x runs from 0 to {record.width - 1}, y from 0 to {record.height - 1}.",
-        )
-    cams, walks, masks = (RowReader(DATA / noun) for noun in ("cams", "walks", "masks"))
-    if image_id not in masks:
-        raise MissingError(f"{image_id} has no mask", "It is scored only, or quarantined; see `labelfactory report`.")
-    names = dataset.classes.with_background
-    size = (record.height, record.width)
-    row = masks[image_id]
-    decided = int(row["mask"][y, x])
-    steps = [
-        _thresholded(step, made[image_id], column, names, size, (x, y), noun)
-        for step, made, column, noun in (
-            ("CAM", cams, "cam", "seed_thresholds"),
-            ("walk", walks, "scores", "walk_threshold"),
-        )
-        if image_id in made  # a person's mask stands even where the line could make none
-    ]
-    if _source(record) == HUMAN:
-        steps.append({"step": HUMAN, "winner": _name(decided, names), "source": HUMAN})
-    else:
-        ids = [int(k) for k in walks[image_id]["class_ids"]]
-        steps.append(_crf(record, walks[image_id]["scores"], ids, names, row, (x, y)))
-    return {
-        "image_id": image_id,
-        "x": x,
-        "y": y,
-        "class": _name(decided, names),
-        "class_id": decided,
-        "tags": list(record.tags),
-        "steps": steps,
-        "because": _because([step["winner"] for step in steps], steps[-1]["source"]),
-    }
+    return Evidence(_record(dataset, image_id), dataset.classes.with_background).at(x, y)
+
+
+class Evidence:
+    """What decided the mask of one image, read once: ask it for one place after another.
+
+    Args:
+        record: the image.
+        names: of the classes, the background first.
+
+    Raises:
+        MissingError: there is no mask of it on disk.
+    """
+
+    def __init__(self, record: ImageRecord, names: tuple[str, ...]) -> None:
+        self.record, self.names = record, names
+        self.row, self.made_by = row_of("masks", record), _made_by(record)
+        self.source = str(self.made_by["source"])
+        self.cam, self.walk = _row_or_none("cams", record), _row_or_none("walks", record)
+        if self.source != HUMAN and self.walk is None:
+            raise MissingError(f"{record.image_id} has no walk", "Type `labelfactory run`.")
+
+    def at(self, x: int, y: int) -> Answer:
+        """Why the class at column x, row y.
+
+        Raises:
+            DataError: the place lies outside the photograph.
+        """
+        record, names = self.record, self.names
+        if not (0 <= x < record.width and 0 <= y < record.height):
+            raise DataError(
+                f"{record.image_id} is {record.width} × {record.height} pixels; ({x}, {y}) lies outside",
+                f"x runs from 0 to {record.width - 1}, y from 0 to {record.height - 1}.",
+            )
+        decided, size = int(self.row["mask"][y, x]), (record.height, record.width)
+        steps = [
+            _thresholded(step, made, column, names, size, (x, y), noun)
+            for step, made, column, noun in (
+                ("CAM", self.cam, "cam", "seed_thresholds"),
+                ("walk", self.walk, "scores", "walk_threshold"),
+            )
+            if made is not None  # a person's mask stands even where the line could make none
+        ]
+        if self.source == HUMAN:
+            steps.append({"step": HUMAN, "winner": _name(decided, names), "source": HUMAN})
+        else:
+            steps.append(self._crf(x, y))
+        return {
+            "image_id": record.image_id,
+            "x": x,
+            "y": y,
+            "class": _name(decided, names),
+            "class_id": decided,
+            "tags": list(record.tags),
+            "steps": steps,
+            "because": _because([step["winner"] for step in steps], self.source),
+        }
+
+    def _crf(self, x: int, y: int) -> Answer:
+        """The CRF's probability of each class, from a second run of it; only its winner's from disk where that differs."""
+        stored = self.row["confidence"]
+        step_y, step_x = (-(-side // n) for side, n in zip(self.row["mask"].shape, stored.shape, strict=True))
+        answer: Answer = {
+            "step": "CRF",
+            "winner": _name(int(self.row["mask"][y, x]), self.names),
+            "confidence": round(float(stored[y // step_y, x // step_x]) / 255, 4),
+            "source": self.source,
+        }
+        note, probabilities = self.again
+        if probabilities is None:
+            return answer | {"scores": {}, "note": note}
+        channels = enumerate([BACKGROUND, *self._ids])
+        found = {_name(k, self.names): round(float(probabilities[c, y, x]), 4) for c, k in channels}
+        return answer | {"scores": found, "note": note}
+
+    @property
+    def _ids(self) -> list[int]:
+        return [] if self.walk is None else [int(k) for k in self.walk["class_ids"]]
+
+    @cached_property
+    def again(self) -> tuple[str, NDArray[np.float32] | None]:
+        """What became of a second run of the CRF, and its probabilities [1 + K, H, W] if they may be shown."""
+        reason = _why_not(self.made_by)
+        if reason or self.walk is None:
+            return reason, None
+        mask, probabilities = _again(self.record, self.walk["scores"], self._ids)
+        if not np.array_equal(mask, self.row["mask"]):
+            return "a second run of the CRF gave another mask; another machine made this one", None
+        return "the CRF was run again and gave the stored mask, bit for bit", probabilities
+
+
+def row_of(noun: str, record: ImageRecord) -> Row:
+    """The payload of an image in a per-image output; only its own shard is looked into.
+
+    Raises:
+        MissingError: there is no usable row of it.
+    """
+    row = _row_or_none(noun, record)
+    if row is None:
+        word = {"masks": "mask", "walks": "walk", "cams": "CAM"}.get(noun, noun)
+        remedy = "It is scored only, or quarantined; see `labelfactory report`."
+        raise MissingError(f"{record.image_id} has no {word}", remedy)
+    return row
+
+
+def _row_or_none(noun: str, record: ImageRecord) -> Row | None:
+    folder = ShardFolder(DATA / noun)
+    for position, state in enumerate(folder.states(record.shard).values()):
+        if state.image_id == record.image_id and state.status == "ok":
+            return folder.row(record.shard, position)
+    return None
 
 
 def _record(dataset: Dataset, image_id: str) -> ImageRecord:
@@ -109,51 +185,17 @@ def _thresholded(
     return {"step": step, "scores": found, "background_threshold": threshold, "winner": winner}
 
 
-def _crf(
-    record: ImageRecord,
-    scores: NDArray[np.floating],
-    ids: list[int],
-    names: tuple[str, ...],
-    row: Any,
-    place: tuple[int, int],
-) -> Answer:
-    """The CRF's probability of each class, from a second run of it; only its winner's from disk where that differs."""
-    x, y = place
-    stored = row["confidence"]
-    step_y, step_x = (-(-side // n) for side, n in zip(row["mask"].shape, stored.shape, strict=True))
-    answer: Answer = {
-        "step": "CRF",
-        "winner": _name(int(row["mask"][y, x]), names),
-        "confidence": round(float(stored[y // step_y, x // step_x]) / 255, 4),
-        "source": _source(record),
-    }
-    reason = _why_not(record)
-    if reason:
-        return answer | {"scores": {}, "note": reason}
-    mask, probabilities = _again(record, scores, ids)
-    if not np.array_equal(mask, row["mask"]):
-        return answer | {
-            "scores": {},
-            "note": "a second run of the CRF gave another mask; another machine made this one",
-        }
-    found = {_name(k, names): round(float(probabilities[c, y, x]), 4) for c, k in enumerate([BACKGROUND, *ids])}
-    return answer | {"scores": found, "note": "the CRF was run again and gave the stored mask, bit for bit"}
-
-
-def _inputs(record: ImageRecord) -> Answer:
+def _made_by(record: ImageRecord) -> Answer:
+    """The mask's row without its payload: what it was made of, and by whom."""
     path = DATA / "masks" / f"shard-{record.shard:05d}.parquet"
     rows = shard_rows(Found(path, "masks", True, None))  # type: ignore[arg-type]
     return next(row for row in rows if row["image_id"] == record.image_id)
 
 
-def _source(record: ImageRecord) -> str:
-    return str(_inputs(record)["source"])
-
-
-def _why_not(record: ImageRecord) -> str:
+def _why_not(row: Answer) -> str:
     """Why the CRF cannot be run again as it was; empty where it can."""
-    inputs = _inputs(record)["inputs"]
-    if _inputs(record)["source"] != "refine_crf":
+    inputs = row["inputs"]
+    if row["source"] != "refine_crf":
         return "this mask was not made by the CRF"
     stage = stage_class("refine_crf")
     section = stage.section.model_validate(read_yaml(Path(PARAMS_FILE))["refine_crf"])

@@ -30,6 +30,7 @@ from sqlalchemy import create_engine
 
 from lineage.deliver import HOME
 from lineage.outbox import Letter
+from lineage.settings import flat
 
 EXPERIMENT = "labelfactory"
 REGISTERED = "segmenter"
@@ -229,22 +230,26 @@ def _knock(uri: str) -> None:
         engine.dispose()
 
 
-def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Dotted name → value as text, for all values in a nested mapping."""
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: _text(value)}
+def run_ids(uri: str) -> dict[str, dict[str, str]]:
+    """Id of a letter → the run that it became, and its experiment. Reads, and makes nothing."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    found: dict[str, dict[str, str]] = {}
+    page = None
+    while experiment is not None:
+        runs = client.search_runs([experiment.experiment_id], max_results=1000, page_token=page)
+        for run in runs:
+            if ID in run.data.tags:
+                found[run.data.tags[ID]] = {"run": run.info.run_id, "experiment": experiment.experiment_id}
+        page = runs.token
+        if not page:
+            break
     return found
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _name(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,15 +59,21 @@ def touched_by(lookup: Lookup, image_ids: Sequence[str]) -> Touched:
                 f"neither the import nor the ledger knows {image_id!r}{near if 'did you mean' in near else ''}",
                 "Nothing was withdrawn. Name images as they stand in the import.",
             )
+    models, descendants = models_of(lookup, users)
+    entries = tuple(known[i] for i in image_ids if i in known)
+    hashes = {entry.sha256 for entry in entries}
+    twins = [e.image_id for e in manifest.entries if e.sha256 in hashes and e.image_id not in image_ids]
+    return Touched(entries, masks, models, descendants, twins)
+
+
+def models_of(lookup: Lookup, users: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Weights that learnt from some rows (`Lookup.users`), and weights that started or learnt from such weights."""
     models = list(dict.fromkeys(row["model"] for row in users))
     descendants: list[str] = []
     for digest, model in lookup.models.items():  # oldest first, so parents come before their children
         if digest not in models and set(model.passport.parents.values()) & {*models, *descendants}:
             descendants.append(digest)
-    entries = tuple(known[i] for i in image_ids if i in known)
-    hashes = {entry.sha256 for entry in entries}
-    twins = [e.image_id for e in manifest.entries if e.sha256 in hashes and e.image_id not in image_ids]
-    return Touched(entries, masks, models, descendants, twins)
+    return models, descendants
 
 
 def remove(ledger: Ledger, touched: Touched, image_ids: Sequence[str], *, by: str, reason: str) -> dict[str, Any]:

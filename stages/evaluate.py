@@ -1,7 +1,8 @@
 """Hold everything that the line made against the true masks, and write the report.
 
 Reads   data/dataset, cams, affinity_labels, walks, masks, both thresholds, segmenter, upper_bound; the true masks
-Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html
+Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html, images.parquet: of each
+        scored image its own mIoU by what was made, and its true mask as it was scored, for those who may not open it
 Without true masks nothing is scored, and metrics.json says so: true_masks is 0.
 """
 
@@ -9,8 +10,12 @@ import csv
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
 
+from labelfactory.columns import MaskColumn
 from labelfactory.dataset import ImageRecord
 from labelfactory.devices import pick_device, workers
 from labelfactory.files import write_json, write_whole
@@ -19,10 +24,11 @@ from labelfactory.pool import process_pool
 from labelfactory.progress import progress, say
 from labelfactory.stage import Stage
 from labelfactory.thresholds import read_thresholds
-from labelfactory.truth import has_truth
+from labelfactory.truth import has_truth, true_mask
 from reporting.page import write_report
 from stages._report import make_report
 from stages._scoring import (
+    MADE,
     NETS,
     SCORED_MAPS,
     Counts,
@@ -35,6 +41,8 @@ from stages._scoring import (
 
 CHUNK = 8
 """Images that a process scores before it answers."""
+ROWS = 32
+"""Of images.parquet that are read together."""
 
 
 class EvaluateConfig(Section):
@@ -82,6 +90,7 @@ class Evaluate(Stage[EvaluateConfig]):
         write_json(self.output / "metrics.json", metrics)
         self._write_curves(per_list)
         self._write_iou(metrics)
+        self._write_images(list(records.values()), each)
         report = make_report(self.dataset, Scorer(cfg), metrics, per_list, each, gallery=self.cfg.gallery)
         write_report(self.output / "report.html", report)
         return {"true_masks": len(records)}
@@ -157,6 +166,24 @@ class Evaluate(Stage[EvaluateConfig]):
                 if key.startswith("iou/"):
                     _, split, made, name = key.split("/", 3)
                     writer.writerow([split, made, name, round(value, 6)])
+
+    def _write_images(self, records: Sequence[ImageRecord], each: dict[str, dict[str, float]]) -> None:
+        """images.parquet, in the order of the ids; a mIoU is null where nothing was made or no class was there."""
+        columns = [("image_id", pa.string()), *((made, pa.float32()) for made in MADE)]
+        schema = pa.schema([*columns, ("truth", MaskColumn().arrow_type)])
+        ordered = sorted(records, key=lambda record: record.image_id)
+        with (
+            write_whole(self.output / "images.parquet") as path,
+            pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
+            for start in range(0, len(ordered), ROWS):
+                rows = []
+                for record in ordered[start : start + ROWS]:
+                    own = each[record.image_id]
+                    miou = {made: own[made] if np.isfinite(own.get(made, np.nan)) else None for made in MADE}
+                    truth = MaskColumn().encode(true_mask(record, self.dataset), record.image_id)
+                    rows.append({"image_id": record.image_id, **miou, "truth": truth})
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ COMMANDS = (
     "audit pixel",
     "audit diff",
     "audit verify",
+    "serve",
     "promote",
     "withdraw",
     "export-lineage",

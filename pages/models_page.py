@@ -1,0 +1,131 @@
+"""The pages of the models: all of them, and one with its masks and its parents."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from labelfactory.errors import MissingError
+from lineage.audit import audit_model
+from lineage.lookup import Lookup, Model
+from lineage.settings import executions_behind, flat
+from pages.drawing import Arrow, Box, draw
+from pages.images_page import cell
+from pages.links import model_link, run_links
+from pages.project import Project
+from pages.wishes import Wishes
+
+NAMES = ("segmenter", "affinity", "classifier", "upper_bound")
+"""The order of the page: what people use comes first."""
+SHOWN = 12
+"""Masks of a model that its page shows; the grid has all."""
+
+
+def models_page(project: Project) -> dict[str, Any]:
+    """Every model by network, newest first."""
+    with project.lookup() as lookup:
+        aliases, gone = lookup.aliases(), lookup.withdrawn_models()
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for model in reversed(list(lookup.models.values())):
+            groups.setdefault(model.name, []).append(_line(lookup, model, aliases, gone))
+    order = [*(n for n in NAMES if n in groups), *(n for n in groups if n not in NAMES)]
+    return {"groups": [(name, groups[name], _splits(groups[name])) for name in order]}
+
+
+def _line(lookup: Lookup, model: Model, aliases: Mapping[str, str], gone: Mapping[str, Any]) -> dict[str, Any]:
+    answer = audit_model(lookup, f"{model.name}@{model.version}")
+    return {
+        "label": model.label,
+        "name": model.name,
+        "version": model.version,
+        "href": model_link(model.name, model.version),
+        "made": model.time,
+        "digest": model.digest,
+        "aliases": [alias for alias, digest in aliases.items() if digest == model.digest],
+        "rows": model.passport.training_rows,
+        "supervision": model.passport.supervision,
+        "allowed": model.passport.allowed_supervision,
+        "withdrawn": gone.get(model.digest, []),
+        "problems": answer["problems"],
+        "scores": answer["scores"],
+        "metrics": model.passport.metrics,
+        "seed": model.passport.seed,
+        "commit": model.passport.git_commit,
+        "dirty": model.passport.git_dirty,
+    }
+
+
+def _splits(lines: list[dict[str, Any]]) -> list[str]:
+    """The splits on which a segmenter of these was scored."""
+    keys = [key.split("/") for line in lines for key in line["scores"]]
+    return list(dict.fromkeys(key[1] for key in keys if key[-1] == "model" and lines[0]["name"] == "segmenter"))
+
+
+def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
+    """One model: passport, parents, parameters, and the rows that it learnt from.
+
+    Raises:
+        MissingError: the ledger knows no such model.
+    """
+    with project.lookup() as lookup:
+        found = [m for m in lookup.models.values() if (m.name, m.version) == (name, version)]
+        if not found:
+            raise MissingError("the ledger knows no such model", "Choose one on the page Models.")
+        model = found[0]
+        answer = audit_model(lookup, f"{name}@{version}")
+        line = _line(lookup, model, lookup.aliases(), lookup.withdrawn_models())
+        settings = {stage: flat(detail["params"]) for stage, detail in executions_behind(lookup, model).items()}
+        tags = {e["subject"]: e["detail"]["tags"] for e in lookup.events if e["event"] == "line"}
+        execution = next((e["detail"] for e in lookup.events if e["subject"] == model.run), {})
+        others = [m for m in lookup.models.values() if m.name == name and m.digest != model.digest]
+        parents = draw_parents(lookup, model)
+    images, wishes = project.images(), Wishes(of=f"{name}@{version}", quality="agreement", order="low")
+    with project.lookup() as lookup:
+        images.know(model, lookup)
+    shown = images.find(wishes, model)
+    changed = images.find(Wishes(of=f"{name}@{version}", since=f"{name}@{version}"), model).total
+    earlier = [m for m in others if m.version < version]
+    return {
+        "model": line,
+        "answer": answer,
+        "passport": model.passport,
+        "settings": settings,
+        "parents": parents,
+        "links": run_links(project, model.run, tags.get(execution.get("line", ""), {})),
+        "cells": [cell(row, wishes, project.model_stamp()) for row in shown.rows[:SHOWN]],
+        "in_data": shown.total,
+        "changed": changed,
+        "all_masks": "/images?" + wishes.query(),
+        "changed_masks": "/images?" + Wishes(of=f"{name}@{version}", since=f"{name}@{version}").query(),
+        "diffs": [(f"/diff?a={m.version}&b={version}", m.label) for m in reversed(earlier)][:5]
+        if name == "segmenter"
+        else [],
+    }
+
+
+def draw_parents(lookup: Lookup, model: Model) -> Markup:
+    """The networks that a model started or learnt from, down to the first."""
+    ranks: dict[str, int] = {}
+
+    def place(digest: str, rank: int) -> None:
+        ranks[digest] = max(ranks.get(digest, 0), rank)
+        parent = lookup.models.get(digest)
+        for other in parent.passport.parents.values() if parent else ():
+            place(other, rank + 1)
+
+    place(model.digest, 0)
+    last = max(ranks.values())
+    names = {d: n for m in lookup.models.values() for n, d in m.passport.parents.items()}
+    gone = lookup.withdrawn_models()
+    boxes, arrows, used = [], [], {}
+    for digest, rank in sorted(ranks.items(), key=lambda item: (-item[1], item[0])):
+        known = lookup.models.get(digest)
+        along = 2 * (last - rank)
+        lane = used[along] = used.get(along, -1) + 1
+        kind = "net" + (" withdrawn" if digest in gone else "") + (" last" if digest == model.digest else "")
+        title = known.label if known else names.get(digest, "network")
+        rows = f"{known.passport.training_rows} rows" if known else "not recorded"
+        href = model_link(known.name, known.version) if known and digest != model.digest else ""
+        boxes.append(Box(digest, title, lane, along, (digest[:12], rows), kind, href))
+        arrows += [Arrow(parent, digest) for parent in (known.passport.parents.values() if known else ())]
+    return draw(boxes, arrows, label=f"The networks that {model.label} started or learnt from")

@@ -1,0 +1,170 @@
+"""The site: an address for each page, its template, and errors that say what to type."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from starlette.exceptions import HTTPException
+
+from labelfactory.digests import digest_bytes
+from labelfactory.errors import MissingError, UserError
+from pages.diff_page import SIDES, diff_page, diff_picture, diff_pixels
+from pages.drawing import bar, breakable, short
+from pages.guard import LOOPBACK, Guard
+from pages.images_page import image_page, images_page, pixel
+from pages.layers import NAMES
+from pages.line_page import REPORT, line_page, line_state
+from pages.links import image_link, model_link
+from pages.models_page import model_page, models_page
+from pages.project import Project
+from pages.wishes import Wishes
+from reporting.formats import duration, memory, percent
+
+HERE = Path(__file__).parent
+STATIC = {
+    "report.css": (HERE.parent / "reporting" / "report.css", "text/css"),
+    "pages.css": (HERE / "pages.css", "text/css"),
+    "pages.js": (HERE / "pages.js", "text/javascript"),
+}
+"""The only files that are served as they are: by name, from here."""
+KEEP = "private, max-age=31536000, immutable"
+"""For what an address with a digest in it leads to: it never changes."""
+
+
+def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str = "") -> Guard:
+    """The application that a server runs.
+
+    Args:
+        project: what the pages read.
+        hosts: names under which the server may be called; empty for any.
+        token: what visitors have to bring; empty for nothing.
+    """
+    static = {name: (path.read_bytes(), kind) for name, (path, kind) in STATIC.items()}
+    show = _Renderer(digest_bytes(b"".join(body for body, _ in static.values()))[:12])
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(UserError)
+    def explain(request: Request, error: UserError) -> Response:
+        """What a user can mend, on a page or as a piece of one."""
+        status = 404 if isinstance(error, MissingError) else 409
+        if request.url.path.startswith("/picture") or request.url.path.endswith("/picture"):
+            return Response(str(error), status, media_type="text/plain")
+        return show("error_piece.jinja" if _is_piece(request) else "error.jinja", {"error": error}, status)
+
+    @app.exception_handler(HTTPException)
+    def no_page(request: Request, error: HTTPException) -> Response:
+        """An address that leads nowhere."""
+        return show("error.jinja", {"error": UserError("there is no such page")}, error.status_code)
+
+    @app.get("/")
+    def line() -> Response:
+        return show("line.jinja", line_page(project))
+
+    @app.get("/state")
+    def state() -> Response:
+        return show("line_state.jinja", line_state(project))
+
+    @app.get("/images")
+    def images(request: Request) -> Response:
+        return show("images.jinja", images_page(project, Wishes.from_query(request.query_params)))
+
+    @app.get("/image")
+    def image(request: Request, id: str = "") -> Response:
+        query = request.query_params
+        return show("image.jinja", image_page(project, id, Wishes.from_query(query), query))
+
+    @app.get("/image/pixel")
+    def why(id: str = "", x: str = "", y: str = "") -> Response:
+        if not all(text.isascii() and text.isdigit() and len(text) < 7 for text in (x, y)):
+            raise UserError("a pixel is two whole numbers, x and y", "Both are counted from 0, at the top left.")
+        return show("pixel.jinja", {"why": pixel(project, id, int(x), int(y))})
+
+    @app.get("/picture/{name}")
+    def layer(name: str, id: str = "", v: str = "") -> Response:
+        if not NAMES.fullmatch(name):
+            raise MissingError("there is no such picture")
+        body, kind = project.picture(name, project.row(id))
+        return Response(body, media_type=kind, headers={"cache-control": KEEP if v else "no-store"})
+
+    @app.get("/models")
+    def models() -> Response:
+        return show("models.jinja", models_page(project))
+
+    @app.get("/models/{name}/{version}")
+    def model(name: str, version: str) -> Response:
+        if not (version.isascii() and version.isdigit() and len(version) < 10):
+            raise MissingError("the ledger knows no such model", "Choose one on the page Models.")
+        return show("model.jinja", model_page(project, name, int(version)))
+
+    @app.get("/diff")
+    def diff(a: str = "", b: str = "") -> Response:
+        return show("diff.jinja", diff_page(project, a, b))
+
+    @app.get("/diff/pixels")
+    def pixels(a: str = "", b: str = "") -> Response:
+        return show("diff_pixels.jinja", diff_pixels(project, a, b))
+
+    @app.get("/diff/picture")
+    def change(a: str = "", b: str = "", id: str = "", side: str = "") -> Response:
+        if side not in SIDES:
+            raise MissingError("there is no such picture")
+        body, kind = diff_picture(project, a, b, id, side)
+        return Response(body, media_type=kind, headers={"cache-control": "private, max-age=600"})
+
+    @app.get("/report")
+    def report() -> Response:
+        if not REPORT.exists():
+            raise MissingError("there is no report yet", "Type `labelfactory run`.")
+        own = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+        return FileResponse(REPORT, media_type="text/html", headers={"content-security-policy": own})
+
+    @app.get("/static/{name}")
+    def asset(name: str) -> Response:
+        if name not in static:
+            raise MissingError("there is no such file")
+        body, kind = static[name]
+        return Response(body, media_type=kind, headers={"cache-control": KEEP})
+
+    return Guard(app, hosts, token)
+
+
+def _is_piece(request: Request) -> bool:
+    """Whether the answer goes into a page that is open already."""
+    return request.url.path in ("/state", "/image/pixel", "/diff/pixels")
+
+
+class _Renderer:
+    """Templates, filled: everything that comes from data is escaped."""
+
+    def __init__(self, version: str) -> None:
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        filters = {"percent": percent, "duration": duration, "memory": memory, "moment": moment}
+        filters |= {"short": short, "breakable": breakable}
+        self._environment.filters |= filters
+        self._environment.globals |= {
+            "version": version,
+            "bar": bar,
+            "image_link": image_link,
+            "model_link": model_link,
+            "folder": Path.cwd().name,
+        }
+
+    def __call__(self, name: str, context: Mapping[str, Any], status: int = 200) -> Response:
+        page = self._environment.get_template(name).render(context)
+        body = page.encode("utf-8", "replace")  # an id may hold half a character
+        return HTMLResponse(body, status, headers={"cache-control": "no-store"})
+
+
+def moment(time: datetime | None) -> str:
+    """A time as a person here reads it."""
+    return f"{(time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone():%Y-%m-%d %H:%M}" if time else "–"
