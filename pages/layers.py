@@ -138,7 +138,13 @@ class Segmenter:
         if self._loaded is None or self._loaded[0] != stamp:
             section = read_yaml(Path(PARAMS_FILE)).get("evaluate", {})
             scales, flip = tuple(section.get("scales", (1.0,))), bool(section.get("flip", False))
-            self._loaded = stamp, Predictor(SEGMENTER, scales=scales, flip=flip)
+            try:
+                self._loaded = stamp, Predictor(SEGMENTER, scales=scales, flip=flip)
+            except (ValueError, KeyError, TypeError, RuntimeError) as error:  # of another version, or half written
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise MissingError(
+                    f"the segmenter on disk cannot be loaded: {reason}", "Type `labelfactory run`."
+                ) from None
         return self._loaded[1]
 
 

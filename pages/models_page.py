@@ -76,7 +76,7 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         line = _line(lookup, model, lookup.aliases(), lookup.withdrawn_models())
         settings = {stage: flat(detail["params"]) for stage, detail in executions_behind(lookup, model).items()}
         tags = {e["subject"]: e["detail"]["tags"] for e in lookup.events if e["event"] == "line"}
-        execution = next((e["detail"] for e in lookup.events if e["subject"] == model.run), {})
+        execution: dict[str, Any] = next((e["detail"] for e in lookup.events if e["subject"] == model.run), {})
         others = [m for m in lookup.models.values() if m.name == name and m.digest != model.digest]
         parents = draw_parents(lookup, model)
     images, wishes = project.images(), Wishes(of=f"{name}@{version}", quality="agreement", order="low")
@@ -117,7 +117,8 @@ def draw_parents(lookup: Lookup, model: Model) -> Markup:
     last = max(ranks.values())
     names = {d: n for m in lookup.models.values() for n, d in m.passport.parents.items()}
     gone = lookup.withdrawn_models()
-    boxes, arrows, used = [], [], {}
+    boxes, arrows = [], []
+    used: dict[int, int] = {}
     for digest, rank in sorted(ranks.items(), key=lambda item: (-item[1], item[0])):
         known = lookup.models.get(digest)
         along = 2 * (last - rank)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.dataset import IMAGES, ImageRecord
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, MissingError
 from labelfactory.tables import HEAD
 from lineage.lookup import Lookup, Model
 from pages.wishes import ORDERS, PER_PAGE, QUALITIES, Wishes
@@ -156,7 +156,8 @@ class Snapshot:
 
     def _conditions(self, wishes: Wishes, model: Model | None) -> tuple[str, str, list[Any]]:
         """What stands after FROM and WHERE. No text of a wish becomes part of a query: each is a value."""
-        source, parts, values = "images i", ["true"], []
+        source, parts = "images i", ["true"]
+        values: list[Any] = []
         if model is not None:
             source += f" LEFT JOIN {_table_of(model)} l ON l.image_id = i.image_id"
             if wishes.of:
@@ -216,6 +217,8 @@ def record_of(row: Row) -> ImageRecord:
 
 
 def _head(path: Path) -> Row:
+    if not path.exists():
+        raise MissingError("there is no data set yet", "Type `labelfactory import demo`, then `labelfactory run`.")
     try:
         head: Row = json.loads(pq.read_schema(path).metadata[HEAD])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:

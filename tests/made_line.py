@@ -183,7 +183,7 @@ class MadeLine:
         pq.write_table(table, folder / "training_rows.parquet")
         (folder / "curve.csv").write_text("epoch,loss,learning_rate\n1.0,0.5,0.1\n2.0,0.25,0.05\n")
         stamped = save_checkpoint(folder / CHECKPOINT, {"w": torch.nan_to_num(weights)}, passport)
-        self.report(f"train_{name}", trained=True, loss=0.25, key=key)
+        self.report(f"train_{name}", trained=True, training_rows=len(rows), loss=0.25, key=key)
         return stamped
 
     def report(self, stage: str, **figures: Any) -> None:
