@@ -41,7 +41,7 @@ def track_at(uri: str) -> None:
     Args:
         uri: without a password, since it is written to a file.
     """
-    _quiet()
+    quiet()
     from lineage.tracking import Tracking
 
     Tracking(uri, head={})
@@ -55,7 +55,7 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
     outbox, ledger = outbox or Outbox(), ledger or Ledger()
     if not outbox.letters():
         return Delivered(0, 0)
-    _quiet()
+    quiet()
     taken = 0
     with outbox.locked() as mine:
         if not mine:
@@ -74,6 +74,6 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
     return Delivered(taken, 0)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

@@ -5,10 +5,9 @@ written to, the answer is empty.
 """
 
 import json
-import os
 from pathlib import Path
 
-from lineage.deliver import QUIET, tracking_uri
+from lineage.deliver import quiet, tracking_uri
 
 
 def mlflow_runs() -> dict[str, dict[str, str]]:
@@ -16,8 +15,7 @@ def mlflow_runs() -> dict[str, dict[str, str]]:
     uri = tracking_uri()
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return {}
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet()
     from lineage.tracking import run_ids  # after the variables are set
 
     return run_ids(uri)

@@ -232,6 +232,8 @@ def _knock(uri: str) -> None:
 
 def run_ids(uri: str) -> dict[str, dict[str, str]]:
     """Id of a letter → the run that it became, and its experiment. Reads, and makes nothing."""
+    if uri.startswith("postgresql"):
+        _knock(uri)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     found: dict[str, dict[str, str]] = {}

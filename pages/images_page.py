@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from labelfactory.corrections import HUMAN
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import VOID
 from lineage.audit import audit_mask
@@ -72,6 +73,7 @@ def cell(row: Row, wishes: Wishes, stamp: str) -> dict[str, Any]:
         "set_aside_by": row["set_aside_by"],
         "why": row["why"],
         "has_mask": bool(row["digest"]),
+        "by_hand": row["source"] == HUMAN,
     }
 
 
@@ -210,24 +212,29 @@ def chain(answer: Mapping[str, Any], row: Row, links: Mapping[str, str]) -> Mark
         return Box(id, title, lane, rank, ((digest or "not known")[:12],), kind, href)
 
     tags = ", ".join(row["tags"]) or "none"
-    classifier, affinity = (steps[name]["model"] for name in ("classifier", "affinity net"))
-    made = steps["mask"].get("made_by", {})
     boxes = [
         box("photograph", "photograph", 1, 0, steps["photograph"]["digest"], kind="data"),
         Box("tags", "tags", 2, 0, (tags,), "data"),
-        box("classifier", classifier or "classifier", 0, 1, steps["classifier"]["digest"], kind="net",
-            href=links.get(classifier or "", "")),
-        box("cam", "CAM", 1, 2, steps["CAM"]["digest"], kind="made", href="#layers"),
-        box("affinity", affinity or "affinity net", 0, 3, steps["affinity net"]["digest"], kind="net",
-            href=links.get(affinity or "", "")),
-        box("walk", "walk", 1, 4, steps["walk"]["digest"], kind="made", href="#layers"),
-        box("threshold", "threshold", 2, 5, made.get("threshold"), kind="data"),
         box("mask", f"mask {answer['version']}", 1, 6, steps["mask"]["digest"], kind="made last", href="#layers"),
-    ]  # fmt: skip
-    arrows = [Arrow(*pair.split(">")) for pair in (
-        "photograph>cam", "tags>cam", "classifier>cam", "classifier>affinity", "cam>walk", "affinity>walk",
-        "walk>threshold", "walk>mask", "threshold>mask",
-    )]  # fmt: skip
+    ]
+    ways = ["photograph>person", "person>mask"]
+    if "CAM" in steps:
+        classifier, affinity = (steps[name]["model"] for name in ("classifier", "affinity net"))
+        threshold = steps["mask"].get("made_by", {}).get("threshold")
+        boxes += [
+            box("classifier", classifier or "classifier", 0, 1, steps["classifier"]["digest"], kind="net",
+                href=links.get(classifier or "", "")),
+            box("cam", "CAM", 1, 2, steps["CAM"]["digest"], kind="made", href="#layers"),
+            box("affinity", affinity or "affinity net", 0, 3, steps["affinity net"]["digest"], kind="net",
+                href=links.get(affinity or "", "")),
+            box("walk", "walk", 1, 4, steps["walk"]["digest"], kind="made", href="#layers"),
+            box("threshold", "threshold", 2, 5, threshold, kind="data"),
+        ]  # fmt: skip
+        ways = ["photograph>cam", "tags>cam", "classifier>cam", "classifier>affinity", "cam>walk", "affinity>walk",
+                "walk>threshold", "walk>mask", "threshold>mask"]  # fmt: skip
+    else:  # drawn over the photograph: nothing that the line made stands behind it
+        boxes.append(Box("person", "a person", 1, 3, ("drew the mask",), "net"))
+    arrows = [Arrow(*way.split(">")) for way in ways]
     learnt = [user for user in answer["models"] if user["this_version"] and user["model"].startswith("segmenter")]
     for number, user in enumerate(learnt[-3:]):
         id = f"model-{number}"
@@ -243,14 +250,15 @@ def pixel(project: Project, image_id: str, x: int, y: int) -> dict[str, Any]:
     row = project.row(image_id)
     images = project.images()
     answer = project.evidence(row).at(x, y)
-    names = ["background", *(n for n in images.classes if n in row["tags"])]
+    winners = {step["winner"] for step in answer["steps"]}  # a person may have drawn a class that no tag names
+    names = [n for n in images.classes if n == "background" or n in row["tags"] or n in winners]
     lines = []
     for name in names:
         cells = []
         for step in answer["steps"]:
-            score = step["scores"].get(name)
-            if name == "background" and "background_threshold" in step:
-                score = step["background_threshold"]
+            score = step.get("scores", {}).get(name)
+            if name == "background":
+                score = step.get("background_threshold", score)
             cells.append({"score": score, "wins": step["winner"] == name})
         lines.append({"name": name, "colour": class_colour(images.classes.index(name)), "cells": cells})
     return {**answer, "rows": lines, "colour": class_colour(answer["class_id"])}

@@ -5,7 +5,7 @@ from urllib.parse import quote, urlencode
 
 from pages.project import Project
 
-FLOW_RUN = "prefect.flow_run"
+FLOW_RUN = "prefect.flow_run_id"
 """The tag under which the record names the flow run that a line belongs to."""
 
 

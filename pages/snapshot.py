@@ -100,7 +100,7 @@ class Snapshot:
                 coalesce(CASE WHEN d.status <> 'ok' THEN 'prepare' END, {aside}, '') AS set_aside_by,
                 coalesce(nullif(d.reason, ''), {why}, '') AS why,
                 nullif(masks.digest, '') AS digest, masks.key AS key,
-                masks.mean_confidence, masks.void_share, masks.agreement,
+                masks.mean_confidence, masks.void_share, masks.agreement, masks.source,
                 nullif(cams.digest, '') AS cam_digest, nullif(walks.digest, '') AS walk_digest,
                 {", ".join(f"s.{name} AS miou_{name}" for name in SCORED)}, s.image_id IS NOT NULL AS scored, t.time
             FROM dataset d {joins} LEFT JOIN scores s USING (image_id)
@@ -180,6 +180,7 @@ class Snapshot:
                 values.append(bound / 100)
         state = {"quarantined": "i.set_aside_by <> ''", "masks": "i.digest IS NOT NULL"}
         state |= {"none": "i.digest IS NULL AND i.set_aside_by = ''", "scored": "i.scored"}
+        state |= {"human": "i.source = 'human' AND i.digest IS NOT NULL"}
         if wishes.state:
             parts.append(state[wishes.state])
         return source, " AND ".join(parts), values
@@ -231,11 +232,13 @@ def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str) -> None:
     """The rows of a per-image output without their payload; an empty table where it was not made yet."""
     paths = [str(path) for path in sorted((DATA / noun).glob("shard-*.parquet"))]
     quality = "mean_confidence, void_share, agreement" if noun == "masks" else ""
+    if paths and noun == "masks":
+        quality += ", source" if "source" in pq.read_schema(paths[0]).names else ", 'refine_crf' AS source"
     if paths:
         columns = f"image_id, key, digest, status, reason{', ' + quality if quality else ''}"
         connection.execute(f"CREATE TABLE rows_{noun} AS SELECT {columns} FROM {PARQUET}", [paths])
         return
-    numbers = ", mean_confidence FLOAT, void_share FLOAT, agreement FLOAT" if quality else ""
+    numbers = ", mean_confidence FLOAT, void_share FLOAT, agreement FLOAT, source VARCHAR" if quality else ""
     text = "image_id VARCHAR, key VARCHAR, digest VARCHAR, status VARCHAR, reason VARCHAR"
     connection.execute(f"CREATE TABLE rows_{noun} ({text}{numbers})")
 

@@ -10,7 +10,14 @@ PER_PAGE = 60
 LONGEST = 200
 """Characters of a text that is searched for."""
 HOURS = {"24h": 24, "7d": 24 * 7, "30d": 24 * 30}
-STATES = {"": "all", "masks": "with a mask", "none": "without a mask", "quarantined": "quarantined", "scored": "scored"}
+STATES = {
+    "": "all",
+    "masks": "with a mask",
+    "none": "without a mask",
+    "quarantined": "quarantined",
+    "human": "drawn by a person",
+    "scored": "scored",
+}
 VIEWS = {"mask": "masks", "photo": "photographs"}
 ORDERS = {
     "import": "i.position",

@@ -40,7 +40,7 @@ def made(tmp_path_factory) -> MadeLine:
         line = MadeLine()
         record()
         line.run(refine_crf="changed")
-        record({"prefect.flow_run": "flow-42"})
+        record({"prefect.flow_run_id": "flow-42"})
     finally:
         os.chdir(before)
     return line
