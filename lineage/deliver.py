@@ -75,5 +75,6 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
 
 
 def quiet() -> None:
+    """Keep libraries from calling home, and MLflow from waiting for minutes: variables that nobody has set."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
