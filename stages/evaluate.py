@@ -43,6 +43,9 @@ CHUNK = 8
 """Images that a process scores before it answers."""
 ROWS = 32
 """Of images.parquet that are read together."""
+IMAGES_SCHEMA = pa.schema(
+    [("image_id", pa.string()), *((made, pa.float32()) for made in MADE), ("truth", MaskColumn().arrow_type)]
+)
 
 
 class EvaluateConfig(Section):
@@ -169,12 +172,10 @@ class Evaluate(Stage[EvaluateConfig]):
 
     def _write_images(self, records: Sequence[ImageRecord], each: dict[str, dict[str, float]]) -> None:
         """images.parquet, in the order of the ids; a mIoU is null where nothing was made or no class was there."""
-        columns = [("image_id", pa.string()), *((made, pa.float32()) for made in MADE)]
-        schema = pa.schema([*columns, ("truth", MaskColumn().arrow_type)])
         ordered = sorted(records, key=lambda record: record.image_id)
         with (
             write_whole(self.output / "images.parquet") as path,
-            pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer,
+            pq.ParquetWriter(path, IMAGES_SCHEMA, compression="zstd", write_page_checksum=True) as writer,
         ):
             for start in range(0, len(ordered), ROWS):
                 rows = []
@@ -183,7 +184,7 @@ class Evaluate(Stage[EvaluateConfig]):
                     miou = {made: own[made] if np.isfinite(own.get(made, np.nan)) else None for made in MADE}
                     truth = MaskColumn().encode(true_mask(record, self.dataset), record.image_id)
                     rows.append({"image_id": record.image_id, **miou, "truth": truth})
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                writer.write_table(pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA))
 
 
 if __name__ == "__main__":

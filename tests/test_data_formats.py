@@ -16,6 +16,7 @@ from labelfactory.stage import stage_class
 from labelfactory.training import write_curve
 from lineage.found import ROWS
 from lineage.ledger import SCHEMAS
+from stages.evaluate import IMAGES_SCHEMA
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs/data-formats.md").read_text(encoding="utf-8")
@@ -28,11 +29,12 @@ def columns_of(title: str) -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", PARTS[title], re.MULTILINE)
 
 
-def test_the_manifest_the_data_set_and_what_was_left_out():
+def test_the_tables_beside_the_shards():
     """In the files' own order."""
     assert columns_of("`data/import/manifest.parquet`") == MANIFEST.names
     assert MANIFEST.names + columns_of("`data/dataset/images.parquet`") == DATASET.names
     assert columns_of("`data/corrections/corrections.parquet`") == CORRECTIONS.names
+    assert columns_of("`data/evaluation/images.parquet`") == IMAGES_SCHEMA.names
     assert columns_of("`data/import/left_out.json`") == [field.name for field in dataclasses.fields(LeftOut)]
 
 
