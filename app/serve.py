@@ -4,31 +4,27 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import uvicorn
 
 from flows.api import find_page
 from labelfactory.errors import UserError
 from labelfactory.progress import say
-from labelfactory.wiring import WIRING_FILE
+from labelfactory.wiring import WIRING_FILE, read_wiring
 from lineage.deliver import tracking_uri
 from lineage.ledger import Ledger
 from pages.guard import LOOPBACK
 from pages.looks import Look
-from pages.project import Places, Project
-from pages.site import make_site
 
-PROGRAM = (sys.executable, "-c", "from app.main import main; main()")
-"""This very program, for what is asked in a process of its own."""
-WATCHED = (Path("dvc.lock"), WIRING_FILE, Path("params.yaml"), Path("data/reports"))
-"""Files whose change makes DVC's last answer old."""
 TOKEN_VARIABLE = "LABELFACTORY_TOKEN"
+PATIENCE = 600.0
+"""Seconds after which DVC and MLflow are asked again, although nothing was seen to change."""
+WATCHED = (Path("dvc.lock"), WIRING_FILE, Path("params.yaml"), Path("data/import"), Path("data/corrections"))
 
 
 def serve(
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8600,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="Address to listen on; anything but this machine asks for a token.")] = (
         "127.0.0.1"
     ),
@@ -43,34 +39,40 @@ def serve(
         token = secrets.token_urlsafe(24)
     if token and not (token.isascii() and token.replace("-", "").replace("_", "").isalnum()):
         raise UserError("a token is made of letters, digits, - and _", "Leave --token out, and one is made.")
-    hosts = LOOPBACK if host in LOOPBACK else ()
-    site = make_site(Project(_state(), _runs(), _places(mlflow)), hosts=hosts, token=token)
-    server = uvicorn.Server(uvicorn.Config(site, host=host, port=port, log_level="warning", access_log=False))
+    page = _mlflow_page(mlflow)
+
+    from pages.project import Places, Project  # what serves and draws pages takes a second to load
+    from pages.server import open_socket, run_server
+
+    opened = open_socket(host, port)
     shown = "127.0.0.1" if host in LOOPBACK else host
-    say(f"serve: http://{shown}:{port}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)")
-    server.run()
-    if not server.started:
-        raise UserError(f"{host}:{port} is taken, or no address of this machine", "Name another port with --port.")
+    say(f"serve: http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)")
+    run_server(Project(_state(), _runs(), Places(page, find_page())), opened, host=host, token=token)
 
 
 def _state() -> Look:
-    """What DVC says is stale: its answer takes a second or two, and DVC's lock for as long."""
-    return Look([*PROGRAM, "status", "--json"], lambda: [_stamp(path) for path in WATCHED])
+    """What DVC says is stale. It is asked where something changed that stages hang on, and by its own process."""
+    return Look([sys.executable, "-m", "flows.look"], _changes, patience=PATIENCE)
+
+
+def _changes() -> list[tuple[str, int]]:
+    """Times of all that a page can see change: code and settings of the stages, imports, and what the stages made."""
+    code = {path for wired in read_wiring().values() for path in wired.code}
+    folders = {path for path in code if path.is_dir()}
+    files = {*WATCHED, *(code - folders), *(f for folder in folders for f in folder.rglob("*.py"))}
+    files |= {f for folder in ("data/import", "data/corrections", "data/reports") for f in Path(folder).glob("*")}
+    return sorted((str(path), path.stat().st_mtime_ns) for path in files if path.exists())
 
 
 def _runs() -> Look:
     """Which MLflow run each execution became. Loading MLflow takes seconds, so it is loaded elsewhere."""
-    return Look([sys.executable, "-m", "lineage.mlflow_runs"], lambda: Ledger().head()["digest"], patience=600)
+    return Look([sys.executable, "-m", "lineage.mlflow_runs"], lambda: Ledger().head()["digest"], patience=PATIENCE)
 
 
-def _stamp(path: Path) -> Any:
-    return path.stat().st_mtime_ns if path.exists() else None
-
-
-def _places(mlflow: str) -> Places:
-    """Pages of MLflow and Prefect: those that are named, or where their servers are known to be."""
+def _mlflow_page(named: str) -> str:
+    """MLflow's page: the one that is named, or its server where that is an address."""
     uri = tracking_uri()
-    found = mlflow or (uri if uri.startswith(("http://", "https://")) else "")
+    found = named or (uri if uri.startswith(("http://", "https://")) else "")
     if found and not found.startswith(("http://", "https://")):
         raise UserError(f"--mlflow {found!r} is no address", "Type it like this: --mlflow http://127.0.0.1:5000")
-    return Places(found.rstrip("/"), find_page())
+    return found.rstrip("/")

@@ -1,11 +1,7 @@
 """`labelfactory status`: per stage up to date, stale and why, or never run."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -21,12 +17,8 @@ SHOWN = 6
 COLOURS = {"up to date": "green", "stale": "yellow", "never run": "cyan", "frozen": "blue"}
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def status() -> None:
     """Say of each stage whether it is up to date, and if not, why."""
-    if as_json:
-        found = [{"stage" if k == "name" else k: v for k, v in asdict(stage).items()} for stage in line_status()]
-        typer.echo(json.dumps(found, indent=2))
-        return
     table = Table(title="The line", title_justify="left", title_style="bold")
     table.add_column("stage")
     table.add_column("state")

@@ -34,7 +34,8 @@ def line_page(project: Project) -> dict[str, Any]:
 def line_state(project: Project) -> dict[str, Any]:
     """The part that changes while a run goes on: graph, table and what DVC last said."""
     looking = project.state.refresh()
-    said = {entry["stage"]: entry for entry in project.state.answer or ()}
+    answer = project.state.answer or {"running": False, "stages": []}
+    said = {entry["name"]: entry for entry in answer["stages"]}
     wiring, metrics = read_wiring(), _json(DATA / "evaluation" / "metrics.json")
     splits = split_names(metrics)
     runs = _runs(project)
@@ -49,14 +50,11 @@ def line_state(project: Project) -> dict[str, Any]:
         "looking": looking,
         "looked": project.state.made,
         "look": project.state.number,
-        "problem": _problem(project.state.problem),
+        "problem": project.state.problem,
+        "running": answer["running"],
         "slowest": max((stage["seconds"] or 0.0 for stage in stages), default=0.0),
         "seconds": sum(stage["seconds"] or 0.0 for stage in stages),
     }
-
-
-def _problem(said: str) -> str:
-    return "DVC is at work: a run is under way." if "lock" in said else said
 
 
 def _stage(

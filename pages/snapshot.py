@@ -85,13 +85,7 @@ class Snapshot:
         for noun in PER_IMAGE:
             _rows_of(connection, noun)
         _scores(connection)
-        times = pa.table({"image_id": pa.array([], pa.string()), "digest": [], "time": pa.array([], pa.int64())})
-        if lookup is not None:
-            # the last time that a mask with these very pixels was new, and how many masks an image ever had
-            times = lookup.connection.sql(
-                "SELECT image_id, lower(hex(digest)) AS digest, max(time) AS time FROM masks GROUP BY ALL"
-            ).to_arrow_table()
-        connection.register("ledger_times", times)
+        connection.register("ledger_times", _times(connection, lookup))
         aside = ", ".join(f"CASE WHEN {noun}.status <> 'ok' THEN '{noun}' END" for noun in reversed(PER_IMAGE))
         why = ", ".join(f"nullif({noun}.reason, '')" for noun in reversed(PER_IMAGE))
         joins = " ".join(f"LEFT JOIN rows_{noun} {noun} USING (image_id)" for noun in PER_IMAGE)
@@ -241,6 +235,19 @@ def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str) -> None:
     numbers = ", mean_confidence FLOAT, void_share FLOAT, agreement FLOAT, source VARCHAR" if quality else ""
     text = "image_id VARCHAR, key VARCHAR, digest VARCHAR, status VARCHAR, reason VARCHAR"
     connection.execute(f"CREATE TABLE rows_{noun} ({text}{numbers})")
+
+
+def _times(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None) -> pa.Table:
+    """When the ledger last saw a mask appear that is on disk now: image_id, digest, time in milliseconds since 1970."""
+    masks = connection.execute("SELECT image_id, digest FROM rows_masks WHERE digest <> ''").to_arrow_table()
+    if lookup is None or not masks.num_rows:
+        return masks.append_column("time", pa.nulls(masks.num_rows, pa.int64()))
+    ledger = lookup.connection.cursor()
+    ledger.register("on_disk", masks)
+    return ledger.execute(
+        """SELECT o.image_id, o.digest, max(m.time) AS time FROM masks m JOIN on_disk o
+        ON m.image_id = o.image_id AND m.digest = unhex(o.digest) GROUP BY ALL"""
+    ).to_arrow_table()
 
 
 def _scores(connection: duckdb.DuckDBPyConnection) -> None:

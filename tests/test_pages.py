@@ -79,9 +79,9 @@ def mark(image_id: str, **changes) -> None:
 
 def test_the_line_shows_what_dvc_says(line):
     """Each stage with its state and reason; while DVC is asked for the first time, the page says so and does not wait."""
-    states = [{"stage": n, "state": "up to date", "reasons": []} for n in ("prepare", "extract_cams")]
-    states.append({"stage": "refine_crf", "state": "stale", "reasons": ["params.yaml refine_crf.<b>: 1 → 2"]})
-    look = Look(saying(states), lambda: 0)
+    states = [{"name": n, "state": "up to date", "reasons": []} for n in ("prepare", "extract_cams")]
+    states.append({"name": "refine_crf", "state": "stale", "reasons": ["params.yaml refine_crf.<b>: 1 → 2"]})
+    look = Look(saying({"running": False, "stages": states}), lambda: 0)
     with visit(project(state=look)) as client:
         assert "DVC is being asked" in read(client, "/").words
         look.wait()
@@ -95,14 +95,25 @@ def test_the_line_shows_what_dvc_says(line):
 
 
 def test_a_look_that_fails_is_said_and_tried_again(line):
-    """DVC's lock is held by a run; the page shows the reason and goes on."""
-    look = Look(["sh", "-c", "echo 'error: Unable to acquire lock' >&2; exit 2"], lambda: 0, patience=0)
+    """The page shows the reason and goes on; the next look asks again."""
+    look = Look(["sh", "-c", "echo 'error: DVC: <no> repo' >&2; exit 2"], lambda: 0, patience=0)
     with visit(project(state=look)) as client:
         read(client, "/")
         look.wait()
-        assert "a run is under way" in read(client, "/state").words
+        assert "error: DVC: <no> repo" in read(client, "/state").words
         look.wait()
         assert look.number == 2
+
+
+def test_a_run_that_is_under_way_is_said(line):
+    """DVC is not asked meanwhile: no stage is called stale."""
+    look = Look(saying({"running": True, "stages": []}), lambda: 0)
+    look.refresh()
+    look.wait()
+    with visit(project(state=look)) as client:
+        words = read(client, "/").words
+    assert "A run is under way." in words
+    assert "have to run" not in words
 
 
 def test_runs_link_to_mlflow_and_prefect(line):
