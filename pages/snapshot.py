@@ -239,12 +239,12 @@ def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str) -> None:
 
 def _times(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None) -> pa.Table:
     """When the ledger last saw a mask appear that is on disk now: image_id, digest, time in milliseconds since 1970."""
-    masks = connection.execute("SELECT image_id, digest FROM rows_masks WHERE digest <> ''").to_arrow_table()
+    masks = connection.sql("SELECT image_id, digest FROM rows_masks WHERE digest <> ''").to_arrow_table()
     if lookup is None or not masks.num_rows:
         return masks.append_column("time", pa.nulls(masks.num_rows, pa.int64()))
     ledger = lookup.connection.cursor()
     ledger.register("on_disk", masks)
-    return ledger.execute(
+    return ledger.sql(
         """SELECT o.image_id, o.digest, max(m.time) AS time FROM masks m JOIN on_disk o
         ON m.image_id = o.image_id AND m.digest = unhex(o.digest) GROUP BY ALL"""
     ).to_arrow_table()

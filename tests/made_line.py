@@ -132,7 +132,8 @@ class MadeLine:
         schema = shard_schema(stage, columns, CLASSES)
         (DATA / noun).mkdir(parents=True, exist_ok=True)
         ShardFolder(DATA / noun).write(0, rows_table(finished, schema))
-        self.report(stage, rows_computed=len(finished), change=change)
+        figures = {"rows_computed": len(finished), "rows_copied": 0, "rows_quarantined": 0}
+        self.report(stage, **figures, change=change)
 
     def _payload(self, stage: str, record: ImageRecord, change: str) -> dict[str, Any]:
         seed = int(digest_json([stage, record.image_id, record.sha256, change])[:8], 16)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -132,6 +133,9 @@ def test_a_second_repro_runs_nothing(finished):
     assert all(0 <= metrics[key] <= 1 for key in wanted)
     assert "miou/val/masks" not in metrics
     assert (finished / "data/evaluation/report.html").stat().st_size > 10_000
+    scored = pq.read_table(finished / "data/evaluation/images.parquet")
+    assert scored.num_rows == 24
+    assert scored.column("masks").null_count == 6  # images of the list val have no mask
 
 
 def test_a_teacher_walks_in_place_of_the_cams(variant):

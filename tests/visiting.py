@@ -27,7 +27,7 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
+        self.pieces: list[str] = []
         self.feed(html)
         self.close()
         assert not self.open
@@ -44,15 +44,20 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        self.pieces.append(data)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
     @property
+    def text(self) -> str:
+        """All text as it stands."""
+        return "".join(self.pieces)
+
+    @property
     def words(self) -> str:
-        """The text, with one blank between words."""
-        return re.sub(r"\s+", " ", self.text)
+        """The text, with one blank between words, and between elements."""
+        return re.sub(r"\s+", " ", " ".join(self.pieces))
 
 
 def project(**looks: Look) -> Project:
