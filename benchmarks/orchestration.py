@@ -31,8 +31,13 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from factory import Factory, one_image_a_shard, serving, small_project  # noqa: E402  a project and its server, as tests have them
-from workspace import call, copy_workspace  # noqa: E402
+# a project and its server, as tests have them
+from factory import Factory, serving, small_project  # noqa: E402
+from workspace import call, copy_workspace, make_workspace  # noqa: E402
+
+from labelfactory.dataset import IMAGES, Dataset, ImageRecord, write_dataset  # noqa: E402
+from labelfactory.digests import digest_bytes  # noqa: E402
+from labelfactory.schema import Classes  # noqa: E402
 
 LIMIT_SECONDS, LIMIT_SHARE = 10.0, 0.02
 """What a flow may add to `dvc repro`."""
@@ -159,9 +164,8 @@ def asked(factory: Factory, every: float = 0.5) -> Iterator[list[float]]:
 
 def shards(count: int, place: Path) -> None:
     """Plan and map so many shards, and look whether the server keeps up."""
-    folder = small_project(place / "shards", 4 * count // 3 + 4)
-    one_image_a_shard(folder)
-    call(folder, "dvc", "repro", "prepare")
+    folder = make_workspace(place / "shards", git=True)
+    write_dataset(dataset(count), folder / IMAGES)
     (folder / "stages/extract_cams.py").write_text(CHEAP_STAGE)
     with serving(folder) as factory:
         with asked(factory) as quiet:
@@ -185,6 +189,30 @@ def shards(count: int, place: Path) -> None:
             f"the server's answers {name}: median {1000 * statistics.median(ordered):.0f} ms,"
             f" 95th percentile {1000 * ordered[int(0.95 * (len(ordered) - 1))]:.0f} ms, slowest {1000 * ordered[-1]:.0f} ms"
         )
+
+
+def dataset(count: int) -> Dataset:
+    """So many images of which nobody opens one, each in a shard of its own."""
+    records = tuple(
+        ImageRecord(
+            image_id=f"{number:05d}",
+            path=f"data/raw/{number:05d}.png",
+            sha256=digest_bytes(b"%d" % number),
+            lists=("train",),
+            tags=("cat",),
+            mask_path=None,
+            mask_sha256=None,
+            position=number,
+            width=8,
+            height=8,
+            split="train",
+            shard=number,
+            status="ok",
+            reason="",
+        )
+        for number in range(count)
+    )
+    return Dataset(Classes(("cat",)), {0: 0, 1: 1}, "train", "val", 0.0, records, shard_size=1)
 
 
 def mapped(factory: Factory) -> dict[str, Any]:
