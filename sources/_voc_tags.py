@@ -41,7 +41,10 @@ def read_tags(found: Findings, named: Path | None, names: Sequence[str], listed:
     """
     path = named or found.root / "tags.csv"
     if named is not None or path.exists():
+        known = len(found.problems)
         tags = _tags_from_file(found, path, names, listed)
+        if len(found.problems) > known:  # the file as a whole; that no image has a row in it goes without saying
+            return {image_id: tags.get(image_id, []) for image_id in listed}
         for image_id in listed:
             if image_id not in tags:
                 reason = f"no row for {image_id!r} (a photograph without any object needs one with no tag)"
@@ -74,7 +77,7 @@ def _tags_from_file(found: Findings, path: Path, names: Sequence[str], listed: L
             continue
         chosen = cells[1:] if columns is None else [cells[k] for k in columns]
         tags[image_id] = _known(found, image_id, path, names, [t for c in chosen for t in _split(c, names)], row)
-    if not first_row:
+    if not first_row and not found.problems:
         found.add(path, "holds no row of tags")
     return tags
 

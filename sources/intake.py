@@ -146,7 +146,7 @@ def _say_problems(settled: Settled, *, shown: int | None) -> None:
     """What was left out, and what is there twice; `shown` lines of each, None for all."""
     for title, lines in (
         ("left out", [item.line for item in settled.left_out]),
-        ("times the same bytes under several names", [", ".join(ids) for ids in settled.twins]),
+        ("found under several names", [", ".join(ids) for ids in settled.twins]),
     ):
         if lines:
             more = [f"  … and {len(lines) - shown} more"] if shown is not None and len(lines) > shown else []

@@ -128,7 +128,10 @@ def _candidate(
         inside = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link out of the root
         if not Path(os.path.abspath(path)).is_relative_to(inside):  # noqa: PTH100
             found.leave_out(
-                image_id, where, f"{stated!r} lies outside {home}; --root names another folder", path=stated
+                image_id,
+                where,
+                f"{stated!r} lies outside {home.resolve() if home == Path() else home}; --root names another folder",
+                path=stated,
             )
             return None
     return Candidate(image_id, path, tags, tuple(lists), where, photograph_bytes=load)

@@ -174,6 +174,7 @@ def test_what_concerns_all_photographs_stops_every_import(here, case):
     with pytest.raises(DataError) as caught:
         settle(find_voc(Path("voc")), dataclasses.replace(LENIENT, max_bad_fraction=1.0))
     assert f"  {message}" in caught.value.problem.splitlines()
+    assert ": 1 problem\n" in caught.value.problem  # and nothing that follows from it
 
 
 def test_all_problems_come_in_one_pass(here):
