@@ -212,6 +212,7 @@ class ShardFolder:
                     group = opened.read_row_group(place[1])
             except (OSError, pa.ArrowException) as error:
                 raise self._damaged(shard, str(error)) from None
+            self._check_format(shard, group.schema)
             self._last = (place, group)
         group = self._last[1]
         return self._decoded(shard, group, position % ROW_GROUP, self._columns(shard, group.schema))
@@ -238,9 +239,12 @@ class ShardFolder:
     def _check_format(self, shard: int, schema: pa.Schema) -> None:
         """Refuse rows of another format: newer ones for good, older ones until their stage has made them again."""
         try:
-            stated = json.loads(schema.metadata[b"labelfactory"])["format"]
-        except (KeyError, TypeError, ValueError):
-            raise self._damaged(shard, "its header names no format") from None
+            meta = json.loads(schema.metadata[b"labelfactory"])
+            intact, stated = meta.pop("check") == digest_json(meta), int(meta["format"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._damaged(shard, "its header is none of labelfactory's") from None
+        if not intact:
+            raise self._damaged(shard, "its header does not fit its digest")
         path = self.path(shard)
         if stated > ROW_FORMAT:
             raise NewerFormatError(
@@ -302,12 +306,15 @@ def shard_schema(stage: str, columns: Mapping[str, Column], classes: Sequence[st
     """Parquet schema of a stage's shards."""
     fields = [pa.field(name, pa.string(), nullable=False) for name in (*STATE_COLUMNS, "inputs")]
     fields += [pa.field(name, column.arrow_type) for name, column in columns.items()]
-    meta = {
+    meta: dict[str, Any] = {
         "format": ROW_FORMAT,
         "stage": stage,
         "classes": list(classes),
         "columns": describe(columns),
     }
+    meta["check"] = digest_json(
+        meta
+    )  # Parquet's footer has no checksum: a flipped bit must not look like another format
     return pa.schema(fields, metadata={"labelfactory": json.dumps(meta, sort_keys=True)})
 
 

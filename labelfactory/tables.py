@@ -25,7 +25,7 @@ def write_table(
     table = pa.Table.from_pylist([{name: getattr(row, name) for name in schema.names} for row in rows], schema=marked)
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group)
+        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group, write_page_checksum=True)
 
 
 def read_table(path: Path, *, remedy: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -41,7 +41,7 @@ def read_table(path: Path, *, remedy: str) -> tuple[list[dict[str, Any]], dict[s
 def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> tuple[pa.Table, dict[str, Any]]:
     """Some columns of all rows, and the head. Raises DataError as `read_table`."""
     try:
-        table = pq.read_table(path, columns=columns, partitioning=None)
+        table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
         return table, json.loads(table.schema.metadata[HEAD])
     except (pa.ArrowInvalid, OSError, TypeError, KeyError, ValueError) as error:
         raise DataError(f"{path}: is damaged, or no table of labelfactory's", remedy) from error
@@ -50,7 +50,7 @@ def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> t
 def read_group(path: Path, group: int, *, remedy: str) -> pa.Table:
     """One row group. Raises DataError as `read_table`."""
     try:
-        with pq.ParquetFile(path) as opened:
+        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             return opened.read_row_group(group)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: is damaged, or no table of labelfactory's", remedy) from error

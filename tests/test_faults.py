@@ -17,6 +17,7 @@ from test_per_image import Brightness, Outline, files, states, update
 
 from labelfactory import dataset, shards, stage
 from labelfactory.dataset import ShardedDataset, read_dataset
+from labelfactory.digests import digest_json
 from labelfactory.errors import DataError, NewerFormatError, UserError
 from labelfactory.files import DiskError, write_json, write_whole
 from labelfactory.lock import LOCKS, BusyError, stage_lock
@@ -187,6 +188,8 @@ def reformatted(path: Path, number: int) -> None:
     """Give a table's header another format."""
     table = pq.read_table(path)
     head = json.loads(table.schema.metadata[b"labelfactory"]) | {"format": number}
+    if head.pop("check", None):
+        head["check"] = digest_json(head)
     pq.write_table(table.replace_schema_metadata({"labelfactory": json.dumps(head, sort_keys=True)}), path)
 
 
