@@ -157,7 +157,7 @@ class ShardFolder:
                 table = opened.read()
                 groups = opened.metadata.num_row_groups
                 stored = opened.metadata.row_group(0).column(0).compression.lower() if groups else compression
-        except (OSError, pa.ArrowException) as error:
+        except Exception as error:  # damaged bytes fail in any way
             raise self._damaged(shard, str(error)) from None
         self._check_format(shard, table.schema)
         if not table.schema.equals(schema, check_metadata=True):
@@ -259,7 +259,9 @@ class ShardFolder:
 
     def _damaged(self, shard: int, reason: str) -> DataError:
         path = self.path(shard)
-        return DataError(f"{path}: damaged: {reason.splitlines()[0]}", f"Delete {path} and type `dvc repro`.")
+        return DataError(
+            f"{path}: damaged: {(reason.splitlines() or ['not readable'])[0]}", f"Delete {path} and type `dvc repro`."
+        )
 
     def values(self, shard: int, name: str) -> dict[str, Any]:
         """A plain column of a shard by image, without the rest of the payload.
