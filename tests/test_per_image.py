@@ -678,6 +678,7 @@ def test_an_image_over_which_workers_die_is_quarantined_and_the_others_go_on(pro
 TEXTS = st.text(max_size=20)
 
 
+@settings(deadline=None)
 @given(
     fixed=st.dictionaries(TEXTS, json_values, max_size=5),
     sha=TEXTS,
