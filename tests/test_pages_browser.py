@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
-from loopback import free_port, wait_until
+from factory import free_port, wait_until
 from made_line import SIZE, MadeLine
 from visiting import leave_scores, project
 
