@@ -11,7 +11,7 @@ from functools import cache
 from flows.api import Api, ApiError
 
 SECRET_NAME = re.compile(
-    r"SECRET|TOKEN|PASSW|PWD|_KEY|APIKEY|AUTH|CREDENTIAL|WEBHOOK|CONNECTION|DATABASE_URL", re.IGNORECASE
+    r"SECRET|TOKEN|PASSW|_PWD|_KEY|APIKEY|AUTH(?!OR)|CREDENTIAL|WEBHOOK|CONNECTION|DATABASE_URL", re.IGNORECASE
 )
 """What the name of a variable that holds a secret has in it."""
 SHORTEST = 6

@@ -48,6 +48,13 @@ def test_values_of_secret_variables_are_hidden(environment, name):
     assert masked("it is keeper:geheim1, or geheim1; abc shown-all") == "it is ***, or ***; abc shown-all"
 
 
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "GIT_AUTHOR_NAME", "XAUTHORITY", "HOME", "LABELFACTORY_DEVICE"])
+def test_values_of_other_variables_stay(environment, name):
+    """A path that became *** in every line would be a loss and no gain."""
+    environment.setenv(name, "/home/ann/project")
+    assert masked("wrote /home/ann/project/data") == "wrote /home/ann/project/data"
+
+
 def test_logins_in_addresses_are_hidden(environment):
     """Of whatever scheme; an address without one stays."""
     assert masked("postgresql+asyncpg://ann:pw@db/x and http://127.0.0.1:4200/api and s3://bucket/a@b") == (
