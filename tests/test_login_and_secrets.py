@@ -96,7 +96,7 @@ def factory(tmp_path_factory) -> Iterator[Factory]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_who_does_not_know_the_login_is_refused(factory):
     """In two lines that name the variable; with it the same command works."""
     for words in (("deploy",), ("run", "--on", "cpu")):
@@ -108,7 +108,7 @@ def test_who_does_not_know_the_login_is_refused(factory):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_bare_prefect_deploy_registers_the_same(factory):
     """prefect.yaml is Prefect's own form: `prefect deploy --all` makes the same deployments, and a run of one works."""
     ours = deployments(factory)
