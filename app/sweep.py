@@ -41,12 +41,12 @@ def sweep(
 
 def _print(outcomes: list[Outcome]) -> None:
     settings, scores = columns(outcomes)
-    table = Table(title="The sweep", title_justify="left", title_style="bold")
+    table = Table(title="The sweep: mIoU, %", title_justify="left", title_style="bold")
     table.add_column("experiment", no_wrap=True)
     for name in settings:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in scores:
-        table.add_column(f"mIoU {name}, %", justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for outcome in outcomes:
         shown = [f"{100 * outcome.scores[name]:.1f}" if name in outcome.scores else "" for name in scores]
         table.add_row(outcome.name, *(str(outcome.settings[name]) for name in settings), *shown)
