@@ -4,8 +4,6 @@ DVC sees files; the engine sees rows and keys. A cluster may have made all rows 
 training as it was, and `train_upper_bound` may be off.
 """
 
-from typing import Any
-
 from flows.fan_out import is_per_image, pending_shards
 from labelfactory.stage import read_sections, stage_class
 from labelfactory.training_stage import TrainingStage
@@ -19,10 +17,5 @@ def has_work(name: str) -> bool:
     if issubclass(kind, TrainingStage):
         sections = read_sections()
         stage = kind(sections[name], {other: sections[other] for other in kind.borrows})
-        return getattr(stage, "enabled", True) and not _is_trained(stage)
+        return getattr(stage, "enabled", True) and not stage.is_current()
     return True
-
-
-def _is_trained(stage: TrainingStage[Any]) -> bool:
-    """The first question of the training stage itself, asked before it runs."""
-    return stage._kept(stage._key(stage.training_rows(), stage.parents())) is not None
