@@ -326,7 +326,7 @@ class Trainer(TrainingStage[TrainingSection]):
     def training_rows(self) -> Mapping[str, str]:
         return self.rows
 
-    def row_source(self) -> str:
+    def row_source(self, image_id: str) -> str:
         return "tags"
 
     def foreign_supervision(self) -> list[str]:
