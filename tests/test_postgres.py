@@ -134,7 +134,11 @@ def test_ten_runs_at_once_lose_nothing(factory, postgres):
         )
         for folder in folders
     ]
-    codes = [run.wait(800) for run in runs]
+    try:
+        codes = [run.wait(800) for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
     said = [(folder / "said").read_text() for folder in folders]
     assert codes == [0] * AT_ONCE, said
     states = {run: state for run, state in flow_runs(factory).items() if run not in before}
