@@ -192,7 +192,7 @@ class Project:
             return self._sides.get(key, lambda: side(lookup, text, folders=False))
 
     def _stamp_of_now(self) -> object:
-        return [entry for entry in files_behind() if entry[0].startswith("data/masks")]
+        return tuple(entry for entry in files_behind() if entry[0].startswith("data/masks"))
 
 
 def version_of(name: str, row: Row, model: str) -> str:

@@ -45,7 +45,7 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
     """
     static = {name: (path.read_bytes(), kind) for name, (path, kind) in STATIC.items()}
     show = _Renderer(digest_bytes(b"".join(body for body, _ in static.values()))[:12])
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
 
     @app.exception_handler(UserError)
     def explain(request: Request, error: UserError) -> Response:
