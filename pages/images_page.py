@@ -154,7 +154,8 @@ def layers(project: Project, row: Row, images: Snapshot) -> list[dict[str, Any]]
     for kind in LAYERS:
         name, gloss = LAYER_NAMES[kind]
         heat = kind in ("cam", "walk")
-        links = {k: link(f"{kind}-{k}") for k in ids} if heat else {0: link(kind)}
+        names = {k: f"{kind}-{k}" for k in ids} if heat else {0: kind}
+        links = {k: link(layer) for k, layer in names.items()} if there[kind] else {}
         score = {"seed": "seeds", "walk": "walks", "mask": "masks", "prediction": "model"}.get(kind)
         found.append(
             {

@@ -290,6 +290,17 @@ def test_provenance_is_that_of_the_ledger(line, client):
     assert {a["href"] for a in page.all("a")} >= {"/models/segmenter/1", "/models/segmenter/2", "/models/classifier/1"}
 
 
+def test_a_line_that_came_halfway_is_shown(line):
+    """CAMs are there, what follows is not: no threshold, no walk, no mask, no model."""
+    for noun in ("seed_thresholds", "walks", "masks", "segmenter"):
+        shutil.rmtree(f"data/{noun}")
+    with visit(project()) as client:
+        page = read(client, "/image?id=image-3")
+        assert [a["data-layer"] for a in page.all("img") if "data-layer" in a] == ["cam"]
+        assert "no mask" in read(client, "/images").words
+        assert "has no mask" in read(client, "/image/pixel?id=image-3&x=1&y=1", 404).words
+
+
 def test_a_mask_that_is_not_recorded_yet_is_said(line):
     """The page shows the disk; the ledger is older until somebody records."""
     line.run(refine_crf="fresh")
