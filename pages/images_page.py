@@ -36,7 +36,7 @@ LAYER_NAMES = {
 def images_page(project: Project, wishes: Wishes) -> dict[str, Any]:
     """The grid: one page of the images that fit."""
     images = project.images()
-    model = project.training_known(wishes)
+    model = project.training_known(wishes, images)
     if wishes.model and model is None:
         raise MissingError("the ledger knows no such model", "Choose one on the page Models.")
     found = images.find(wishes, model)
@@ -105,7 +105,7 @@ def page_numbers(page: int, pages: int) -> list[int]:
 def image_page(project: Project, image_id: str, wishes: Wishes, query: Mapping[str, str]) -> dict[str, Any]:
     """One image: its layers, why a pixel has its class, the chain behind its mask, the models that used it."""
     images, row = project.images(), project.row(image_id)
-    model = project.training_known(wishes)
+    model = project.training_known(wishes, images)
     before, after = images.neighbours(wishes, row["position"], model)
     more = dict(_pairs(wishes))
     place = _place(query)

@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock, RLock, Thread
 
 from labelfactory.dataset import ImageRecord
 from labelfactory.errors import MissingError, UserError
+from labelfactory.params import PARAMS_FILE
 from labelfactory.schema import Mask
 from labelfactory.thresholds import thresholds_digest
 from lineage.ledger import Ledger
@@ -141,12 +143,12 @@ class Project:
         except MissingError:
             return None
 
-    def training_known(self, wishes: Wishes) -> Model | None:
-        """The model that the wishes name, with its training rows in the snapshot."""
+    def training_known(self, wishes: Wishes, images: Snapshot) -> Model | None:
+        """The model that the wishes name, with its training rows in the snapshot that is about to be asked."""
         model = self.model(wishes.model)
         if model is not None:
             with self.lookup() as lookup:
-                self.images().know(model, lookup)
+                images.know(model, lookup)
         return model
 
     def picture(self, name: str, row: Row) -> tuple[bytes, str]:
@@ -179,7 +181,12 @@ class Project:
             MissingError: it has none.
         """
         names = self.images().classes
-        return self._evidence.get((row["image_id"], row["digest"]), lambda: Evidence(record_of(row), names))
+        key = (
+            row["image_id"],
+            row["digest"],
+            Path(PARAMS_FILE).stat().st_mtime_ns,
+        )  # a CRF of other parameters is another
+        return self._evidence.get(key, lambda: Evidence(record_of(row), names))
 
     def side(self, text: str) -> Side:
         """A set of masks by the name of a model, a run or a commit, or `now`; never by a path.

@@ -77,7 +77,11 @@ class Snapshot:
         head = _head(IMAGES)
         self.classes: tuple[str, ...] = ("background", *head["classes"])
         self.train_list, self.val_list = str(head["train_list"]), str(head["val_list"])
-        self._fill(lookup)
+        try:
+            self._fill(lookup)
+        except duckdb.Error as error:
+            problem = f"a table under {DATA} cannot be read: {str(error).splitlines()[0]}"
+            raise DataError(problem, "If no stage is at work, type `labelfactory audit verify`.") from None
 
     def _fill(self, lookup: Lookup | None) -> None:
         connection = self._connection
@@ -227,7 +231,7 @@ def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str) -> None:
     paths = [str(path) for path in sorted((DATA / noun).glob("shard-*.parquet"))]
     quality = "mean_confidence, void_share, agreement" if noun == "masks" else ""
     if paths and noun == "masks":
-        quality += ", source" if "source" in pq.read_schema(paths[0]).names else ", 'refine_crf' AS source"
+        quality += ", source" if _has_source(paths[0]) else ", 'refine_crf' AS source"
     if paths:
         columns = f"image_id, key, digest, status, reason{', ' + quality if quality else ''}"
         connection.execute(f"CREATE TABLE rows_{noun} AS SELECT {columns} FROM {PARQUET}", [paths])
@@ -235,6 +239,14 @@ def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str) -> None:
     numbers = ", mean_confidence FLOAT, void_share FLOAT, agreement FLOAT, source VARCHAR" if quality else ""
     text = "image_id VARCHAR, key VARCHAR, digest VARCHAR, status VARCHAR, reason VARCHAR"
     connection.execute(f"CREATE TABLE rows_{noun} ({text}{numbers})")
+
+
+def _has_source(path: str) -> bool:
+    """Whether a shard of masks says who drew them; older ones do not. DuckDB names a damaged one."""
+    try:
+        return "source" in pq.read_schema(path).names
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def _times(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None) -> pa.Table:

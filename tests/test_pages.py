@@ -213,6 +213,17 @@ def test_a_page_follows_the_disk(line, monkeypatch):
     assert asked.row("image-1")["digest"] == RowReader(Path("data/masks")).states["image-1"].digest
 
 
+def test_a_damaged_shard_is_said(line):
+    """With its name; the server goes on."""
+    path = Path("data/masks/shard-00000.parquet")
+    path.write_bytes(path.read_bytes()[:-100])
+    with visit(project()) as client:
+        words = read(client, "/images", 409).words
+        assert "shard-00000.parquet" in words
+        assert "labelfactory audit verify" in words
+        read(client, "/models")
+
+
 # --- one image --------------------------------------------------------------------------------------------------------
 
 
