@@ -72,7 +72,7 @@ def restored(folder: Path, clone: Path) -> None:
     """A fresh clone pulls and has nothing to do; its shards are the same bytes, and the engine would copy every row."""
     git(folder.parent, "clone", "-q", str(folder), str(clone))
     assert not (clone / "data/cams").exists()
-    call(clone, "dvc", "pull", "-q", "data/import.dvc", TARGET)
+    call(clone, "dvc", "pull", "-q", "--with-deps", TARGET)
     assert cams(clone) == cams(folder)
     assert ran(call(clone, "dvc", "repro", TARGET), clone) == []
 
