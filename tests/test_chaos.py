@@ -1,6 +1,7 @@
 """SIGKILL at random moments, fifty times and more: the same bytes at the end, one shard or epoch in vain (chaos.py)."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,10 @@ def chaos(folder: Path, *words: str) -> str:
 def test_stages_and_trainings_end_in_the_same_bytes_however_often_they_are_killed(tmp_path):
     """48 kills, those of two workers among them; the campaign asserts after each."""
     said = chaos(tmp_path, "--kills", "48", "--line-kills", "0", "--pool-kills", "2", "--seed", "7")
-    assert "2 kills" in said.split("pool:")[1]
+    kills = {kind: int(count) for kind, count in re.findall(r"  (\w+): (\d+) kills", said)}
+    assert sum(kills.values()) >= 48
+    assert kills["pool"] >= 2
+    assert kills["training"] >= 6
     assert "each time the same bytes" in said
     assert "at most 1 shard or epoch each" in said
 
@@ -37,7 +41,7 @@ def test_stages_and_trainings_end_in_the_same_bytes_however_often_they_are_kille
 def test_the_line_ends_in_the_same_bytes_however_often_it_is_killed(tmp_path):
     """`dvc repro` up to the CAMs, with all below it, 4 times; then DVC has nothing to do."""
     said = chaos(tmp_path, "--kills", "4", "--line-kills", "4", "--pool-kills", "0", "--targets", "extract_cams")
-    assert "line: 4 kills, 1 times finished, each time the same bytes" in said
+    assert re.search(r"line: 4 kills, [12] times finished, each time the same bytes", said)
 
 
 BROKEN = {
