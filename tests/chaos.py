@@ -38,19 +38,8 @@ from labelfactory import per_image, training
 from labelfactory.shard_plan import ShardPlan
 from labelfactory.shards import ShardFolder
 from labelfactory.stage import read_sections, run_guarded, stage_class
+from labelfactory.wiring import read_wiring
 
-STAGES = (
-    "prepare",
-    "train_classifier",
-    "extract_cams",
-    "calibrate_seeds",
-    "label_affinity",
-    "train_affinity",
-    "random_walk",
-    "calibrate_walks",
-    "refine_crf",
-    "train_segmenter",
-)
 PER_IMAGE = ("extract_cams", "label_affinity", "random_walk", "refine_crf")
 TRAINING = ("train_classifier", "train_affinity", "train_segmenter")
 AMBUSHES = 0.5
@@ -345,7 +334,7 @@ def campaign(folder: Path, shares: dict[str, int], seed: int, targets: list[str]
     read_sections()  # imports every stage: a fork has nothing left to load
     importlib.import_module("torch._dynamo")  # which the first optimiser would load
     try:
-        for name in STAGES:
+        for name in (n for n in read_wiring() if n not in ("train_upper_bound", "evaluate")):
             seconds = undisturbed(name)
             if name in PER_IMAGE and shares.get("stages"):
                 kill_rows(name, seconds, -(-shares["stages"] // len(PER_IMAGE)), dice, tally)

@@ -264,7 +264,7 @@ def test_one_image_costs_one_image(variant):
     edit_manifest(variant, lambda all_: tuple(e for e in all_ if e.image_id != other.image_id))
     said = call(variant, "labelfactory", "status")
     assert "--no-retrain: at most 0 rows, 0 stages that learn" in said
-    assert "labelfactory run: at most 68 rows, 5 stages that learn" in said
+    assert "labelfactory run: at most 68 rows" in said
     call(variant, "labelfactory", "run", "--no-retrain", "refine_crf")
     assert counts(variant) == {(0, 17)}
     left = states_of(variant)
@@ -290,12 +290,15 @@ def test_a_comment_in_a_stage_makes_it_stale_and_nothing_else(variant):
         code.write("# a word\n")
     status = call(variant, "labelfactory", "status")
     assert [line.split()[1] for line in status.splitlines() if "stale" in line] == ["label_affinity"]
-    names = ran(call(variant, "dvc", "repro"), variant)
-    assert names == ["label_affinity", "train_affinity", "calibrate_walks", "evaluate"]
+    first, *asked = ran(call(variant, "dvc", "repro"), variant)
+    assert first == "label_affinity"
     assert digests(variant) == before
     made = report(variant, "label_affinity")
     assert (made["rows_computed"], made["rows_copied"]) == (18, 0)
     assert report(variant, "train_affinity")["trained"] is False
+    for name in asked:
+        assert report(variant, name).get("rows_computed", 0) == 0, name
+        assert not report(variant, name).get("trained", False), name
 
 
 def test_a_line_that_never_ran_cannot_leave_out_training(imported):
