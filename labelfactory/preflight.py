@@ -26,8 +26,8 @@ def check_line(sections: Mapping[str, Section]) -> None:
 def _check_lists(sections: Mapping[str, Section]) -> None:
     """Lists that `evaluate` scores."""
     known = lists_of()
-    evaluate: Any = sections["evaluate"]
-    for name in evaluate.lists:
+    evaluate: Any = sections.get("evaluate")
+    for name in evaluate.lists if evaluate else ():
         if name not in known:
             raise ParamsError(
                 f"evaluate.lists: no image stands on the list {name!r}{did_you_mean(name, known)}",
