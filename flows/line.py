@@ -3,6 +3,7 @@
 DVC is the judge of what is stale; this file only asks and orders it. Bare `dvc repro` does the same as `reproduce`.
 """
 
+import logging
 import os
 import re
 import sys
@@ -61,7 +62,7 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
         StageFailedError: a stage failed, with its exit code.
         UserError: DVC refuses, or the models are to stay although there are none.
     """
-    with open_repo() as repo, _failures_named(), lock_repo(repo):
+    with open_repo() as repo, _failures_named(), lock_repo(repo), _calm():
         if not retrain:
             _freeze_learning(repo, targets)
         ran = repo.reproduce(targets=list(targets) or None, force=force)
@@ -126,6 +127,18 @@ def open_line() -> Iterator[Line]:
     """The line of this folder; DVC is opened once for all stages."""
     with open_repo() as repo:
         yield Line(repo)
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """A line a stage is enough, and the stage says it; of DVC only warnings and errors are heard."""
+    logger = logging.getLogger("dvc")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

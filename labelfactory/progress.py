@@ -125,7 +125,7 @@ def _bar(console: Console, title: str, total: int, probe: Probe) -> Iterator[Tic
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:  # what follows says that it is done
         task = bar.add_task(title, total=total, note="")
 
         def tick(count: int = 1, note: str = "", size: int = 0) -> None:

@@ -1,5 +1,6 @@
 """What `flows.line` asks of DVC, on a line of one-line stages: order, reasons, freezing, failures."""
 
+import logging
 import subprocess
 from pathlib import Path
 
@@ -170,3 +171,16 @@ def test_a_lock_file_in_conflict_is_an_error_of_two_parts(line):
             ask()
         assert caught.value.remedy
     assert path.read_text() == before
+
+
+def test_a_run_prints_what_its_stages_print_and_no_more(line, capfd):
+    """DVC's own words about stages and lock files are not said, and are back afterwards."""
+    level = logging.getLogger("dvc").level
+    assert len(reproduce()) > 3
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+    assert logging.getLogger("dvc").level == level
+    with (line / "dvc.yaml").open("a") as stream:
+        stream.write("  loud:\n    cmd: echo 'loud; done in 1 s'\n")
+    reproduce(["loud"])
+    assert capfd.readouterr().out == "loud; done in 1 s\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -342,7 +343,9 @@ def test_a_correction_runs_what_depends_on_it_and_nothing_else(variant):
     (variant / f"edited/{image_id}.png").write_bytes(encode_mask(np.where(mask == 0, VOID, mask).astype(np.uint8)))
     assert f"1 mask ({image_id}) corrected" in call(variant, "labelfactory", "corrections", "add", "edited")
     output = call(variant, "labelfactory", "run")
-    assert ran(output, variant) == ["refine_crf", "train_segmenter", "train_upper_bound", "evaluate"]
+    done = re.findall(r"^(\w+): done in", output, re.MULTILINE)
+    assert done == ["refine_crf", "train_segmenter", "train_upper_bound", "evaluate"]
+    assert "Running stage" not in output  # a line a stage is enough
     assert (report(variant, "refine_crf")["rows_computed"], report(variant, "refine_crf")["corrected"]) == (1, 1)
     assert {k for k, v in digests(variant).items() if v != before[k]} == {f"masks/{image_id}", "segmenter"}
     assert read_passport(variant / f"data/segmenter/{CHECKPOINT}").supervision == ["masks", "tags"]
