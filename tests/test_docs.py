@@ -104,7 +104,7 @@ def shown() -> list[tuple[str, str]]:
 def test_commands_and_options_that_a_page_names_exist(page, line):
     """The command is there, and each option belongs to it."""
     words = re.sub(r"[\[\]'\"`]", " ", line).split()[1:]
-    node = typer.main.get_command(app_main.cli)
+    node = typer.main.get_command(app_main.command_line(*app_main.COMMANDS))
     while hasattr(node, "commands") and words and words[0] not in ("…", "--help"):
         names = words.pop(0).split("|")
         assert set(names) <= set(node.commands), line

@@ -86,7 +86,7 @@ def test_the_line_shows_what_dvc_says(line):
         assert "DVC is being asked" in read(client, "/").words
         look.wait()
         page = read(client, "/")
-        assert "1 of 12 stages have to run" in page.words
+        assert "1 of 13 stages have to run" in page.words
         assert "params.yaml refine_crf.<b>: 1 → 2" in page.words
         rows = {a.get("id") for a in page.all("tr")}
         assert {f"stage-{name}" for name in ("prepare", "train_segmenter", "evaluate")} <= rows
