@@ -42,7 +42,9 @@ class Stage(Generic[C]):
     """Stages whose sections it reads beside its own."""
 
     def __init_subclass__(cls) -> None:
-        """Take the section's model from `Stage[Section]`."""
+        """Take the section's model from `Stage[Section]`, unless the class names another."""
+        if "section" in cls.__dict__:
+            return
         for base in cls.__dict__.get("__orig_bases__", ()):
             for argument in get_args(base):
                 if isinstance(argument, type) and issubclass(argument, Section):

@@ -8,8 +8,7 @@ Source  AffinityNet: Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Where `learn_backb
         does not learn on, as in IRN, arXiv:1904.05044.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,16 +16,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from labelfactory.checkpoints import Passport
-from labelfactory.dataset import ImageRecord
 from labelfactory.examples import CropSection, MaskExamples
-from labelfactory.rows import RowReader
-from labelfactory.schema import Mask
 from labelfactory.training import Batch, Examples, TrainingSection
-from labelfactory.training_stage import TrainingStage
 from models.affinity._network import AffinityNetwork
 from models.affinity.psa import pair_affinities, pair_offsets
 from models.classifier import classifier_from
 from models.losses.affinity import affinity_loss
+from stages._labelled import LabelledStage
 
 STRIDE = 8
 """Of the cells whose affinity is learnt."""
@@ -42,30 +38,11 @@ class TrainAffinityConfig(TrainingSection, CropSection):
     freeze_stages: int = Field(ge=0, le=8)  # of it, stages after the stem that do not
 
 
-class TrainAffinity(TrainingStage[TrainAffinityConfig]):
+class TrainAffinity(LabelledStage[TrainAffinityConfig]):
     """Trains AffinityNet on the confident labels."""
 
     reads = ("dataset", "classifier", "affinity_labels")
     writes = "affinity"
-    supervision = "tags"
-
-    @cached_property
-    def labels(self) -> RowReader:
-        """The confident labels."""
-        return RowReader(self.folder("affinity_labels"))
-
-    @cached_property
-    def records(self) -> list[ImageRecord]:
-        """Photographs with usable labels."""
-        return [record for record in self.dataset.training if record.image_id in self.labels]
-
-    def training_rows(self) -> Mapping[str, str]:
-        """Digest of each label."""
-        return {record.image_id: self.labels.states[record.image_id].digest for record in self.records}
-
-    def row_source(self, image_id: str) -> str:
-        """Labels made by the line."""
-        return "affinity_labels"
 
     def parents(self) -> dict[str, Passport]:
         """The classifier."""
@@ -95,11 +72,7 @@ class TrainAffinity(TrainingStage[TrainAffinityConfig]):
 
     def examples(self) -> Examples:
         """Random views of photographs and labels."""
-        return MaskExamples(self.records, self.label_of, self.cfg)
-
-    def label_of(self, record: ImageRecord) -> tuple[Mask, None]:
-        """The labels of a photograph, trusted alike."""
-        return self.labels[record.image_id]["label"], None
+        return MaskExamples(self.records, self.mask_of, self.cfg)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The balanced loss over pairs of cells."""

@@ -9,17 +9,13 @@ Writes  data/teacher          checkpoint.safetensors, training_rows.parquet, cur
 Source  docs/decisions/0009. Training again on labels of one's own: Lee, ICML 2013 workshop (pseudo-labels).
 """
 
-from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 from pydantic import Field
 
 from labelfactory.checkpoints import Passport
-from labelfactory.dataset import ImageRecord
 from labelfactory.params import Section
-from labelfactory.rows import RowReader
-from labelfactory.schema import Mask
+from stages._labelled import LabelledStage
 from stages._optional import OptionalSegmenterStage
 from stages._segmenter import SegmenterSection
 
@@ -31,40 +27,17 @@ class TrainTeacherConfig(Section):
     epochs: int = Field(ge=1)
 
 
-class TrainTeacher(OptionalSegmenterStage):
+class TrainTeacher(LabelledStage[SegmenterSection], OptionalSegmenterStage):
     """Trains on affinity labels."""
 
     section = TrainTeacherConfig  # type: ignore[assignment]
     reads = ("dataset", "classifier", "affinity_labels")
     writes = "teacher"
-    supervision = "tags"
 
     @staticmethod
     def changed(segmenter: SegmenterSection, own: Any) -> SegmenterSection:
         """Fewer epochs."""
         return segmenter.model_copy(update={"epochs": own.epochs, "confidence_weights": False})
-
-    @cached_property
-    def labels(self) -> RowReader:
-        """The affinity labels."""
-        return RowReader(self.folder("affinity_labels"))
-
-    @cached_property
-    def records(self) -> list[ImageRecord]:
-        """Photographs that have a label."""
-        return [record for record in self.dataset.training if record.image_id in self.labels]
-
-    def mask_of(self, record: ImageRecord) -> tuple[Mask, None]:
-        """The confident pixels of a photograph."""
-        return self.labels[record.image_id]["label"], None
-
-    def training_rows(self) -> Mapping[str, str]:
-        """Digest of each label."""
-        return {record.image_id: self.labels.states[record.image_id].digest for record in self.records}
-
-    def row_source(self, image_id: str) -> str:
-        """Made by the line."""
-        return "affinity_labels"
 
     def parents(self) -> dict[str, Passport]:
         """The network that made the labels."""

@@ -79,7 +79,9 @@ def mark(image_id: str, **changes) -> None:
 
 def test_the_line_shows_what_dvc_says(line):
     """Each stage with its state and reason; while DVC is asked for the first time, the page says so and does not wait."""
-    states = [{"name": n, "state": "up to date", "reasons": []} for n in ("prepare", "train_teacher", "train_upper_bound")]
+    states = [
+        {"name": n, "state": "up to date", "reasons": []} for n in ("prepare", "train_teacher", "train_upper_bound")
+    ]
     states.append({"name": "refine_crf", "state": "stale", "reasons": ["params.yaml refine_crf.<b>: 1 → 2"]})
     look = Look(saying({"running": False, "stages": states}), lambda: 0)
     with visit(project(state=look)) as client:
