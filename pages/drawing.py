@@ -1,7 +1,7 @@
 """Graphs as inline SVG: boxes in lanes, lines from box to box, once for wide windows and once for narrow ones.
 
 A box has a rank (how far along the way it stands) and a lane (networks, images, thresholds). Boxes of neighbouring ranks that
-stand in different lanes may overlap along the way, which is how twelve stages fit into one window. Colours and fonts are the
+stand in different lanes may overlap along the way, which is how a dozen stages fit into one window. Colours and fonts are the
 page's own; every text is escaped.
 """
 

@@ -24,6 +24,7 @@ MARKS = {"up to date": "✓", "stale": "!", "never run": "○", "frozen": "❄",
 NETWORKS, IMAGES, THRESHOLDS = 0, 1, 2
 LANES = {"train": NETWORKS, "calibrate": THRESHOLDS}
 """The lane of a stage by the first word of its name; the others work on images."""
+OPTIONAL = ("train_teacher", "train_upper_bound")
 
 
 def line_page(project: Project) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def graph(wiring: Mapping[str, StageWiring], stages: list[dict[str, Any]]) -> Ma
     for name in wiring:
         lane = lane_of(name)
         place = 1 + max((rank[b] for b in before[name]), default=-1)
-        while (lane, place) in taken or (lane, place - 1) in taken:
+        while {(lane, place - 1), (lane, place), (lane, place + 1)} & taken:  # boxes are wider than a rank
             place += 1
         rank[name] = place
         taken.add((lane, place))
@@ -109,8 +110,8 @@ def graph(wiring: Mapping[str, StageWiring], stages: list[dict[str, Any]]) -> Ma
 
 
 def lane_of(stage: str) -> int:
-    """Networks above, images in the middle, thresholds below; the upper bound is not on the way."""
-    return THRESHOLDS if stage == "train_upper_bound" else LANES.get(stage.partition("_")[0], IMAGES)
+    """Networks above, images in the middle, thresholds below, and with them what the line can do without."""
+    return THRESHOLDS if stage in OPTIONAL else LANES.get(stage.partition("_")[0], IMAGES)
 
 
 def _before(name: str, wiring: Mapping[str, StageWiring]) -> set[str]:
