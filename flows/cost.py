@@ -47,7 +47,7 @@ class _Import:
     """Training images there will be; 0 where nothing changed."""
     changed: frozenset[str]
     """Training images that are new, or have other bytes or tags."""
-    removed: int
+    removed: frozenset[str]
 
 
 def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
@@ -59,7 +59,9 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
     """
     sections: Any = read_sections()
     prepared = next(state for state in states if state.name == "prepare")
-    changes = _Import(0, frozenset(), 0) if prepared.state == "up to date" else _import_changes(sections["prepare"])
+    changes = (
+        _Import(0, frozenset(), frozenset()) if prepared.state == "up to date" else _import_changes(sections["prepare"])
+    )
     moved: dict[str, bool] = {}  # noun → whether it will be another
     waiting: dict[str, set[str]] = {}  # noun of rows → images whose row will be computed
     found = []
@@ -72,7 +74,7 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
         elif isinstance(stage, PerImageStage):
             waiting[stage.writes] = _rows(stage, changes, moved, waiting)
             count = len(waiting[stage.writes])
-            cost = Cost(state.name, True, count, changes.removed, _seconds(state.name, count) if count else 0.0)
+            cost = Cost(state.name, True, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
         elif isinstance(stage, TrainingStage):
             learns = touched or not _is_current(stage)
             cost = Cost(state.name, learns, seconds=_seconds(state.name, changes.total) if learns else 0.0)
@@ -94,13 +96,13 @@ def _import_changes(wanted: Any) -> _Import:
     try:
         dataset = ShardedDataset()
     except UserError:
-        return _Import(len(new), frozenset(new), 0)
+        return _Import(len(new), frozenset(new), frozenset())
     old = {r.image_id: (r.sha256, r.tags) for shard in dataset.counts for r in dataset.records(shard)}
     if dataset.shard_size != wanted.shard_size:  # every image moves
-        return _Import(len(new), frozenset(new), 0)
+        return _Import(len(new), frozenset(new), frozenset())
     bad = dataset.bad_ids()
     changed = frozenset(i for i, what in new.items() if old.get(i) != what and i not in bad)
-    return _Import(len(new.keys() - bad), changed, len(old.keys() - new.keys()))
+    return _Import(len(new.keys() - bad), changed, frozenset(old.keys() - new.keys()))
 
 
 def _rows(
@@ -116,7 +118,8 @@ def _rows(
         learnt = ["nothing is there yet"]
     if learnt:
         pending = known
-    return pending.union(changes.changed, *(waiting.get(noun, set()) for noun in stage.reads_rows))
+    pending = pending.union(changes.changed, *(waiting.get(noun, set()) for noun in stage.reads_rows))
+    return pending - changes.removed
 
 
 def _is_current(stage: TrainingStage[Any]) -> bool:
