@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from app import main as app_main
+from app.main import COMMANDS, command_line
 from labelfactory.params import read_yaml
+from labelfactory.stage import stage_class
 from labelfactory.wiring import read_wiring
 from models.backbones import build_backbone
 from models.classifier import Classifier
@@ -23,6 +27,7 @@ PAGES = {
 }
 PARAMS = read_yaml(ROOT / "params.yaml")
 BLANK = "…"
+EVERYTHING = command_line(*COMMANDS)
 
 
 # --- the FAQ ----------------------------------------------------------------------------------------------------------
@@ -104,7 +109,7 @@ def shown() -> list[tuple[str, str]]:
 def test_commands_and_options_that_a_page_names_exist(page, line):
     """The command is there, and each option belongs to it."""
     words = re.sub(r"[\[\]'\"`]", " ", line).split()[1:]
-    node = typer.main.get_command(app_main.command_line(*app_main.COMMANDS))
+    node = typer.main.get_command(EVERYTHING)
     while hasattr(node, "commands") and words and words[0] not in ("…", "--help"):
         names = words.pop(0).split("|")
         assert set(names) <= set(node.commands), line
@@ -137,6 +142,29 @@ def _is_parameter(name: str) -> bool:
             return False
         value = value[part]
     return True
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted names of a section's fields."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields_of(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+@pytest.mark.parametrize("name", read_wiring(ROOT / "dvc.yaml"))
+def test_ranges_of_parameters_are_those_that_the_code_checks(name):
+    """Each bound of a field stands in its row of docs/parameters.md."""
+    (section,) = re.findall(rf"^## `{name}`\n(.*?)(?=^## |\Z)", PAGES["parameters.md"], re.MULTILINE | re.DOTALL)
+    rows = dict(re.findall(r"^\| `([\w.]+)` \|[^\n]*\| ([^|\n]*) \|$", section, re.MULTILINE))
+    for key, field in fields_of(stage_class(name).section):
+        bounds = {
+            float(getattr(m, kind)) for m in field.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(m, kind)
+        }
+        plain = re.sub(r"(?<=\d),(?=\d{3})", "", rows[key])
+        said = {float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", plain)}
+        assert bounds <= said, key
 
 
 @pytest.mark.parametrize("page", PAGES)
