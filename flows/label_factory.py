@@ -18,7 +18,7 @@ from flows.checks import check_run
 from flows.heartbeat import heartbeat
 from flows.hooks import announce
 from flows.line_process import LineProcess, LineProcessError, StageError
-from flows.memory import remember
+from flows.memory import remember, tell_mlflow
 from flows.place import here
 from flows.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
 from flows.summary import REPORT, as_markdown, read_summary
@@ -44,8 +44,8 @@ def started_at() -> str:
 @flow(
     name="label-factory",
     flow_run_name=run_name,
-    on_completion=[announce],
-    on_failure=[announce],
+    on_completion=[announce, tell_mlflow],
+    on_failure=[announce, tell_mlflow],
     on_crashed=[announce],
     on_cancellation=[announce],
 )

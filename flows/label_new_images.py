@@ -18,6 +18,7 @@ from flows.checks import check_run
 from flows.heartbeat import heartbeat
 from flows.hooks import announce
 from flows.label_factory import run_line, started_at
+from flows.memory import tell_mlflow
 from flows.stage_task import UP_TO_DATE, USER_ERROR
 from flows.tree import check_tree
 from labelfactory.errors import UserError
@@ -41,8 +42,8 @@ def run_name() -> str:
 @flow(
     name="label-new-images",
     flow_run_name=run_name,
-    on_completion=[announce],
-    on_failure=[announce],
+    on_completion=[announce, tell_mlflow],
+    on_failure=[announce, tell_mlflow],
     on_crashed=[announce],
     on_cancellation=[announce],
 )
