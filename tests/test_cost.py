@@ -28,6 +28,7 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     kinds = {"prepare": Prepare, "brightness": Brightness, "outline": Outline}
     monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)
     monkeypatch.setattr(cost, "read_sections", lambda: sections)
+    monkeypatch.setattr(Brightness, "reads", ("dataset",))
     write_import(workspace.records)
     for kind in (Brightness, Outline):
         monkeypatch.setattr(kind, "failing", {})
