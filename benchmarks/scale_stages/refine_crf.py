@@ -38,7 +38,7 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
         """Bands of classes that follow from the CAM."""
         cam, record = sample["cam"], sample.record
         mask = np.zeros((record.height, record.width), np.uint8)
-        mask[: int(cam[0, 0, 0] * record.height)] = sample["class_ids"][0]
+        mask[: int(cam[0, 0, 0] * record.height)] = [*sample["class_ids"], 0][0]  # a photograph may have no tag
         return {
             "mask": mask,
             "confidence": (cam[0] * 255).astype(np.uint8),
