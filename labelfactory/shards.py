@@ -29,8 +29,10 @@ from labelfactory.errors import DataError, MissingError, NewerFormatError
 from labelfactory.files import write_whole
 from labelfactory.images import Photograph
 
-ROW_FORMAT = 1
+ROW_FORMAT = 2
 """Of the rows. Below it: made again by the stage that wrote them. Above it: refused."""
+UNCHECKED = {"format", "stage", "classes", "columns"}
+"""What the header of format 1 held: it had no digest of its own."""
 ROW_GROUP = 32
 STATE_COLUMNS = ("image_id", "key", "digest", "status", "reason")
 
@@ -240,7 +242,8 @@ class ShardFolder:
         """Refuse rows of another format: newer ones for good, older ones until their stage has made them again."""
         try:
             meta = json.loads(schema.metadata[b"labelfactory"])
-            intact, stated = meta.pop("check") == digest_json(meta), int(meta["format"])
+            unchecked = meta.keys() == UNCHECKED and meta["format"] == 1
+            intact, stated = unchecked or meta.pop("check") == digest_json(meta), int(meta["format"])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._damaged(shard, "its header is none of labelfactory's") from None
         if not intact:
