@@ -28,11 +28,11 @@ def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]
 
 
 def copied_paths(paths: Sequence[str]) -> Iterator[str]:
-    """What an experiment's own folder needs beside what git and DVC hold: the import, and photographs that lie in this folder.
+    """What an experiment's own folder needs beside what git and DVC hold: the import, corrections, and photographs that lie here.
 
     dvc.lock too, which may not be committed: without it every stage would run again.
     """
-    yield from ("dvc.lock", "data/import")
+    yield from ("dvc.lock", "data/import", "data/corrections")
     folders = {Path(*Path(path).parts[:2]) for path in paths if not Path(path).is_absolute()}
     yield from sorted(str(folder) for folder in folders)
 

@@ -272,6 +272,7 @@ def _loader(fabric: Fabric, view: _EpochView, groups: Sequence[list[int]], feede
         num_workers=feeders,
         pin_memory=fabric.device.type == "cuda",
         timeout=task_seconds() if feeders else 0,
+        generator=torch.Generator(),  # of the loader's own: one that is started again takes nothing from the network's
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 

@@ -256,7 +256,7 @@ def test_one_image_costs_one_image(variant):
     one = next(e for e in entries if "train" in e.lists and len(e.tags) > 1)
     edit_manifest(variant, lambda all_: tuple(replace(e, tags=e.tags[:1]) if e == one else e for e in all_))
     assert "--no-retrain: at most 4 rows, 0 stages that learn" in call(variant, "labelfactory", "status")
-    call(variant, "labelfactory", "run", "--no-retrain", "refine_crf")
+    call(variant, "labelfactory", "run", "--no-retrain", "label_affinity", "refine_crf")
     assert counts(variant) == {(1, 17)}
     after = states_of(variant)
     assert {name.split("/")[1] for name, state in after.items() if state != before[name]} == {one.image_id}
@@ -266,7 +266,7 @@ def test_one_image_costs_one_image(variant):
     said = call(variant, "labelfactory", "status")
     assert "--no-retrain: at most 0 rows, 0 stages that learn" in said
     assert "labelfactory run: at most 68 rows" in said
-    call(variant, "labelfactory", "run", "--no-retrain", "refine_crf")
+    call(variant, "labelfactory", "run", "--no-retrain", "label_affinity", "refine_crf")
     assert counts(variant) == {(0, 17)}
     left = states_of(variant)
     assert left == {name: state for name, state in after.items() if not name.endswith(f"/{other.image_id}")}

@@ -112,6 +112,7 @@ def test_an_experiment_takes_along_what_git_and_dvc_do_not_hold():
     assert list(copied_paths(["data/raw/demo/a.png", "data/raw/b.png", "/far/c.png"])) == [
         "dvc.lock",
         "data/import",
+        "data/corrections",
         "data/raw",
     ]
 
