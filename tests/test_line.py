@@ -261,7 +261,7 @@ def test_one_image_costs_one_image(variant):
     after = states_of(variant)
     assert {name.split("/")[1] for name, state in after.items() if state != before[name]} == {one.image_id}
 
-    other = next(e for e in entries if ("train" in e.lists and e.tags == ("cat",)) or e.tags == one.tags[1:])
+    other = next(e for e in entries if "train" in e.lists and e.tags and e != one)
     edit_manifest(variant, lambda all_: tuple(e for e in all_ if e.image_id != other.image_id))
     said = call(variant, "labelfactory", "status")
     assert "--no-retrain: at most 0 rows, 0 stages that learn" in said

@@ -162,7 +162,7 @@ def test_a_sweep_really_runs(tmp_path):
     assert re.findall(r"Running stage '(\w+)'", out) == ["evaluate"]
     assert state(folder) == before
     (table,) = (folder / "data/sweeps").glob("*/table.csv")
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["evaluate.scales"] for row in rows] == ["[1.0]", "[0.5]"]
     metrics = json.loads((folder / "data/evaluation/metrics.json").read_text())
     assert [float(rows[0][f"miou/{name}"]) for name in ("train/masks", "val/model")] == [
@@ -176,13 +176,13 @@ def test_a_sweep_really_runs(tmp_path):
 
     again = call(folder, *words)
     assert "Running stage" not in again
-    assert list(csv.DictReader(table.open())) == rows
+    assert list(csv.DictReader(table.read_text().splitlines())) == rows
 
     # other code, other experiments; a variant whose stage fails says why in the table, and the next one runs
     path = folder / "stages/evaluate.py"
     path.write_text(path.read_text().replace("    Evaluate.main()", "    raise SystemExit('the stage fell over')"))
     call(folder, *words, code=2)
-    assert ["the stage fell over" in row["problem"] for row in csv.DictReader(table.open())] == [True, True]
+    assert ["the stage fell over" in row["problem"] for row in csv.DictReader(table.read_text().splitlines())] == [True, True]
 
 
 def state(folder: Path) -> dict[str, bytes]:
