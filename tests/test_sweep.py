@@ -182,7 +182,10 @@ def test_a_sweep_really_runs(tmp_path):
     path = folder / "stages/evaluate.py"
     path.write_text(path.read_text().replace("    Evaluate.main()", "    raise SystemExit('the stage fell over')"))
     call(folder, *words, code=2)
-    assert ["the stage fell over" in row["problem"] for row in csv.DictReader(table.read_text().splitlines())] == [True, True]
+    assert ["the stage fell over" in row["problem"] for row in csv.DictReader(table.read_text().splitlines())] == [
+        True,
+        True,
+    ]
 
 
 def state(folder: Path) -> dict[str, bytes]:
