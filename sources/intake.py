@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from labelfactory.corrections import CORRECTIONS, TABLE, write_corrections
 from labelfactory.errors import DataError
 from labelfactory.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.manifest import MANIFEST, Manifest, read_manifest, write_manifest
@@ -120,6 +121,8 @@ def _without(manifest: Manifest, gone: Collection[str]) -> Manifest:
 
 def _write(manifest: Manifest, old: Manifest | None, *, append: bool) -> Taken:
     """Write the manifest, unless it says what the one on disk says already."""
+    if not (CORRECTIONS / TABLE).exists():  # DVC asks that what a stage may read is there
+        write_corrections(())
     if old == manifest:
         say(f"import: nothing new; {len(old.entries)} images")
         return Taken(manifest, 0)

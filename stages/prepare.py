@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from labelfactory.corrections import TABLE, write_corrections
 from labelfactory.dataset import Dataset, ImageRecord, read_dataset, write_dataset
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError, NewerFormatError, did_you_mean
@@ -218,8 +217,6 @@ class Prepare(Stage[PrepareConfig]):
         dataset = prepare(manifest, self.cfg, previous)
         reused = len(fine(previous).keys() & fine(dataset).keys())
         write_dataset(dataset, target)
-        if not (self.folder("corrections") / TABLE).exists():  # DVC asks that what a stage may read is there
-            write_corrections((), self.folder("corrections"))
         bad = bad_lines(dataset.records)
         if bad:
             say("\n".join([f"{len(bad)} photographs are left out:", *(f"  {line}" for line in bad)]))
