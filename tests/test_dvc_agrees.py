@@ -45,7 +45,7 @@ def history(tmp_path_factory) -> tuple[Path, str, str]:
     """A project in two commits: the second has other CAMs, and two images more. The import is tracked by DVC too."""
     folder = small_line(tmp_path_factory.mktemp("dvc") / "project")
     call(folder, "labelfactory", "import", "demo", "--count", "16")
-    call(folder, "dvc", "add", "-q", "data/import")
+    call(folder, "dvc", "add", "-q", "data/import", "data/corrections")
     call(folder, "dvc", "repro")
     first = commit(folder, "Sixteen images")
     call(folder, "labelfactory", "import", "demo", "--append", "--count", "18")
@@ -86,6 +86,7 @@ def restored(folder: Path, clone: Path) -> None:
     assert not (clone / "data/cams").exists()
     call(clone, "dvc", "pull", "-q")
     assert cams(clone) == cams(folder)
+    assert contents(clone / "data/corrections") == contents(folder / "data/corrections") != {}
     assert ran(call(clone, "dvc", "repro"), clone) == []
 
 
@@ -95,6 +96,8 @@ def test_a_folder_as_remote_restores_a_clone(history, tmp_path):
     call(folder, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
     commit(folder, "A remote")
     call(folder, "dvc", "push", "-q")
+    held = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert len(held) > len(cams(folder))
     restored(folder, tmp_path / "clone")
 
 
