@@ -11,7 +11,8 @@ from labelfactory.dataset import ImageRecord
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError, NewerFormatError
 from labelfactory.progress import say
-from labelfactory.shards import ROW_FORMAT, RowState, ShardFolder, row_key, shard_schema
+from labelfactory.shard_header import ROW_FORMAT, shard_schema
+from labelfactory.shards import RowState, ShardFolder, row_key
 
 if TYPE_CHECKING:
     from labelfactory.per_image import PerImageStage

@@ -22,22 +22,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfactory.columns import Column, describe, from_description
+from labelfactory.columns import Column
 from labelfactory.dataset import ImageRecord
 from labelfactory.digests import digest_json, digest_payload
 from labelfactory.errors import DataError, MissingError, NewerFormatError
 from labelfactory.files import write_whole
 from labelfactory.images import Photograph
+from labelfactory.shard_header import CODECS, ROW_FORMAT, STATE_COLUMNS, columns_of, stated_format
 
-ROW_FORMAT = 2
-"""Of the rows. Below it: made again by the stage that wrote them. Above it: refused."""
-UNCHECKED = {"format", "stage", "classes", "columns"}
-"""What the header of format 1 held: it had no digest of its own."""
 ROW_GROUP = 32
-STATE_COLUMNS = ("image_id", "key", "digest", "status", "reason")
-
-CODECS = {"zstd": "zstd", "snappy": "snappy", "gzip": "gzip", "lz4": "lz4", "none": "uncompressed"}
-"""Compressions of a shard, and what Parquet's own metadata call them."""
 
 Row = Mapping[str, Any]
 """What a stage makes of one image: column name → value."""
@@ -74,14 +67,9 @@ class RowState:
 
 
 @dataclass(frozen=True)
-class FinishedRow:
+class FinishedRow(RowState):
     """A row as it goes into a shard: encoded, with its digest."""
 
-    image_id: str
-    key: str
-    digest: str
-    status: str
-    reason: str
     inputs: str
     payload: Mapping[str, Any]
 
@@ -138,7 +126,7 @@ class ShardFolder:
         Raises:
             DataError: the file is damaged.
         """
-        table = self._read(shard, columns=list(STATE_COLUMNS))
+        table = self.table(shard, columns=list(STATE_COLUMNS))
         return self._states(shard, table) if table is not None else {}
 
     def own_states(self, shard: int, schema: pa.Schema, compression: str) -> tuple[dict[str, RowState], bool]:
@@ -192,7 +180,7 @@ class ShardFolder:
         Raises:
             DataError: a row's bytes do not fit its digest.
         """
-        table = self._read(shard)
+        table = self.table(shard)
         if table is None:
             return {}
         position = {image_id: i for i, image_id in enumerate(self._states(shard, table))}
@@ -234,20 +222,16 @@ class ShardFolder:
 
     def _columns(self, shard: int, schema: pa.Schema) -> dict[str, Column]:
         try:
-            return from_description(json.loads(schema.metadata[b"labelfactory"])["columns"])
-        except (KeyError, TypeError, ValueError):
-            raise self._damaged(shard, "its header does not describe its columns") from None
+            return columns_of(schema)
+        except ValueError as error:
+            raise self._damaged(shard, str(error)) from None
 
     def _check_format(self, shard: int, schema: pa.Schema) -> None:
         """Refuse rows of another format: newer ones for good, older ones until their stage has made them again."""
         try:
-            meta = json.loads(schema.metadata[b"labelfactory"])
-            unchecked = meta.keys() == UNCHECKED and meta["format"] == 1
-            intact, stated = unchecked or meta.pop("check") == digest_json(meta), int(meta["format"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise self._damaged(shard, "its header is none of labelfactory's") from None
-        if not intact:
-            raise self._damaged(shard, "its header does not fit its digest")
+            stated = stated_format(schema)
+        except ValueError as error:
+            raise self._damaged(shard, str(error)) from None
         path = self.path(shard)
         if stated > ROW_FORMAT:
             raise NewerFormatError(
@@ -272,16 +256,12 @@ class ShardFolder:
         Raises:
             DataError: the file is damaged, or has no such column.
         """
-        table = self._read(shard, columns=["image_id", name])
+        table = self.table(shard, columns=["image_id", name])
         if table is None:
             return {}
         if name not in table.column_names:
             raise self._damaged(shard, f"it has no column {name}")
         return dict(zip(table.column("image_id").to_pylist(), table.column(name).to_pylist(), strict=True))
-
-    def table(self, shard: int) -> pa.Table | None:
-        """A whole shard, or None when it is not there."""
-        return self._read(shard)
 
     def write(self, shard: int, table: pa.Table, compression: str = "zstd") -> None:
         """Write a shard whole or not at all. The same rows give the same bytes."""
@@ -295,7 +275,12 @@ class ShardFolder:
                 write_page_checksum=True,
             )
 
-    def _read(self, shard: int, columns: list[str] | None = None) -> pa.Table | None:
+    def table(self, shard: int, columns: list[str] | None = None) -> pa.Table | None:
+        """A whole shard, or some of its columns; None when it is not there.
+
+        Raises:
+            DataError: the file is damaged, or of another format.
+        """
         path = self.path(shard)
         if not path.exists():
             return None
@@ -305,22 +290,6 @@ class ShardFolder:
             raise self._damaged(shard, str(error)) from None
         self._check_format(shard, table.schema)
         return table
-
-
-def shard_schema(stage: str, columns: Mapping[str, Column], classes: Sequence[str]) -> pa.Schema:
-    """Parquet schema of a stage's shards."""
-    fields = [pa.field(name, pa.string(), nullable=False) for name in (*STATE_COLUMNS, "inputs")]
-    fields += [pa.field(name, column.arrow_type) for name, column in columns.items()]
-    meta: dict[str, Any] = {
-        "format": ROW_FORMAT,
-        "stage": stage,
-        "classes": list(classes),
-        "columns": describe(columns),
-    }
-    meta["check"] = digest_json(
-        meta
-    )  # Parquet's footer has no checksum: a flipped bit must not look like another format
-    return pa.schema(fields, metadata={"labelfactory": json.dumps(meta, sort_keys=True)})
 
 
 def rows_table(rows: Sequence[FinishedRow], schema: pa.Schema) -> pa.Table:

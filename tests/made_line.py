@@ -21,7 +21,8 @@ from labelfactory.digests import digest_bytes, digest_json, digest_rows
 from labelfactory.files import write_json
 from labelfactory.manifest import Entry, Manifest, read_manifest, write_manifest
 from labelfactory.schema import Classes
-from labelfactory.shards import ShardFolder, finish, rows_table, shard_schema
+from labelfactory.shard_header import shard_schema
+from labelfactory.shards import ShardFolder, finish, rows_table
 from labelfactory.stage import stage_class
 from labelfactory.thresholds import Threshold, thresholds_digest, write_thresholds
 

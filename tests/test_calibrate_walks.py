@@ -9,7 +9,8 @@ from labelfactory.columns import ArrayColumn, MaskColumn
 from labelfactory.dataset import IMAGES, Dataset, ImageRecord, write_dataset
 from labelfactory.errors import DataError
 from labelfactory.schema import Classes
-from labelfactory.shards import ShardFolder, finish, rows_table, shard_schema
+from labelfactory.shard_header import shard_schema
+from labelfactory.shards import ShardFolder, finish, rows_table
 from stages.calibrate_walks import CalibrateWalks, CalibrateWalksConfig
 
 CLASSES = Classes(("cat", "dog"))

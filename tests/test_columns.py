@@ -12,7 +12,8 @@ from strategies import arrays, masks
 
 from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn, describe, from_description
 from labelfactory.errors import ShapeError
-from labelfactory.shards import finish, rows_table, shard_schema
+from labelfactory.shard_header import shard_schema
+from labelfactory.shards import finish, rows_table
 
 COLUMNS = {
     "half": ArrayColumn("float16"),

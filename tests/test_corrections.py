@@ -37,7 +37,8 @@ from labelfactory.params import read_yaml
 from labelfactory.per_image import Tally, update_shards
 from labelfactory.rows import RowReader
 from labelfactory.schema import VOID, Classes, palette
-from labelfactory.shards import ShardFolder, finish, quarantine, rows_table, shard_schema
+from labelfactory.shard_header import shard_schema
+from labelfactory.shards import ShardFolder, finish, quarantine, rows_table
 from labelfactory.thresholds import Threshold, write_thresholds
 from lineage.audit import audit_mask, audit_model
 from lineage.diff import diff

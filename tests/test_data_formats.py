@@ -11,7 +11,7 @@ from labelfactory.corrections import SCHEMA as CORRECTIONS
 from labelfactory.dataset import SCHEMA as DATASET
 from labelfactory.left_out import LeftOut
 from labelfactory.manifest import SCHEMA as MANIFEST
-from labelfactory.shards import shard_schema
+from labelfactory.shard_header import shard_schema
 from labelfactory.stage import stage_class
 from labelfactory.training import write_curve
 from lineage.found import ROWS

@@ -28,7 +28,8 @@ from labelfactory.checkpoints import save_checkpoint
 from labelfactory.digests import digest_rows
 from labelfactory.errors import DataError, MissingError
 from labelfactory.images import decode_mask, decode_photograph, encode_mask
-from labelfactory.shards import ShardFolder, finish, rows_table, shard_schema
+from labelfactory.shard_header import shard_schema
+from labelfactory.shards import ShardFolder, finish, rows_table
 from models.backbones import build_backbone
 from models.segmenters import build_segmenter
 from sources._settle import Wishes, settle

@@ -15,12 +15,13 @@ import torch
 from conftest import Workspace
 from test_per_image import Brightness, Outline, files, states, update
 
-from labelfactory import dataset, shards, stage
+from labelfactory import dataset, stage
 from labelfactory.dataset import ShardedDataset, read_dataset
 from labelfactory.digests import digest_json
 from labelfactory.errors import DataError, NewerFormatError, UserError
 from labelfactory.files import DiskError, write_json, write_whole
 from labelfactory.lock import LOCKS, BusyError, stage_lock
+from labelfactory.shard_header import CODECS, ROW_FORMAT
 from labelfactory.shards import ShardFolder
 from labelfactory.training import Resume
 
@@ -177,8 +178,10 @@ def test_a_file_system_without_locks_keeps_nobody_out(project, monkeypatch):
         raise OSError("no locks here")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
+    entered = []
     with stage_lock("brightness"), stage_lock("brightness"):
-        pass
+        entered.append("both")
+    assert entered == ["both"]
 
 
 # --- formats and parameters
@@ -197,7 +200,7 @@ def test_shards_of_a_newer_program_are_refused_and_kept(project):
     """Neither read, nor written over; the remedy names both ways out."""
     update()
     path = Path("data/brightness/shard-00000.parquet")
-    reformatted(path, shards.ROW_FORMAT + 1)
+    reformatted(path, ROW_FORMAT + 1)
     before = files()
     for kind in (Brightness, Outline):
         with pytest.raises(NewerFormatError, match=r"format 3 is newer than this program's 2") as caught:
@@ -244,7 +247,7 @@ def test_a_data_set_of_another_format_is_refused(project, number, problem):
             read()
 
 
-@pytest.mark.parametrize("codec", list(shards.CODECS))
+@pytest.mark.parametrize("codec", list(CODECS))
 def test_another_compression_copies_rows_and_computes_none(project, codec):
     """Each one that params.yaml allows; a second time nothing is written."""
     update()
@@ -256,7 +259,7 @@ def test_another_compression_copies_rows_and_computes_none(project, codec):
     assert update()[1].shards_written == 0
     assert {row.image_id: row.digest for row in ShardFolder(Path("data/brightness")).all_states()} == before
     stored = pq.ParquetFile("data/brightness/shard-00000.parquet").metadata.row_group(0).column(0).compression
-    assert stored.lower() == shards.CODECS[codec]
+    assert stored.lower() == CODECS[codec]
     assert update(Outline)[0] == list("abcde")
     assert set(states("outline").values()) == {"ok"}
 

@@ -22,6 +22,7 @@ from labelfactory.errors import DataError, MissingError
 from labelfactory.params import Section
 from labelfactory.per_image import PerImageStage, Tally, update_shards
 from labelfactory.pool import process_pool
+from labelfactory.shard_header import shard_schema
 from labelfactory.shard_plan import KeyMaker, plan_shards
 from labelfactory.shards import FinishedRow, Row, Sample, ShardFolder, finish, row_key, rows_table
 from labelfactory.thresholds import Threshold, read_thresholds, write_thresholds
@@ -600,7 +601,7 @@ def test_a_payload_that_was_swapped_is_found_by_its_digest(project):
 def walked(workspace: Workspace) -> Workspace:
     """A project in which the real stage refine_crf has everything that it reads."""
     workspace.wire("refine_crf")
-    schema = shard_plan.shard_schema("random_walk", WALK_COLUMNS, workspace.classes)
+    schema = shard_schema("random_walk", WALK_COLUMNS, workspace.classes)
     folder = ShardFolder(Path("data/walks"))
     folder.folder.mkdir(parents=True)
     for shard in range(3):

@@ -9,7 +9,8 @@ from strategies import json_mappings
 from labelfactory.columns import ArrayColumn
 from labelfactory.errors import DataError, MissingError
 from labelfactory.rows import RowReader
-from labelfactory.shards import ROW_GROUP, Sample, ShardFolder, finish, quarantine, row_key, rows_table, shard_schema
+from labelfactory.shard_header import shard_schema
+from labelfactory.shards import ROW_GROUP, Sample, ShardFolder, finish, quarantine, row_key, rows_table
 
 COLUMNS = {"x": ArrayColumn("float32")}
 SCHEMA = shard_schema("s", COLUMNS, ["cat"])
