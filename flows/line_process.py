@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from flows.secrets import masked
+from flows.credentials import masked
 
 REPLY = "\x1e"
 """How a reply begins: a character that no stage prints."""

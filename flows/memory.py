@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_run
 
-from flows.secrets import masked
+from flows.credentials import masked
 from flows.tree import Tree
 from labelfactory.errors import UserError
 from lineage.deliver import deliver

@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 from flows.api import Api
-from flows.secrets import from_block
+from flows.credentials import from_block
 
 WEBHOOK_VARIABLE = "LABELFACTORY_WEBHOOK"
 """Where to POST; never in a file of the project, since such an address often holds a token."""

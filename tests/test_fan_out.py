@@ -82,7 +82,7 @@ def test_two_workers_of_which_one_is_killed_write_the_same_bytes(alone, fresh, k
     done = fresh.wait(run)
     assert done["state"]["type"] == "COMPLETED", done["state"]
     log = fresh.log("worker cpu")[before:]
-    assert f"extract_cams on the cluster: {TRAIN} shards" in log
+    assert f"extract_cams on the cluster: {TRAIN} shards" in log, log
     assert "extract_cams: every row is up to date" in log
     loaded = re.findall(r"extract_cams: process (\d+) works on shards", log)
     assert len(loaded) == len(set(loaded)) < TRAIN / 2

@@ -2,10 +2,12 @@
 
 import logging
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from workspace import ROOT
 
 from flows.failure import StageFailedError
 from flows.line import LEARNING, line_status, locked_stages, reproduce
@@ -184,3 +186,10 @@ def test_a_run_prints_what_its_stages_print_and_no_more(line, capfd):
         stream.write("  loud:\n    cmd: echo 'loud; done in 1 s'\n")
     reproduce(["loud"])
     assert capfd.readouterr().out == "loud; done in 1 s\n"
+
+
+def test_no_room_is_named_like_one_of_pythons():
+    """Prefect puts flows/ on the path of each process that loads a flow, a cluster's workers among them."""
+    rooms = {path.stem for path in (ROOT / "flows").glob("*.py")}
+    assert "label_factory" in rooms
+    assert not rooms & sys.stdlib_module_names

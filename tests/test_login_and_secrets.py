@@ -14,7 +14,7 @@ from factory import SETTINGS, Factory, running_in, small_project, wait_until
 from test_webhook import Listener
 from workspace import BIN
 
-from flows.secrets import _environments, masked
+from flows.credentials import _environments, masked
 from flows.webhook import WEBHOOK_BLOCK
 
 LOGIN = "keeper:rosebud-in-the-login"
