@@ -46,6 +46,16 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
     static = {name: (path.read_bytes(), kind) for name, (path, kind) in STATIC.items()}
     show = _Renderer(digest_bytes(b"".join(body for body, _ in static.values()))[:12])
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    _say_what_is_wrong(app, show)
+    _add_pages(app, project, show)
+    _add_pieces(app, project, show)
+    _add_pictures(app, project)
+    _add_files(app, static)
+    return Guard(app, hosts, token)
+
+
+def _say_what_is_wrong(app: FastAPI, show: "_Renderer") -> None:
+    """Errors as pages, or as pieces of one."""
 
     @app.exception_handler(UserError)
     def explain(request: Request, error: UserError) -> Response:
@@ -60,13 +70,13 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
         """An address that leads nowhere."""
         return show("error.jinja", {"error": UserError("there is no such page")}, error.status_code)
 
+
+def _add_pages(app: FastAPI, project: Project, show: "_Renderer") -> None:
+    """What a person opens."""
+
     @app.get("/")
     def line() -> Response:
         return show("line.jinja", line_page(project))
-
-    @app.get("/state")
-    def state() -> Response:
-        return show("line_state.jinja", line_state(project))
 
     @app.get("/images")
     def images(request: Request) -> Response:
@@ -76,19 +86,6 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
     def image(request: Request, id: str = "") -> Response:
         query = request.query_params
         return show("image.jinja", image_page(project, id, Wishes.from_query(query), query))
-
-    @app.get("/image/pixel")
-    def why(id: str = "", x: str = "", y: str = "") -> Response:
-        if not all(text.isascii() and text.isdigit() and len(text) < 7 for text in (x, y)):
-            raise UserError("a pixel is two whole numbers, x and y", "Both are counted from 0, at the top left.")
-        return show("pixel.jinja", {"why": pixel(project, id, int(x), int(y))})
-
-    @app.get("/picture/{name}")
-    def layer(name: str, id: str = "", v: str = "") -> Response:
-        if not NAMES.fullmatch(name):
-            raise MissingError("there is no such picture")
-        body, kind = project.picture(name, project.row(id))
-        return Response(body, media_type=kind, headers={"cache-control": KEEP if v else "no-store"})
 
     @app.get("/models")
     def models() -> Response:
@@ -104,9 +101,34 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
     def diff(a: str = "", b: str = "") -> Response:
         return show("diff.jinja", diff_page(project, a, b))
 
+
+def _add_pieces(app: FastAPI, project: Project, show: "_Renderer") -> None:
+    """What goes into a page that is open already."""
+
+    @app.get("/state")
+    def state() -> Response:
+        return show("line_state.jinja", line_state(project))
+
+    @app.get("/image/pixel")
+    def why(id: str = "", x: str = "", y: str = "") -> Response:
+        if not all(text.isascii() and text.isdigit() and len(text) < 7 for text in (x, y)):
+            raise UserError("a pixel is two whole numbers, x and y", "Both are counted from 0, at the top left.")
+        return show("pixel.jinja", {"why": pixel(project, id, int(x), int(y))})
+
     @app.get("/diff/pixels")
     def pixels(a: str = "", b: str = "") -> Response:
         return show("diff_pixels.jinja", diff_pixels(project, a, b))
+
+
+def _add_pictures(app: FastAPI, project: Project) -> None:
+    """What a page draws."""
+
+    @app.get("/picture/{name}")
+    def layer(name: str, id: str = "", v: str = "") -> Response:
+        if not NAMES.fullmatch(name):
+            raise MissingError("there is no such picture")
+        body, kind = project.picture(name, project.row(id))
+        return Response(body, media_type=kind, headers={"cache-control": KEEP if v else "no-store"})
 
     @app.get("/diff/picture")
     def change(a: str = "", b: str = "", id: str = "", side: str = "") -> Response:
@@ -114,6 +136,10 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
             raise MissingError("there is no such picture")
         body, kind = diff_picture(project, a, b, id, side)
         return Response(body, media_type=kind, headers={"cache-control": "private, max-age=600"})
+
+
+def _add_files(app: FastAPI, static: Mapping[str, tuple[bytes, str]]) -> None:
+    """What is there as it is: the report, and the pages' own style and script."""
 
     @app.get("/report")
     def report() -> Response:
@@ -128,8 +154,6 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
             raise MissingError("there is no such file")
         body, kind = static[name]
         return Response(body, media_type=kind, headers={"cache-control": KEEP})
-
-    return Guard(app, hosts, token)
 
 
 def _is_piece(request: Request) -> bool:

@@ -33,6 +33,8 @@ from sources.folder import LISTS
 from sources.table import COLUMNS, tags_of_cell
 
 IMAGE_COLUMNS = ("image", "img", "photo", "photograph")
+MASK = "mask"
+HOME = RAW / "hf"
 
 
 @dataclass(frozen=True)
@@ -87,43 +89,33 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         raise DataError(
             f"{root}: holds no dataset", "Name a folder that `save_to_disk` wrote, or one of Parquet files."
         )
-    home = RAW / "hf" / digest_bytes(str(root).encode())[:16]
     candidates: list[Candidate] = []
     classes: tuple[str, ...] = ()
     masked = False
     for piece in pieces:
-        schema = piece.schema()
-        features = _features(schema)
-        image = _image_column(piece, schema, features)
-        tags = [_TagColumn.of(name, schema, features) for name in _tag_names(piece, schema, tag_columns)]
-        classes = classes or tuple(dict.fromkeys(n for column in tags for n in column.names if n != "background"))
-        mask = "mask" if "mask" in schema.names and classes and image != "mask" else ""
-        masked = masked or bool(mask)
-        shown = [name for name in schema.names if name in {"image_id", "id", "lists", *(t.column for t in tags)}]
-        for number, row in enumerate(piece.table(shown).to_pylist()):
-            where = f"{piece.path.name}, row {number + 1}"
-            said = [column.tags(row[column.column]) for column in tags]
+        columns = _Columns.of(piece, tag_columns)
+        classes = classes or columns.classes()
+        has_masks = columns.mask and bool(classes)
+        masked = masked or has_masks
+        for number, row in enumerate(piece.table(columns.described()).to_pylist()):
             image_id = str(row.get("image_id") or row.get("id") or f"{piece.split or 'row'}-{number:06d}")
-            if any(tag is None for tag in said):
+            where = f"{piece.path.name}, row {number + 1}"
+            tags = columns.tags_of(row)
+            if tags is None:
                 found.leave_out(image_id, where, "its tags are no text, list or number of a class")
                 continue
-            lists = (
-                (list_name,) if list_name else tuple(row.get("lists") or ()) or ((piece.split,) if piece.split else ())
-            )
-            photograph = _Cell(piece, image, number, root)
+            photograph = _Cell(piece, columns.image, number, root)
+            stem = file_name(image_id)
             candidates.append(
                 Candidate(
                     image_id=image_id,
-                    path=RAW
-                    / "hf"
-                    / digest_bytes(root.name.encode())[:8]
-                    / f"{file_name(image_id)}{photograph.suffix()}",
-                    tags=tuple(dict.fromkeys(tag for column in said for tag in column or ())),
-                    lists=lists,
+                    path=HOME / digest_bytes(root.name.encode())[:8] / f"{stem}{photograph.suffix()}",
+                    tags=tags,
+                    lists=_lists(row, piece, list_name),
                     where=where,
-                    mask=home / "masks" / f"{file_name(image_id)}.png" if mask else None,
+                    mask=HOME / digest_bytes(str(root).encode())[:16] / f"masks/{stem}.png" if has_masks else None,
                     photograph_bytes=photograph.load,
-                    mask_bytes=_Cell(piece, mask, number, root).load if mask else None,
+                    mask_bytes=_Cell(piece, MASK, number, root).load if has_masks else None,
                 )
             )
     return Batch(
@@ -135,6 +127,12 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         problems=tuple(found.problems),
         mask_values=dict(enumerate(classes, 1)) if masked else {},
     )
+
+
+def _lists(row: dict[str, Any], piece: Piece, decided: str) -> tuple[str, ...]:
+    """The lists of one row: the one that is decided, those it names, or its split."""
+    named = (decided,) if decided else tuple(row.get("lists") or ())
+    return named or ((piece.split,) if piece.split else ())
 
 
 def _pieces(root: Path) -> Iterator[Piece]:
@@ -178,7 +176,7 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
 
 def _image_column(piece: Piece, schema: pa.Schema, features: dict[str, Any]) -> str:
     images: list[str] = [
-        name for name in schema.names if _is_image(features.get(name), schema.field(name).type) and name != "mask"
+        name for name in schema.names if _is_image(features.get(name), schema.field(name).type) and name != MASK
     ]
     for name in (*IMAGE_COLUMNS, *images):
         if name in images:
@@ -234,6 +232,41 @@ class _TagColumn:
                 return None
             return tuple(self.names[n] for n in numbers if n >= 0 and self.names[n] != "background")
         return tags_of_cell(cell)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which column of a piece is what."""
+
+    image: str
+    tags: tuple[_TagColumn, ...]
+    mask: bool
+    others: tuple[str, ...]  # that describe a row
+
+    @classmethod
+    def of(cls, piece: Piece, tag_columns: Sequence[str]) -> "_Columns":
+        """What a piece's own schema says, and what the user named."""
+        schema = piece.schema()
+        features = _features(schema)
+        image = _image_column(piece, schema, features)
+        tags = tuple(_TagColumn.of(name, schema, features) for name in _tag_names(piece, schema, tag_columns))
+        others = tuple(name for name in ("image_id", "id", "lists") if name in schema.names)
+        return cls(image, tags, MASK in schema.names and image != MASK, others)
+
+    def described(self) -> list[str]:
+        """What has to be read of each row beside its pixels."""
+        return list(dict.fromkeys((*self.others, *(tag.column for tag in self.tags))))
+
+    def classes(self) -> tuple[str, ...]:
+        """Names that the columns state, in their order."""
+        return tuple(dict.fromkeys(name for tag in self.tags for name in tag.names if name != "background"))
+
+    def tags_of(self, row: dict[str, Any]) -> tuple[str, ...] | None:
+        """Tags of one row; None when a cell holds none."""
+        said = [tag.tags(row[tag.column]) for tag in self.tags]
+        if None in said:
+            return None
+        return tuple(dict.fromkeys(tag for cell in said for tag in cell or ()))
 
 
 @dataclass(frozen=True)
