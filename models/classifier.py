@@ -16,6 +16,9 @@ from models.backbones import Backbone
 from models.backbones._choice import rebuild_backbone
 from models.backbones._fold import fold_norms
 
+MOMENTUM = 0.05
+"""Share of the newest batch in the features' mean: it remembers some twenty batches."""
+
 
 class Classifier(nn.Module):
     """Tags from photographs.
@@ -23,7 +26,13 @@ class Classifier(nn.Module):
     Args:
         backbone: gives the features.
         n_classes: number C of object classes; the background is none of them.
+
+    Attributes:
+        feature_mean: [D] float32, running mean of the features over the places of the photographs that it learnt from.
+            What every place has, tells no two places apart (models/cams/pcm.py).
     """
+
+    feature_mean: Tensor
 
     def __init__(self, backbone: Backbone, n_classes: int) -> None:
         super().__init__()
@@ -32,6 +41,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.head_channels, n_classes, 1, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.01)
+        self.register_buffer("feature_mean", torch.zeros(backbone.head_channels))
 
     @property
     def weight(self) -> Tensor:
@@ -49,7 +59,10 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] of images [B, 3, H, W], RGB in [0, 255]."""
-        return self.logits(self.activation(images))
+        features = self.activation(images)
+        if self.training:
+            self.feature_mean.lerp_(features.detach().float().mean(dim=(0, 2, 3)), MOMENTUM)
+        return self.logits(features)
 
 
 def classifier_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -> Classifier:

@@ -1,0 +1,44 @@
+"""CAM spread over places that look alike to the network: SEAM's pixel correlation module, without SEAM's training.
+
+Source  Wang et al., CVPR 2020, arXiv:2004.04581, pixel correlation module: a place's evidence is the mean of all places'
+        evidence, weighted by the positive part of their features' cosine. Deviations, measured in docs/experiments.md:
+        nothing is trained for it, features are those of the classifier less their mean over the data set, the cosine is
+        squared, the mean is taken ROUNDS times, and what all places have in common is taken off.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.cams import cam
+from models.classifier import Classifier
+
+ROUNDS = 4
+POWER = 2
+TINY = 1e-12
+MOST_PLACES = 800
+"""Of a grid; a finer one is halved, since the work grows with the square of it."""
+
+
+def activation_maps(classifier: Classifier, features: Tensor, class_ids: Tensor) -> Tensor:
+    """CAMs [B, K, h, w] float32, ≥ 0, for features [B, D, h, w] and class_ids [K], spread; each as high as it was."""
+    evidence = cam.activation_maps(classifier, features, class_ids)
+    with torch.autocast(features.device.type, enabled=False):
+        centred = features.float() - classifier.feature_mean[:, None, None]
+        return torch.stack([_spread(one, places) for one, places in zip(evidence, centred, strict=True)])
+
+
+def _spread(evidence: Tensor, features: Tensor) -> Tensor:
+    """Evidence [K, h, w] spread over the places of features [D, h, w]."""
+    size = height, width = evidence.shape[-2:]
+    while height * width > MOST_PLACES:
+        height, width = -(-height // 2), -(-width // 2)
+    coarse, places = (F.adaptive_avg_pool2d(maps, (height, width)).flatten(1) for maps in (evidence, features))
+    places = F.normalize(places, dim=0)
+    weights = F.normalize((places.T @ places).relu_().pow_(POWER), p=1, dim=0)  # column j: of each place, for place j
+    for _ in range(ROUNDS):
+        coarse = coarse @ weights
+    coarse = coarse - coarse.amin(dim=1, keepdim=True)
+    maps = F.interpolate(coarse.view(1, -1, height, width), size, mode="bilinear", align_corners=False)[0]
+    highest, now = (m.flatten(1).amax(dim=1)[:, None, None] for m in (evidence, maps))
+    return maps * (highest / now.clamp(min=TINY))
