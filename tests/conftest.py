@@ -20,6 +20,12 @@ cv2.setNumThreads(0)
 IMAGES_PER_SHARD = 2
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: of several processes none is left alone with the last of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 class Workspace:
     """A project of a few photographs of 6×5 pixels, two to a shard, in the current folder."""
 
