@@ -156,7 +156,10 @@ def test_gradient_methods_agree_with_their_papers(method: str, reference):
 
 def pcm_by_loops(activation: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
     """One image, one class: place by place, float64."""
-    places = (activation.double() - mean.double()[:, None, None]).flatten(1).T
+    common = mean.double() / mean.double().norm()
+    places = (
+        (activation.double() - (activation.double().mean(dim=(1, 2)) @ common * common)[:, None, None]).flatten(1).T
+    )
     evidence = [max(0.0, float(weights.double() @ a)) for a in activation.double().flatten(1).T]
     highest = max(evidence)
     for _ in range(pcm.ROUNDS):

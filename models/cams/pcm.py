@@ -2,8 +2,9 @@
 
 Source  Wang et al., CVPR 2020, arXiv:2004.04581, pixel correlation module: a place's evidence is the mean of all places'
         evidence, weighted by the positive part of their features' cosine. Deviations, measured in docs/experiments.md:
-        nothing is trained for it, features are those of the classifier less their mean over the data set, the cosine is
-        squared, the mean is taken ROUNDS times, and what all places have in common is taken off.
+        nothing is trained for it; features are those of the classifier, less what the photograph's have in common with
+        the data set's (else all cosines are near 1); the cosine is squared, the mean is taken ROUNDS times, and the least
+        evidence is taken off.
 """
 
 import torch
@@ -24,8 +25,10 @@ def activation_maps(classifier: Classifier, features: Tensor, class_ids: Tensor)
     """CAMs [B, K, h, w] float32, ≥ 0, for features [B, D, h, w] and class_ids [K], spread; each as high as it was."""
     evidence = cam.activation_maps(classifier, features, class_ids)
     with torch.autocast(features.device.type, enabled=False):
-        centred = features.float() - classifier.feature_mean[:, None, None]
-        return torch.stack([_spread(one, places) for one, places in zip(evidence, centred, strict=True)])
+        common = F.normalize(classifier.feature_mean, dim=0)
+        strength = torch.einsum("d,bdhw->b", common, features.float()) / features[0, 0].numel()
+        own = features.float() - (strength[:, None] * common)[:, :, None, None]
+        return torch.stack([_spread(one, places) for one, places in zip(evidence, own, strict=True)])
 
 
 def _spread(evidence: Tensor, features: Tensor) -> Tensor:
