@@ -25,7 +25,8 @@ from labelfactory.params import PARAMS_FILE, read_yaml
 from labelfactory.registry import load_method, method_names
 
 PROVENANCE = "provenance.json"
-NETS = {"masks": ("classifier", "affinity"), "predictions": ("classifier", "affinity", "segmenter")}
+MAKERS = ("classifier", "affinity", "teacher")  # of masks; no teacher unless it is enabled
+NETS = {"masks": MAKERS, "predictions": (*MAKERS, "segmenter")}
 
 
 def formats() -> list[str]:

@@ -204,7 +204,7 @@ def _provenance(project: Project, row: Row) -> dict[str, Any]:
 
 
 def chain(answer: Mapping[str, Any], row: Row, links: Mapping[str, str]) -> Markup:
-    """Photograph, tags, classifier, CAM, affinity net, walk, mask, and the models that learnt from this very mask."""
+    """Photograph, tags, classifier, CAM, affinity net, teacher if any, walk, mask, and the models that learnt from it."""
     steps = {str(step["step"]).partition(" (")[0]: step for step in answer["chain"]}
     if not steps:
         return Markup("")
@@ -231,8 +231,15 @@ def chain(answer: Mapping[str, Any], row: Row, links: Mapping[str, str]) -> Mark
             box("walk", "walk", 1, 4, steps["walk"]["digest"], kind="made", href="#layers"),
             box("threshold", "threshold", 2, 5, threshold, kind="data"),
         ]  # fmt: skip
-        ways = ["photograph>cam", "tags>cam", "classifier>cam", "classifier>affinity", "cam>walk", "affinity>walk",
+        ways = ["photograph>cam", "tags>cam", "classifier>cam", "classifier>affinity", "affinity>walk",
                 "walk>threshold", "walk>mask", "threshold>mask"]  # fmt: skip
+        if "teacher" in steps:  # its scores walk, not the CAM; it learnt from labels made of CAMs
+            teacher = steps["teacher"]["model"]
+            boxes.append(box("teacher", teacher or "teacher", 2, 3, steps["teacher"]["digest"], kind="net",
+                             href=links.get(teacher or "", "")))  # fmt: skip
+            ways += ["cam>teacher", "teacher>walk"]
+        else:
+            ways.append("cam>walk")
     else:  # drawn over the photograph: nothing that the line made stands behind it
         boxes.append(Box("person", "a person", 1, 3, ("drew the mask",), "net"))
     arrows = [Arrow(*way.split(">")) for way in ways]

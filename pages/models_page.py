@@ -15,7 +15,7 @@ from pages.links import model_link, run_links
 from pages.project import Project
 from pages.wishes import Wishes
 
-NAMES = ("segmenter", "affinity", "classifier", "upper_bound")
+NAMES = ("segmenter", "teacher", "affinity", "classifier", "upper_bound")
 """The order of the page: what people use comes first."""
 SHOWN = 12
 """Masks of a model that its page shows; the grid has all."""

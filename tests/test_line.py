@@ -164,6 +164,9 @@ def test_a_teacher_walks_in_place_of_the_cams(variant):
         assert "thresholds" not in inputs
     model = read_passport(variant / "data/segmenter" / CHECKPOINT)
     assert model.parents["teacher"] == teacher.weights_digest
+    call(variant, "labelfactory", "export", "voc", "--out", "taught")
+    stated = json.loads((variant / "taught/provenance.json").read_text())
+    assert stated["checkpoints"]["teacher"]["weights_digest"] == teacher.weights_digest
     call(variant, "labelfactory", "profile", "--set=train_teacher.enabled=false")
     call(variant, "dvc", "repro")
     assert [file.name for file in (variant / "data/teacher").iterdir()] == ["off.json"]

@@ -25,6 +25,7 @@ from lineage.lookup import Lookup
 from lineage.pixel import audit_pixel
 from lineage.record import record
 from lineage.withdraw import touched_by
+from pages.images_page import chain
 from pages.looks import Look
 from pages.snapshot import Snapshot
 from pages.wishes import PER_PAGE, Wishes
@@ -300,6 +301,24 @@ def test_provenance_is_that_of_the_ledger(line, client):
     gone = page.words.partition("If it is withdrawn")[2]
     assert all(lookup.models[digest].label in gone for digest in touched.all_models)
     assert {a["href"] for a in page.all("a")} >= {"/models/segmenter/1", "/models/segmenter/2", "/models/classifier/1"}
+
+
+def test_a_teacher_stands_in_the_chain_where_its_scores_walked(line):
+    """It comes between CAM and walk, and the CAM itself did not walk."""
+    with project().lookup() as lookup:
+        answer = audit_mask(lookup, "image-3")
+    row = project().row("image-3")
+    plain = str(chain(answer, row, {}))
+    place = next(k for k, step in enumerate(answer["chain"]) if step["step"] == "walk")
+    teacher = {"step": "teacher", "digest": "c0ffee" * 10, "model": "teacher v1"}
+    answer["chain"].insert(place, teacher)
+    taught = str(chain(answer, row, {"teacher v1": "/models/teacher/1"}))
+    assert "teacher" not in plain
+    assert "teacher v1" in taught
+    assert teacher["digest"][:12] in taught
+    assert 'href="/models/teacher/1"' in taught
+    # CAM to teacher and teacher to walk, none from CAM to walk: one more in each of the two drawings, wide and narrow
+    assert taught.count('class="arrow') == plain.count('class="arrow') + 2
 
 
 def test_a_line_that_came_halfway_is_shown(line):
