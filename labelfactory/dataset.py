@@ -25,7 +25,7 @@ from labelfactory.errors import DataError, MissingError
 from labelfactory.images import Photograph, read_photograph
 from labelfactory.manifest import SCHEMA as MANIFEST_SCHEMA
 from labelfactory.schema import Classes
-from labelfactory.tables import check_format, read_columns, read_group, read_table, write_table
+from labelfactory.tables import check_format, read_columns, read_group, read_groups, read_table, write_table
 
 IMAGES = Path("data/dataset/images.parquet")
 REMEDY = "Type `dvc repro prepare`."
@@ -34,6 +34,7 @@ COMPRESSION = "zstd"
 FORMAT = 2
 ROW_GROUP = 4096
 """Rows that are read at once where one shard is asked for."""
+TRAINS = (pc.field("split") == "train") & (pc.field("status") == "ok")
 
 SCHEMA = pa.schema(
     [
@@ -165,32 +166,34 @@ class ShardedDataset:
     def __init__(self, path: Path = IMAGES) -> None:
         _check_there(path)
         self._path = path
-        table, meta = read_columns(path, ["shard", "split", "status"], remedy=REMEDY)
+        _, meta = read_columns(path, [], remedy=REMEDY)
         check_format(path, meta, FORMAT)
         self.classes = Classes(tuple(meta["classes"]))
         self.max_bad_fraction: float = meta["max_bad_fraction"]
         self.shard_size: int = meta.get("shard_size", SHARD_SIZE)
         self.compression: str = meta.get("compression", COMPRESSION)
-        trains = pc.and_(pc.equal(table["split"], "train"), pc.equal(table["status"], "ok"))
-        self._rows = np.flatnonzero(trains.to_numpy(zero_copy_only=False))
-        self._shard_of_row = table["shard"].to_numpy()[self._rows]
-        numbers, counts = np.unique(self._shard_of_row, return_counts=True)
-        self.counts = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        counts: dict[int, int] = {}
+        self._groups: dict[int, list[int]] = {}  # shard → row groups in which it has training images
+        for group, table in enumerate(read_groups(path, ["shard", "split", "status"], remedy=REMEDY)):
+            for shard, count in zip(*np.unique(table.filter(TRAINS)["shard"], return_counts=True), strict=True):
+                counts[int(shard)] = counts.get(int(shard), 0) + int(count)
+                self._groups.setdefault(int(shard), []).append(group)
+        self.counts = dict(sorted(counts.items()))
         self._group: tuple[int, pa.Table] | None = None
 
     @property
     def total(self) -> int:
         """Number of training images."""
-        return len(self._rows)
+        return sum(self.counts.values())
 
     def records(self, shard: int) -> list[ImageRecord]:
         """Training images of a shard, in the data set's order."""
-        rows = self._rows[self._shard_of_row == shard]
-        found = []
-        for group in np.unique(rows // ROW_GROUP).tolist():
-            inside = rows[rows // ROW_GROUP == group] - group * ROW_GROUP
-            found += [_record(row) for row in self._read(group).take(inside).to_pylist()]
-        return found
+        wanted = TRAINS & (pc.field("shard") == shard)
+        return [
+            _record(row)
+            for group in self._groups.get(shard, ())
+            for row in self._read(group).filter(wanted).to_pylist()
+        ]
 
     def bad_ids(self) -> set[str]:
         """Photographs that `prepare` set aside."""

@@ -1,7 +1,8 @@
 """Small tables whose head says what they are: one Parquet file, JSON under `labelfactory` in its metadata."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,22 @@ def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> t
 
 def read_group(path: Path, group: int, *, remedy: str) -> pa.Table:
     """One row group. Raises DataError as `read_table`."""
+    with _opened(path, remedy) as opened:
+        return opened.read_row_group(group)
+
+
+def read_groups(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[pa.Table]:
+    """Some columns of all rows, a row group at a time. Raises DataError as `read_table`."""
+    with _opened(path, remedy) as opened:
+        for group in range(opened.num_row_groups):
+            yield opened.read_row_group(group, columns)
+
+
+@contextmanager
+def _opened(path: Path, remedy: str) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as opened:
-            return opened.read_row_group(group)
+            yield opened
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: is damaged, or no table of labelfactory's", remedy) from error
 
