@@ -66,8 +66,11 @@ class Classifier(nn.Module):
 
 
 def classifier_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -> Classifier:
-    """The classifier of a checkpoint, in evaluation mode on the CPU, its batch norm folded into the convolutions."""
+    """The classifier of a checkpoint, in evaluation mode on the CPU, its batch norm folded into the convolutions.
+
+    One that was trained before classifiers knew the mean of their features has NaN there.
+    """
     net = Classifier(rebuild_backbone(architecture), architecture["classes"])
-    net.load_state_dict(dict(state))
+    net.load_state_dict({"feature_mean": torch.full_like(net.feature_mean, torch.nan), **state})
     fold_norms(net.backbone)
     return net.eval()

@@ -11,7 +11,7 @@ from labelfactory.errors import ParamsError, ShapeError
 from labelfactory.registry import load_method, method_names
 from models.backbones import build_backbone
 from models.cams import multiscale_cam, multiscale_cams, network_sizes, pcm
-from models.classifier import Classifier
+from models.classifier import Classifier, classifier_from
 from models.grids import aligned_size, grid_size, resample
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
 
@@ -208,6 +208,19 @@ def test_a_classifier_knows_the_mean_of_its_features():
     assert expected.abs().max() > 0.01
     torch.testing.assert_close(net.feature_mean, expected, rtol=1e-2, atol=1e-4)
     assert "feature_mean" in net.state_dict()
+
+
+def test_a_classifier_of_before_says_that_pcm_needs_a_newer_one():
+    """Its other CAMs are as they were."""
+    net = classifier()
+    state = {name: value for name, value in net.state_dict().items() if name != "feature_mean"}
+    architecture = {"backbone": "tiny", "output_stride": 16, "folded": False, "classes": C}
+    old, image, ids = classifier_from(architecture, state), photograph(64, 48), torch.arange(C)
+    with pytest.raises(ParamsError, match="trained too early"):
+        multiscale_cams(old, "pcm", image[None], class_ids=[ids], scales=[1.0], flip=False)
+    (again,) = multiscale_cams(old, "cam", image[None], class_ids=[ids], scales=[1.0], flip=False).maps
+    (before,) = multiscale_cams(net, "cam", image[None], class_ids=[ids], scales=[1.0], flip=False).maps
+    torch.testing.assert_close(again, before, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)

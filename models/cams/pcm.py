@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from labelfactory.errors import ParamsError
 from models.cams import cam
 from models.classifier import Classifier
 
@@ -22,7 +23,16 @@ MOST_PLACES = 800
 
 
 def activation_maps(classifier: Classifier, features: Tensor, class_ids: Tensor) -> Tensor:
-    """CAMs [B, K, h, w] float32, ≥ 0, for features [B, D, h, w] and class_ids [K], spread; each as high as it was."""
+    """CAMs [B, K, h, w] float32, ≥ 0, for features [B, D, h, w] and class_ids [K], spread; each as high as it was.
+
+    Raises:
+        ParamsError: the classifier does not know the mean of its features.
+    """
+    if classifier.feature_mean.isnan().any():
+        raise ParamsError(
+            "extract_cams.method is pcm, for which this classifier was trained too early",
+            "Train it again with `dvc repro --force --single-item train_classifier`, or set extract_cams.method: cam.",
+        )
     evidence = cam.activation_maps(classifier, features, class_ids)
     with torch.autocast(features.device.type, enabled=False):
         common = F.normalize(classifier.feature_mean, dim=0)
