@@ -257,13 +257,15 @@ def plot(results: dict[int, dict[str, Measured]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5))
-    for name in dict.fromkeys(n for found in results.values() for n in found if n not in ("idle", "on disk")):
-        points = [(n, found[name], found["idle"]) for n, found in results.items() if name in found]
-        if len(points) > 1:
-            left.plot([n for n, _, _ in points], [f["cpu"] for _, f, _ in points], "o-", label=name)
-            right.plot([n for n, _, _ in points], [f["mib"] for _, f, _ in points], "o-", label=name)
-    for axes, title in ((left, "processor seconds"), (right, "largest memory, MiB")):
-        axes.set(xscale="log", yscale="log", xlabel="images", title=title)
+    names = dict.fromkeys(n for found in results.values() for n in found if n not in ("idle", "on disk"))
+    drawn = {n: [(k, f[n], f["idle"]) for k, f in results.items() if n in f] for n in names}
+    for number, (name, points) in enumerate((n, p) for n, p in drawn.items() if len(p) > 1):
+        look: dict[str, Any] = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--", "label": name}
+        left.plot([n for n, _, _ in points], [f["cpu"] for _, f, _ in points], marker="o", **look)
+        right.plot([n for n, _, _ in points], [f["mib"] - i["mib"] for _, f, i in points], marker="o", **look)
+    left.set(xscale="log", yscale="log", xlabel="images", title="processor seconds")
+    right.set(xscale="log", ylim=(0, None), xlabel="images", title="memory above an idle process, MiB")
+    for axes in (left, right):
         axes.grid(alpha=0.3)
     right.legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize=8)
     figure.tight_layout()
