@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from labelfactory.errors import UserError
-from lineage.audit import audit_file, audit_mask, audit_model
+from lineage.audit import audit_file, audit_mask, audit_model, rows_of_file, rows_of_model
 from lineage.diff import diff as compare
 from lineage.lookup import Lookup, open_ledger
 from lineage.pixel import audit_pixel
@@ -38,8 +38,15 @@ def model(
     path = Path(name)
     if path.is_file() or (path.is_dir() and (path / "checkpoint.safetensors").exists()):
         answer = audit_file(path)
+        rows = rows_of_file(path) if as_json else []
     else:
-        answer = audit_model(_recorded(), name)
+        lookup = _recorded()
+        answer = audit_model(lookup, name)
+        rows = rows_of_model(lookup, name) if as_json else []
+    if as_json:
+        answer["rows"] = rows
+    else:
+        answer["every_row"] = f"labelfactory audit model {name} --json"
     _print(answer, as_json)
     if answer["problems"]:
         raise typer.Exit(2)
@@ -76,7 +83,10 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Say which masks were added, removed and changed between two sides, and why."""
-    _print(compare(_recorded(), first, second, pictures), as_json)
+    answer = compare(_recorded(), first, second, pictures)
+    _print(answer, as_json)
+    if not as_json and len(answer["causes"]) > 1:
+        typer.echo("A mask that has several causes counts under each of them.")
 
 
 @cli.command()

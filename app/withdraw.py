@@ -35,6 +35,7 @@ def withdraw(
     if touched.twins:
         say(f"withdraw: the same photograph stands under other names, which stay: {', '.join(touched.twins)}")
     if dry_run:
+        say("withdraw: --dry-run: nothing was changed")
         return
     words = tokens(touched, image_ids)
     report = remove(ledger, touched, image_ids, by=by or getpass.getuser(), reason=reason)

@@ -72,6 +72,28 @@ def audit_model(lookup: Lookup, text: str) -> Answer:
     }
 
 
+def rows_of_model(lookup: Lookup, text: str) -> list[Answer]:
+    """Each row that a model learnt from, by image: from the ledger alone. Raises MissingError as `audit_model`."""
+    return _row_list(lookup.training(lookup.model(text).digest))
+
+
+def rows_of_file(path: Path) -> list[Answer]:
+    """Each row that a checkpoint learnt from, by image; none where they are not readable, which `audit_file` says."""
+    rows = (path if path.is_dir() else path.parent) / "training_rows.parquet"
+    try:
+        return _row_list(pq.read_table(rows, partitioning=None))
+    except (OSError, pa.ArrowException, KeyError):
+        return []
+
+
+def _row_list(table: pa.Table) -> list[Answer]:
+    def plain(value: Any) -> Any:
+        return value.hex() if isinstance(value, bytes) else value
+
+    rows = table.select(["image_id", "digest", "source"]).sort_by("image_id").to_pylist()
+    return [{name: plain(value) for name, value in row.items()} for row in rows]
+
+
 def _short(model: Model, rows: int) -> list[str]:
     if rows == model.passport.training_rows:
         return []

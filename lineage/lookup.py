@@ -124,9 +124,11 @@ class Lookup:
         if len(found) != 1:
             known = [*aliases, *(f"{m.name}@{m.version}" for m in self.models.values())]
             problem = "more than one model" if found else f"no model{did_you_mean(text, known)}"
-            raise MissingError(
-                f"{text!r} is {problem}", "Name one as segmenter@3, or type `labelfactory record` first."
-            )
+            models = list(self.models.values())
+            alike = [m for m in models if m.name == (name if name in names else "segmenter")]
+            newest = (alike or models)[-1:]
+            example = f"Name one as {newest[0].name}@{newest[0].version}" if newest else "Type `labelfactory run`"
+            raise MissingError(f"{text!r} is {problem}", f"{example}, or type `labelfactory record` first.")
         return found[0]
 
     def training(self, model: str) -> pa.Table:

@@ -11,13 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_line import MadeLine
+from typer.testing import CliRunner
 
+from app.audit import cli
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, MissingError
 from labelfactory.images import encode_mask
 from labelfactory.manifest import read_manifest, write_manifest
 from labelfactory.rows import RowReader
-from lineage.audit import audit_file, audit_mask, audit_model
+from labelfactory.shards import ShardFolder
+from lineage.audit import audit_file, audit_mask, audit_model, rows_of_model
 from lineage.diff import diff
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
@@ -63,6 +66,9 @@ def test_a_model_names_its_masks_parents_and_supervision(line):
         assert audit_model(lookup, name) == answer
     with pytest.raises(MissingError, match="did you mean `segmenter@2`"):
         lookup.model("segmentr@2")
+    with pytest.raises(MissingError) as missing:
+        lookup.model("3")
+    assert "segmenter@2" in missing.value.remedy  # the newest that there is
 
 
 def test_a_checkpoint_alone_can_be_audited(line, tmp_path_factory, monkeypatch):
@@ -75,6 +81,21 @@ def test_a_checkpoint_alone_can_be_audited(line, tmp_path_factory, monkeypatch):
     assert (answer["training"], answer["problems"]) == ([{"source": "refine_crf", "rows": 4}], [])
     shutil.copy(line.root / "data/affinity/training_rows.parquet", folder)
     assert "not those that the passport names" in audit_file(folder)["problems"][0]
+
+
+def test_json_of_a_model_lists_every_row(line):
+    """From the ledger and from the checkpoint's folder alike: which image, which mask, whose."""
+    lookup = again(line)
+    listed = json.loads(CliRunner().invoke(cli, ["model", "segmenter@1", "--json"]).stdout)["rows"]
+    assert listed == rows_of_model(lookup, "segmenter@1")
+    assert [row["image_id"] for row in listed] == [f"image-{k}" for k in range(4)]
+    assert {row["source"] for row in listed} == {"refine_crf"}
+    beside = json.loads(CliRunner().invoke(cli, ["model", "data/segmenter", "--json"]).stdout)["rows"]
+    assert beside == listed
+    states = ShardFolder(Path("data/masks")).states(0)
+    assert all(row["digest"] == states[row["image_id"]].digest for row in listed)
+    shown = CliRunner().invoke(cli, ["model", "segmenter@1"]).stdout
+    assert "labelfactory audit model segmenter@1 --json" in shown
 
 
 def test_the_chain_of_a_mask_cites_the_rows_on_disk(line):
