@@ -14,11 +14,12 @@ def settings_between(lookup: Lookup, first: Model | None, second: Model | None) 
     """Every parameter, code and data set that differs: stage, what, first, second. Empty where a line is not known."""
     if first is None or second is None:
         return []
-    old, new = executions_behind(lookup, first), executions_behind(lookup, second)
+    olds, news = executions_behind(lookup, first), executions_behind(lookup, second)
+    old, new = parameters(olds), parameters(news)
     found = []
     for stage in [*old, *(name for name in new if name not in old)]:
         if stage in old and stage in new:
-            before, after = _settings(old[stage]), _settings(new[stage])
+            before, after = old[stage] | _others(olds[stage]), new[stage] | _others(news[stage])
             for name in [*before, *(n for n in after if n not in before)]:
                 if before.get(name) != after.get(name):
                     found.append({"stage": stage, "what": name, "first": before.get(name), "second": after.get(name)})
@@ -37,11 +38,18 @@ def executions_behind(lookup: Lookup, model: Model) -> dict[str, Answer]:
     return {}
 
 
-def _settings(detail: Mapping[str, Any]) -> dict[str, str]:
-    """What a person may have changed before a stage ran."""
-    found = flat(detail["params"]) | {"code": detail["tags"]["code"]}
+def parameters(executions: Mapping[str, Answer]) -> dict[str, dict[str, str]]:
+    """Stage → dotted name → value. A section that other stages read too stands with the stage of its name alone."""
+    return {
+        stage: flat({name: v for name, v in detail["params"].items() if name == stage or name not in executions})
+        for stage, detail in executions.items()
+    }
+
+
+def _others(detail: Mapping[str, Any]) -> dict[str, str]:
+    """What beside parameters a person may have changed before a stage ran."""
     data = [i for i in detail["inputs"] if i["name"] == "dataset"] if detail["stage"] == "train_classifier" else []
-    return found | {f"images of {i['name']}": str(i["rows"]) for i in data}
+    return {"code": detail["tags"]["code"]} | {f"images of {i['name']}": str(i["rows"]) for i in data}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from labelfactory.errors import MissingError
 from lineage.audit import audit_model
 from lineage.lookup import Lookup, Model
-from lineage.settings import executions_behind, flat
+from lineage.settings import executions_behind, parameters
 from pages.drawing import Arrow, Box, draw
 from pages.images_page import cell
 from pages.links import model_link, run_links
@@ -74,7 +74,7 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         model = found[0]
         answer = audit_model(lookup, f"{name}@{version}")
         line = _line(lookup, model, lookup.aliases(), lookup.withdrawn_models())
-        settings = {stage: flat(detail["params"]) for stage, detail in executions_behind(lookup, model).items()}
+        settings = parameters(executions_behind(lookup, model))
         tags = {e["subject"]: e["detail"]["tags"] for e in lookup.events if e["event"] == "line"}
         execution: dict[str, Any] = next((e["detail"] for e in lookup.events if e["subject"] == model.run), {})
         others = [m for m in lookup.models.values() if m.name == name and m.digest != model.digest]

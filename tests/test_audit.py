@@ -27,6 +27,7 @@ from lineage.lookup import Lookup
 from lineage.outbox import Outbox
 from lineage.pixel import audit_pixel
 from lineage.record import record
+from lineage.settings import parameters
 from lineage.verify import verify
 from lineage.withdraw import left_over, remove, sign_off, tokens, touched_by
 
@@ -81,6 +82,18 @@ def test_a_checkpoint_alone_can_be_audited(line, tmp_path_factory, monkeypatch):
     assert (answer["training"], answer["problems"]) == ([{"source": "refine_crf", "rows": 4}], [])
     shutil.copy(line.root / "data/affinity/training_rows.parquet", folder)
     assert "not those that the passport names" in audit_file(folder)["problems"][0]
+
+
+def test_a_section_that_two_stages_read_is_shown_once():
+    """With the stage of its name; with the others only where that stage did not run."""
+    both = {"train_segmenter": {"epochs": 4}}
+    teacher = {"params": both | {"train_teacher": {"enabled": True}}}
+    alone = {"train_teacher": {"train_segmenter.epochs": "4", "train_teacher.enabled": "true"}}
+    assert parameters({"train_teacher": teacher}) == alone
+    assert parameters({"train_teacher": teacher, "train_segmenter": {"params": both}}) == {
+        "train_teacher": {"train_teacher.enabled": "true"},
+        "train_segmenter": {"train_segmenter.epochs": "4"},
+    }
 
 
 def test_json_of_a_model_lists_every_row(line):
