@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.scale_table import Measured, plot, table
 from labelfactory.dataset import Dataset, ImageRecord, ShardedDataset, read_dataset, write_dataset
 from labelfactory.digests import digest_bytes
 from labelfactory.manifest import Entry, Manifest, read_manifest, write_manifest
@@ -48,7 +49,6 @@ stages:
   refine_crf: {cmd: python -m stages.refine_crf, deps: [data/dataset, data/cams, labelfactory, stages/refine_crf.py],
     params: [refine_crf], outs: [data/masks: {persist: true}]}
 """
-Measured = dict[str, float]
 
 
 def make_project(folder: Path) -> None:
@@ -235,42 +235,6 @@ def _dataset(count: int) -> Dataset:
 def show(count: int, name: str, figures: Measured) -> None:
     """One line at once: the whole takes its time."""
     print(f"{count:>9,} {name:32} " + " ".join(f"{k} {v:.4g}" for k, v in figures.items()), flush=True)
-
-
-def table(results: dict[int, dict[str, Measured]]) -> str:
-    """Processor seconds and MiB above an idle process, a row a step and two columns a size, as Markdown."""
-    steps = list(dict.fromkeys(n for found in results.values() for n in found if n not in ("idle", "on disk")))
-    lines = ["| step | " + " | ".join(f"{n:,} s | MiB" for n in results) + " |", "|---|" + "---:|---:|" * len(results)]
-    for step in steps:
-        cells = []
-        for found in results.values():
-            figures = found.get(step)
-            cells += [f"{figures['cpu']:.2f}", f"{figures['mib'] - found['idle']['mib']:.0f}"] if figures else ["", ""]
-        lines.append(f"| {step} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def plot(results: dict[int, dict[str, Measured]], path: Path) -> None:
-    """Processor seconds and memory against the number of images, both axes logarithmic."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5))
-    names = dict.fromkeys(n for found in results.values() for n in found if n not in ("idle", "on disk"))
-    drawn = {n: [(k, f[n], f["idle"]) for k, f in results.items() if n in f] for n in names}
-    for number, (name, points) in enumerate((n, p) for n, p in drawn.items() if len(p) > 1):
-        look: dict[str, Any] = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--", "label": name}
-        left.plot([n for n, _, _ in points], [f["cpu"] for _, f, _ in points], marker="o", **look)
-        right.plot([n for n, _, _ in points], [f["mib"] - i["mib"] for _, f, i in points], marker="o", **look)
-    left.set(xscale="log", yscale="log", xlabel="images", title="processor seconds")
-    right.set(xscale="log", ylim=(0, None), xlabel="images", title="memory above an idle process, MiB")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    right.legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
 
 
 def main(words: Sequence[str] | None = None) -> None:

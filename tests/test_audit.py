@@ -96,6 +96,20 @@ def test_a_section_that_two_stages_read_is_shown_once():
     }
 
 
+def test_causes_that_overlap_are_said_to(line):
+    """Under one cause nothing is added; JSON stays JSON."""
+    again(line, refine_crf="changed")
+    line.run(refine_crf="again", random_walk="changed")
+    told, note = (
+        (CliRunner().invoke(cli, ["diff", "2", side]).stdout for side in ("2", "3")),
+        "counts under each of them",
+    )
+    same, both = told
+    assert note not in same
+    assert note in both
+    assert len(json.loads(CliRunner().invoke(cli, ["diff", "2", "3", "--json"]).stdout)["causes"]) > 1
+
+
 def test_json_of_a_model_lists_every_row(line):
     """From the ledger and from the checkpoint's folder alike: which image, which mask, whose."""
     lookup = again(line)

@@ -329,6 +329,7 @@ def test_bare_repro_is_recorded_and_an_image_can_be_withdrawn(variant):
     pixel = json.loads(call(variant, "labelfactory", "audit", "pixel", image_id, "3", "4", "--json"))
     assert "bit for bit" in pixel["steps"][2]["note"]
     asked = call(variant, "labelfactory", "withdraw", image_id, "--by", "tester", "--dry-run")
+    assert "--dry-run: nothing was changed" in asked
     assert "3 masks" in asked
     assert "segmenter 1" in asked
     assert "nothing of these images is left" in call(variant, "labelfactory", "withdraw", image_id, "--by", "tester")
