@@ -67,10 +67,10 @@ def multiscale_cams(
     activation_maps: ActivationMaps = load_method("models.cams", method).activation_maps
     net_stride = classifier.backbone.output_stride
     sizes = _shared_sizes(images, class_ids, scales, net_stride)
-    union = torch.unique(torch.cat([ids.reshape(-1).to(torch.int64).cpu() for ids in class_ids]))
-    grids = [grid_size(*image.shape[-2:], stride=stride) for image in images]
     device = classifier.weight.device
-    sums = [torch.zeros(len(union), *grid, device=device) for grid in grids]
+    tags = [ids.to(device, torch.int64) for ids in class_ids]
+    grids = [grid_size(*image.shape[-2:], stride=stride) for image in images]
+    sums = [torch.zeros(len(ids), *grid, device=device) for ids, grid in zip(tags, grids, strict=True)]
     probabilities: list[Tensor] = []
     for size in sizes:
         batch = torch.cat([resize_images(image[None].to(device).float(), size) for image in images])
@@ -78,19 +78,15 @@ def multiscale_cams(
         with torch.no_grad():
             features = classifier.activation(views)
             probabilities.extend(classifier.logits(features).float().sigmoid().chunk(2 if flip else 1))
-        if not len(union):
-            continue
-        maps = activation_maps(classifier, features, union.to(device)).detach()
-        if flip:
-            straight, mirrored = maps.chunk(2)
-            maps = straight + mirrored.flip(3)
-        for index, grid in enumerate(grids):
-            sums[index] += resample(maps[index : index + 1], stride=net_stride, image_size=size, size=grid)[0]
-    chosen = [
-        total[torch.searchsorted(union, ids.to(torch.int64).cpu()).to(device)]
-        for total, ids in zip(sums, class_ids, strict=True)
-    ]
-    return CamBatch([_normalise(maps) for maps in chosen], torch.stack(probabilities).mean(dim=0))
+        for index, (ids, grid) in enumerate(zip(tags, grids, strict=True)):
+            if not len(ids):
+                continue
+            maps = activation_maps(classifier, features[index :: len(images)], ids).detach()
+            if flip:
+                straight, mirrored = maps.chunk(2)
+                maps = straight + mirrored.flip(3)
+            sums[index] += resample(maps, stride=net_stride, image_size=size, size=grid)[0]
+    return CamBatch([_normalise(maps) for maps in sums], torch.stack(probabilities).mean(dim=0))
 
 
 def multiscale_cam(

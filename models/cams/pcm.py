@@ -4,7 +4,7 @@ Source  Wang et al., CVPR 2020, arXiv:2004.04581, pixel correlation module: a pl
         evidence, weighted by the positive part of their features' cosine. Deviations, measured in docs/experiments.md:
         nothing is trained for it; features are those of the classifier, less what the photograph's have in common with
         the data set's (else all cosines are near 1); the cosine is squared, the mean is taken ROUNDS times, and the least
-        evidence is taken off.
+        evidence is taken off. Of several tags, a place starts with the evidence of the strongest alone.
 """
 
 import torch
@@ -15,7 +15,7 @@ from labelfactory.errors import ParamsError
 from models.cams import cam
 from models.classifier import Classifier
 
-ROUNDS = 4
+ROUNDS = 3
 POWER = 2
 TINY = 1e-12
 MOST_PLACES = 800
@@ -48,6 +48,8 @@ def _spread(evidence: Tensor, features: Tensor) -> Tensor:
         height, width = -(-height // 2), -(-width // 2)
     coarse, places = (F.adaptive_avg_pool2d(maps, (height, width)).flatten(1) for maps in (evidence, features))
     places = F.normalize(places, dim=0)
+    relative = coarse / coarse.amax(dim=1, keepdim=True).clamp(min=TINY)
+    coarse = coarse * (relative == relative.amax(dim=0))
     weights = F.normalize((places.T @ places).relu_().pow_(POWER), p=1, dim=0)  # column j: of each place, for place j
     for _ in range(ROUNDS):
         coarse = coarse @ weights
