@@ -22,9 +22,10 @@ class CalibrateSeedsConfig(CalibrationSection):
     """Section `calibrate_seeds` of params.yaml."""
 
     background: Chosen  # auto, or a number in [0, 1]
-    affinity_foreground: Chosen  # auto: background + margin
-    affinity_background: Chosen  # auto: background - margin, but at most background_most
-    margin: float = Field(ge=0, lt=0.5)
+    affinity_foreground: Chosen  # auto: background + foreground_margin
+    affinity_background: Chosen  # auto: background - background_margin, at most background_most
+    foreground_margin: float = Field(ge=0, lt=0.5)
+    background_margin: float = Field(ge=0, lt=0.5)
     background_most: float = Field(gt=0, le=1)  # above this, no pixel is a confident background
 
     @model_validator(mode="after")
@@ -53,8 +54,10 @@ class CalibrateSeeds(Stage[CalibrateSeedsConfig]):
             base = cfg.background
         thresholds = {
             "background": _threshold(cfg.background, base),
-            "affinity_foreground": _threshold(cfg.affinity_foreground, base + cfg.margin),
-            "affinity_background": _threshold(cfg.affinity_background, min(base - cfg.margin, cfg.background_most)),
+            "affinity_foreground": _threshold(cfg.affinity_foreground, base + cfg.foreground_margin),
+            "affinity_background": _threshold(
+                cfg.affinity_background, min(base - cfg.background_margin, cfg.background_most)
+            ),
         }
         high, low = (thresholds[f"affinity_{side}"].value for side in ("foreground", "background"))
         if low > high:  # one of them is auto: params.yaml alone cannot show it

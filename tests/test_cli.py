@@ -292,7 +292,7 @@ def test_thresholds_that_contradict_each_other_are_refused(here, labelfactory, c
     """Given numbers are taken, `auto` lies around the background, the lower one at most at the cap; a wrong order is refused."""
     (here / "data/seed_thresholds").mkdir(parents=True)
     (here / "data/seed_thresholds/j.csv").write_text("of an earlier run")
-    labelfactory("profile", "--set", "calibrate_seeds.background=0.4", "--set", "calibrate_seeds.margin=0.1")
+    labelfactory("profile", "--set", "calibrate_seeds.background=0.4", "--set", "calibrate_seeds.foreground_margin=0.1")
     assert run_guarded("calibrate_seeds") == 0
     found = read_thresholds(here / "data/seed_thresholds")
     assert {name: (t.value, t.source) for name, t in found.items()} == {
@@ -300,7 +300,9 @@ def test_thresholds_that_contradict_each_other_are_refused(here, labelfactory, c
         "affinity_foreground": (0.5, "auto"),
         "affinity_background": (0.2, "auto"),
     }
-    labelfactory("profile", "--set", "calibrate_seeds.background_most=0.5")
+    labelfactory(
+        "profile", "--set", "calibrate_seeds.background_most=0.5", "--set", "calibrate_seeds.background_margin=0.1"
+    )
     assert run_guarded("calibrate_seeds") == 0
     assert read_thresholds(here / "data/seed_thresholds")["affinity_background"].value == 0.3
     assert not (here / "data/seed_thresholds/j.csv").exists()
