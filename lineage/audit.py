@@ -142,7 +142,7 @@ def _scores(lookup: Lookup, model: Model) -> dict[str, float]:
             stages = event["detail"]["stages"]
             evaluated, trained = details.get(stages.get("evaluate", "")), details.get(stages.get(model.passport.stage))
             inputs = {i["name"]: i["digest"] for i in (evaluated or {}).get("inputs", ())}
-            if evaluated and trained and inputs.get(model.name) == model.digest:
+            if evaluated and trained and inputs.get(model.name) == model.weights:
                 scores = {k: v for k, v in evaluated["metrics"].items() if k.startswith("miou/")}
     return scores
 
@@ -197,7 +197,7 @@ def _user(lookup: Lookup, user: Mapping[str, Any], chosen: Mapping[str, Any] | N
     model = lookup.models.get(user["model"])
     return {
         "model": model.label if model else user["model"],
-        "weights": user["model"],
+        "weights": model.weights if model else user["model"],
         "learnt_from": user["source"],
         "digest": user["digest"],
         "this_version": chosen is not None and (user["digest"], user["key"]) == (chosen["digest"], chosen["key"]),

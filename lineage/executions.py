@@ -87,6 +87,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
         "inputs": list(_inputs(wiring)),
         "output": _output(noun),
         "model": passport.weights_digest if passport else None,
+        "training_rows": passport.training_rows_digest if passport else None,
         "trained": bool(figures.get("trained")),
         "tags": {
             "stage": wiring.name,

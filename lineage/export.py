@@ -118,7 +118,7 @@ def prov_json(lookup: Lookup) -> Json:
 
 def _models(lookup: Lookup, document: Json, entity: Any) -> None:
     for digest, model in lookup.models.items():
-        made = entity(model.name, digest, **{"prov:type": "lf:model", "lf:version": str(model.version)})
+        made = entity(model.name, model.weights, **{"prov:type": "lf:model", "lf:version": str(model.version)})
         for name, weights in model.passport.parents.items():
             parent = entity(name, weights)
             relation = {"prov:generatedEntity": made, "prov:usedEntity": parent}

@@ -92,9 +92,10 @@ def what_is(path: Path) -> What | None:
     if start.startswith(b"PAR1"):
         try:
             schema = pq.read_schema(path)
-        except (OSError, pa.ArrowException):
+            names = set(schema.names)
+        except (OSError, ValueError, pa.ArrowException):
             return None
-        if set(schema.names) == ROWS:
+        if names == ROWS:
             return "training rows"
         return MAKERS.get(header(schema).get("stage", ""))  # type: ignore[return-value]
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:

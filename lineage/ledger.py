@@ -61,7 +61,7 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("tags", pa.string()),
             ("key", DIGEST),
             ("source", pa.string()),  # tags, affinity_labels, refine_crf, human, true masks
-            ("model", DIGEST),  # of the weights
+            ("model", DIGEST),  # of the weights; where another training ended with them before, of weights and rows
             ("run", pa.string()),
             ("time", TIME),
         ]
@@ -173,7 +173,7 @@ class Ledger:
         for file in self.files(kind):
             try:
                 read = pq.read_table(file.path, columns=wanted, partitioning=None, page_checksum_verification=True)
-            except (OSError, pa.ArrowException) as error:
+            except (OSError, ValueError, pa.ArrowException) as error:
                 problem = f"{file.path}: damaged: {str(error).splitlines()[0]}"
                 raise DataError(problem, "Restore the file from a backup; the ledger cannot be made again.") from None
             tables.append(read.replace_schema_metadata(None).cast(tables[0].schema))

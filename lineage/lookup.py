@@ -24,7 +24,11 @@ LEAST = 6
 
 @dataclass(frozen=True)
 class Model:
-    """A model that the ledger knows."""
+    """A model that the ledger knows.
+
+    Attributes:
+        digest: names it: of its weights; where another training ended with the same ones before, of weights and rows.
+    """
 
     digest: str
     name: str
@@ -32,6 +36,11 @@ class Model:
     run: str
     passport: Passport
     time: Any
+
+    @property
+    def weights(self) -> str:
+        """The digest of its weights, by which passports name it."""
+        return self.passport.weights_digest
 
     @property
     def label(self) -> str:
@@ -70,7 +79,7 @@ class Lookup:
 
     @cached_property
     def models(self) -> dict[str, Model]:
-        """Every model by the digest of its weights, oldest first."""
+        """Every model by the digest that names it, oldest first."""
         found = {}
         for event in self.events:
             if event["event"] == "model":
@@ -80,7 +89,7 @@ class Lookup:
         return found
 
     def aliases(self) -> dict[str, str]:
-        """Alias → weights of the segmenter that has it: `latest`, and `champion` where one was promoted."""
+        """Alias → digest of the segmenter that has it: `latest`, and `champion` where one was promoted."""
         last = [m.digest for m in self.models.values() if m.name == "segmenter"]
         found = {"latest": last[-1]} if last else {}
         return found | {e["detail"]["alias"]: e["detail"]["model"] for e in self.events if e["event"] == "promoted"}
@@ -94,7 +103,7 @@ class Lookup:
         return found
 
     def withdrawn_models(self) -> dict[str, list[str]]:
-        """Weights → images whose withdrawal marked them."""
+        """Digest of a model → images whose withdrawal marked it."""
         found: dict[str, list[str]] = {}
         for event in self.events:
             if event["event"] == "withdrawn":

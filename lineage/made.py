@@ -128,6 +128,11 @@ def trained_models(files: Iterable[Found]) -> list[Trained]:
     return sorted(models, key=in_order)
 
 
+def trained(passport: Passport) -> tuple[str, str]:
+    """What tells a training from another: its weights, and the rows that they came out of."""
+    return passport.weights_digest, passport.training_rows_digest
+
+
 def in_order(model: Trained) -> tuple[Any, int]:
     """By time, and models of the same second in the line's order."""
     return model.time, NETS.index(model.name) if model.name in NETS else len(NETS)
@@ -164,9 +169,9 @@ class Labels:
         except MissingError:
             return {}
 
-    def table(self, model: Trained, run: str) -> pa.Table:
-        """Rows of the ledger for what a model learnt from."""
-        weights, rows = raw(model.passport.weights_digest), []
+    def table(self, model: Trained, name: str, run: str) -> pa.Table:
+        """Rows of the ledger for what a model learnt from; `name` is its digest there."""
+        rows = []
         for row in [] if model.rows is None else model.rows.to_pylist():
             digest, record = bytes.fromhex(row["digest"]), self.records.get(row["image_id"])
             image, tags, key = self.known.get((row["image_id"], digest), (None, "", None))
@@ -180,7 +185,7 @@ class Labels:
                     "tags": tags,
                     "key": key,
                     "source": row["source"],
-                    "model": weights,
+                    "model": raw(name),
                     "run": run,
                     "time": model.time,
                 }

@@ -12,13 +12,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelfactory.checkpoints import git_state
+from labelfactory.checkpoints import Passport, git_state
 from labelfactory.digests import digest_file, digest_json
 from labelfactory.params import PARAMS_FILE
 from lineage.executions import LOCK, Execution, executions
 from lineage.found import Found, Seen, cached_files, live_files
 from lineage.ledger import Ledger, events_table
-from lineage.made import Chains, Labels, Trained, in_order, mask_table, shard_rows, trained_models, without_known
+from lineage.made import (
+    Chains,
+    Labels,
+    Trained,
+    in_order,
+    mask_table,
+    shard_rows,
+    trained,
+    trained_models,
+    without_known,
+)
 from lineage.outbox import Outbox
 
 MASK = ["image_id", "digest", "key"]
@@ -59,6 +69,9 @@ class _Recorder:
         self.executions = {e["subject"]: e["detail"] for e in happened if e["event"] == "execution"}
         self.lines = {e["subject"] for e in happened if e["event"] == "line"}
         self.models = {e["subject"]: e["detail"] for e in happened if e["event"] == "model"}
+        self.named: dict[tuple[str, str], str] = {
+            trained(Passport.model_validate(d["passport"])): name for name, d in self.models.items()
+        }
         self.current = executions(self.executions)
         self.run_of = {e.stage: e.id for e in self.current}
         self.events: list[tuple[str, str, Mapping[str, Any], Any]] = []
@@ -99,20 +112,27 @@ class _Recorder:
 
     def _models(self, files: list[Found], live: list[Found]) -> list[Trained]:
         """Models whose training rows the ledger does not hold yet; writes those rows."""
-        found = {m.passport.weights_digest: m for m in reversed(trained_models(files))}
-        fresh = sorted((m for d, m in found.items() if d not in self.models), key=in_order)
+        found = {trained(m.passport): m for m in reversed(trained_models(files))}
+        fresh = sorted((m for what, m in found.items() if what not in self.named), key=in_order)
         if not fresh:
             return []
         labels = Labels(live, self.ledger.read("masks", ["image_id", "digest", "image", "tags", "key"]))
         held = {d.hex() for d in self.ledger.read("training", ["model"]).column("model").unique().to_pylist()}
         for model in fresh:
-            if model.passport.weights_digest not in held:
+            name = self._name(trained(model.passport))
+            if name not in held:
                 run = self.run_of.get(model.passport.stage, "") if model.live else ""
-                self.done.training_rows += self._append("training", labels.table(model, run))
+                self.done.training_rows += self._append("training", labels.table(model, name, run))
         return fresh
 
+    def _name(self, training: tuple[str, str]) -> str:
+        """The digest that names a model: of its weights; where those came out of other rows before, of weights and rows."""
+        taken = {weights for weights, _ in self.named}
+        weights = training[0]
+        return self.named.setdefault(training, digest_json(list(training)) if weights in taken else weights)
+
     def _say_model(self, model: Trained) -> None:
-        passport = model.passport
+        passport, digest = model.passport, self._name(trained(model.passport))
         version = 1 + sum(known["name"] == model.name for known in self.models.values())
         detail = {
             "name": model.name,
@@ -121,10 +141,10 @@ class _Recorder:
             "listed": model.rows is not None,
             "passport": passport.model_dump(mode="json"),
         }
-        self.models[passport.weights_digest] = detail
-        self.events.append(("model", passport.weights_digest, detail, model.time))
+        self.models[digest] = detail
+        self.events.append(("model", digest, detail, model.time))
         self.done.models.append(f"{model.name} {version}")
-        self.outbox.put("model", passport.weights_digest, detail, model.files)
+        self.outbox.put("model", digest, detail, model.files)
 
     def _line(self) -> None:
         """The state of the line, and the executions in it that are new."""
@@ -152,6 +172,8 @@ class _Recorder:
 
     def _say_execution(self, execution: Execution, line: str) -> None:
         detail = {**execution.detail, "line": line}
+        if detail["model"]:
+            detail["model"] = self._name((detail["model"], detail["training_rows"]))
         self.outbox.put("execution", execution.id, detail)
         self.events.append(("execution", execution.id, detail, datetime.fromisoformat(detail["ended"])))
         self.executions[execution.id] = detail

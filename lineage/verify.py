@@ -82,10 +82,10 @@ def _damage(file: LedgerFile) -> str:
     try:
         table = pq.read_table(file.path, partitioning=None, page_checksum_verification=True)
         meta = json.loads((table.schema.metadata or {})[b"labelfactory"])
-        said = (meta["sequence"], meta["kind"])
+        said, columns = (meta["sequence"], meta["kind"]), table.column_names
     except Exception as error:  # damaged bytes fail in the reader in any way
         return f"damaged: {(str(error).splitlines() or [type(error).__name__])[0]}"
-    if table.column_names != SCHEMAS[file.kind].names:
+    if columns != SCHEMAS[file.kind].names:
         return "its columns are not the ledger's"
     return "" if said == (file.sequence, file.kind) else f"says that it is number {said[0]} of kind {said[1]}"
 

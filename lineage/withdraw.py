@@ -31,8 +31,8 @@ class Touched:
 
     entries: tuple[Entry, ...]  # their entries in the import
     masks: list[dict[str, Any]]  # of the ledger
-    models: list[str]  # weights that learnt from them
-    descendants: list[str]  # weights that started or learnt from such weights
+    models: list[str]  # digests of those that learnt from them
+    descendants: list[str]  # of those that started or learnt from such models
     twins: list[str]  # other images with the same photograph
 
     @property
@@ -67,12 +67,14 @@ def touched_by(lookup: Lookup, image_ids: Sequence[str]) -> Touched:
 
 
 def models_of(lookup: Lookup, users: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Weights that learnt from some rows (`Lookup.users`), and weights that started or learnt from such weights."""
+    """Models that learnt from some rows (`Lookup.users`), and models that started or learnt from their weights."""
     models = list(dict.fromkeys(row["model"] for row in users))
+    weights = {lookup.models[digest].weights for digest in models if digest in lookup.models}
     descendants: list[str] = []
     for digest, model in lookup.models.items():  # oldest first, so parents come before their children
-        if digest not in models and set(model.passport.parents.values()) & {*models, *descendants}:
+        if digest not in models and set(model.passport.parents.values()) & weights:
             descendants.append(digest)
+            weights.add(model.weights)
     return models, descendants
 
 

@@ -107,26 +107,28 @@ def draw_parents(lookup: Lookup, model: Model) -> Markup:
     """The networks that a model started or learnt from, down to the first."""
     ranks: dict[str, int] = {}
 
+    models = {model.weights: model for model in reversed(lookup.models.values())} | {model.weights: model}
+
     def place(digest: str, rank: int) -> None:
         ranks[digest] = max(ranks.get(digest, 0), rank)
-        parent = lookup.models.get(digest)
+        parent = models.get(digest)
         for other in parent.passport.parents.values() if parent else ():
             place(other, rank + 1)
 
-    place(model.digest, 0)
+    place(model.weights, 0)
     last = max(ranks.values())
     names = {d: n for m in lookup.models.values() for n, d in m.passport.parents.items()}
-    gone = lookup.withdrawn_models()
+    gone = {lookup.models[digest].weights for digest in lookup.withdrawn_models() if digest in lookup.models}
     boxes, arrows = [], []
     used: dict[int, int] = {}
     for digest, rank in sorted(ranks.items(), key=lambda item: (-item[1], item[0])):
-        known = lookup.models.get(digest)
+        known = models.get(digest)
         along = 2 * (last - rank)
         lane = used[along] = used.get(along, -1) + 1
-        kind = "net" + (" withdrawn" if digest in gone else "") + (" last" if digest == model.digest else "")
+        kind = "net" + (" withdrawn" if digest in gone else "") + (" last" if digest == model.weights else "")
         title = known.label if known else names.get(digest, "network")
         rows = f"{known.passport.training_rows} rows" if known else "not recorded"
-        href = model_link(known.name, known.version) if known and digest != model.digest else ""
+        href = model_link(known.name, known.version) if known and digest != model.weights else ""
         boxes.append(Box(digest, title, lane, along, (digest[:12], rows), kind, href))
         arrows += [Arrow(parent, digest) for parent in (known.passport.parents.values() if known else ())]
     return draw(boxes, arrows, label=f"The networks that {model.label} started or learnt from")

@@ -47,6 +47,9 @@ NOUNS = {"extract_cams": "cams", "label_affinity": "affinity_labels", "random_wa
 class MadeLine:
     """The current folder as a project; each method leaves what one stage would."""
 
+    ends_alike = False
+    """Whether every segmenter ends with the same weights, whatever it learns from."""
+
     def __init__(self, images: int = 4) -> None:
         self.root = Path.cwd()
         for name in ("dvc.yaml", "params.yaml"):
@@ -159,7 +162,8 @@ class MadeLine:
             rows = {r.image_id: r.digest for r in self.dataset.training}
         digest = digest_rows(rows.items())
         key = digest_json([name, digest, seed, {n: p.weights_digest for n, p in parents.items()}])
-        weights = torch.frombuffer(bytearray.fromhex(key), dtype=torch.float32).clone()
+        end = digest_json("alike") if name == "segmenter" and self.ends_alike else key
+        weights = torch.frombuffer(bytearray.fromhex(end), dtype=torch.float32).clone()
         passport = Passport(
             stage=f"train_{name}",
             key=key,
