@@ -2,7 +2,8 @@
 
 import importlib
 import sys
-from typing import NamedTuple
+from importlib.metadata import version
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -89,7 +90,7 @@ def command_line(*typed: str) -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    cli.callback()(lambda: None)
+    cli.callback()(_options)
     for name, place in COMMANDS.items():
         if name not in typed:
             cli.command(name, help=place.does)(_another)
@@ -100,6 +101,20 @@ def command_line(*typed: str) -> typer.Typer:
         else:
             cli.command(name)(command)
     return cli
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"labelfactory {version('labelfactory')}")
+        raise typer.Exit
+
+
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Options of no command."""
 
 
 def _another() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,7 @@ def audit_mask(lookup: Lookup, image_id: str, version: int | None = None) -> Ans
     answer: Answer = {
         "image_id": image_id,
         "withdrawn": image_id in lookup.withdrawn(),
-        "versions": [_line_of(mask) for mask in masks],
+        "versions": [_line_of(mask, masks) for mask in masks],
         "models": [_user(lookup, user, chosen) for user in users],
     }
     return answer | ({"version": chosen["version"], "chain": steps(lookup, chosen)} if chosen else {"chain": []})
@@ -183,10 +183,12 @@ def _near(image_id: str) -> str:
     return near if "did you mean" in near else ""
 
 
-def _line_of(mask: Mapping[str, Any]) -> Answer:
+def _line_of(mask: Mapping[str, Any], masks: Iterable[Mapping[str, Any]]) -> Answer:
+    first = next(other["version"] for other in masks if other["digest"] == mask["digest"])
     return {
         "version": mask["version"],
         "digest": mask["digest"],
+        **({"same_as_version": first} if first != mask["version"] else {}),
         "source": mask["source"],
         "time": mask["time"].isoformat(),
         **quality_of(mask),

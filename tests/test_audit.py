@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_line import MadeLine
@@ -142,6 +143,17 @@ def test_the_chain_of_a_mask_cites_the_rows_on_disk(line):
         audit_mask(lookup, "image-3", 9)
     with pytest.raises(MissingError, match="did you mean `image-3`"):
         audit_mask(lookup, "imge-3")
+
+
+def test_a_mask_that_came_out_the_same_again_says_so(line):
+    """Another parameter, another key, the same bytes: a version of its own that names the first with them."""
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["refine_crf"]["min_confidence"] = 0.25
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    first, second = audit_mask(again(line), "image-1")["versions"]
+    assert first["digest"] == second["digest"]
+    assert "same_as_version" not in first
+    assert second["same_as_version"] == 1
 
 
 # --- diff -------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The command line: complete help, errors in two parts, and every command that the README shows."""
 
 import hashlib
+import importlib.metadata
 import json
 import re
 import shlex
@@ -150,6 +151,15 @@ def test_the_installed_command_answers():
     done = subprocess.run([BIN / "labelfactory", "--help"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert "doctor" in done.stdout
+
+
+def test_it_says_its_version(monkeypatch, capsys):
+    """That of the installed package, and nothing else."""
+    monkeypatch.setattr(sys, "argv", ["labelfactory", "--version"])
+    with pytest.raises(SystemExit) as left:
+        app_main.main()
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"labelfactory {importlib.metadata.version('labelfactory')}\n"
 
 
 @pytest.mark.parametrize(
