@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from factory import Factory, running_in, small_project, wait_until
+from prefect.utilities.urls import url_for
+from visiting import UNKNOWN
 from workspace import call
 
 from flows.place import wanted_pool
 from flows.services import known_workers
 from labelfactory.wiring import read_wiring
 from lineage.ledger import Ledger
+from pages.links import run_links
+from pages.project import Places, Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -103,6 +108,10 @@ def test_stages_run_where_they_belong(factory):
     assert set(line["stages"]) == set(read_wiring())
     assert "dirty: 1 file differs" in factory.artifacts(done["id"])["line"]
     assert "up to date" in call(factory.folder, "dvc", "status")
+    root = f"http://127.0.0.1:{factory.port}"
+    ((name, address),) = run_links(Project(UNKNOWN, UNKNOWN, Places(prefect=root)), "", line["tags"])
+    assert (name, address) == ("Prefect", url_for("flow-run", obj_id=done["id"], default_base_url=root))
+    assert "text/html" in httpx.get(address, timeout=60).headers["content-type"]
 
 
 def test_work_that_is_up_to_date_waits_for_nobody(factory):
