@@ -190,3 +190,13 @@ def test_the_drawn_line_is_the_wired_one():
         nouns = [dep.split("/")[1] for dep in wiring.deps if dep.startswith("data/")]
         wired |= {(writers[noun], noun, name) for noun in nouns if noun != "dataset" and name != "evaluate"}
     assert drawn == wired
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_names_the_parts_of_the_report_in_their_order():
+    """Each heading of the page, in bold; the notes on top have none."""
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", (ROOT / "reporting/report.html.jinja").read_text(encoding="utf-8"))
+    told = PAGES["README.md"].partition("## How to read the report")[2].partition("\n## ")[0]
+    assert re.findall(r"\*\*(.*?)\*\*", told) == headings
