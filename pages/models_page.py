@@ -107,7 +107,7 @@ def draw_parents(lookup: Lookup, model: Model) -> Markup:
     """The networks that a model started or learnt from, down to the first."""
     ranks: dict[str, int] = {}
 
-    models = {model.weights: model for model in reversed(lookup.models.values())} | {model.weights: model}
+    models = {m.weights: m for m in reversed(lookup.models.values())} | {model.weights: model}
 
     def place(digest: str, rank: int) -> None:
         ranks[digest] = max(ranks.get(digest, 0), rank)
