@@ -1,8 +1,9 @@
-"""What every test stands on: one thread, and a small project in a temporary folder."""
+"""What every test stands on: one thread, a small project in a temporary folder, and the command line."""
 
 import dataclasses
 import hashlib
 import io
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from workspace import copy_workspace, make_workspace
 
+from app import main as app_main
 from labelfactory.dataset import Dataset, ImageRecord, write_dataset
 from labelfactory.schema import Classes
 
@@ -113,3 +116,33 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     for image_id, tags in (("a", "cat"), ("b", "dog"), ("c", "cat dog"), ("d", ""), ("e", "dog")):
         made.add(image_id, tags)
     return made
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """A workspace without any import."""
+    return make_workspace(tmp_path_factory.mktemp("bare") / "template", git=True)
+
+
+@pytest.fixture
+def here(template, tmp_path, monkeypatch) -> Path:
+    """A fresh workspace, and this process stands in it."""
+    folder = copy_workspace(template, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    return folder
+
+
+@pytest.fixture
+def labelfactory(monkeypatch, capsys):
+    """Run the command in this process: `labelfactory("run", "--force", code=2)` gives what it printed."""
+
+    def run(*words: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["labelfactory", *words])
+        with pytest.raises(SystemExit) as caught:
+            app_main.main()  # typer ends even a good command so
+        printed = capsys.readouterr()
+        assert (caught.value.code or 0) == code, printed
+        return printed.out + printed.err
+
+    return run

@@ -2,9 +2,7 @@
 
 import hashlib
 import importlib.metadata
-import json
 import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -15,10 +13,9 @@ import typer
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
-from workspace import BIN, ROOT, call, copy_workspace, make_workspace
+from workspace import BIN, ROOT, call
 
 from app import main as app_main
-from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.stage import run_guarded
 from labelfactory.thresholds import read_thresholds
 from labelfactory.wiring import read_wiring
@@ -61,41 +58,10 @@ COMMANDS = (
     "push",
     "pull",
 )
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 EVERYTHING = app_main.command_line(*app_main.COMMANDS)
 """The program with all of its commands loaded."""
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory) -> Path:
-    """A workspace without any import."""
-    return make_workspace(tmp_path_factory.mktemp("cli") / "template", git=True)
-
-
-@pytest.fixture
-def here(template, tmp_path, monkeypatch) -> Path:
-    """A fresh workspace, and this process stands in it."""
-    folder = copy_workspace(template, tmp_path / "project")
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "200")
-    return folder
-
-
-@pytest.fixture
-def labelfactory(monkeypatch, capsys):
-    """Run the command in this process: `labelfactory("run", "--force", code=2)` gives what it printed."""
-
-    def run(*words: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["labelfactory", *words])
-        with pytest.raises(SystemExit) as caught:
-            app_main.main()  # typer ends even a good command so
-        printed = capsys.readouterr()
-        assert (caught.value.code or 0) == code, printed
-        return printed.out + printed.err
-
-    return run
 
 
 def two_parts(output: str) -> tuple[str, str]:
@@ -383,55 +349,6 @@ def test_an_empty_list_is_refused(here, labelfactory, capsys):
     assert "train (2), val (1)" in remedy
 
 
-# --- import -----------------------------------------------------------------------------------------------------------
-
-
-def test_append_moves_nothing(here, labelfactory):
-    """Places, digests and paths of what is here stay; appending the same again adds nothing."""
-    labelfactory("import", "demo", "--count", "10")
-    before = read_manifest()
-    assert "6 images added, 16 in all" in labelfactory("import", "demo", "--append", "--count", "16")
-    after = read_manifest()
-    assert after.entries[:10] == before.entries
-    assert [entry.position for entry in after.entries] == list(range(16))
-    content = MANIFEST.read_bytes()
-    assert "nothing new" in labelfactory("import", "demo", "--append", "--count", "16")
-    assert MANIFEST.read_bytes() == content
-
-
-def test_append_needs_something_to_append_to_and_the_same_classes(here, labelfactory):
-    """Both are refused with what to type."""
-    problem, remedy = two_parts(labelfactory("import", "demo", "--append", code=2))
-    assert "nothing to append to" in problem
-    assert remedy == "Import without --append."
-    labelfactory("import", "demo", "--count", "10")
-    folder = voc_folder(here / "photos")
-    problem, _ = two_parts(labelfactory("import", "voc", str(folder), "--classes", "cat,dog", "--append", code=2))
-    assert "cat, dog" in problem
-    assert len(read_manifest().entries) == 10
-
-
-def test_an_import_over_another_says_what_it_replaces(here, labelfactory):
-    """Nobody's data set is exchanged in silence."""
-    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
-    output = labelfactory("import", "demo", "--count", "10")
-    assert "takes the place of 3 images (import voc" in output
-
-
-def test_make_demo_never_replaces_somebodys_data(here, labelfactory):
-    """--only-over-demo takes an empty folder or an older demo, and refuses a folder with other photographs."""
-    labelfactory("import", "demo", "--count", "10", "--only-over-demo")
-    labelfactory("import", "demo", "--count", "11", "--only-over-demo")
-    assert len(read_manifest().entries) == 11
-    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
-    kept = MANIFEST.read_bytes()
-    problem, remedy = two_parts(labelfactory("import", "demo", "--only-over-demo", code=2))
-    assert "another data set: 3 images (import voc" in problem
-    assert "fresh clone" in remedy
-    assert MANIFEST.read_bytes() == kept
-    assert "labelfactory import demo --only-over-demo" in (ROOT / "Makefile").read_text()
-
-
 # --- profile ----------------------------------------------------------------------------------------------------------
 
 
@@ -501,152 +418,7 @@ def test_strict_refuses_a_tree_that_no_commit_holds(here, labelfactory):
     assert "git tree" not in labelfactory("run", "--strict", code=2)  # there is no import yet
 
 
-# --- the README -------------------------------------------------------------------------------------------------------
-
-
-def shown_commands() -> list[str]:
-    """Every `labelfactory …` and `make …` that the README shows, in a block or in a line."""
-    blocks = re.findall(r"```(?:bash|console)?\n(.*?)```", README, re.DOTALL)
-    lines = [line.split("#")[0].strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"`((?:labelfactory|make) [^`]*)`", README)
-    return sorted({line for line in lines if line.startswith(("labelfactory ", "make "))})
-
-
-def plain(command: str) -> list[str]:
-    """Its words, with what the README puts into [brackets]."""
-    return shlex.split(re.sub(r"[\[\]]", "", command))
-
-
-def test_the_readme_shows_every_command():
-    """Nothing is left for the reader to guess."""
-    shown = " \n".join(shown_commands()) + " "
-    for name in COMMANDS:
-        assert f"labelfactory {name} " in shown or f"labelfactory {name}\n" in shown, name
-    assert {"make demo", "make test", "make check"} <= set(shown_commands())
-
-
-@pytest.mark.parametrize("command", [c for c in shown_commands() if c.startswith("make ")])
-def test_make_targets_of_the_readme_exist(command):
-    """make itself plans the target without running it."""
-    done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("command", [c for c in shown_commands() if c.startswith("labelfactory ")])
-def test_commands_of_the_readme_parse(command):
-    """Each is taken by the parser, with everything that stands in [brackets]."""
-    words = plain(command)[1:]
-    group = typer.main.get_command(EVERYTHING)
-    while hasattr(group, "commands"):
-        if not words:
-            return
-        assert words[0] in group.commands, command
-        group = group.commands[words.pop(0)]
-    if "--help" not in words:
-        group.make_context(command, words).close()
-
-
-@pytest.mark.parametrize(
-    "command", [c for c in shown_commands() if re.fullmatch(r"labelfactory (profile|status|doctor|.*--help)\b.*", c)]
-)
-def test_cheap_commands_of_the_readme_run(template, tmp_path, command):
-    """As a person types them, in a folder where nothing has run."""
-    folder = copy_workspace(template, tmp_path / "project")
-    output = call(folder, *plain(command), code=2 if command == "labelfactory doctor" else 0)
-    assert "Traceback" not in output
-
-
-# --- imports of one's own data ----------------------------------------------------------------------------------------
-
-
-def pictures_and_table(root: Path, *, count: int = 6, start: int = 0) -> Path:
-    """Six photographs of noise and their table: cats and dogs in turn."""
-    root.mkdir(exist_ok=True)
-    rows = ["file,tags"]
-    for k in range(count):
-        Image.effect_noise((24, 20), 40 + 7 * k).convert("RGB").save(root / f"{k}.jpg")
-        rows += [f"{k}.jpg,{('cat', 'dog')[k % 2]}"] if k >= start else []
-    (root / "tags.csv").write_text("\n".join(rows) + "\n")
-    return root / "tags.csv"
-
-
-def test_a_dry_run_counts_and_writes_nothing(here, labelfactory):
-    """Images, lists, classes and every problem."""
-    table = pictures_and_table(here / "photos")
-    (here / "photos/0.jpg").write_bytes(b"")
-    labelfactory("profile", "--set", "prepare.max_bad_fraction=0.5")
-    output = labelfactory("import", "table", str(table), "--val-fraction", "0.4", "--dry-run")
-    assert "would hold 5 images, 0 with a true mask" in output
-    assert "classes: cat 2, dog 3" in output
-    assert "lists: train 3, val 2" in output
-    assert "tags.csv, row 2: " in output
-    assert "the file is empty" in output
-    assert not (here / "data").exists()
-
-
-def test_what_was_left_out_is_shown_by_status(here, labelfactory):
-    """With row, file and reason, until an import takes it."""
-    table = pictures_and_table(here / "photos")
-    good = (here / "photos/0.jpg").read_bytes()
-    (here / "photos/0.jpg").write_bytes(b"no")
-    labelfactory("profile", "--set", "prepare.max_bad_fraction=0.5")
-    labelfactory("import", "table", str(table))
-    output = labelfactory("status")
-    assert "1 left out:" in output
-    assert "tags.csv, row 2: " in output
-    assert "not an image" in output
-    (here / "photos/0.jpg").write_bytes(good)
-    labelfactory("import", "table", str(table), "--append")
-    assert len(read_manifest().entries) == 6
-    assert "left out" not in labelfactory("status")
-
-
-def test_a_stopped_import_changes_nothing(here, labelfactory):
-    """Over the limit the old manifest stays byte by byte; exit 2 and two parts."""
-    table = pictures_and_table(here / "photos")
-    labelfactory("import", "table", str(table))
-    before = MANIFEST.read_bytes()
-    (here / "photos/0.jpg").write_bytes(b"no")
-    problem, remedy = two_parts(labelfactory("import", "table", str(table), code=2))
-    assert "not an image" in problem
-    assert "max_bad_fraction" in remedy
-    assert MANIFEST.read_bytes() == before
-
-
-def test_folders_and_coco_through_the_command(here, labelfactory):
-    """Options reach the importers; appending needs the same classes and says so."""
-    pictures_and_table(here / "photos")
-    for k, name in enumerate(("cat", "dog")):
-        (here / "by_class" / name).mkdir(parents=True)
-        for number in (k, k + 2):
-            (here / f"photos/{number}.jpg").rename(here / f"by_class/{name}/{number}.jpg")
-    labelfactory("import", "folder", "by_class", "--rename", "cat=pet", "--list", "train")
-    assert {(e.tags, e.lists) for e in read_manifest().entries} == {(("pet",), ("train",)), (("dog",), ("train",))}
-    images = [{"id": k, "file_name": f"{k}.jpg", "height": 20, "width": 24} for k in (4, 5)]
-    marks = [{"image_id": 4, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}]
-    categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "pet"}]
-    (here / "c.json").write_text(json.dumps({"images": images, "annotations": marks, "categories": categories}))
-    words = ["import", "coco", "c.json", "--images", "photos", "--append", "--list", "val"]
-    assert "2 images added, 6 in all" in labelfactory(*words)
-    assert [e.tags for e in read_manifest().entries if e.lists == ("val",)] == [("dog",), ()]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--rename", "cat"], "--rename 'cat' is not of the form old=new"),
-        (["--val-fraction", "1.5"], "--val-fraction 1.5 is no share"),
-        (["--classes", "cta"], "'cta' is no class of this source; did you mean `cat`?"),
-    ],
-)
-def test_options_of_an_import_are_checked(here, labelfactory, words, said):
-    """Each with what to type, before anything is written."""
-    problem, remedy = two_parts(
-        labelfactory("import", "table", str(pictures_and_table(here / "photos")), *words, code=2)
-    )
-    assert said in problem
-    assert remedy
-    assert not (here / "data").exists()
+# --- export -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_format_names_the_near_one(here, labelfactory):
