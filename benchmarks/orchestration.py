@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 # a project and its server, as tests have them
-from factory import Factory, serving, small_project  # noqa: E402
+from factory import Factory, serving, small_project, wait_until  # noqa: E402
 from workspace import call, copy_workspace, make_workspace  # noqa: E402
 
 from labelfactory.dataset import IMAGES, Dataset, ImageRecord, write_dataset  # noqa: E402
@@ -111,7 +111,8 @@ def flow(factory: Factory) -> Cost:
     if done["state"]["type"] != "COMPLETED":
         raise RuntimeError(f"{done['state']}")
     wall = (datetime.fromisoformat(done["end_time"]) - datetime.fromisoformat(done["start_time"])).total_seconds()
-    time.sleep(5)  # until the worker has seen the process end: only then does the system count its seconds
+    # the system counts the seconds of the flow's process when the worker has seen it end
+    wait_until(lambda: worker.cpu_times().children_user > before.children_user, seconds=120)
     after = worker.cpu_times()
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     return Cost(wall, spent)
