@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from made_line import SIZE, MadeLine
 from PIL import Image
 from visiting import Page, leave_scores, project, read, saying, visit
@@ -116,6 +117,20 @@ def test_a_run_that_is_under_way_is_said(line):
         words = read(client, "/").words
     assert "A run is under way." in words
     assert "have to run" not in words
+
+
+def test_a_mask_of_known_bytes_names_the_first_with_them(line):
+    """Among the masks that an image had: another key, the same mask."""
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["refine_crf"]["min_confidence"] = 0.25
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    line.run(refine_crf="changed")
+    record()
+    digest = audit_mask(Lookup(), "image-1")["versions"][-1]["digest"][:12]
+    with visit(project()) as client:
+        words = read(client, "/image?id=image-1").words
+    assert f"mask 3 {digest} as 2 " in words
+    assert f"mask 2 {digest} 20" in words
 
 
 def test_runs_link_to_mlflow_and_prefect(line):
