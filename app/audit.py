@@ -22,6 +22,8 @@ cli = typer.Typer(help="Answer an auditor: where it comes from, what changed, wh
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SHORT = 12
 """Digits of a digest that people are shown; --json has all."""
+FEW = 3
+"""Rows of a model that are shown as examples."""
 SHOWN = 20
 """Images that are listed by name; --json has all."""
 
@@ -37,19 +39,22 @@ def model(
     """Show a model: its masks, parents, parameters, commit, supervision and scores."""
     path = Path(name)
     if path.is_file() or (path.is_dir() and (path / "checkpoint.safetensors").exists()):
-        answer = audit_file(path)
-        rows = rows_of_file(path) if as_json else []
+        answer, rows = audit_file(path), rows_of_file(path)
     else:
         lookup = _recorded()
-        answer = audit_model(lookup, name)
-        rows = rows_of_model(lookup, name) if as_json else []
-    if as_json:
-        answer["rows"] = rows
-    else:
-        answer["every_row"] = f"labelfactory audit model {name} --json"
-    _print(answer, as_json)
+        answer, rows = audit_model(lookup, name), rows_of_model(lookup, name)
+    _print(answer | {"rows": rows} if as_json else _with_a_few_rows(answer, rows, name), as_json)
     if answer["problems"]:
         raise typer.Exit(2)
+
+
+def _with_a_few_rows(answer: dict[str, Any], rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The answer with the first rows that the model learnt from, and how to get all, where a person looks for them."""
+    few = {f"first {FEW} rows": rows[:FEW], "every_row": f"labelfactory audit model {name} --json"}
+    shown: dict[str, Any] = {}
+    for part, value in answer.items():
+        shown |= {part: value} | (few if part == "training" else {})
+    return shown
 
 
 @cli.command()

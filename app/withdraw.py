@@ -29,13 +29,13 @@ def withdraw(
     lookup = Lookup(ledger)
     touched = touched_by(lookup, image_ids)
     labels = {digest: model.label for digest, model in lookup.models.items()}
-    say(f"withdraw: {len(touched.masks)} masks of {', '.join(image_ids)}")
-    say(f"withdraw: models that learnt from them: {_names(touched.models, labels)}")
-    say(f"withdraw: models made with those: {_names(touched.descendants, labels)}")
+    typer.echo(f"withdraw: {', '.join(image_ids)}: {len(touched.masks)} versions of masks")
+    typer.echo(f"withdraw: models that must go, since they learnt from these images: {_names(touched.models, labels)}")
+    typer.echo(f"withdraw: and since they were made with those: {_names(touched.descendants, labels)}")
     if touched.twins:
-        say(f"withdraw: the same photograph stands under other names, which stay: {', '.join(touched.twins)}")
+        typer.echo(f"withdraw: the same photograph stands under other names, which stay: {', '.join(touched.twins)}")
     if dry_run:
-        say("withdraw: --dry-run: nothing was changed")
+        typer.echo("withdraw: --dry-run: nothing was changed")
         return
     words = tokens(touched, image_ids)
     report = remove(ledger, touched, image_ids, by=by or getpass.getuser(), reason=reason)

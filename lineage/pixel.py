@@ -88,6 +88,8 @@ class Evidence:
             "image_id": record.image_id,
             "x": x,
             "y": y,
+            "width": record.width,
+            "height": record.height,
             "class": _name(decided, names),
             "class_id": decided,
             "tags": list(record.tags),

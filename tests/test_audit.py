@@ -124,6 +124,8 @@ def test_json_of_a_model_lists_every_row(line):
     assert all(row["digest"] == states[row["image_id"]].digest for row in listed)
     shown = CliRunner().invoke(cli, ["model", "segmenter@1"]).stdout
     assert "labelfactory audit model segmenter@1 --json" in shown
+    assert [f"image-{k}" in shown for k in range(4)] == [True, True, True, False], "a few as examples"
+    assert shown.index("image-0") < shown.index("params")
 
 
 def test_the_chain_of_a_mask_cites_the_rows_on_disk(line):
@@ -244,6 +246,7 @@ def test_a_pixel_names_each_step_and_refuses_a_place_outside(line):
     answer = audit_pixel("image-3", 5, 7)
     names = [step["step"] for step in answer["steps"]]
     assert names == ["CAM", "walk", "CRF"]
+    assert (answer["width"], answer["height"]) == (16, 12)
     assert set(answer["steps"][0]["scores"]) == {"cat", "dog"}
     assert answer["class_id"] == int(masks()["image-3"]["mask"][7, 5])
     assert "another mask" in answer["steps"][2]["note"]
