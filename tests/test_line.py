@@ -330,7 +330,7 @@ def test_bare_repro_is_recorded_and_an_image_can_be_withdrawn(variant):
     assert "bit for bit" in pixel["steps"][2]["note"]
     asked = call(variant, "labelfactory", "withdraw", image_id, "--by", "tester", "--dry-run")
     assert "--dry-run: nothing was changed" in asked
-    assert "3 masks" in asked
+    assert "3 versions of masks" in asked
     assert "segmenter 1" in asked
     assert "nothing of these images is left" in call(variant, "labelfactory", "withdraw", image_id, "--by", "tester")
     assert image_id not in {state.image_id for state in ShardFolder(variant / "data/masks").all_states()}

@@ -111,7 +111,8 @@ def test_stages_run_where_they_belong(factory):
     root = f"http://127.0.0.1:{factory.port}"
     ((name, address),) = run_links(Project(UNKNOWN, UNKNOWN, Places(prefect=root)), "", line["tags"])
     assert (name, address) == ("Prefect", url_for("flow-run", obj_id=done["id"], default_base_url=root))
-    assert "text/html" in httpx.get(address, timeout=60).headers["content-type"]
+    page = httpx.get(address, headers={"Accept": "text/html"}, timeout=60)  # as a browser asks
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
 
 
 def test_work_that_is_up_to_date_waits_for_nobody(factory):
