@@ -41,7 +41,7 @@ def test_stages_and_trainings_end_in_the_same_bytes_however_often_they_are_kille
 def test_the_line_ends_in_the_same_bytes_however_often_it_is_killed(tmp_path):
     """`dvc repro` up to the CAMs, with all below it, 4 times; then DVC has nothing to do."""
     said = chaos(tmp_path, "--kills", "4", "--line-kills", "4", "--pool-kills", "0", "--targets", "extract_cams")
-    assert re.search(r"line: 4 kills, [12] times finished, each time the same bytes", said)
+    assert re.search(r"line: 4 kills, [1-4] times finished, each time the same bytes", said)
 
 
 BROKEN = {

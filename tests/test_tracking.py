@@ -11,6 +11,7 @@ from made_line import MadeLine
 from workspace import ROOT
 
 from labelfactory.digests import digest_rows
+from labelfactory.params import read_yaml
 from labelfactory.shards import ShardFolder
 from lineage.audit import audit_file
 from lineage.deliver import Delivered, deliver, tracking_uri
@@ -89,7 +90,8 @@ def test_each_executed_stage_is_a_run_under_its_line(client):
 def test_a_run_holds_parameters_curves_tags_and_data(client, here):
     """Its own section alone; the loss at each epoch; seconds; the row set that it read, by its digest."""
     run = max(named(client, "train_segmenter"), key=lambda r: r.info.start_time)
-    assert run.data.params["train_segmenter.epochs"] == "6"
+    settings = read_yaml(Path("params.yaml"))["train_segmenter"]
+    assert run.data.params["train_segmenter.epochs"] == str(settings["epochs"])
     assert all(name.startswith("train_segmenter.") for name in run.data.params)
     curve = client.get_metric_history(run.info.run_id, "curve/loss")
     assert [(point.step, point.value) for point in curve] == [(1, 0.5), (2, 0.25)]
