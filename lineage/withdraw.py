@@ -69,7 +69,7 @@ def touched_by(lookup: Lookup, image_ids: Sequence[str]) -> Touched:
 def models_of(lookup: Lookup, users: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """Models that learnt from some rows (`Lookup.users`), and models that started or learnt from their weights."""
     models = list(dict.fromkeys(row["model"] for row in users))
-    weights = {lookup.models[digest].weights for digest in models if digest in lookup.models}
+    weights = {lookup.models[digest].weights if digest in lookup.models else digest for digest in models}
     descendants: list[str] = []
     for digest, model in lookup.models.items():  # oldest first, so parents come before their children
         if digest not in models and set(model.passport.parents.values()) & weights:
