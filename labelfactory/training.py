@@ -37,6 +37,7 @@ class TrainingSection(Section):
     """What every training stage lets one set."""
 
     epochs: int = Field(ge=1, le=1000)
+    least_steps: int = Field(ge=0, le=1_000_000)  # more epochs where `epochs` make fewer steps than these
     batch_size: int = Field(ge=1, le=1024)
     learning_rate: float = Field(gt=0)  # of the pretrained weights
     head_factor: float = Field(gt=0)  # new layers learn at learning_rate times this
@@ -50,6 +51,10 @@ class TrainingSection(Section):
     clip_norm: float = Field(gt=0)  # of the gradient
     precision: Precision
     seed: int = Field(ge=0)
+
+    def epochs_of(self, batches: int) -> int:
+        """Epochs over a set of `batches` batches: a few photographs need more of them to make enough steps."""
+        return max(self.epochs, -(-self.least_steps // batches))
 
 
 class Examples(Protocol):
@@ -179,13 +184,16 @@ def _fit(
     wrapped, optimizer = fabric.setup(model, optimizer)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
     first, curve = resume.restore(model, optimizer, average)
-    if 0 < first < cfg.epochs and fabric.is_global_zero:
+    batches = len(examples) // cfg.batch_size or 1
+    epochs = cfg.epochs_of(batches)
+    if epochs > cfg.epochs and fabric.is_global_zero:
+        say(f"{title}: {epochs} epochs of {batches} steps instead of {cfg.epochs}, for least_steps {cfg.least_steps}")
+    if 0 < first < epochs and fabric.is_global_zero:
         say(f"resumed after epoch {first}")
-    batches = len(examples) // (cfg.batch_size) or 1
-    shares = [decay_factor(cfg.decay, s, batches * cfg.epochs, cfg.warmup_steps) for s in range(batches * cfg.epochs)]
-    with progress_of_one(fabric.is_global_zero, title, cfg.epochs * batches) as tick:
+    shares = [decay_factor(cfg.decay, s, batches * epochs, cfg.warmup_steps) for s in range(batches * epochs)]
+    with progress_of_one(fabric.is_global_zero, title, epochs * batches) as tick:
         tick(first * batches)
-        for epoch in range(first, cfg.epochs):
+        for epoch in range(first, epochs):
             torch.manual_seed(cfg.seed * 100_003 + epoch + fabric.global_rank * 1_000_000_007)
             model.train()
             losses = []
@@ -194,7 +202,7 @@ def _fit(
                 losses.append(_step(fabric, wrapped, optimizer, loss, batch, cfg, share))
                 if average is not None:
                     average.update_parameters(model)
-                tick(1, f"epoch {epoch + 1}/{cfg.epochs} loss {losses[-1]:.4f}")
+                tick(1, f"epoch {epoch + 1}/{epochs} loss {losses[-1]:.4f}")
             mean, rate = _mean_loss(losses, title, epoch + 1), cfg.learning_rate * epoch_shares[-1]
             curve.append({"epoch": float(epoch + 1), "loss": mean, "learning_rate": rate})
             if fabric.is_global_zero:

@@ -24,7 +24,8 @@ class TrainTeacherConfig(Section):
     """Section `train_teacher` of params.yaml; all else stands in `train_segmenter`."""
 
     enabled: bool
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=1000)
+    least_steps: int = Field(ge=0, le=1_000_000)
 
 
 class TrainTeacher(LabelledStage[SegmenterSection], OptionalSegmenterStage):
@@ -36,8 +37,9 @@ class TrainTeacher(LabelledStage[SegmenterSection], OptionalSegmenterStage):
 
     @staticmethod
     def changed(segmenter: SegmenterSection, own: Any) -> SegmenterSection:
-        """Fewer epochs."""
-        return segmenter.model_copy(update={"epochs": own.epochs, "confidence_weights": False})
+        """Another length, and no weights, which affinity labels have not."""
+        length = {"epochs": own.epochs, "least_steps": own.least_steps}
+        return segmenter.model_copy(update={**length, "confidence_weights": False})
 
     def parents(self) -> dict[str, Passport]:
         """The network that made the labels."""

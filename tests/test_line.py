@@ -32,6 +32,7 @@ LEARNT = [f"data/{noun}/{CHECKPOINT}" for noun in TRAINED] + [f"data/{noun}/thre
 SMALL = {
     "train_classifier": {
         "epochs": 1,
+        "least_steps": 0,
         "batch_size": 8,
         "crop": 97,
         "long_side_min": 96,
@@ -42,11 +43,19 @@ SMALL = {
     "extract_cams": {"scales": "[1.0]", "flip": "false"},
     "calibrate_seeds": {"images": 4},
     "label_affinity": {"crf.steps": 1},
-    "train_affinity": {"epochs": 1, "batch_size": 8, "crop": 97, "long_side_min": 96, "long_side_max": 128},
+    "train_affinity": {
+        "epochs": 1,
+        "least_steps": 0,
+        "batch_size": 8,
+        "crop": 97,
+        "long_side_min": 96,
+        "long_side_max": 128,
+    },
     "random_walk": {"steps": 16},
     "refine_crf": {"method": "dense_crf", "crf.steps": 2, "crf.bilateral_compat": 10},
     "train_segmenter": {
         "epochs": 1,
+        "least_steps": 0,
         "batch_size": 8,
         "crop": 65,
         "long_side_min": 64,
@@ -56,7 +65,7 @@ SMALL = {
         "freeze_stages": 0,
         "width": 16,
     },
-    "train_teacher": {"enabled": "false", "epochs": 1},
+    "train_teacher": {"enabled": "false", "epochs": 1, "least_steps": 0},
     "train_upper_bound": {"enabled": "false"},
     "evaluate": {"scales": "[1.0]", "flip": "false", "gallery": 1},
 }

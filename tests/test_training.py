@@ -28,6 +28,7 @@ from labelfactory.training_stage import TrainingStage
 def config(**changes: object) -> TrainingSection:
     values: dict[str, Any] = {
         "epochs": 3,
+        "least_steps": 0,
         "batch_size": 2,
         "learning_rate": 0.05,
         "head_factor": 2.0,
@@ -188,6 +189,28 @@ def test_each_epoch_sees_each_example_once_in_another_order(tmp_path):
         assert all(len(set(epoch)) == expected for epoch in epochs)
         assert count == 1 or len({tuple(epoch) for epoch in epochs}) > 1
         assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("count", "least", "epochs"), [(8, 0, 3), (8, 12, 3), (8, 13, 4), (8, 17, 5), (9, 17, 5), (1, 7, 7), (2, 4, 4)]
+)
+def test_few_examples_make_enough_steps(tmp_path, count, least, epochs, capsys):
+    """Batches of two, three epochs asked for. The rate falls over all steps, to the last one."""
+    steps: list[int] = []
+
+    def counted(model: nn.Module, batch: Batch) -> Tensor:
+        steps.append(len(batch["x"]))
+        return squared(model, batch)
+
+    cfg = config(least_steps=least, warmup_steps=0)
+    resume = Resume(tmp_path / "resume.pt", "k")
+    _, curve = fit(nn.Linear(2, 1), Noise(count), counted, cfg, pretrained=[], title="a net", resume=resume)
+    each = count // 2 or 1
+    assert len(curve) == epochs
+    assert len(steps) == epochs * each >= least
+    assert curve[-1]["learning_rate"] == pytest.approx(0.05 * (1 / len(steps)) ** 0.9)
+    said = f"a net: {epochs} epochs of {each} steps instead of 3, for least_steps {least}"
+    assert (said in capsys.readouterr().err) == (epochs > 3)
 
 
 def test_a_loss_without_a_value_stops_the_run(tmp_path):
