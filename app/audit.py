@@ -26,6 +26,10 @@ FEW = 3
 """Rows of a model that are shown as examples."""
 SHOWN = 20
 """Images that are listed by name; --json has all."""
+SEVERAL_CAUSES = (
+    "A mask that has several causes counts under each of them; `alone` counts those that have no other. What each of several did "
+    "is not recorded: set back one of the settings, run again, and ask for that difference."
+)
 
 
 @cli.command()
@@ -91,7 +95,7 @@ def diff(
     answer = compare(_recorded(), first, second, pictures)
     _print(answer, as_json)
     if not as_json and len(answer["causes"]) > 1:
-        typer.echo("A mask that has several causes counts under each of them.")
+        typer.echo(SEVERAL_CAUSES)
 
 
 @cli.command()

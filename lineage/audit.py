@@ -66,7 +66,7 @@ def audit_model(lookup: Lookup, text: str) -> Answer:
         "run": model.run,
         "problems": _short(model, sum(int(row["rows"]) for row in training)),
         "training": training,
-        "scores": _scores(lookup, model),
+        "scores": scores_of(lookup, model),
         **_from_passport(model.passport),
         "parents": chain(lookup, model),
     }
@@ -133,8 +133,8 @@ def chain(lookup: Lookup, model: Model) -> list[Answer]:
     return found
 
 
-def _scores(lookup: Lookup, model: Model) -> dict[str, float]:
-    """What `evaluate` measured in the last line in which this model stood."""
+def scores_of(lookup: Lookup, model: Model) -> dict[str, float]:
+    """What `evaluate` measured in the last line in which this model stood, to four places."""
     details = {e["subject"]: e["detail"] for e in lookup.events if e["event"] == "execution"}
     scores: dict[str, float] = {}
     for event in lookup.events:
@@ -143,7 +143,7 @@ def _scores(lookup: Lookup, model: Model) -> dict[str, float]:
             evaluated, trained = details.get(stages.get("evaluate", "")), details.get(stages.get(model.passport.stage))
             inputs = {i["name"]: i["digest"] for i in (evaluated or {}).get("inputs", ())}
             if evaluated and trained and inputs.get(model.name) == model.weights:
-                scores = {k: v for k, v in evaluated["metrics"].items() if k.startswith("miou/")}
+                scores = {k: round(v, 4) for k, v in evaluated["metrics"].items() if k.startswith("miou/")}
     return scores
 
 

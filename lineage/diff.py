@@ -17,6 +17,7 @@ from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.images import encode_mask
 from labelfactory.schema import VOID, Mask
+from lineage.audit import scores_of
 from lineage.found import DATA
 from lineage.lookup import Lookup
 from lineage.settings import settings_between
@@ -36,11 +37,21 @@ def diff(lookup: Lookup, first: str, second: str, pictures: Path | None = None) 
         pictures: where pictures of the worst masks are drawn, if anywhere.
     """
     a, b = side(lookup, first), side(lookup, second)
-    return compare(a, b, pictures=pictures) | {"settings": settings_between(lookup, a.model, b.model)}
+    found = compare(a, b, pictures=pictures)
+    return found | {"settings": settings_between(lookup, a.model, b.model), "scores": scores_between(lookup, a, b)}
+
+
+def scores_between(lookup: Lookup, a: Side, b: Side) -> list[Answer]:
+    """What `evaluate` measured of the lines of both: name, first, second. Empty unless both are models that were scored."""
+    old, new = (scores_of(lookup, side.model) if side.model else {} for side in (a, b))
+    return [{"name": name, "first": old[name], "second": new[name]} for name in new if name in old]
 
 
 def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = None) -> Answer:
-    """What `diff` answers, of two sides; without `pixels` no mask is opened, and all that would need one is left out."""
+    """What `diff` answers, of two sides; without `pixels` no mask is opened, and all that would need one is left out.
+
+    A mask counts under each of its causes, and as `alone` where it has no other: only then the cause is known.
+    """
     both = sorted(set(a.rows) & set(b.rows))
     exports = a.folder is not None or b.folder is not None
     suspects = [i for i in both if exports or a.rows[i]["digest"] != b.rows[i]["digest"]]
@@ -63,7 +74,7 @@ def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = No
             continue
         changed.append((share, image_id))
         for name in names:
-            causes.setdefault(name, Counter()).update(masks=1, pixels=count)
+            causes.setdefault(name, Counter()).update(masks=1, alone=int(len(names) == 1), pixels=count)
     changed.sort(key=lambda pair: (-pair[0], pair[1]))
     worst = [{"image_id": i, "share": round(share, 4)} for share, i in changed[:WORST] if share > 0]
     if pictures is not None:
@@ -82,7 +93,7 @@ def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = No
         "added": sorted(set(b.rows) - set(a.rows)),
         "removed": sorted(set(a.rows) - set(b.rows)),
         "changed": [image_id for _, image_id in changed],
-        "without_pixels": unseen,
+        "changed_but_no_longer_on_disk": unseen,
         "causes": {name: dict(counts) for name, counts in sorted(causes.items())},
         "classes": _by_class(moves),
         "worst": worst,

@@ -48,8 +48,11 @@ def parameters(executions: Mapping[str, Answer]) -> dict[str, dict[str, str]]:
 
 def _others(detail: Mapping[str, Any]) -> dict[str, str]:
     """What beside parameters a person may have changed before a stage ran."""
-    data = [i for i in detail["inputs"] if i["name"] == "dataset"] if detail["stage"] == "train_classifier" else []
-    return {"code": detail["tags"]["code"]} | {f"images of {i['name']}": str(i["rows"]) for i in data}
+    found = {"code": str(detail["tags"]["code"])}
+    for data in detail["inputs"] if detail["stage"] == "train_classifier" else ():
+        if data["name"] == "dataset":
+            found["photographs"] = str(data["rows"])
+    return found
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

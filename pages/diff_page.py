@@ -7,7 +7,7 @@ import numpy as np
 
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import VOID
-from lineage.diff import compare
+from lineage.diff import compare, scores_between
 from lineage.settings import settings_between
 from pages.layers import shown, webp
 from pages.links import image_link
@@ -24,7 +24,7 @@ SHOWN = 60
 
 
 def diff_page(project: Project, first: str, second: str) -> dict[str, Any]:
-    """Counts, causes and settings, from the ledger alone."""
+    """Counts, causes, settings and scores, from the ledger alone."""
     choices = _choices(project)
     context: dict[str, Any] = {"choices": choices, "a": first, "b": second, "answer": None, "problem": None}
     if not first or not second:
@@ -34,7 +34,7 @@ def diff_page(project: Project, first: str, second: str) -> dict[str, Any]:
     try:
         answer, a, b = _answer(project, first, second, pixels=False)
         with project.lookup() as lookup:
-            context["settings"] = settings_between(lookup, a.model, b.model)
+            context |= {"settings": settings_between(lookup, a.model, b.model), "scores": scores_between(lookup, a, b)}
         return context | {"answer": answer, "links": _links(answer), "shown": SHOWN}
     except UserError as error:
         return context | {"problem": error}

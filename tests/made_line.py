@@ -86,8 +86,8 @@ class MadeLine:
         self.rows(
             "refine_crf", {"threshold": thresholds_digest(DATA / "walk_threshold")}, changes.get("refine_crf", "")
         )
-        self.train("segmenter", {"classifier": first, "affinity": second}, seed=seed)
-        self.report("evaluate")
+        third = self.train("segmenter", {"classifier": first, "affinity": second}, seed=seed)
+        self.report("evaluate", segmenter=third.weights_digest)
         write_json(DATA / "evaluation/metrics.json", {"miou/val/model": 0.5 + seed / 100, "true_masks": 1})
         if commit:
             self.commit()

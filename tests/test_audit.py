@@ -174,6 +174,7 @@ def test_a_changed_step_is_named_as_the_cause(line, changes, causes, changed):
     answer = diff(again(line, **changes), "1", "now")
     assert set(answer["causes"]) == causes
     assert all(counts["masks"] == answer["masks"]["changed"] == changed for counts in answer["causes"].values())
+    assert {counts["alone"] for counts in answer["causes"].values()} == {changed if len(causes) == 1 else 0}
 
 
 def test_a_changed_parameter_and_a_new_network_are_causes(line):
@@ -189,9 +190,10 @@ def test_a_changed_parameter_and_a_new_network_are_causes(line):
     assert {"parameters of masks", "code of masks"} == set(diff(Lookup(), "1", "2")["causes"])
     line.run(refine_crf="z", seed=5)
     record()
-    assert {"checkpoint: classifier", "checkpoint: affinity", "code of masks"} == set(
-        diff(Lookup(), "2", "3")["causes"]
-    )
+    answer = diff(Lookup(), "2", "3")
+    assert {"checkpoint: classifier", "checkpoint: affinity", "code of masks"} == set(answer["causes"])
+    assert answer["scores"] == [{"name": "miou/val/model", "first": 0.5, "second": 0.55}]
+    assert diff(Lookup(), "2", "now")["scores"] == [], "only models were scored"
 
 
 def test_pixels_are_counted_by_class_and_the_worst_is_drawn_first(line, tmp_path):
@@ -210,7 +212,7 @@ def test_pixels_are_counted_by_class_and_the_worst_is_drawn_first(line, tmp_path
     shares = [item["share"] for item in answer["worst"]]
     assert shares == sorted(shares, reverse=True)
     assert all(Path(item["picture"]).stat().st_size for item in answer["worst"])
-    assert answer["without_pixels"] == 0
+    assert answer["changed_but_no_longer_on_disk"] == 0
 
 
 def masks() -> dict:

@@ -408,6 +408,7 @@ def test_a_difference_names_what_was_set_otherwise(line):
         assert "refine_crf.gt_prob 0.7 0.6" in page.words
         assert all(cause in page.words for cause in answer["causes"])
         assert f"{answer['masks']['changed']} masks changed" in page.words
+        assert "val/model 0.500 0.500 +0.000" in page.words
         piece = read(client, "/diff/pixels?a=2&b=3")
         for name, counts in answer["classes"].items():
             assert f"{name} {counts['lost']:,} {counts['won']:,}" in piece.words
