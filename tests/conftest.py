@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from brightness import Brightness, Outline
 from PIL import Image
 from workspace import copy_workspace, make_workspace
 
@@ -116,6 +117,16 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     for image_id, tags in (("a", "cat"), ("b", "dog"), ("c", "cat dog"), ("d", ""), ("e", "dog")):
         made.add(image_id, tags)
     return made
+
+
+@pytest.fixture
+def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The workspace with two small stages that have done nothing yet."""
+    workspace.wire("brightness", "outline", "brightness2")
+    for kind in (Brightness, Outline):
+        monkeypatch.setattr(kind, "processed", [])
+        monkeypatch.setattr(kind, "failing", {})
+    return workspace
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from brightness import Brightness, BrightnessConfig, Outline, update
 from conftest import IMAGES_PER_SHARD, Workspace
-from test_per_image import Brightness, BrightnessConfig, Outline, update
 
 from flows import cost
 from flows.cost import costs, in_words

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import Workspace
-from test_per_image import Brightness, Outline, files, states, update
+from brightness import Brightness, Outline, files, states, update
 
 from labelfactory import dataset, stage
 from labelfactory.dataset import ShardedDataset, read_dataset
@@ -24,15 +23,6 @@ from labelfactory.lock import LOCKS, BusyError, stage_lock
 from labelfactory.shard_header import CODECS, ROW_FORMAT
 from labelfactory.shards import ShardFolder
 from labelfactory.training import Resume
-
-
-@pytest.fixture
-def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    workspace.wire("brightness", "outline", "brightness2")
-    for kind in (Brightness, Outline):
-        monkeypatch.setattr(kind, "processed", [])
-        monkeypatch.setattr(kind, "failing", {})
-    return workspace
 
 
 @contextmanager

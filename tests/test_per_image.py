@@ -1,142 +1,32 @@
-"""The shard engine: what is computed, what is copied, what survives a kill, and how damage is found."""
+"""The shard engine: what is computed, what is copied, what survives a kill, what is quarantined, in one process and several."""
 
 import os
 import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from brightness import Brightness, BrightnessConfig, Outline, change_code, files, stamps, states, update
 from conftest import Workspace
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-from strategies import json_values
 
-from labelfactory import per_image, shard_plan
-from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn
-from labelfactory.dataset import ImageRecord
+from labelfactory import per_image
+from labelfactory.columns import ArrayColumn
 from labelfactory.errors import DataError, MissingError
 from labelfactory.params import Section
-from labelfactory.per_image import PerImageStage, Tally, update_shards
+from labelfactory.per_image import Tally, update_shards
 from labelfactory.pool import process_pool
 from labelfactory.shard_header import shard_schema
-from labelfactory.shard_plan import KeyMaker, plan_shards
-from labelfactory.shards import FinishedRow, Row, Sample, ShardFolder, finish, row_key, rows_table
+from labelfactory.shard_plan import plan_shards
+from labelfactory.shards import FinishedRow, Sample, ShardFolder, finish, rows_table
 from labelfactory.thresholds import Threshold, read_thresholds, write_thresholds
 from models.refinement.dense_crf import CrfConfig
 from stages.refine_crf import RefineCrf, RefineCrfConfig
 
 WALK_COLUMNS = {"scores": ArrayColumn("float16"), "class_ids": ArrayColumn("uint8")}
-
-
-class Inner(Section):
-    power: int = 1
-
-
-class BrightnessConfig(Section):
-    speed_only = frozenset({"batch"})
-
-    factor: int = 1
-    inner: Inner = Inner()
-    batch: int = 1
-
-
-class Brightness(PerImageStage[BrightnessConfig]):
-    """A stage whose science is trivial. It notes what it was asked to do, and fails where it is told to."""
-
-    writes = "brightness"
-    columns = {"level": ArrayColumn("float16"), "class_ids": ArrayColumn("uint8"), "mean": NumberColumn()}
-    uses_gpu = False
-    processed: ClassVar[list[str]] = []
-    failing: ClassVar[dict[str, BaseException]] = {}
-    weights: ClassVar[str] = "w1"
-    name: ClassVar[str] = "brightness"
-
-    @classmethod
-    def stage_name(cls) -> str:
-        return cls.name
-
-    def fixed(self) -> dict[str, str]:
-        return {"net": self.weights}
-
-    def group(self, record: object) -> str:
-        return "all"
-
-    @property
-    def batch_size(self) -> int:
-        return self.cfg.batch
-
-    def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
-        for sample in samples:
-            if sample.record.image_id in self.failing:
-                raise self.failing[sample.record.image_id]
-        return [self.process(sample) for sample in samples]
-
-    def process(self, sample: Sample) -> Row:
-        self.processed.append(sample.record.image_id)
-        level = sample.photograph().mean(axis=2) * self.cfg.factor / 4096**self.cfg.inner.power
-        ids = self.dataset.classes.ids(sample.record.tags)
-        return {"level": level.astype(np.float16), "class_ids": ids, "mean": level.mean()}
-
-
-class Outline(PerImageStage[Section]):
-    """A stage after it: dark or bright, so that a slightly other level often gives the same mask."""
-
-    reads = ("dataset", "brightness")
-    reads_rows = ("brightness",)
-    writes = "outline"
-    columns = {"mask": MaskColumn()}
-    uses_gpu = False
-    processed: ClassVar[list[str]] = []
-    failing: ClassVar[dict[str, BaseException]] = {}
-
-    @classmethod
-    def stage_name(cls) -> str:
-        return "outline"
-
-    def process(self, sample: Sample) -> Row:
-        if sample.record.image_id in self.failing:
-            raise self.failing[sample.record.image_id]
-        self.processed.append(sample.record.image_id)
-        return {"mask": (sample["level"] > 0.03).astype(np.uint8)}
-
-
-@pytest.fixture
-def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    workspace.wire("brightness", "outline", "brightness2")
-    for kind in (Brightness, Outline):
-        monkeypatch.setattr(kind, "processed", [])
-        monkeypatch.setattr(kind, "failing", {})
-    return workspace
-
-
-def update(kind: type[PerImageStage] = Brightness, cfg: Section | None = None) -> tuple[list[str], Tally]:
-    """Run the engine as a new process would; say which images it processed."""
-    kind.processed.clear()
-    stage = kind(cfg or kind.section())
-    stage.output.mkdir(parents=True, exist_ok=True)
-    tally = update_shards(stage)
-    return sorted(kind.processed), tally
-
-
-def keys(cfg: Section | None = None, kind: type[PerImageStage] = Brightness) -> dict[str, str]:
-    plans = plan_shards(kind(cfg or kind.section()))
-    return {image_id: row_key(inputs) for plan in plans for image_id, inputs in plan.inputs.items()}
-
-
-def files(noun: str = "brightness") -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted(Path("data", noun).iterdir())}
-
-
-def stamps(noun: str = "brightness") -> dict[str, tuple[int, int]]:
-    return {p.name: (p.stat().st_mtime_ns, p.stat().st_ino) for p in Path("data", noun).iterdir()}
-
-
-def states(noun: str = "brightness") -> dict[str, str]:
-    return {s.image_id: s.reason or s.status for s in ShardFolder(Path("data", noun)).all_states()}
 
 
 def test_a_plan_of_some_shards_opens_no_other(project):
@@ -150,98 +40,6 @@ def test_a_plan_of_some_shards_opens_no_other(project):
     assert list(plan_shards(Brightness(Brightness.section()), only=others)) == [
         plan for plan in whole if plan.shard != 0
     ]
-
-
-# --- what is in a key
-
-
-def change_code(project: Workspace) -> None:
-    (project.root / "code" / "science.py").write_text("answer = 43\n")
-
-
-def change_classes(project: Workspace) -> None:
-    project.classes = ("ape", "cat", "dog")
-    project.save()
-
-
-SEEN = {
-    "the stage's name": lambda p: setattr(Brightness, "name", "brightness2"),
-    "the format": lambda p: setattr(shard_plan, "ROW_FORMAT", 99),
-    "a byte of the code": change_code,
-    "a new code file": lambda p: (p.root / "code" / "more.py").write_text(""),
-    "the network's digest": lambda p: setattr(Brightness, "weights", "w2"),
-    "the photograph": lambda p: [p.repaint(r.image_id, seed=999) for r in p.records],
-    "the tags": lambda p: [p.change(r.image_id, tags=(*r.tags, "ape")) for r in p.records],
-    "the classes": change_classes,
-}
-
-
-@pytest.mark.parametrize("what", list(SEEN))
-def test_a_key_changes_with(project, monkeypatch, what):
-    """Each thing that a row depends on is in its key."""
-    for owner, name in ((Brightness, "name"), (shard_plan, "ROW_FORMAT"), (Brightness, "weights")):
-        monkeypatch.setattr(owner, name, getattr(owner, name))
-    before = keys()
-    SEEN[what](project)
-    after = keys()
-    assert before.keys() == after.keys() == set("abcde")
-    assert not set(before.values()) & set(after.values())
-
-
-@pytest.mark.parametrize("cfg", [BrightnessConfig(factor=2), BrightnessConfig(inner=Inner(power=2))])
-def test_a_key_changes_with_a_parameter(project, cfg):
-    """Also with one inside a mapping."""
-    assert not set(keys().values()) & set(keys(cfg).values())
-
-
-def move_photographs(project: Workspace) -> None:
-    (project.root / "photographs").rename(project.root / "elsewhere")
-    for record in project.records:
-        project.change(record.image_id, path=record.path.replace("photographs", "elsewhere"))
-
-
-def touch_everything(project: Workspace) -> None:
-    for path in project.root.rglob("*.*"):
-        os.utime(path, (1, 1))
-
-
-UNSEEN = {
-    "the photograph's path": move_photographs,
-    "the time of files": touch_everything,
-    "the lists": lambda p: [p.change(r.image_id, lists=("train", "train_aug")) for r in p.records],
-    "the true mask": lambda p: [p.change(r.image_id, mask_path="m.png", mask_sha256="1" * 64) for r in p.records],
-    "a note beside the code": lambda p: (p.root / "code" / "notes.txt").write_text("x"),
-    "the order in dvc.yaml": lambda p: p.wire("outline", "brightness"),
-}
-
-
-@pytest.mark.parametrize("what", list(UNSEEN))
-def test_a_key_does_not_change_with(project, what):
-    """Content decides, not where or when, nor what the stage must not see."""
-    before = keys()
-    UNSEEN[what](project)
-    assert keys() == before
-
-
-def test_a_key_does_not_change_with_what_changes_only_the_speed(project):
-    """speed_only fields are in no key."""
-    assert keys(BrightnessConfig(batch=4)) == keys()
-
-
-def test_one_images_key_is_its_own(project):
-    """Another photograph or tag of one image changes no other key."""
-    before = keys()
-    project.repaint("b", seed=5)
-    project.change("d", tags=("cat",))
-    assert {i for i, key in keys().items() if key != before[i]} == {"b", "d"}
-
-
-def test_a_key_follows_the_upstream_digest(project):
-    """Other bytes upstream, another key; the upstream key alone does nothing."""
-    update()
-    before = keys(kind=Outline)
-    update(cfg=BrightnessConfig(factor=2))
-    assert not set(before.values()) & set(keys(kind=Outline).values())
 
 
 # --- computed, copied, untouched
@@ -504,96 +302,6 @@ def test_what_is_quarantined_above_is_quarantined_below(project):
     assert update(Outline)[0] == ["b"]
 
 
-# --- damage
-
-
-@pytest.mark.parametrize("cut", [0, 1, 100, -1])
-def test_a_truncated_shard_of_our_own_is_made_again(project, cut, capsys):
-    """Only this shard, to the same bytes, and it is said."""
-    update()
-    whole = files()
-    path = Path("data/brightness/shard-00000.parquet")
-    path.write_bytes(whole[path.name][:cut])
-    assert update() == (["a", "b"], Tally(2, 3, 0, 1, 0))
-    assert files() == whole
-    assert "made again" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("cut", [0, 1, 100, -1])
-def test_a_truncated_shard_from_above_is_an_error_with_a_remedy(project, cut):
-    """It names the file and what to type; never a crash, never silence."""
-    update()
-    path = Path("data/brightness/shard-00000.parquet")
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(DataError, match=r"shard-00000.parquet: damaged") as caught:
-        update(Outline)
-    assert str(path) in caught.value.remedy
-
-
-DAMAGE = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def with_a_flipped_bit(whole: bytes, place: float, bit: int) -> bytes:
-    damaged = bytearray(whole)
-    damaged[int(place * len(whole))] ^= 1 << bit
-    return bytes(damaged)
-
-
-PLACES = st.floats(0, 1, exclude_max=True)
-
-
-@DAMAGE
-@given(place=PLACES, bit=st.integers(0, 7))
-@example(place=0.412109375, bit=0)  # the name of a field inside a column: data became eata
-def test_any_flipped_bit_of_our_own_shard_is_mended_or_harmless(project, place, bit):
-    """After the next run every value is what it was, wherever the bit stood."""
-    path = Path("data/brightness/shard-00000.parquet")
-    if not path.exists():
-        update()
-        shutil.copy(path, "whole.parquet")
-    whole = Path("whole.parquet").read_bytes()
-    path.write_bytes(with_a_flipped_bit(whole, place, bit))
-    update()
-    assert pq.read_table(path).equals(pq.read_table("whole.parquet"))
-    assert pq.read_table(path, page_checksum_verification=True).schema.metadata == pq.read_schema(path).metadata
-
-
-@DAMAGE
-@given(place=PLACES, bit=st.integers(0, 7))
-def test_any_flipped_bit_from_above_is_an_error_or_harmless(project, place, bit):
-    """No damaged value reaches a stage: the two ways of reading give the true row or a DataError."""
-    path = Path("data/brightness/shard-00000.parquet")
-    if not path.exists():
-        update()
-        shutil.copy(path, "whole.parquet")
-    whole = Path("whole.parquet").read_bytes()
-    path.write_bytes(whole)
-    folder = ShardFolder(path.parent)
-    expected = folder.row(0, 1)
-    path.write_bytes(with_a_flipped_bit(whole, place, bit))
-    for read in (lambda: folder.row(0, 1), lambda: folder.rows(0, ["b"])["b"]):
-        row, problem = expected, str(path)
-        try:
-            row = read()
-        except DataError as error:
-            problem = error.problem
-        assert str(path) in problem
-        assert all(np.array_equal(row[name], expected[name]) for name in expected)
-
-
-def test_a_payload_that_was_swapped_is_found_by_its_digest(project):
-    """Well-formed Parquet with another row's values: only the digest can tell."""
-    update()
-    path = Path("data/brightness/shard-00000.parquet")
-    table = pq.read_table(path)
-    swapped = table.set_column(6, table.schema.field(6), table.column("level").take([1, 0]))
-    pq.write_table(swapped.replace_schema_metadata(table.schema.metadata), path)
-    with pytest.raises(DataError, match="the row b do not fit its digest"):
-        ShardFolder(path.parent).row(0, 1)
-    with pytest.raises(DataError, match="the row a do not fit its digest"):
-        update(Outline)
-
-
 # --- processes
 
 
@@ -674,20 +382,3 @@ def test_an_image_over_which_workers_die_is_quarantined_and_the_others_go_on(pro
     assert "what it had in hand is tried again" in capsys.readouterr().err
     monkeypatch.setenv("LABELFACTORY_WORKERS", "1")
     assert update(cfg=BrightnessConfig(batch=batch)) == (["b"], Tally(1, 4, 0, 1, 0))
-
-
-TEXTS = st.text(max_size=20)
-
-
-@settings(deadline=None)
-@given(
-    fixed=st.dictionaries(TEXTS, json_values, max_size=5),
-    sha=TEXTS,
-    tags=st.lists(TEXTS, max_size=3),
-    digests=st.dictionaries(st.sampled_from(["cams", "walks", "a", "zebra"]), TEXTS, max_size=3),
-)
-def test_a_key_is_that_of_its_inputs(fixed, sha, tags, digests):
-    """The short way to a key and the long one meet, whatever the names and values."""
-    record = ImageRecord("i", "p", sha, (), tuple(tags), None, None, 0, 1, 1, "train", 0, "ok", "")
-    keys = KeyMaker(fixed, digests)
-    assert keys.key(record, digests) == row_key(keys.inputs(record, digests))

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from brightness import Brightness, Outline, files, states, update
 from conftest import Workspace
 from test_line import SMALL
-from test_per_image import Brightness, Outline, files, states, update
 from workspace import call, make_workspace
 
 from labelfactory import set_aside
