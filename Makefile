@@ -42,7 +42,7 @@ quick: install
 	pytest -q -m 'not slow' -n 2
 
 test: install  ## every test: under 15 minutes on 2 cores
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 kill-test: install  ## ten times: kill a worker in the middle of a stage, and let another one finish the run
 	@for k in 1 2 3 4 5 6 7 8 9 10; do echo "kill $$k of 10"; pytest -q tests/test_killed_worker.py || exit 1; done

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from warm_python import COLD, warm_python
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 LEFT_OUT = ("data", "dvc.lock", "tests", "benchmarks", "docs")
@@ -38,16 +40,19 @@ def copy_workspace(source: Path, target: Path) -> Path:
     return target
 
 
-def call(folder: Path, *words: str, code: int = 0, timeout: float = 900) -> str:
+def call(folder: Path, *words: str, code: int = 0, timeout: float = 900, cold: bool = False) -> str:
     """Run a command in a workspace with its own code and one process; check its exit code, give all it printed.
 
-    `labelfactory` and `python` are this environment's, run so that the workspace's modules come first.
+    `labelfactory` and `python` are this environment's, run so that the workspace's modules come first; they start warm
+    unless `cold` is asked for.
     """
+    warm = warm_python()
     if words[0] == "labelfactory":
-        words = (sys.executable, "-c", "from app.main import main; main()", *words[1:])
+        words = (str(warm / "python"), "-c", "from app.main import main; main()", *words[1:])
     environment = {
         **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        **({COLD: "1"} if cold else {}),
+        "PATH": os.pathsep.join([str(warm), str(BIN), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
         "LABELFACTORY_DEVICE": "cpu",
         "COLUMNS": "200",
