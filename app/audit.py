@@ -147,10 +147,10 @@ def _show(console: Console, name: str, value: Any, indent: str) -> None:
             console.print(escape(f"{indent}  {_one_line(item)}"))
         _more(console, value, indent)
     elif isinstance(value, Sequence) and not isinstance(value, str):
-        console.print(f"{title}  {escape(', '.join(_plain(v) for v in value[:SHOWN]))}")
+        console.print(f"{title}  {escape(', '.join(plain(v) for v in value[:SHOWN]))}")
         _more(console, value, indent)
     else:
-        console.print(f"{title}  {escape(_plain(value))}")
+        console.print(f"{title}  {escape(plain(value))}")
 
 
 def _more(console: Console, value: Sequence[Any], indent: str) -> None:
@@ -160,7 +160,7 @@ def _more(console: Console, value: Sequence[Any], indent: str) -> None:
 
 def _one_line(item: Any) -> str:
     if not isinstance(item, Mapping):
-        return _plain(item)
+        return plain(item)
     parts = []
     for name, value in item.items():
         if isinstance(value, Mapping):
@@ -168,12 +168,14 @@ def _one_line(item: Any) -> str:
         elif isinstance(value, list):
             value = f"[{'; '.join(_one_line(v) for v in value)}]" if value else None
         if value not in (None, "", "()"):
-            parts.append(f"{name.replace('_', ' ')} {_plain(value)}")
+            parts.append(f"{name.replace('_', ' ')} {plain(value)}")
     return ", ".join(parts)
 
 
-def _plain(value: Any) -> str:
-    """A digest by its first digits, all else as it is."""
+def plain(value: Any) -> str:
+    """A digest by its first digits, a figure to four of them, all else as it is; --json has all."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     text = str(value)
     if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
         return text[:SHORT]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from made_line import MadeLine
 from typer.testing import CliRunner
 
-from app.audit import cli
+from app.audit import cli, plain
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, MissingError
 from labelfactory.images import encode_mask
@@ -109,6 +109,23 @@ def test_causes_that_overlap_are_said_to(line):
     assert note not in same
     assert note in both
     assert len(json.loads(CliRunner().invoke(cli, ["diff", "2", "3", "--json"]).stdout)["causes"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456789, "0.1235"),
+        (0.5, "0.5"),
+        (0.0000771234, "7.712e-05"),
+        (65432.1, "65432"),
+        (3, "3"),
+        ("ab" * 32, "ab" * 6),
+        ("ab" * 31 + "zz", "ab" * 31 + "zz"),
+    ],
+)
+def test_figures_and_digests_are_short_for_people(value, text):
+    """What is no figure and no digest stays whole."""
+    assert plain(value) == text
 
 
 def test_json_of_a_model_lists_every_row(line):
