@@ -66,9 +66,14 @@ os._exit(code)
 
 
 def warm_python() -> Path:
-    """The folder of the warm `python`; its server is started by the first process that asks, and ends with that one."""
+    """The folder of the warm `python`; its server is started by the first process that asks, and ends with that one.
+
+    On other systems than Linux, the folder of the interpreter itself.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return Path(sys.executable).parent
     if KNOWN not in os.environ:
-        folder = Path(tempfile.mkdtemp(prefix="warm-"))
+        folder = Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp"))  # a socket's path has to be short
         server = subprocess.Popen(
             [sys.executable, "-P", __file__, folder],
             stdin=subprocess.PIPE,
@@ -77,16 +82,17 @@ def warm_python() -> Path:
         )
         assert server.stdin, "it lives as long as this is open"
         assert server.stdout
-        server.stdout.readline()
-        atexit.register(end, server, folder)
+        assert server.stdout.readline(), "the server of warm programs did not start"
+        atexit.register(end, server, folder, os.getpid())
         os.environ[KNOWN] = str(folder)
     return Path(os.environ[KNOWN])
 
 
-def end(server: subprocess.Popen[bytes], folder: Path) -> None:
-    """Close what the server lives by."""
-    server.communicate(timeout=30)
-    shutil.rmtree(folder)
+def end(server: subprocess.Popen[bytes], folder: Path, starter: int) -> None:
+    """Close what the server lives by; a fork of the process that started it leaves it alone."""
+    if os.getpid() == starter:
+        server.communicate(timeout=30)
+        shutil.rmtree(folder)
 
 
 def serve(folder: Path) -> list[Any]:
