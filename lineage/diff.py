@@ -7,6 +7,7 @@ folder of shards, or an export (a folder of PNG masks).
 import json
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = No
     exports = a.folder is not None or b.folder is not None
     suspects = [i for i in both if exports or a.rows[i]["digest"] != b.rows[i]["digest"]]
     moves: Counter[tuple[int, int]] = Counter()
-    causes: dict[str, Counter[str]] = {}
+    causes: dict[str, dict[str, int]] = {}
     changed: list[tuple[float, str]] = []
     unseen = 0
     for image_id in suspects:
@@ -74,7 +75,10 @@ def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = No
             continue
         changed.append((share, image_id))
         for name in names:
-            causes.setdefault(name, Counter()).update(masks=1, alone=int(len(names) == 1), pixels=count)
+            tally = causes.setdefault(name, {"masks": 0, "alone": 0, "pixels": 0})
+            tally["masks"] += 1
+            tally["alone"] += len(names) == 1
+            tally["pixels"] += count
     changed.sort(key=lambda pair: (-pair[0], pair[1]))
     worst = [{"image_id": i, "share": round(share, 4)} for share, i in changed[:WORST] if share > 0]
     if pictures is not None:
@@ -94,7 +98,7 @@ def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = No
         "removed": sorted(set(a.rows) - set(b.rows)),
         "changed": [image_id for _, image_id in changed],
         "changed_but_no_longer_on_disk": unseen,
-        "causes": {name: dict(counts) for name, counts in sorted(causes.items())},
+        "causes": dict(sorted(causes.items())),
         "classes": _by_class(moves),
         "worst": worst,
     }
@@ -143,7 +147,15 @@ def why(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         causes.add("tags")
     if "human" in causes:  # a person's mask is made of nothing that could be held against the line's
         return sorted(causes)
-    before, after = json.loads(old["recipe"]), json.loads(new["recipe"])
+    causes |= _between(old["recipe"], new["recipe"])
+    return sorted(causes) or ["unknown: the same inputs gave other bytes"]
+
+
+@lru_cache(maxsize=1024)
+def _between(old: str, new: str) -> frozenset[str]:
+    """What differs between two recipes, as the ledger writes them; thousands of masks share one."""
+    before, after = json.loads(old), json.loads(new)
+    causes = set()
     for noun in ("cams", "walks", "masks"):
         first, second = before.get(noun, {}), after.get(noun, {})
         if not first or not second:
@@ -153,7 +165,7 @@ def why(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
                 words = {"code": f"code of {noun}", "params": f"parameters of {noun}"}
                 threshold = f"threshold of {noun}" if "threshold" in name else f"checkpoint: {name}"
                 causes.add(words.get(name, threshold))
-    return sorted(causes) or ["unknown: the same inputs gave other bytes"]
+    return frozenset(causes)
 
 
 def _draw(folder: Path, image_id: str, a: Side, b: Side) -> Path:

@@ -34,7 +34,7 @@ def test_openlineage_events_validate(written):
     schema = json.loads((ROOT / "tests/openlineage_run_event.schema.json").read_text())
     checker = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
     events, _ = written
-    assert len(events) == 2 * 13
+    assert len(events) == 2 * 14
     for event in events:
         checker.validate(event)
         event_v2.RunEvent(

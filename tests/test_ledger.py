@@ -136,7 +136,7 @@ def test_only_what_changed_is_added(line):
     line.run(refine_crf="changed")
     new = record()
     assert (new.masks, new.models, new.training_rows) == (4, ["segmenter 2"], 4)
-    assert new.executions == ["refine_crf", "train_segmenter"]
+    assert new.executions == ["refine_crf", "train_segmenter", "evaluate"]
     lines = Ledger().events("line")
     linked = [e["detail"]["stages"] for e in lines]
     assert linked[0]["train_classifier"] == linked[1]["train_classifier"]
@@ -199,7 +199,7 @@ def test_a_stage_run_by_hand_is_recorded_once(line):
     """DVC has not committed it; when it does, nothing is added."""
     record()
     line.run(refine_crf="by hand", commit=False)
-    assert record().executions == ["refine_crf", "train_segmenter"]
+    assert record().executions == ["refine_crf", "train_segmenter", "evaluate"]
     line.commit()
     assert record().executions == []
 

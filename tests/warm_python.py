@@ -25,17 +25,8 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    *(
-        "torch",
-        "torch._dynamo",
-        "lightning_fabric",
-        "safetensors.torch",
-        "pandas",
-        "pyarrow.parquet",
-        "cv2",
-        "scipy.sparse",
-    ),
-    *("pydantic", "yaml", "PIL.Image", "matplotlib.figure", "jinja2", "typer", "rich.console", "rich.progress"),
+    "torch torch._dynamo lightning_fabric safetensors.torch scipy.sparse cv2 PIL.Image pandas pyarrow.parquet "
+    "pydantic yaml matplotlib.figure jinja2 typer rich.console rich.progress"
 )
 KNOWN = "LABELFACTORY_TESTS_WARM_PYTHON"
 """Names the folder of a server that is running, for the processes that a test starts."""
@@ -97,7 +88,7 @@ def end(server: subprocess.Popen[bytes], folder: Path, starter: int) -> None:
 
 def serve(folder: Path) -> list[Any]:
     """Answer until standard input ends. Returns in each forked program alone: its words, folder and environment."""
-    for name in LIBRARIES:
+    for name in LIBRARIES.split():
         importlib.import_module(name)
     client = CLIENT.format(python=sys.executable, folder=folder, cold=COLD)
     (folder / "python").write_text(client)
