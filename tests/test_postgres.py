@@ -97,6 +97,8 @@ def test_up_with_a_database_keeps_server_and_mlflow_there(factory, postgres):
     named = "SELECT value FROM mlflow.tags WHERE key = 'prefect.flow_run_id'"
     wait_until(lambda: postgres.ask("factory", named) == [done["id"]], seconds=120)  # delivered after the run's end
     assert factory.tasks(done["id"])["record"]["state"]["name"] == "Completed"
+    outbox = factory.folder / "data/ledger/outbox"
+    wait_until(lambda: not list(outbox.glob("*.json")), seconds=120)  # letters go one by one, under the reader's hands
     assert [path for path in factory.folder.rglob("*.db") if ".dvc" not in path.parts] == []
     files = [path for path in factory.folder.rglob("*") if path.is_file()]
     assert not [path for path in files if any(secret in path.read_bytes() for secret in secrets())]
