@@ -138,8 +138,8 @@ def _start_workers(
         if f"worker {pool}" in names:
             continue
         worker = f"{platform.node()}-{pool}-{os.getpid()}"
-        words = ["--pool", pool, "--type", "process", "--name", worker, "--limit", str(RUNS_AT_ONCE)]
-        _start(kept, f"worker {pool}", [*_prefect("worker", "start"), *words], url, worker=worker)
+        command = [sys.executable, "-m", "flows.worker", pool, worker]
+        _start(kept, f"worker {pool}", command, url, worker=worker)
         _wait(partial(_is_online, api, pool, worker), kept[-1], f"the pool {pool}")
 
 

@@ -65,6 +65,11 @@ def logs(factory: Factory, run: str) -> str:
     return "\n".join(entry["message"] for entry in found)
 
 
+def story(factory: Factory, run: str) -> str:
+    """What happened, for who must mend it: the run's log, and the end of the other pool's worker's."""
+    return f"{logs(factory, run)}\nworker gpu:\n{factory.log('worker gpu')[-3000:]}"
+
+
 @contextmanager
 def slot_taken(factory: Factory) -> Iterator[None]:
     """While the body runs, somebody else computes on this device."""
@@ -91,7 +96,7 @@ def test_dvc_yaml_says_which_stage_wants_a_gpu():
 def test_stages_run_where_they_belong(factory):
     """From a flow on cpu, what wants a GPU and has work is a flow run on gpu, with the same result; all slots are free again."""
     done = factory.wait(factory.run())
-    assert (done["state"]["type"], done["state"]["name"]) == ("COMPLETED", "Completed"), logs(factory, done["id"])
+    assert (done["state"]["type"], done["state"]["name"]) == ("COMPLETED", "Completed"), story(factory, done["id"])
     sent = children(factory, done["id"])
     assert set(sent) == set(GPU) - {"train_teacher", "train_upper_bound"}  # off: nothing to do, so nobody is asked
     assert {child["work_pool_name"] for child in sent.values()} == {"gpu"}
@@ -132,9 +137,9 @@ def test_a_stage_waits_for_its_device(factory):
     call(factory.folder, "labelfactory", "profile", "--set", "train_classifier.seed=1")
     with slot_taken(factory):
         run = factory.run("train_classifier")
-        wait_until(lambda: "train_classifier" in children(factory, run), lambda: logs(factory, run))
+        wait_until(lambda: "train_classifier" in children(factory, run), lambda: story(factory, run))
         child = children(factory, run)["train_classifier"]["id"]
-        wait_until(lambda: f"asks for the slot of {SLOT}" in logs(factory, child), lambda: logs(factory, run))
+        wait_until(lambda: f"asks for the slot of {SLOT}" in logs(factory, child), lambda: story(factory, run))
         assert running_in(factory.folder, "stages.train_classifier") == []
         assert factory.read(child)["state"]["type"] == "RUNNING"
     assert factory.wait(run)["state"]["message"] == "1 of 2 stages ran: train_classifier."
@@ -145,7 +150,7 @@ def test_a_cancelled_run_takes_back_what_it_sent(factory):
     call(factory.folder, "labelfactory", "profile", "--set", "train_classifier.seed=2")
     with slot_taken(factory):
         run = factory.run("train_classifier")
-        wait_until(lambda: "train_classifier" in children(factory, run), lambda: logs(factory, run))
+        wait_until(lambda: "train_classifier" in children(factory, run), lambda: story(factory, run))
         child = children(factory, run)["train_classifier"]["id"]
         wait_until(lambda: factory.read(child)["state"]["type"] == "RUNNING", lambda: factory.log("worker gpu"))
         factory.api.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})

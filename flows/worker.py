@@ -1,0 +1,79 @@
+"""A pool's worker, started anew when it ends of itself.
+
+Prefect's own worker ends at the first error that it does not expect, such as a server that answers 500 once, and nothing
+starts it again: the night's runs would wait for a worker until the morning.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
+from prefect.utilities.processutils import setup_signal_handlers_worker
+from prefect.workers.process import ProcessWorker
+
+from flows.services import RUNS_AT_ONCE
+from labelfactory.progress import say
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds before a worker is started anew: twice as long each time."""
+STEADY_SECONDS = 600.0
+"""A worker that lived so long starts the next pause from the first again."""
+
+
+async def work(start: Callable[[], Awaitable[None]], name: str) -> None:
+    """Run a worker until it is told to end; whatever error it ends with, start the next one.
+
+    Args:
+        start: makes a worker and runs it; returns, or is cancelled, when it was told to end.
+        name: its name, for what is said.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        began = time.monotonic()
+        try:
+            await start()
+            return
+        except Exception as error:
+            if time.monotonic() - began > STEADY_SECONDS:
+                pause = FIRST_PAUSE
+            say(f"{name} ended of itself, and starts again in {pause:.0f} s: {_causes(error)}")
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _causes(error: BaseException) -> str:
+    """Every error of a group, a line in all."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_causes(one) for one in error.exceptions)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def main(
+    pool: Annotated[str, typer.Argument(help="Pool to work for.")],
+    name: Annotated[str, typer.Argument(help="The worker's name in it.")],
+) -> None:
+    """Work for a pool of the server at $PREFECT_API_URL until SIGTERM or SIGINT."""
+
+    async def start() -> None:
+        beat = int(PREFECT_WORKER_HEARTBEAT_SECONDS.value())
+        worker = ProcessWorker(work_pool_name=pool, name=name, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=beat)
+        await worker.start(printer=say)
+
+    async def until_told() -> None:
+        setup_signal_handlers_worker(os.getpid(), "the worker", say)
+        await work(start, name)
+
+    try:
+        asyncio.run(until_told())
+    except KeyboardInterrupt:
+        say(f"{name} was told to end")
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    typer.run(main)

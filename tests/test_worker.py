@@ -1,0 +1,89 @@
+"""A worker that ends of itself is started anew; one that is told to end stays ended."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from loopback import Loopback, QuietHandler
+
+from flows import worker
+
+
+def run(ends: list[Exception | None], monkeypatch: pytest.MonkeyPatch, lasts: float = 1.0) -> list[float]:
+    """Work with workers that end so, each after some seconds; returns the pauses between them."""
+    pauses: list[float] = []
+    clock = 0.0
+
+    async def start() -> None:
+        nonlocal clock
+        clock += lasts
+        end = ends.pop(0)
+        if end:
+            raise end
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(worker.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(worker.asyncio, "sleep", sleep)
+    asyncio.run(worker.work(start, "vm-gpu"))
+    assert ends == []
+    return pauses
+
+
+def test_it_starts_anew_after_any_error(monkeypatch, capsys):
+    """Errors alone and in groups; each cause is said, in a line."""
+    group = ExceptionGroup("unhandled", [RuntimeError("server\nanswered 500"), ExceptionGroup("", [OSError("gone")])])
+    assert run([ValueError("first"), group, None], monkeypatch) == [5.0, 10.0]
+    first, second = capsys.readouterr().err.strip().splitlines()
+    assert first == "vm-gpu ended of itself, and starts again in 5 s: ValueError: first"
+    assert second.endswith("in 10 s: RuntimeError: server answered 500; OSError: gone")
+
+
+@pytest.mark.parametrize(("lasts", "last"), [(1.0, 60.0), (601.0, 5.0)], ids=["at once", "after a steady time"])
+def test_pauses_grow_unless_it_lived_long(lasts, last, monkeypatch):
+    """Nobody is asked more often than once a minute, and one error a night costs five seconds."""
+    pauses = run([*[RuntimeError("again")] * 6, None], monkeypatch, lasts)
+    assert (pauses[0], pauses[-1]) == (5.0, last)
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    """Something that answers, but is no Prefect: each worker ends of itself."""
+
+    class NoPrefect(QuietHandler):
+        def answer(self) -> None:
+            self.send_error(404)
+
+    server = Loopback(NoPrefect)
+    yield server
+    server.close()
+
+
+def test_told_to_end_it_ends(server, tmp_path):
+    """SIGTERM while it waits to start Prefect's worker anew: exit 0, no traceback."""
+    settings = {"PREFECT_API_URL": f"{server.root}/api", "PREFECT_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.worker", "gpu", "vm-gpu"],
+        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | settings,
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        try:
+            while said.count("starts again in") < 2:
+                line = process.stdout.readline()
+                assert line, said
+                said += line
+            process.send_signal(signal.SIGTERM)
+            rest, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, rest.splitlines()[-1]) == (0, "vm-gpu was told to end"), said + rest
+    assert "Traceback" not in rest
