@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from labelfactory.devices import cores
+from labelfactory.devices import cores, pick_device, precision_on
 from labelfactory.errors import UserError
 from labelfactory.manifest import MANIFEST, read_manifest
 from labelfactory.params import PARAMS_FILE
@@ -58,6 +58,11 @@ def _gpu() -> Iterator[Finding]:
         yield True, f"GPU: {', '.join(names)}", ""
     else:
         yield True, "no GPU: the line runs on the CPU; use the profile demo or photographs-cpu", ""
+    try:
+        device = pick_device()
+        yield True, f"computes on {device}; precision auto is {precision_on(device, 'auto')} there", ""
+    except UserError as error:
+        yield False, error.problem, error.remedy
 
 
 def _weights() -> Iterator[Finding]:

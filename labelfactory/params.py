@@ -17,7 +17,10 @@ PARAMS_FILE = "params.yaml"
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is there: params.yaml and dvc.yaml are read at the start of every stage."""
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""As Lightning Fabric names them."""
+Precision = Literal["auto", FabricPrecision]
+"""`auto` is what suits the device (devices.precision_on)."""
 
 
 class Section(BaseModel):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from labelfactory.devices import cores, pick_device
+from labelfactory.devices import cores, pick_device, precision_on
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.params import Precision, Section
@@ -114,13 +114,14 @@ def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequ
 def make_fabric(precision: Precision, devices: int = 1) -> Fabric:
     """Fabric on this machine's device, or on several of the same kind with a process each."""
     device = pick_device()
+    number = precision_on(device, precision)
     # unused: a net may hold layers beyond the depth that its loss looks at
     strategy: Any = DDPStrategy(start_method="spawn", find_unused_parameters=True) if devices > 1 else "auto"
     if device.type == "cpu":
         torch.set_num_threads(max(1, cores() // devices))
-        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=precision)
+        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=number)
     which: Any = [device.index] if device.index is not None else devices
-    return Fabric(accelerator=device.type, devices=which, strategy=strategy, precision=precision)
+    return Fabric(accelerator=device.type, devices=which, strategy=strategy, precision=number)
 
 
 def fit(

@@ -17,7 +17,7 @@ from labelfactory.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from labelfactory.devices import pick_device
+from labelfactory.devices import for_the_record
 from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import remove_leftovers, write_whole
@@ -148,7 +148,7 @@ class TrainingStage(Stage[T]):
             git_commit=commit,
             git_dirty=dirty,
             seed=self.cfg.seed,
-            device=str(pick_device()) if devices == 1 else f"{devices} × {pick_device()}",
+            device=("" if devices == 1 else f"{devices} × ") + for_the_record(self.cfg.precision),
             libraries=library_versions(),
             training_rows=len(rows),
             training_rows_digest=digest_rows(rows.items()),

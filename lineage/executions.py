@@ -18,7 +18,7 @@ from typing import Any
 
 from labelfactory.checkpoints import CHECKPOINT, Passport, git_state, read_passport
 from labelfactory.dataset import read_dataset
-from labelfactory.devices import pick_device
+from labelfactory.devices import for_the_record, pick_device
 from labelfactory.digests import digest_bytes, digest_file, digest_json, digest_rows
 from labelfactory.errors import UserError
 from labelfactory.params import PARAMS_FILE, read_yaml
@@ -96,13 +96,18 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
             "dvc_lock": digest_file(LOCK) if LOCK.exists() else "",
             "code": _code(noun, passport) or wiring.code_digest(),
             "host": platform.node(),
-            "device": passport.device if passport else str(pick_device()),
+            "device": passport.device if passport else _device(params.get(wiring.name)),
             "seconds": str(figures["seconds"]),
             "peak_memory_mb": str(figures["peak_memory_mb"]),
         },
         "started": _iso(ended - figures["seconds"]),
         "ended": _iso(ended),
     }
+
+
+def _device(section: Mapping[str, Any] | None) -> str:
+    """What it computed on; of a stage that runs networks also in which precision."""
+    return for_the_record(section["precision"]) if section and "precision" in section else str(pick_device())
 
 
 def _iso(seconds: float) -> str:

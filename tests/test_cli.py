@@ -397,7 +397,7 @@ def test_status_of_a_fresh_project_says_never_run(template):
     assert "`labelfactory run`" in output
 
 
-def test_doctor_says_what_to_type(here, labelfactory):
+def test_doctor_says_what_to_type(here, labelfactory, monkeypatch):
     """Without an import it ends in 2 and names the command; with one all is well."""
     output = labelfactory("doctor", code=2)
     assert "nothing is imported yet" in output
@@ -405,8 +405,10 @@ def test_doctor_says_what_to_type(here, labelfactory):
     labelfactory("import", "demo", "--count", "10")
     output = labelfactory("doctor")
     assert "BAD" not in output
-    for word in ("Python", "torch", "DVC", "git", "GiB free", "params.yaml"):
+    for word in ("Python", "torch", "DVC", "git", "GiB free", "params.yaml", "computes on cpu; precision auto is "):
         assert word in output
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "tpu2")
+    assert "BAD  LABELFACTORY_DEVICE='tpu2' is no device" in labelfactory("doctor", code=2)
 
 
 def test_strict_refuses_a_tree_that_no_commit_holds(here, labelfactory):

@@ -98,7 +98,7 @@ def test_a_stage_trains_on_several_devices_and_its_passport_says_so(project, mon
     """Two processes with half of each batch; the same file as ever comes out, once."""
     monkeypatch.setenv("LABELFACTORY_DEVICES", "2")
     assert run(batch_size=4)["trained"]
-    assert load_checkpoint(CHECKPOINT)[1].device == "2 × cpu"
+    assert load_checkpoint(CHECKPOINT)[1].device == "2 × cpu, 32-true"
     assert len(list(CHECKPOINT.parent.iterdir())) == 3
     assert not run(batch_size=4)["trained"]
 
