@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Annotated
 
 import typer
@@ -21,6 +22,8 @@ from labelfactory.progress import say
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds before a worker is started anew: twice as long each time."""
+EARLY_SECONDS = 30.0
+"""Who ends so soon after the very first start has never worked: an error, of which `up` tells at once."""
 STEADY_SECONDS = 600.0
 """A worker that lived so long starts the next pause from the first again."""
 
@@ -31,15 +34,21 @@ async def work(start: Callable[[], Awaitable[None]], name: str) -> None:
     Args:
         start: makes a worker and runs it; returns, or is cancelled, when it was told to end.
         name: its name, for what is said.
+
+    Raises:
+        Exception: what the first worker ended with, if it ended at its start.
     """
     pause = FIRST_PAUSE
-    while True:
+    for number in count():
         began = time.monotonic()
         try:
             await start()
             return
         except Exception as error:
-            if time.monotonic() - began > STEADY_SECONDS:
+            lived = time.monotonic() - began
+            if number == 0 and lived < EARLY_SECONDS:
+                raise
+            if lived > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             say(f"{name} ended of itself, and starts again in {pause:.0f} s: {_causes(error)}")
         await asyncio.sleep(pause)
@@ -72,7 +81,9 @@ def main(
         asyncio.run(until_told())
     except KeyboardInterrupt:
         say(f"{name} was told to end")
-        sys.exit(0)
+    except Exception as error:
+        say(f"{name} cannot work: {_causes(error)}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

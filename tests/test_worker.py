@@ -13,7 +13,7 @@ from loopback import Loopback, QuietHandler
 from flows import worker
 
 
-def run(ends: list[Exception | None], monkeypatch: pytest.MonkeyPatch, lasts: float = 1.0) -> list[float]:
+def run(ends: list[Exception | None], monkeypatch: pytest.MonkeyPatch, lasts: float = 60.0) -> list[float]:
     """Work with workers that end so, each after some seconds; returns the pauses between them."""
     pauses: list[float] = []
     clock = 0.0
@@ -44,11 +44,17 @@ def test_it_starts_anew_after_any_error(monkeypatch, capsys):
     assert second.endswith("in 10 s: RuntimeError: server answered 500; OSError: gone")
 
 
-@pytest.mark.parametrize(("lasts", "last"), [(1.0, 60.0), (601.0, 5.0)], ids=["at once", "after a steady time"])
+@pytest.mark.parametrize(("lasts", "last"), [(60.0, 60.0), (601.0, 5.0)], ids=["soon", "after a steady time"])
 def test_pauses_grow_unless_it_lived_long(lasts, last, monkeypatch):
     """Nobody is asked more often than once a minute, and one error a night costs five seconds."""
     pauses = run([*[RuntimeError("again")] * 6, None], monkeypatch, lasts)
     assert (pauses[0], pauses[-1]) == (5.0, last)
+
+
+def test_who_never_worked_ends(monkeypatch):
+    """An error at the very first start is for who typed `up`; the same error later is not."""
+    with pytest.raises(ValueError, match="no such pool"):
+        run([ValueError("no such pool"), None], monkeypatch, lasts=1.0)
 
 
 @pytest.fixture
@@ -64,15 +70,27 @@ def server() -> Iterator[Loopback]:
     server.close()
 
 
-def test_told_to_end_it_ends(server, tmp_path):
+@pytest.fixture
+def settings(server, tmp_path) -> dict[str, str]:
+    """The environment of a worker of that server."""
+    own = {"PREFECT_API_URL": f"{server.root}/api", "PREFECT_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    return os.environ | own
+
+
+def test_it_ends_where_there_is_no_prefect(settings):
+    """At once, with the reason."""
+    words = [sys.executable, "-m", "flows.worker", "gpu", "vm-gpu"]
+    done = subprocess.run(words, env=settings, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "vm-gpu cannot work: RuntimeError: Runner failed to start" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_told_to_end_it_ends(settings):
     """SIGTERM while it waits to start Prefect's worker anew: exit 0, no traceback."""
-    settings = {"PREFECT_API_URL": f"{server.root}/api", "PREFECT_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    later = "from flows import worker; worker.EARLY_SECONDS = 0; worker.main('gpu', 'vm-gpu')"
     with subprocess.Popen(
-        [sys.executable, "-m", "flows.worker", "gpu", "vm-gpu"],
-        stderr=subprocess.STDOUT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | settings,
+        [sys.executable, "-c", later], stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, env=settings
     ) as process:
         assert process.stdout is not None
         said = ""
