@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from labelfactory.errors import MissingError, ParamsError, ShapeError, UserError
 from labelfactory.registry import method_names
 from models.backbones import Backbone, build_backbone
+from models.backbones._efficientnet_lite import SameConv2d
 from models.backbones._resnet import ResNet
 from models.backbones._weights import package_weights, resnet_state
 
@@ -312,3 +313,22 @@ def test_weights_on_disk_are_checked_before_they_are_opened(tmp_path: Path, weig
         resnet_state(str(path), weights_file[1])
     with pytest.raises(UserError, match="cannot be read"):
         resnet_state(str(path), hashlib.sha256(b"not weights").hexdigest())
+
+
+def test_a_side_left_open_stays_simple():
+    """Exported with an open height, each layer's height is a multiple of cells plus one, and its padding a number.
+
+    As quotients of quotients they took minutes to export (`labelfactory package`).
+    """
+    kernels = (3, 3, 5, 3, 5)
+    net = nn.Sequential(*[SameConv2d(1, 1, k, stride=2, dilation=1, groups=1) for k in kernels]).eval()
+    cells = torch.export.Dim("cells", min=1, max=500)
+    shapes = {"input": {2: 32 * cells + 1}}
+    graph = torch.export.export(net, (torch.zeros(1, 1, 97, 129),), dynamic_shapes=shapes).graph
+    layers = [node for node in graph.nodes if node.target is torch.ops.aten.conv2d.default]
+    (symbol,) = layers[-1].meta["val"].shape[2].node.expr.free_symbols
+    heights = [node.meta["val"].shape[2].node.expr - 1 for node in layers]
+    assert heights == [factor * symbol for factor in (16, 8, 4, 2, 1)]
+    padded = [node.args[4][0] for node in layers if len(node.args) > 4]
+    paddings = [int(str(p if isinstance(p, int) else p.meta["val"])) for p in padded]
+    assert paddings == [k // 2 for k in kernels][-len(paddings) :]

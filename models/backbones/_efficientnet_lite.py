@@ -51,8 +51,11 @@ class SameConv2d(nn.Conv2d):
 
 
 def _same_padding(size: int, stride: int, reach: int) -> tuple[int, int]:
-    """Zeros before and after a side of `size`; `reach` is dilation × (kernel − 1)."""
-    total = max((math.ceil(size / stride) - 1) * stride + reach + 1 - size, 0)
+    """Zeros before and after a side of `size`; `reach` is dilation × (kernel − 1).
+
+    In whole numbers: of a side left open (exports/_package.py) they cancel, where quotients would pile up layer by layer.
+    """
+    total = max(((size + stride - 1) // stride - 1) * stride + reach + 1 - size, 0)
     return total // 2, total - total // 2
 
 
