@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,7 @@ def make_report(
         each: each image's own mIoU by what was made, where it has a true mask.
         gallery: images for each of best, median and worst.
     """
+    tagged = _tagged(scorer, dataset)
     return Report(
         title="labelfactory",
         subtitle=f"{len(dataset.training)} photographs of the list {dataset.train_list!r}, "
@@ -53,9 +54,9 @@ def make_report(
         metrics={key: float(value) for key, value in metrics.items()},
         thresholds=_thresholds(metrics, per_list),
         curves=[*_threshold_curves(metrics, per_list), *_loss_curves()],
-        gallery=[_item(scorer, dataset, record, why, each) for record, why in _choose(scorer, dataset, each, gallery)],
+        gallery=[_item(scorer, dataset, record, why, each) for record, why in _choose(tagged, each, gallery)],
         provenance=_provenance(dataset),
-        notes=_notes(dataset, metrics, scorer),
+        notes=_notes(dataset, metrics, scorer, tagged),
     )
 
 
@@ -127,15 +128,36 @@ def _read_csv(path: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
 
 
-def _choose(
-    scorer: Scorer, dataset: Dataset, each: Mapping[str, Mapping[str, float]], count: int
-) -> list[tuple[ImageRecord, str]]:
-    """Of the line's own masks the best, median and worst by agreement of walk and CRF, and by mIoU where there is a true mask."""
+class _Tagged(NamedTuple):
+    """A tagged photograph whose mask the line has made."""
+
+    record: ImageRecord
+    agreement: float  # of walk and CRF
+    empty: bool  # background and void alone
+
+
+def _tagged(scorer: Scorer, dataset: Dataset) -> dict[str, _Tagged]:
+    """All of them by id; what a person drew is not among them."""
     ours = {image_id for image_id, source in scorer.rows["masks"].values("source").items() if source != HUMAN}
-    records = {r.image_id: r for r in dataset.training if r.image_id in ours and r.tags}
-    agreement = {image_id: float(scorer.rows["masks"][image_id]["agreement"]) for image_id in records} if count else {}
-    miou = {image_id: each[image_id]["masks"] for image_id in records if "masks" in each.get(image_id, {})}
-    chosen: list[tuple[ImageRecord, str]] = []
+    found = {}
+    for record in dataset.training:
+        if record.image_id in ours and record.tags:
+            row = scorer.rows["masks"][record.image_id]
+            found[record.image_id] = _Tagged(record, float(row["agreement"]), not np.any(row["area"][1:]))
+    return found
+
+
+def _choose(
+    tagged: Mapping[str, _Tagged], each: Mapping[str, Mapping[str, float]], count: int
+) -> list[tuple[ImageRecord, str]]:
+    """The empty masks, the best, median and worst by agreement of walk and CRF, and by mIoU where there is a true mask.
+
+    On an empty mask walk and CRF agree perfectly: it has no part in that order.
+    """
+    empty = [image_id for image_id, made in tagged.items() if made.empty]
+    agreement = {image_id: made.agreement for image_id, made in tagged.items() if not made.empty}
+    miou = {image_id: each[image_id]["masks"] for image_id in tagged if "masks" in each.get(image_id, {})}
+    chosen = [(tagged[image_id].record, "shows none of its tags") for image_id in empty[:count]]
     for name, values in (("agreement", agreement), ("mIoU", {k: v for k, v in miou.items() if np.isfinite(v)})):
         order = sorted(values, key=lambda image_id: (-values[image_id], image_id))
         middle = max(0, (len(order) - count) // 2)
@@ -144,7 +166,7 @@ def _choose(
             ("median", order[middle : middle + count]),
             ("worst", order[-count:]),
         ):
-            chosen += [(records[image_id], f"{word} by {name}") for image_id in (ids if count else [])]
+            chosen += [(tagged[image_id].record, f"{word} by {name}") for image_id in (ids if count else [])]
     return chosen
 
 
@@ -187,7 +209,7 @@ def _provenance(dataset: Dataset) -> dict[str, str]:
     return found
 
 
-def _notes(dataset: Dataset, metrics: Mapping[str, Any], scorer: Scorer) -> list[str]:
+def _notes(dataset: Dataset, metrics: Mapping[str, Any], scorer: Scorer, tagged: Mapping[str, _Tagged]) -> list[str]:
     notes = []
     if not metrics["true_masks"]:
         notes.append("There are no true masks, so nothing was scored.")
@@ -197,6 +219,10 @@ def _notes(dataset: Dataset, metrics: Mapping[str, Any], scorer: Scorer) -> list
         notes.append(
             f"{len(drawn)} masks were corrected by a person and count in every score of masks: {', '.join(drawn[:20])}{more}"
         )
+    empty = [image_id for image_id, made in tagged.items() if made.empty]
+    if empty:
+        more = f" and {len(empty) - 20} more" if len(empty) > 20 else ""
+        notes.append(f"Empty although tagged: {len(empty)} of {len(tagged)} masks ({', '.join(empty[:20])}{more})")
     bad: Sequence[ImageRecord] = [r for r in dataset.records if r.status != "ok"]
     if bad:
         notes.append(
