@@ -1,6 +1,6 @@
 """SIGKILL at random moments, again and again, until the work is done; then every byte is held against an undisturbed run.
 
-    python tests/chaos.py [--kills 1000] [--line-kills 10] [--pool-kills 20] [--images 16] [--seed 0]      or: make chaos
+    python tests/chaos.py [--kills 1000] [--line-kills 10] [--pool-kills 20] [--seed 0]      or: make chaos
 
 What is killed is a process group of its own:
     stages     one per-image stage, forked from a process that has loaded the libraries already
@@ -319,12 +319,12 @@ def line_contents(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in found.items() if not name.endswith(".html")}
 
 
-def campaign(folder: Path, shares: dict[str, int], seed: int, targets: list[str], images: int = 16) -> Tally:
+def campaign(folder: Path, shares: dict[str, int], seed: int, targets: list[str]) -> Tally:
     """So many kills of each kind in a new project below `folder`. An AssertionError is what it is looking for."""
     dice, tally = random.Random(seed), Tally()
     torch.set_num_threads(1)
     os.environ["LABELFACTORY_DEVICE"] = "cpu"
-    project = make_project(folder / "project", images, git=bool(shares.get("line")))
+    project = make_project(folder / "project", git=bool(shares.get("line")))
     if shares.get("line"):
         kill_line(project, targets, shares["line"], dice, tally)
     if not any(kills for kind, kills in shares.items() if kind != "line"):
@@ -359,7 +359,6 @@ def main() -> None:
     parser.add_argument("--line-kills", type=int, default=10, help="how many of them hit the whole line")
     parser.add_argument("--pool-kills", type=int, default=20, help="how many hit a stage with two workers")
     parser.add_argument("--targets", default="", help="of the line: stages, joined by commas; all unless told")
-    parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rest = args.kills - args.line_kills - args.pool_kills
@@ -367,9 +366,7 @@ def main() -> None:
     shares = {"line": args.line_kills, "pool": args.pool_kills, "training": learning, "stages": rest - learning}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        tally = campaign(
-            Path(folder), shares, args.seed, [word for word in args.targets.split(",") if word], args.images
-        )
+        tally = campaign(Path(folder), shares, args.seed, [word for word in args.targets.split(",") if word])
     print(f"seed {args.seed}: {sum(tally.kills.values())} kills in {(time.monotonic() - began) / 60:.0f} minutes")
     for kind, kills in tally.kills.items():
         print(f"  {kind}: {kills} kills, {tally.finished[kind]} times finished, each time the same bytes")

@@ -10,8 +10,6 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 HERE = Path(__file__).parent
-IMAGES = "11"
-"""Nine of them are trained on, in four shards."""
 
 
 def chaos(folder: Path, *words: str) -> str:
@@ -23,11 +21,7 @@ def chaos(folder: Path, *words: str) -> str:
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, HERE / "chaos.py", "--images", IMAGES, *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, HERE / "chaos.py", *words], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     return done.stdout
@@ -78,9 +72,7 @@ from labelfactory import shards
 def test_chaos_finds_what_it_is_looking_for(tmp_path, found):
     """An engine that writes in place, and one that forgets its finished shards, are caught within a few kills."""
     script = tmp_path / "broken.py"
-    script.write_text(
-        f"{HEAD}{BROKEN[found]}chaos.campaign(pathlib.Path(sys.argv[1]), {{'stages': 40}}, 1, [], {IMAGES})\n"
-    )
+    script.write_text(f"{HEAD}{BROKEN[found]}chaos.campaign(pathlib.Path(sys.argv[1]), {{'stages': 40}}, 1, [])\n")
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, script, tmp_path], env=environment, capture_output=True, text=True, check=False
