@@ -1,7 +1,7 @@
 """A pool's worker, started anew when it ends of itself.
 
-Prefect's own worker ends at the first error that it does not expect, such as a server that answers 500 once, and nothing
-starts it again: the night's runs would wait for a worker until the morning.
+Prefect's own worker ends at an error that none of its loops expects, and nothing starts it again: the night's runs would
+wait for a worker until the morning.
 """
 
 import asyncio

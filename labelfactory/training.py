@@ -114,14 +114,14 @@ def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequ
 def make_fabric(precision: Precision, devices: int = 1) -> Fabric:
     """Fabric on this machine's device, or on several of the same kind with a process each."""
     device = pick_device()
-    number = precision_on(device, precision)
+    own = precision_on(device, precision)
     # unused: a net may hold layers beyond the depth that its loss looks at
     strategy: Any = DDPStrategy(start_method="spawn", find_unused_parameters=True) if devices > 1 else "auto"
     if device.type == "cpu":
         torch.set_num_threads(max(1, cores() // devices))
-        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=number)
+        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=own)
     which: Any = [device.index] if device.index is not None else devices
-    return Fabric(accelerator=device.type, devices=which, strategy=strategy, precision=number)
+    return Fabric(accelerator=device.type, devices=which, strategy=strategy, precision=own)
 
 
 def fit(
