@@ -10,6 +10,8 @@ EVERY_VARIABLE = "LABELFACTORY_HEARTBEAT_SECONDS"
 EVERY_SECONDS = 20.0
 SILENT_BEATS = 6
 """Beats that may be missed before a run counts as dead: two minutes."""
+START_BEATS = 30
+"""The same for a run whose process is starting, which cannot beat yet: ten minutes."""
 RETRY_VARIABLE = "LABELFACTORY_RETRY_SECONDS"
 RETRY_SECONDS = "10,60"
 

@@ -1,26 +1,34 @@
 """Looks for runs whose process is gone: marks them as crashed and has them taken up again by any worker of their pool.
 
 A run beats (`flows.heartbeat`); the watcher compares each beat with the one it saw before, by its own clock, so clocks of
-several machines need not agree. Time in which the server did not answer does not count. A run that has crashed for the third
-time stays crashed: what ends its worker each time would end the next one too.
+several machines need not agree. Time in which the server did not answer does not count. A run whose process is starting
+cannot beat yet, and gets more time. A run that has crashed for the third time stays crashed: what ends its worker each time
+would end the next one too.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.api import Api, ApiError, ServerDownError, find_api
-from flows.pace import LABEL, SILENT_BEATS, beat_seconds
+from flows.pace import LABEL, SILENT_BEATS, START_BEATS, beat_seconds
 from flows.webhook import post, webhook_address
 from labelfactory.progress import say
 
 FLOWS = ("label-factory", "label-factory-stage", "label-new-images", "sweep")
 MOST_ATTEMPTS = 3
 """A run is started at most so often."""
-Sign = tuple[str, str]
-"""A run's state and its newest beat: what changes while it lives."""
+
+
+class Sign(NamedTuple):
+    """What changes while a run lives: its state and its newest beat."""
+
+    state: str
+    beat: str
+    starting: bool = False
+    """A worker has taken it, and its process is not there yet to beat."""
 
 
 @dataclass
@@ -29,13 +37,15 @@ class Watcher:
 
     Args:
         limit: seconds of silence after which a run is dead.
+        start_limit: the same for a run that is starting.
     """
 
     limit: float
+    start_limit: float
     seen: dict[str, tuple[Sign, float]] = field(default_factory=dict)
 
     def silent(self, signs: Iterable[tuple[str, Sign]], now: float) -> list[str]:
-        """Note the signs of all runs under way; name those that have not changed for `limit` seconds.
+        """Note the signs of all runs under way; name those that have not changed for longer than they may.
 
         Args:
             signs: run id and sign of each run.
@@ -46,7 +56,11 @@ class Watcher:
         for run, sign in current.items():
             if run not in self.seen or self.seen[run][0] != sign:
                 self.seen[run] = (sign, now)
-        return [run for run, (_, since) in self.seen.items() if now - since >= self.limit]
+        return [run for run, (sign, since) in self.seen.items() if now - since >= self.patience(sign)]
+
+    def patience(self, sign: Sign) -> float:
+        """Seconds for which a run may be silent."""
+        return self.start_limit if sign.starting else self.limit
 
     def forget(self) -> None:
         """The server did not answer: nobody could be heard, so nobody was silent."""
@@ -58,7 +72,7 @@ def look(api: Api, watcher: Watcher, now: float) -> list[str]:
     runs = {run["id"]: run for run in running(api)}
     dead = watcher.silent(((run_id, sign_of(run)) for run_id, run in runs.items()), now)
     for run_id in dead:
-        revive(api, runs[run_id], watcher.limit)
+        revive(api, runs[run_id], watcher.patience(sign_of(runs[run_id])))
     return dead
 
 
@@ -73,8 +87,9 @@ def running(api: Api) -> list[dict[str, Any]]:
 
 
 def sign_of(run: dict[str, Any]) -> Sign:
-    """What changes as long as a run lives."""
-    return run["state"]["id"], str((run.get("labels") or {}).get(LABEL, ""))
+    """Of a run as the server tells it."""
+    state = run["state"]
+    return Sign(state["id"], str((run.get("labels") or {}).get(LABEL, "")), state["type"] == "PENDING")
 
 
 def revive(api: Api, run: dict[str, Any], limit: float) -> None:
@@ -109,8 +124,11 @@ def set_state(api: Api, run: dict[str, Any], kind: str, name: str, message: str)
 def watch(api: Api, *, rounds: Callable[[], bool] = lambda: True) -> None:
     """Look again and again, as often as runs beat."""
     beat = beat_seconds()
-    watcher = Watcher(limit=SILENT_BEATS * beat)
-    say(f"watching {api.url}: a run that is silent for {watcher.limit:.0f} s is taken up again")
+    watcher = Watcher(limit=SILENT_BEATS * beat, start_limit=START_BEATS * beat)
+    say(
+        f"watching {api.url}: a run that is silent for {watcher.limit:.0f} s is taken up again,"
+        f" {watcher.start_limit:.0f} s while it starts"
+    )
     while rounds():
         try:
             look(api, watcher, time.monotonic())

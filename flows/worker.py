@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
@@ -20,12 +20,32 @@ from prefect.workers.process import ProcessWorker
 from flows.services import RUNS_AT_ONCE
 from labelfactory.progress import say
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, WorkerFlowRunResponse
+
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds before a worker is started anew: twice as long each time."""
 EARLY_SECONDS = 30.0
 """Who ends so soon after the very first start has never worked: an error, of which `up` tells at once."""
 STEADY_SECONDS = 600.0
 """A worker that lived so long starts the next pause from the first again."""
+
+
+class Worker(ProcessWorker):
+    """Prefect's worker of processes, which outlives a run that is planned anew while its process is still here.
+
+    The watcher gives a silent run to whoever asks first. Prefect's worker, asked to start a run that it still counts among
+    its own, ends with an error, and takes all its runs along; this one leaves the run until the older process has ended.
+    """
+
+    @classmethod
+    def __dispatch_key__(cls) -> str:
+        return "labelfactory process"  # beside Prefect's own in its list of workers, not in its place
+
+    async def _submit_scheduled_flow_runs(self, flow_run_response: "list[WorkerFlowRunResponse]") -> "list[FlowRun]":
+        here = self.limiter.statistics().borrowers
+        new = [planned for planned in flow_run_response if planned.flow_run.id not in here]
+        return await super()._submit_scheduled_flow_runs(new)
 
 
 async def work(start: Callable[[], Awaitable[None]], name: str) -> None:
@@ -70,7 +90,7 @@ def main(
 
     async def start() -> None:
         beat = int(PREFECT_WORKER_HEARTBEAT_SECONDS.value())
-        worker = ProcessWorker(work_pool_name=pool, name=name, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=beat)
+        worker = Worker(work_pool_name=pool, name=name, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=beat)
         await worker.start(printer=say)
 
     async def until_told() -> None:

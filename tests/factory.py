@@ -17,11 +17,12 @@ from workspace import call, make_workspace
 from flows.api import Api
 from labelfactory.manifest import read_manifest, write_manifest
 
-BEAT_SECONDS = 5
 PATIENCE_SECONDS = 600
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-SETTINGS = {"LABELFACTORY_HEARTBEAT_SECONDS": str(BEAT_SECONDS), "LABELFACTORY_RETRY_SECONDS": "1"}
-"""Environment of workers and watcher: a run is dead after 30 s, a crashed stage is tried once more after one."""
+SETTINGS = {"LABELFACTORY_RETRY_SECONDS": "1"}
+"""Environment of workers and watcher: a crashed stage is tried once more after a second."""
+QUICK_BEATS = {**SETTINGS, "LABELFACTORY_HEARTBEAT_SECONDS": "5"}
+"""Where a test waits for the watcher: a run is dead after 30 s of silence, which on a busy machine befalls the living too."""
 
 
 def free_port() -> int:
@@ -108,9 +109,9 @@ class Factory:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Factory]:
+def serving(folder: Path, environment: Mapping[str, str] = SETTINGS) -> Iterator[Factory]:
     """A project with server and worker up and its flows deployed; at the end nothing of it runs."""
-    factory = Factory(folder)
+    factory = Factory(folder, environment)
     try:
         factory.up()
         factory.type("deploy")

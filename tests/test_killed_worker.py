@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import Factory, one_image_a_shard, running_in, serving, small_project, wait_until
+from factory import QUICK_BEATS, Factory, one_image_a_shard, running_in, serving, small_project, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -41,7 +41,7 @@ def factory(tmp_path) -> Iterator[Factory]:
     """24 images, each of the 18 that are trained on in a shard of its own."""
     folder = small_project(tmp_path / "project", IMAGES)
     one_image_a_shard(folder)
-    with serving(folder) as factory:
+    with serving(folder, QUICK_BEATS) as factory:
         yield factory
 
 

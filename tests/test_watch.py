@@ -5,21 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.pace import EVERY_SECONDS, beat_seconds
-from flows.watch import Watcher
+from flows.watch import Sign, Watcher, sign_of
 from labelfactory.errors import UserError
 
 runs = st.sampled_from("abc")
 beats = st.dictionaries(runs, st.integers(0, 3))
 
 
-def signs(found: dict[str, int]) -> list[tuple[str, tuple[str, str]]]:
-    return [(run, ("Running", str(beat))) for run, beat in found.items()]
+def signs(found: dict[str, int]) -> list[tuple[str, Sign]]:
+    return [(run, Sign("Running", str(beat))) for run, beat in found.items()]
 
 
 @given(rounds=st.lists(beats, min_size=1, max_size=12), limit=st.integers(1, 6))
 def test_dead_is_who_was_there_unchanged_all_the_time(rounds, limit):
     """Round by round, a second apart: dead is a run whose sign is the same in each of the last `limit` + 1 rounds."""
-    watcher = Watcher(limit=limit)
+    watcher = Watcher(limit=limit, start_limit=99)
     for now, found in enumerate(rounds):
         dead = watcher.silent(signs(found), float(now))
         last = rounds[max(now - limit, 0) : now + 1]
@@ -29,13 +29,13 @@ def test_dead_is_who_was_there_unchanged_all_the_time(rounds, limit):
 
 def test_a_run_that_beats_lives_for_ever():
     """However long it runs."""
-    watcher = Watcher(limit=2)
+    watcher = Watcher(limit=2, start_limit=2)
     assert [watcher.silent(signs({"a": now}), float(now)) for now in range(100)] == [[]] * 100
 
 
 def test_a_server_that_was_away_kills_nobody():
     """Silence counts from the first answer after the outage."""
-    watcher = Watcher(limit=10)
+    watcher = Watcher(limit=10, start_limit=10)
     watcher.silent(signs({"a": 1}), 0.0)
     watcher.forget()
     assert watcher.silent(signs({"a": 1}), 1000.0) == []
@@ -45,9 +45,21 @@ def test_a_server_that_was_away_kills_nobody():
 
 def test_a_state_that_changes_is_a_sign_of_life():
     """Pending, then running: two states, though nobody has beaten yet."""
-    watcher = Watcher(limit=5)
-    watcher.silent([("a", ("pending", ""))], 0.0)
-    assert watcher.silent([("a", ("running", ""))], 5.0) == []
+    watcher = Watcher(limit=5, start_limit=5)
+    watcher.silent([("a", Sign("pending", ""))], 0.0)
+    assert watcher.silent([("a", Sign("running", ""))], 5.0) == []
+
+
+def test_who_starts_has_more_time():
+    """A process that loads torch on a busy machine is not dead; one that never comes is."""
+    pending = {"state": {"id": "p", "type": "PENDING"}, "labels": None}
+    watcher = Watcher(limit=30, start_limit=150)
+    watcher.silent([("a", sign_of(pending))], 0.0)
+    assert watcher.silent([("a", sign_of(pending))], 149.0) == []
+    assert watcher.silent([("a", sign_of(pending))], 150.0) == ["a"]
+    running = {"state": {"id": "r", "type": "RUNNING"}, "labels": {"labelfactory.heartbeat": "now"}}
+    watcher.silent([("a", sign_of(running))], 150.0)
+    assert watcher.silent([("a", sign_of(running))], 180.0) == ["a"]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan"])

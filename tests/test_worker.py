@@ -6,9 +6,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
+from uuid import uuid4
 
+import anyio
 import pytest
 from loopback import Loopback, QuietHandler
+from prefect.workers.process import ProcessWorker
 
 from flows import worker
 
@@ -55,6 +59,24 @@ def test_who_never_worked_ends(monkeypatch):
     """An error at the very first start is for who typed `up`; the same error later is not."""
     with pytest.raises(ValueError, match="no such pool"):
         run([ValueError("no such pool"), None], monkeypatch, lasts=1.0)
+
+
+@pytest.mark.parametrize("kind", [worker.Worker, ProcessWorker])
+def test_a_run_whose_process_is_here_is_left_alone(kind):
+    """Planned anew while its older process lives: Prefect's own worker ends with an error, ours starts nothing."""
+    run = SimpleNamespace(flow_run=SimpleNamespace(id=uuid4()))
+
+    async def ask() -> list[object]:
+        one = kind(work_pool_name="gpu", limit=1)
+        one._limiter = anyio.CapacityLimiter(1)
+        one._limiter.acquire_on_behalf_of_nowait(run.flow_run.id)
+        return await one._submit_scheduled_flow_runs([run])
+
+    if kind is worker.Worker:
+        assert asyncio.run(ask()) == []
+    else:
+        with pytest.raises(RuntimeError, match="already holding"):
+            asyncio.run(ask())
 
 
 @pytest.fixture
