@@ -122,6 +122,28 @@ def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[A
         pool.close()
 
 
+@contextmanager
+def spread(tasks: int, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> Iterator[Submit]:
+    """A pool of processes for so many tasks; this process alone where one is enough, or where a GPU does the work.
+
+    Args:
+        tasks: how many there will be, at least one.
+        initializer, initargs: as for `process_pool`.
+    """
+    from labelfactory.devices import one_thread_each, pick_device, workers  # torch: see _serve
+
+    on_cpu = pick_device().type == "cpu"
+    count = min(workers(), tasks) if on_cpu else 1
+    if count > 1:
+        with process_pool(count, initializer, initargs) as submit:
+            yield submit
+        return
+    if on_cpu:
+        one_thread_each()
+    initializer(*initargs)
+    yield lambda function, tasks, lost=None: (function(*task) for task in tasks)
+
+
 class _Pool:
     def __init__(self, count: int, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
         self._setup = (initializer, initargs)

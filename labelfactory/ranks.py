@@ -10,16 +10,18 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, distributed
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from labelfactory.devices import pick_device
 from labelfactory.errors import UserError
 from labelfactory.progress import Tick, progress
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 DEVICES_VARIABLE = "LABELFACTORY_DEVICES"
 USERS = "\x1e"
@@ -67,7 +69,7 @@ def joint_mean(count: Tensor) -> Tensor:
     return total / distributed.get_world_size()
 
 
-def run_shares(fabric: Fabric, work: Callable[..., Any], *arguments: Any) -> None:
+def run_shares(fabric: "Fabric", work: Callable[..., Any], *arguments: Any) -> None:
     """Do the work in each of the fabric's processes; what they return is lost.
 
     Args:
@@ -86,7 +88,7 @@ def run_shares(fabric: Fabric, work: Callable[..., Any], *arguments: Any) -> Non
         raise UserError(*json.loads(found.group(1))) from None
 
 
-def _share(fabric: Fabric, work: Callable[..., Any], *arguments: Any) -> None:
+def _share(fabric: "Fabric", work: Callable[..., Any], *arguments: Any) -> None:
     """One process. What ends it reaches the others' parent as text."""
     warnings.filterwarnings(
         "ignore", message="find_unused_parameters=True was specified"

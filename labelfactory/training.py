@@ -10,12 +10,10 @@ a layer draws at random (dropout) or, on CPU processes alone, looks at its whole
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -29,6 +27,9 @@ from labelfactory.pool import task_seconds
 from labelfactory.progress import say
 from labelfactory.ranks import joint_mean, progress_of_one, run_shares, training_devices
 from labelfactory.resume import Resume
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Batch = dict[str, Tensor]
 
@@ -111,8 +112,11 @@ def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequ
     return torch.optim.SGD(groups, lr=cfg.learning_rate, momentum=0.9, weight_decay=cfg.weight_decay)
 
 
-def make_fabric(precision: Precision, devices: int = 1) -> Fabric:
+def make_fabric(precision: Precision, devices: int = 1) -> "Fabric":
     """Fabric on this machine's device, or on several of the same kind with a process each."""
+    from lightning_fabric import Fabric  # a second and more, which only those who train have to spend
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
     device = pick_device()
     own = precision_on(device, precision)
     # unused: a net may hold layers beyond the depth that its loss looks at
@@ -163,7 +167,7 @@ def fit(
 
 
 def _fit(
-    fabric: Fabric,
+    fabric: "Fabric",
     model: nn.Module,
     examples: Examples,
     loss: Callable[[nn.Module, Batch], Tensor],
@@ -214,7 +218,7 @@ def _fit(
 
 
 def _step(
-    fabric: Fabric,
+    fabric: "Fabric",
     model: nn.Module,
     optimizer: Any,
     loss: Callable[[nn.Module, Batch], Tensor],
@@ -242,7 +246,7 @@ def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:
     return float(np.mean(losses))
 
 
-def _batches(fabric: Fabric, examples: Examples, cfg: TrainingSection, epoch: int) -> Iterator[Batch]:
+def _batches(fabric: "Fabric", examples: Examples, cfg: TrainingSection, epoch: int) -> Iterator[Batch]:
     """The epoch's batches, this process's part of each; the incomplete last one is left out unless it is the only one."""
     view = _EpochView(examples, cfg.seed, epoch)
     groups = [list(range(i, i + cfg.batch_size)) for i in range(0, len(view) - cfg.batch_size + 1, cfg.batch_size)]
@@ -268,12 +272,12 @@ FEEDER_TRIES = 2
 """Loader processes may die or hang so often in an epoch; then the training process reads its photographs itself."""
 
 
-def _feeders(fabric: Fabric) -> int:
+def _feeders(fabric: "Fabric") -> int:
     """Processes that read photographs. On the CPU none: its cores are busy with the network, they would take turns."""
     return min(8, (cores() - 1) // fabric.world_size) if fabric.device.type != "cpu" else 0
 
 
-def _loader(fabric: Fabric, view: _EpochView, groups: Sequence[list[int]], feeders: int) -> Any:
+def _loader(fabric: "Fabric", view: _EpochView, groups: Sequence[list[int]], feeders: int) -> Any:
     """Batches of these positions. A loader that dies, or is silent for too long, raises a RuntimeError that names it."""
     loader = DataLoader(
         view,

@@ -13,13 +13,13 @@ from pydantic import Field
 
 from labelfactory.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.dataset import Dataset, ImageRecord
-from labelfactory.devices import pick_device, workers
+from labelfactory.devices import pick_device
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.examples import to_tensor
 from labelfactory.files import write_whole
 from labelfactory.params import Precision, Section
-from labelfactory.pool import process_pool
+from labelfactory.pool import spread
 from labelfactory.progress import progress
 from labelfactory.rows import RowReader
 from models.autocast import inference_precision
@@ -46,21 +46,13 @@ def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSecti
         DataError: no training image has a tag and a usable row.
     """
     sample = _sample(rows, dataset.training, cfg.images)
-    count = min(workers(), len(sample)) if pick_device().type == "cpu" else 1
     setup = (cfg, rows.folder.folder, column)
     tasks = [(record, dataset.classes.ids(record.tags)) for record in sample]
     found: list[tuple[str, Evidence]] = []
-    with progress("calibrating", len(sample)) as tick:
-        if count == 1:
-            _start(*setup)
-            for task in tasks:
-                found.append(_judge(*task))
-                tick()
-        else:
-            with process_pool(count, _start, setup) as submit:
-                for evidence in submit(_judge, tasks):
-                    found.append(evidence)
-                    tick()
+    with progress("calibrating", len(sample)) as tick, spread(len(sample), _start, setup) as submit:
+        for evidence in submit(_judge, tasks):
+            found.append(evidence)
+            tick()
     in_order = [evidence for _, evidence in sorted(found, key=lambda pair: pair[0])]
     best, curve = best_threshold(THRESHOLDS, in_order)
     with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:

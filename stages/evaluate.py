@@ -17,10 +17,9 @@ from pydantic import Field
 
 from labelfactory.columns import MaskColumn
 from labelfactory.dataset import ImageRecord
-from labelfactory.devices import pick_device, workers
 from labelfactory.files import write_json, write_whole
 from labelfactory.params import Precision, Section
-from labelfactory.pool import process_pool
+from labelfactory.pool import spread
 from labelfactory.progress import progress, say
 from labelfactory.stage import Stage
 from labelfactory.thresholds import read_thresholds
@@ -114,23 +113,12 @@ class Evaluate(Stage[EvaluateConfig]):
         each: dict[str, dict[str, float]] = {}
         if not tasks:
             return each
-
-        def take(result: tuple[Counts, dict[str, dict[str, float]]]) -> None:
-            counts, own = result
-            for name in on_lists[next(iter(own))]:
-                per_list[name].add(counts)
-            each.update(own)
-            tick(len(own))
-
-        with progress("evaluate", len(records)) as tick:
-            if pick_device().type == "cpu":
-                with process_pool(min(workers(), len(tasks)), start_scorer, (cfg,)) as submit:
-                    for result in submit(score_images, [(task,) for task in tasks]):
-                        take(result)
-            else:
-                start_scorer(cfg)
-                for task in tasks:
-                    take(score_images(task))
+        with progress("evaluate", len(records)) as tick, spread(len(tasks), start_scorer, (cfg,)) as submit:
+            for counts, own in submit(score_images, [(task,) for task in tasks]):
+                for name in on_lists[next(iter(own))]:
+                    per_list[name].add(counts)
+                each.update(own)
+                tick(len(own))
         return each
 
     def _comparisons(self, metrics: dict[str, Any]) -> dict[str, float]:

@@ -147,6 +147,14 @@ except SystemExit:
     assert "Usage: labelfactory" in done.stdout
 
 
+@pytest.mark.parametrize("module", ["stages.refine_crf", "stages._scoring", "flows.label_factory"])
+def test_who_does_not_train_does_not_load_what_trains(module):
+    """Fabric brings torch's compiler along: seconds for each process of a stage, and for each flow that looks a stage up."""
+    program = f"import sys, {module}; sys.exit('lightning_fabric' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=120, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_list_of_commands_says_what_each_says_of_itself():
     """It is written apart from the commands, so that reading it loads none of them."""
     for name, command in typer.main.get_command(EVERYTHING).commands.items():

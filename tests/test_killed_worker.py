@@ -41,7 +41,7 @@ def factory(tmp_path) -> Iterator[Factory]:
     """24 images, each of the 18 that are trained on in a shard of its own."""
     folder = small_project(tmp_path / "project", IMAGES)
     one_image_a_shard(folder)
-    with serving(folder, QUICK_BEATS) as factory:
+    with serving(folder, {**QUICK_BEATS, "LABELFACTORY_WORKERS": "2"}) as factory:
         yield factory
 
 

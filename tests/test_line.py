@@ -192,8 +192,11 @@ def test_dvc_shows_metrics_and_plots(finished):
         assert title in page
 
 
-def test_two_clean_runs_give_the_same_digests_and_so_does_one_without_true_masks(imported, finished):
-    """Same commit, params, data and machine, interpreters warm or cold: the same bits. `evaluate` alone looks at true masks."""
+def test_two_clean_runs_give_the_same_digests_and_so_does_one_without_true_masks(imported, finished, monkeypatch):
+    """Same commit, params, data and machine: the same bits, from interpreters warm or cold, from one process a stage or two.
+    `evaluate` alone looks at true masks.
+    """
+    monkeypatch.setenv("LABELFACTORY_WORKERS", "2")
     folder = copy_workspace(imported, imported.parent / "without_truth")
     remove_truth(folder)
     output = call(folder, "dvc", "repro", cold=True)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from labelfactory.errors import UserError
-from labelfactory.pool import WorkerLostError, process_pool, task_seconds
+from labelfactory.pool import WorkerLostError, process_pool, spread, task_seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -54,6 +54,13 @@ def fail_over_three(k: int) -> int:
     return k
 
 
+def where(k: int) -> tuple[int, int]:
+    """The process and the threads that torch computes on."""
+    import torch
+
+    return os.getpid(), torch.get_num_threads()
+
+
 TASKS = [(k,) for k in range(6)]
 
 
@@ -63,6 +70,17 @@ def test_every_task_is_done_once():
         assert sorted(submit(square, TASKS)) == [0, 1, 4, 9, 16, 25]
         assert sorted(submit(square, [(7,)])) == [49]
         assert list(submit(square, [])) == []
+
+
+@pytest.mark.parametrize(("workers", "tasks", "here"), [("1", 6, True), ("2", 1, True), ("2", 6, False)])
+def test_work_is_spread_where_there_is_more_than_one_to_do_it(monkeypatch, workers, tasks, here):
+    """One worker, or one task: this process does it, on one thread, as each of several would."""
+    monkeypatch.setenv("LABELFACTORY_WORKERS", workers)
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    with spread(tasks, nothing, ()) as submit:
+        found = set(submit(where, TASKS[:tasks]))
+    assert {threads for _, threads in found} == {1}
+    assert ({pid for pid, _ in found} == {os.getpid()}) == here
 
 
 def test_a_process_that_died_is_replaced_and_its_task_tried_again(tmp_path, capsys):

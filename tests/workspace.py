@@ -41,15 +41,17 @@ def copy_workspace(source: Path, target: Path) -> Path:
 
 
 def call(folder: Path, *words: str, code: int = 0, timeout: float = 900, cold: bool = False) -> str:
-    """Run a command in a workspace with its own code and one process; check its exit code, give all it printed.
+    """Run a command in a workspace with its own code; check its exit code, give all it printed.
 
     `labelfactory` and `python` are this environment's, run so that the workspace's modules come first; they start warm
-    unless `cold` is asked for.
+    unless `cold` is asked for. Stages work in one process unless $LABELFACTORY_WORKERS says otherwise: each more costs
+    seconds to start, and these sets are small.
     """
     warm = warm_python()
     if words[0] == "labelfactory":
         words = (str(warm / "python"), "-c", "from app.main import main; main()", *words[1:])
     environment = {
+        "LABELFACTORY_WORKERS": "1",
         **os.environ,
         **({COLD: "1"} if cold else {}),
         "PATH": os.pathsep.join([str(warm), str(BIN), os.environ["PATH"]]),
