@@ -45,6 +45,8 @@ TRAINING = ("train_classifier", "train_affinity", "train_segmenter")
 AMBUSHES = 0.5
 """Share of the attempts that are killed when they next write: by time alone a kill would hardly ever fall into it."""
 NOTES = Path("computed.log")
+LONGEST = 3600.0
+"""Seconds for what nobody kills."""
 
 
 @dataclass
@@ -160,7 +162,7 @@ def wait(pid: int, seconds: float, ambush: Path | None = None) -> int | None:
 def undisturbed(stage: str, *, workers: int = 1) -> float:
     """Run a stage to its end. Gives its seconds."""
     began = time.monotonic()
-    code = wait(start(stage, workers=workers), 3600)
+    code = wait(start(stage, workers=workers), LONGEST)
     assert code == 0, f"{stage} failed:\n{Path('chaos.log').read_text()[-3000:]}"
     noted()
     return time.monotonic() - began
@@ -194,8 +196,11 @@ def kill_rows(stage: str, seconds: float, kills: int, dice: random.Random, tally
             began, attempts = time.monotonic(), attempts + 1
             fresh = {row.image_id: row.key for row in rows_of(output, reference)}
             ambush = output if dice.random() < AMBUSHES else None
-            code = wait(start(stage, workers=workers), dice.uniform(0, 0.8) * seconds, ambush)
-            if code == 0 and attempts == 1:  # how long it takes to its end, as busy as the machine is now
+            moment = dice.uniform(0, 0.8) * seconds if tally.kills[kind] < goal else LONGEST
+            code = wait(start(stage, workers=workers), moment, ambush)
+            if code is None:
+                seconds *= 1.02  # on a machine that became busier no attempt would get anywhere
+            elif attempts == 1:  # how long it takes to its end, as busy as the machine is now
                 seconds = 0.5 * seconds + 0.5 * (time.monotonic() - began)
             check_rows(output, before, reference, fresh, tally)
             tally.kills[kind] += code is None
@@ -239,13 +244,14 @@ def kill_training(stage: str, seconds: float, kills: int, dice: random.Random, t
         while code is None:
             finished = epochs_of(output)
             ambush = output if dice.random() < AMBUSHES else None
-            code = wait(start(stage), dice.uniform(0, 0.9) * seconds, ambush)
+            moment = dice.uniform(0, 0.9) * seconds if tally.kills["training"] < goal else LONGEST
+            code = wait(start(stage), moment, ambush)
             begun = noted()
             assert begun == list(range(finished, finished + len(begun))), f"{finished} epochs were done; began {begun}"
             if code is None:
                 now = contents(output)
                 assert all(reference[name] == data for name, data in now.items()), "a file is not whole"
-                seconds *= 1.02  # on a machine that became busier no attempt would get anywhere
+                seconds *= 1.02
                 tally.lost(0 if "checkpoint.safetensors" in now else finished + len(begun) - epochs_of(output))
                 assert tally.most_in_vain <= 1, f"one kill cost {tally.most_in_vain} epochs"
                 tally.kills["training"] += 1
@@ -332,7 +338,7 @@ def campaign(folder: Path, shares: dict[str, int], seed: int, targets: list[str]
     here = Path.cwd()
     os.chdir(project)
     read_sections()  # imports every stage: a fork has nothing left to load
-    importlib.import_module("torch._dynamo")  # which the first optimiser would load
+    importlib.import_module("lightning_fabric")  # which training would load, and with it what the first optimiser would
     try:
         for name in (n for n in read_wiring() if n not in ("train_upper_bound", "evaluate")):
             seconds = undisturbed(name)
