@@ -125,6 +125,34 @@ class ThresholdCurve:
         confusion.counts[:, 0] += self.counts[:, :, :cut].sum(axis=(1, 2))
         return confusion
 
+    def best_pair(self, background: float, foreground: float) -> tuple[tuple[float, float], float]:
+        """The better pair of thresholds of a labelling that leaves void what lies between them.
+
+        Args:
+            background: scores below it, rounded to 0.01, are background.
+            foreground: scores of at least it are the best class.
+
+        Returns:
+            Of all pairs that label no fewer pixels, the one of the highest mIoU over the pixels that it labels, an oracle's
+            choice; and what the given pair loses against it, in mIoU over the pixels that each labels.
+        """
+        cuts = np.arange(1, self.BINS)
+        above = self.counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1][:, :, cuts]  # [truth, best, cut]
+        below = self.counts.sum(axis=1).cumsum(axis=1)[:, cuts - 1]  # [truth, cut]
+        hits = np.repeat(np.einsum("kkc->kc", above)[:, None], len(cuts), axis=1)  # [class, background, foreground]
+        hits[0] += below[0][:, None]
+        truth = above.sum(axis=1)[:, None] + below[:, :, None]
+        labelled = np.repeat(above.sum(axis=0)[:, None], len(cuts), axis=1)
+        labelled[0] += below.sum(axis=0)[:, None]
+        union = truth + labelled - hits
+        iou = np.divide(hits, union, out=np.zeros(union.shape), where=union > 0)
+        miou = iou.sum(axis=0) / np.maximum((union > 0).sum(axis=0), 1)
+        here = tuple(int(np.clip(round(t * self.BINS), 1, self.BINS - 1)) - 1 for t in (background, foreground))
+        enough = truth.sum(axis=0) >= truth[:, here[0], here[1]].sum()
+        ordered = cuts[:, None] <= cuts[None]
+        low, high = np.unravel_index(np.where(enough & ordered, miou, -1.0).argmax(), miou.shape)
+        return (float(cuts[low] / self.BINS), float(cuts[high] / self.BINS)), float(miou[low, high] - miou[here])
+
     def curve(self) -> tuple[list[float], list[float]]:
         """Thresholds and the mIoU at each."""
         thresholds = [k / self.BINS for k in range(1, self.BINS)]

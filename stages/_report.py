@@ -78,7 +78,7 @@ def _thresholds(
     first = next(iter(per_list))
     for made, (_, _, noun) in SCORED_MAPS.items():
         for name, threshold in read_thresholds(DATA / noun).items():
-            best = metrics.get(f"threshold/{first}/{made}_best") if name == "background" else None
+            best = metrics.get(f"threshold/{first}/{made if name == 'background' else name}_best")
             lines.append((f"{made}: {name.replace('_', ' ')}", threshold.value, threshold.source, best))
     return lines
 

@@ -38,6 +38,8 @@ from stages._scoring import (
     start_scorer,
 )
 
+AFFINITY = ("affinity_background", "affinity_foreground")
+"""The thresholds of the affinity labels."""
 CHUNK = 8
 """Images that a process scores before it answers."""
 ROWS = 32
@@ -88,7 +90,7 @@ class Evaluate(Stage[EvaluateConfig]):
         metrics: dict[str, Any] = {"true_masks": len(records)}
         for name, counts in per_list.items():
             metrics |= flat_metrics(counts, name, self.dataset.classes.with_background)
-        metrics |= self._comparisons(metrics)
+        metrics |= self._comparisons(metrics) | self._affinity_thresholds(per_list)
         write_json(self.output / "metrics.json", metrics)
         self._write_curves(per_list)
         self._write_iou(metrics)
@@ -133,6 +135,17 @@ class Evaluate(Stage[EvaluateConfig]):
         model, bound = (metrics.get(f"miou/{self.dataset.val_list}/{made}") for made in NETS)
         if model is not None and bound:
             found["fraction_of_supervised"] = model / bound
+        return found
+
+    def _affinity_thresholds(self, per_list: dict[str, Counts]) -> dict[str, float]:
+        """The two of the affinity labels beside the best that label as many pixels of the seeds: before any CRF."""
+        found: dict[str, float] = {}
+        low, high = (read_thresholds(self.folder("seed_thresholds"))[name].value for name in AFFINITY)
+        for split, counts in per_list.items():
+            if "seeds" in counts.curves and counts.curves["seeds"].counts.any():
+                best, cost = counts.curves["seeds"].best_pair(low, high)
+                found |= {f"threshold/{split}/{name}_best": b for name, b in zip(AFFINITY, best, strict=True)}
+                found[f"threshold_cost/{split}/affinity"] = cost
         return found
 
     def _write_curves(self, per_list: dict[str, Counts]) -> None:

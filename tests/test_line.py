@@ -192,6 +192,20 @@ def test_dvc_shows_metrics_and_plots(finished):
         assert title in page
 
 
+def test_chosen_thresholds_stand_beside_the_best(finished):
+    """Where there are true masks: of seeds, walks and affinity labels, in the metrics and on the page."""
+    metrics = json.loads((finished / "data/evaluation/metrics.json").read_text())
+    chosen = json.loads((finished / "data/seed_thresholds/thresholds.json").read_text())
+    for made in ("seeds", "walks", "affinity"):
+        assert 0 <= metrics[f"threshold_cost/train/{made}"] < 1
+    low, high = (metrics[f"threshold/train/affinity_{side}_best"] for side in ("background", "foreground"))
+    assert 0 < low <= high < 1
+    assert (low, high) != tuple(chosen[f"affinity_{side}"]["value"] for side in ("background", "foreground"))
+    page = (finished / "data/evaluation/report.html").read_text()
+    assert "seeds: affinity foreground" in page
+    assert "not known" not in page
+
+
 def test_two_clean_runs_give_the_same_digests_and_so_does_one_without_true_masks(imported, finished, monkeypatch):
     """Same commit, params, data and machine: the same bits, from interpreters warm or cold, from one process a stage or two.
     `evaluate` alone looks at true masks.

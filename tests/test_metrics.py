@@ -140,6 +140,48 @@ def test_the_best_threshold_by_hand():
     assert values[thresholds.index(0.4)] == pytest.approx(1 / 3)
 
 
+def labelled(truth: np.ndarray, best: np.ndarray, score: np.ndarray, low: float, high: float) -> tuple[int, float]:
+    """Reference: how many known pixels two thresholds label, and the mIoU over those alone."""
+    label = np.where(score >= high, best, np.where(score < low, 0, VOID)).astype(np.uint8)
+    made = confusion(np.where(label == VOID, VOID, truth).astype(np.uint8), label)
+    return int(made.counts.sum()), made.miou()
+
+
+CUTS = (0.2, 0.4, 0.6, 0.8)
+"""One between each two of the scores 0, 0.25 … 1: every labelling that there is."""
+
+
+@settings(deadline=None)
+@given(
+    truth=masks(N, max_side=4),
+    data=st.data(),
+    chosen=st.lists(st.sampled_from(CUTS), min_size=2, max_size=2).map(sorted),
+)
+def test_no_pair_that_labels_as_much_is_better_than_the_best(truth, data, chosen):
+    """Every pair tried in a loop; what the given one loses is the difference."""
+    best = data.draw(npst.arrays(np.uint8, truth.shape, elements=st.integers(1, N - 1)))
+    score = data.draw(npst.arrays(np.int64, truth.shape, elements=st.integers(0, 4))) / 4
+    curve = ThresholdCurve(N)
+    curve.add(truth, best, score)
+    pixels, own = labelled(truth, best, score, *chosen)
+    (low, high), cost = curve.best_pair(*chosen)
+    assert low <= high
+    count, found = labelled(truth, best, score, low, high)
+    assert count >= pixels
+    tried = [labelled(truth, best, score, low, high) for low in CUTS for high in CUTS if low <= high]
+    if pixels:
+        assert found == pytest.approx(max(miou for n, miou in tried if n >= pixels))
+        assert cost == pytest.approx(found - own)
+
+
+def test_the_best_pair_by_hand():
+    """An object at 0.5 that is none: who may leave a pixel void leaves this one, from whatever pair of as many pixels."""
+    curve = ThresholdCurve(2)
+    curve.add(np.array([[1, 0, 0, 0]], np.uint8), np.ones((1, 4), np.uint8), np.array([[0.9, 0.5, 0.2, 0.1]]))
+    assert curve.best_pair(0.15, 0.45) == ((0.21, 0.51), pytest.approx(1 - (1 / 2 + 1 / 2) / 2))
+    assert curve.best_pair(0.3, 0.8) == ((0.21, 0.51), 0.0)
+
+
 @pytest.mark.parametrize("best", [[[2, 1]], [[255, 1]], [[1]]])
 def test_the_curve_refuses_what_does_not_fit(best):
     """A class too many would be counted as another class at another threshold."""
