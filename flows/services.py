@@ -41,9 +41,6 @@ QUIET = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 """Nothing calls home, nothing asks, and slots outlive the server."""
-PACE = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
-"""Workers ask for work so often, unless the environment says otherwise: Prefect's 10 s would be waited for at each stage that
-another pool runs."""
 NO_SETTINGS: Mapping[str, str] = {}
 
 
@@ -227,7 +224,6 @@ def _start(
     log = folder / f"{name.replace(' ', '-')}.log"
     bin_folder = Path(sys.executable).parent
     environment = {
-        **PACE,
         **os.environ,
         **QUIET,
         "PREFECT_API_URL": url,
