@@ -19,7 +19,7 @@ from labelfactory.progress import say
 
 FLOWS = ("label-factory", "label-factory-stage", "label-new-images", "sweep")
 MOST_ATTEMPTS = 3
-"""A run is started at most so often."""
+"""A run is planned at most so often, whether or not its process comes to a first beat."""
 
 
 class Sign(NamedTuple):
@@ -94,12 +94,13 @@ def sign_of(run: dict[str, Any]) -> Sign:
 
 def revive(api: Api, run: dict[str, Any], limit: float) -> None:
     """Mark a dead run as crashed (as cancelled, where a person wanted that), and plan it anew if it may try again."""
-    name, attempts = run["name"], run["run_count"]
+    name = run["name"]
     if run["state"]["type"] == "CANCELLING":
         set_state(api, run, "CANCELLED", "Cancelled", "its process was gone already")
         return
     message = f"no sign of life for {limit:.0f} s: its worker or its process is gone"
     set_state(api, run, "CRASHED", "Crashed", message)
+    attempts = max(run["run_count"], crashes(api, run))
     again = attempts < MOST_ATTEMPTS
     if again:
         set_state(api, run, "SCHEDULED", "AwaitingRetry", f"attempt {attempts} crashed: {message}")
@@ -111,6 +112,11 @@ def revive(api: Api, run: dict[str, Any], limit: float) -> None:
             post(address, {"text": f"{name}: Crashed\n{message}; {what}", "run_id": run["id"], "state": "Crashed"})
     except Exception as error:  # its text could hold the address, and with it a token
         say(f"the webhook did not take the message: {type(error).__name__}")
+
+
+def crashes(api: Api, run: dict[str, Any]) -> int:
+    """How often it has crashed, also before it began: a process that never comes to its first beat counts for no attempt."""
+    return sum(state["type"] == "CRASHED" for state in api.get(f"/flow_run_states/?flow_run_id={run['id']}"))
 
 
 def set_state(api: Api, run: dict[str, Any], kind: str, name: str, message: str) -> None:

@@ -5,7 +5,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 class QuietHandler(BaseHTTPRequestHandler):
-    """Answers POST; its log is not the test's output."""
+    """Answers GET and POST; its log is not the test's output."""
+
+    def do_GET(self) -> None:
+        self.answer()
 
     def do_POST(self) -> None:
         self.answer()

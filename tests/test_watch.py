@@ -1,11 +1,17 @@
 """Which runs count as dead: laws of the watcher, without a server."""
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback import Loopback, QuietHandler
 
+from flows.api import Api
 from flows.pace import EVERY_SECONDS, beat_seconds
-from flows.watch import Sign, Watcher, sign_of
+from flows.watch import MOST_ATTEMPTS, Sign, Watcher, revive, sign_of
+from flows.webhook import WEBHOOK_VARIABLE
 from labelfactory.errors import UserError
 
 runs = st.sampled_from("abc")
@@ -60,6 +66,40 @@ def test_who_starts_has_more_time():
     running = {"state": {"id": "r", "type": "RUNNING"}, "labels": {"labelfactory.heartbeat": "now"}}
     watcher.silent([("a", sign_of(running))], 150.0)
     assert watcher.silent([("a", sign_of(running))], 180.0) == ["a"]
+
+
+class History(Loopback):
+    """A server that knows the states of one run and takes new ones."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, Any]] = []
+        history = self
+
+        class Handler(QuietHandler):
+            def answer(self) -> None:
+                if self.command == "POST":
+                    history.states.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["state"])
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(history.states).encode())
+
+        super().__init__(Handler)
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_run_is_planned_anew_twice_whether_or_not_it_begins(monkeypatch, begins):
+    """A process that dies before its first beat each time must not keep a worker busy for ever."""
+    server = History()
+    monkeypatch.setenv(WEBHOOK_VARIABLE, f"{server.root}/hook")
+    monkeypatch.setattr("flows.watch.post", lambda address, content: None)
+    server.states.append({"type": "PENDING", "name": "Pending"})
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        run = {"id": "r", "name": "whole line", "state": server.states[0], "run_count": attempt if begins else 0}
+        before = len(server.states)
+        revive(Api(f"{server.root}/api"), run, 600.0)
+        planned = ["Crashed", "AwaitingRetry"] if attempt < MOST_ATTEMPTS else ["Crashed"]
+        assert [state["name"] for state in server.states[before:]] == planned
+    server.close()
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan"])
