@@ -126,7 +126,7 @@ def wait_until(ready: Callable[[], Any], said: Callable[[], str] = str, seconds:
     end = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < end, f"waited in vain\n{said()}"
-        time.sleep(0.2)
+        time.sleep(0.5)  # each look costs the server, or a walk over all processes
 
 
 def running_in(folder: Path, word: str = "") -> list[int]:

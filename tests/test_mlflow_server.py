@@ -45,6 +45,7 @@ def server(tmp_path_factory) -> Iterator[str]:
         "MLFLOW_AUTH_CONFIG_PATH": str(settings),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "for this test alone",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes for jobs that nobody sends
     }
     address = f"http://127.0.0.1:{port}"
     with (folder / "log").open("w") as log:

@@ -1,6 +1,7 @@
 """A program that starts warm is what it would be cold: its words, folder, code, environment, streams and end."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -8,12 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from warm_python import COLD, warm_python
 
 PROBE = """
-import json, multiprocessing, os, sys, threading
+import json, logging, multiprocessing, os, sys, threading
 from answer import ANSWER
 
 def child(number):
@@ -29,6 +31,7 @@ if __name__ == "__main__":
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         number = pool.apply(child, (1,))
     told = {"words": sys.argv[1:], "folder": os.getcwd(), "set": os.environ.get("PROBED"), "number": number}
+    told |= {"handlers": len(logging.root.handlers), "level": logging.root.level}
     print(json.dumps(told | {"name": __name__, "file": os.path.basename(__file__), "spec": __spec__.name}))
     print("to the other stream", file=sys.stderr)
     if "raise" in said:
@@ -60,6 +63,23 @@ def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+def sleeping(folder: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A caller whose program is in the middle of something, and that program."""
+    caller = start(folder)
+    assert caller.stdin
+    assert caller.stdout
+    caller.stdin.write(json.dumps({"sleep": 1}))
+    caller.stdin.close()
+    return caller, psutil.Process(int(caller.stdout.readline()))
+
+
+def close(caller: subprocess.Popen[str]) -> None:
+    """Its ends of the pipes."""
+    for stream in (caller.stdout, caller.stderr):
+        if stream:
+            stream.close()
+
+
 @pytest.mark.parametrize("cold", [{}, {COLD: "1"}])
 @pytest.mark.parametrize(("asked", "code"), [({}, 0), ({"exit": 3}, 3), ({"raise": 1}, 1)])
 def test_a_warm_program_is_a_cold_one(folder, asked, code, cold):
@@ -68,6 +88,7 @@ def test_a_warm_program_is_a_cold_one(folder, asked, code, cold):
     out, err = program.communicate(json.dumps(asked), timeout=120)
     assert program.returncode == code, err
     told = {"words": ["a", "b c"], "folder": str(folder), "set": "yes", "number": 43}
+    told |= {"handlers": 0, "level": logging.WARNING}
     assert json.loads(out) == told | {"name": "__main__", "file": "probe.py", "spec": "stages.probe"}
     assert "to the other stream" in err
     assert ("ValueError: of its own" in err) == ("raise" in asked)
@@ -83,24 +104,33 @@ def test_it_ends_by_the_signal_that_ended_its_program(folder, number):
 
 def test_a_killed_caller_takes_its_program_along(folder):
     """Nothing is left to write after a test has killed what it started."""
-    caller = start(folder)
-    assert caller.stdin
-    assert caller.stdout
-    caller.stdin.write(json.dumps({"sleep": 1}))
-    caller.stdin.close()
-    program = psutil.Process(int(caller.stdout.readline()))
+    caller, program = sleeping(folder)
     caller.kill()
     caller.wait(30)
     deadline = time.monotonic() + 30
     while program.is_running() and program.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not program.is_running() or program.status() == psutil.STATUS_ZOMBIE
-    caller.stdout.close()
-    if caller.stderr:
-        caller.stderr.close()
+    close(caller)
+
+
+def test_who_ends_the_caller_ends_its_program_as_gently(folder):
+    """SIGTERM, as `down` and Prefect's workers send it, reaches the program, which has a process group of its own."""
+    caller, program = sleeping(folder)
+    assert os.getpgid(program.pid) == program.pid
+    caller.terminate()
+    assert caller.wait(30) == -signal.SIGTERM
+    assert not program.is_running()
+    close(caller)
 
 
 def test_all_else_is_the_interpreter_itself():
-    """Other modules and other code."""
-    words = [str(warm_python() / "python"), "-c", "import sys; print(sys.executable, 'torch' in sys.modules)"]
-    assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout.split() == [sys.executable, "False"]
+    """Other modules and other code, with all that is installed; what they start with `sys.executable` may be warm."""
+    asked = "import sys, numpy; print(sys.executable, sys.version, 'torch' in sys.modules, numpy.__version__, sep='|')"
+    words = [str(warm_python() / "python"), "-c", asked]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout.strip()
+    assert said == f"{warm_python() / 'python'}|{sys.version}|False|{np.__version__}"
+    said = subprocess.run(
+        words, capture_output=True, text=True, timeout=60, env={**os.environ, COLD: "1"}
+    ).stdout.strip()
+    assert said == f"{sys.executable}|{sys.version}|False|{np.__version__}"

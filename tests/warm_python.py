@@ -1,16 +1,19 @@
 """A `python` that starts warm: a server has loaded the large libraries, and each program is a fork of it.
 
-A stage of the small line spends seconds on importing torch and milliseconds on its pictures. Only libraries are loaded
-beforehand, never a module of this repository: a program finds the code of its own folder, as a cold one would. Stages and the
-command `labelfactory` start warm. All else (processes of a pool, Prefect's server and workers with what they run, whatever a
-test kills) is the interpreter itself, and so is everything where the server cannot be reached or $COLD is set.
+A stage of the small line spends seconds on importing torch and milliseconds on its pictures, a flow ten seconds on Prefect,
+torch and MLflow. Only libraries are loaded beforehand, never a module of this repository: a program finds the code of its own
+folder, as a cold one would. What PROGRAMS names starts so, also below others: `sys.executable` is the warm one in all that it
+starts. All else (processes of a pool, Prefect's servers and workers) is the interpreter itself, and so is everything where the
+server cannot be reached or $COLD is set.
 
-    python tests/warm_python.py FOLDER      the server: FOLDER/python is the warm one; ends with its standard input
+    python tests/warm_python.py FOLDER      the server: FOLDER/bin/python is the warm one; ends with its standard input
 """
 
 import atexit
+import gc
 import importlib
 import json
+import logging
 import os
 import runpy
 import select
@@ -20,14 +23,27 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LIBRARIES = (
     "torch torch._dynamo lightning_fabric safetensors.torch scipy.sparse cv2 PIL.Image pandas pyarrow.parquet "
-    "pydantic yaml matplotlib.figure jinja2 typer rich.console rich.progress"
+    "pydantic yaml matplotlib.figure jinja2 typer rich.console rich.progress duckdb pydensecrf.densecrf networkx "
+    "dvc.cli dvc.commands.repro dvc.repo.reproduce dvc.repo.index dvc.dvcfile dvc.stage scmrepo.git dulwich.repo ruamel.yaml "
+    "mlflow mlflow.store.tracking.sqlalchemy_store prefect prefect.flow_engine"
 )
+PROGRAMS = (
+    ("-m", "stages."),
+    ("-m", "flows.line_process"),
+    ("-m", "prefect.engine"),
+    ("-c", "from app.main "),
+    ("-c", "from dvc.cli "),
+)
+"""How the words of a program that starts warm begin."""
 KNOWN = "LABELFACTORY_TESTS_WARM_PYTHON"
 """Names the folder of a server that is running, for the processes that a test starts."""
 COLD = "LABELFACTORY_TESTS_COLD"
@@ -35,18 +51,22 @@ CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 
 words = sys.argv[1:]
-stage = words[:1] == ["-m"] and words[1].startswith("stages.")
-command = words[:2] == ["-c", "from app.main import main; main()"]
+cold = bool(os.environ.get("{cold}"))
 server = socket.socket(socket.AF_UNIX)
 try:
-    if os.environ.get("{cold}") or not (stage or command):
+    if cold or not any(words[:1] == [how] and words[1].startswith(what) for how, what in {programs}):
         raise OSError
     server.connect("{folder}/socket")
 except OSError:
-    os.execv("{python}", ["{python}", *words])
+    os.execv("{python}", ["{python}" if cold else "{folder}/bin/python", *words])
 asked = json.dumps([words, os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(server, [b"%10d" % len(asked)], [0, 1, 2])
 server.sendall(asked)
+program = int(server.recv(10) or b"0")
+pass_on = lambda number, frame: os.killpg(program, number)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    if program and signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, pass_on)
 code = int(server.recv(10) or b"1")
 if code < 0:
     if -code != signal.SIGKILL:
@@ -57,7 +77,7 @@ os._exit(code)
 
 
 def warm_python() -> Path:
-    """The folder of the warm `python`; its server is started by the first process that asks, and ends with that one.
+    """The folder of the warm `python` alone; its server is started by the first process that asks, and ends with that one.
 
     On other systems than Linux, the folder of the interpreter itself.
     """
@@ -76,7 +96,7 @@ def warm_python() -> Path:
         assert server.stdout.readline(), "the server of warm programs did not start"
         atexit.register(end, server, folder, os.getpid())
         os.environ[KNOWN] = str(folder)
-    return Path(os.environ[KNOWN])
+    return Path(os.environ[KNOWN]) / "bin"
 
 
 def end(server: subprocess.Popen[bytes], folder: Path, starter: int) -> None:
@@ -88,20 +108,29 @@ def end(server: subprocess.Popen[bytes], folder: Path, starter: int) -> None:
 
 def serve(folder: Path) -> list[Any]:
     """Answer until standard input ends. Returns in each forked program alone: its words, folder and environment."""
+    handlers, level = logging.root.handlers[:], logging.root.level
     for name in LIBRARIES.split():
         importlib.import_module(name)
-    client = CLIENT.format(python=sys.executable, folder=folder, cold=COLD)
-    (folder / "python").write_text(client)
-    (folder / "python").chmod(0o755)
+    logging.root.handlers[:] = handlers  # Prefect lets whoever imports it hear every logger
+    logging.root.setLevel(level)
+    environment = Path(sys.prefix)  # the folder is the same virtual environment with another `python`
+    shutil.copyfile(environment / "pyvenv.cfg", folder / "pyvenv.cfg")
+    (folder / "lib").symlink_to(environment / "lib")
+    (folder / "bin").mkdir()
+    python = folder / "bin/python"
+    python.write_text(CLIENT.format(python=sys.executable, folder=folder, cold=COLD, programs=PROGRAMS))
+    python.chmod(0o755)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "socket"))
     listener.listen(16)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()  # forks share what is loaded: nobody writes to it to count references
     print("ready", flush=True)
     while True:
         ready, _, _ = select.select([listener, 0], [], [])
         if 0 in ready:
-            raise SystemExit
+            os._exit(0)
         connection, _ = listener.accept()
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -118,18 +147,21 @@ def watched(connection: socket.socket) -> list[Any]:
         asked += connection.recv(int(size) - len(asked))
     program = os.fork()
     if program == 0:
+        os.setpgid(0, 0)  # a group of its own, as it may end its group
         connection.close()
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
         found: list[Any] = json.loads(asked)
         return found
+    os.setpgid(program, program)  # whoever of the two comes first
     for file in files:
         os.close(file)
     ended = os.pidfd_open(program)
+    connection.sendall(b"%10d" % program)
     ready, _, _ = select.select([connection, ended], [], [])
     if ended not in ready:
-        os.kill(program, signal.SIGKILL)
+        os.killpg(program, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
     if ended in ready:
         connection.sendall(b"%10d" % code)
@@ -143,8 +175,13 @@ def run(words: list[str], folder: str, environment: dict[str, str], warm: Path) 
     os.environ.update(environment)
     here = folder if words[0] == "-m" else ""
     sys.path[:0] = [here, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-    sys.executable = str(warm / "python")
+    sys.executable = str(warm / "bin/python")
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
     sys.argv = [words[0], *words[2:]]
+    sys.modules["prefect.context"].refresh_global_settings_context()  # not those of the server's environment
+    if words[1].startswith("prefect."):
+        sys.modules["prefect.logging.configuration"].setup_logging()
+    sys.modules.pop(words[1], None)
     if words[0] == "-m":
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
@@ -152,6 +189,28 @@ def run(words: list[str], folder: str, environment: dict[str, str], warm: Path) 
         exec(words[1], vars(sys.modules["__main__"]))
 
 
+def end_program(program: Callable[[], None]) -> NoReturn:
+    """Run it and end the process as the interpreter would, without taking down all that was loaded, which takes seconds."""
+    code = 0
+    try:
+        program()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        code = 1
+        traceback.print_exc()
+    for finish in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore[attr-defined]
+        try:
+            finish()
+        except BaseException:
+            code = code or 1
+            traceback.print_exc()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    WARM = Path(sys.argv[1])
-    run(*serve(WARM), WARM)
+    FOLDER = Path(sys.argv[1])
+    asked = serve(FOLDER)
+    end_program(lambda: run(*asked, FOLDER))

@@ -10,6 +10,11 @@ from warm_python import COLD, warm_python
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+PROGRAMS = {
+    "labelfactory": "from app.main import main; main()",
+    "dvc": "from dvc.cli import main; raise SystemExit(main())",
+}
+"""What the console scripts of these names do."""
 LEFT_OUT = ("data", "dvc.lock", "tests", "benchmarks", "docs")
 
 
@@ -45,14 +50,14 @@ def call(folder: Path, *words: str, code: int = 0, timeout: float = 900, cold: b
 
     `labelfactory` and `python` are this environment's, run so that the workspace's modules come first; they start warm
     unless `cold` is asked for. Stages work in one process unless $LABELFACTORY_WORKERS says otherwise: each more costs
-    seconds to start, and these sets are small.
+    seconds to start, and these sets are small. Bytecode is kept, else each program would compile the project again.
     """
     warm = warm_python()
-    if words[0] == "labelfactory":
-        words = (str(warm / "python"), "-c", "from app.main import main; main()", *words[1:])
+    if words[0] in PROGRAMS:
+        words = (str(warm / "python"), "-c", PROGRAMS[words[0]], *words[1:])
     environment = {
         "LABELFACTORY_WORKERS": "1",
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         **({COLD: "1"} if cold else {}),
         "PATH": os.pathsep.join([str(warm), str(BIN), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
