@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_python import warm_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 HERE = Path(__file__).parent
@@ -14,6 +15,7 @@ HERE = Path(__file__).parent
 
 def chaos(folder: Path, *words: str) -> str:
     """A campaign in a process of its own: what is forked must come from one that runs nothing else."""
+    warm_python()  # here, so that all campaigns share it
     environment = {
         **os.environ,
         "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}",
@@ -71,6 +73,7 @@ from labelfactory import shards
 @pytest.mark.parametrize("found", list(BROKEN))
 def test_chaos_finds_what_it_is_looking_for(tmp_path, found):
     """An engine that writes in place, and one that forgets its finished shards, are caught within a few kills."""
+    warm_python()
     script = tmp_path / "broken.py"
     script.write_text(f"{HEAD}{BROKEN[found]}chaos.campaign(pathlib.Path(sys.argv[1]), {{'stages': 40}}, 1, [])\n")
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}", "OMP_NUM_THREADS": "1"}

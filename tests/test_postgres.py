@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from factory import SETTINGS, Factory, running_in, small_project, wait_until
 from postgres import PASSWORD, Postgres, running_postgres
+from warm_python import warm_python
 from workspace import copy_workspace
 
 from flows.database import read_database
@@ -152,7 +152,11 @@ def started(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes
     own = {"PYTHONPATH": str(folder), "PREFECT_HOME": str(folder / ".labelfactory/prefect")}
     with (folder / "said").open("wb") as said:
         return subprocess.Popen(
-            [sys.executable, "-c", RUN], cwd=folder, env=environment | own, stdout=said, stderr=subprocess.STDOUT
+            [warm_python() / "python", "-c", RUN],
+            cwd=folder,
+            env=environment | own,
+            stdout=said,
+            stderr=subprocess.STDOUT,
         )
 
 

@@ -42,8 +42,11 @@ PROGRAMS = (
     ("-m", "prefect.engine"),
     ("-c", "from app.main "),
     ("-c", "from dvc.cli "),
+    ("-c", "from flows."),
 )
 """How the words of a program that starts warm begin."""
+OF_PREFECT = ("prefect.", "from flows.")
+"""How the second word of those begins that import Prefect at once, and so have its logging."""
 KNOWN = "LABELFACTORY_TESTS_WARM_PYTHON"
 """Names the folder of a server that is running, for the processes that a test starts."""
 COLD = "LABELFACTORY_TESTS_COLD"
@@ -179,7 +182,7 @@ def run(words: list[str], folder: str, environment: dict[str, str], warm: Path) 
     sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
     sys.argv = [words[0], *words[2:]]
     sys.modules["prefect.context"].refresh_global_settings_context()  # not those of the server's environment
-    if words[1].startswith("prefect."):
+    if words[1].startswith(OF_PREFECT):
         sys.modules["prefect.logging.configuration"].setup_logging()
     sys.modules.pop(words[1], None)
     if words[0] == "-m":
