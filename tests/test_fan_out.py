@@ -74,19 +74,25 @@ def test_two_workers_of_which_one_is_killed_write_the_same_bytes(alone, fresh, k
     """The shards of the lost worker are worked on again; then the stage finds nothing pending. A process loads once."""
     before = len(fresh.log("worker cpu"))
     run = fresh.type("run", "extract_cams", "--on", "cpu", "--runner", kind).strip().rsplit("/", 1)[-1]
-    wait_until(lambda: len(shards(fresh.folder)) >= 2, lambda: fresh.log("worker cpu")[-3000:])
-    workers = cluster_workers(fresh.folder, kind)
-    assert workers, fresh.log("worker cpu")[-3000:]
-    os.kill(workers[0], signal.SIGKILL)
+
+    def loaded() -> list[int]:
+        said = fresh.log("worker cpu")[before:]
+        return [int(pid) for pid in re.findall(r"extract_cams: process (\d+) works on shards", said)]
+
+    def at_work() -> list[int]:
+        return [pid for pid in cluster_workers(fresh.folder, kind) if pid in loaded()]
+
+    wait_until(lambda: len(shards(fresh.folder)) >= 2 and at_work(), lambda: fresh.log("worker cpu")[-3000:])
+    killed = at_work()[0]
+    os.kill(killed, signal.SIGKILL)
     assert len(shards(fresh.folder)) < TRAIN  # half-way
     done = fresh.wait(run)
     assert done["state"]["type"] == "COMPLETED", done["state"]
     log = fresh.log("worker cpu")[before:]
     assert f"extract_cams on the cluster: {TRAIN} shards" in log, log
     assert "extract_cams: every row is up to date" in log
-    loaded = re.findall(r"extract_cams: process (\d+) works on shards", log)
-    assert len(loaded) == len(set(loaded)) < TRAIN / 2
-    assert str(workers[0]) in loaded
+    assert len(loaded()) == len(set(loaded())) < TRAIN / 2
+    assert killed in loaded()
     assert shards(fresh.folder) == alone
 
 

@@ -208,19 +208,30 @@ def test_chosen_thresholds_stand_beside_the_best(finished):
 
 
 def test_two_clean_runs_give_the_same_digests_and_so_does_one_without_true_masks(imported, finished, monkeypatch):
-    """Same commit, params, data and machine: the same bits, from interpreters warm or cold, from one process a stage or two.
-    `evaluate` alone looks at true masks.
+    """Same commit, params, data and machine: the same bits, from one process a stage or two. `evaluate` alone looks at true
+    masks.
     """
     monkeypatch.setenv("LABELFACTORY_WORKERS", "2")
     folder = copy_workspace(imported, imported.parent / "without_truth")
     remove_truth(folder)
-    output = call(folder, "dvc", "repro", cold=True)
+    output = call(folder, "dvc", "repro")
     assert digests(folder) == digests(finished)
     assert "there is nothing to score" in output
     metrics = json.loads((folder / "data/evaluation/metrics.json").read_text())
     assert metrics["true_masks"] == 0
     assert not any(key.startswith(("miou", "iou")) for key in metrics)
     assert "nothing was scored" in call(folder, "labelfactory", "report")
+
+
+@pytest.mark.parametrize("noun", ["cams", "segmenter"])
+def test_a_cold_stage_has_the_same_digests(variant, noun):
+    """The tests' stages are forks of a process that has loaded the libraries; a user's are not. One of each kind is shown."""
+    before = digests(variant)
+    shutil.rmtree(variant / "data" / noun)
+    stage = {"cams": "extract_cams", "segmenter": "train_segmenter"}[noun]
+    call(variant, "python", "-m", f"stages.{stage}", cold=True)
+    assert (variant / "data" / noun).is_dir()
+    assert digests(variant) == before
 
 
 def test_a_changed_crf_reruns_what_follows_and_nothing_before(variant):

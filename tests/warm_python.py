@@ -111,11 +111,8 @@ def end(server: subprocess.Popen[bytes], folder: Path, starter: int) -> None:
 
 def serve(folder: Path) -> list[Any]:
     """Answer until standard input ends. Returns in each forked program alone: its words, folder and environment."""
-    handlers, level = logging.root.handlers[:], logging.root.level
     for name in LIBRARIES.split():
         importlib.import_module(name)
-    logging.root.handlers[:] = handlers  # Prefect lets whoever imports it hear every logger
-    logging.root.setLevel(level)
     environment = Path(sys.prefix)  # the folder is the same virtual environment with another `python`
     shutil.copyfile(environment / "pyvenv.cfg", folder / "pyvenv.cfg")
     (folder / "lib").symlink_to(environment / "lib")
@@ -182,8 +179,10 @@ def run(words: list[str], folder: str, environment: dict[str, str], warm: Path) 
     sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
     sys.argv = [words[0], *words[2:]]
     sys.modules["prefect.context"].refresh_global_settings_context()  # not those of the server's environment
-    if words[1].startswith(OF_PREFECT):
-        sys.modules["prefect.logging.configuration"].setup_logging()
+    sys.modules["prefect.logging.configuration"].setup_logging()
+    if not words[1].startswith(OF_PREFECT):  # who imports Prefect hears every logger, all others only warnings
+        logging.root.handlers.clear()
+        logging.root.setLevel(logging.WARNING)
     sys.modules.pop(words[1], None)
     if words[0] == "-m":
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
