@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from factory import QUICK_BEATS, Factory, one_image_a_shard, running_in, serving, small_project, wait_until
+from warm_python import COLD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -41,7 +42,7 @@ def factory(tmp_path) -> Iterator[Factory]:
     """24 images, each of the 18 that are trained on in a shard of its own."""
     folder = small_project(tmp_path / "project", IMAGES)
     one_image_a_shard(folder)
-    with serving(folder, {**QUICK_BEATS, "LABELFACTORY_WORKERS": "2"}) as factory:
+    with serving(folder, {**QUICK_BEATS, "LABELFACTORY_WORKERS": "2", COLD: "1"}) as factory:
         yield factory
 
 
