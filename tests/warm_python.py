@@ -27,6 +27,7 @@ import threading
 import traceback
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -158,7 +159,8 @@ def watched(connection: socket.socket) -> list[Any]:
     for file in files:
         os.close(file)
     ended = os.pidfd_open(program)
-    connection.sendall(b"%10d" % program)
+    with suppress(BrokenPipeError):  # the caller is gone already: then the program has to go too
+        connection.sendall(b"%10d" % program)
     ready, _, _ = select.select([connection, ended], [], [])
     if ended not in ready:
         os.killpg(program, signal.SIGKILL)
