@@ -6,6 +6,7 @@ wait for a worker until the morning.
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -92,6 +93,9 @@ def main(
         beat = int(PREFECT_WORKER_HEARTBEAT_SECONDS.value())
         worker = Worker(work_pool_name=pool, name=name, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=beat)
         await worker.start(printer=say)
+
+    # Prefect's handlers end a worker by SIGINT, which is ignored in what a shell has started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def until_told() -> None:
         setup_signal_handlers_worker(os.getpid(), "the worker", say)

@@ -108,8 +108,20 @@ def test_it_ends_where_there_is_no_prefect(settings):
     assert "Traceback" not in done.stderr
 
 
-def test_told_to_end_it_ends(settings):
-    """SIGTERM while it waits to start Prefect's worker anew: exit 0, no traceback."""
+@pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["terminal", "background"])
+def test_told_to_end_it_ends(settings, interrupts):
+    """SIGTERM while it waits to start Prefect's worker anew: exit 0, no traceback; also where a shell, which then ignores
+    SIGINT for it, has started it in the background.
+    """
+    before = signal.signal(signal.SIGINT, interrupts)  # an ignored signal is inherited
+    try:
+        end_a_waiting_worker(settings)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def end_a_waiting_worker(settings: dict[str, str]) -> None:
+    """Send SIGTERM to one that has failed twice, and hold how it ends."""
     later = "from flows import worker; worker.EARLY_SECONDS = 0; worker.main('gpu', 'vm-gpu')"
     with subprocess.Popen(
         [sys.executable, "-c", later], stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, env=settings
