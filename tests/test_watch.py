@@ -1,4 +1,4 @@
-"""Which runs count as dead: laws of the watcher, without a server."""
+"""Which runs count as dead: laws of the watcher, without Prefect."""
 
 import json
 from typing import Any

@@ -10,11 +10,11 @@ from warm_python import COLD, warm_python
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-PROGRAMS = {
+CONSOLE_SCRIPTS = {
     "labelfactory": "from app.main import main; main()",
     "dvc": "from dvc.cli import main; raise SystemExit(main())",
 }
-"""What the console scripts of these names do."""
+"""What the commands of these names do."""
 LEFT_OUT = ("data", "dvc.lock", "tests", "benchmarks", "docs")
 
 
@@ -53,8 +53,8 @@ def call(folder: Path, *words: str, code: int = 0, timeout: float = 900, cold: b
     seconds to start, and these sets are small. Bytecode is kept, else each program would compile the project again.
     """
     warm = warm_python()
-    if words[0] in PROGRAMS:
-        words = (str(warm / "python"), "-c", PROGRAMS[words[0]], *words[1:])
+    if words[0] in CONSOLE_SCRIPTS:
+        words = (str(warm / "python"), "-c", CONSOLE_SCRIPTS[words[0]], *words[1:])
     environment = {
         "LABELFACTORY_WORKERS": "1",
         **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
