@@ -1,26 +1,24 @@
 """Seconds and memory of the random walk beside dense squaring as its authors do it, on random grids.
 
-    python benchmarks/walk.py [--dense] [--megapixels 20] [--threads 2]
+    python -m benchmarks.walk [--dense] [--megapixels 20] [--threads 2]
 
-Times are the best of three in one process. Peak memory is what a process of its own adds over one that holds only the
-libraries and the inputs of the smallest walk. Dense squaring at stride 4 takes minutes: ask for it by --dense.
+On $LABELFACTORY_DEVICE, else a GPU if there is one. Times are the best of three in one process. Peak memory is what a
+process of its own adds over one that holds only the libraries and the inputs of the smallest walk; on a GPU, what is
+allocated there beyond the inputs. Dense squaring at stride 4 takes minutes on a CPU: ask for it by --dense.
 """
 
 import argparse
 import math
 import multiprocessing
 import resource
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks.precision import seconds_of
+from labelfactory.devices import pick_device
 from models.affinity._pairs import each_pair_affinity, pair_offsets, pair_regions
 from models.affinity.psa import transition_of
 from models.propagation import chebyshev, exact
@@ -41,8 +39,8 @@ class Result:
 def dense(features: Tensor, scores: Tensor, dtype: torch.dtype) -> Tensor:
     """Square the dense transition matrix eight times, as the authors' code does."""
     height, width = scores.shape[1:]
-    cells = torch.arange(height * width).view(height, width)
-    matrix = torch.eye(height * width, dtype=dtype)
+    cells = torch.arange(height * width, device=features.device).view(height, width)
+    matrix = torch.eye(height * width, dtype=dtype, device=features.device)
     offsets = pair_offsets(RADIUS)
     for offset, plane in zip(offsets, each_pair_affinity(features, offsets), strict=True):
         first, second = pair_regions(height, width, offset)
@@ -66,24 +64,28 @@ METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def peak_gib() -> float:
+def peak_gib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure(method: str, grid: tuple[int, int], features: int, repeats: int, threads: int) -> Result:
     """Run one method in this process."""
     torch.set_num_threads(threads)
+    device = pick_device()
     random = torch.Generator().manual_seed(0)
-    before = peak_gib()
-    field = torch.randn(features, *grid, generator=random).mul_(0.3)
-    scores = torch.rand(CHANNELS, *grid, generator=random)
-    seconds = math.inf
-    for _ in range(repeats):
-        start = time.perf_counter()
-        out = METHODS[method](field, scores)
-        seconds = min(seconds, time.perf_counter() - start)
-    small = out.double() if scores[0].numel() < 100_000 else None
-    return Result(seconds, peak_gib() - before, small)
+    before = peak_gib(device)
+    field = torch.randn(features, *grid, generator=random).mul_(0.3).to(device)
+    scores = torch.rand(CHANNELS, *grid, generator=random).to(device)
+    made: list[Tensor] = []
+
+    def once() -> None:
+        made[:] = [METHODS[method](field, scores)]
+
+    seconds = min(seconds_of(once, device) for _ in range(repeats))
+    small = made[0].double().cpu() if scores[0].numel() < 100_000 else None
+    return Result(seconds, peak_gib(device) - before, small)
 
 
 def measure_alone(method: str, grid: tuple[int, int], features: int = FEATURES, repeats: int = 3) -> Result:
@@ -114,11 +116,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of PyTorch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"{torch.get_num_threads()} threads, {CHANNELS} channels, radius {RADIUS}, {STEPS} steps, features → scores")
+    device, on_cpu = pick_device(), pick_device().type == "cpu"
+    print(
+        f"{device}, {torch.get_num_threads()} threads, {CHANNELS} channels, radius {RADIUS}, {STEPS} steps, features → scores"
+    )
     for stride, names in ((8, list(METHODS)), (4, [n for n in METHODS if args.dense or "dense" not in n])):
         grid = (math.ceil(375 / stride), math.ceil(500 / stride))
         title = f"375 × 500 at stride {stride}: {grid[0]} × {grid[1]} cells"
-        table(title, {n: measure_alone(n, grid, repeats=1 if "dense" in n else 3) for n in names})
+        table(title, {n: measure_alone(n, grid, repeats=1 if "dense" in n and on_cpu else 3) for n in names})
     if args.megapixels:
         large(args.megapixels)
 

@@ -93,12 +93,17 @@ def test_the_walk_keeps_the_degree_weighted_mass_of_every_channel(walk, grid, st
 @given(height=st.integers(2, 6), width=st.integers(2, 6), steps=st.integers(1, 300), level=st.floats(0.1, 1))
 @SMALL
 def test_with_equal_degrees_the_plain_mass_stays(walk, height, width, steps, level):
-    """Cells joined in couples, all of one affinity, have one degree: the sum of a channel is kept."""
+    """Cells joined in couples, all of one affinity, have one degree: the sum of a channel is kept, up to float32.
+
+    Each product may round all cells the same way, by half of float32's step of 1.2e-7.
+    """
     plane = torch.zeros(1, height, 2 * width)
     plane[0, :, ::2] = level
     transition = SparseTransition(plane, [(0, 1)])
     scores = torch.linspace(0, 1, height * 2 * width).view(1, height, 2 * width)
-    torch.testing.assert_close(walk(scores, transition, steps=steps).sum(), scores.sum(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        walk(scores, transition, steps=steps).sum(), scores.sum(), rtol=1e-5 + 6e-8 * steps, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("walk", METHODS)

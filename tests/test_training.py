@@ -45,15 +45,13 @@ class Noise:
 
     def __init__(self, count: int = 5) -> None:
         self.count = count
-        self.seen: list[int] = []
 
     def __len__(self) -> int:
         return self.count
 
     def get(self, index: int, rng: np.random.Generator) -> Batch:
-        self.seen.append(index)
         x = torch.from_numpy(rng.normal(size=2).astype(np.float32)) + index
-        return {"x": x, "y": x.sum()[None]}
+        return {"x": x, "y": x.sum()[None], "index": torch.tensor(index)}
 
 
 def small_net(seed: int = 0) -> nn.Module:
@@ -176,12 +174,16 @@ def test_the_average_by_hand(tmp_path):
 def test_each_epoch_sees_each_example_once_in_another_order(tmp_path):
     """The incomplete last batch is left out, so that one of five is missing; a set smaller than a batch is one batch."""
     for count, expected in ((5, 4), (4, 4), (1, 1)):
-        examples = Noise(count)
-        net = nn.Linear(2, 1)
+        seen: list[int] = []
+
+        def noted(model: nn.Module, batch: Batch, seen: list[int] = seen) -> Tensor:
+            seen.extend(batch["index"].tolist())
+            return squared(model, batch)
+
         resume = Resume(tmp_path / f"{count}.pt", "k")
-        _, curve = fit(net, examples, squared, config(epochs=4), pretrained=[], title="t", resume=resume)
-        epochs = [examples.seen[i * expected : (i + 1) * expected] for i in range(4)]
-        assert len(examples.seen) == 4 * expected
+        _, curve = fit(nn.Linear(2, 1), Noise(count), noted, config(epochs=4), pretrained=[], title="t", resume=resume)
+        epochs = [seen[i * expected : (i + 1) * expected] for i in range(4)]
+        assert len(seen) == 4 * expected
         assert all(len(set(epoch)) == expected for epoch in epochs)
         assert count == 1 or len({tuple(epoch) for epoch in epochs}) > 1
         assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
