@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from labelfactory.devices import has_bfloat16, pick_device, precision_on
 from labelfactory.params import FabricPrecision
@@ -48,9 +49,9 @@ def main() -> None:
         deepest.float().mean().backward()
 
     @torch.no_grad()
-    def infer(precision: FabricPrecision) -> None:
+    def infer(precision: FabricPrecision, seen: Tensor = pixels) -> None:
         with inference_precision(precision, device):
-            net(pixels)
+            net(seen)
 
     print(f"efficientnet_lite2 at stride 16, {BATCH} × {SIDE}×{SIDE}, on {device} with {args.threads} threads")
     for name, work in (("forward and backward", train), ("forward", infer)):
@@ -62,6 +63,10 @@ def main() -> None:
                     taken[precision].append(seconds)
         plain, mixed = (statistics.median(taken[precision]) for precision in PRECISIONS)
         print(f"{name}: 32-true {plain:.3f} s, bf16-mixed {mixed:.3f} s, {mixed / plain:.2f} times as long")
+    for precision in PRECISIONS:
+        unseen = [torch.randn(BATCH, 3, SIDE, SIDE + 16 * k, device=device) for k in (1, 2, 3)]
+        first = [seconds_of(lambda p=precision, x=x: infer(p, x), device) for x in unseen]  # type: ignore[misc]
+        print(f"forward, a size that was not seen before: {precision} {statistics.median(first):.3f} s")
     print(f"bfloat16 of its own: {has_bfloat16(device)}; auto is {precision_on(device, 'auto')}")
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from labelfactory.devices import cores, pick_device, precision_on
+from labelfactory.devices import cores, one_thread_each, pick_device, precision_on
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.params import Precision, Section
@@ -285,9 +285,15 @@ def _loader(fabric: "Fabric", view: _EpochView, groups: Sequence[list[int]], fee
         num_workers=feeders,
         pin_memory=fabric.device.type == "cuda",
         timeout=task_seconds() if feeders else 0,
+        worker_init_fn=_start_feeder,
         generator=torch.Generator(),  # of the loader's own: one that is started again takes nothing from the network's
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+
+def _start_feeder(number: int) -> None:
+    """Each process that reads photographs has one thread: all of them together would have a thread a core each."""
+    one_thread_each()
 
 
 def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:

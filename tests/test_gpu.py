@@ -1,6 +1,7 @@
 """What a GPU computes is what the CPU computes, and what dense references say. Skipped where torch sees no GPU."""
 
 import copy
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from test_training import Noise, config, squared
 from labelfactory.resume import Resume
 from labelfactory.training import fit
 from models.affinity._pairs import pair_affinities, pair_offsets
+from models.backbones import build_backbone
 from models.cams import multiscale_cams
 from models.losses.affinity import affinity_loss
 from models.propagation import chebyshev, exact
@@ -83,7 +85,7 @@ def test_the_pair_loss_and_its_gradient_are_those_of_the_cpu():
     labels[:, 4:7] = 255
     found = []
     for device in ("cpu", "cuda"):
-        own = features.to(device).requires_grad_()
+        own = features.to(device).clone().requires_grad_()
         loss = affinity_loss(pair_affinities(own, pair_offsets(5)), labels.to(device), pair_offsets(5))
         loss.backward()
         found.append((loss.detach().cpu(), own.grad.cpu()))
@@ -102,3 +104,21 @@ def test_a_training_ends_where_it_ends_on_the_cpu(tmp_path, monkeypatch):
         weights.append(trained.weight.detach())
     assert weights[1].device.type == "cpu"
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_new_size_of_photograph_costs_next_to_nothing(precision):
+    """A photograph of an unseen size must not wait for kernels to be compiled: that took 2 s and more a size."""
+    net = build_backbone("efficientnet_lite0", output_stride=16, state=None, pretrained=False).cuda().eval()
+
+    def seconds(side: int) -> float:
+        pixels = torch.rand(1, 3, side, side + 16, device="cuda")
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        with torch.no_grad(), torch.autocast("cuda", precision, enabled=precision != torch.float32):
+            net(pixels)
+        torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    seconds(257)  # loads libraries
+    assert min(seconds(side) for side in (273, 289, 305)) < 0.5

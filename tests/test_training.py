@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -360,6 +361,32 @@ def test_a_loader_that_dies_or_hangs_is_replaced(tmp_path, monkeypatch, times, h
     said = capsys.readouterr().err
     assert "DataLoader" in said
     assert ("in this process" in said) == (times > 1)
+
+
+class Threads(Noise):
+    """Examples that tell how many threads the process which reads them has."""
+
+    def get(self, index: int, rng: np.random.Generator) -> Batch:
+        return super().get(index, rng) | {"threads": torch.tensor([torch.get_num_threads(), cv2.getNumThreads()])}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # torch's loaders fork
+def test_a_process_that_reads_photographs_has_one_thread(tmp_path, monkeypatch):
+    """Of eight such processes with a thread for each of sixteen cores, each would wait for the others."""
+    monkeypatch.setattr(training, "_feeders", lambda device: 2)
+    found: list[Tensor] = []
+
+    def noted(model: nn.Module, batch: Batch) -> Tensor:
+        found.append(batch["threads"])
+        return squared(model, batch)
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        fit(nn.Linear(2, 1), Threads(4), noted, config(), pretrained=[], title="t", resume=Resume(tmp_path / "r", "k"))
+    finally:
+        cv2.setNumThreads(threads)
+    assert torch.cat(found).tolist() == [[1, 1]] * 12
 
 
 def fit_on(examples: Noise, folder: Path) -> nn.Module:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones._base import Backbone, StridePlan
-from models.backbones._depthwise import depthwise_conv
+from models.backbones._depthwise import channelwise, depthwise_conv
 
 # (blocks, kernel, stride, expansion, channels) of each stage of Lite0
 STAGES = (
@@ -45,9 +45,13 @@ class SameConv2d(nn.Conv2d):
         if top == bottom and left == right:  # no copy of x
             if self.groups > 1 and self.stride == (1, 1):
                 return depthwise_conv(x, self.weight, self.bias, dilation=self.dilation[0])
-            return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
-        x = F.pad(x, (left, right, top, bottom))
-        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+            return self._convolve(x, (top, left))
+        return self._convolve(F.pad(x, (left, right, top, bottom)), (0, 0))
+
+    def _convolve(self, x: Tensor, padding: tuple[int, int]) -> Tensor:
+        if self.groups > 1:
+            return channelwise(x, self.weight, self.bias, self.stride, padding, self.dilation)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation)
 
 
 def _same_padding(size: int, stride: int, reach: int) -> tuple[int, int]:

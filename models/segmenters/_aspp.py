@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelfactory.errors import ParamsError
+from models.backbones._depthwise import DepthwiseConv2d
 
 DROPOUT = 0.1
 
@@ -21,7 +22,7 @@ def conv_bn_relu(
     padding = dilation * (kernel // 2)
     layers: list[nn.Module] = []
     if separable and kernel > 1:
-        depthwise = nn.Conv2d(inputs, inputs, kernel, padding=padding, dilation=dilation, groups=inputs, bias=False)
+        depthwise = DepthwiseConv2d(inputs, kernel, padding=padding, dilation=dilation)
         layers += [depthwise, nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False)]
     else:
         layers += [nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)]
