@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from labelfactory.errors import ShapeError
 from models.affinity._pairs import pair_offsets
-from models.propagation import chebyshev, exact
+from models.propagation import _transition, chebyshev, exact
 from models.propagation._transition import SparseTransition
 
 METHODS = [exact.walk, chebyshev.walk]
@@ -51,13 +51,14 @@ def grids(draw: st.DrawFn) -> tuple[np.ndarray, list[tuple[int, int]], np.ndarra
     return planes, offsets, scores
 
 
+@pytest.mark.parametrize("windows", [False, True])
 @pytest.mark.parametrize("walk", METHODS)
 @given(grid=grids(), steps=st.integers(0, 300), beta=st.sampled_from([0.5, 1.0, 8.0]))
 @SMALL
-def test_agrees_with_dense_powers_in_float64(walk, grid, steps, beta):
-    """On any grid, border and radius, both methods are within 2e-4 of the authors' dense product."""
+def test_agrees_with_dense_powers_in_float64(walk, windows, grid, steps, beta):
+    """On any grid, border and radius, both methods are within 2e-4 of the authors' dense product, in either layout."""
     planes, offsets, scores = grid
-    transition = SparseTransition(torch.tensor(planes), offsets, beta=beta)
+    transition = SparseTransition(torch.tensor(planes), offsets, beta=beta, windows=windows)
     expected = dense_walk(scores, dense_affinities(planes, offsets, beta), steps)
     np.testing.assert_allclose(walk(torch.tensor(scores), transition, steps=steps).numpy(), expected, atol=2e-4)
 
@@ -74,6 +75,26 @@ def test_no_scores_at_all_are_further_off_than_2e_4(radius, steps):
     expected = dense_walk(impulses, dense_affinities(planes, offsets, 1.0), steps)
     error = chebyshev.walk(torch.tensor(impulses), transition, steps=steps).numpy() - expected
     assert max(error.clip(min=0).sum(axis=0).max(), (-error).clip(min=0).sum(axis=0).max()) <= 2e-4
+
+
+@pytest.mark.parametrize("block", [1, 50, 10_000])
+@given(grid=grids(), gain=st.floats(-2, 2), keep=st.floats(-1, 1))
+@SMALL
+def test_a_step_in_windows_is_a_step_in_planes(block, grid, gain, keep):
+    """What an accelerator does, in blocks of any size, is what the CPU does: within float32's rounding."""
+    planes, offsets, scores = grid
+    both = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_transition, "_WINDOWS", block * (2 * 5 + 1) ** 2)
+        for windows in (False, True):
+            transition = SparseTransition(torch.tensor(planes), offsets, beta=2.0, windows=windows)
+            state, out = (
+                transition.enter(torch.tensor(scores)),
+                transition.enter(torch.tensor(scores[..., ::-1].copy())),
+            )
+            transition.step(state, out, gain=gain, keep=keep)
+            both.append(transition.leave(out))
+    torch.testing.assert_close(both[1], both[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("walk", METHODS)

@@ -17,6 +17,8 @@ from labelfactory.errors import ShapeError
 
 _BLOCK = 32_768
 """Values in one slice on the CPU: they stay in the cache, and PyTorch starts no threads for so few (its grain size)."""
+_WINDOWS = 2**25
+"""Neighbours of cells that are looked at together on an accelerator: 128 MiB."""
 
 
 class SparseTransition:
@@ -24,7 +26,9 @@ class SparseTransition:
 
     Layout: S is kept, one flat plane for each offset. A grid row is padded on its right by the longest |dx|, so an
     offset (dy, dx) is one constant shift of the flat array, and one step is a multiply-add of shifted slices. Results
-    are the same bits for any number of threads.
+    are the same bits for any number of threads. On an accelerator, where each of these slices would be a kernel too
+    small to be worth its launch, S is laid out as a window of weights around each cell, and a step is one product with
+    the windows of the scores, summed.
 
     Args:
         affinities: for each offset one [h, w] plane with values in [0, 1]: entry (y, x) is the affinity of the cells
@@ -32,6 +36,7 @@ class SparseTransition:
             will do; with an iterator of planes only one of them is in memory at a time.
         offsets: the P pair offsets (dy, dx), one of each two opposite ones: dy > 0, or dy = 0 and dx > 0.
         beta: element-wise power on the affinities.
+        windows: whether a step looks at windows; as a rule on accelerators only.
 
     Raises:
         ShapeError: planes and offsets disagree, or an offset points the wrong way.
@@ -40,7 +45,14 @@ class SparseTransition:
     """
 
     @torch.no_grad()
-    def __init__(self, affinities: Iterable[Tensor], offsets: Sequence[tuple[int, int]], *, beta: float = 1.0) -> None:
+    def __init__(
+        self,
+        affinities: Iterable[Tensor],
+        offsets: Sequence[tuple[int, int]],
+        *,
+        beta: float = 1.0,
+        windows: bool | None = None,
+    ) -> None:
         _check_offsets(offsets)
         planes = iter(affinities)
         first = next(planes, None)
@@ -48,10 +60,11 @@ class SparseTransition:
             raise ShapeError("affinities must be [h, w] planes, one for each offset")
         height, width = first.shape
         self.grid = (height, width)
-        self._row = width + max(abs(dx) for _, dx in offsets)
+        self._reach = (max(dy for dy, _ in offsets), max(abs(dx) for _, dx in offsets))
+        self._row = width + self._reach[1]
         self._size = height * self._row
         self._shifts = [dy * self._row + dx for dy, dx in offsets]
-        self._margin = max(self._shifts)
+        self._margin = self._reach[0] * self._row + self._reach[1]
 
         self._planes = torch.zeros(len(offsets), self._margin + self._size, device=first.device)
         filled = 0
@@ -63,6 +76,8 @@ class SparseTransition:
         if filled != len(offsets):
             raise ShapeError(f"{filled} planes of affinities for {len(offsets)} offsets")
         self._normalise()
+        at_once = first.device.type != "cpu" if windows is None else windows
+        self._windows = self._as_windows(offsets) if at_once else None
 
     @property
     def degrees(self) -> Tensor:
@@ -105,6 +120,9 @@ class SparseTransition:
     @torch.no_grad()
     def step(self, state: Tensor, out: Tensor, *, gain: float = 1.0, keep: float = 0.0) -> None:
         """out ← gain · S · state + keep · out, for two different tensors that `enter` made or that look like its."""
+        if self._windows is not None:
+            self._step_in_windows(self._windows, state, out, gain, keep)
+            return
         planes = self._planes.unbind()
         for lo, hi in self.blocks(len(state)):
             count = hi - lo
@@ -119,9 +137,22 @@ class SparseTransition:
                 block.addcmul_(ahead, state.narrow(1, lo + shift, count), value=gain)
                 block.addcmul_(back, state.narrow(1, lo - shift, count), value=gain)
 
+    def _step_in_windows(self, windows: Tensor, state: Tensor, out: Tensor, gain: float, keep: float) -> None:
+        rows, columns = windows.shape[:2]
+        for lo, hi in self.blocks(len(state)):
+            start = state.storage_offset() + lo - self._margin
+            around = state.as_strided(
+                (len(state), rows, columns, hi - lo), (state.stride(0), self._row, 1, 1), storage_offset=start
+            )
+            moved = (around * windows[..., lo - self._margin : hi - self._margin]).sum(dim=(1, 2))
+            out[:, lo:hi].mul_(keep).add_(moved, alpha=gain)
+
     def blocks(self, channels: int) -> Iterator[tuple[int, int]]:
-        """Yield ranges of the flat form; on an accelerator, where the count of kernels matters, one range holds all."""
-        size = self._size if self._planes.device.type != "cpu" else max(1, _BLOCK // max(1, channels))
+        """Yield ranges of the flat form that are worked on one after the other."""
+        if self._windows is not None:
+            size = max(1, _WINDOWS // (max(1, channels) * self._windows[..., 0].numel()))
+        else:
+            size = max(1, _BLOCK // max(1, channels))
         for lo in range(0, self._size, size):
             yield self._margin + lo, self._margin + min(lo + size, self._size)
 
@@ -138,6 +169,18 @@ class SparseTransition:
         rows, columns = slice(0, height - dy), slice(max(0, -dx), width - max(0, dx))
         target = self._on_grid(self._planes[number : number + 1, self._margin :])
         target[0, rows, columns] = plane[rows, columns].float() ** beta
+
+    def _as_windows(self, offsets: Sequence[tuple[int, int]]) -> Tensor:
+        """S as [2 dy + 1, 2 dx + 1, size]: what each cell takes from the cells around it; then the planes are not needed."""
+        dys, dxs = self._reach
+        start, end = self._margin, self._margin + self._size
+        windows = torch.zeros(2 * dys + 1, 2 * dxs + 1, self._size, device=self._planes.device)
+        windows[dys, dxs] = self._diagonal
+        for plane, (dy, dx), shift in zip(self._planes, offsets, self._shifts, strict=True):
+            windows[dys + dy, dxs + dx] = plane[start:]
+            windows[dys - dy, dxs - dx] = plane[start - shift : end - shift]
+        self._planes = self._planes.new_empty(0)
+        return windows
 
     def _normalise(self) -> None:
         """Turn the planes from A into S, and remember D^1/2 and the diagonal of S."""
