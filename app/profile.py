@@ -44,10 +44,10 @@ def profile(
         _overlay(values, _parse(setting), changes)
     if seed is not None:
         _overlay(values, {key: {"seed": seed} for key, section in values.items() if "seed" in section}, changes)
-    _check(yaml.safe_load(_text(editor, values)))
     if not changes:
         say("profile: params.yaml says all of that already")
         return
+    _check(yaml.safe_load(_text(editor, values)))
     with write_whole(path) as temporary:
         temporary.write_text(_text(editor, values), encoding="utf-8")
     say("\n".join(["profile: params.yaml changed", *(f"  {change}" for change in changes)]))

@@ -8,18 +8,18 @@ import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from labelfactory.digests import digest_json, digest_payload
 from labelfactory.errors import DataError, MissingError, SupervisionError
 from labelfactory.files import write_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHECKPOINT = "checkpoint.safetensors"
 FORMAT = 1
@@ -54,14 +54,16 @@ class Passport(BaseModel):
     metrics: dict[str, float]
 
 
-def weights_digest(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> str:
+def weights_digest(state: "Mapping[str, Tensor]", architecture: Mapping[str, Any]) -> str:
     """SHA-256 over an architecture and its tensors: names, dtypes, shapes and bytes."""
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
     return digest_json([digest_payload(arrays), dict(architecture)])
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Tensor], passport: Passport) -> Passport:
+def save_checkpoint(path: Path, state: "Mapping[str, Tensor]", passport: Passport) -> Passport:
     """Write weights and passport, whole or not at all. Returns the passport with its weights' digest."""
+    from safetensors.torch import save_file  # loads torch, which those who read passports need not
+
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
     stamped = passport.model_copy(update={"weights_digest": weights_digest(tensors, passport.architecture)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,7 @@ def read_passport(path: Path) -> Passport:
     if not path.exists():
         raise MissingError(f"{path}: no such checkpoint", "Type `dvc repro`: the stage that trains it has not run.")
     try:
-        with safetensors.safe_open(path, framework="pt") as opened:
+        with safetensors.safe_open(path, framework="np") as opened:
             text = (opened.metadata() or {}).get("passport")
     except (OSError, UnicodeDecodeError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
@@ -96,13 +98,15 @@ def read_passport(path: Path) -> Passport:
         raise DataError(f"{path}: damaged: its passport is not readable", remedy) from None
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], Passport]:
+def load_checkpoint(path: Path) -> "tuple[dict[str, Tensor], Passport]":
     """Weights (on the CPU) and passport, held against the digest.
 
     Raises:
         MissingError: no such file.
         DataError: damaged: the weights are not those that the passport names.
     """
+    from safetensors.torch import load_file
+
     passport = read_passport(path)
     state: dict[str, Tensor] = load_file(path)
     if weights_digest(state, passport.architecture) != passport.weights_digest:
@@ -141,4 +145,6 @@ def git_state() -> tuple[str | None, bool | None]:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries whose numbers go into the weights."""
+    import torch
+
     return {"torch": torch.__version__, "numpy": np.__version__}

@@ -4,11 +4,13 @@ On one CPU none of it changes a result.
 """
 
 import os
-
-import torch
+from typing import TYPE_CHECKING
 
 from labelfactory.errors import UserError
 from labelfactory.params import FabricPrecision, Precision
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICE_VARIABLE = "LABELFACTORY_DEVICE"
 WORKERS_VARIABLE = "LABELFACTORY_WORKERS"
@@ -33,12 +35,14 @@ def workers() -> int:
     return int(value)
 
 
-def pick_device() -> torch.device:
+def pick_device() -> "torch.device":
     """$LABELFACTORY_DEVICE (cpu, cuda, cuda:1, mps), else the GPU if there is one, else the CPU.
 
     Raises:
         UserError: the device does not exist here.
     """
+    import torch  # two seconds and more, which only those who compute have to spend
+
     wanted = os.environ.get(DEVICE_VARIABLE, "auto")
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -51,15 +55,17 @@ def pick_device() -> torch.device:
     return device
 
 
-def has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: "torch.device") -> bool:
     """Whether a device multiplies bfloat16 itself. Where it does not, bf16-mixed costs more time than 32 bits."""
+    import torch
+
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return device.type == "cpu" and any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def precision_on(device: torch.device, wanted: Precision) -> FabricPrecision:
+def precision_on(device: "torch.device", wanted: Precision) -> FabricPrecision:
     """What is computed in where this precision is wanted: `auto` is bf16-mixed on devices for it, else 32-true."""
     if wanted != "auto":
         return wanted
@@ -75,6 +81,7 @@ def for_the_record(precision: Precision) -> str:
 def one_thread_each() -> None:
     """Make this process compute on one thread, so that results do not depend on how many processes there are."""
     import cv2
+    import torch
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

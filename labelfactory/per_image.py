@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pyarrow as pa
-import torch
 
 from labelfactory.columns import Column
 from labelfactory.dataset import ImageRecord, ShardedDataset
@@ -25,6 +24,9 @@ from labelfactory.progress import Tick, progress, say
 from labelfactory.shard_plan import ShardPlan, plan_shards, schema_of
 from labelfactory.shards import FinishedRow, Row, Sample, ShardFolder, finish, quarantine, rows_table, stored_size
 from labelfactory.stage import Stage, stage_class
+
+if TYPE_CHECKING:
+    import torch
 
 COPIES = 2
 """DVC keeps what it was told to keep in its cache, too."""
@@ -49,8 +51,10 @@ class PerImageStage(Stage[C]):
         return ShardedDataset(self.folder("dataset") / "images.parquet")
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Where the networks of this stage live."""
+        import torch
+
         return pick_device() if self.uses_gpu else torch.device("cpu")
 
     def fixed(self) -> dict[str, str]:

@@ -130,7 +130,7 @@ def spread(tasks: int, initializer: Callable[..., None], initargs: tuple[Any, ..
         tasks: how many there will be, at least one.
         initializer, initargs: as for `process_pool`.
     """
-    from labelfactory.devices import one_thread_each, pick_device, workers  # torch: see _serve
+    from labelfactory.devices import one_thread_each, pick_device, workers
 
     on_cpu = pick_device().type == "cpu"
     count = min(workers(), tasks) if on_cpu else 1

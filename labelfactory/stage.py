@@ -12,9 +12,7 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, get_args
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from labelfactory.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
 from labelfactory.dataset import Dataset, read_dataset
@@ -25,6 +23,9 @@ from labelfactory.params import PARAMS_FILE, Section, check_sections, read_yaml
 from labelfactory.preflight import check_line
 from labelfactory.progress import say
 from labelfactory.wiring import StageWiring, read_wiring, stage_wiring
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DATA = Path("data")
 REPORTS = DATA / "reports"
@@ -81,7 +82,7 @@ class Stage(Generic[C]):
         """The prepared data set."""
         return read_dataset(self.folder("dataset") / "images.parquet")
 
-    def checkpoint_of(self, noun: str) -> tuple[dict[str, Tensor], Passport]:
+    def checkpoint_of(self, noun: str) -> "tuple[dict[str, Tensor], Passport]":
         """Weights (on the CPU) and passport of the checkpoint in a folder that this stage reads."""
         return load_checkpoint(self.folder(noun) / CHECKPOINT)
 

@@ -130,7 +130,12 @@ def test_it_says_its_version(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("words", "heavy"),
-    [(("--help",), ("torch", "dvc", "mlflow", "prefect")), (("status", "--help"), ("mlflow", "prefect"))],
+    [
+        (("--help",), ("torch", "dvc", "mlflow", "prefect")),
+        (("status", "--help"), ("mlflow", "prefect")),
+        *((words, ("torch", "mlflow", "prefect")) for words in (("import", "demo", "--help"), ("profile", "--help"))),
+        (("record", "--help"), ("torch", "mlflow", "prefect")),
+    ],
 )
 def test_no_command_loads_what_it_does_not_need(words, heavy):
     """Loading these takes seconds; the list of commands has no use for any of them."""
