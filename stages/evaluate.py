@@ -24,7 +24,6 @@ from labelfactory.progress import progress, say
 from labelfactory.stage import Stage
 from labelfactory.thresholds import read_thresholds
 from labelfactory.truth import has_truth, true_mask
-from reporting.page import write_report
 from stages._report import make_report
 from stages._scoring import (
     MADE,
@@ -80,6 +79,8 @@ class Evaluate(Stage[EvaluateConfig]):
 
     def run(self) -> dict[str, Any]:
         """Score each list, write metrics, tables and the report."""
+        from reporting.page import write_report  # brings matplotlib; every stage reads this file to check its section
+
         cfg = ScoringConfig(self.cfg.scales, self.cfg.flip, self.cfg.precision)
         members = {name: self.dataset.on_list(name) for name in self.cfg.lists}
         records = {r.image_id: r for found in members.values() for r in found if has_truth(r)}
