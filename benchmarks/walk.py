@@ -78,6 +78,9 @@ def measure(method: str, grid: tuple[int, int], features: int, repeats: int, thr
     before = peak_gib(device)
     field = torch.randn(features, *grid, generator=random).mul_(0.3).to(device)
     scores = torch.rand(CHANNELS, *grid, generator=random).to(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device) / 2**30
     made: list[Tensor] = []
 
     def once() -> None:

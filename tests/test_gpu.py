@@ -108,7 +108,7 @@ def test_a_training_ends_where_it_ends_on_the_cpu(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_new_size_of_photograph_costs_next_to_nothing(precision):
-    """A photograph of an unseen size must not wait for kernels to be compiled: that took 2 s and more a size."""
+    """A photograph of an unseen size must not wait for kernels to be compiled: that took 2 s a size."""
     net = build_backbone("efficientnet_lite0", output_stride=16, state=None, pretrained=False).cuda().eval()
 
     def seconds(side: int) -> float:
@@ -121,4 +121,4 @@ def test_a_new_size_of_photograph_costs_next_to_nothing(precision):
         return time.perf_counter() - began
 
     seconds(257)  # loads libraries
-    assert min(seconds(side) for side in (273, 289, 305)) < 0.5
+    assert max(seconds(side) for side in (273, 289, 305)) < 0.5

@@ -78,7 +78,7 @@ def test_no_scores_at_all_are_further_off_than_2e_4(radius, steps):
 
 
 @pytest.mark.parametrize("block", [1, 50, 10_000])
-@given(grid=grids(), gain=st.floats(-2, 2), keep=st.floats(-1, 1))
+@given(grid=grids(), gain=st.floats(-2, 2), keep=st.sampled_from([0.0, -1.0, 0.3]))
 @SMALL
 def test_a_step_in_windows_is_a_step_in_planes(block, grid, gain, keep):
     """What an accelerator does, in blocks of any size, is what the CPU does: within float32's rounding."""
@@ -92,6 +92,8 @@ def test_a_step_in_windows_is_a_step_in_planes(block, grid, gain, keep):
                 transition.enter(torch.tensor(scores)),
                 transition.enter(torch.tensor(scores[..., ::-1].copy())),
             )
+            if not keep:
+                out.fill_(np.nan)  # is written over
             transition.step(state, out, gain=gain, keep=keep)
             both.append(transition.leave(out))
     torch.testing.assert_close(both[1], both[0], rtol=1e-5, atol=1e-5)

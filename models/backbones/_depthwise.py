@@ -1,4 +1,4 @@
-"""Depthwise convolution with gradients that are fast on a CPU, and without cuDNN on a GPU.
+"""Depthwise convolution with gradients that are fast on a CPU, and whose forward pass does without cuDNN on a GPU.
 
 oneDNN has a fast weight gradient for 3×3 kernels without dilation only; others fall onto a path that was measured 10 to 30
 times slower, and the backward pass of a dilated network is mostly that. Here the input gradient is a convolution with the
@@ -28,8 +28,9 @@ class DepthwiseConv2d(nn.Conv2d):
 def channelwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any) -> Tensor:
     """`F.conv2d` of each channel on its own; on a GPU by PyTorch's kernels.
 
-    cuDNN (9.10 and later) compiles its kernel anew for every size of x, and photographs have many: with EfficientNet-Lite2
-    on an H200 each new size took 2 to 3 s where a known one takes 8 ms (docs/experiments.md).
+    cuDNN (9.10 and later) compiles its kernels for these at run time, and photographs have many sizes: with
+    EfficientNet-Lite2 on an H200 each new one took 2 s where a known one takes 8 ms (docs/experiments.md). A backward pass
+    may still take cuDNN: crops have one size.
 
     Args:
         x: [B, C, H, W].

@@ -144,8 +144,14 @@ class SparseTransition:
             around = state.as_strided(
                 (len(state), rows, columns, hi - lo), (state.stride(0), self._row, 1, 1), storage_offset=start
             )
-            moved = (around * windows[..., lo - self._margin : hi - self._margin]).sum(dim=(1, 2))
-            out[:, lo:hi].mul_(keep).add_(moved, alpha=gain)
+            # the weights first: the product takes its layout from them, and its cells lie side by side
+            moved = (windows[..., lo - self._margin : hi - self._margin] * around).sum(dim=(1, 2))
+            block = out[:, lo:hi]
+            if keep:
+                block.mul_(keep)
+            else:
+                block.zero_()
+            block.add_(moved, alpha=gain)
 
     def blocks(self, channels: int) -> Iterator[tuple[int, int]]:
         """Yield ranges of the flat form that are worked on one after the other."""
