@@ -110,7 +110,7 @@ def verify(
     else:
         for finding in found:
             typer.echo(f"{finding.where}: {finding.what}")
-        typer.echo(f"{len(found)} findings" if found else "everything fits")
+        typer.echo(f"{len(found)} finding{'s' * (len(found) > 1)}" if found else "everything fits")
     if found:
         raise typer.Exit(2)
 

@@ -25,7 +25,14 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder; an earlier export there is replaced.")],
     split: Annotated[str, typer.Option(help="A list, such as train. Default: all photographs.")] = "",
     what: Annotated[What, typer.Option(help="The line's masks, or what the trained segmenter says.")] = What.MASKS,
-    min_quality: Annotated[float, typer.Option(help="Leave out masks below this quality.", min=0, max=1)] = 0.0,
+    min_quality: Annotated[
+        float,
+        typer.Option(
+            help="Leave out masks below this quality: agreement of walk and CRF; of predictions the mean best probability.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.0,
 ) -> None:
     """Write masks and photographs for other tools, with provenance.json."""
     if name not in formats():

@@ -135,6 +135,10 @@ def main() -> None:
             f"error: {error}; its last lines above say why\nMend it and type `labelfactory run` again: finished rows are kept."
         )
         sys.exit(error.exit_code)
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # `| head` has read enough: Typer ends in 1, as if by a bug
+            sys.exit(0)
+        raise
     except KeyboardInterrupt:
         say("interrupted; type the same command again and it goes on from here")
         sys.exit(130)

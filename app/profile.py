@@ -103,7 +103,7 @@ def _overlay(values: Any, over: dict[str, Any], changes: list[str], prefix: str 
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(values.get(key), dict):
             _overlay(values[key], value, changes, f"{prefix}{key}.")
-        elif values.get(key) != value:
+        elif key not in values or values[key] != value:  # an unknown key is a change too: the check names it
             changes.append(f"{prefix}{key}: {values.get(key)} → {value}")
             values[key] = _in_one_line(value, values.get(key)) if isinstance(value, list) else value
 

@@ -14,7 +14,9 @@ from labelfactory.left_out import read_left_out
 
 SHOWN = 6
 """Reasons that are shown for one stage."""
-COLOURS = {"up to date": "green", "stale": "yellow", "never run": "cyan", "frozen": "blue"}
+FOLLOWS = "follows"
+"""The state of a stage that DVC calls up to date, but that a run will come to, because one above it is stale."""
+COLOURS = {"up to date": "green", "stale": "yellow", FOLLOWS: "yellow", "never run": "cyan", "frozen": "blue"}
 
 
 def status() -> None:
@@ -34,8 +36,8 @@ def status() -> None:
         cost = planned.get(stage.name, Cost(stage.name, runs=False))
         rows = f"{cost.rows}" if cost.rows else ""
         minutes = "?" if cost.seconds is None else f"{cost.seconds / 60:.1f}" if cost.runs else ""
-        state = f"[{COLOURS[stage.state]}]{stage.state}[/]"
-        table.add_row(stage.name, state, rows, minutes, escape("\n".join(reasons)))
+        state = FOLLOWS if cost.runs and stage.state == "up to date" else stage.state
+        table.add_row(stage.name, f"[{COLOURS[state]}]{state}[/]", rows, minutes, escape("\n".join(reasons)))
     console = Console()
     console.print(table)
     left_out = [item.line for item in read_left_out()] + _quarantined()

@@ -76,7 +76,7 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
             count = len(waiting[stage.writes])
             cost = Cost(state.name, True, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
         elif isinstance(stage, TrainingStage):
-            learns = touched or not _is_current(stage)
+            learns = getattr(stage, "enabled", True) and (touched or not _is_current(stage))
             cost = Cost(state.name, learns, seconds=_seconds(state.name, changes.total) if learns else 0.0)
         else:
             units = len(changes.changed) if state.name == "prepare" else 1
@@ -140,5 +140,6 @@ def in_words(costs: Sequence[Cost]) -> str:
     rows, learn = sum(c.rows for c in costs), sum(c.runs and c.stage in LEARNING for c in costs)
     unknown = sum(c.seconds is None for c in costs)
     minutes = sum(c.seconds or 0.0 for c in costs) / 60
-    more = f" and {unknown} stages that have no pace yet" if unknown else ""
-    return f"at most {rows} rows, {learn} stages that learn; about {minutes:.1f} minutes{more}"
+    more = f" and {unknown} {'stage that has' if unknown == 1 else 'stages that have'} no pace yet" if unknown else ""
+    learning = "stage that learns" if learn == 1 else "stages that learn"
+    return f"at most {rows} rows, {learn} {learning}; about {minutes:.1f} minutes{more}"

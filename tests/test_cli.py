@@ -160,6 +160,16 @@ def test_who_does_not_train_or_draw_does_not_load_what_does(module):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_reader_that_has_read_enough_is_no_bug():
+    """`labelfactory profile | head -1`: exit code 1 is kept for bugs."""
+    words = [sys.executable, "-u", "-c", "from app.main import main; main()", "profile"]
+    running = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout
+    running.stdout.close()
+    _, said = running.communicate(timeout=120)
+    assert (running.returncode, said) == (0, "")
+
+
 def test_the_list_of_commands_says_what_each_says_of_itself():
     """It is written apart from the commands, so that reading it loads none of them."""
     for name, command in typer.main.get_command(EVERYTHING).commands.items():
@@ -382,6 +392,7 @@ def test_a_profile_keeps_comments_and_says_what_it_changes(here, labelfactory):
     different = [pair for pair in zip(text.splitlines(), changed.splitlines(), strict=True) if pair[0] != pair[1]]
     assert len(different) == 4
     assert "says all of that already" in labelfactory("profile", "--set", "random_walk.beta=9.5")
+    assert "random_walk.nonsense: unknown key" in labelfactory("profile", "--set", "random_walk.nonsense=", code=2)
 
 
 def test_one_profile_after_another_leaves_nothing_of_the_first(here, labelfactory):

@@ -13,6 +13,7 @@ from labelfactory.files import write_json
 from labelfactory.manifest import Entry, Manifest, write_manifest
 from labelfactory.params import Section
 from labelfactory.schema import Classes
+from labelfactory.training_stage import TrainingStage
 from stages.prepare import Prepare, PrepareConfig
 
 PREPARE = PrepareConfig(
@@ -87,6 +88,24 @@ def test_seconds_follow_the_pace_and_what_has_none_is_said(project):
     states = [StageState("prepare", "up to date", ()), *(StageState(n, "stale", ()) for n in ("brightness", "outline"))]
     found = costs(states)
     assert [c.seconds for c in found] == [0.0, 10.0, None]
-    assert (
-        in_words(found) == "at most 10 rows, 0 stages that learn; about 0.2 minutes and 1 stages that have no pace yet"
-    )
+    assert in_words(found) == "at most 10 rows, 0 stages that learn; about 0.2 minutes and 1 stage that has no pace yet"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_stage_that_is_off_learns_nothing(project, monkeypatch, enabled):
+    """Also where what it would learn from changes; one that is on learns, and has never said how long it takes."""
+
+    class Learner(TrainingStage):
+        reads = ("outline",)
+        writes = "teacher"
+
+    Learner.enabled = enabled
+    kinds = {"prepare": Prepare, "brightness": Brightness, "outline": Outline, "train_teacher": Learner}
+    monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)
+    monkeypatch.setattr(Learner, "is_current", lambda self: True)
+    project["brightness"] = BrightnessConfig(factor=2)
+    project["train_teacher"] = Section()
+    names = {"brightness": "stale", "prepare": "up to date", "outline": "up to date", "train_teacher": "up to date"}
+    found = costs([StageState(name, names[name], ()) for name in ("prepare", "brightness", "outline", "train_teacher")])
+    assert (found[-1].runs, found[-1].seconds) == (enabled, None if enabled else 0.0)
+    assert f"{int(enabled)} stage{' that learns' if enabled else 's that learn'};" in in_words(found)
