@@ -124,7 +124,7 @@ def _facts(report: Report) -> list[tuple[str, str, str]]:
             facts.append((percent(value), "%", f"mAP of the classifier's tags{on}"))
     seconds = [s.seconds for s in report.stages if s.seconds is not None]
     if seconds:
-        facts.append((duration(sum(seconds)), "", "for all stages together"))
+        facts.append((duration(sum(seconds)), "", "for all stages before this report"))
     peaks = [s.peak_memory_mb for s in report.stages if s.peak_memory_mb is not None]
     if peaks:
         facts.append((memory(max(peaks)), "", "of memory at the highest"))

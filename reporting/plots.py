@@ -80,7 +80,7 @@ def draw_curve(curve: Curve) -> Markup:
             position=position,
             right=label_is_right,
         )
-    labels = {f"@{i}@": str(escape(f"{n} {x:.2f}")) for i, (n, x) in enumerate(marks.items())}
+    labels = {f"@{i}@": str(escape(f"{n} {x:.4g}")) for i, (n, x) in enumerate(marks.items())}
     return Markup(_as_svg(figure, labels))
 
 
