@@ -27,6 +27,7 @@ from benchmarks.walk import dense, sparse
 from labelfactory.examples import to_tensor
 from labelfactory.metrics import Confusion, ThresholdCurve
 from labelfactory.pool import process_pool
+from models.autocast import inference_precision
 from models.backbones import build_backbone
 from models.backbones._fold import fold_norms
 from models.cams import multiscale_cams
@@ -62,10 +63,10 @@ def classifier(*, folded: bool) -> Classifier:
 
 
 def cams_ours(count: int) -> Iterator[None]:
-    """Folded, in mixed precision, an image and its mirror image in one batch."""
+    """Folded, in mixed precision where the processor has bfloat16, an image and its mirror image in one batch."""
     net, ids = classifier(folded=True), [torch.tensor([0, 1])]
     for image, _ in photographs(count):
-        with torch.autocast("cpu", torch.bfloat16):
+        with inference_precision("auto", torch.device("cpu")):
             multiscale_cams(net, "cam", [to_tensor(image)], class_ids=ids, scales=SCALES, flip=True)
         yield
 

@@ -277,7 +277,9 @@ def test_a_curve_is_drawn_in_the_colours_of_the_page():
     """Marks are named, no colour is fixed, and matplotlib's settings are as they were."""
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "another"}):
         before = dict(matplotlib.rcParams)
-        svg = draw_curve(Curve("t", "x", "y", [0.0, 0.5, 1], {"a": [0.1, 0.4, 0.2]}, {"chosen <b>": 0.725, "best": 0.9}))
+        svg = draw_curve(
+            Curve("t", "x", "y", [0.0, 0.5, 1], {"a": [0.1, 0.4, 0.2]}, {"chosen <b>": 0.725, "best": 0.9})
+        )
         assert dict(matplotlib.rcParams) == before
     assert "chosen &lt;b&gt; 0.725" in svg
     assert "best 0.9" in svg
