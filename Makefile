@@ -43,7 +43,7 @@ contracts: install
 quick: install
 	pytest -q -m 'not slow' -n 2
 
-test: install  ## every test: 24 minutes on two slow cores
+test: install  ## every test: 20 to 28 minutes on two slow cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 kill-test: install  ## ten times: kill a worker in the middle of a stage, and let another one finish the run
