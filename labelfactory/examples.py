@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from labelfactory.augment import choose_crop, cut_mask, cut_photograph, cut_trust, jitter_colours
+from labelfactory.batches import Batch
 from labelfactory.dataset import ImageRecord
 from labelfactory.images import Photograph
 from labelfactory.params import Section
 from labelfactory.schema import Classes, Mask
-from labelfactory.training import Batch
 
 Trust = NDArray[np.uint8]
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor, nn
 
+from labelfactory.batches import Batch, Examples
 from labelfactory.checkpoints import (
     CHECKPOINT,
     Passport,
@@ -25,7 +26,7 @@ from labelfactory.progress import say
 from labelfactory.ranks import training_devices
 from labelfactory.resume import Resume
 from labelfactory.stage import Stage
-from labelfactory.training import Batch, Examples, TrainingSection, fit, write_curve
+from labelfactory.training import TrainingSection, fit, write_curve
 
 T = TypeVar("T", bound=TrainingSection)
 

@@ -15,9 +15,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from labelfactory.batches import Batch, Examples
 from labelfactory.checkpoints import Passport
 from labelfactory.examples import CropSection, MaskExamples
-from labelfactory.training import Batch, Examples, TrainingSection
+from labelfactory.training import TrainingSection
 from models.affinity._network import AffinityNetwork
 from models.affinity.psa import pair_affinities, pair_offsets
 from models.classifier import classifier_from

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from labelfactory.batches import Batch, Examples
 from labelfactory.devices import pick_device
 from labelfactory.examples import CropSection, TagExamples, to_tensor
 from labelfactory.metrics import average_precision
 from labelfactory.progress import progress
-from labelfactory.training import Batch, Examples, TrainingSection
+from labelfactory.training import TrainingSection
 from labelfactory.training_stage import TrainingStage
 from models.backbones._choice import BackboneSection, backbone_architecture, start_backbone
 from models.classifier import Classifier

@@ -98,7 +98,7 @@ def start(stage: str, *, workers: int = 1) -> int:
         os.dup2(log, 2)
         os.environ["LABELFACTORY_WORKERS"] = str(workers)
         per_image._compute = noting(per_image._compute)  # type: ignore[assignment]
-        training._batches = noting_epochs(training._batches)  # type: ignore[assignment]
+        training.epoch_batches = noting_epochs(training.epoch_batches)  # type: ignore[assignment]
         code = run_guarded(stage)
     finally:
         os._exit(code)

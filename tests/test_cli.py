@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 from workspace import BIN, ROOT, call
 
 from app import main as app_main
+from app import status as app_status
+from flows.cost import Cost
+from flows.line import StageState
 from labelfactory.stage import run_guarded
 from labelfactory.thresholds import read_thresholds
 from labelfactory.wiring import read_wiring
@@ -133,7 +136,8 @@ def test_it_says_its_version(monkeypatch, capsys):
     [
         (("--help",), ("torch", "dvc", "mlflow", "prefect")),
         (("status", "--help"), ("mlflow", "prefect")),
-        *((words, ("torch", "mlflow", "prefect")) for words in (("import", "demo", "--help"), ("profile", "--help"))),
+        (("import", "demo", "--help"), ("torch", "mlflow", "prefect")),
+        (("profile", "--help"), ("torch", "mlflow", "prefect")),
         (("record", "--help"), ("torch", "mlflow", "prefect")),
     ],
 )
@@ -419,6 +423,25 @@ def test_status_of_a_fresh_project_says_never_run(template):
     output = call(template, "labelfactory", "status")
     assert output.count("never run") == len(read_wiring())
     assert "`labelfactory run`" in output
+
+
+def test_status_does_not_call_up_to_date_what_a_run_will_come_to(monkeypatch, capsys):
+    """A stage below a stale one follows it; one that has nothing to do is up to date."""
+    states = [
+        StageState("refine_crf", "stale", ()),
+        *(StageState(n, "up to date", ()) for n in ("evaluate", "prepare")),
+    ]
+    costs = [Cost("refine_crf", True, 5), Cost("evaluate", True), Cost("prepare", False)]
+    monkeypatch.setattr(app_status, "line_status", lambda: states)
+    monkeypatch.setattr(app_status, "costs", lambda states, retrain: costs)
+    monkeypatch.setattr(app_status, "locked_stages", set)
+    app_status.status()
+    shown = capsys.readouterr().out
+    assert re.findall(r"(refine_crf|evaluate|prepare) +│ (.+?) +│", shown) == [
+        ("refine_crf", "stale"),
+        ("evaluate", "follows"),
+        ("prepare", "up to date"),
+    ]
 
 
 def test_doctor_says_what_to_type(here, labelfactory, monkeypatch):

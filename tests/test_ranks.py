@@ -16,11 +16,12 @@ from test_training import config, same
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException
 
+from labelfactory.batches import Batch
 from labelfactory.errors import DataError, UserError
 from labelfactory.ranks import joint_mean, training_devices
 from labelfactory.resume import Resume
 from labelfactory.stage import read_sections, stage_class
-from labelfactory.training import Batch, fit
+from labelfactory.training import fit
 from models.losses.affinity import affinity_loss
 from models.losses.cross_entropy import cross_entropy
 

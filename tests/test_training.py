@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from labelfactory import training
+from labelfactory import batches
+from labelfactory.batches import Batch
 from labelfactory.errors import UserError
 from labelfactory.resume import Resume
-from labelfactory.training import Batch, TrainingSection, decay_factor, fit, make_optimizer, write_curve
+from labelfactory.training import TrainingSection, decay_factor, fit, make_optimizer, write_curve
 
 
 def config(**changes: object) -> TrainingSection:
@@ -356,7 +357,7 @@ def test_a_loader_that_dies_or_hangs_is_replaced(tmp_path, monkeypatch, times, h
     for name in ("whole", "marks"):
         (tmp_path / name).mkdir()
     expected = fit_on(Dying(tmp_path / "marks", 0), tmp_path / "whole")
-    monkeypatch.setattr(training, "_feeders", lambda device: 1)
+    monkeypatch.setattr(batches, "_feeders", lambda device: 1)
     assert same(fit_on(Dying(tmp_path / "marks", times, hang=hang), tmp_path), expected)
     said = capsys.readouterr().err
     assert "DataLoader" in said
@@ -373,7 +374,7 @@ class Threads(Noise):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # torch's loaders fork
 def test_a_process_that_reads_photographs_has_one_thread(tmp_path, monkeypatch):
     """Of eight such processes with a thread for each of sixteen cores, each would wait for the others."""
-    monkeypatch.setattr(training, "_feeders", lambda device: 2)
+    monkeypatch.setattr(batches, "_feeders", lambda device: 2)
     found: list[Tensor] = []
 
     def noted(model: nn.Module, batch: Batch) -> Tensor:

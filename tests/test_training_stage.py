@@ -9,9 +9,10 @@ import pytest
 from test_training import Noise, config, small_net, squared
 from torch import Tensor, nn
 
+from labelfactory.batches import Batch
 from labelfactory.checkpoints import Passport, load_checkpoint, read_passport
 from labelfactory.errors import DataError, SupervisionError
-from labelfactory.training import Batch, TrainingSection
+from labelfactory.training import TrainingSection
 from labelfactory.training_stage import TrainingStage
 
 
