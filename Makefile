@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test lint types contracts quick kill-test chaos bench clean
+.PHONY: help install demo check test endurance lint types contracts quick kill-test chaos bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,8 +43,11 @@ contracts: install
 quick: install
 	pytest -q -m 'not slow' -n 2
 
-test: install  ## every test: 20 to 28 minutes on two slow cores
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: install  ## all tests but those of endurance: under 15 minutes
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not endurance'
+
+endurance: install  ## tests that start clusters, pools of workers and PostgreSQL, and kill what they started: 10 minutes
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m endurance
 
 kill-test: install  ## ten times: kill a worker in the middle of a stage, and let another one finish the run
 	@for k in 1 2 3 4 5 6 7 8 9 10; do echo "kill $$k of 10"; pytest -q tests/test_killed_worker.py || exit 1; done

@@ -12,6 +12,7 @@ import pytest
 import torch
 from brightness import Brightness, Outline
 from PIL import Image
+from warm_python import start_warming
 from workspace import copy_workspace, make_workspace
 
 from app import main as app_main
@@ -22,6 +23,12 @@ torch.set_num_threads(1)
 cv2.setNumThreads(0)
 
 IMAGES_PER_SHARD = 2
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where several processes test, they share one server of warm programs, which gets ready meanwhile."""
+    if config.getoption("numprocesses", None):
+        start_warming()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

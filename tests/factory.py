@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from databases import with_databases
 from test_line import SMALL
 from workspace import call, make_workspace
 
@@ -19,8 +20,8 @@ from labelfactory.manifest import read_manifest, write_manifest
 
 PATIENCE_SECONDS = 600
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-SETTINGS = {"LABELFACTORY_RETRY_SECONDS": "1"}
-"""Environment of workers and watcher: a crashed stage is tried once more after a second."""
+SETTINGS = {"LABELFACTORY_RETRY_SECONDS": "1", "PREFECT_WORKER_QUERY_SECONDS": "4"}
+"""Environment of workers and watcher: a crashed stage is tried once more after a second, and workers ask more often."""
 QUICK_BEATS = {**SETTINGS, "LABELFACTORY_HEARTBEAT_SECONDS": "5"}
 """Where a test waits for the watcher: a run is dead after 30 s of silence, which on a busy machine befalls the living too."""
 
@@ -111,7 +112,7 @@ class Factory:
 @contextmanager
 def serving(folder: Path, environment: Mapping[str, str] = SETTINGS) -> Iterator[Factory]:
     """A project with server and worker up and its flows deployed; at the end nothing of it runs."""
-    factory = Factory(folder, environment)
+    factory = Factory(with_databases(folder), environment)
     try:
         factory.up()
         factory.type("deploy")

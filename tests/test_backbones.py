@@ -315,6 +315,7 @@ def test_weights_on_disk_are_checked_before_they_are_opened(tmp_path: Path, weig
         resnet_state(str(path), hashlib.sha256(b"not weights").hexdigest())
 
 
+@pytest.mark.slow
 def test_a_side_left_open_stays_simple():
     """Exported with an open height, each layer's height is a multiple of cells plus one, and its padding a number.
 

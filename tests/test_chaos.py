@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from warm_python import warm_python
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(3600)]
 HERE = Path(__file__).parent
 
 

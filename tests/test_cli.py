@@ -131,6 +131,7 @@ def test_it_says_its_version(monkeypatch, capsys):
     assert capsys.readouterr().out == f"labelfactory {importlib.metadata.version('labelfactory')}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "heavy"),
     [
@@ -156,6 +157,7 @@ except SystemExit:
     assert "Usage: labelfactory" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["stages.refine_crf", "stages.evaluate", "flows.label_factory"])
 def test_who_does_not_train_or_draw_does_not_load_what_does(module):
     """Fabric brings torch's compiler along: seconds for each process of a stage, and for each flow that looks a stage up."""

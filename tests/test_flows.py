@@ -59,6 +59,7 @@ def states() -> dict[str, tuple[str, tuple[str, ...]]]:
     return {state.name: (state.state, state.reasons) for state in line_status()}
 
 
+@pytest.mark.slow
 def test_a_line_runs_once_in_order_and_says_what_ran(line):
     """Never run, then all of it, then up to date, then nothing."""
     names = list(yaml.safe_load((line / "dvc.yaml").read_text())["stages"])
@@ -93,6 +94,7 @@ def test_status_names_the_key_the_file_and_what_it_was(line):
     assert "output label_affinity.txt: deleted" in states()["label_affinity"][1]
 
 
+@pytest.mark.slow
 def test_without_retraining_only_labels_are_made(line):
     """New images: labels run, what learns stays, dvc.yaml is never written, and the next full run learns."""
     with pytest.raises(UserError, match="there are no models yet: train_classifier, "):
@@ -117,6 +119,7 @@ def test_without_retraining_a_stage_that_learns_cannot_be_asked_for(line):
     assert reproduce(["label_affinity"], retrain=False) == ["label_affinity"]
 
 
+@pytest.mark.slow
 def test_a_stage_frozen_by_hand_is_shown_and_left_alone(line):
     """`dvc freeze` is the user's own wish."""
     reproduce()

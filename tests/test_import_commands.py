@@ -35,6 +35,7 @@ def test_append_moves_nothing(here, labelfactory):
     assert MANIFEST.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_append_needs_something_to_append_to_and_the_same_classes(here, labelfactory):
     """Both are refused with what to type."""
     problem, remedy = two_parts(labelfactory("import", "demo", "--append", code=2))

@@ -10,7 +10,7 @@ import pytest
 from factory import QUICK_BEATS, Factory, one_image_a_shard, running_in, serving, small_project, wait_until
 from warm_python import COLD
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(1800)]
 
 IMAGES, TRAIN = 24, 18
 ENOUGH = 3
@@ -79,6 +79,7 @@ def test_another_worker_takes_up_what_a_killed_one_left(factory):
     assert "another worker may take it up" in factory.log("watcher")
 
     held.unlink()
+    del factory.environment[COLD]  # nobody kills what starts from here on
     assert "worker cpu" in factory.up()
     assert factory.pid("worker cpu") != worker.pid
     done = factory.wait(run)

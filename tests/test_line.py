@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from databases import with_databases
 from dvc.repo import Repo
 from workspace import call, copy_workspace, make_workspace
 
@@ -74,7 +75,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory) -> Path:
     """A workspace with 24 images and params for seconds; nothing has run."""
-    folder = make_workspace(tmp_path_factory.mktemp("line") / "imported", git=True)
+    folder = with_databases(make_workspace(tmp_path_factory.mktemp("line") / "imported", git=True))
     call(folder, "labelfactory", "import", "demo", "--count", "24")
     settings = [f"--set={name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
     call(folder, "labelfactory", "profile", "demo", *settings)

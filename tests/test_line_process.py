@@ -17,6 +17,7 @@ from flows.line import LEARNING
 from flows.line_process import LineProcess, LineProcessError, StageError
 
 __all__ = ["line"]
+pytestmark = pytest.mark.slow
 NAMES = [LEARNING[0], LABELS[0], *LEARNING[1:], LABELS[1]]
 
 

@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
+from databases import with_databases
 from factory import SETTINGS, Factory, running_in, small_project, wait_until
 from test_webhook import Listener
+from warm_python import warm_python
 from workspace import BIN
 
 from flows.credentials import _environments, masked
@@ -84,7 +86,7 @@ def listener() -> Iterator[Listener]:
 @pytest.fixture(scope="module")
 def factory(tmp_path_factory) -> Iterator[Factory]:
     """12 images; a server that wants a login; the environment of its worker holds secrets."""
-    folder = small_project(tmp_path_factory.mktemp("login") / "project", 12)
+    folder = with_databases(small_project(tmp_path_factory.mktemp("login") / "project", 12))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_API_AUTH_STRING", LOGIN)
         factory = Factory(folder, {**SETTINGS, **PLANTED})
@@ -97,6 +99,7 @@ def factory(tmp_path_factory) -> Iterator[Factory]:
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(1800)
 def test_who_does_not_know_the_login_is_refused(factory):
     """In two lines that name the variable; with it the same command works."""
@@ -109,6 +112,7 @@ def test_who_does_not_know_the_login_is_refused(factory):
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(1800)
 def test_bare_prefect_deploy_registers_the_same(factory):
     """prefect.yaml is Prefect's own form: `prefect deploy --all` makes the same deployments, and a run of one works."""
@@ -122,7 +126,7 @@ def test_bare_prefect_deploy_registers_the_same(factory):
         "PREFECT_HOME": str(factory.folder / ".labelfactory/prefect"),
         "PYTHONPATH": str(factory.folder),
     }
-    words = [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"]
+    words = [str(warm_python() / "python"), "-m", "prefect", "--no-prompt", "deploy", "--all"]
     done = subprocess.run(words, cwd=factory.folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     theirs = deployments(factory)
@@ -152,6 +156,7 @@ def deployments(factory: Factory) -> dict[str, dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(1800)
 def test_a_planted_secret_appears_nowhere(factory, listener):
     """The line runs, one stage prints its whole environment, one fails with it: no log, artifact, report or record holds it."""

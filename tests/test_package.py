@@ -45,7 +45,7 @@ def checkpoint(path: Path, net: str) -> Path:
     return path
 
 
-NETS = ["deeplab_v3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deeplab_v2", "deeplab_v3plus"))]
+NETS = [pytest.param(name, marks=pytest.mark.slow) for name in ("deeplab_v3", "deeplab_v2", "deeplab_v3plus")]
 
 
 @pytest.fixture(scope="module", params=NETS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from databases import with_databases
 from factory import Factory, running_in, small_project, wait_until
 from prefect.utilities.urls import url_for
 from visiting import UNKNOWN
@@ -21,7 +22,7 @@ from lineage.ledger import Ledger
 from pages.links import run_links
 from pages.project import Places, Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(1500)]
 
 GPU = (
     "train_classifier",
@@ -41,7 +42,7 @@ SLOT = f"cpu of {platform.node()}"
 @pytest.fixture(scope="module")
 def factory(tmp_path_factory) -> Iterator[Factory]:
     """12 images; a worker for cpu and one for gpu; deployed; nothing has run."""
-    folder = small_project(tmp_path_factory.mktemp("pools") / "project", 12)
+    folder = with_databases(small_project(tmp_path_factory.mktemp("pools") / "project", 12))
     factory = Factory(folder)
     try:
         shown = factory.type("up", "--port", str(factory.port), "--pool", "cpu", "--pool", "gpu")

@@ -87,6 +87,7 @@ def factory(tmp_path_factory, postgres) -> Iterator[Factory]:
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(900)
 def test_up_with_a_database_keeps_server_and_mlflow_there(factory, postgres):
     """A run through the worker is in both schemas, and no SQLite file appears; the password is in no file of the project."""
@@ -110,6 +111,7 @@ def secrets() -> tuple[bytes, ...]:
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(900)
 def test_ten_runs_at_once_lose_nothing(factory, postgres):
     """Ten projects run and record at the same moment: each run ends Completed, with its task, and is in MLflow once."""
@@ -166,6 +168,7 @@ def flow_runs(factory: Factory) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, about libraries that it uses
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning:mlflow")

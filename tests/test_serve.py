@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from made_line import MadeLine
+from warm_python import warm_python
 from workspace import ROOT
 
 from lineage.record import record
@@ -37,7 +37,7 @@ def folder(tmp_path_factory) -> Path:
 def command(folder: Path, *words: str) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "LABELFACTORY_DEVICE": "cpu"}
     environment.pop("LABELFACTORY_TOKEN", None)
-    program = [sys.executable, "-c", "from app.main import main; main()", "serve", *words]
+    program = [warm_python() / "python", "-c", "from app.main import main; main()", "serve", *words]
     return subprocess.Popen(
         program, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -22,6 +22,7 @@ from labelfactory.errors import DataError, UserError
 from labelfactory.manifest import MANIFEST, read_manifest, write_manifest
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # DVC's and botocore's own, about libraries that they use
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # s3fs leaves its connections to the end of the process
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -202,7 +203,6 @@ def test_what_stands_in_the_way_is_an_error_of_two_parts(made, other):
     assert not MANIFEST.exists()
 
 
-@pytest.mark.slow
 def test_another_clone_goes_on_as_if_it_had_made_it(bucket, tmp_path):
     """By the commands, on a project that really ran: after `pull`, `run` finds everything up to date."""
     folder = small_project(tmp_path / "first", 16)

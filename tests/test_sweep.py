@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from databases import with_databases
 from factory import small_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,10 +150,11 @@ def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant(
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(1800)
 def test_a_sweep_really_runs(tmp_path):
     """Two values of one parameter, the first as it is already: DVC experiments, one table, one plot, and all else untouched."""
-    folder = small_project(tmp_path / "project", 12)
+    folder = with_databases(small_project(tmp_path / "project", 12))
     words = ("labelfactory", "sweep", "evaluate.scales=[1.0],[0.5]")
     assert "has not run to its end here" in call(folder, *words, code=2)
     call(folder, "dvc", "repro")

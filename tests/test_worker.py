@@ -99,6 +99,7 @@ def settings(server, tmp_path) -> dict[str, str]:
     return os.environ | own
 
 
+@pytest.mark.slow
 def test_it_ends_where_there_is_no_prefect(settings):
     """At once, with the reason."""
     words = [sys.executable, "-m", "flows.worker", "gpu", "vm-gpu"]
@@ -108,6 +109,7 @@ def test_it_ends_where_there_is_no_prefect(settings):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["terminal", "background"])
 def test_told_to_end_it_ends(settings, interrupts):
     """SIGTERM while it waits to start Prefect's worker anew: exit 0, no traceback; also where a shell, which then ignores

@@ -3,7 +3,7 @@
 A stage of the small line spends seconds on importing torch and milliseconds on its pictures, a flow ten seconds on Prefect,
 torch and MLflow. Only libraries are loaded beforehand, never a module of this repository: a program finds the code of its own
 folder, as a cold one would. What PROGRAMS names starts so, also below others: `sys.executable` is the warm one in all that it
-starts. All else (processes of a pool, Prefect's servers and workers) is the interpreter itself, and so is everything where the
+starts. All else (processes of a pool, our workers and watchers) is the interpreter itself, and so is everything where the
 server cannot be reached or $COLD is set.
 
     python tests/warm_python.py FOLDER      the server: FOLDER/bin/python is the warm one; ends with its standard input
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import types
 from collections.abc import Callable
@@ -35,22 +36,24 @@ LIBRARIES = (
     "torch torch._dynamo lightning_fabric safetensors.torch scipy.sparse cv2 PIL.Image pandas pyarrow.parquet "
     "pydantic yaml matplotlib.figure jinja2 typer rich.console rich.progress duckdb pydensecrf.densecrf networkx "
     "dvc.cli dvc.commands.repro dvc.repo.reproduce dvc.repo.index dvc.dvcfile dvc.stage scmrepo.git dulwich.repo ruamel.yaml "
-    "mlflow mlflow.store.tracking.sqlalchemy_store prefect prefect.flow_engine"
+    "mlflow mlflow.store.tracking.sqlalchemy_store prefect prefect.flow_engine "
+    "prefect.cli.server prefect.server.api.server prefect.workers.process"
 )
 PROGRAMS = (
     ("-m", "stages."),
     ("-m", "flows.line_process"),
-    ("-m", "prefect.engine"),
+    ("-m", "prefect"),
     ("-c", "from app.main "),
     ("-c", "from dvc.cli "),
     ("-c", "from flows."),
 )
 """How the words of a program that starts warm begin."""
-OF_PREFECT = ("prefect.", "from flows.")
+OF_PREFECT = ("prefect", "from flows.")
 """How the second word of those begins that import Prefect at once, and so have its logging."""
 KNOWN = "LABELFACTORY_TESTS_WARM_PYTHON"
 """Names the folder of a server that is running, for the processes that a test starts."""
 COLD = "LABELFACTORY_TESTS_COLD"
+START_SECONDS = 300.0
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 
@@ -85,22 +88,25 @@ def warm_python() -> Path:
 
     On other systems than Linux, the folder of the interpreter itself.
     """
-    if not hasattr(os, "pidfd_open"):
-        return Path(sys.executable).parent
+    start_warming()
     if KNOWN not in os.environ:
-        folder = Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp"))  # a socket's path has to be short
-        server = subprocess.Popen(
-            [sys.executable, "-P", __file__, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert server.stdin, "it lives as long as this is open"
-        assert server.stdout
-        assert server.stdout.readline(), "the server of warm programs did not start"
-        atexit.register(end, server, folder, os.getpid())
-        os.environ[KNOWN] = str(folder)
-    return Path(os.environ[KNOWN]) / "bin"
+        return Path(sys.executable).parent
+    python = Path(os.environ[KNOWN]) / "bin/python"
+    end = time.monotonic() + START_SECONDS
+    while not python.exists():
+        assert time.monotonic() < end, "the server of warm programs did not start"
+        time.sleep(0.05)
+    return python.parent
+
+
+def start_warming() -> None:
+    """Start the server and do not wait for it."""
+    if KNOWN in os.environ or not hasattr(os, "pidfd_open"):
+        return
+    folder = Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp"))  # a socket's path has to be short
+    server = subprocess.Popen([sys.executable, "-P", __file__, folder], stdin=subprocess.PIPE, start_new_session=True)
+    atexit.register(end, server, folder, os.getpid())
+    os.environ[KNOWN] = str(folder)
 
 
 def end(server: subprocess.Popen[bytes], folder: Path, starter: int) -> None:
@@ -118,16 +124,16 @@ def serve(folder: Path) -> list[Any]:
     shutil.copyfile(environment / "pyvenv.cfg", folder / "pyvenv.cfg")
     (folder / "lib").symlink_to(environment / "lib")
     (folder / "bin").mkdir()
-    python = folder / "bin/python"
-    python.write_text(CLIENT.format(python=sys.executable, folder=folder, cold=COLD, programs=PROGRAMS))
-    python.chmod(0o755)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "socket"))
     listener.listen(16)
+    python = folder / "python"
+    python.write_text(CLIENT.format(python=sys.executable, folder=folder, cold=COLD, programs=PROGRAMS))
+    python.chmod(0o755)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # forks share what is loaded: nobody writes to it to count references
-    print("ready", flush=True)
+    python.rename(folder / "bin/python")  # whoever waits for it may connect
     while True:
         ready, _, _ = select.select([listener, 0], [], [])
         if 0 in ready:
@@ -185,7 +191,8 @@ def run(words: list[str], folder: str, environment: dict[str, str], warm: Path) 
     if not words[1].startswith(OF_PREFECT):  # who imports Prefect hears every logger, all others only warnings
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
-    sys.modules.pop(words[1], None)
+    if not hasattr(sys.modules.get(words[1]), "__path__"):  # a package is loaded, its __main__ is not
+        sys.modules.pop(words[1], None)
     if words[0] == "-m":
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
