@@ -2,10 +2,15 @@
 
 A process that dies or hangs over a task is noticed: it is replaced and the task is tried once more; then it is lost, and
 whoever asked says what that means (per_image.py: quarantine). The processes end with their parent, however that ends.
+
+They are forks of one process that has loaded the libraries and done nothing else (multiprocessing's fork server): those take
+seconds and some 300 MB once, not once for each, and no thread or lock of the parent is copied.
 """
 
 import os
+import resource
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
@@ -16,6 +21,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, TypeVar
 
+from labelfactory.devices import one_thread_each, pick_device, workers
 from labelfactory.errors import LabelfactoryError, UserError
 from labelfactory.progress import say
 
@@ -26,7 +32,13 @@ TRIES = 2
 SECONDS_VARIABLE = "LABELFACTORY_TASK_SECONDS"
 TASK_SECONDS = 900.0
 START_SECONDS = 900.0
-"""How long a process may take to load its libraries and networks."""
+"""How long a process may take to load its networks."""
+LIBRARIES = ["torch", "cv2", "pandas", "pyarrow.parquet", "pydantic", "yaml", "safetensors.torch", "scipy.sparse"]
+"""What the fork server loads: what most work needs and takes long to load."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Read by the libraries when they are loaded."""
+LONGEST_SOCKET = 107
+"""Bytes that Linux allows to the path of a socket."""
 
 
 class Submit(Protocol):
@@ -69,8 +81,9 @@ class _Worker:
         """What it says. Raises EOFError when it is dead or overdue."""
         if not self.pipe.poll():
             raise EOFError
-        said: tuple[str, Any] = self.pipe.recv()
-        return said
+        kind, value, memory = self.pipe.recv()
+        _note(memory)
+        return kind, value
 
     def end(self) -> str:
         """Kill it and say how it went."""
@@ -130,8 +143,6 @@ def spread(tasks: int, initializer: Callable[..., None], initargs: tuple[Any, ..
         tasks: how many there will be, at least one.
         initializer, initargs: as for `process_pool`.
     """
-    from labelfactory.devices import one_thread_each, pick_device, workers
-
     on_cpu = pick_device().type == "cpu"
     count = min(workers(), tasks) if on_cpu else 1
     if count > 1:
@@ -205,11 +216,14 @@ class _Pool:
         return job, how
 
     def _start(self) -> _Worker:
-        context = get_context("spawn")
+        context = _context()
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, *self._setup), daemon=True)
-        with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"):
-            process.start()
+        process = context.Process(target=_serve, args=(theirs, {**os.environ, **ONE_THREAD}, *self._setup), daemon=True)
+        with _environment(**ONE_THREAD):
+            try:
+                process.start()
+            except EOFError:  # the fork server is gone
+                process.start()
         theirs.close()  # so that we read the end of the pipe when the process is gone
         return _Worker(process, ours)
 
@@ -219,29 +233,59 @@ class _Pool:
             worker.kill()
 
 
-def _serve(pipe: Connection, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
-    from labelfactory.devices import one_thread_each  # after OMP_NUM_THREADS is set: torch reads it at import
+def _context() -> Any:
+    """How processes start: by the fork server; anew where its socket would have too long a path."""
+    longest = len(os.fsencode(tempfile.gettempdir())) + len("/pymp-xxxxxxxx/listener-xxxxxxxx")
+    if longest > LONGEST_SOCKET:
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    return context
 
+
+_largest = 0
+
+
+def _note(memory: int) -> None:
+    global _largest
+    _largest = max(_largest, memory)
+
+
+def largest_memory() -> int:
+    """The most resident memory of any process of any pool of this process, in the units of `ru_maxrss`."""
+    return _largest
+
+
+def _serve(
+    pipe: Connection, environment: dict[str, str], initializer: Callable[..., None], initargs: tuple[Any, ...]
+) -> None:
+    os.environ.clear()  # those of the fork server's start may be others
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
     one_thread_each()
     try:
         initializer(*initargs)
-        pipe.send(("ready", None))
+        _say(pipe, "ready", None)
         while True:
             function, task = pipe.recv()
-            pipe.send(("result", function(*task)))
+            _say(pipe, "result", function(*task))
     except (EOFError, BrokenPipeError):  # the parent is gone
         return
     except Exception as error:
-        _send_error(pipe, error)
+        _say_error(pipe, error)
 
 
-def _send_error(pipe: Connection, error: Exception) -> None:
+def _say(pipe: Connection, kind: str, value: Any) -> None:
+    pipe.send((kind, value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+
+
+def _say_error(pipe: Connection, error: Exception) -> None:
     try:
-        pipe.send(("error", error))
+        _say(pipe, "error", error)
     except Exception:  # an exception that cannot be pickled
-        pipe.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
+        _say(pipe, "error", RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _end_with_parent() -> None:

@@ -20,6 +20,7 @@ from labelfactory.errors import UserError
 from labelfactory.files import make_folder, write_json
 from labelfactory.lock import stage_lock
 from labelfactory.params import PARAMS_FILE, Section, check_sections, read_yaml
+from labelfactory.pool import largest_memory
 from labelfactory.preflight import check_line
 from labelfactory.progress import say
 from labelfactory.wiring import StageWiring, read_wiring, stage_wiring
@@ -176,8 +177,8 @@ def run_guarded(name: str) -> int:
 
 
 def _peak_memory_mb() -> int:
-    """Largest resident memory of this process, and of the largest of its children, in MiB."""
+    """Largest resident memory of this process, and of the largest of its children and of its pools' processes, in MiB."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     scale = 1024 if sys.platform != "darwin" else 1024 * 1024
-    return max(own, child) // scale
+    return max(own, child, largest_memory()) // scale

@@ -151,9 +151,9 @@ def test_processes_end_with_a_parent_that_was_killed(tmp_path):
     parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, env=environment)
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"1\n"
-    workers = [p for p in psutil.Process(parent.pid).children(recursive=True) if "spawn" in " ".join(p.cmdline())]
-    assert workers
+    below = psutil.Process(parent.pid).children(recursive=True)
+    assert len(below) >= 2  # what they are forks of, and a worker
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert psutil.wait_procs(workers, 60)[1] == []
+    assert psutil.wait_procs(below, 60)[1] == []
