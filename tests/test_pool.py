@@ -1,17 +1,20 @@
 """Processes that die, hang or fail: noticed, replaced, tried again, then said."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from labelfactory import pool
 from labelfactory.errors import UserError
-from labelfactory.pool import WorkerLostError, process_pool, spread, task_seconds
+from labelfactory.pool import WorkerLostError, largest_memory, process_pool, spread, task_seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -61,6 +64,18 @@ def where(k: int) -> tuple[int, int]:
     return os.getpid(), torch.get_num_threads()
 
 
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def command_line(k: int) -> str:
+    return " ".join(psutil.Process().cmdline())
+
+
+def fill(megabytes: int) -> int:
+    return len(bytearray(megabytes * 2**20))
+
+
 TASKS = [(k,) for k in range(6)]
 
 
@@ -81,6 +96,41 @@ def test_work_is_spread_where_there_is_more_than_one_to_do_it(monkeypatch, worke
         found = set(submit(where, TASKS[:tasks]))
     assert {threads for _, threads in found} == {1}
     assert ({pid for pid, _ in found} == {os.getpid()}) == here
+
+
+def test_a_process_has_the_environment_and_one_thread_for_each_library(monkeypatch):
+    """As it is now, not as it was when the first pool of this process started."""
+    with process_pool(1, nothing, ()) as submit:
+        list(submit(square, [(1,)]))
+    monkeypatch.setenv("LABELFACTORY_PROBE", "later")
+    with process_pool(1, nothing, ()) as submit:
+        assert list(submit(variable, [("LABELFACTORY_PROBE",)])) == ["later"]
+        assert list(submit(variable, [("OMP_NUM_THREADS",)])) == ["1"]
+
+
+@pytest.mark.parametrize(("length", "how"), [(20, "forkserver"), (90, "spawn_main")])
+def test_processes_start_wherever_temporary_files_are(monkeypatch, length, how):
+    """Forks of one that has the libraries; where its socket's path would be too long, anew."""
+    path = "/tmp/" + "x" * (length - 5)
+    Path(path).mkdir()
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", path)
+        with process_pool(1, nothing, ()) as submit:
+            (said,) = submit(command_line, [(0,)])
+        assert how in said
+    finally:
+        shutil.rmtree(path)
+
+
+def test_the_largest_process_is_known(monkeypatch):
+    """For the report of a stage: the children of this process are not all that worked for it."""
+    monkeypatch.setattr(pool, "_largest", 0)
+    with process_pool(1, nothing, ()) as submit:
+        list(submit(square, [(1,)]))
+        before = largest_memory()
+        list(submit(fill, [(700,)]))
+    assert before > 0
+    assert largest_memory() > before, before
 
 
 def test_a_process_that_died_is_replaced_and_its_task_tried_again(tmp_path, capsys):
