@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
+from numpy.typing import NDArray
 from PIL import Image
 
 from labelfactory.checkpoints import CHECKPOINT, Passport, save_checkpoint
@@ -20,6 +21,7 @@ from labelfactory.dataset import Dataset, ImageRecord, read_dataset, write_datas
 from labelfactory.digests import digest_bytes, digest_json, digest_rows
 from labelfactory.files import write_json
 from labelfactory.manifest import Entry, Manifest, read_manifest, write_manifest
+from labelfactory.params import read_yaml
 from labelfactory.schema import Classes
 from labelfactory.shard_header import shard_schema
 from labelfactory.shards import ShardFolder, finish, rows_table
@@ -54,7 +56,7 @@ class MadeLine:
         self.root = Path.cwd()
         for name in ("dvc.yaml", "params.yaml"):
             shutil.copyfile(ROOT / name, name)
-        params = yaml.safe_load(Path("params.yaml").read_text())
+        params = read_yaml(Path("params.yaml"))
         params["refine_crf"]["crf"]["steps"] = 1
         Path("params.yaml").write_text(yaml.safe_dump(params))
         entries = tuple(self._photograph(f"image-{k}", k) for k in range(images))
@@ -115,23 +117,25 @@ class MadeLine:
 
     def rows(self, stage: str, fixed: Mapping[str, str], change: str) -> None:
         """Rows of a per-image stage: a function of the image, of the row above it, and of the change."""
-        noun, columns, section = NOUNS[stage], COLUMNS[stage], yaml.safe_load(Path("params.yaml").read_text())[stage]
+        noun, columns, section = NOUNS[stage], COLUMNS[stage], read_yaml(Path("params.yaml"))[stage]
         above = {"random_walk": "cams", "label_affinity": "cams", "refine_crf": "walks"}.get(stage)
         upstream = {s.image_id: s.digest for s in ShardFolder(DATA / above).all_states()} if above else {}
-        finished = []
-        for record in self.dataset.training:
+        finished, params = [], stage_class(stage).section.model_validate(section).digest()
+        dataset = self.dataset
+        for record in dataset.training:
             inputs: dict[str, Any] = {
                 "stage": stage,
                 "format": 1,
                 "code": f"code{change}",
-                "params": stage_class(stage).section.model_validate(section).digest(),
+                "params": params,
                 "classes": list(CLASSES),
                 **fixed,
                 "image": record.sha256,
                 "tags": list(record.tags),
                 **({above: upstream[record.image_id]} if above else {}),
             }
-            row = self._payload(stage, record, change + upstream.get(record.image_id, ""))
+            ids = dataset.classes.ids(record.tags)
+            row = self._payload(stage, ids, record, change + upstream.get(record.image_id, ""))
             finished.append(finish(record.image_id, inputs, row, columns))
         schema = shard_schema(stage, columns, CLASSES)
         (DATA / noun).mkdir(parents=True, exist_ok=True)
@@ -139,10 +143,9 @@ class MadeLine:
         figures = {"rows_computed": len(finished), "rows_copied": 0, "rows_quarantined": 0}
         self.report(stage, **figures, change=change)
 
-    def _payload(self, stage: str, record: ImageRecord, change: str) -> dict[str, Any]:
+    def _payload(self, stage: str, ids: NDArray[np.uint8], record: ImageRecord, change: str) -> dict[str, Any]:
         seed = int(digest_json([stage, record.image_id, record.sha256, change])[:8], 16)
         random = np.random.default_rng(seed)
-        ids = self.dataset.classes.ids(record.tags)
         maps = random.random((len(ids), 3, 4)).astype(np.float16)
         if stage in ("extract_cams", "random_walk"):
             return {("cam" if stage == "extract_cams" else "scores"): maps, "class_ids": ids}
@@ -198,8 +201,8 @@ class MadeLine:
 
     def commit(self) -> None:
         """What DVC does after a stage: every output into the cache by its MD5, its name into dvc.lock."""
-        wired = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-        params = yaml.safe_load(Path("params.yaml").read_text())
+        wired = read_yaml(Path("dvc.yaml"))["stages"]
+        params = read_yaml(Path("params.yaml"))
         lock: dict[str, Any] = {}
         for name, body in wired.items():
             outs = [next(iter(o)) if isinstance(o, dict) else o for o in (*body["outs"], *body["metrics"])]
@@ -210,7 +213,7 @@ class MadeLine:
                     "params": {"params.yaml": {section: params[section] for section in body["params"]}},
                     "outs": [{"path": out, "md5": self._cache(Path(out))} for out in there],
                 }
-        Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
+        Path("dvc.lock").write_text(yaml.dump({"schema": "2.0", "stages": lock}, Dumper=yaml.CSafeDumper))
 
     def _cache(self, path: Path) -> str:
         if path.is_file():

@@ -292,6 +292,7 @@ TRACKED = ("cams/shard-00000.parquet", "masks/shard-00000.parquet", "segmenter/c
            "segmenter/training_rows.parquet", "classifier/curve.csv", "dataset/images.parquet", "reports/prepare.json")  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(TRACKED), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_every_flipped_bit_of_an_output_is_named(line, name, place, bit):
@@ -312,7 +313,9 @@ def test_every_flipped_bit_of_an_output_is_named(line, name, place, bit):
 def test_a_forged_mask_is_named(line):
     """A shard rewritten with its digest, as if the line had made it: same key, other digest, once it is recorded."""
     original = line._payload
-    line._payload = lambda stage, record, change: original(stage, record, "forged" if stage == "refine_crf" else change)
+    line._payload = lambda stage, ids, record, change: original(
+        stage, ids, record, "forged" if stage == "refine_crf" else change
+    )
     line.run()
     record()
     assert any("was not made by the line" in finding.what for finding in verify())

@@ -83,6 +83,7 @@ def picked(fine: Tensor, coarse: Tensor, name: str) -> Tensor:
     return fine
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(
     name=st.sampled_from(SMALL),

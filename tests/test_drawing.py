@@ -52,6 +52,7 @@ def overlap(a, b) -> bool:
     return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     places=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 11)), min_size=1, max_size=20),

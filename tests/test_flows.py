@@ -110,6 +110,7 @@ def test_without_retraining_only_labels_are_made(line):
     assert (line / "train_classifier.txt").read_text() == "one two1"
 
 
+@pytest.mark.slow
 def test_without_retraining_a_stage_that_learns_cannot_be_asked_for(line):
     """Two wishes that contradict each other."""
     reproduce()
@@ -130,6 +131,7 @@ def test_a_stage_frozen_by_hand_is_shown_and_left_alone(line):
     assert states()["train_classifier"][0] == "frozen"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [1, 2])
 def test_a_failed_stage_is_named_with_its_exit_code(line, code):
     """2 where the user can mend it, 1 for a bug; stages before it keep what they made."""
@@ -165,6 +167,7 @@ def test_what_dvc_refuses_is_an_error_of_two_parts(line, tmp_path_factory, monke
     assert "root folder" in caught.value.remedy
 
 
+@pytest.mark.slow
 def test_a_lock_file_in_conflict_is_an_error_of_two_parts(line):
     """Half-merged, with git's marks in it: said as such by the run and by status, and nothing is overwritten."""
     reproduce()
@@ -178,6 +181,7 @@ def test_a_lock_file_in_conflict_is_an_error_of_two_parts(line):
     assert path.read_text() == before
 
 
+@pytest.mark.slow
 def test_a_run_prints_what_its_stages_print_and_no_more(line, capfd):
     """DVC's own words about stages and lock files are not said, and are back afterwards."""
     level = logging.getLogger("dvc").level

@@ -88,6 +88,7 @@ def typed(*words: str) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_the_demo_takes_the_options_of_every_import(here):
     """Classes, other names, another split; a dry run writes nothing; what is appended has the same classes."""
     said = typed(

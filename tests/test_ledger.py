@@ -62,6 +62,7 @@ def test_an_empty_table_adds_no_file(tmp_path):
     assert len(ledger.files()) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.integers(0, 2), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @example(which=1, place=0.25, bit=7)  # the name of a column is no UTF-8 any more

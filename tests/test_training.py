@@ -100,6 +100,7 @@ class Killed:
         return squared(model, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("call", [0, 1, 2, 3, 5])
