@@ -140,6 +140,15 @@ def test_a_process_that_died_is_replaced_and_its_task_tried_again(tmp_path, caps
     assert "a worker process died (SIGKILL); what it had in hand is tried again" in capsys.readouterr().err
 
 
+def test_what_processes_are_forks_of_may_die_too(tmp_path):
+    """Those that it started work on, and who has to be replaced afterwards is."""
+    with process_pool(2, nothing, ()) as submit:
+        assert sorted(submit(square, TASKS)) == [0, 1, 4, 9, 16, 25]
+        (server,) = {psutil.Process(pid).ppid() for pid, _ in submit(where, TASKS)}
+        os.kill(server, signal.SIGKILL)
+        assert sorted(submit(die_once, [(k, str(tmp_path / "mark")) for k in range(6)])) == list(range(6))
+
+
 def test_a_task_that_nobody_survives_is_lost_and_the_others_are_not():
     """It is given to two processes, then the caller says what it means."""
     with process_pool(2, nothing, ()) as submit:
