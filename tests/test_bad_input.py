@@ -332,6 +332,7 @@ annotations = st.lists(
 )
 
 
+@pytest.mark.slow
 @FUZZ
 @given(listed=annotations, size=st.tuples(st.one_of(numbers, st.none()), st.one_of(numbers, st.just(12))))
 def test_any_segmentation_is_drawn_or_refused(here, listed, size):

@@ -101,6 +101,7 @@ def test_there_is_a_command_for_everything_and_nothing_more():
     assert names == set(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_each_command_is_complete(name):
     """A sentence on the command, and a text beside each of its options and arguments."""

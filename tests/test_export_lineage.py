@@ -29,6 +29,7 @@ def written(tmp_path, monkeypatch) -> tuple[list, dict]:
     return [json.loads(text) for text in events.read_text().splitlines()], json.loads(prov.read_text())
 
 
+@pytest.mark.slow
 def test_openlineage_events_validate(written):
     """Against the schema written from the specification, and by the project's own client."""
     schema = json.loads((ROOT / "tests/openlineage_run_event.schema.json").read_text())
@@ -51,6 +52,7 @@ def test_openlineage_events_validate(written):
         checker.validate(broken)
 
 
+@pytest.mark.slow
 def test_prov_json_validates(written):
     """Against the schema of the W3C submission, as the package prov ships it; prov reads it, and the chain is in it."""
     _, document = written

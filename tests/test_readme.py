@@ -54,6 +54,7 @@ def test_commands_of_the_readme_parse(command):
         group.make_context(command, words).close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [c for c in shown_commands() if re.fullmatch(r"labelfactory (profile|status|doctor|.*--help)\b.*", c)]
 )

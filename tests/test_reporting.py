@@ -89,6 +89,7 @@ def full_report(name: str = "cat", n_classes: int = 2) -> Report:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(text=st.text(min_size=1).map(lambda s: s + "</h1><script>x</script>\" onload='y' &amp; {{ 7 * 7 }} $x$"))
 def test_any_name_stays_a_name(text):
