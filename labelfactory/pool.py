@@ -3,26 +3,22 @@
 A process that dies or hangs over a task is noticed: it is replaced and the task is tried once more; then it is lost, and
 whoever asked says what that means (per_image.py: quarantine). The processes end with their parent, however that ends.
 
-They are forks of one process that has loaded the libraries and done nothing else (multiprocessing's fork server): those take
-seconds and some 300 MB once, not once for each, and no thread or lock of the parent is copied.
+How they start and what they do is in pool_process.py.
 """
 
 import os
-import resource
 import signal
-import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, TypeVar
 
 from labelfactory.devices import one_thread_each, pick_device, workers
 from labelfactory.errors import LabelfactoryError, UserError
+from labelfactory.pool_process import start_process
 from labelfactory.progress import say
 
 R = TypeVar("R")
@@ -33,12 +29,6 @@ SECONDS_VARIABLE = "LABELFACTORY_TASK_SECONDS"
 TASK_SECONDS = 900.0
 START_SECONDS = 900.0
 """How long a process may take to load its networks."""
-LIBRARIES = ["torch", "cv2", "pandas", "pyarrow.parquet", "pydantic", "yaml", "safetensors.torch", "scipy.sparse"]
-"""What the fork server loads: what most work needs and takes long to load."""
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Read by the libraries when they are loaded."""
-LONGEST_SOCKET = 107
-"""Bytes that Linux allows to the path of a socket."""
 
 
 class Submit(Protocol):
@@ -216,31 +206,12 @@ class _Pool:
         return job, how
 
     def _start(self) -> _Worker:
-        context = _context()
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, {**os.environ, **ONE_THREAD}, *self._setup), daemon=True)
-        with _environment(**ONE_THREAD):
-            try:
-                process.start()
-            except EOFError:  # the fork server is gone
-                process.start()
-        theirs.close()  # so that we read the end of the pipe when the process is gone
-        return _Worker(process, ours)
+        return _Worker(*start_process(*self._setup))
 
     def close(self) -> None:
         """End all processes at once: whatever they have in hand, nobody waits for it."""
         for worker in self._workers:
             worker.kill()
-
-
-def _context() -> Any:
-    """How processes start: by the fork server; anew where its socket would have too long a path."""
-    longest = len(os.fsencode(tempfile.gettempdir())) + len("/pymp-xxxxxxxx/listener-xxxxxxxx")
-    if longest > LONGEST_SOCKET:
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload(LIBRARIES)
-    return context
 
 
 _largest = 0
@@ -254,58 +225,3 @@ def _note(memory: int) -> None:
 def largest_memory() -> int:
     """The most resident memory of any process of any pool of this process, in the units of `ru_maxrss`."""
     return _largest
-
-
-def _serve(
-    pipe: Connection, environment: dict[str, str], initializer: Callable[..., None], initargs: tuple[Any, ...]
-) -> None:
-    os.environ.clear()  # those of the fork server's start may be others
-    os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-    one_thread_each()
-    try:
-        initializer(*initargs)
-        _say(pipe, "ready", None)
-        while True:
-            function, task = pipe.recv()
-            _say(pipe, "result", function(*task))
-    except (EOFError, BrokenPipeError):  # the parent is gone
-        return
-    except Exception as error:
-        _say_error(pipe, error)
-
-
-def _say(pipe: Connection, kind: str, value: Any) -> None:
-    pipe.send((kind, value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
-
-
-def _say_error(pipe: Connection, error: Exception) -> None:
-    try:
-        _say(pipe, "error", error)
-    except Exception:  # an exception that cannot be pickled
-        _say(pipe, "error", RuntimeError(f"{type(error).__name__}: {error}"))
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed outright cannot end us."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set variables that child processes inherit, and put the old ones back."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
