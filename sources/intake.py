@@ -1,6 +1,7 @@
 """Take an import in: settle what a source found, write the manifest anew or append to it, and say what happened."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from labelfactory.errors import DataError
 from labelfactory.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.progress import say
+from sources._alike import slips
 from sources._batch import Batch
 from sources._settle import Settled, Wishes, settle
 from sources.demo import find_demo
@@ -47,6 +49,8 @@ def take_batch(batch: Batch, wishes: Wishes, *, gone: Collection[str] = ()) -> T
     settled = settle(batch, wishes, old)
     settled = replace(settled, manifest=_without(settled.manifest, gone))
     _say_problems(settled, shown=None if wishes.dry_run else SHOWN)
+    if not wishes.classes:
+        _say_slips(settled.manifest)
     if wishes.dry_run:
         _say_counts(settled.manifest)
         return Taken(settled.manifest, 0)
@@ -154,6 +158,16 @@ def _say_problems(settled: Settled, *, shown: int | None) -> None:
         if lines:
             more = [f"  … and {len(lines) - shown} more"] if shown is not None and len(lines) > shown else []
             say("\n".join([f"import: {len(lines)} {title}:", *(f"  {line}" for line in lines[:shown]), *more]))
+
+
+def _say_slips(manifest: Manifest) -> None:
+    """Classes that nobody chose come from the tags, mistyped ones too."""
+    counts = Counter(tag for entry in manifest.entries for tag in entry.tags)
+    for slip, meant in slips(counts):
+        say(
+            f"import: the class {slip!r} (images: {counts[slip]}) may be {meant!r} ({counts[meant]}) mistyped; "
+            f"if so, import again with --rename {shlex.quote(f'{slip}={meant}')}"
+        )
 
 
 def _say_counts(manifest: Manifest) -> None:

@@ -130,6 +130,20 @@ def test_folders_and_coco_through_the_command(here, labelfactory):
     assert [e.tags for e in read_manifest().entries if e.lists == ("val",)] == [("dog",), ()]
 
 
+def test_a_mistyped_tag_is_said(here, labelfactory):
+    """A class that reads like a far commoner one is named, with what to type; nothing is said where classes were chosen."""
+    names = ["dog"] * 12 + ["dgo"] + ["cat"] * 11 + ["Cat", "cow"]
+    table = pictures_and_table(here, count=len(names))
+    table.write_text("\n".join(["file,tags", *(f"{k}.jpg,{name}" for k, name in enumerate(names))]))
+    said = " ".join(labelfactory("import", "table", "tags.csv").split())
+    assert "class 'dgo' (images: 1) may be 'dog' (12) mistyped; if so, import again with --rename dgo=dog" in said
+    assert "'Cat' (images: 1) may be 'cat' (11)" in said
+    assert "'cow'" not in said
+    mended = labelfactory("import", "table", "tags.csv", "--rename", "dgo=dog", "--rename", "Cat=cat")
+    assert "mistyped" not in mended
+    assert "mistyped" not in labelfactory("import", "table", "tags.csv", "--classes", "cat,cow,dgo,dog,Cat")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
