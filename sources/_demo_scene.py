@@ -75,7 +75,7 @@ def clutter(rng: np.random.Generator, canvas: Canvas, height: int, width: int) -
 
 
 def _lighter(colour: Colour, by: int) -> Colour:
-    red, green, blue = (int(np.clip(c + by, 0, 255)) for c in colour)
+    red, green, blue = (min(max(c + by, 0), 255) for c in colour)
     return red, green, blue
 
 
