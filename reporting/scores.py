@@ -12,7 +12,12 @@ STEPS = {
 }
 """What is scored, in the order of the line, and what it is."""
 
-REFERENCES = {"upper_bound": "the same net trained on true masks"}
+AT_BEST = "_at_best_threshold"
+REFERENCES = {
+    "upper_bound": "the same net trained on true masks",
+    f"seeds{AT_BEST}": "at the threshold that is best on true masks",
+    f"walks{AT_BEST}": "at the threshold that is best on true masks",
+}
 """Scored for comparison: not a step of the line."""
 
 STAGE_MAKES = {
@@ -34,6 +39,11 @@ class Rung:
     value: float  # mIoU, a fraction
     gain: float | None  # over the step before; None where that was not scored
     is_step: bool  # of the line; a reference is none
+
+    @property
+    def label(self) -> str:
+        """What stands before its bar."""
+        return self.what.removesuffix(AT_BEST).replace("_", " ")
 
 
 @dataclass(frozen=True)

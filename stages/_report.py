@@ -46,7 +46,7 @@ def make_report(
     """
     tagged = _tagged(scorer, dataset)
     return Report(
-        title="labelfactory",
+        title="Report of the line",
         subtitle=f"{len(dataset.training)} photographs of the list {dataset.train_list!r}, "
         f"{len(dataset.classes)} classes: {', '.join(dataset.classes.names)}",
         classes=list(dataset.classes.with_background),
@@ -88,6 +88,7 @@ def _threshold_curves(metrics: Mapping[str, Any], per_list: Mapping[str, Counts]
     for made, (_, _, noun) in SCORED_MAPS.items():
         x: list[float] = [k / 100 for k in range(1, 100)]
         series: dict[str, list[float]] = {}
+        y_label = "mIoU"
         marks = {"chosen": read_thresholds(DATA / noun)["background"].value}
         for split, counts in per_list.items():
             if made in counts.curves:
@@ -98,8 +99,9 @@ def _threshold_curves(metrics: Mapping[str, Any], per_list: Mapping[str, Counts]
                 points = _read_csv(path)
                 values = np.interp(x, points["threshold"], points[column], left=np.nan, right=np.nan)
                 series[f"{column}, without true masks"] = list(values)
+                y_label = f"mIoU or {column}" if len(series) > 1 else column
         if series:
-            curves.append(Curve(f"Background threshold of the {made}", "threshold", "mIoU or J", x, series, marks))
+            curves.append(Curve(f"Background threshold of the {made}", "threshold", y_label, x, series, marks))
     return curves
 
 
