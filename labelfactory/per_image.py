@@ -42,6 +42,7 @@ class PerImageStage(Stage[C]):
     """Columns of the rows that this stage writes."""
     reads_rows: ClassVar[tuple[str, ...]] = ()
     """Per-image outputs that it reads, by noun."""
+    spreads = True
     uses_gpu: ClassVar[bool] = True
     """Whether the work runs on a GPU where there is one."""
 

@@ -1,20 +1,27 @@
 """One process of a pool: how it starts, what it does, and how it ends.
 
 Processes are forks of one that has loaded the libraries and done nothing else (multiprocessing's fork server): those take
-seconds and some 300 MB once, not once for each, and no thread or lock of the parent is copied.
+seconds and some 300 MB once, not once for each, and no thread or lock of the parent is copied. A stage makes it of itself,
+before it does anything (`fork_from_here`): then nothing is loaded twice. Others start it anew with their first pool.
 """
 
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import resource
 import signal
+import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from labelfactory.devices import one_thread_each
 
@@ -24,10 +31,48 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Read by the libraries when they are loaded."""
 LONGEST_SOCKET = 103
 """Bytes that every system allows to the path of a socket (Linux 107, macOS 103)."""
-
-
 PAUSES = (0.1, 1.0, 5.0)
 """Seconds before a start is tried again: a fork server that dies refuses, and is not dead at once."""
+FORKS_SAFELY = sys.platform == "linux"
+"""On macOS libraries of the system break in a process that was forked of one that loaded them."""
+
+
+def fork_from_here() -> None:
+    """Let all pools of this process start as forks of what it is now, with the modules that it has loaded.
+
+    To be called by a program that has loaded its modules and done nothing yet. Where it has threads, or the system does not
+    fork safely, nothing happens: the first pool starts a fork server then, which loads the libraries.
+    """
+    if not FORKS_SAFELY or threading.active_count() > 1 or _context().get_start_method() != "forkserver":
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    multiprocessing.resource_tracker.ensure_running()
+    start_anew = multiprocessing.util.spawnv_passfds  # with what multiprocessing would start the server
+    multiprocessing.util.spawnv_passfds = lambda path, args, passfds: os.fork() or _serve_forks(*passfds)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    except OSError:  # no room for another process: the first pool says so, if it is still so
+        return
+    finally:
+        multiprocessing.util.spawnv_passfds = start_anew
+
+
+def _serve_forks(listener: int, alive: int) -> NoReturn:
+    """Fork for whoever asks at the listener, until nobody holds the other end of `alive`: we must not, either."""
+    code = 1
+    try:
+        for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if descriptor not in (0, 1, 2, listener, alive):
+                with suppress(OSError):  # the folder's own
+                    os.close(descriptor)
+        multiprocessing.forkserver.main(listener, alive, [])
+    except SystemExit:  # nobody is left
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def start_process(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> tuple[Any, Connection]:

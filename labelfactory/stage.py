@@ -21,6 +21,7 @@ from labelfactory.files import make_folder, write_json
 from labelfactory.lock import stage_lock
 from labelfactory.params import PARAMS_FILE, Section, check_sections, read_yaml
 from labelfactory.pool import largest_memory
+from labelfactory.pool_process import fork_from_here
 from labelfactory.preflight import check_line
 from labelfactory.progress import say
 from labelfactory.wiring import StageWiring, read_wiring, stage_wiring
@@ -42,6 +43,8 @@ class Stage(Generic[C]):
     section: ClassVar[type[Section]]
     borrows: ClassVar[tuple[str, ...]] = ()
     """Stages whose sections it reads beside its own."""
+    spreads: ClassVar[bool] = False
+    """Whether its work is spread over processes."""
 
     def __init_subclass__(cls) -> None:
         """Take the section's model from `Stage[Section]`, unless the class names another."""
@@ -108,6 +111,8 @@ class Stage(Generic[C]):
     @classmethod
     def main(cls) -> None:
         """Run from the command line and exit with 0, 2 (the user can mend it) or 1 (a bug)."""
+        if cls.spreads:
+            fork_from_here()
         sys.exit(run_guarded(cls.stage_name()))
 
 

@@ -43,6 +43,7 @@ class CalibrateSeeds(Stage[CalibrateSeedsConfig]):
 
     reads = ("dataset", "classifier", "cams")
     writes = "seed_thresholds"
+    spreads = True
 
     def run(self) -> dict[str, Any]:
         """Choose what is `auto`, take the rest from params.yaml."""

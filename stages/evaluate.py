@@ -76,6 +76,7 @@ class Evaluate(Stage[EvaluateConfig]):
         "upper_bound",
     )
     writes = "evaluation"
+    spreads = True
 
     def run(self) -> dict[str, Any]:
         """Score each list, write metrics, tables and the report."""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import pytest
 from labelfactory import pool
 from labelfactory.errors import UserError
 from labelfactory.pool import WorkerLostError, largest_memory, process_pool, spread, task_seconds
+from labelfactory.pool_process import fork_from_here
+from labelfactory.stage import stage_class
+from labelfactory.wiring import read_wiring
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -73,6 +77,14 @@ def command_line(k: int) -> str:
 
 def fill(megabytes: int) -> int:
     return len(bytearray(megabytes * 2**20))
+
+
+MARK = "as loaded"
+
+
+def mark(k: int) -> tuple[str, int]:
+    """What this process holds in memory, and what it is a fork of."""
+    return MARK, os.getppid()
 
 
 TASKS = [(k,) for k in range(6)]
@@ -145,6 +157,70 @@ def test_what_processes_are_forks_of_may_die_too(tmp_path):
         assert sorted(submit(die_once, [(k, str(tmp_path / "mark")) for k in range(6)])) == list(range(6))
 
 
+FORKED = """
+import os, signal
+import test_pool
+from labelfactory.pool import process_pool
+from labelfactory.pool_process import fork_from_here
+from test_pool import mark, nothing, square
+if __name__ == "__main__":
+    ours, theirs = os.pipe()
+    test_pool.MARK = "before"
+    fork_from_here()
+    test_pool.MARK = "after"
+    os.close(theirs)
+    print("held" if os.read(ours, 1) else "let go")
+    with process_pool(1, nothing, ()) as submit:
+        ((seen, server),) = submit(mark, [(0,)])
+        print(seen, "of" if os.path.exists(f"/proc/{server}") else "without", "a server")
+    os.kill(server, signal.SIGKILL)
+    with process_pool(2, nothing, ()) as submit:
+        print(sorted(submit(square, [(3,), (4,)])), {seen for seen, _ in submit(mark, [(0,)])})
+"""
+
+
+def test_processes_are_forks_of_a_program_as_it_was(tmp_path):
+    """Of the moment it chose: with what it had loaded, without its open files. Where that fork is killed, as others start."""
+    said = run_here(tmp_path, FORKED)
+    assert said.splitlines() == ["let go", "before of a server", "[9, 16] {'as loaded'}"]
+
+
+def test_a_program_with_threads_is_not_forked(monkeypatch):
+    """A fork would have its locks and not its threads; the first pool starts a server anew."""
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        fork_from_here()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_stages_whose_work_is_spread_are_forked():
+    """And no other: a training has one process, or starts its own."""
+    stages = {name for name in read_wiring() if stage_class(name).spreads}
+    per_image = {"extract_cams", "label_affinity", "random_walk", "refine_crf"}
+    assert stages == per_image | {"calibrate_seeds", "evaluate"}
+
+
+def run_here(folder: Path, program: str) -> str:
+    """What a program prints that may load the project and these tests."""
+    (folder / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, folder / "program.py"], stdout=subprocess.PIPE, text=True, env=environment(), timeout=300
+    )
+    assert done.returncode == 0
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """For a program elsewhere that loads the project and these tests."""
+    here = Path(__file__).parent
+    return {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
+
+
 def test_a_task_that_nobody_survives_is_lost_and_the_others_are_not():
     """It is given to two processes, then the caller says what it means."""
     with process_pool(2, nothing, ()) as submit:
@@ -188,22 +264,26 @@ def test_a_limit_that_is_no_number_is_refused(monkeypatch, value):
 
 
 PARENT = """
+import sys
 import time
 from labelfactory.pool import process_pool
+from labelfactory.pool_process import fork_from_here
 from test_pool import hang_over_three, nothing
 if __name__ == "__main__":
+    if sys.argv[1] == "forked":
+        fork_from_here()
     with process_pool(1, nothing, ()) as submit:
         for result in submit(hang_over_three, [(1,), (3,)]):
             print(result, flush=True)
 """
 
 
-def test_processes_end_with_a_parent_that_was_killed(tmp_path):
+@pytest.mark.parametrize("how", ["forked", "anew"])
+def test_processes_end_with_a_parent_that_was_killed(tmp_path, how):
     """Also one that is busy: no orphan goes on computing, or waits for ever."""
     (tmp_path / "parent.py").write_text(PARENT)
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, env=environment)
+    words = [sys.executable, tmp_path / "parent.py", how]
+    parent = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment())
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"1\n"
     below = psutil.Process(parent.pid).children(recursive=True)
