@@ -1,6 +1,8 @@
-"""What the documents say is so: messages, commands, parameters, columns, links and the drawing of the line."""
+"""What the documents say is so: examples, messages, commands, parameters, columns, links and the drawing of the line."""
 
 import ast
+import doctest
+import importlib
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -69,6 +71,24 @@ def test_the_faq_is_no_empty_list_and_the_search_can_fail():
     assert all(len(message.replace(BLANK, "").strip()) >= 10 for message in MESSAGES)
     assert not is_in_the_code("the … is out of cheese")
     assert not is_in_the_code("to append to … there is nothing")
+
+
+# --- examples in docstrings -------------------------------------------------------------------------------------------
+
+
+def with_examples() -> list[str]:
+    """Modules whose docstrings show what one types and what Python answers."""
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    examples = [path for path in files if re.search(r"^ *>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in examples]
+
+
+@pytest.mark.parametrize("name", with_examples())
+def test_examples_in_docstrings_give_what_stands_under_them(name):
+    """Python's own doctest; a module that holds none would be an error of ours."""
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 # --- a method in one file ---------------------------------------------------------------------------------------------
