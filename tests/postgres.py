@@ -96,7 +96,7 @@ def _other_user() -> str:
 
 
 def _call(folder: Path, other: str, *words: object) -> None:
-    prefix = ["runuser", "-u", other, "--"] if other else []
+    prefix = ["/sbin/runuser", "-u", other, "--"] if other else []  # PATH does not lead there everywhere
     with (folder / "said").open("a+") as said:  # not a pipe: the server would keep it open
         done = subprocess.run([*prefix, *map(str, words)], cwd=folder, stdout=said, stderr=said, timeout=200)
         said.seek(0)

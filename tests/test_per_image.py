@@ -368,6 +368,7 @@ def dying_over_b(samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]) ->
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize("batch", [1, 2])
 def test_an_image_over_which_workers_die_is_quarantined_and_the_others_go_on(project, monkeypatch, batch, capsys):
     """Its batch is tried again, then each image alone; what does not kill the worker is computed. Later it is tried anew."""

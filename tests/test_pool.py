@@ -19,7 +19,7 @@ from labelfactory.pool_process import fork_from_here
 from labelfactory.stage import stage_class
 from labelfactory.wiring import read_wiring
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(900)]
 
 
 def nothing() -> None:

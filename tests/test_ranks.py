@@ -125,6 +125,7 @@ def test_two_processes_learn_what_one_learns_from_the_joint_batch(tmp_path, two)
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 def test_a_killed_process_costs_its_epoch_and_changes_nothing(tmp_path, two):
     """One of two is killed in the second epoch: the run ends; the next one ends in the bytes of an undisturbed one."""
     with pytest.raises(ProcessExitedException, match="SIGKILL"):
