@@ -97,11 +97,19 @@ class Factory:
         return self.read(run)
 
     def tasks(self, run: str) -> dict[str, dict[str, Any]]:
-        """Its task runs by name, the newest of each."""
-        found = self.api.post(
-            "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}, "sort": "EXPECTED_START_TIME_ASC"}
-        )
-        return {task["name"]: task for task in found}
+        """The task runs of a run that has ended, by name, the newest of each.
+
+        The server writes down what became of them every five seconds, so at times after the run's end.
+        """
+        found: dict[str, dict[str, Any]] = {}
+
+        def ended() -> bool:
+            asked = {"flow_runs": {"id": {"any_": [run]}}, "sort": "EXPECTED_START_TIME_ASC"}
+            found.update((task["name"], task) for task in self.api.post("/task_runs/filter", asked))
+            return all(task["state"]["type"] in FINAL for task in found.values())
+
+        wait_until(ended, lambda: str(found), seconds=60)
+        return found
 
     def artifacts(self, run: str) -> dict[str, Any]:
         """Its artifacts' content by key."""
