@@ -123,7 +123,6 @@ def _serve(
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
-
     one_thread_each()
     try:
         initializer(*initargs)

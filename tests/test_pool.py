@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from labelfactory import pool
 from labelfactory.errors import UserError
 from labelfactory.pool import WorkerLostError, largest_memory, process_pool, spread, task_seconds
-from labelfactory.pool_process import fork_from_here
 from labelfactory.stage import stage_class
 from labelfactory.wiring import read_wiring
 
@@ -185,17 +183,25 @@ def test_processes_are_forks_of_a_program_as_it_was(tmp_path):
     assert said.splitlines() == ["let go", "before of a server", "[9, 16] {'as loaded'}"]
 
 
-def test_a_program_with_threads_is_not_forked(monkeypatch):
-    """A fork would have its locks and not its threads; the first pool starts a server anew."""
-    monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
-    stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
-    thread.start()
-    try:
-        fork_from_here()
-    finally:
-        stop.set()
-        thread.join()
+THREADED = """
+import threading
+from multiprocessing.forkserver import _forkserver
+from labelfactory.pool_process import fork_from_here
+stop = threading.Event()
+thread = threading.Thread(target=stop.wait)
+thread.start()
+fork_from_here()
+print("forked" if _forkserver._forkserver_pid else "not forked")
+stop.set()
+thread.join()
+fork_from_here()
+print("forked" if _forkserver._forkserver_pid else "not forked")
+"""
+
+
+def test_a_program_with_threads_is_not_forked(tmp_path):
+    """A fork would have its locks and not its threads; the first pool starts a server anew. Without them it is."""
+    assert run_here(tmp_path, THREADED).splitlines() == ["not forked", "forked"]
 
 
 def test_stages_whose_work_is_spread_are_forked():
