@@ -14,7 +14,8 @@ from labelfactory.errors import LabelfactoryError, UserError
 URL_VARIABLE, KEY_VARIABLE, AUTH_VARIABLE = "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"
 STATE_FILE = Path(".labelfactory/services.json")
 """What `labelfactory up` has started in this folder."""
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 90.0
+"""Longer than the minute that the server itself waits for SQLite's lock: after that it says that it is busy."""
 BUSY = (429, 503)
 """A server that is busy, its database locked for example, answers so; nothing was done."""
 BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0)

@@ -111,7 +111,7 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
             if kept_in:
                 kept_in.prepare()
                 track_at(kept_in.tracking)
-            server = [*_prefect("server", "start"), "--host", host, "--port", str(port)]
+            server = [sys.executable, "-m", "flows.server", "--host", host, "--port", str(port)]
             _start(kept, "server", server, url, kept_in.server() if kept_in else {})
             _wait(lambda: _answers(Api(url)), kept[-1], url)
         _start_workers(kept, names, url, pools, watched=not join)
@@ -204,10 +204,6 @@ def known_workers(api: Api, pool: str) -> dict[str, bool]:
             return {}
         raise
     return {worker["name"]: worker["status"] == "ONLINE" for worker in found}
-
-
-def _prefect(*words: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", *words]
 
 
 def _start(

@@ -42,13 +42,14 @@ LIBRARIES = (
 PROGRAMS = (
     ("-m", "stages."),
     ("-m", "flows.line_process"),
+    ("-m", "flows.server"),
     ("-m", "prefect"),
     ("-c", "from app.main "),
     ("-c", "from dvc.cli "),
     ("-c", "from flows."),
 )
 """How the words of a program that starts warm begin."""
-OF_PREFECT = ("prefect", "from flows.")
+OF_PREFECT = ("prefect", "flows.server", "from flows.")
 """How the second word of those begins that import Prefect at once, and so have its logging."""
 KNOWN = "LABELFACTORY_TESTS_WARM_PYTHON"
 """Names the folder of a server that is running, for the processes that a test starts."""
