@@ -2,10 +2,10 @@
 
     python -m flows.server --host 127.0.0.1 --port 4200      as `prefect server start`
 
-A cursor of SQLite that a broken-off request leaves behind ends wherever Python happens to collect garbage, and first waits for
-its connection. That connection may be waiting for the database's lock, up to the minute that Prefect gives it, and whoever
-holds the lock needs the server's event loop to let go of it. Python collects garbage in that very loop: nothing answers, not
-even a read, until the minute is over. In another thread the same wait is in nobody's way.
+A cursor of SQLite whose statement failed, as the database was locked, lives on in its error's traceback until Python happens to
+collect garbage, and its end waits for its connection. That connection may be waiting for the lock again, up to the minute that
+Prefect gives it, and whoever holds the lock needs the server's event loop to let go of it. Python collects garbage in that very
+loop: nothing answers, not even a read, until the minute is over. In another thread the same wait is in nobody's way.
 """
 
 import gc

@@ -8,18 +8,23 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TWO_TRANSACTIONS = """
-import gc, sqlite3, sys, threading, time
+import sqlite3, sys, threading, time
 from flows.server import collect_beside
 
 if sys.argv[2] == "beside":
     collect_beside()
-first, second = (sqlite3.connect(sys.argv[1], timeout=3, isolation_level=None, check_same_thread=False) for _ in range(2))
+first, second = (sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None, check_same_thread=False) for _ in range(2))
 first.execute("PRAGMA journal_mode = WAL")
 first.execute("CREATE TABLE runs (name)")
 first.execute("BEGIN IMMEDIATE")  # this one has the lock
-garbage = [second.execute("SELECT 1 UNION SELECT 2")]  # a statement that was broken off: it has another row
+garbage = [second.cursor()]
 garbage.append(garbage)
 said = []
+try:
+    garbage[0].execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    said.append(str(error))
+second.execute(f"PRAGMA busy_timeout = {sys.argv[3]}000")
 
 def want_the_lock():
     try:
@@ -31,19 +36,21 @@ def want_the_lock():
 
 waiting = threading.Thread(target=want_the_lock)
 waiting.start()
-time.sleep(0.5)
+time.sleep(1)
 del garbage
 kept = [[] for _ in range(20_000)]  # a loop that works, and by that collects garbage
 time.sleep(1.5)  # time for the other thread to begin with it
 first.execute("COMMIT")
 waiting.join()
-print(*said)
+print(*said, sep=", then ")
 """
 
 
-@pytest.mark.parametrize(("where", "said"), [("here", "database is locked"), ("beside", "second has it")])
-def test_garbage_keeps_no_lock_from_being_given_back(where, said, tmp_path):
+@pytest.mark.parametrize(
+    ("where", "patience", "said"), [("here", "5", "database is locked"), ("beside", "60", "second has it")]
+)
+def test_garbage_keeps_no_lock_from_being_given_back(where, patience, said, tmp_path):
     """Collected by the thread that would give the lock back, a cursor waits with it in vain; collected beside, it does not."""
-    words = [sys.executable, "-c", TWO_TRANSACTIONS, tmp_path / "runs.db", where]
+    words = [sys.executable, "-c", TWO_TRANSACTIONS, tmp_path / "runs.db", where, patience]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.strip() == said
+    assert done.stdout.strip() == f"database is locked, then {said}"
