@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from labelfactory.errors import LabelfactoryError, UserError
 
@@ -47,6 +48,28 @@ class Api:
     def get(self, path: str) -> Any:
         """GET; see `call`."""
         return self.call("GET", path)
+
+    def find(self, path: str) -> Any | None:
+        """GET; None where the server knows no such thing."""
+        try:
+            return self.get(path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def provide(self, path: str, body: dict[str, Any]) -> None:
+        """POST what has a name, unless something of that name is there; then it stays as it is.
+
+        It is looked for first: the server logs a refusal with a traceback, as if something were wrong.
+        """
+        if self.find(f"{path}{quote(body['name'])}") is not None:
+            return
+        try:
+            self.post(path, body)
+        except ApiError as error:
+            if error.status != 409:  # somebody else was faster
+                raise
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST; see `call`."""

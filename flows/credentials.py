@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from flows.api import Api, ApiError
+from flows.api import Api
 
 SECRET_NAME = re.compile(
     r"SECRET|TOKEN|PASSW|_PWD|_KEY|APIKEY|AUTH(?!OR)|CREDENTIAL|WEBHOOK|CONNECTION|DATABASE_URL", re.IGNORECASE
@@ -32,13 +32,8 @@ def from_block(api: Api, name: str) -> str:
     Raises:
         ApiError: the server refuses.
     """
-    try:
-        block = api.get(f"/block_types/slug/secret/block_documents/name/{name}?include_secrets=true")
-    except ApiError as error:
-        if error.status == 404:
-            return ""
-        raise
-    return str(block["data"]["value"])
+    block = api.find(f"/block_types/slug/secret/block_documents/name/{name}?include_secrets=true")
+    return str(block["data"]["value"]) if block else ""
 
 
 @cache

@@ -125,12 +125,10 @@ def _mark(run: str) -> str:
 
 
 def _deployment(api: Api, pool: str) -> str:
-    try:
-        return str(api.get(f"/deployments/name/{FLOW}/{pool}")["id"])
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        raise UserError(f"{FLOW} is not deployed to the pool {pool!r}", "Type `labelfactory deploy`.") from None
+    found = api.find(f"/deployments/name/{FLOW}/{pool}")
+    if found is None:
+        raise UserError(f"{FLOW} is not deployed to the pool {pool!r}", "Type `labelfactory deploy`.")
+    return str(found["id"])
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def _start_workers(
     """The pools, the watcher, and a worker for each pool that has none of ours."""
     api = Api(url)
     for pool in POOLS:
-        _make_pool(api, pool)
+        api.provide("/work_pools/", {"name": pool, "type": "process", "concurrency_limit": RUNS_AT_ONCE})
     if watched and "watcher" not in names:
         _start(kept, "watcher", [sys.executable, "-m", "flows.watch"], url)
     for pool in pools:
@@ -261,14 +261,6 @@ def _answers(api: Api) -> bool:
         return api.get("/health") is True
     except (ServerDownError, ApiError):
         return False
-
-
-def _make_pool(api: Api, pool: str) -> None:
-    try:
-        api.post("/work_pools/", {"name": pool, "type": "process", "concurrency_limit": RUNS_AT_ONCE})
-    except ApiError as error:
-        if error.status != 409:  # it is there already
-            raise
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from prefect.concurrency.sync import concurrency
 
-from flows.api import Api, ApiError
+from flows.api import Api
 from labelfactory.devices import pick_device
 from labelfactory.ranks import DEVICES_VARIABLE
 
@@ -37,11 +37,7 @@ def devices_held(api: Api, hear: Callable[[str], None]) -> Iterator[None]:
     """Hold the slots of this process's devices while the body runs; wait for them first."""
     names = device_slots()
     for name in names:
-        try:
-            api.post("/v2/concurrency_limits/", {"name": name, "limit": 1})
-        except ApiError as error:
-            if error.status != 409:  # it is there already, perhaps with another limit that somebody gave it
-                raise
+        api.provide("/v2/concurrency_limits/", {"name": name, "limit": 1})  # or another limit that somebody gave it
     hear(f"asks for the slot of {', '.join(names)}")
     # a server that is away for a while must not end a training: the lease is its affair, the work is ours
     with concurrency(names, lease_duration=LEASE_SECONDS, strict=True, raise_on_lease_renewal_failure=False):

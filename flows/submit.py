@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flows.api import Api, ApiError
+from flows.api import Api
 from flows.services import online_workers
 from labelfactory.errors import UserError, did_you_mean
 
@@ -49,13 +49,9 @@ def submit(api: Api, pool: str, parameters: dict[str, Any], *, flow: str = "labe
             f"no worker of the pool {pool!r} is online",
             f"Type `labelfactory up --pool {pool}` on the machine that is to work for it.",
         )
-    try:
-        deployment = api.get(f"/deployments/name/{flow}/{pool}")
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        remedy = f"Type `labelfactory deploy --pool {pool}`."
-        raise UserError(f"{flow} is not deployed to the pool {pool!r}", remedy) from None
+    deployment = api.find(f"/deployments/name/{flow}/{pool}")
+    if deployment is None:
+        raise UserError(f"{flow} is not deployed to the pool {pool!r}", f"Type `labelfactory deploy --pool {pool}`.")
     run = api.post(
         f"/deployments/{deployment['id']}/create_flow_run",
         {"parameters": parameters, "state": {"type": "SCHEDULED", "name": "Scheduled"}},

@@ -22,7 +22,7 @@ class Answers(Loopback):
 
         class Handler(QuietHandler):
             def answer(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "null")
                 answers_itself.asked.append((self.command, self.path, body, self.headers["Authorization"]))
                 status, content = left.pop(0)
                 self.send_response(status)
@@ -75,6 +75,35 @@ def test_a_refusal_is_no_busyness(answers, status):
         server.api.post("/x", {})
     assert caught.value.status == status
     assert len(server.asked) == 1
+
+
+def test_what_the_server_does_not_know_is_none(answers):
+    """And nothing else is."""
+    server = answers((404, {}), (200, {"id": 3}), (500, {}))
+    assert server.api.find("/x") is None
+    assert server.api.find("/x") == {"id": 3}
+    with pytest.raises(ApiError, match="500"):
+        server.api.find("/x")
+
+
+@pytest.mark.parametrize(
+    ("told", "methods"),
+    [([200], ["GET"]), ([404, 201], ["GET", "POST"]), ([404, 409], ["GET", "POST"])],
+    ids=["there", "not there", "somebody was faster"],
+)
+def test_what_is_there_is_not_made_again(answers, told, methods):
+    """It is looked for under its name; who was faster is no error."""
+    server = answers(*[(status, {}) for status in told])
+    server.api.provide("/limits/", {"name": "cpu of a", "limit": 1})
+    assert [asked[0] for asked in server.asked] == methods
+    assert server.asked[0][1] == "/api/limits/cpu%20of%20a"
+
+
+def test_what_cannot_be_made_is_an_error(answers):
+    """A refusal that is not of its name."""
+    server = answers((404, {}), (422, {}))
+    with pytest.raises(ApiError, match="422"):
+        server.api.provide("/limits/", {"name": "a"})
 
 
 def test_the_login_comes_from_the_environment_and_stands_in_no_error(answers, monkeypatch):

@@ -108,6 +108,7 @@ def test_stages_run_where_they_belong(factory):
     assert "runs on the pool gpu: http://127.0.0.1" in logs(factory, done["id"])
     assert f"asks for the slot of {SLOT}" in logs(factory, sent["train_classifier"]["id"])
     assert free_slots(factory) == 1
+    assert "IntegrityError" not in factory.log("server")  # a limit that is there is not made again
     (line,) = [e["detail"] for e in Ledger(factory.folder / "data/ledger").events("line")]
     assert line["tags"]["prefect.flow_run_id"] == done["id"]
     assert line["tags"]["git_tree"] == "dirty: 1 file differs from the commit: params.yaml"
