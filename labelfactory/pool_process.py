@@ -40,10 +40,13 @@ FORKS_SAFELY = sys.platform == "linux"
 def fork_from_here() -> None:
     """Let all pools of this process start as forks of what it is now, with the modules that it has loaded.
 
-    To be called by a program that has loaded its modules and done nothing yet. Where it has threads, or the system does not
-    fork safely, nothing happens: the first pool starts a fork server then, which loads the libraries.
+    To be called by a program that has loaded its modules and done nothing yet. Where it has threads or was started without one
+    of the three standard streams, or the system does not fork safely, nothing happens: the first pool starts a fork server
+    then, which loads the libraries.
     """
     if not FORKS_SAFELY or threading.active_count() > 1 or _context().get_start_method() != "forkserver":
+        return
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:  # its descriptor may be one of ours by now
         return
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,6 +1,7 @@
 """Processes that die, hang or fail: noticed, replaced, tried again, then said."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -202,6 +203,27 @@ print("forked" if _forkserver._forkserver_pid else "not forked")
 def test_a_program_with_threads_is_not_forked(tmp_path):
     """A fork would have its locks and not its threads; the first pool starts a server anew. Without them it is."""
     assert run_here(tmp_path, THREADED).splitlines() == ["not forked", "forked"]
+
+
+STREAMLESS = """
+from pathlib import Path
+from labelfactory.pool import process_pool
+from labelfactory.pool_process import fork_from_here
+from test_pool import nothing, square
+if __name__ == "__main__":
+    fork_from_here()
+    with process_pool(2, nothing, ()) as submit:
+        Path("found").write_text(str(sorted(submit(square, [(3,), (4,)]))))
+"""
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_program_without_standard_streams_has_pools(tmp_path, closed):
+    """A service manager may close them all."""
+    (tmp_path / "program.py").write_text(STREAMLESS)
+    command = f"exec {shlex.quote(sys.executable)} program.py {closed}"
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment(), timeout=120, check=True)
+    assert (tmp_path / "found").read_text() == "[9, 16]"
 
 
 def test_stages_whose_work_is_spread_are_forked():
