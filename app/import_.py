@@ -155,7 +155,10 @@ def voc(
     append: Append = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import a folder in VOC layout; classes that are not named become void. Nothing is copied."""
+    """Import a folder in VOC layout; classes that are not named become void. Nothing is copied.
+
+    Other classes than VOC's own 20 stand in the folder's classes.txt: background, then a class in each row.
+    """
     options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks}
     wishes = wishes_of(classes, rename, val_fraction, **options)
     home = fetch_voc2012(directory) if download else directory

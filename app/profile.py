@@ -33,6 +33,7 @@ def profile(
         _list()
         return
     path = Path(PARAMS_FILE)
+    read_yaml(path)  # says what is wrong with it
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
@@ -43,7 +44,11 @@ def profile(
     for setting in settings or ():
         _overlay(values, _parse(setting), changes)
     if seed is not None:
-        _overlay(values, {key: {"seed": seed} for key, section in values.items() if "seed" in section}, changes)
+        _overlay(
+            values,
+            {key: {"seed": seed} for key, section in values.items() if isinstance(section, dict) and "seed" in section},
+            changes,
+        )
     if not changes:
         say("profile: params.yaml says all of that already")
         return

@@ -1,6 +1,7 @@
 """`labelfactory status`: per stage up to date, stale and why, or never run."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,6 +12,7 @@ from flows.line import LEARNING, StageState, line_status, locked_stages
 from flows.summary import REPORTS, read_json
 from labelfactory.errors import UserError
 from labelfactory.left_out import read_left_out
+from labelfactory.params import PARAMS_FILE, read_yaml
 
 SHOWN = 6
 """Reasons that are shown for one stage."""
@@ -27,6 +29,7 @@ def status() -> None:
     table.add_column("rows", justify="right")
     table.add_column("minutes", justify="right")
     table.add_column("why", overflow="fold")
+    read_yaml(Path(PARAMS_FILE))  # DVC would list each parameter of a file that it cannot read
     states = line_status()
     planned = _costs(states, retrain=True)
     for stage in states:

@@ -151,9 +151,10 @@ def _failures_named() -> Iterator[None]:
     except LockError as error:
         raise BusyError("another run works in this folder: it holds DVC's lock", _WAIT) from error
     except DvcException as error:
-        raise UserError(f"DVC: {' '.join(str(error).split())}", "Type `labelfactory status`.") from error
+        raise UserError(f"DVC: {' '.join(str(error).split())}", _ASK_DVC) from error
 
 
+_ASK_DVC = "Mend what DVC names; `dvc status -v` says more."
 _WAIT = "Wait until it is done, then type the same command again; a run that was killed leaves no lock."
 
 
@@ -270,5 +271,5 @@ def _blame(error: ReproductionError) -> tuple[str, int]:
     name = str(error).removeprefix("failed to reproduce ").strip("'")
     found = re.search(r"exited with (-?\d+)", str(error.__cause__))
     if found is None:
-        raise UserError(f"DVC: {name}: {error.__cause__}", "Type `labelfactory status`.") from error
+        raise UserError(f"DVC: {name}: {error.__cause__}", _ASK_DVC) from error
     return name, int(found.group(1))

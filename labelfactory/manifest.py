@@ -123,6 +123,17 @@ def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
     write_table(path, rows, SCHEMA, meta)
 
 
+def with_truth(name: str, path: Path = MANIFEST) -> bool:
+    """Whether a photograph on the list came with a true mask whose file is still there. No mask is opened.
+
+    Raises:
+        DataError: the import is damaged.
+    """
+    table, _ = read_columns(path, ["lists", "mask_path"], remedy=IMPORT_AGAIN)
+    rows = zip(table["lists"].to_pylist(), table["mask_path"].to_pylist(), strict=True)
+    return any(mask is not None and name in lists and Path(mask).exists() for lists, mask in rows)
+
+
 def lists_of(path: Path = MANIFEST) -> set[str]:
     """Names of the lists on which photographs stand, without reading each of them. Raises as `read_manifest`."""
     _check_there(path)

@@ -5,22 +5,24 @@ Unknown keys, wrong types and values out of range are all listed at once, each w
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, ParamsError, did_you_mean
 
 PARAMS_FILE = "params.yaml"
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is there: params.yaml and dvc.yaml are read at the start of every stage."""
 
 FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 """As Lightning Fabric names them."""
 Precision = Literal["auto", FabricPrecision]
 """`auto` is what suits the device (devices.precision_on)."""
+Scales = Annotated[tuple[Annotated[float, Field(ge=0.1, le=4)], ...], Field(min_length=1)]
+"""At which a network looks at a photograph; 2 is twice its width and height."""
 
 
 class Section(BaseModel):
@@ -44,6 +46,19 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
+class Loader(FASTEST):  # type: ignore[misc]
+    """YAML's plain types; a key that stands twice in a mapping is an error, where YAML would take the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """As PyYAML does, after a look at the keys."""
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1 and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
@@ -52,7 +67,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ParamsError: not YAML, or not a mapping at the top.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)  # a safe one
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # a safe one
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file", "Run the command in the project's root folder.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -97,7 +112,10 @@ def check_sections(values: Mapping[str, Any], sections: Mapping[str, type[Sectio
 def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:
     """One text for each problem, to be put after the section's name: `.key: text`, or `: text` for the whole section."""
     lines = []
+    places = [item["loc"] for item in error.errors()]
     for item in error.errors():
+        if item["type"] == "too_short" and any(place[:-1] == item["loc"] for place in places):  # what was wrong is gone
+            continue
         where = ".".join(str(part) for part in item["loc"])
         context = item.get("ctx", {})
         match item["type"]:

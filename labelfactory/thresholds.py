@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError
@@ -15,7 +17,14 @@ from labelfactory.files import write_json
 
 THRESHOLDS = "thresholds.json"
 
-Chosen = float | Literal["auto"]
+
+def _in_range(value: float | Literal["auto"]) -> float | Literal["auto"]:
+    if value != "auto" and not 0 <= value <= 1:
+        raise ValueError(f"a threshold is auto or lies in [0, 1], not {value}")
+    return value
+
+
+Chosen = Annotated[float | Literal["auto"], AfterValidator(_in_range)]
 """What params.yaml says of a threshold: a number in [0, 1], or that the line is to choose it."""
 
 
@@ -25,13 +34,6 @@ class Threshold:
 
     value: float
     source: Literal["params", "auto"]
-
-
-def check_chosen(value: Chosen) -> Chosen:
-    """Refuse a number outside [0, 1] with a ValueError; for pydantic's validators."""
-    if value != "auto" and not 0 <= value <= 1:
-        raise ValueError(f"a threshold is auto or lies in [0, 1], not {value}")
-    return value
 
 
 def write_thresholds(folder: Path, thresholds: Mapping[str, Threshold]) -> None:

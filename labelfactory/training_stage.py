@@ -28,6 +28,7 @@ from labelfactory.resume import Resume
 from labelfactory.stage import Stage
 from labelfactory.training import TrainingSection, fit, write_curve
 
+CURVE = "curve.csv"
 T = TypeVar("T", bound=TrainingSection)
 
 
@@ -40,6 +41,8 @@ class TrainingStage(Stage[T]):
 
     supervision: ClassVar[str]
     """The kind of labels that this training reads: tags or masks."""
+    without_images: ClassVar[str] = "Import images for the training list."
+    """What to do where there is nothing to learn from."""
 
     def training_rows(self) -> Mapping[str, str]:
         """image_id → digest of what is learnt from, source of truth for the key."""
@@ -110,9 +113,7 @@ class TrainingStage(Stage[T]):
         """Train, unless the checkpoint on disk was made from the same rows, parents, params and code."""
         rows = self.training_rows()
         if not rows:
-            raise DataError(
-                f"{self.stage_name()}: there is no image to learn from", "Import images for the training list."
-            )
+            raise DataError(f"{self.stage_name()}: there is no image to learn from", self.without_images)
         parents = self.parents()
         key = self._key(rows, parents)
         remove_leftovers(self.output)
@@ -159,7 +160,7 @@ class TrainingStage(Stage[T]):
             metrics=metrics,
         )
         self._write_rows(rows)
-        write_curve(self.output / "curve.csv", curve)
+        write_curve(self.output / CURVE, curve)
         save_checkpoint(self.checkpoint, model.state_dict(), passport)
         resume.clear()
         return {"trained": True, "training_rows": len(rows), **metrics}

@@ -33,6 +33,7 @@ class Batch:
     root: Path  # the folder or file that was named
     command: str  # how the import is said in the manifest: `import folder photos`
     names: tuple[str, ...]  # classes of the source in order; empty: those that its tags name
+    names_note: str = field(default="", kw_only=True)  # how to name others, for whoever misses some
     candidates: tuple[Candidate, ...]
     left_out: tuple[LeftOut, ...] = ()
     problems: tuple[str, ...] = ()  # what stops the import whatever max_bad_fraction says

@@ -140,7 +140,8 @@ def _chosen(
         return append_to.classes.names
     for name in dict.fromkeys(wishes.classes):
         if name not in known:
-            problems.append(f"--classes: {name!r} is no class of this source{did_you_mean(name, known)}")
+            note = f"; {batch.names_note}" if batch.names_note else ""
+            problems.append(f"--classes: {name!r} is no class of this source{did_you_mean(name, known)}{note}")
         elif wishes.classes.count(name) > 1:
             problems.append(f"--classes: {name!r} is named {wishes.classes.count(name)} times")
     if not known and not problems:

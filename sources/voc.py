@@ -28,6 +28,7 @@ VOC_NAMES = (
 # fmt: on
 LIST_FOLDERS = ("ImageSets", "ImageSets/Segmentation", "ImageSets/Main")
 MASKS = (".png",)
+OWN_NAMES = "where VOC's own 20 are not meant, write classes.txt into the folder: background, then a class in each row"
 
 
 def find_voc(
@@ -67,6 +68,7 @@ def find_voc(
         root=root,
         command=" ".join(words),
         names=names[1:],
+        names_note="" if (root / "classes.txt").exists() else OWN_NAMES,
         candidates=tuple(
             Candidate(
                 image_id=i,

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from labelfactory.files import write_json
 from labelfactory.params import Section
 from labelfactory.progress import say
+from labelfactory.training import write_curve
+from labelfactory.training_stage import CURVE
 from stages._segmenter import SegmenterSection, SegmenterStage
-
-OFF = "off.json"
 
 
 class OptionalSegmenterStage(SegmenterStage):
-    """Trains the segmenter's net in a folder of its own where its section has `enabled: true`; else leaves nothing behind.
+    """Trains the segmenter's net in a folder of its own where its section has `enabled: true`; else leaves a curve without points.
 
     Its section says what differs; all else stands in `train_segmenter`.
     """
@@ -30,13 +29,12 @@ class OptionalSegmenterStage(SegmenterStage):
         return segmenter
 
     def run(self) -> dict[str, Any]:
-        """Train where params.yaml asks for it; else leave nothing behind."""
+        """Train where params.yaml asks for it; else leave a curve without points, which DVC can draw."""
         if self.enabled:
-            (self.output / OFF).unlink(missing_ok=True)
             return {"enabled": True, **super().run()}
         for file in self.output.iterdir():
             file.unlink()
-        write_json(self.output / OFF, {"enabled": False})  # DVC warns of empty folders
+        write_curve(self.output / CURVE, [])
         say(f"{self.stage_name()}: off ({self.stage_name()}.enabled is false)")
         return {"enabled": False}
 

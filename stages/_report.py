@@ -109,8 +109,8 @@ def _loss_curves() -> list[Curve]:
     curves = []
     for noun in TRAINED:
         path = DATA / noun / "curve.csv"
-        if path.exists():
-            points = _read_csv(path)
+        points = _read_csv(path) if path.exists() else {}
+        if points:
             curves.append(
                 Curve(
                     f"Loss of the {noun.replace('_', ' ')}",

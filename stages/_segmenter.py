@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -30,7 +30,7 @@ class SegmenterSection(TrainingSection, CropSection, BackboneSection):
 
     net: method_of("models.segmenters")  # type: ignore[valid-type]
     width: int = Field(ge=16, le=1024)  # channels of the net's head
-    rates: tuple[int, ...] = Field(min_length=1)  # dilations of its parallel branches
+    rates: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1)  # dilations of its parallel branches
     confidence_weights: bool  # weigh each pixel's loss by the confidence of its pseudo-mask
     ema_decay: float = Field(ge=0, lt=1)  # moving average of the weights; 0 for none
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from labelfactory.errors import ParamsError
 from labelfactory.rows import RowReader
 from labelfactory.stage import Stage
-from labelfactory.thresholds import Chosen, Threshold, check_chosen, write_thresholds
+from labelfactory.thresholds import Chosen, Threshold, write_thresholds
 from stages._calibration import CalibrationSection, choose
 
 
@@ -31,8 +31,6 @@ class CalibrateSeedsConfig(CalibrationSection):
     @model_validator(mode="after")
     def _ordered(self) -> "CalibrateSeedsConfig":
         high, low = self.affinity_foreground, self.affinity_background
-        for value in (self.background, high, low):
-            check_chosen(value)
         if high != "auto" and low != "auto" and low > high:
             raise ValueError("affinity_background is above affinity_foreground")
         return self

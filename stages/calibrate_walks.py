@@ -10,8 +10,6 @@ Source  docs/decisions/0006. The labels are confident where they are not void, s
 import csv
 from typing import Any
 
-from pydantic import field_validator
-
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
 from labelfactory.metrics import ThresholdCurve
@@ -20,7 +18,7 @@ from labelfactory.progress import progress
 from labelfactory.rows import RowReader
 from labelfactory.schema import labels_from_channels
 from labelfactory.stage import Stage
-from labelfactory.thresholds import Chosen, Threshold, check_chosen, write_thresholds
+from labelfactory.thresholds import Chosen, Threshold, write_thresholds
 from models.seeds import channels_above, scores_at_size
 
 CURVE = "agreement.csv"
@@ -30,11 +28,6 @@ class CalibrateWalksConfig(Section):
     """Section `calibrate_walks` of params.yaml."""
 
     background: Chosen  # auto, or a number in [0, 1]
-
-    @field_validator("background")
-    @classmethod
-    def _in_range(cls, value: Chosen) -> Chosen:
-        return check_chosen(value)
 
 
 class CalibrateWalks(Stage[CalibrateWalksConfig]):

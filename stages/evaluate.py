@@ -18,7 +18,7 @@ from pydantic import Field
 from labelfactory.columns import MaskColumn
 from labelfactory.dataset import ImageRecord
 from labelfactory.files import write_json, write_whole
-from labelfactory.params import Precision, Section
+from labelfactory.params import Precision, Scales, Section
 from labelfactory.pool import spread
 from labelfactory.progress import progress, say
 from labelfactory.stage import Stage
@@ -52,7 +52,7 @@ class EvaluateConfig(Section):
     """Section `evaluate` of params.yaml."""
 
     lists: tuple[str, ...] = Field(min_length=1)  # of images that are scored; <split> in a metric's name
-    scales: tuple[float, ...] = Field(min_length=1)  # of the photograph that a model looks at
+    scales: Scales  # of the photograph that a model looks at
     flip: bool  # also look at the mirror image
     precision: Precision
     gallery: int = Field(ge=0, le=12)  # images for each of best, median and worst

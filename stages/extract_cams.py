@@ -16,7 +16,7 @@ from pydantic import Field
 from labelfactory.columns import ArrayColumn
 from labelfactory.dataset import ImageRecord
 from labelfactory.examples import to_tensor
-from labelfactory.params import Precision, Section
+from labelfactory.params import Precision, Scales, Section
 from labelfactory.per_image import PerImageStage
 from labelfactory.registry import method_of
 from labelfactory.shards import Row, Sample
@@ -29,7 +29,7 @@ class ExtractCamsConfig(Section):
     """Section `extract_cams` of params.yaml."""
 
     method: method_of("models.cams")  # type: ignore[valid-type]
-    scales: tuple[float, ...] = Field(min_length=1)  # of the photograph
+    scales: Scales  # of the photograph
     flip: bool  # also look at the mirror image
     precision: Precision
     batch_size: int = Field(ge=1, le=256)  # images of like size in a batch

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from labelfactory.columns import ArrayColumn
 from labelfactory.examples import to_tensor
-from labelfactory.params import Precision, Section
+from labelfactory.params import Precision, Scales, Section
 from labelfactory.per_image import PerImageStage
 from labelfactory.registry import load_method, method_of
 from labelfactory.shards import Row, Sample
@@ -44,7 +44,7 @@ class RandomWalkConfig(Section):
 
     method: method_of("models.propagation")  # type: ignore[valid-type]
     seeds: Literal["confident", "cam"]  # without a teacher: classes and background walk and compete, or the CAMs alone
-    teacher_scales: tuple[float, ...] = Field(min_length=1)  # of the photographs that a teacher looks at
+    teacher_scales: Scales  # of the photographs that a teacher looks at
     radius: int = Field(ge=2, le=16)  # cells nearer than this are joined
     beta: float = Field(gt=0)  # element-wise power on affinities
     steps: int = Field(ge=1, le=4096)  # length of the walk

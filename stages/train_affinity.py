@@ -9,7 +9,7 @@ Source  AffinityNet: Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Where `learn_backb
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -20,20 +20,21 @@ from labelfactory.checkpoints import Passport
 from labelfactory.examples import CropSection, MaskExamples
 from labelfactory.training import TrainingSection
 from models.affinity._network import AffinityNetwork
-from models.affinity.psa import pair_affinities, pair_offsets
+from models.affinity.psa import GROUPS, pair_affinities, pair_offsets
 from models.classifier import classifier_from
 from models.losses.affinity import affinity_loss
 from stages._labelled import LabelledStage
 
 STRIDE = 8
 """Of the cells whose affinity is learnt."""
+Depth = Annotated[int, Field(ge=GROUPS, le=1024, multiple_of=GROUPS)]
 
 
 class TrainAffinityConfig(TrainingSection, CropSection):
     """Section `train_affinity` of params.yaml."""
 
     radius: int = Field(ge=2, le=16)  # pairs nearer than this many cells
-    depths: tuple[int, int, int]  # channels from each of three depths
+    depths: tuple[Depth, Depth, Depth]  # channels from each of three depths
     width: int = Field(ge=8, le=1024)  # channels in which cells are compared
     learn_backbone: bool  # whether the classifier's backbone learns on
     freeze_stages: int = Field(ge=0, le=8)  # of it, stages after the stem that do not

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from labelfactory.batches import Batch, Examples
@@ -28,6 +29,12 @@ from models.losses.multilabel_soft_margin import multilabel_soft_margin
 
 class TrainClassifierConfig(TrainingSection, CropSection, BackboneSection):
     """Section `train_classifier` of params.yaml."""
+
+    @model_validator(mode="after")
+    def _starts_from_elsewhere(self) -> "TrainClassifierConfig":
+        if self.from_classifier:
+            raise ValueError("weights: this is the classifier itself; write package, random, or a path or URL")
+        return self
 
 
 class TrainClassifier(TrainingStage[TrainClassifierConfig]):

@@ -5,7 +5,7 @@ A net that has seen all photographs of a class knows more of its shape than one 
 Reads   data/dataset          photographs of the training list
         data/classifier       checkpoint, where the segmenter starts from it
         data/affinity_labels  label [h, w] uint8 over the whole photograph, 255 void
-Writes  data/teacher          checkpoint.safetensors, training_rows.parquet, curve.csv; nothing when off
+Writes  data/teacher          checkpoint.safetensors, training_rows.parquet, curve.csv; when off, a curve without points
 Source  docs/decisions/0009. Training again on labels of one's own: Lee, ICML 2013 workshop (pseudo-labels).
 """
 

@@ -3,7 +3,7 @@
 Reads   data/dataset       photographs of the training list and their true masks
         data/classifier    checkpoint, where the segmenter starts from it
         data/masks         only which photographs have a pseudo-mask
-Writes  data/upper_bound   checkpoint.safetensors, training_rows.parquet, curve.csv; nothing when off
+Writes  data/upper_bound   checkpoint.safetensors, training_rows.parquet, curve.csv; when off, a curve without points
 """
 
 from collections.abc import Mapping
@@ -30,6 +30,7 @@ class TrainUpperBound(OptionalSegmenterStage):
     reads = ("dataset", "classifier", "masks")
     writes = "upper_bound"
     supervision = "masks"
+    without_images = "Import true masks, or type `labelfactory profile --set train_upper_bound.enabled=false`."
 
     @cached_property
     def records(self) -> list[ImageRecord]:

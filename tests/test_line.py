@@ -179,7 +179,25 @@ def test_a_teacher_walks_in_place_of_the_cams(variant):
     assert stated["checkpoints"]["teacher"]["weights_digest"] == teacher.weights_digest
     call(variant, "labelfactory", "profile", "--set=train_teacher.enabled=false")
     call(variant, "dvc", "repro")
-    assert [file.name for file in (variant / "data/teacher").iterdir()] == ["off.json"]
+    assert [file.name for file in (variant / "data/teacher").iterdir()] == ["curve.csv"]
+    assert digests(variant) == before
+
+
+def test_the_upper_bound_learns_from_true_masks(variant):
+    """The same net, schedule and images; its passport says *masks*, the line's do not, and the model is held against it."""
+    before = digests(variant)
+    call(variant, "labelfactory", "profile", "--set=train_upper_bound.enabled=true")
+    assert ran(call(variant, "dvc", "repro"), variant) == ["train_upper_bound", "evaluate"]
+    bound, model = (read_passport(variant / "data" / noun / CHECKPOINT) for noun in ("upper_bound", "segmenter"))
+    assert ("masks" in bound.supervision, "masks" in model.supervision) == (True, False)
+    assert (bound.params, bound.architecture, bound.training_rows) == (
+        model.params,
+        model.architecture,
+        model.training_rows,
+    )
+    scores = json.loads((variant / "data/evaluation/metrics.json").read_text())
+    assert 0 < scores["miou/val/upper_bound"] <= 1
+    assert scores["fraction_of_supervised"] == pytest.approx(scores["miou/val/model"] / scores["miou/val/upper_bound"])
     assert digests(variant) == before
 
 

@@ -151,6 +151,23 @@ def test_what_is_no_mapping_is_an_error_with_the_files_name(tmp_path, text):
     assert len(str(caught.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["steps: 1\nsteps: 2\n", "walk: {beta: 1}\ncrf: {}\nwalk: {steps: 2}\n", "walk: {steps: 1, beta: 2, steps: 1}\n"],
+)
+def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
+    """YAML would take the last one, in silence."""
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=r"'(steps|walk)' stands there twice"):
+        read_yaml(tmp_path / "p.yaml")
+
+
+def test_what_yaml_merges_is_no_repetition(tmp_path):
+    """Anchors and merge keys, and equal keys of other mappings."""
+    (tmp_path / "p.yaml").write_text("a: &one {steps: 1, beta: 2}\nb: {<<: *one, steps: 3}\n")
+    assert read_yaml(tmp_path / "p.yaml") == {"a": {"steps": 1, "beta": 2}, "b": {"steps": 3, "beta": 2}}
+
+
 def test_a_missing_file_says_where_to_stand(tmp_path):
     """Most often the command was typed in another folder."""
     with pytest.raises(MissingError, match="no such file") as caught:

@@ -65,7 +65,7 @@ def run(made: MadeLine, **changes: str) -> None:
     made.run(commit=False, **changes)
     for stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].values():
         for out in (next(iter(o)) if isinstance(o, dict) else o for o in stage["outs"] + stage["metrics"]):
-            place = Path(out) if Path(out).suffix else Path(out, "off.json")
+            place = Path(out) if Path(out).suffix else Path(out, "file")
             place.parent.mkdir(parents=True, exist_ok=True)
             if not Path(out).exists():
                 place.write_text("{}")

@@ -113,6 +113,16 @@ def test_classes_txt_numbers_the_masks_and_its_names_may_hold_blanks(voc):
     assert {e.image_id: e.tags for e in manifest.entries}["a"] == ("house cat",)
 
 
+def test_whoever_names_other_classes_hears_of_classes_txt(voc):
+    """And no longer once it is there."""
+    with pytest.raises(DataError, match=r"'bee' is no class of this source.*; .* write classes\.txt into the folder"):
+        read_voc(voc, classes=["bee"])
+    (voc / "classes.txt").write_text("background\ncat\nchair\ndog\n")
+    with pytest.raises(DataError, match="'bee' is no class of this source") as caught:
+        read_voc(voc, classes=["bee"])
+    assert "classes.txt" not in str(caught.value)
+
+
 def test_lists_are_found_where_voc_keeps_them(voc):
     """ImageSets/Segmentation, and ImageSets/Main without its per-class files."""
     (voc / "ImageSets/Segmentation").mkdir()

@@ -8,13 +8,14 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from app.profile import _overlay as overlay
+from labelfactory.errors import ParamsError
 from labelfactory.params import Section, check_sections, read_yaml
 from labelfactory.per_image import PerImageStage
 from labelfactory.registry import method_names
@@ -225,6 +226,48 @@ def test_params_are_valid_as_shipped():
 
 
 # --- profiles ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"evaluate": {"scales": [1.0, -1]}}, "evaluate.scales.1: -1 is below the minimum 0.1"),
+        ({"extract_cams": {"scales": [0]}}, "extract_cams.scales.0: 0 is below the minimum 0.1"),
+        ({"random_walk": {"teacher_scales": [100]}}, "random_walk.teacher_scales.0: 100 is above the maximum 4.0"),
+        ({"train_affinity": {"depths": [0, 32, 64]}}, "train_affinity.depths.0: 0 is below the minimum 4"),
+        ({"train_affinity": {"depths": [32, 32, 7]}}, "train_affinity.depths.2: 7: input should be a multiple of 4"),
+        ({"train_segmenter": {"rates": [3, -3]}}, "train_segmenter.rates.1: -3 is below the minimum 1"),
+        ({"calibrate_seeds": {"background": 7}}, "calibrate_seeds.background: a threshold is auto or lies in [0, 1]"),
+        ({"train_classifier": {"weights": "classifier"}}, "train_classifier: weights: this is the classifier itself"),
+    ],
+)
+def test_values_out_of_range_are_refused(change, said):
+    """Also each of a list, before any stage runs."""
+    values = read_yaml(Path("params.yaml"))
+    overlay(values, change, [])
+    with pytest.raises(ParamsError, match=re.escape(f"1 problem\n  {said}")):
+        check_sections(values, {name: stage_class(name).section for name in WIRING}, "params.yaml")
+
+
+@each_stage
+def test_every_number_has_a_lower_end(name):
+    """A width of 0, a scale of -1: no field takes what no stage can work with, and none is forgotten here."""
+    assert list(unbounded(stage_class(name).section, [], name)) == []
+
+
+def unbounded(annotation: Any, limits: list[Any], name: str) -> Iterator[str]:
+    """Names of the fields, also inside lists and mappings, that hold a number of any size."""
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        yield from unbounded(inner, [each for field in more for each in getattr(field, "metadata", [field])], name)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for key, field in annotation.model_fields.items():
+            yield from unbounded(field.annotation, field.metadata, f"{name}.{key}")
+    elif get_args(annotation):
+        for inner in get_args(annotation):
+            yield from unbounded(inner, limits, name)
+    elif annotation in (int, float) and not {type(limit).__name__ for limit in limits} & {"Ge", "Gt", "AfterValidator"}:
+        yield name
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda p: p.stem)

@@ -5,10 +5,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from labelfactory.params import Section
-from labelfactory.registry import method_of
+from labelfactory.registry import load_method, method_of
 from models.backbones._base import Backbone
 from models.backbones._fold import fold_norms
-from models.backbones._weights import resnet_state
+from models.backbones._weights import is_address, resnet_state, weights_file
 
 
 class BackboneSection(Section):
@@ -30,6 +30,19 @@ class BackboneSection(Section):
         if len(self.weights_sha256) != 64:
             raise ValueError("weights from a file or URL need weights_sha256: its 64 hex digits")
         return self
+
+    def check_weights(self) -> None:
+        """See that the weights are there. Those of an address are left for the training: a worker may have no way out.
+
+        Raises:
+            ParamsError: there are none for this backbone.
+            MissingError: their package or file is not there.
+            UserError: the file is another than the one named.
+        """
+        if self.weights == "package":
+            load_method("models.backbones", self.backbone).published_weights()
+        elif self.weights not in ("random", "classifier") and not is_address(self.weights):
+            weights_file(self.weights, self.weights_sha256)
 
     @property
     def from_classifier(self) -> bool:

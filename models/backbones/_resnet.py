@@ -95,5 +95,5 @@ def no_package(name: str) -> ParamsError:
     """The error for weights that were asked for and not given."""
     return ParamsError(
         f"{name} has no weights that come with a package",
-        "Give the path or URL of a torchvision-format state dict and its sha256, or set pretrained to false.",
+        "Give the path or URL of a state dict in torchvision's format and its SHA-256, or write weights: random.",
     )

@@ -52,13 +52,28 @@ def resnet_state(source: str, sha256: str, *, progress: Progress | None = None) 
         MissingError: no such file, or the server does not give it.
         UserError: the digest differs, or the file holds no state dict.
     """
-    path = _download(source, sha256, progress) if source.startswith(("http://", "https://")) else Path(source)
+    return _load(weights_file(source, sha256, progress=progress))
+
+
+def is_address(source: str) -> bool:
+    """Whether it is a URL, not a path."""
+    return source.startswith(("http://", "https://"))
+
+
+def weights_file(source: str, sha256: str, *, progress: Progress | None = None) -> Path:
+    """The file itself, downloaded where it has to be, and held against its digest.
+
+    Raises:
+        MissingError: no such file, or the server does not give it.
+        UserError: the digest differs.
+    """
+    path = _download(source, sha256, progress) if is_address(source) else Path(source)
     if not path.is_file():
         raise MissingError(f"there are no weights at {source}", "Correct the path, or give a URL.")
     found = digest_file(path)
     if found != sha256.lower():
         raise _wrong_digest(str(path), found, sha256)
-    return _load(path)
+    return path
 
 
 def _download(url: str, sha256: str, progress: Progress | None) -> Path:
@@ -102,7 +117,7 @@ def _fetch(url: str, target: Path, progress: Progress | None) -> str:
 def _wrong_digest(source: str, found: str, wanted: str) -> UserError:
     return UserError(
         f"{source} has the SHA-256 {found}, not {wanted}",
-        "Correct the sha256 in params.yaml if you trust this file; otherwise delete it and fetch it again.",
+        "If you trust this file, write its digest as weights_sha256; otherwise delete it and fetch it again.",
     )
 
 

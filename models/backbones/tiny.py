@@ -73,4 +73,4 @@ def published_weights() -> dict[str, Tensor]:
     Raises:
         ParamsError: always.
     """
-    raise ParamsError("the backbone tiny has no pretrained weights", "Set pretrained to false, or name another.")
+    raise ParamsError("the backbone tiny has no pretrained weights", "Write weights: random, or name another backbone.")

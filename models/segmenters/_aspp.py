@@ -51,4 +51,4 @@ class ASPP(nn.Module):
 def check_rates(rates: tuple[int, ...]) -> None:
     """Refuse an empty or non-positive list of dilation rates with a ParamsError."""
     if not rates or min(rates) < 1:
-        raise ParamsError(f"aspp rates {list(rates)} must be one or more positive whole numbers")
+        raise ParamsError(f"aspp rates {list(rates)} must be one or more positive whole numbers", "Mend the rates.")
