@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINT = "checkpoint.safetensors"
+CURVE = "curve.csv"
+"""Beside it: the loss of each epoch."""
 FORMAT = 1
 TAG_SUPERVISION = frozenset({"imagenet-tags", "tags"})
 """Kinds of labels that a line may use which claims to need only tags."""

@@ -57,7 +57,7 @@ def _check_weights(name: str, section: Any) -> None:
     human = ["masks"] if read_corrections() else []
     check_supervision(name, section.supervision, [*section.allow_supervision, *human])
     try:
-        section.check_weights()
+        section.check_weights(name)
     except UserError as error:
         raise type(error)(f"{name}.weights: {error.problem}", error.remedy) from None
 

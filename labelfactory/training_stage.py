@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from labelfactory.batches import Batch, Examples
 from labelfactory.checkpoints import (
     CHECKPOINT,
+    CURVE,
     Passport,
     check_supervision,
     git_state,
@@ -28,7 +29,6 @@ from labelfactory.resume import Resume
 from labelfactory.stage import Stage
 from labelfactory.training import TrainingSection, fit, write_curve
 
-CURVE = "curve.csv"
 T = TypeVar("T", bound=TrainingSection)
 
 

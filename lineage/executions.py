@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from labelfactory.checkpoints import CHECKPOINT, Passport, git_state, read_passport
+from labelfactory.checkpoints import CHECKPOINT, CURVE, Passport, git_state, read_passport
 from labelfactory.dataset import read_dataset
 from labelfactory.devices import for_the_record, pick_device
 from labelfactory.digests import digest_bytes, digest_file, digest_json, digest_rows
@@ -83,7 +83,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
         "committed": entry is not None,
         "params": {section: params[section] for section in wiring.params if section in params},
         "metrics": dict(_metrics(wiring.name, figures)),
-        "curve": _curve(DATA / noun / "curve.csv") if figures.get("trained") else [],
+        "curve": _curve(DATA / noun / CURVE) if figures.get("trained") else [],
         "inputs": list(_inputs(wiring)),
         "output": _output(noun),
         "model": passport.weights_digest if passport else None,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelfactory.checkpoints import CHECKPOINT, git_state, read_passport
+from labelfactory.checkpoints import CHECKPOINT, CURVE, git_state, read_passport
 from labelfactory.corrections import HUMAN
 from labelfactory.dataset import Dataset, ImageRecord
 from labelfactory.digests import digest_file
@@ -108,7 +108,7 @@ def _threshold_curves(metrics: Mapping[str, Any], per_list: Mapping[str, Counts]
 def _loss_curves() -> list[Curve]:
     curves = []
     for noun in TRAINED:
-        path = DATA / noun / "curve.csv"
+        path = DATA / noun / CURVE
         points = _read_csv(path) if path.exists() else {}
         if points:
             curves.append(

@@ -138,8 +138,8 @@ def test_every_command_of_the_readme_runs(tmp_path):
     """As a person types them, in one project, in which the line runs first; with the two lines of Python that it shows."""
     folder = small_project(tmp_path / "project", 12)
     call(folder, "dvc", "repro")
-    pairs = sorted((folder / "data/raw/demo/images").iterdir())
-    image, photograph = pairs[0].stem, f"data/raw/demo/images/{pairs[0].name}"
+    photographs = sorted((folder / "data/raw/demo/images").iterdir())
+    image, photograph = photographs[0].stem, f"data/raw/demo/images/{photographs[0].name}"
     for kind in ("voc", "hf"):
         call(folder, "labelfactory", "export", kind, "--out", kind)
     (folder / "drawn").mkdir()

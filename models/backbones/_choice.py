@@ -31,18 +31,21 @@ class BackboneSection(Section):
             raise ValueError("weights from a file or URL need weights_sha256: its 64 hex digits")
         return self
 
-    def check_weights(self) -> None:
+    def check_weights(self, name: str) -> None:
         """See that the weights are there. Those of an address are left for the training: a worker may have no way out.
 
+        Args:
+            name: of the section, for messages.
+
         Raises:
-            ParamsError: there are none for this backbone.
+            ParamsError: there are none for this backbone, or the file is another than the one named.
             MissingError: their package or file is not there.
-            UserError: the file is another than the one named.
+            UserError: the package's file holds no weights.
         """
         if self.weights == "package":
             load_method("models.backbones", self.backbone).published_weights()
         elif self.weights not in ("random", "classifier") and not is_address(self.weights):
-            weights_file(self.weights, self.weights_sha256)
+            weights_file(self.weights, self.weights_sha256, setting=f"{name}.weights_sha256")
 
     @property
     def from_classifier(self) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from labelfactory.digests import digest_file
-from labelfactory.errors import MissingError, UserError
+from labelfactory.errors import MissingError, ParamsError, UserError
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30.0
@@ -60,19 +60,27 @@ def is_address(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-def weights_file(source: str, sha256: str, *, progress: Progress | None = None) -> Path:
+def weights_file(
+    source: str, sha256: str, *, setting: str = "weights_sha256", progress: Progress | None = None
+) -> Path:
     """The file itself, downloaded where it has to be, and held against its digest.
+
+    Args:
+        source: path or URL.
+        sha256: 64 hex digits of the file's content.
+        setting: what params.yaml calls them.
+        progress: called while downloading.
 
     Raises:
         MissingError: no such file, or the server does not give it.
-        UserError: the digest differs.
+        ParamsError: the digest differs.
     """
     path = _download(source, sha256, progress) if is_address(source) else Path(source)
     if not path.is_file():
         raise MissingError(f"there are no weights at {source}", "Correct the path, or give a URL.")
     found = digest_file(path)
     if found != sha256.lower():
-        raise _wrong_digest(str(path), found, sha256)
+        raise _wrong_digest(str(path), found, sha256, setting)
     return path
 
 
@@ -114,10 +122,10 @@ def _fetch(url: str, target: Path, progress: Progress | None) -> str:
     return state.hexdigest()
 
 
-def _wrong_digest(source: str, found: str, wanted: str) -> UserError:
-    return UserError(
+def _wrong_digest(source: str, found: str, wanted: str, setting: str = "weights_sha256") -> ParamsError:
+    return ParamsError(
         f"{source} has the SHA-256 {found}, not {wanted}",
-        "If you trust this file, write its digest as weights_sha256; otherwise delete it and fetch it again.",
+        f"If you trust this file, write its digest as {setting}; otherwise delete it and fetch it again.",
     )
 
 
