@@ -50,10 +50,10 @@ endurance: install  ## tests that start clusters, pools of workers and PostgreSQ
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m endurance
 
 kill-test: install  ## ten times: kill a worker in the middle of a stage, and let another one finish the run
-	@for k in 1 2 3 4 5 6 7 8 9 10; do echo "kill $$k of 10"; pytest -q tests/test_killed_worker.py || exit 1; done
+	@for k in 1 2 3 4 5 6 7 8 9 10; do echo "kill $$k of 10"; pytest -q tests/flows/run/test_killed_worker.py || exit 1; done
 
 chaos: install  ## 1,000 SIGKILLs at random moments, each time the same bytes at the end; SEED=1 for others: under an hour
-	python tests/chaos.py --kills 1000 --seed $(or $(SEED),0)
+	python tests/support/chaos.py --kills 1000 --seed $(or $(SEED),0)
 
 bench: install  ## seconds and memory of CAMs, walk, CRF and scoring, each beside its reference
 	python -m benchmarks

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from labelfactory.corrections import (
+from labelfactory.console import say
+from labelfactory.dataset.corrections import (
     CORRECTIONS,
     Correction,
     corrected_mask,
@@ -14,11 +15,10 @@ from labelfactory.corrections import (
     store_mask,
     write_corrections,
 )
-from labelfactory.dataset import ImageRecord, read_dataset
+from labelfactory.dataset.manifest import MANIFEST, read_manifest
+from labelfactory.dataset.prepared import ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
-from labelfactory.manifest import MANIFEST, read_manifest
-from labelfactory.progress import say
-from labelfactory.rows import RowReader
+from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from sources.corrections import find_edited
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.api import find_api
+from flows.server.api import find_api
 
 
 def deploy(
@@ -16,7 +16,9 @@ def deploy(
 ) -> None:
     """Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."""
     api = find_api()
-    from flows.deployments import deploy as register  # loads Prefect and torch, which a server that is down need not
+    from flows.server.deployments import (
+        deploy as register,  # loads Prefect and torch, which a server that is down need not
+    )
 
     for name in register(api, cron=cron, pool=pool, source=source):
         typer.echo(name)

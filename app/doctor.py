@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.devices import cores, pick_device, precision_on
 from labelfactory.errors import UserError
-from labelfactory.manifest import MANIFEST, read_manifest
-from labelfactory.params import PARAMS_FILE
-from labelfactory.stage import read_sections
+from labelfactory.settings.params import PARAMS_FILE
+from labelfactory.stage.runner import read_sections
 from models.backbones._weights import package_weights
 
 Finding = tuple[bool, str, str]

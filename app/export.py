@@ -9,8 +9,8 @@ import typer
 from exports._selection import Selection
 from exports._write import export as write_export
 from exports._write import formats
+from labelfactory.console import say
 from labelfactory.errors import UserError, did_you_mean
-from labelfactory.progress import say
 
 
 class What(StrEnum):

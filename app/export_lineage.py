@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from labelfactory.progress import say
+from labelfactory.console import say
 from lineage.export import export_lineage as write
 from lineage.lookup import open_ledger
 from lineage.record import record

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app._wishes import DEMO_SOURCE, gone, refuse_other_data, wishes_of, words_of
+from app._import_options import DEMO_SOURCE, gone, refuse_other_data, wishes_of, words_of
 from sources._download import fetch_voc2012
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo

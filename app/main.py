@@ -7,9 +7,9 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from flows.failure import StageFailedError
+from flows.line.failure import StageFailedError
+from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.progress import say
 
 
 class Place(NamedTuple):

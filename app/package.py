@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from exports._package import write_package
-from labelfactory.checkpoints import CHECKPOINT
-from labelfactory.dataset import IMAGES, read_dataset
+from labelfactory.console import say
+from labelfactory.dataset.images import Photograph, decode_photograph
+from labelfactory.dataset.prepared import IMAGES, read_dataset
 from labelfactory.errors import DataError
-from labelfactory.images import Photograph, decode_photograph
-from labelfactory.progress import say
+from labelfactory.learning.checkpoints import CHECKPOINT
 
 CHECKED = 8
 """Photographs of the data set that the file is checked with."""

@@ -8,12 +8,13 @@ import typer
 from PIL import Image
 
 from exports._predictor import SCALES, Predictor
-from labelfactory.checkpoints import CHECKPOINT
+from labelfactory.console import say
+from labelfactory.dataset.images import decode_photograph, encode_mask
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
-from labelfactory.images import decode_photograph, encode_mask
+from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
-from labelfactory.progress import progress, say
+from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND
 from reporting.pictures import mask_over, shares
 from sources._batch import PHOTOGRAPHS

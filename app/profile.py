@@ -10,12 +10,12 @@ from rich.console import Console
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
+from labelfactory.console import say
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.files import write_whole
-from labelfactory.params import PARAMS_FILE, check_sections, read_yaml
-from labelfactory.progress import say
-from labelfactory.stage import stage_class
-from labelfactory.wiring import read_wiring
+from labelfactory.settings.params import PARAMS_FILE, check_sections, read_yaml
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.runner import stage_class
 
 PROFILES = Path("profiles")
 EXAMPLE = "Type it like this: --set random_walk.beta=10"

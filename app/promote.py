@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from labelfactory.console import say
 from labelfactory.digests import digest_json
 from labelfactory.errors import DataError
-from labelfactory.progress import say
 from lineage.deliver import deliver
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import open_ledger

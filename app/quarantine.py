@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from app.run import bring_up_to_date
-from flows.tree import check_tree
+from flows.run.git_tree import check_tree
+from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.progress import say
-from labelfactory.set_aside import SetAside, let_out, set_aside
+from labelfactory.stage.quarantine import SetAside, let_out, set_aside
 
 cli = typer.Typer(no_args_is_help=True, help="Samples that could not be processed: list, retry, release.")
 

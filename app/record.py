@@ -1,8 +1,8 @@
 """`labelfactory record`: write what was made into the ledger, and tell MLflow."""
 
-from flows.tree import Tree
+from flows.run.git_tree import Tree
+from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.progress import say
 from lineage.deliver import Delivered, deliver
 from lineage.record import Recorded
 from lineage.record import record as record_on_disk

@@ -1,7 +1,7 @@
 """`labelfactory report`: the line's table again, and where the HTML report lies."""
 
 from app.table import print_table
-from flows.summary import REPORT
+from flows.line.summary import REPORT
 from labelfactory.errors import MissingError
 
 

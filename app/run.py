@@ -7,13 +7,13 @@ import typer
 
 from app.record import remember
 from app.table import print_table
-from flows.api import find_api
-from flows.checks import check_run, check_targets
-from flows.line import reproduce
-from flows.submit import submit
-from flows.tree import Tree, check_tree
+from flows.line.dvc_line import reproduce
+from flows.run.checks import check_run, check_targets
+from flows.run.git_tree import Tree, check_tree
+from flows.server.api import find_api
+from flows.server.submit import submit
+from labelfactory.console import say
 from labelfactory.errors import ParamsError, did_you_mean
-from labelfactory.progress import say
 
 RUNNERS = ("local", "dask", "ray")
 

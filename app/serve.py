@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from flows.api import find_page
+from flows.server.api import find_page
+from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.progress import say
-from labelfactory.wiring import WIRING_FILE, read_wiring
+from labelfactory.settings.wiring import WIRING_FILE, read_wiring
 from lineage.deliver import tracking_uri
 from lineage.ledger import Ledger
 from pages.guard import LOOPBACK
-from pages.looks import Look
+from pages.slow_query import Look
 
 TOKEN_VARIABLE = "LABELFACTORY_TOKEN"
 PATIENCE = 600.0
@@ -52,7 +52,7 @@ def serve(
 
 def _state() -> Look:
     """What DVC says is stale. It is asked where something changed that stages hang on, and by its own process."""
-    return Look([sys.executable, "-m", "flows.look"], _changes, patience=PATIENCE)
+    return Look([sys.executable, "-m", "flows.line.status_query"], _changes, patience=PATIENCE)
 
 
 def _changes() -> list[tuple[str, int]]:

@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cost import Cost, costs, in_words
-from flows.line import LEARNING, StageState, line_status, locked_stages
-from flows.summary import REPORTS, read_json
+from flows.line.cost import Cost, costs, in_words
+from flows.line.dvc_line import LEARNING, StageState, line_status, locked_stages
+from flows.line.summary import REPORTS, read_json
+from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
-from labelfactory.left_out import read_left_out
-from labelfactory.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
 
 SHOWN = 6
 """Reasons that are shown for one stage."""

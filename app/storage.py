@@ -1,8 +1,8 @@
 """`labelfactory push` and `labelfactory pull`: data, outputs and photographs in a bucket that machines share."""
 
-from flows.storage import pull as fetch
-from flows.storage import push as send
-from labelfactory.progress import say
+from flows.line.storage import pull as fetch
+from flows.line.storage import push as send
+from labelfactory.console import say
 
 
 def push() -> None:

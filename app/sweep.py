@@ -6,12 +6,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.api import find_api
-from flows.submit import submit
-from flows.sweep_plan import parse, variants
-from flows.sweep_table import Outcome, columns
+from flows.server.api import find_api
+from flows.server.submit import submit
+from flows.sweeps.plan import parse, variants
+from flows.sweeps.table import Outcome, columns
+from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.progress import say
 
 
 def sweep(

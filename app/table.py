@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from flows.summary import REPORT, read_summary
+from flows.line.summary import REPORT, read_summary
 
 
 def print_table() -> None:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from flows.services import POOLS, Services, down, read_services, up
+from flows.server.services import POOLS, Services, down, read_services, up
+from labelfactory.console import say
 from labelfactory.errors import ParamsError, did_you_mean
-from labelfactory.progress import say
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from flows.line import reproduce
-from labelfactory.progress import say
+from flows.line.dvc_line import reproduce
+from labelfactory.console import say
 from lineage.deliver import deliver
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup

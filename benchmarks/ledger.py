@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from labelfactory.checkpoints import Passport
 from labelfactory.digests import digest_bytes
+from labelfactory.learning.checkpoints import Passport
 from lineage.ledger import SCHEMAS, Ledger, events_table
 from lineage.lookup import Lookup
 

@@ -29,13 +29,13 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 # a project and its server, as tests have them
 from factory import Factory, serving, small_project, wait_until  # noqa: E402
 from workspace import call, copy_workspace, make_workspace  # noqa: E402
 
-from labelfactory.dataset import IMAGES, Dataset, ImageRecord, write_dataset  # noqa: E402
+from labelfactory.dataset.prepared import IMAGES, Dataset, ImageRecord, write_dataset  # noqa: E402
 from labelfactory.digests import digest_bytes  # noqa: E402
 from labelfactory.schema import Classes  # noqa: E402
 
@@ -45,10 +45,11 @@ CHEAP_STAGE = '''"""Stands in for extract_cams: rows of a few bytes that cost no
 
 import numpy as np
 
-from labelfactory.columns import ArrayColumn
-from labelfactory.params import Section
-from labelfactory.per_image import PerImageStage
-from labelfactory.shards import Row, Sample
+from labelfactory.rows.columns import ArrayColumn
+from labelfactory.rows.shards import Row, Sample
+from labelfactory.settings.params import Section
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import main
 
 
 class Config(Section):
@@ -70,11 +71,11 @@ class ExtractCams(PerImageStage[Config]):
 
 
 if __name__ == "__main__":
-    ExtractCams.main()
+    main(ExtractCams)
 '''
 MAP = """
 import json, sys, time
-from flows.fan_out import fan_out, pending_shards
+from flows.run.fan_out import fan_out, pending_shards
 began = time.monotonic()
 shards = pending_shards("extract_cams")
 planned = time.monotonic()

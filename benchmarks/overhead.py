@@ -24,14 +24,13 @@ from typing import Any
 
 import torch
 
-from labelfactory.checkpoints import CHECKPOINT, Passport, save_checkpoint
-from labelfactory.dataset import Dataset, ImageRecord, write_dataset
+from labelfactory.dataset.images import decode_photograph
+from labelfactory.dataset.prepared import Dataset, ImageRecord, write_dataset
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import UserError
-from labelfactory.images import decode_photograph
-from labelfactory.per_image import update_shards
+from labelfactory.learning.checkpoints import CHECKPOINT, Passport, save_checkpoint
+from labelfactory.rows.shards import Row, Sample
 from labelfactory.schema import Classes
-from labelfactory.shards import Row, Sample
 from models.backbones import build_backbone
 from models.classifier import Classifier
 from stages.extract_cams import ExtractCams, ExtractCamsConfig
@@ -132,13 +131,13 @@ def measure(count: int) -> dict[str, float]:
     stage = TimedCams(cfg)
     stage.output.mkdir(parents=True)
     began = time.process_time()
-    tally = update_shards(stage)
+    tally = stage.update()
     total = time.process_time() - began
     if tally.rows_computed != len(records):
         raise RuntimeError(f"{tally}: not every photograph gave its CAMs")
     again = TimedCams(cfg)
     began = time.process_time()
-    update_shards(again)
+    again.update()
     nothing = time.process_time() - began
     engine = total - stage.science - stage.loading
     size = sum(path.stat().st_size for path in stage.output.iterdir())
@@ -156,7 +155,7 @@ def measure_increment(count: int) -> tuple[float, float]:
         stage = TimedCams(cfg)
         stage.output.mkdir(parents=True, exist_ok=True)
         began = time.process_time()
-        tally = update_shards(stage)
+        tally = stage.update()
         seconds.append(time.process_time() - began - stage.loading)
         print(tally)
     return seconds[0], seconds[1]

@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from fastapi.testclient import TestClient
 
 from benchmarks.ledger import constant, make
-from labelfactory.dataset import IMAGES, SCHEMA, SHARD_SIZE
-from labelfactory.tables import HEAD
+from labelfactory.dataset.prepared import IMAGES, SCHEMA, SHARD_SIZE
+from labelfactory.dataset.tables import HEAD
 from lineage.ledger import Ledger
-from pages.looks import Look
 from pages.project import Project
 from pages.site import make_site
+from pages.slow_query import Look
 from pages.snapshot import PER_IMAGE
 
 LIMIT_MS = 300

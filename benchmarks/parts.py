@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from pydensecrf.utils import unary_from_labels
 
 from benchmarks.walk import dense, sparse
-from labelfactory.examples import to_tensor
+from labelfactory.dataset.tensors import to_tensor
 from labelfactory.metrics import Confusion, ThresholdCurve
-from labelfactory.pool import process_pool
+from labelfactory.pool.pool import process_pool
 from models.autocast import inference_precision
 from models.backbones import build_backbone
 from models.backbones._fold import fold_norms

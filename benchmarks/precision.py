@@ -13,8 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from labelfactory.devices import has_bfloat16, pick_device, precision_on
-from labelfactory.params import FabricPrecision
+from labelfactory.devices import FabricPrecision, has_bfloat16, pick_device, precision_on
 from models.autocast import inference_precision
 from models.backbones import build_backbone
 

@@ -25,12 +25,10 @@ import numpy as np
 import torch
 
 from benchmarks.scale_table import Measured, plot, table
-from labelfactory.dataset import Dataset, ImageRecord, ShardedDataset, read_dataset, write_dataset
+from labelfactory.dataset.manifest import Entry, Manifest, read_manifest, write_manifest
+from labelfactory.dataset.prepared import Dataset, ImageRecord, ShardedDataset, read_dataset, write_dataset
 from labelfactory.digests import digest_bytes
-from labelfactory.manifest import Entry, Manifest, read_manifest, write_manifest
-from labelfactory.per_image import update_shards
 from labelfactory.schema import Classes
-from labelfactory.shard_plan import plan_shards
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("labelfactory", "models", "reporting", "sources", "stages", "exports", "lineage", "flows", "app", ".dvc")
@@ -128,8 +126,8 @@ def command(*words: str) -> Measured:
 
 def stage(name: str) -> dict[str, Any]:
     """One run of a stage, as `python -m stages.<name>` does it after its imports."""
-    from labelfactory.params import read_yaml
-    from labelfactory.stage import stage_class
+    from labelfactory.settings.params import read_yaml
+    from labelfactory.stage.runner import stage_class
 
     kind = stage_class(name)
     made = kind(kind.section.model_validate(read_yaml(Path("params.yaml"))[name]))
@@ -137,7 +135,7 @@ def stage(name: str) -> dict[str, Any]:
     if name == "prepare":
         made.run()
         return {}
-    return dict(update_shards(made).__dict__)
+    return dict(made.update().__dict__)
 
 
 def export() -> dict[str, Any]:
@@ -210,8 +208,8 @@ def measure_rows(count: int) -> dict[str, Measured]:
     science.SHAPE = (1, 1, 1)  # type: ignore[misc]
     made = ExtractCams(ExtractCamsConfig(seed=0))
     made.output.mkdir(parents=True, exist_ok=True)
-    step("rows, all", lambda: dict(update_shards(made).__dict__))
-    step("planning", lambda: {"pending": sum(len(plan.pending) for plan in plan_shards(made))})
+    step("rows, all", lambda: dict(made.update().__dict__))
+    step("planning", lambda: {"pending": sum(len(plan.pending) for plan in made.plan())})
     return found
 
 

@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelfactory.checkpoints import Passport, load_checkpoint
+from labelfactory.dataset.images import Photograph
+from labelfactory.dataset.tensors import to_tensor
 from labelfactory.errors import DataError, LabelfactoryError, MissingError
-from labelfactory.examples import to_tensor
 from labelfactory.files import write_whole
-from labelfactory.images import Photograph
+from labelfactory.learning.checkpoints import Passport, load_checkpoint
 from models.grids import resample
 from models.segmenters import Segmenter, predict, segmenter_from
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from labelfactory.checkpoints import load_checkpoint
+from labelfactory.dataset.images import Photograph
+from labelfactory.dataset.tensors import to_tensor
 from labelfactory.devices import pick_device
 from labelfactory.errors import DataError
-from labelfactory.examples import to_tensor
-from labelfactory.images import Photograph
+from labelfactory.learning.checkpoints import load_checkpoint
 from labelfactory.schema import Mask
 from models.segmenters import predict, segmenter_from
 

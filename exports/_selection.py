@@ -11,14 +11,14 @@ import numpy as np
 from PIL import Image
 
 from exports._predictor import Predictor
-from labelfactory.checkpoints import CHECKPOINT
-from labelfactory.dataset import Dataset, ImageRecord, read_dataset
+from labelfactory.dataset.images import orientation, read_photograph
+from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.digests import digest_payload
 from labelfactory.errors import DataError, MissingError
-from labelfactory.images import orientation, read_photograph
+from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
-from labelfactory.rows import RowReader
+from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 
 DATA = Path("data")

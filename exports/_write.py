@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from exports._selection import DATA, QUALITY, Selection
-from labelfactory.checkpoints import CHECKPOINT, git_state, read_passport
 from labelfactory.digests import digest_file, digest_rows
 from labelfactory.errors import DataError
 from labelfactory.files import write_json
-from labelfactory.params import PARAMS_FILE, read_yaml
-from labelfactory.registry import load_method, method_names
+from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.registry import load_method, method_names
+from labelfactory.versions import git_state
 
 PROVENANCE = "provenance.json"
 MAKERS = ("classifier", "affinity", "teacher")  # of masks; no teacher unless it is enabled

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from exports._selection import Item, Selection
-from labelfactory.images import encode_mask
+from labelfactory.dataset.images import encode_mask
 from labelfactory.names import file_name
 
 ROWS = 64

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from exports._selection import Selection
-from labelfactory.images import encode_mask
+from labelfactory.dataset.images import encode_mask
 
 
 def write(selection: Selection, folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The line as a Prefect flow: one task a stage, in dvc.yaml's order. DVC decides what is stale, Prefect shows it and tries again.
 
 A run that was interrupted or killed is started again with the same command and finds every finished shard. Stages that want
-another pool run there (`flows.place`).
+another pool run there (`flows.run.pool_of_stage`).
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
-from flows.checks import check_run
-from flows.heartbeat import heartbeat
-from flows.hooks import announce
-from flows.line_process import LineProcess, LineProcessError, StageError
-from flows.memory import remember, tell_mlflow
-from flows.place import here
-from flows.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
-from flows.summary import REPORT, as_markdown, read_summary
-from flows.tree import Tree, check_tree
+from flows.line.dvc_process import LineProcess, LineProcessError, StageError
+from flows.line.summary import REPORT, as_markdown, read_summary
+from flows.run.checks import check_run
+from flows.run.git_tree import Tree, check_tree
+from flows.run.heartbeat import heartbeat
+from flows.run.notify import announce
+from flows.run.pool_of_stage import here
+from flows.run.run_record import remember, tell_mlflow
+from flows.run.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
 from labelfactory.errors import UserError
 
 Runner = Literal["local", "dask", "ray"]
@@ -63,7 +63,7 @@ def label_factory(
         targets: names of stages; none means the whole line.
         retrain: whether the stages that learn may run; if not, the models stay as they are.
         force: run even what is up to date.
-        runner: where images are worked on: `local`, this machine; `dask` or `ray`, a cluster (`flows.fan_out`).
+        runner: where images are worked on: `local`, this machine; `dask` or `ray`, a cluster (`flows.run.fan_out`).
         strict: refuse a git tree that is not clean, instead of recording it.
         stay: run every stage on this worker, whatever pool it wants.
     """
@@ -126,7 +126,7 @@ def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
 
     Whatever shard failed there stays pending: the stage tries it here, and says what is wrong with it.
     """
-    from flows.fan_out import fan_out, is_per_image, pending_shards  # only who fans out needs what it loads
+    from flows.run.fan_out import fan_out, is_per_image, pending_shards  # only who fans out needs what it loads
 
     if not is_per_image(stage):
         return

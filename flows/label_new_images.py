@@ -14,16 +14,16 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
-from flows.checks import check_run
-from flows.heartbeat import heartbeat
-from flows.hooks import announce
 from flows.label_factory import run_line, started_at
-from flows.memory import tell_mlflow
-from flows.stage_task import UP_TO_DATE, USER_ERROR
-from flows.tree import check_tree
+from flows.run.checks import check_run
+from flows.run.git_tree import check_tree
+from flows.run.heartbeat import heartbeat
+from flows.run.notify import announce
+from flows.run.run_record import tell_mlflow
+from flows.run.stage_task import UP_TO_DATE, USER_ERROR
 from labelfactory.errors import UserError
-from labelfactory.shards import RowState, ShardFolder
-from labelfactory.stage import read_sections
+from labelfactory.rows.shards import RowState, ShardFolder
+from labelfactory.stage.runner import read_sections
 from lineage.lookup import Lookup
 from sources._settle import Wishes
 from sources.intake import append_from

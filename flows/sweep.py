@@ -15,21 +15,21 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
-from flows.checks import check_run
-from flows.heartbeat import heartbeat
-from flows.hooks import announce
 from flows.label_factory import started_at
-from flows.line import locked_stages
-from flows.line_process import Hear, LineProcess, LineProcessError, StageError
-from flows.pace import retry_seconds
-from flows.stage_task import CRASHED, USER_ERROR, worth_another_try
-from flows.sweep_plan import Parameters, Variant, variants
-from flows.sweep_plot import as_svg
-from flows.sweep_table import Outcome, as_csv, as_markdown, scores_of
+from flows.line.dvc_line import locked_stages
+from flows.line.dvc_process import Hear, LineProcess, LineProcessError, StageError
+from flows.run.checks import check_run
+from flows.run.heartbeat import heartbeat
+from flows.run.notify import announce
+from flows.run.stage_task import CRASHED, USER_ERROR, worth_another_try
+from flows.server.intervals import retry_seconds
+from flows.sweeps.plan import Parameters, Variant, variants
+from flows.sweeps.plot import as_svg
+from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.digests import digest_json
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
-from labelfactory.wiring import read_wiring
+from labelfactory.settings.wiring import read_wiring
 
 SWEEPS = Path("data/sweeps")
 

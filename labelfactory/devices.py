@@ -4,14 +4,17 @@ On one CPU none of it changes a result.
 """
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from labelfactory.errors import UserError
-from labelfactory.params import FabricPrecision, Precision
 
 if TYPE_CHECKING:
     import torch
 
+FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""As Lightning Fabric names them."""
+Precision = Literal["auto", FabricPrecision]
+"""`auto` is what suits the device (precision_on)."""
 DEVICE_VARIABLE = "LABELFACTORY_DEVICE"
 WORKERS_VARIABLE = "LABELFACTORY_WORKERS"
 

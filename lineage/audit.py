@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfactory.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
-from labelfactory.corrections import HUMAN
-from labelfactory.dataset import read_dataset
+from labelfactory.dataset.corrections import HUMAN
+from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import DataError, MissingError, UserError, did_you_mean
-from lineage.found import DATA
+from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
+from lineage.artifacts import DATA
+from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup, Model, quality_of
-from lineage.made import rows_digest
 
 Answer = dict[str, Any]
 

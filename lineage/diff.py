@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from labelfactory.dataset import read_dataset
+from labelfactory.dataset.images import encode_mask
+from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
-from labelfactory.images import encode_mask
 from labelfactory.schema import VOID, Mask
+from lineage.artifacts import DATA
 from lineage.audit import scores_of
-from lineage.found import DATA
 from lineage.lookup import Lookup
-from lineage.settings import settings_between
-from lineage.side import Side, side
+from lineage.mask_set import Side, side
+from lineage.settings_diff import settings_between
 
 WORST = 20
 Answer = dict[str, Any]

@@ -16,16 +16,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from labelfactory.checkpoints import CHECKPOINT, CURVE, Passport, git_state, read_passport
-from labelfactory.dataset import read_dataset
+from labelfactory.dataset.prepared import read_dataset
 from labelfactory.devices import for_the_record, pick_device
 from labelfactory.digests import digest_bytes, digest_file, digest_json, digest_rows
 from labelfactory.errors import UserError
-from labelfactory.params import PARAMS_FILE, read_yaml
-from labelfactory.shards import ShardFolder
-from labelfactory.thresholds import THRESHOLDS, thresholds_digest
-from labelfactory.wiring import StageWiring, read_wiring
-from lineage.found import DATA, NETS
+from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, read_passport
+from labelfactory.rows.shards import ShardFolder
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
+from labelfactory.settings.wiring import StageWiring, read_wiring
+from labelfactory.versions import git_state
+from lineage.artifacts import DATA, NETS
 
 LOCK = Path("dvc.lock")
 METRICS = DATA / "evaluation" / "metrics.json"

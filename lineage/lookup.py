@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from labelfactory.checkpoints import Passport
 from labelfactory.errors import MissingError, UserError, did_you_mean
+from labelfactory.learning.checkpoints import Passport
 from lineage.index import QUALITY, fresh_index, open_index
 from lineage.ledger import Ledger
 

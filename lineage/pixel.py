@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfactory.augment import shrink
-from labelfactory.corrections import HUMAN
-from labelfactory.dataset import Dataset, ImageRecord, read_dataset
+from labelfactory.dataset.corrections import HUMAN
+from labelfactory.dataset.images import shrink
+from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
-from labelfactory.params import PARAMS_FILE, read_yaml
-from labelfactory.registry import load_method
+from labelfactory.rows.shards import Row, ShardFolder
 from labelfactory.schema import BACKGROUND, VOID, Mask
-from labelfactory.shards import Row, ShardFolder
-from labelfactory.stage import stage_class
-from labelfactory.thresholds import read_thresholds, thresholds_digest
-from lineage.found import DATA, Found
-from lineage.made import shard_rows
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.registry import load_method
+from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
+from labelfactory.stage.runner import stage_class
+from lineage.artifacts import DATA, Found
+from lineage.ledger_rows import shard_rows
 from models.seeds import channels_above, scores_at_size
 
 Answer = dict[str, Any]

@@ -12,13 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelfactory.checkpoints import Passport, git_state
 from labelfactory.digests import digest_file, digest_json
-from labelfactory.params import PARAMS_FILE
+from labelfactory.learning.checkpoints import Passport
+from labelfactory.settings.params import PARAMS_FILE
+from labelfactory.versions import git_state
+from lineage.artifacts import Found, Seen, cached_files, live_files
 from lineage.executions import LOCK, Execution, executions
-from lineage.found import Found, Seen, cached_files, live_files
 from lineage.ledger import Ledger, events_table
-from lineage.made import (
+from lineage.ledger_rows import (
     Chains,
     Labels,
     Trained,

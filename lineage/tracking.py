@@ -30,7 +30,7 @@ from sqlalchemy import create_engine
 
 from lineage.deliver import HOME
 from lineage.outbox import Letter
-from lineage.settings import flat
+from lineage.settings_diff import flat
 
 EXPERIMENT = "labelfactory"
 REGISTERED = "segmenter"

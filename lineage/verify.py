@@ -14,21 +14,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfactory.checkpoints import CHECKPOINT, load_checkpoint
-from labelfactory.corrections import corrected_mask, read_corrections
-from labelfactory.dataset import read_dataset
+from labelfactory.dataset.corrections import corrected_mask, read_corrections
+from labelfactory.dataset.images import read_photograph
+from labelfactory.dataset.prepared import read_dataset
 from labelfactory.digests import digest_file, digest_json, digest_rows
 from labelfactory.errors import MissingError, UserError
-from labelfactory.images import read_photograph
+from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.progress import progress
+from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
-from labelfactory.shards import ShardFolder, row_key
+from lineage.artifacts import CACHE, DATA, MAKERS, NETS
 from lineage.deliver import HOME
 from lineage.executions import locked_stages
-from lineage.found import CACHE, DATA, MAKERS, NETS
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
+from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
-from lineage.made import rows_digest
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfactory.corrections import CORRECTIONS, read_corrections, write_corrections
+from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
+from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
 from labelfactory.files import write_json
-from labelfactory.manifest import MANIFEST, Entry, read_manifest, write_manifest
-from lineage.found import CACHE, DATA
+from lineage.artifacts import CACHE, DATA
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox

@@ -4,8 +4,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from labelfactory.devices import precision_on
-from labelfactory.params import Precision
+from labelfactory.devices import Precision, precision_on
 
 _DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

@@ -8,7 +8,7 @@ import numpy as np
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import VOID
 from lineage.diff import compare, scores_between
-from lineage.settings import settings_between
+from lineage.settings_diff import settings_between
 from pages.layers import shown, webp
 from pages.links import image_link
 from pages.project import Project

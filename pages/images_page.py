@@ -5,17 +5,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from labelfactory.corrections import HUMAN
+from labelfactory.dataset.corrections import HUMAN
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import VOID
 from lineage.audit import audit_mask
 from lineage.withdraw import models_of
 from pages.drawing import Arrow, Box, draw
+from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, Wishes
 from pages.layers import SEGMENTER
 from pages.links import image_link, model_link, picture_link
 from pages.project import Project, version_of
 from pages.snapshot import DATA, Row, Snapshot
-from pages.wishes import ORDER_NAMES, QUALITIES, STATES, VIEWS, Wishes
 from reporting.formats import percent
 from reporting.page import class_colour
 

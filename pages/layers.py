@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from exports._predictor import Predictor
-from labelfactory.checkpoints import CHECKPOINT
-from labelfactory.dataset import ImageRecord
+from labelfactory.dataset.images import decode_mask
+from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import MissingError
-from labelfactory.images import decode_mask
-from labelfactory.params import PARAMS_FILE, read_yaml
+from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.schema import BACKGROUND, VOID, Mask, labels_from_channels, palette
-from labelfactory.thresholds import read_thresholds
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.thresholds import read_thresholds
 from lineage.pixel import row_of
 from models.seeds import channels_above, scores_at_size
 from pages.snapshot import DATA, SCORES

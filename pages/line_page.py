@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
-from labelfactory.left_out import read_left_out
-from labelfactory.wiring import StageWiring, read_wiring
+from labelfactory.settings.wiring import StageWiring, read_wiring
 from pages.drawing import Arrow, Box, draw
 from pages.links import run_links
 from pages.project import Project

@@ -8,12 +8,12 @@ from markupsafe import Markup
 from labelfactory.errors import MissingError
 from lineage.audit import audit_model
 from lineage.lookup import Lookup, Model
-from lineage.settings import executions_behind, parameters
+from lineage.settings_diff import executions_behind, parameters
 from pages.drawing import Arrow, Box, draw
+from pages.image_query import Wishes
 from pages.images_page import cell
 from pages.links import model_link, run_links
 from pages.project import Project
-from pages.wishes import Wishes
 
 NAMES = ("segmenter", "teacher", "affinity", "classifier", "upper_bound")
 """The order of the page: what people use comes first."""

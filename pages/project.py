@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, RLock, Thread
 
-from labelfactory.dataset import ImageRecord
+from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import MissingError, UserError
-from labelfactory.params import PARAMS_FILE
 from labelfactory.schema import Mask
-from labelfactory.thresholds import thresholds_digest
+from labelfactory.settings.params import PARAMS_FILE
+from labelfactory.settings.thresholds import thresholds_digest
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup, Model
+from lineage.mask_set import Side, side
 from lineage.pixel import Evidence
-from lineage.side import Side, side
 from pages.cache import Cache
+from pages.image_query import Wishes
 from pages.layers import SEGMENTER, Segmenter, picture
-from pages.looks import Look
+from pages.slow_query import Look
 from pages.snapshot import DATA, Row, Snapshot, files_behind, record_of
-from pages.wishes import Wishes
 
 PICTURES_BYTES = 128 * 2**20
 EVIDENCE_IMAGES = 4

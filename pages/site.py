@@ -15,13 +15,13 @@ from labelfactory.errors import MissingError, UserError
 from pages.diff_page import SIDES, diff_page, diff_picture, diff_pixels
 from pages.drawing import bar, breakable, short
 from pages.guard import LOOPBACK, Guard
+from pages.image_query import Wishes
 from pages.images_page import image_page, images_page, pixel
 from pages.layers import NAMES
 from pages.line_page import REPORT, line_page, line_state
 from pages.links import image_link, model_link
 from pages.models_page import model_page, models_page
 from pages.project import Project
-from pages.wishes import Wishes
 from reporting.formats import duration, memory, percent
 
 HERE = Path(__file__).parent

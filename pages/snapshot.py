@@ -16,11 +16,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfactory.dataset import IMAGES, ImageRecord
+from labelfactory.dataset.prepared import IMAGES, ImageRecord
+from labelfactory.dataset.tables import HEAD
 from labelfactory.errors import DataError, MissingError
-from labelfactory.tables import HEAD
 from lineage.lookup import Lookup, Model
-from pages.wishes import ORDERS, PER_PAGE, QUALITIES, Wishes
+from pages.image_query import ORDERS, PER_PAGE, QUALITIES, Wishes
 
 DATA = Path("data")
 PER_IMAGE = ("masks", "walks", "affinity_labels", "cams")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labelfactory.left_out import LeftOut
+from labelfactory.dataset.left_out import LeftOut
 
 RAW = Path("data/raw")
 """Where photographs and masks go that do not lie on the disk as files yet."""

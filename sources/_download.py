@@ -7,8 +7,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from labelfactory.console import in_bytes
 from labelfactory.errors import DataError
-from labelfactory.progress import in_bytes, progress
+from labelfactory.progress import progress
 
 VOC2012 = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 VOC2012_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labelfactory.dataset.left_out import LeftOut
 from labelfactory.errors import DataError
-from labelfactory.left_out import LeftOut
 
 SHOWN = 20
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from labelfactory.dataset.images import MIN_SIDE, decode_mask, decode_photograph
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from labelfactory.images import MIN_SIDE, decode_mask, decode_photograph
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID
 from sources._batch import Candidate
@@ -79,7 +79,7 @@ def _look_at_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarr
         if not data:
             return None, "the mask is empty"
         height, width = _mask_size(data)
-        if (height, width) not in (tuple(size), tuple(size[::-1])):  # turned: labelfactory.truth turns it
+        if (height, width) not in (tuple(size), tuple(size[::-1])):  # turned: labelfactory.dataset.truth turns it
             return None, f"the mask is {width}×{height} pixels, its photograph {size[1]}×{size[0]}"
         if allowed is not None:
             wrong = np.setdiff1d(np.unique(decode_mask(data)), allowed)

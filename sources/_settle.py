@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from labelfactory.dataset.left_out import LeftOut
+from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import write_whole
-from labelfactory.left_out import LeftOut
-from labelfactory.manifest import Entry, Manifest, same_bytes
 from labelfactory.schema import BACKGROUND, Classes
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems

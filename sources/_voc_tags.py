@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError, did_you_mean
-from labelfactory.images import decode_mask
 from labelfactory.schema import BACKGROUND, VOID
 from sources._findings import Findings
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from labelfactory.dataset.images import encode_mask
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
-from labelfactory.images import encode_mask
 from labelfactory.names import file_name
 from labelfactory.schema import MAX_CLASSES, VOID, Mask
 from sources._batch import RAW, Batch, Candidate

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labelfactory.dataset import Dataset, ImageRecord
+from labelfactory.dataset.images import decode_mask, orientation, upright
+from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.errors import DataError, did_you_mean
-from labelfactory.images import decode_mask, orientation, upright
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask, palette

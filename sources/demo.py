@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from labelfactory.dataset.images import Photograph, encode_mask
+from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
-from labelfactory.images import Photograph, encode_mask
-from labelfactory.manifest import Entry, Manifest
 from labelfactory.schema import Classes, Mask
 from sources._batch import Batch, Candidate
 from sources._demo_animals import HEADS

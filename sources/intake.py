@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labelfactory.corrections import CORRECTIONS, TABLE, write_corrections
+from labelfactory.console import say
+from labelfactory.dataset.corrections import CORRECTIONS, TABLE, write_corrections
+from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
+from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.errors import DataError
-from labelfactory.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
-from labelfactory.manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from labelfactory.progress import say
 from sources._alike import slips
 from sources._batch import Batch
 from sources._settle import Settled, Wishes, settle

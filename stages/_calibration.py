@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from labelfactory.checkpoints import CHECKPOINT, load_checkpoint
-from labelfactory.dataset import Dataset, ImageRecord
-from labelfactory.devices import pick_device
+from labelfactory.dataset.prepared import Dataset, ImageRecord
+from labelfactory.dataset.tensors import to_tensor
+from labelfactory.devices import Precision, pick_device
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from labelfactory.examples import to_tensor
 from labelfactory.files import write_whole
-from labelfactory.params import Precision, Section
-from labelfactory.pool import spread
+from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
+from labelfactory.pool.pool import spread
 from labelfactory.progress import progress
-from labelfactory.rows import RowReader
+from labelfactory.rows.reader import RowReader
+from labelfactory.settings.params import Section
 from models.autocast import inference_precision
 from models.calibration import Evidence, best_threshold, masked_evidence
 from models.classifier import Classifier, classifier_from

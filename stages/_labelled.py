@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TypeVar
 
-from labelfactory.dataset import ImageRecord
-from labelfactory.rows import RowReader
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.learning.training import TrainingSection
+from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
-from labelfactory.training import TrainingSection
-from labelfactory.training_stage import TrainingStage
+from labelfactory.stage.training import TrainingStage
 
 T = TypeVar("T", bound=TrainingSection)
 

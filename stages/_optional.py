@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from labelfactory.checkpoints import CURVE
-from labelfactory.params import Section
-from labelfactory.progress import say
-from labelfactory.training import write_curve
+from labelfactory.console import say
+from labelfactory.learning.checkpoints import CURVE
+from labelfactory.learning.training import write_curve
+from labelfactory.settings.params import Section
 from stages._segmenter import SegmenterSection, SegmenterStage
 
 

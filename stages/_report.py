@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelfactory.checkpoints import CHECKPOINT, CURVE, git_state, read_passport
-from labelfactory.corrections import HUMAN
-from labelfactory.dataset import Dataset, ImageRecord
+from labelfactory.dataset.corrections import HUMAN
+from labelfactory.dataset.left_out import LEFT_OUT, read_left_out
+from labelfactory.dataset.prepared import Dataset, ImageRecord
+from labelfactory.dataset.truth import has_truth, true_mask
 from labelfactory.digests import digest_file
-from labelfactory.left_out import LEFT_OUT, read_left_out
-from labelfactory.params import PARAMS_FILE
-from labelfactory.thresholds import read_thresholds
-from labelfactory.truth import has_truth, true_mask
-from labelfactory.wiring import read_wiring
+from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, read_passport
+from labelfactory.settings.params import PARAMS_FILE
+from labelfactory.settings.thresholds import read_thresholds
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.versions import git_state
 from models.seeds import scores_at_size
 from reporting.content import Curve, GalleryItem, Report, StageLine, Tile
 from reporting.phrases import what_it_made

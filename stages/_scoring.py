@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelfactory.checkpoints import CHECKPOINT, load_checkpoint
-from labelfactory.dataset import Dataset, ImageRecord, read_dataset
-from labelfactory.devices import pick_device
-from labelfactory.examples import to_tensor
-from labelfactory.images import Photograph
+from labelfactory.dataset.images import Photograph
+from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
+from labelfactory.dataset.tensors import to_tensor
+from labelfactory.dataset.truth import true_mask
+from labelfactory.devices import Precision, pick_device
+from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.metrics import Confusion, ThresholdCurve
-from labelfactory.params import Precision
-from labelfactory.rows import RowReader
+from labelfactory.rows.reader import RowReader
 from labelfactory.schema import VOID, Mask, labels_from_channels
-from labelfactory.thresholds import read_thresholds
-from labelfactory.truth import true_mask
+from labelfactory.settings.thresholds import read_thresholds
 from models.autocast import inference_precision
 from models.seeds import channels_above, scores_at_size
 from models.segmenters import Segmenter, predict, segmenter_from

@@ -8,15 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from labelfactory.batches import Batch, Examples
-from labelfactory.dataset import ImageRecord
+from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import ParamsError
-from labelfactory.examples import CropSection, MaskExamples, Trust
-from labelfactory.registry import method_of
-from labelfactory.rows import RowReader
+from labelfactory.learning.batches import Batch, Examples
+from labelfactory.learning.examples import CropSection, MaskExamples, Trust
+from labelfactory.learning.training import TrainingSection
+from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
-from labelfactory.training import TrainingSection
-from labelfactory.training_stage import TrainingStage
+from labelfactory.settings.registry import method_of
+from labelfactory.stage.training import TrainingStage
 from models.backbones import Backbone
 from models.backbones._choice import BackboneSection, backbone_architecture, rebuild_backbone, start_backbone
 from models.classifier import classifier_from

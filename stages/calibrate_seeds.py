@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from labelfactory.errors import ParamsError
-from labelfactory.rows import RowReader
-from labelfactory.stage import Stage
-from labelfactory.thresholds import Chosen, Threshold, write_thresholds
+from labelfactory.rows.reader import RowReader
+from labelfactory.settings.thresholds import Chosen, Threshold, write_thresholds
+from labelfactory.stage.base import Stage
+from labelfactory.stage.runner import main
 from stages._calibration import CalibrationSection, choose
 
 
@@ -73,4 +74,4 @@ def _threshold(chosen: Chosen, auto: float) -> Threshold:
 
 
 if __name__ == "__main__":
-    CalibrateSeeds.main()
+    main(CalibrateSeeds)

@@ -13,12 +13,13 @@ from typing import Any
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
 from labelfactory.metrics import ThresholdCurve
-from labelfactory.params import Section
 from labelfactory.progress import progress
-from labelfactory.rows import RowReader
+from labelfactory.rows.reader import RowReader
 from labelfactory.schema import labels_from_channels
-from labelfactory.stage import Stage
-from labelfactory.thresholds import Chosen, Threshold, write_thresholds
+from labelfactory.settings.params import Section
+from labelfactory.settings.thresholds import Chosen, Threshold, write_thresholds
+from labelfactory.stage.base import Stage
+from labelfactory.stage.runner import main
 from models.seeds import channels_above, scores_at_size
 
 CURVE = "agreement.csv"
@@ -73,4 +74,4 @@ class CalibrateWalks(Stage[CalibrateWalksConfig]):
 
 
 if __name__ == "__main__":
-    CalibrateWalks.main()
+    main(CalibrateWalks)

@@ -15,15 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from labelfactory.columns import MaskColumn
-from labelfactory.dataset import ImageRecord
+from labelfactory.console import say
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.truth import has_truth, true_mask
+from labelfactory.devices import Precision
 from labelfactory.files import write_json, write_whole
-from labelfactory.params import Precision, Scales, Section
-from labelfactory.pool import spread
-from labelfactory.progress import progress, say
-from labelfactory.stage import Stage
-from labelfactory.thresholds import read_thresholds
-from labelfactory.truth import has_truth, true_mask
+from labelfactory.pool.pool import spread
+from labelfactory.progress import progress
+from labelfactory.rows.columns import MaskColumn
+from labelfactory.settings.params import Scales, Section
+from labelfactory.settings.thresholds import read_thresholds
+from labelfactory.stage.base import Stage
+from labelfactory.stage.runner import main
 from stages._report import make_report
 from stages._scoring import (
     MADE,
@@ -191,4 +194,4 @@ class Evaluate(Stage[EvaluateConfig]):
 
 
 if __name__ == "__main__":
-    Evaluate.main()
+    main(Evaluate)

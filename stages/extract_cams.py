@@ -13,13 +13,15 @@ from functools import cached_property
 import torch
 from pydantic import Field
 
-from labelfactory.columns import ArrayColumn
-from labelfactory.dataset import ImageRecord
-from labelfactory.examples import to_tensor
-from labelfactory.params import Precision, Scales, Section
-from labelfactory.per_image import PerImageStage
-from labelfactory.registry import method_of
-from labelfactory.shards import Row, Sample
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.tensors import to_tensor
+from labelfactory.devices import Precision
+from labelfactory.rows.columns import ArrayColumn
+from labelfactory.rows.shards import Row, Sample
+from labelfactory.settings.params import Scales, Section
+from labelfactory.settings.registry import method_of
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import main
 from models.autocast import inference_precision
 from models.cams import multiscale_cams, network_sizes
 from models.classifier import classifier_from
@@ -85,4 +87,4 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
 
 
 if __name__ == "__main__":
-    ExtractCams.main()
+    main(ExtractCams)

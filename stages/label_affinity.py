@@ -12,13 +12,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from labelfactory.augment import shrink
-from labelfactory.columns import MaskColumn
-from labelfactory.params import Section
-from labelfactory.per_image import PerImageStage
+from labelfactory.dataset.images import shrink
+from labelfactory.rows.columns import MaskColumn
+from labelfactory.rows.shards import Row, Sample
 from labelfactory.schema import VOID, labels_from_channels
-from labelfactory.shards import Row, Sample
-from labelfactory.thresholds import read_thresholds, thresholds_digest
+from labelfactory.settings.params import Section
+from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import main
 from models.affinity_labels import irn, psa
 from models.refinement.dense_crf import CrfConfig
 from models.seeds import scores_at_size
@@ -78,4 +79,4 @@ class LabelAffinity(PerImageStage[LabelAffinityConfig]):
 
 
 if __name__ == "__main__":
-    LabelAffinity.main()
+    main(LabelAffinity)

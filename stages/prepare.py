@@ -1,7 +1,7 @@
 """Check every photograph of an import once, and say which of them train, which are scored, and in which shard each stands.
 
-Reads   data/import/manifest.parquet    what the importer wrote (labelfactory.manifest), and the photographs it names
-Writes  data/dataset/images.parquet     one row per photograph (labelfactory.dataset); true masks are not opened
+Reads   data/import/manifest.parquet    what the importer wrote (labelfactory.dataset.manifest), and the photographs it names
+Writes  data/dataset/images.parquet     one row per photograph (labelfactory.dataset.prepared); true masks are not opened
 A photograph that cannot be used is quarantined with its reason, never dropped. One that was fine under the same id, path
 and digest last time is read and hashed, not decoded again.
 """
@@ -15,15 +15,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from labelfactory.dataset import Dataset, ImageRecord, read_dataset, write_dataset
+from labelfactory.console import say
+from labelfactory.dataset.images import MIN_SIDE, decode_photograph
+from labelfactory.dataset.manifest import Entry, Manifest, read_manifest, same_bytes
+from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset, write_dataset
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError, NewerFormatError, did_you_mean
-from labelfactory.images import MIN_SIDE, decode_photograph
-from labelfactory.manifest import Entry, Manifest, read_manifest, same_bytes
-from labelfactory.params import Section
-from labelfactory.progress import progress, say
+from labelfactory.progress import progress
 from labelfactory.schema import Classes
-from labelfactory.stage import Stage
+from labelfactory.settings.params import Section
+from labelfactory.stage.base import Stage
+from labelfactory.stage.runner import main
 
 IMPORT_AGAIN = "Mend or remove these and type `labelfactory import …` again, then `dvc repro`."
 
@@ -248,4 +250,4 @@ def _previous(path: Path) -> Dataset | None:
 
 
 if __name__ == "__main__":
-    Prepare.main()
+    main(Prepare)

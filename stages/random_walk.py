@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from labelfactory.columns import ArrayColumn
-from labelfactory.examples import to_tensor
-from labelfactory.params import Precision, Scales, Section
-from labelfactory.per_image import PerImageStage
-from labelfactory.registry import load_method, method_of
-from labelfactory.shards import Row, Sample
-from labelfactory.thresholds import read_thresholds, thresholds_digest
+from labelfactory.dataset.tensors import to_tensor
+from labelfactory.devices import Precision
+from labelfactory.rows.columns import ArrayColumn
+from labelfactory.rows.shards import Row, Sample
+from labelfactory.settings.params import Scales, Section
+from labelfactory.settings.registry import load_method, method_of
+from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import main
 from models.affinity._network import affinity_from, finer
 from models.affinity.psa import transition_of
 from models.autocast import inference_precision
@@ -124,4 +126,4 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
 
 
 if __name__ == "__main__":
-    RandomWalk.main()
+    main(RandomWalk)

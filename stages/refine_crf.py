@@ -19,18 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from labelfactory.augment import shrink
-from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn, TextColumn
-from labelfactory.corrections import HUMAN, Correction, corrected_mask, read_corrections
-from labelfactory.dataset import ImageRecord
+from labelfactory.dataset.corrections import HUMAN, Correction, corrected_mask, read_corrections
+from labelfactory.dataset.images import shrink
+from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import DataError
-from labelfactory.params import Section
-from labelfactory.per_image import PerImageStage
-from labelfactory.registry import load_method, method_of
-from labelfactory.rows import RowReader
+from labelfactory.rows.columns import ArrayColumn, MaskColumn, NumberColumn, TextColumn
+from labelfactory.rows.reader import RowReader
+from labelfactory.rows.shards import Row, Sample
 from labelfactory.schema import VOID, Mask, labels_from_channels
-from labelfactory.shards import Row, Sample
-from labelfactory.thresholds import read_thresholds, thresholds_digest
+from labelfactory.settings.params import Section
+from labelfactory.settings.registry import load_method, method_of
+from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import main
 from models.refinement.dense_crf import CrfConfig
 from models.seeds import channels_above, scores_at_size
 
@@ -137,4 +138,4 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
 
 
 if __name__ == "__main__":
-    RefineCrf.main()
+    main(RefineCrf)

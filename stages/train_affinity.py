@@ -15,10 +15,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from labelfactory.batches import Batch, Examples
-from labelfactory.checkpoints import Passport
-from labelfactory.examples import CropSection, MaskExamples
-from labelfactory.training import TrainingSection
+from labelfactory.learning.batches import Batch, Examples
+from labelfactory.learning.checkpoints import Passport
+from labelfactory.learning.examples import CropSection, MaskExamples
+from labelfactory.learning.training import TrainingSection
+from labelfactory.stage.runner import main
 from models.affinity._network import AffinityNetwork
 from models.affinity.psa import GROUPS, pair_affinities, pair_offsets
 from models.classifier import classifier_from
@@ -85,4 +86,4 @@ class TrainAffinity(LabelledStage[TrainAffinityConfig]):
 
 
 if __name__ == "__main__":
-    TrainAffinity.main()
+    main(TrainAffinity)

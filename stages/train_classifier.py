@@ -14,13 +14,15 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from labelfactory.batches import Batch, Examples
+from labelfactory.dataset.tensors import to_tensor
 from labelfactory.devices import pick_device
-from labelfactory.examples import CropSection, TagExamples, to_tensor
+from labelfactory.learning.batches import Batch, Examples
+from labelfactory.learning.examples import CropSection, TagExamples
+from labelfactory.learning.training import TrainingSection
 from labelfactory.metrics import average_precision
 from labelfactory.progress import progress
-from labelfactory.training import TrainingSection
-from labelfactory.training_stage import TrainingStage
+from labelfactory.stage.runner import main
+from labelfactory.stage.training import TrainingStage
 from models.backbones._choice import BackboneSection, backbone_architecture, start_backbone
 from models.classifier import Classifier
 from models.grids import aligned_size, resize_images
@@ -104,4 +106,4 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
 
 
 if __name__ == "__main__":
-    TrainClassifier.main()
+    main(TrainClassifier)

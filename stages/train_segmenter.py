@@ -12,12 +12,13 @@ Source  DeepLab v2 arXiv:1606.00915, v3 arXiv:1706.05587, v3+ arXiv:1802.02611.
 from collections.abc import Mapping
 from functools import cached_property
 
-from labelfactory.checkpoints import Passport
-from labelfactory.corrections import HUMAN
-from labelfactory.dataset import ImageRecord
-from labelfactory.examples import Trust
-from labelfactory.rows import RowReader
+from labelfactory.dataset.corrections import HUMAN
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.learning.checkpoints import Passport
+from labelfactory.learning.examples import Trust
+from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
+from labelfactory.stage.runner import main
 from stages._segmenter import SegmenterSection, SegmenterStage
 
 
@@ -67,4 +68,4 @@ class TrainSegmenter(SegmenterStage):
 
 
 if __name__ == "__main__":
-    TrainSegmenter.main()
+    main(TrainSegmenter)

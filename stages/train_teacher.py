@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import Field
 
-from labelfactory.checkpoints import Passport
-from labelfactory.params import Section
+from labelfactory.learning.checkpoints import Passport
+from labelfactory.settings.params import Section
+from labelfactory.stage.runner import main
 from stages._labelled import LabelledStage
 from stages._optional import OptionalSegmenterStage
 from stages._segmenter import SegmenterSection
@@ -47,4 +48,4 @@ class TrainTeacher(LabelledStage[SegmenterSection], OptionalSegmenterStage):
 
 
 if __name__ == "__main__":
-    TrainTeacher.main()
+    main(TrainTeacher)

@@ -9,11 +9,12 @@ Writes  data/upper_bound   checkpoint.safetensors, training_rows.parquet, curve.
 from collections.abc import Mapping
 from functools import cached_property
 
-from labelfactory.checkpoints import Passport
-from labelfactory.dataset import ImageRecord
-from labelfactory.params import Section
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.truth import has_truth, true_mask
+from labelfactory.learning.checkpoints import Passport
 from labelfactory.schema import Mask
-from labelfactory.truth import has_truth, true_mask
+from labelfactory.settings.params import Section
+from labelfactory.stage.runner import main
 from stages._optional import OptionalSegmenterStage
 
 
@@ -55,4 +56,4 @@ class TrainUpperBound(OptionalSegmenterStage):
 
 
 if __name__ == "__main__":
-    TrainUpperBound.main()
+    main(TrainUpperBound)

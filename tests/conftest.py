@@ -16,7 +16,7 @@ from warm_python import start_warming
 from workspace import copy_workspace, make_workspace
 
 from app import main as app_main
-from labelfactory.dataset import Dataset, ImageRecord, write_dataset
+from labelfactory.dataset.prepared import Dataset, ImageRecord, write_dataset
 from labelfactory.schema import Classes
 
 torch.set_num_threads(1)

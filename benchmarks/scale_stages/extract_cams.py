@@ -6,10 +6,11 @@ Writes  data/cams      cam [2, 94, 125] float16, class_ids [K] uint8: what a pho
 
 import numpy as np
 
-from labelfactory.columns import ArrayColumn
-from labelfactory.params import Section
-from labelfactory.per_image import PerImageStage
-from labelfactory.shards import Row, Sample
+from labelfactory.rows.columns import ArrayColumn
+from labelfactory.rows.shards import Row, Sample
+from labelfactory.settings.params import Section
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import main
 
 SHAPE = (2, 94, 125)
 
@@ -41,4 +42,4 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
 
 
 if __name__ == "__main__":
-    ExtractCams.main()
+    main(ExtractCams)

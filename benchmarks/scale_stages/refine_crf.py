@@ -6,10 +6,11 @@ Writes  data/masks     the columns of the real stage; the mask is the thumbnail'
 
 import numpy as np
 
-from labelfactory.columns import ArrayColumn, MaskColumn, NumberColumn
-from labelfactory.params import Section
-from labelfactory.per_image import PerImageStage
-from labelfactory.shards import Row, Sample
+from labelfactory.rows.columns import ArrayColumn, MaskColumn, NumberColumn
+from labelfactory.rows.shards import Row, Sample
+from labelfactory.settings.params import Section
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import main
 
 
 class RefineCrfConfig(Section):
@@ -50,4 +51,4 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
 
 
 if __name__ == "__main__":
-    RefineCrf.main()
+    main(RefineCrf)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from labelfactory.registry import load_method
+from labelfactory.settings.registry import load_method
 from models.backbones._base import Backbone, Features
 
 __all__ = ["Backbone", "Features", "build_backbone"]

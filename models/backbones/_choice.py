@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from labelfactory.params import Section
-from labelfactory.registry import load_method, method_of
+from labelfactory.settings.params import Section
+from labelfactory.settings.registry import load_method, method_of
 from models.backbones._base import Backbone
 from models.backbones._fold import fold_norms
 from models.backbones._weights import is_address, resnet_state, weights_file

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from labelfactory.errors import ShapeError
-from labelfactory.registry import load_method
+from labelfactory.settings.registry import load_method
 from models.classifier import Classifier
 from models.grids import aligned_size, grid_size, resample, resize_images
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from labelfactory.errors import ShapeError
-from labelfactory.ranks import joint_mean
+from labelfactory.learning.ranks import joint_mean
 from labelfactory.schema import BACKGROUND, VOID
 
 _EPSILON = 1e-5
@@ -18,7 +18,7 @@ def affinity_loss(affinities: Tensor, labels: Tensor, offsets: Sequence[tuple[in
 
     Background pairs are both background, foreground pairs both of one class; different pairs are of two classes,
     background among them. A pair with a void cell is in none of them. A kind without pairs adds 0. Each mean is over
-    all pairs of its kind in the batch, also where several devices share it (`labelfactory.ranks`).
+    all pairs of its kind in the batch, also where several devices share it (`labelfactory.learning.ranks`).
 
     Args:
         affinities: [B, P, h, w] in [0, 1]; plane p holds at (y, x) the pair (y, x), (y + dy, x + dx). Entries whose

@@ -4,14 +4,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelfactory.errors import ShapeError
-from labelfactory.ranks import joint_mean
+from labelfactory.learning.ranks import joint_mean
 from labelfactory.schema import VOID
 
 
 def cross_entropy(logits: Tensor, masks: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over the pixels that are not void, weighted by `weights` where given.
 
-    Over those of the joint batch, where several devices share one (`labelfactory.ranks`).
+    Over those of the joint batch, where several devices share one (`labelfactory.learning.ranks`).
 
     Args:
         logits: [B, n_classes, H, W].

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelfactory.errors import ShapeError
-from labelfactory.params import Section
+from labelfactory.settings.params import Section
 
 _LEAST_SCORE = 1e-5
 """Scores are clipped to this before the logarithm, as in pydensecrf's own `unary_from_softmax`."""

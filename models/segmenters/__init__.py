@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from labelfactory.registry import load_method
+from labelfactory.settings.registry import load_method
 from models.backbones import Backbone
 from models.backbones._choice import rebuild_backbone
 from models.segmenters._base import Segmenter

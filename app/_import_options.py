@@ -1,0 +1,79 @@
+"""The options that all imports share, as the intake takes them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from labelfactory.dataset.manifest import MANIFEST, read_manifest
+from labelfactory.dataset.prepared import COMPRESSION, SHARD_SIZE
+from labelfactory.errors import DataError, UserError
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from lineage.lookup import Lookup
+from sources._settle import Wishes
+from stages.prepare import PrepareConfig
+
+DEMO_SOURCE = "import demo "
+"""How the source of a demo's manifest begins."""
+
+
+def words_of(text: str) -> list[str]:
+    """The words of an option like `cat,dog`."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def wishes_of(
+    classes: str, rename: Sequence[str] | None, val_fraction: float | None, *, append: bool, dry_run: bool, **more: Any
+) -> Wishes:
+    """The options that all sources share, with the limits of params.yaml.
+
+    Raises:
+        UserError: one of them is of the wrong form.
+    """
+    renamed: dict[str, str] = {}
+    for pair in rename or ():
+        old, equals, new = (part.strip() for part in pair.partition("="))
+        if not equals or not old:
+            raise UserError(f"--rename {pair!r} is not of the form old=new", "Type it like this: --rename sofa=couch")
+        renamed[old] = new
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise UserError(f"--val-fraction {val_fraction:g} is no share", "Give a number between 0 and 1, such as 0.2.")
+    limits = _limits()
+    return Wishes(
+        classes=tuple(words_of(classes)),
+        rename=renamed,
+        val_fraction=val_fraction,
+        max_bad_fraction=limits.max_bad_fraction,
+        train_list=limits.train_list,
+        val_list=limits.val_list,
+        append=append,
+        dry_run=dry_run,
+        **more,
+    )
+
+
+def _limits() -> PrepareConfig:
+    """Section `prepare` of params.yaml; the strictest limits where there is none."""
+    path = Path(PARAMS_FILE)
+    try:
+        return PrepareConfig.model_validate(read_yaml(path).get("prepare") if path.exists() else None)
+    except ValidationError:  # `labelfactory run` says what is wrong with it
+        return PrepareConfig(
+            train_list="train", val_list="val", max_bad_fraction=0, shard_size=SHARD_SIZE, compression=COMPRESSION
+        )
+
+
+def refuse_other_data(source: str) -> None:
+    """`make demo` must never take the place of somebody's own photographs."""
+    old = read_manifest() if MANIFEST.exists() else None
+    if old is not None and not old.source.startswith(source):
+        raise DataError(
+            f"this folder holds another data set: {len(old.entries)} images ({old.source})",
+            "Type `make demo` in a fresh clone, or `labelfactory import demo` to put the demo in its place.",
+        )
+
+
+def gone() -> set[str]:
+    """Digests of the photographs that were withdrawn."""
+    return set(Lookup().withdrawn().values())

@@ -1,0 +1,1 @@
+"""The line under DVC: reproduce, status, cost, experiments and storage."""

@@ -1,0 +1,144 @@
+"""What bringing the line up to date will cost, said beforehand: rows and networks per stage, and minutes.
+
+An upper bound, from the keys that are on disk and from what changed in the import. A row that depends on one that will be
+computed counts as one to be computed, and so does every row below a network that will learn: whether it ends in the same
+values, and the wave stops there, nobody knows yet. Minutes follow from the pace of each stage's last large run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.line.dvc_line import LEARNING, StageState
+from flows.line.summary import REPORTS, read_json
+from labelfactory.dataset.manifest import read_manifest
+from labelfactory.dataset.prepared import ShardedDataset
+from labelfactory.errors import UserError
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import read_sections, stage_class
+from labelfactory.stage.training import TrainingStage
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage will do.
+
+    Attributes:
+        stage: its name.
+        runs: whether there is anything to do for it.
+        rows: rows that it computes, at most; 0 for a stage that makes none.
+        removed: rows that go.
+        seconds: how long, by its own pace; None where it has never run.
+    """
+
+    stage: str
+    runs: bool
+    rows: int = 0
+    removed: int = 0
+    seconds: float | None = 0.0
+
+
+@dataclass
+class _Import:
+    """What changed in the import since `prepare` last ran."""
+
+    total: int
+    """Training images there will be; 0 where nothing changed."""
+    changed: frozenset[str]
+    """Training images that are new, or have other bytes or tags."""
+    removed: frozenset[str]
+
+
+def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
+    """What `labelfactory run` will do, stage by stage.
+
+    Args:
+        states: what DVC says of the stages (`line_status`).
+        retrain: whether the stages that learn may run.
+    """
+    sections: Any = read_sections()
+    prepared = next(state for state in states if state.name == "prepare")
+    changes = (
+        _Import(0, frozenset(), frozenset()) if prepared.state == "up to date" else _import_changes(sections["prepare"])
+    )
+    moved: dict[str, bool] = {}  # noun → whether it will be another
+    waiting: dict[str, set[str]] = {}  # noun of rows → images whose row will be computed
+    found = []
+    for state in states:
+        kind: Any = stage_class(state.name)
+        stage = kind(sections[state.name], {other: sections[other] for other in kind.borrows})
+        touched = any(moved.get(noun) for noun in stage.reads)
+        if (state.state == "up to date" and not touched) or (not retrain and state.name in LEARNING):
+            cost = Cost(state.name, runs=False)
+        elif isinstance(stage, PerImageStage):
+            waiting[stage.writes] = _rows(stage, changes, moved, waiting)
+            count = len(waiting[stage.writes])
+            cost = Cost(state.name, True, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
+        elif isinstance(stage, TrainingStage):
+            learns = getattr(stage, "enabled", True) and (touched or not _is_current(stage))
+            cost = Cost(state.name, learns, seconds=_seconds(state.name, changes.total) if learns else 0.0)
+        else:
+            units = len(changes.changed) if state.name == "prepare" else 1
+            cost = Cost(state.name, True, seconds=_seconds(state.name, units) if units else 0.0)
+        moved[stage.writes] = cost.runs and (not isinstance(stage, PerImageStage) or bool(cost.rows or cost.removed))
+        if state.name == "prepare":
+            other_params = any("params.yaml" in reason for reason in state.reasons)
+            moved[stage.writes] = bool(changes.changed or changes.removed or other_params)
+        found.append(cost)
+    return found
+
+
+def _import_changes(wanted: Any) -> _Import:
+    """The manifest against the prepared data set: training images alone. `wanted`: section `prepare`."""
+    entries = read_manifest().entries
+    new = {e.image_id: (e.sha256, e.tags) for e in entries if wanted.train_list in e.lists}
+    try:
+        dataset = ShardedDataset()
+    except UserError:
+        return _Import(len(new), frozenset(new), frozenset())
+    old = {r.image_id: (r.sha256, r.tags) for shard in dataset.counts for r in dataset.records(shard)}
+    if dataset.shard_size != wanted.shard_size:  # every image moves
+        return _Import(len(new), frozenset(new), frozenset())
+    bad = dataset.bad_ids()
+    changed = frozenset(i for i, what in new.items() if old.get(i) != what and i not in bad)
+    return _Import(len(new.keys() - bad), changed, frozenset(old.keys() - new.keys()))
+
+
+def _rows(
+    stage: PerImageStage[Any], changes: _Import, moved: Mapping[str, bool], waiting: Mapping[str, set[str]]
+) -> set[str]:
+    """Images whose row is computed: other keys than on disk, new or changed images, rows above that will be computed."""
+    learnt = [noun for noun in stage.reads if noun not in ("dataset", *stage.reads_rows) and moved.get(noun)]
+    try:
+        known = {r.image_id for shard in stage.sharded.counts for r in stage.sharded.records(shard)}
+        pending = {r.image_id for plan in stage.plan(tolerant=True) for r in plan.pending}
+    except UserError:  # a network or threshold that it reads is not there yet
+        known, pending = set(), set(changes.changed)
+        learnt = ["nothing is there yet"]
+    if learnt:
+        pending = known
+    pending = pending.union(changes.changed, *(waiting.get(noun, set()) for noun in stage.reads_rows))
+    return pending - changes.removed
+
+
+def _is_current(stage: TrainingStage[Any]) -> bool:
+    try:
+        return stage.is_current()
+    except UserError:
+        return False
+
+
+def _seconds(stage: str, units: int) -> float | None:
+    """At the stage's own pace; as long as last time where `units` is 0."""
+    pace = read_json(REPORTS / f"{stage}.json").get("pace")
+    return (units or pace["units"]) * pace["seconds"] / pace["units"] if pace else None
+
+
+def in_words(costs: Sequence[Cost]) -> str:
+    """One phrase: `120 rows and 3 networks, about 4 minutes`."""
+    rows, learn = sum(c.rows for c in costs), sum(c.runs and c.stage in LEARNING for c in costs)
+    unknown = sum(c.seconds is None for c in costs)
+    minutes = sum(c.seconds or 0.0 for c in costs) / 60
+    more = f" and {unknown} {'stage that has' if unknown == 1 else 'stages that have'} no pace yet" if unknown else ""
+    learning = "stage that learns" if learn == 1 else "stages that learn"
+    return f"at most {rows} rows, {learn} {learning}; about {minutes:.1f} minutes{more}"

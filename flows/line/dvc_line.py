@@ -1,0 +1,275 @@
+"""The line under DVC: run it, ask what is stale and why, freeze what must not be trained again.
+
+DVC is the judge of what is stale; this file only asks and orders it. Bare `dvc repro` does the same as `reproduce`.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException, ReproductionError
+from dvc.lock import LockError
+from dvc.repo import Repo, lock_repo
+from networkx import descendants
+
+from flows.line.experiments import run_variant
+from flows.line.failure import StageFailedError
+from labelfactory.errors import UserError
+from labelfactory.lock import BusyError
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.wiring import read_wiring
+
+LOCK = Path("dvc.lock")
+LEARNING = (
+    "train_classifier",
+    "calibrate_seeds",
+    "train_affinity",
+    "train_teacher",
+    "calibrate_walks",
+    "train_segmenter",
+    "train_upper_bound",
+)
+"""Stages that learn something from the whole data set: what `--no-retrain` freezes."""
+
+
+@dataclass(frozen=True)
+class StageState:
+    """What DVC says of a stage: `up to date`, `stale`, `never run` or `frozen`, and why."""
+
+    name: str
+    state: str
+    reasons: tuple[str, ...]
+
+
+def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool = False) -> list[str]:
+    """Bring stages and what they need up to date.
+
+    Args:
+        targets: names of stages; none means the whole line.
+        retrain: whether the stages that learn may run; if not, the models stay as they are.
+        force: run even what is up to date.
+
+    Returns:
+        Names of the stages that ran, in order.
+
+    Raises:
+        StageFailedError: a stage failed, with its exit code.
+        UserError: DVC refuses, or the models are to stay although there are none.
+    """
+    with open_repo() as repo, _failures_named(), lock_repo(repo), _calm():
+        if not retrain:
+            _freeze_learning(repo, targets)
+        ran = repo.reproduce(targets=list(targets) or None, force=force)
+    return [stage.addressing for stage in ran]
+
+
+class Line:
+    """The line, one stage at a time: for a caller that wants to know what happens between two stages."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+
+    def order(self, targets: Sequence[str] = (), *, retrain: bool = True) -> list[str]:
+        """Names of the stages that `reproduce` would look at, in the order of the line.
+
+        Without retraining, the stages that learn are not among them: nobody looks at what is frozen.
+
+        Raises:
+            UserError: as `reproduce`.
+        """
+        with _failures_named():
+            graph = self._repo.index.graph
+            wanted = [s for t in targets for s in self._repo.stage.collect(t)] if targets else list(graph.nodes)
+            needed = {stage.addressing for stage in wanted}
+            needed |= {below.addressing for stage in wanted for below in descendants(graph, stage)}
+        if not retrain:
+            _check_models(targets)
+            needed -= set(LEARNING)
+        return [name for name in read_wiring() if name in needed]
+
+    def bring_up_to_date(self, stage: str, *, force: bool = False) -> bool:
+        """Bring one stage up to date, those before it being so. Returns whether it ran.
+
+        Raises:
+            StageFailedError, UserError: as `reproduce`.
+        """
+        with _failures_named():
+            return bool(self._repo.reproduce(targets=[stage], single_item=True, force=force))
+
+    def vary(self, name: str, overrides: Sequence[str]) -> dict[str, float]:
+        """Run the line with other params as the DVC experiment `name`, unless it is there. Returns its metrics.
+
+        Raises:
+            StageFailedError, UserError: as `reproduce`.
+        """
+        with _failures_named():
+            return run_variant(self._repo, name, list(overrides))
+
+    def stale(self, stages: Sequence[str]) -> list[str]:
+        """Those of these stages that DVC would run as things are now, whatever the ones before them will make.
+
+        Raises:
+            UserError: as `reproduce`.
+        """
+        with _failures_named():
+            changed = self._repo.status(targets=list(stages)) if stages else {}
+        return [stage for stage in stages if stage in changed]
+
+
+@contextmanager
+def open_line() -> Iterator[Line]:
+    """The line of this folder; DVC is opened once for all stages."""
+    with open_repo() as repo:
+        yield Line(repo)
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """A line a stage is enough, and the stage says it; of DVC only warnings and errors are heard."""
+    logger = logging.getLogger("dvc")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _failures_named() -> Iterator[None]:
+    """Turn DVC's errors into ours."""
+    try:
+        yield
+    except ReproductionError as error:
+        raise StageFailedError(*_blame(error)) from error
+    except LockError as error:
+        raise BusyError("another run works in this folder: it holds DVC's lock", _WAIT) from error
+    except DvcException as error:
+        raise UserError(f"DVC: {' '.join(str(error).split())}", _ASK_DVC) from error
+
+
+_ASK_DVC = "Mend what DVC names; `dvc status -v` says more."
+_WAIT = "Wait until it is done, then type the same command again; a run that was killed leaves no lock."
+
+
+def line_status() -> list[StageState]:
+    """The state of every stage, in the order of the line."""
+    with open_repo() as repo, _failures_named():
+        changed = repo.status()
+        frozen = {stage.addressing for stage in repo.index.stages if stage.frozen}
+        known = locked_stages()
+    states = []
+    for name in read_wiring():
+        reasons = tuple(_reasons(name, changed.get(name, [])))
+        if name in frozen:
+            states.append(StageState(name, "frozen", reasons))
+        elif name not in known:
+            states.append(StageState(name, "never run", ()))
+        else:
+            states.append(StageState(name, "stale" if reasons else "up to date", reasons))
+    return states
+
+
+def locked_stages() -> set[str]:
+    """Names of the stages that have run at least once, by dvc.lock."""
+    return set(_lock())
+
+
+def _lock() -> dict[str, Any]:
+    """What dvc.lock says of each stage's last run."""
+    stages: dict[str, Any] = read_yaml(LOCK).get("stages", {}) if LOCK.exists() else {}
+    return stages
+
+
+def _reasons(name: str, entries: Sequence[object]) -> Iterator[str]:
+    """DVC's nested answer as phrases: `params.yaml refine_crf.gt_prob: 0.7 → 0.8`, `data/cams: modified`."""
+    for entry in entries:
+        if isinstance(entry, str):
+            yield entry
+            continue
+        for kind, changes in entry.items():  # type: ignore[attr-defined]
+            what = {"changed deps": "", "changed outs": "output "}.get(kind, f"{kind} ")
+            for path, change in changes.items():
+                if path == PARAMS_FILE and isinstance(change, dict):
+                    yield from _changed_params(name, change)
+                else:
+                    yield f"{what}{path}: {change}"
+
+
+def _changed_params(name: str, sections: Mapping[str, object]) -> Iterator[str]:
+    """Key by key what changed in the sections of params.yaml that a stage reads, since it last ran."""
+    before = _lock().get(name, {}).get("params", {}).get(PARAMS_FILE, {})
+    now = read_yaml(Path(PARAMS_FILE))
+    for section, word in sections.items():
+        old, new = _flat(before.get(section, {}), section), _flat(now.get(section, {}), section)
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        for key in keys:
+            yield f"{PARAMS_FILE} {key}: {old.get(key, 'not there')} → {new.get(key, 'not there')}"
+        if not keys:
+            yield f"{PARAMS_FILE} {section}: {word}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Dotted name → value, for all values in a nested mapping."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}"
+        found |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+@contextmanager
+def open_repo() -> Iterator[Repo]:
+    """DVC's view of this folder; its stages run with this environment's Python."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    try:
+        repo = Repo(".")
+    except DvcException as error:
+        remedy = "Run the command in the project's root folder, in a clone of its git repository."
+        raise UserError(f"DVC: {error}", remedy) from error
+    with repo:
+        yield repo
+
+
+def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:
+    """Freeze the stages that learn, in DVC's memory alone: dvc.yaml is not touched, so a kill leaves nothing frozen.
+
+    The caller holds the repository's lock: DVC reads its stages anew when it takes one.
+
+    Raises:
+        UserError: a stage that has never run would stay without output, or is to run by name.
+    """
+    _check_models(targets)
+    for stage in repo.index.stages:
+        if stage.addressing in LEARNING:
+            stage.frozen = True
+
+
+def _check_models(targets: Sequence[str]) -> None:
+    """Whether all that is to stay as it is, is there."""
+    learning = sorted(set(targets) & set(LEARNING))
+    if learning:
+        raise UserError(f"--no-retrain leaves {', '.join(learning)} as it is", "Name other stages, or none.")
+    missing = [name for name in LEARNING if name not in locked_stages()]
+    if missing:
+        raise UserError(
+            f"--no-retrain: there are no models yet: {', '.join(missing)} never ran", "Type `labelfactory run` first."
+        )
+
+
+def _blame(error: ReproductionError) -> tuple[str, int]:
+    """Which stage failed, and its exit code: 2 where its user can mend it, below 0 for a signal.
+
+    DVC says both only in its messages.
+    """
+    name = str(error).removeprefix("failed to reproduce ").strip("'")
+    found = re.search(r"exited with (-?\d+)", str(error.__cause__))
+    if found is None:
+        raise UserError(f"DVC: {name}: {error.__cause__}", _ASK_DVC) from error
+    return name, int(found.group(1))

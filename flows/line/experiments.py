@@ -1,0 +1,48 @@
+"""A variant of the line as a DVC experiment: in a folder of its own, so that neither the workspace nor its data change."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvc.repo import Repo
+from dvc.repo.experiments.utils import resolve_name
+
+from labelfactory.dataset.manifest import read_manifest
+
+METRICS = "data/evaluation/metrics.json"
+
+
+def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]:
+    """Run the line with other params, unless the experiment of that name is there.
+
+    Returns:
+        Its metrics.
+
+    Raises:
+        DvcException: as `Repo.reproduce`.
+    """
+    if not _is_there(repo, name):
+        paths = [entry.path for entry in read_manifest().entries]
+        repo.experiments.run(params=overrides, tmp_dir=True, name=name, copy_paths=list(copied_paths(paths)))
+    return _metrics(repo, name)
+
+
+def copied_paths(paths: Sequence[str]) -> Iterator[str]:
+    """What an experiment's own folder needs beside what git and DVC hold: the import, corrections, and photographs that lie here.
+
+    dvc.lock too, which may not be committed: without it every stage would run again.
+    """
+    yield from ("dvc.lock", "data/import", "data/corrections")
+    folders = {Path(*Path(path).parts[:2]) for path in paths if not Path(path).is_absolute()}
+    yield from sorted(str(folder) for folder in folders)
+
+
+def _is_there(repo: Repo, name: str) -> bool:
+    return resolve_name(repo.scm, name).get(name) is not None
+
+
+def _metrics(repo: Repo, name: str) -> dict[str, float]:
+    shown: dict[str, Any] = repo.metrics.show(revs=[name])
+    files = next(iter(found["data"] for rev, found in shown.items() if rev != "workspace"))
+    metrics: dict[str, float] = files[METRICS]["data"]
+    return metrics

@@ -1,0 +1,37 @@
+"""What DVC says of the line, for a page that asks now and then: `python -m flows.line.status_query` prints JSON.
+
+To ask, DVC takes the lock of the folder for a second or two, and a run that comes back from a stage waits for that lock only
+three seconds before it fails. So while a stage is at work DVC is not asked; the answer says so instead.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RWLOCK = Path(".dvc/tmp/rwlock")
+"""Where DVC notes which process writes which output: {"write": {path: {"pid": …, "cmd": …}}, …}."""
+
+
+def at_work() -> bool:
+    """Whether a stage is running in this folder now. What a killed process left in the file does not count."""
+    try:
+        held = json.loads(RWLOCK.read_text(encoding="utf-8"))["write"]
+        return any(psutil.pid_exists(int(writer["pid"])) for writer in held.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no file, or one that is being written
+        return False
+
+
+def look() -> dict[str, Any]:
+    """Whether a run is under way; if not, each stage with its state and reasons."""
+    from flows.line.dvc_line import line_status  # loading DVC takes most of the time, and a run may start meanwhile
+
+    if at_work():
+        return {"running": True, "stages": []}
+    return {"running": False, "stages": [asdict(stage) for stage in line_status()]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(look()))

@@ -1,0 +1,35 @@
+"""What is checked before a run, so that it does not come to light after hours."""
+
+from collections.abc import Sequence
+
+from labelfactory.dataset.manifest import read_manifest
+from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.preflight import check_line
+from labelfactory.stage.runner import read_sections
+
+
+def check_run(targets: Sequence[str] = ()) -> None:
+    """Check names of stages, all of params.yaml, the lists that it names, and files of weights.
+
+    Raises:
+        UserError: what is wrong, and what to type.
+    """
+    sections = read_sections()
+    check_targets(targets)
+    read_manifest()
+    check_line(sections)
+
+
+def check_targets(targets: Sequence[str]) -> None:
+    """Whether each is a stage of dvc.yaml.
+
+    Raises:
+        ParamsError: one is none.
+    """
+    known = read_wiring()
+    for target in targets:
+        if target not in known:
+            raise ParamsError(
+                f"{target!r} is no stage{did_you_mean(target, known)}", "Type `labelfactory status` to list them."
+            )

@@ -1,0 +1,104 @@
+"""Spread the pending shards of a per-image stage over a cluster; afterwards the stage itself finds nothing pending.
+
+A shard is a task, and whoever works on it writes it whole or not at all: a lost worker costs a second try. All workers see the
+same project folder. Which cluster: `flows.run.clusters`.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import wait
+from prefect.states import Completed, Failed
+
+from flows.run.clusters import Kind, one_gpu_each, own_gpus, task_runner
+from labelfactory.console import say
+from labelfactory.digests import digest_file
+from labelfactory.files import make_folder
+from labelfactory.lock import stage_lock
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import read_sections, stage_class
+
+TRIES = 3
+"""A shard is tried so often: once, and again where its worker was lost."""
+
+
+def is_per_image(name: str) -> bool:
+    """Whether a stage works image by image."""
+    return issubclass(stage_class(name), PerImageStage)
+
+
+def pending_shards(name: str) -> list[int]:
+    """Numbers of the shards in which something has to be done."""
+    return [plan.shard for plan in _stage(name).plan() if plan.changed]
+
+
+def fan_out(name: str, shards: Sequence[int], kind: Kind) -> State[Any]:
+    """Work on these shards of a stage, each in a task of its own, on the cluster's workers."""
+    over_cluster = spread.with_options(
+        name=f"shards of {name}",
+        flow_run_name=f"{len(shards)} shards of {name}",
+        task_runner=task_runner(kind, gpus=own_gpus() if _stage(name).uses_gpu else ()),
+    )
+    state: State[Any] = over_cluster(name, list(shards), os.fspath(Path.cwd()), kind, return_state=True)
+    return state
+
+
+@flow(validate_parameters=False, persist_result=False)
+def spread(name: str, shards: list[int], folder: str, kind: Kind) -> State[Any]:
+    """One task a shard."""
+    with one_gpu_each(kind) if _stage(name).uses_gpu else nullcontext():
+        futures = [work_on_shard.submit(name, shard, folder) for shard in shards]
+    done, missing = wait(futures)
+    failed = [shard for shard, future in zip(shards, futures, strict=True) if not future.state.is_completed()]
+    if failed or missing:
+        return Failed(message=f"{len(failed)} of {len(shards)} shards failed: {', '.join(map(str, failed[:20]))}")
+    return Completed(message=f"{len(done)} shards")
+
+
+@task(
+    name="shard",
+    task_run_name="{name} {shard:05d}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=TRIES - 1,
+    retry_delay_seconds=1,
+)
+def work_on_shard(name: str, shard: int, folder: str) -> dict[str, int]:
+    """Bring one shard up to date, in this worker's process. The stage and its networks are loaded once a process."""
+    os.chdir(folder)
+    os.environ["LABELFACTORY_WORKERS"] = "1"  # the cluster has one process a core already
+    stage = _loaded(name, _inputs(name))
+    with stage_lock(name, shared=True):
+        make_folder(stage.output)
+        return dict(stage.update(only=[shard]).__dict__)
+
+
+@cache
+def _loaded(name: str, inputs: str) -> PerImageStage[Any]:
+    """The stage, whose `setup` does its work once. `inputs` keeps an older run's networks from being used."""
+    stage = _stage(name)
+    say(f"{name}: process {os.getpid()} works on shards")
+    setup = cache(stage.setup)
+    stage.setup = setup  # type: ignore[method-assign]
+    return stage
+
+
+def _inputs(name: str) -> str:
+    """What changes where params, data set or checkpoints do."""
+    stage = _stage(name)
+    dataset = digest_file(stage.folder("dataset") / "images.parquet")
+    return repr((stage.cfg.digest(), stage.code_digest, dataset, sorted(stage.fixed().items())))
+
+
+def _stage(name: str) -> PerImageStage[Any]:
+    kind: Any = stage_class(name)
+    sections = read_sections()
+    stage: PerImageStage[Any] = kind(sections[name], {other: sections[other] for other in kind.borrows})
+    return stage

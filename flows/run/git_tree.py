@@ -1,0 +1,98 @@
+"""The git tree under a run: clean, with changes, or in the middle of a merge. A run records it, or refuses with `strict`."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelfactory.console import say
+from labelfactory.errors import UserError
+from lineage.executions import LOCK
+
+SHOWN = 5
+MIDDLE = {
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+}
+"""What git leaves in its folder while something is half done."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What git says of the working folder. `changed` are files that no commit holds as they are, dvc.lock aside."""
+
+    commit: str
+    changed: tuple[str, ...]
+    unmerged: tuple[str, ...]
+    middle_of: str
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the commit says all that the run depends on."""
+        return bool(self.commit) and not (self.changed or self.unmerged or self.middle_of)
+
+    def __str__(self) -> str:
+        """In a phrase, for a person and for the record: `dirty: 2 files differ from the commit: a.py, b.py`."""
+        if not self.commit:
+            return "no commit: this folder is no git repository, or an empty one"
+        if self.unmerged or self.middle_of:
+            return f"half-merged: in the middle of a {self.middle_of or 'merge'}{_named(': ', self.unmerged)}"
+        if self.changed:
+            differ = "file differs" if len(self.changed) == 1 else "files differ"
+            return f"dirty: {len(self.changed)} {differ} from the commit{_named(': ', self.changed)}"
+        return "clean"
+
+
+def read_tree() -> Tree:
+    """Ask git about this folder. dvc.lock does not count: each run writes it."""
+    commit = _git("rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return Tree("", (), (), "")
+    entries = list(_entries(_git("status", "--porcelain", "-z") or ""))
+    unmerged = tuple(path for code, path in entries if "U" in code or code in ("AA", "DD"))
+    changed = tuple(path for code, path in entries if path != str(LOCK) and path not in unmerged)
+    folder = Path(_git("rev-parse", "--git-dir") or ".git")
+    middle = next((name for file, name in MIDDLE.items() if (folder / file).exists()), "")
+    return Tree(commit.strip(), changed, unmerged, middle)
+
+
+def check_tree(*, strict: bool) -> Tree:
+    """The tree as it is. Changes are recorded without a word; a merge that is half done is said.
+
+    Raises:
+        UserError: it is not clean, and `strict` wants it so.
+    """
+    tree = read_tree()
+    if tree.is_clean:
+        return tree
+    if strict:
+        raise UserError(f"--strict: the git tree is not clean: {tree}", "Commit or undo it, or leave --strict out.")
+    if tree.middle_of or tree.unmerged:
+        say(f"warning: the git tree is {tree}; the run records that")
+    return tree
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    """Code and path of each file in the output of `git status --porcelain -z`."""
+    fields = iter(text.split("\0"))
+    for field in fields:
+        if field:
+            yield field[:2], field[3:]
+        if field[:1] in ("R", "C"):
+            next(fields)  # what it was called before
+
+
+def _named(before: str, paths: tuple[str, ...]) -> str:
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return before + ", ".join(paths[:SHOWN]) + more if paths else ""
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.rstrip("\n")

@@ -1,0 +1,21 @@
+"""What the engine itself says of a stage that DVC calls stale: whether anything is left to do, before anybody waits for a GPU.
+
+DVC sees files; the engine sees rows and keys. A cluster may have made all rows already, a photograph of another list leaves a
+training as it was, and `train_upper_bound` may be off.
+"""
+
+from flows.run.fan_out import is_per_image, pending_shards
+from labelfactory.stage.runner import read_sections, stage_class
+from labelfactory.stage.training import TrainingStage
+
+
+def has_work(name: str) -> bool:
+    """Whether a stage would compute anything. Of stages that make neither rows nor a network it is not known: yes."""
+    if is_per_image(name):
+        return bool(pending_shards(name))
+    kind = stage_class(name)
+    if issubclass(kind, TrainingStage):
+        sections = read_sections()
+        stage = kind(sections[name], {other: sections[other] for other in kind.borrows})
+        return getattr(stage, "enabled", True) and not stage.is_current()
+    return True

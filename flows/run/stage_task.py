@@ -1,0 +1,109 @@
+"""One stage of the line as a Prefect task: DVC's look-up, the engine's look-up, and only then a place and a device to run it.
+
+Its state says who can help: `User error` is never tried again, `Stage crashed` is, after a pause.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import Task, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed, Failed
+
+from flows.line.dvc_process import LineProcess, LineProcessError, StageError
+from flows.line.summary import read_summary
+from flows.run.gpu_slots import devices_held
+from flows.run.pending_work import has_work
+from flows.run.pool_of_stage import Place, wanted_pool
+from flows.server.intervals import retry_seconds
+from labelfactory.errors import UserError
+
+USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
+"""Names of states, as they stand on Prefect's page."""
+PROGRESS = re.compile(r"^(?P<title>[^:]+): (?P<done>\d+)/(?P<total>\d+) (?P<rest>\w+, .*)$")
+"""A line of `labelfactory.progress`: `extract_cams: 120/437 images, 3.1/s, 39 s, about 102 s left`."""
+
+
+def stage_task(stage: str, *, again: bool = True) -> Task[[LineProcess, Place, str, bool], State[Any]]:
+    """The task of a stage; it has the stage's name, and so have its runs. `again`: what crashed is tried again."""
+    pauses = retry_seconds() if again else []
+    return bring_up_to_date.with_options(
+        name=stage, task_run_name=stage, retries=len(pauses), retry_delay_seconds=pauses or None
+    )
+
+
+def worth_another_try(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Not where a person has to mend something first."""
+    return state.name != USER_ERROR
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=worth_another_try)
+def bring_up_to_date(line: LineProcess, place: Place, stage: str, force: bool) -> State[Any]:
+    """Let DVC bring one stage up to date; log what it says, show how far it is."""
+    logger = get_run_logger()
+    with _progress_artifact(stage) as show:
+
+        def hear(text: str) -> None:
+            if text.strip():
+                logger.info("%s", text)
+            show(text)
+
+        try:
+            return _run(line, place, stage, force, hear)
+        except StageError as error:
+            return Failed(name=USER_ERROR if error.users else CRASHED, message=str(error))
+        except UserError as error:
+            return Failed(name=USER_ERROR, message=str(error))
+        except LineProcessError as error:
+            return Failed(name=CRASHED, message=str(error))
+
+
+def _run(line: LineProcess, place: Place, stage: str, force: bool, hear: Callable[[str], None]) -> State[Any]:
+    with ExitStack() as held:
+        if place.api is not None and wanted_pool(stage):
+            if not force and not line.stale([stage]):
+                return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
+            if force or has_work(stage):
+                pool = place.elsewhere(stage)
+                if pool:
+                    return as_told(place.run_stage(pool, stage, force=force, hear=hear))
+                held.enter_context(devices_held(place.api, hear))
+        if not line.bring_up_to_date(stage, force=force, hear=hear):
+            return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
+    made = {summary.name: summary.made for summary in read_summary().stages}
+    return Completed(message=made.get(stage, ""))
+
+
+def as_told(run: dict[str, Any]) -> State[Any]:
+    """The state of a run elsewhere, as this run's own stage would have it."""
+    state = run["state"]
+    message = state["message"] or ""
+    if state["type"] == "COMPLETED":
+        return Completed(name=state["name"], message=message)
+    if state["type"] == "CANCELLED":
+        return Failed(name=USER_ERROR, message=f"{run['name']} was cancelled")
+    return Failed(name=USER_ERROR if state["name"] == USER_ERROR else CRASHED, message=message)
+
+
+@contextmanager
+def _progress_artifact(stage: str) -> Iterator[Any]:
+    """A progress artifact for a stage that reports progress; made at its first line of it."""
+    artifact: list[UUID] = []
+
+    def show(text: str) -> None:
+        found = PROGRESS.match(text)
+        if found is None or found["total"] == "0":
+            return
+        percent = 100 * int(found["done"]) / int(found["total"])
+        if artifact:
+            update_progress_artifact(artifact[0], percent, description=text)
+        else:
+            key = f"progress-{stage.replace('_', '-')}"
+            artifact.append(cast(UUID, create_progress_artifact(percent, key=key, description=text)))
+
+    yield show

@@ -1,0 +1,1 @@
+"""Prefect server, workers and watcher of one machine, deployments, and what talks to them."""

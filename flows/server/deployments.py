@@ -1,0 +1,100 @@
+"""Register the deployments of prefect.yaml with the server. Everything that can be wrong is said before anything is registered."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import ValidationError
+
+from flows.server.api import Api
+from flows.server.submit import check_pool
+from labelfactory.errors import ParamsError
+from labelfactory.settings.params import read_yaml
+
+WIRING_FILE = Path("prefect.yaml")
+SCHEDULED = "nightly"
+"""The deployment that a cron is for."""
+
+
+def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> list[str]:
+    """Register all deployments, each to work in this folder.
+
+    Args:
+        api: the server.
+        cron: when `nightly` runs; without one its schedule stays as prefect.yaml says: off.
+        pool: the pool that all of them run on; default: each its own.
+        source: where `nightly` looks for new images; default: where the import came from.
+
+    Returns:
+        Their names, `flow/deployment`.
+
+    Raises:
+        UserError: the cron is none, or there is no such pool.
+    """
+    schedule = _schedule(cron) if cron else None
+    planned = [dict(entry) for entry in read_yaml(WIRING_FILE)["deployments"]]
+    if pool:
+        planned = _moved(planned, pool)
+    for name in sorted({entry["work_pool"]["name"] for entry in planned}):
+        check_pool(api, name)
+    done = []
+    with temporary_settings({PREFECT_API_URL: api.url}), get_client(sync_client=True) as client:
+        for entry in planned:
+            flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"])
+            nightly = entry["name"] == SCHEDULED
+            schedules = [schedule] if nightly and schedule else _written(entry)
+            client.create_deployment(
+                flow_id=client.create_flow(flow),
+                name=entry["name"],
+                description=entry.get("description"),
+                entrypoint=entry["entrypoint"],
+                work_pool_name=entry["work_pool"]["name"],
+                parameters={"source": str(source)} if nightly and source else {},
+                schedules=schedules,
+                parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
+                enforce_parameter_schema=True,
+                pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": os.fspath(Path.cwd())}}],
+            )
+            done.append(f"{flow.name}/{entry['name']}")
+    return done
+
+
+def _moved(planned: list[dict[str, Any]], pool: str) -> list[dict[str, Any]]:
+    """The deployments on one pool: one for each flow, under the pool's name, and the scheduled one."""
+    moved: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in planned:
+        name = pool if entry["name"] == entry["work_pool"]["name"] else entry["name"]
+        moved.setdefault((entry["entrypoint"], name), {**entry, "name": name, "work_pool": {"name": pool}})
+    return list(moved.values())
+
+
+def _written(entry: dict[str, Any]) -> list[DeploymentScheduleCreate]:
+    """The schedules that prefect.yaml gives a deployment."""
+    return [_schedule(each["cron"], active=each.get("active", True)) for each in entry.get("schedules", [])]
+
+
+def _schedule(cron: str, *, active: bool = True) -> DeploymentScheduleCreate:
+    try:
+        return DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=_zone()), active=active)
+    except ValidationError:
+        raise ParamsError(
+            f"{cron!r} is no cron expression",
+            'Write five fields: minute, hour, day, month, weekday; "0 3 * * *" is every night at three.',
+        ) from None
+
+
+def _zone() -> str | None:
+    """This machine's time zone by its name, so that three o'clock is three o'clock here."""
+    zone = os.environ.get("TZ") or _linked_zone()
+    return zone if zone and Path("/usr/share/zoneinfo", zone).exists() else None
+
+
+def _linked_zone() -> str:
+    target = os.path.realpath("/etc/localtime")
+    return target.partition("/zoneinfo/")[2]

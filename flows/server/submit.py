@@ -1,0 +1,59 @@
+"""Hand a run of the line to a pool's workers; what stands in its way is said at once, not after an hour of waiting."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from flows.server.api import Api
+from flows.server.services import online_workers
+from labelfactory.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run that waits for a worker."""
+
+    run_id: str
+    name: str
+    page: str
+
+
+def check_pool(api: Api, pool: str) -> None:
+    """Whether there is such a pool.
+
+    Raises:
+        UserError: there is none.
+    """
+    pools = [found["name"] for found in api.post("/work_pools/filter", {})]
+    if pool not in pools:
+        raise UserError(
+            f"there is no work pool {pool!r}{did_you_mean(pool, pools)}",
+            f"Name another pool, or type `prefect work-pool create {pool} --type process`.",
+        )
+
+
+def submit(api: Api, pool: str, parameters: dict[str, Any], *, flow: str = "label-factory") -> Submitted:
+    """Plan one run, now.
+
+    Args:
+        api: the server.
+        pool: the pool; also the name of the flow's deployment on it.
+        parameters: of the flow.
+        flow: the flow's name.
+
+    Raises:
+        UserError: no such pool, no worker on it, or the flow is not deployed there.
+    """
+    check_pool(api, pool)
+    if not online_workers(api, pool):
+        raise UserError(
+            f"no worker of the pool {pool!r} is online",
+            f"Type `labelfactory up --pool {pool}` on the machine that is to work for it.",
+        )
+    deployment = api.find(f"/deployments/name/{flow}/{pool}")
+    if deployment is None:
+        raise UserError(f"{flow} is not deployed to the pool {pool!r}", f"Type `labelfactory deploy --pool {pool}`.")
+    run = api.post(
+        f"/deployments/{deployment['id']}/create_flow_run",
+        {"parameters": parameters, "state": {"type": "SCHEDULED", "name": "Scheduled"}},
+    )
+    return Submitted(run["id"], run["name"], f"{api.page}/runs/flow-run/{run['id']}")

@@ -1,0 +1,1 @@
+"""A sweep: its variants, table and plot."""

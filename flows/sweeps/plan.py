@@ -1,0 +1,106 @@
+"""Which variants a sweep has: every combination of the values that it gives, each checked before the first one runs."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labelfactory.dataset.manifest import MANIFEST
+from labelfactory.digests import digest_code, digest_file, digest_json
+from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.settings.params import PARAMS_FILE, check_sections, read_yaml
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.runner import stage_class
+
+EXAMPLE = "Type it like this: labelfactory sweep random_walk.beta=4,8,16"
+Parameters = Mapping[str, Sequence[Any]]
+"""Dotted name of a parameter → the values that it takes."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One combination, and the name of its experiment: the same params, code and import have the same name."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={_text(value)}" for name, value in self.settings.items())
+
+    @property
+    def overrides(self) -> list[str]:
+        """As `dvc exp run --set-param` takes them."""
+        return [f"{PARAMS_FILE}:{name}={_text(value)}" for name, value in self.settings.items()]
+
+
+def parse(words: Sequence[str]) -> dict[str, list[Any]]:
+    """`random_walk.beta=4,8` → {"random_walk.beta": [4, 8]}. Values are YAML; a list is written as `[1.0, 2.0]`.
+
+    Raises:
+        ParamsError: a word is of another form, or a name stands there twice.
+    """
+    found: dict[str, list[Any]] = {}
+    for word in words:
+        name, equals, values = word.partition("=")
+        try:
+            listed = yaml.safe_load(f"[{values}]") if equals and "." in name else None
+        except yaml.YAMLError:
+            listed = None
+        if not listed:
+            raise ParamsError(f"{word!r} is not of the form section.key=value,value", EXAMPLE)
+        if name in found:
+            raise ParamsError(f"{name} is given twice", EXAMPLE)
+        found[name] = listed
+    return found
+
+
+def variants(parameters: Parameters) -> list[Variant]:
+    """All combinations, in the order in which they are written.
+
+    Raises:
+        ParamsError: there is none, params.yaml has no such parameter, or a stage would refuse a value.
+    """
+    if not parameters or not all(parameters.values()):
+        raise ParamsError("a sweep needs a parameter and its values", EXAMPLE)
+    values = read_yaml(Path(PARAMS_FILE))
+    sections = {stage: stage_class(stage).section for stage in read_wiring()}
+    stands = _stands()
+    made = []
+    for combination in product(*parameters.values()):
+        settings = dict(zip(parameters, combination, strict=True))
+        varied = deepcopy(values)
+        for name, value in settings.items():
+            _put(varied, name, value)
+        check_sections(varied, sections, f"{PARAMS_FILE} with {', '.join(f'{n}={v}' for n, v in settings.items())}")
+        made.append(Variant(f"sweep-{digest_json({'params': varied, **stands})[:12]}", settings))
+    return made
+
+
+def _stands() -> dict[str, str]:
+    """What a result depends on beside params: the code of all stages and the import."""
+    code = sorted({path for stage in read_wiring().values() for path in stage.code})
+    return {"code": digest_code([path.resolve() for path in code], Path.cwd()), "import": digest_file(MANIFEST)}
+
+
+def _put(values: Any, name: str, value: Any) -> None:
+    """Set a dotted name that is there already; a misspelt one would be a variant of nothing."""
+    *path, last = name.split(".")
+    for part in path:
+        values = _inside(values, part, name)[part]
+    _inside(values, last, name)[last] = value
+
+
+def _inside(values: Any, part: str, name: str) -> Any:
+    if not isinstance(values, dict) or part not in values:
+        known = list(values) if isinstance(values, dict) else []
+        raise ParamsError(f"{PARAMS_FILE} has no {name}: {part!r} is unknown{did_you_mean(part, known)}", EXAMPLE)
+    return values
+
+
+def _text(value: Any) -> str:
+    """A value in one line of YAML, as DVC's overrides are read."""
+    return str(yaml.safe_dump(value, default_flow_style=True, width=4096)).removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,130 @@
+"""Masks that a person drew: they take the place of the line's for their images.
+
+data/corrections/corrections.parquet, one row per corrected image, by image_id:
+    image_id    string, unique, as in the import
+    photograph  string, SHA-256 of the photograph's file that was corrected
+    mask        string, SHA-256 of the PNG beside this table
+    classes     list<string>, names of class ids 1, 2, … in that PNG
+data/corrections/<name>.<mask's first digits>.png: palette PNG of class ids, 255 void, upright, at the photograph's size; the
+name is `labelfactory.names.file_name(image_id)`. A new mask is a new file, so the table never names half of one.
+
+An input, like data/import: the line reads it and never writes it. A photograph that was imported with other bytes since
+then is no longer the one that was corrected: its row waits, unused.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from labelfactory.dataset.images import decode_mask, encode_mask
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.tables import read_table, write_table
+from labelfactory.digests import digest_bytes, digest_json
+from labelfactory.errors import DataError
+from labelfactory.files import write_whole
+from labelfactory.names import file_name
+from labelfactory.schema import BACKGROUND, VOID, Classes, Mask
+
+CORRECTIONS = Path("data/corrections")
+TABLE = "corrections.parquet"
+HUMAN = "human"
+"""Source of a mask that a person drew, in rows, in the ledger and in every audit."""
+REMEDY = "Add the correction again with `labelfactory corrections add`, or `labelfactory corrections remove` it."
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("photograph", pa.string(), nullable=False),
+        pa.field("mask", pa.string(), nullable=False),
+        pa.field("classes", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One image whose mask a person drew; fields as in the module's table."""
+
+    image_id: str
+    photograph: str
+    mask: str
+    classes: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Over what the mask says: its pixels and what they mean."""
+        return digest_json([self.mask, list(self.classes)])
+
+    def fits(self, record: ImageRecord) -> bool:
+        """Whether it was drawn over the photograph that the data set holds now."""
+        return self.photograph == record.sha256
+
+    def path(self, folder: Path = CORRECTIONS) -> Path:
+        """Where its mask lies."""
+        return folder / f"{file_name(self.image_id)}.{self.mask[:16]}.png"
+
+
+def read_corrections(folder: Path = CORRECTIONS) -> dict[str, Correction]:
+    """All corrections by image; none where there is no table.
+
+    Raises:
+        DataError: the table is damaged.
+    """
+    path = folder / TABLE
+    if not path.exists():
+        return {}
+    rows, _ = read_table(path, remedy="Restore it from a backup: it names what was corrected by hand.")
+    found = [Correction(**{**row, "classes": tuple(row["classes"])}) for row in rows]
+    return {correction.image_id: correction for correction in found}
+
+
+def write_corrections(corrections: Iterable[Correction], folder: Path = CORRECTIONS) -> None:
+    """Write the table whole or not at all. The same corrections give the same bytes."""
+    ordered = sorted(corrections, key=lambda correction: correction.image_id)
+    write_table(folder / TABLE, ordered, SCHEMA, {"format": 1})
+
+
+def store_mask(image_id: str, photograph: str, mask: Mask, classes: Classes, folder: Path = CORRECTIONS) -> Correction:
+    """Write the PNG of a correction, whole or not at all; the table does not name it yet.
+
+    Args:
+        image_id: of the import.
+        photograph: SHA-256 of its file.
+        mask: [H, W] uint8 of class ids, 255 void, upright.
+        classes: what the ids mean.
+        folder: of the corrections.
+    """
+    data = encode_mask(mask)
+    correction = Correction(image_id, photograph, digest_bytes(data), classes.names)
+    folder.mkdir(parents=True, exist_ok=True)
+    with write_whole(correction.path(folder)) as temporary:
+        temporary.write_bytes(data)
+    return correction
+
+
+def corrected_mask(correction: Correction, classes: Classes, folder: Path = CORRECTIONS) -> Mask:
+    """The mask of a correction in the ids of `classes`, [H, W] uint8; pixels of a class that is gone are void.
+
+    Raises:
+        DataError: its file is missing, or is another than the one that was added.
+    """
+    path = correction.path(folder)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", REMEDY) from None
+    if digest_bytes(data) != correction.mask:
+        raise DataError(f"{path}: changed since it was added", REMEDY)
+    values = decode_mask(data)
+    if correction.classes == classes.names:
+        return values
+    table = np.full(256, VOID, dtype=np.uint8)
+    table[BACKGROUND] = BACKGROUND
+    for old, name in enumerate(correction.classes, 1):
+        if name in classes.names:
+            table[old] = classes.names.index(name) + 1
+    moved: Mask = table[values]
+    return moved

@@ -1,0 +1,156 @@
+"""Pixels in and out of files: photographs as RGB, masks as palette PNG.
+
+Nothing here opens a true mask by name; that is `labelfactory.dataset.truth`, which two stages may import.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from labelfactory.digests import digest_bytes
+from labelfactory.errors import DataError
+from labelfactory.schema import Mask, palette
+
+Photograph = NDArray[np.uint8]
+
+Image.MAX_IMAGE_PIXELS = 64_000_000
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused at the header, before anything is unpacked
+
+MIN_SIDE = 4
+"""Pixels; in a smaller photograph there is nothing to find."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what turns stored pixels upright; 1 is upright."""
+
+
+def decode_photograph(data: bytes) -> Photograph:
+    """Decode a photograph: EXIF orientation applied, any mode turned into RGB, transparent pixels over white.
+
+    Returns:
+        [H, W, 3] uint8, writable.
+
+    Raises:
+        DataError: not an image, truncated, or a decompression bomb. The caller knows the file's name.
+    """
+    if not data:
+        raise DataError("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            return np.array(_as_rgb(ImageOps.exif_transpose(opened)))
+    except UnidentifiedImageError:
+        raise DataError("not an image") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"too many pixels: more than {(Image.MAX_IMAGE_PIXELS or 0) / 1e6:g} megapixels") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"not decodable: {error}") from None
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip them at 255
+        grey = np.array(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise DataError("pixels of 32 bits, at most 16 are read")
+        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise DataError("pixels are floating-point numbers, at most 16 bits are read")
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
+    return image.convert("RGB")
+
+
+def orientation(path: Path) -> int:
+    """The EXIF orientation of a photograph, 1 to 8; 1, upright, where its file says nothing."""
+    try:
+        with Image.open(path) as opened:
+            stated = opened.getexif().get(0x0112, 1)
+    except Exception:  # only asks; whoever reads the photograph says what is wrong with it
+        return 1
+    return stated if stated in _TURNS else 1
+
+
+def upright(mask: Mask, turned: int) -> Mask:
+    """Turn a mask as EXIF orientation `turned` turns its photograph. [H, W] uint8, or [W, H] for 5 to 8."""
+    return mask if turned == 1 else np.array(Image.fromarray(mask).transpose(_TURNS[turned]))
+
+
+def read_photograph(path: Path, sha256: str) -> Photograph:
+    """Read a photograph and hold its bytes against the digest it was imported with.
+
+    Returns:
+        [H, W, 3] uint8.
+
+    Raises:
+        DataError: missing, changed since the import, or not decodable.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", "Restore the file or import the images again.") from None
+    if digest_bytes(data) != sha256:
+        raise DataError(
+            f"{path}: changed since it was imported", "Type `labelfactory import …` again, then `dvc repro`."
+        )
+    try:
+        return decode_photograph(data)
+    except DataError as error:
+        raise DataError(f"{path}: {error.problem}", "Replace the file and import the images again.") from None
+
+
+def shrink(image: Photograph, scale: float) -> Photograph:
+    """The photograph at `scale` times its size, at most 1; each pixel the mean of those that it stands for."""
+    if scale >= 1:
+        return image
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    smaller: Any = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, dtype=np.uint8)
+
+
+def encode_mask(mask: Mask) -> bytes:
+    """Encode a mask of class ids as a palette PNG in VOC's colours. The same mask gives the same bytes.
+
+    Args:
+        mask: [H, W] uint8, 255 void.
+    """
+    image = Image.fromarray(mask, mode=None).convert("L")
+    image = Image.frombytes("P", image.size, image.tobytes())
+    image.putpalette(palette().tobytes())
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", compress_level=6)
+    return stream.getvalue()
+
+
+def decode_mask(data: bytes) -> Mask:
+    """Decode a palette or grey PNG into pixel values.
+
+    Returns:
+        [H, W] uint8, the numbers in the file, not its colours.
+
+    Raises:
+        DataError: not an image, or one in colours instead of numbers.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            if opened.mode not in ("P", "L"):
+                raise DataError(f"a mask must be a palette or grey image, this one is {opened.mode}")
+            return np.array(opened, dtype=np.uint8)
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        raise DataError("not a readable mask: not an image") from None
+    except Exception as error:  # a decoder fed with a hostile file raises anything
+        raise DataError(f"not a readable mask: {error}") from None

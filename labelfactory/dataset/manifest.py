@@ -1,0 +1,165 @@
+"""The import manifest: what every importer writes and `prepare` reads.
+
+data/import/manifest.parquet, one row per photograph, in the order of `position`:
+    image_id    string, unique, the image's name for ever
+    path        string, as a path from the project's root where it lies inside, absolute elsewhere
+    sha256      string, of the file's bytes
+    lists       list<string>, ascending: the lists it stands on (train, train_aug, val, …)
+    tags        list<string>, ascending class names; empty is a legal negative
+    mask_path   string or null: the true mask, if there is one. Opened by `labelfactory.dataset.truth` alone.
+    mask_sha256 string or null
+    position    int64: given once, never changed; 256 positions to a shard. A removed image leaves a gap.
+Schema metadata `labelfactory` (JSON): format, source (the command that wrote it), classes (names in order),
+    mask_ids (pixel value in the true masks → class id; every other value is void).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelfactory.dataset.tables import check_format, read_columns, read_table, write_table
+from labelfactory.errors import DataError, MissingError
+from labelfactory.schema import Classes
+
+MANIFEST = Path("data/import/manifest.parquet")
+FORMAT = 1
+IMPORT_AGAIN = "Import the photographs again."
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("lists", pa.list_(pa.string()), nullable=False),
+        pa.field("tags", pa.list_(pa.string()), nullable=False),
+        pa.field("mask_path", pa.string()),
+        pa.field("mask_sha256", pa.string()),
+        pa.field("position", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One photograph of an import; fields as in the module's table."""
+
+    image_id: str
+    path: str
+    sha256: str
+    lists: tuple[str, ...]
+    tags: tuple[str, ...]
+    mask_path: str | None = None
+    mask_sha256: str | None = None
+    position: int = -1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All photographs of an import, the classes, and how the true masks number them."""
+
+    classes: Classes
+    mask_ids: dict[int, int]
+    source: str
+    entries: tuple[Entry, ...]
+
+    def numbered(self) -> "Manifest":
+        """Give a position to each entry that has none (-1): after the last one."""
+        following = max((e.position for e in self.entries), default=-1) + 1
+        entries = []
+        for entry in self.entries:
+            if entry.position < 0:
+                entry, following = replace(entry, position=following), following + 1
+            entries.append(entry)
+        return replace(self, entries=tuple(entries))
+
+    def appended(self, new: "Manifest") -> "Manifest":
+        """Join the images of `new` whose id is not here yet. What is here keeps its place and its values.
+
+        Raises:
+            DataError: the two have other classes or number their masks otherwise.
+        """
+        if new.classes != self.classes:
+            raise DataError(
+                f"the import has the classes {', '.join(new.classes.names)}; this data set has "
+                f"{', '.join(self.classes.names)}",
+                "Import with the same --classes, or without --append to start anew.",
+            )
+        if new.mask_ids != self.mask_ids:
+            raise DataError(
+                "the true masks of the two imports number their classes differently",
+                "Give the same --rename as in the first import, or import without --append to start anew.",
+            )
+        known = {e.image_id for e in self.entries}
+        fresh = tuple(replace(e, position=-1) for e in new.entries if e.image_id not in known)
+        return replace(self, entries=self.entries + fresh).numbered()
+
+
+def same_bytes(entries: Sequence[Entry], train: str, val: str) -> list[tuple[Entry, ...]]:
+    """Photographs of the same bytes of which one stands on the list `train` and one on `val`, in groups.
+
+    Two names of one list are the user's own choice: nothing is found then. Bytes that were never read (no digest) are
+    the same as no others.
+    """
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.sha256:
+            groups.setdefault(entry.sha256, []).append(entry)
+    on_both = [g for g in groups.values() if {train, val} <= {name for e in g for name in e.lists}]
+    return [tuple(group) for group in on_both] if train != val else []
+
+
+def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
+    """Write the manifest whole or not at all. The same manifest gives the same bytes."""
+    rows = sorted(manifest.numbered().entries, key=lambda e: e.position)
+    meta = {
+        "format": FORMAT,
+        "source": manifest.source,
+        "classes": list(manifest.classes.names),
+        "mask_ids": {str(k): v for k, v in sorted(manifest.mask_ids.items())},
+    }
+    write_table(path, rows, SCHEMA, meta)
+
+
+def with_truth(name: str, path: Path = MANIFEST) -> bool:
+    """Whether a photograph on the list came with a true mask whose file is still there. No mask is opened.
+
+    Raises:
+        DataError: the import is damaged.
+    """
+    table, _ = read_columns(path, ["lists", "mask_path"], remedy=IMPORT_AGAIN)
+    rows = zip(table["lists"].to_pylist(), table["mask_path"].to_pylist(), strict=True)
+    return any(mask is not None and name in lists and Path(mask).exists() for lists, mask in rows)
+
+
+def lists_of(path: Path = MANIFEST) -> set[str]:
+    """Names of the lists on which photographs stand, without reading each of them. Raises as `read_manifest`."""
+    _check_there(path)
+    table, meta = read_columns(path, ["lists"], remedy=IMPORT_AGAIN)
+    check_format(path, meta, FORMAT)
+    return set(pc.unique(pc.list_flatten(table["lists"].combine_chunks())).to_pylist())
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise MissingError(
+            f"{path}: nothing was imported yet",
+            "Type `labelfactory import demo`, or `labelfactory import --help` for photographs of your own.",
+        )
+
+
+def read_manifest(path: Path = MANIFEST) -> Manifest:
+    """Read the manifest.
+
+    Raises:
+        MissingError: nothing was imported yet.
+        DataError: damaged, or written by a newer labelfactory.
+    """
+    _check_there(path)
+    rows, meta = read_table(path, remedy=IMPORT_AGAIN)
+    check_format(path, meta, FORMAT)
+    entries = tuple(Entry(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in rows)
+    mask_ids = {int(k): v for k, v in meta["mask_ids"].items()}
+    return Manifest(Classes(tuple(meta["classes"])), mask_ids, meta["source"], entries)

@@ -1,0 +1,215 @@
+"""The prepared data set: every photograph checked once, with its size, tags, lists and shard.
+
+data/dataset/images.parquet, one row per photograph of the manifest, in its order:
+    image_id, path, sha256, lists, tags, mask_path, mask_sha256, position   as in the manifest
+    width, height   int32, pixels, upright (EXIF applied); 0 for a quarantined image
+    split           string: "train" (goes through the line), "score" (scored only) or "rest"
+    shard           int32: position // shard_size
+    status          string: "ok" or "quarantined"; reason: string, empty when ok
+Schema metadata `labelfactory` (JSON): the manifest's, with max_bad_fraction, train_list, val_list, shard_size and
+    compression. Format 1, which had neither of the last two, is read as one of 256 images to a shard and zstd.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelfactory.dataset.images import Photograph, read_photograph
+from labelfactory.dataset.manifest import SCHEMA as MANIFEST_SCHEMA
+from labelfactory.dataset.tables import check_format, read_columns, read_group, read_groups, read_table, write_table
+from labelfactory.digests import digest_json
+from labelfactory.errors import DataError, MissingError
+from labelfactory.schema import Classes
+
+IMAGES = Path("data/dataset/images.parquet")
+REMEDY = "Type `dvc repro prepare`."
+SHARD_SIZE = 256
+COMPRESSION = "zstd"
+FORMAT = 2
+ROW_GROUP = 4096
+"""Rows that are read at once where one shard is asked for."""
+TRAINS = (pc.field("split") == "train") & (pc.field("status") == "ok")
+
+SCHEMA = pa.schema(
+    [
+        *MANIFEST_SCHEMA,
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One photograph; fields as in the module's table."""
+
+    image_id: str
+    path: str
+    sha256: str
+    lists: tuple[str, ...]
+    tags: tuple[str, ...]
+    mask_path: str | None
+    mask_sha256: str | None
+    position: int
+    width: int
+    height: int
+    split: str
+    shard: int
+    status: str
+    reason: str
+
+    @property
+    def digest(self) -> str:
+        """Over what a stage may read of it: the photograph's bytes and the tags."""
+        return digest_json([self.sha256, list(self.tags)])
+
+    def photograph(self) -> Photograph:
+        """The photograph, [H, W, 3] uint8, checked against its digest."""
+        return read_photograph(Path(self.path), self.sha256)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Every photograph of the data set and its classes."""
+
+    classes: Classes
+    mask_ids: dict[int, int]
+    train_list: str
+    val_list: str
+    max_bad_fraction: float
+    records: tuple[ImageRecord, ...]
+    shard_size: int = SHARD_SIZE
+    compression: str = COMPRESSION
+
+    @cached_property
+    def usable(self) -> tuple[ImageRecord, ...]:
+        """Photographs that passed `prepare`."""
+        return tuple(r for r in self.records if r.status == "ok")
+
+    @cached_property
+    def training(self) -> tuple[ImageRecord, ...]:
+        """Photographs that go through the line: the usable ones of the training list."""
+        return tuple(r for r in self.usable if r.split == "train")
+
+    def on_list(self, name: str) -> tuple[ImageRecord, ...]:
+        """The usable photographs of a list.
+
+        Raises:
+            DataError: no photograph stands on it.
+        """
+        found = tuple(r for r in self.usable if name in r.lists)
+        if not found:
+            lists = sorted({n for r in self.records for n in r.lists})
+            raise DataError(f"no image stands on the list {name!r}", f"The data set has the lists {', '.join(lists)}.")
+        return found
+
+
+def write_dataset(dataset: Dataset, path: Path = IMAGES) -> None:
+    """Write the data set whole or not at all. The same data set gives the same bytes."""
+    meta = {
+        "format": FORMAT,
+        "classes": list(dataset.classes.names),
+        "mask_ids": {str(k): v for k, v in sorted(dataset.mask_ids.items())},
+        "train_list": dataset.train_list,
+        "val_list": dataset.val_list,
+        "max_bad_fraction": dataset.max_bad_fraction,
+        "shard_size": dataset.shard_size,
+        "compression": dataset.compression,
+    }
+    write_table(path, dataset.records, SCHEMA, meta, row_group=ROW_GROUP)
+
+
+def read_dataset(path: Path = IMAGES) -> Dataset:
+    """Read the data set that `prepare` wrote.
+
+    Raises:
+        MissingError: `prepare` has not run.
+        DataError: the file is damaged, or written by a newer labelfactory.
+    """
+    _check_there(path)
+    rows, meta = read_table(path, remedy=REMEDY)
+    check_format(path, meta, FORMAT)
+    records = tuple(_record(row) for row in rows)
+    return Dataset(
+        classes=Classes(tuple(meta["classes"])),
+        mask_ids={int(k): v for k, v in meta["mask_ids"].items()},
+        train_list=meta["train_list"],
+        val_list=meta["val_list"],
+        max_bad_fraction=meta["max_bad_fraction"],
+        records=records,
+        shard_size=meta.get("shard_size", SHARD_SIZE),
+        compression=meta.get("compression", COMPRESSION),
+    )
+
+
+class ShardedDataset:
+    """The training images of a data set, one shard at a time: memory does not grow with the number of images.
+
+    Attributes:
+        classes, max_bad_fraction, shard_size, compression: as in Dataset.
+        counts: shard → number of its training images, ascending; shards without any are left out.
+
+    Raises:
+        MissingError, DataError: as `read_dataset`.
+    """
+
+    def __init__(self, path: Path = IMAGES) -> None:
+        _check_there(path)
+        self._path = path
+        _, meta = read_columns(path, [], remedy=REMEDY)
+        check_format(path, meta, FORMAT)
+        self.classes = Classes(tuple(meta["classes"]))
+        self.max_bad_fraction: float = meta["max_bad_fraction"]
+        self.shard_size: int = meta.get("shard_size", SHARD_SIZE)
+        self.compression: str = meta.get("compression", COMPRESSION)
+        counts: dict[int, int] = {}
+        self._groups: dict[int, list[int]] = {}  # shard → row groups in which it has training images
+        for group, table in enumerate(read_groups(path, ["shard", "split", "status"], remedy=REMEDY)):
+            for shard, count in zip(*np.unique(table.filter(TRAINS)["shard"], return_counts=True), strict=True):
+                counts[int(shard)] = counts.get(int(shard), 0) + int(count)
+                self._groups.setdefault(int(shard), []).append(group)
+        self.counts = dict(sorted(counts.items()))
+        self._group: tuple[int, pa.Table] | None = None
+
+    @property
+    def total(self) -> int:
+        """Number of training images."""
+        return sum(self.counts.values())
+
+    def records(self, shard: int) -> list[ImageRecord]:
+        """Training images of a shard, in the data set's order."""
+        wanted = TRAINS & (pc.field("shard") == shard)
+        return [
+            _record(row)
+            for group in self._groups.get(shard, ())
+            for row in self._read(group).filter(wanted).to_pylist()
+        ]
+
+    def bad_ids(self) -> set[str]:
+        """Photographs that `prepare` set aside."""
+        table, _ = read_columns(self._path, ["image_id", "status"], remedy=REMEDY)
+        return set(table.filter(pc.not_equal(table["status"], "ok"))["image_id"].to_pylist())
+
+    def _read(self, group: int) -> pa.Table:
+        if self._group is None or self._group[0] != group:
+            self._group = (group, read_group(self._path, group, remedy=REMEDY))
+        return self._group[1]
+
+
+def _record(row: Mapping[str, Any]) -> ImageRecord:
+    return ImageRecord(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])})
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise MissingError(f"{path}: the data set is not prepared", REMEDY)

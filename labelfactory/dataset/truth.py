@@ -1,0 +1,53 @@
+"""True masks. Only `evaluate` and `train_upper_bound` may import this module; a contract and a test hold them to it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from labelfactory.dataset.images import decode_mask, orientation, upright
+from labelfactory.dataset.prepared import Dataset, ImageRecord
+from labelfactory.digests import digest_bytes
+from labelfactory.errors import DataError
+from labelfactory.schema import VOID, Mask
+
+
+def has_truth(record: ImageRecord) -> bool:
+    """Whether the photograph came with a true mask that still exists."""
+    return record.mask_path is not None and Path(record.mask_path).exists()
+
+
+def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:
+    """The true mask in the data set's class ids, turned upright with its photograph unless it is upright already.
+
+    Returns:
+        [height, width] uint8; pixel values that are no class of the data set are void.
+
+    Raises:
+        DataError: missing, changed since the import, of another size than its photograph, or not a mask.
+    """
+    if record.mask_path is None:
+        raise DataError(f"{record.image_id}: has no true mask")
+    path = Path(record.mask_path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", "Restore the mask or import the images again.") from None
+    if digest_bytes(data) != record.mask_sha256:
+        raise DataError(
+            f"{path}: changed since it was imported", "Type `labelfactory import …` again, then `dvc repro`."
+        )
+    try:
+        values = decode_mask(data)
+    except DataError as error:
+        raise DataError(f"{path}: {error.problem}", "Replace the mask and import the images again.") from None
+    turned = upright(values, orientation(Path(record.path)))
+    if turned.shape == (record.height, record.width):
+        values = turned
+    if values.shape != (record.height, record.width):
+        raise DataError(
+            f"{path}: {values.shape[1]}×{values.shape[0]} pixels, its photograph {record.width}×{record.height}"
+        )
+    table = np.full(256, VOID, dtype=np.uint8)
+    for value, class_id in dataset.mask_ids.items():
+        table[value] = class_id
+    return table[values]

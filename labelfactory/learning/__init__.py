@@ -1,0 +1,1 @@
+"""Training of networks: examples, augmentation, batches, the loop, checkpoints."""

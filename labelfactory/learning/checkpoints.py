@@ -1,0 +1,112 @@
+"""Checkpoints: safetensors whose header carries a passport.
+
+The passport says what the weights are, what they were trained on, from which weights they started, and which kinds of
+labels ever touched them. `weights_digest` is over the tensors alone: it is what keys and other passports cite.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labelfactory.digests import digest_json, digest_payload
+from labelfactory.errors import DataError, MissingError
+from labelfactory.files import write_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKPOINT = "checkpoint.safetensors"
+CURVE = "curve.csv"
+"""Beside it: the loss of each epoch."""
+FORMAT = 1
+
+
+class Passport(BaseModel):
+    """What a checkpoint says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+    format: int = FORMAT
+    stage: str
+    key: str
+    weights_digest: str = ""
+    architecture: dict[str, Any]
+    classes: list[str]
+    params: dict[str, Any]
+    params_digest: str
+    code_digest: str
+    git_commit: str | None
+    git_dirty: bool | None
+    seed: int
+    device: str
+    libraries: dict[str, str]
+    training_rows: int
+    training_rows_digest: str
+    parents: dict[str, str]
+    supervision: list[str]
+    allowed_supervision: list[str] = []
+    metrics: dict[str, float]
+
+
+def weights_digest(state: "Mapping[str, Tensor]", architecture: Mapping[str, Any]) -> str:
+    """SHA-256 over an architecture and its tensors: names, dtypes, shapes and bytes."""
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
+    return digest_json([digest_payload(arrays), dict(architecture)])
+
+
+def save_checkpoint(path: Path, state: "Mapping[str, Tensor]", passport: Passport) -> Passport:
+    """Write weights and passport, whole or not at all. Returns the passport with its weights' digest."""
+    from safetensors.torch import save_file  # loads torch, which those who read passports need not
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+    stamped = passport.model_copy(update={"weights_digest": weights_digest(tensors, passport.architecture)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(path) as temporary:
+        save_file(tensors, temporary, metadata={"passport": stamped.model_dump_json()})
+    return stamped
+
+
+def read_passport(path: Path) -> Passport:
+    """The passport of a checkpoint, without its weights.
+
+    Raises:
+        MissingError: no such file.
+        DataError: not one of our checkpoints, or of a newer format.
+    """
+    if not path.exists():
+        raise MissingError(f"{path}: no such checkpoint", "Type `dvc repro`: the stage that trains it has not run.")
+    try:
+        with safetensors.safe_open(path, framework="np") as opened:
+            text = (opened.metadata() or {}).get("passport")
+    except (OSError, UnicodeDecodeError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
+    if text is None:
+        raise DataError(f"{path}: carries no passport", "Use a checkpoint that labelfactory wrote.")
+    try:
+        stated = json.loads(text).get("format")  # first: a newer passport may have fields that this program refuses
+        if isinstance(stated, int) and stated > FORMAT:
+            raise DataError(f"{path}: format {stated} is newer than this program's {FORMAT}", "Update labelfactory.")
+        return Passport.model_validate_json(text)
+    except (ValidationError, ValueError, AttributeError):
+        remedy = f"Delete {path} and type `dvc repro`."
+        raise DataError(f"{path}: damaged: its passport is not readable", remedy) from None
+
+
+def load_checkpoint(path: Path) -> "tuple[dict[str, Tensor], Passport]":
+    """Weights (on the CPU) and passport, held against the digest.
+
+    Raises:
+        MissingError: no such file.
+        DataError: damaged: the weights are not those that the passport names.
+    """
+    from safetensors.torch import load_file
+
+    passport = read_passport(path)
+    state: dict[str, Tensor] = load_file(path)
+    if weights_digest(state, passport.architecture) != passport.weights_digest:
+        raise DataError(f"{path}: the weights do not fit their passport", f"Delete {path} and type `dvc repro`.")
+    return state, passport

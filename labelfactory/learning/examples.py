@@ -1,0 +1,89 @@
+"""Training sets: photographs with tags, and photographs with masks, read one by one from the disk."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.tensors import to_tensor
+from labelfactory.learning.augment import choose_crop, cut_mask, cut_photograph, cut_trust, jitter_colours
+from labelfactory.learning.batches import Batch
+from labelfactory.schema import Classes, Mask
+from labelfactory.settings.params import Section
+
+Trust = NDArray[np.uint8]
+
+
+class CropSection(Section):
+    """How a photograph is seen in training."""
+
+    crop: int = Field(ge=33, le=1025)  # side of the square window, pixels; 16 n + 1 keeps the network's grid straight
+    long_side_min: int = Field(ge=32, le=4096)  # the longer side is resized to a length between these two
+    long_side_max: int = Field(ge=32, le=4096)
+    colour_jitter: float = Field(ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "CropSection":
+        if self.long_side_min > self.long_side_max:
+            raise ValueError("long_side_min is above long_side_max")
+        return self
+
+
+class MaskReader(Protocol):
+    """Where the masks of a training set come from."""
+
+    def __call__(self, record: ImageRecord) -> tuple[Mask, Trust | None]:
+        """The mask of a photograph, [h, w] uint8, and how far each place is trusted, [h', w'] uint8 in 0..255, or None.
+
+        Both span the whole photograph; their sizes are their own.
+        """
+
+
+class TagExamples:
+    """Photographs with tags. ``image`` [3, size, size] float32 in [0, 255]; ``target`` [C] float32 of 0 and 1."""
+
+    def __init__(self, records: Sequence[ImageRecord], classes: Classes, view: CropSection) -> None:
+        self.records, self.classes, self.view = records, classes, view
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def get(self, index: int, rng: np.random.Generator) -> Batch:
+        """One random view."""
+        record, view = self.records[index], self.view
+        image = record.photograph()
+        crop = choose_crop(image.shape[:2], size=view.crop, long_side=(view.long_side_min, view.long_side_max), rng=rng)
+        seen = jitter_colours(cut_photograph(image, crop), view.colour_jitter, rng)
+        return {"image": to_tensor(seen), "target": torch.from_numpy(self.classes.multi_hot(record.tags))}
+
+
+class MaskExamples:
+    """Photographs with masks.
+
+    ``image`` [3, size, size] float32 in [0, 255]; ``mask`` [size, size] uint8, 255 void; ``trust`` [size, size] float32
+    in [0, 1], 1 where the reader gives none.
+    """
+
+    def __init__(self, records: Sequence[ImageRecord], masks: MaskReader, view: CropSection) -> None:
+        self.records, self.masks, self.view = records, masks, view
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def get(self, index: int, rng: np.random.Generator) -> Batch:
+        """One random view."""
+        record, view = self.records[index], self.view
+        image = record.photograph()
+        crop = choose_crop(image.shape[:2], size=view.crop, long_side=(view.long_side_min, view.long_side_max), rng=rng)
+        seen = jitter_colours(cut_photograph(image, crop), view.colour_jitter, rng)
+        mask, trust = self.masks(record)
+        seen_trust = np.ones((view.crop, view.crop), np.float32) if trust is None else cut_trust(trust, crop)
+        return {
+            "image": to_tensor(seen),
+            "mask": torch.from_numpy(cut_mask(mask, crop)),
+            "trust": torch.from_numpy(seen_trust),
+        }

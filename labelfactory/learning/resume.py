@@ -1,0 +1,71 @@
+"""The state of a training after its last finished epoch: what a run that was killed goes on from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from labelfactory.console import say
+from labelfactory.files import write_whole
+
+
+class Resume:
+    """The state after the last finished epoch, in a file beside the checkpoint to be. Gone when training is done."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = path, key
+
+    def load(self) -> dict[str, Any] | None:
+        """The state, or None when there is none, it belongs to another key, or it is damaged."""
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # a damaged file means no more than to begin at the first epoch
+            say(f"{self.path}: damaged; training begins anew")
+            return None
+        return state if state.get("key") == self.key else None
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep the state, whole or not at all."""
+        with write_whole(self.path) as temporary:
+            torch.save({**state, "key": self.key}, temporary)
+
+    def restore(
+        self, model: nn.Module, optimizer: Any, average: AveragedModel | None
+    ) -> tuple[int, list[dict[str, float]]]:
+        """Bring back weights, optimiser and average. Returns the number of finished epochs, and their curve."""
+        state = self.load()
+        if state is None:
+            return 0, []
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        return int(state["epoch"]), list(state["curve"])
+
+    def keep(
+        self,
+        model: nn.Module,
+        optimizer: Any,
+        average: AveragedModel | None,
+        epoch: int,
+        curve: Sequence[Mapping[str, float]],
+    ) -> None:
+        """Keep all of that after an epoch."""
+        self.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average.state_dict() if average is not None else None,
+                "epoch": epoch,
+                "curve": list(curve),
+            }
+        )
+
+    def clear(self) -> None:
+        """Training is done."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,20 @@
+"""Which kinds of labels a line may use: weights that saw stronger ones than tags are refused unless allowed by name."""
+
+from labelfactory.errors import SupervisionError
+
+TAG_SUPERVISION = frozenset({"imagenet-tags", "tags"})
+"""Kinds of labels that a line may use which claims to need only tags."""
+
+
+def check_supervision(start: str, supervision: list[str], allowed: list[str]) -> None:
+    """Refuse to start a tag-supervised line from weights that saw stronger labels.
+
+    Raises:
+        SupervisionError: a kind of label is neither weak nor allowed by name.
+    """
+    strong = sorted(set(supervision) - TAG_SUPERVISION - set(allowed))
+    if strong:
+        raise SupervisionError(
+            f"{start}: its weights have seen {', '.join(strong)}, which is more than tags",
+            f"Start from other weights, or write allow_supervision: [{', '.join(strong)}] in params.yaml.",
+        )

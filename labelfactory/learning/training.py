@@ -1,0 +1,230 @@
+"""The training loop of every network: Fabric for devices and precision, one schedule, resume after a kill.
+
+Every random choice is drawn from (seed, epoch, index), so a run that was killed and resumed from its last finished epoch
+ends in the same bytes as one that was not.
+
+Several devices share each batch, a process each. Weights and loss are then those of one device up to rounding, except where
+a layer draws at random (dropout) or, on CPU processes alone, looks at its whole batch (batch norm that is not frozen).
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from labelfactory.console import say
+from labelfactory.devices import Precision, cores, pick_device, precision_on
+from labelfactory.errors import UserError
+from labelfactory.files import write_whole
+from labelfactory.learning.batches import Batch, Examples, epoch_batches
+from labelfactory.learning.ranks import joint_mean, progress_of_one, run_shares, training_devices
+from labelfactory.learning.resume import Resume
+from labelfactory.settings.params import Section
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class TrainingSection(Section):
+    """What every training stage lets one set."""
+
+    epochs: int = Field(ge=1, le=1000)
+    least_steps: int = Field(ge=0, le=1_000_000)  # more epochs where `epochs` make fewer steps than these
+    batch_size: int = Field(ge=1, le=1024)
+    learning_rate: float = Field(gt=0)  # of the pretrained weights
+    head_factor: float = Field(gt=0)  # new layers learn at learning_rate times this
+    rate: Literal[
+        "absolute", "relative"
+    ]  # relative: learning_rate times the root mean square of each pretrained tensor
+    optimizer: Literal["adamw", "sgd"]  # sgd: momentum 0.9
+    weight_decay: float = Field(ge=0)
+    decay: Literal["poly", "cosine"]  # poly: (1 - step / steps) ** 0.9
+    warmup_steps: int = Field(ge=0)
+    clip_norm: float = Field(gt=0)  # of the gradient
+    precision: Precision
+    seed: int = Field(ge=0)
+
+    def epochs_of(self, batches: int) -> int:
+        """Epochs over a set of `batches` batches: a few photographs need more of them to make enough steps."""
+        return max(self.epochs, -(-self.least_steps // batches))
+
+
+def decay_factor(kind: str, step: int, steps: int, warmup: int) -> float:
+    """Share of the learning rate at a step: linear warm-up, then poly (power 0.9, PSA and DeepLab) or half a cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return float((1 - done) ** 0.9) if kind == "poly" else 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """AdamW or SGD with momentum 0.9; new layers at `head_factor` times the learning rate.
+
+    The `relative` rate suits weights into which batch norm was folded: their sizes differ a thousandfold from layer to
+    layer, and a step of AdamW, which is as large for all, would leave most of them where they are.
+
+    All arguments go by keyword: the authors' code passes the weight decay into SGD's momentum.
+    """
+    if cfg.rate == "relative":
+        scales = [(float(tensor.detach().square().mean().sqrt()), [tensor]) for tensor in pretrained]
+    else:
+        scales = [(1.0, list(pretrained))]
+    scales.append((cfg.head_factor, list(new)))
+    groups: list[dict[str, Any]] = [
+        {"params": tensors, "lr": cfg.learning_rate * scale, "scale": scale} for scale, tensors in scales if tensors
+    ]
+    if cfg.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+    return torch.optim.SGD(groups, lr=cfg.learning_rate, momentum=0.9, weight_decay=cfg.weight_decay)
+
+
+def make_fabric(precision: Precision, devices: int = 1) -> "Fabric":
+    """Fabric on this machine's device, or on several of the same kind with a process each."""
+    from lightning_fabric import Fabric  # a second and more, which only those who train have to spend
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    device = pick_device()
+    own = precision_on(device, precision)
+    # unused: a net may hold layers beyond the depth that its loss looks at
+    strategy: Any = DDPStrategy(start_method="spawn", find_unused_parameters=True) if devices > 1 else "auto"
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, cores() // devices))
+        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=own)
+    which: Any = [device.index] if device.index is not None else devices
+    return Fabric(accelerator=device.type, devices=which, strategy=strategy, precision=own)
+
+
+def fit(
+    model: nn.Module,
+    examples: Examples,
+    loss: Callable[[nn.Module, Batch], Tensor],
+    cfg: TrainingSection,
+    *,
+    pretrained: Sequence[Tensor],
+    title: str,
+    resume: Resume,
+    ema_decay: float = 0.0,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train a network.
+
+    Args:
+        model: on the CPU; its trainable parameters are split by `pretrained`, the others are new.
+        examples: the training set.
+        loss: of (model, batch) → scalar.
+        pretrained: parameters that learn at `learning_rate`; the rest at `head_factor` times that.
+        title: for the progress bar.
+        resume: where the state after each epoch is kept.
+        ema_decay: 0, or the decay of an exponential moving average of the weights, which is then what is returned.
+
+    Returns:
+        The trained model on the CPU in eval mode, and one dict an epoch: epoch, loss, learning_rate.
+    """
+    slow = {id(p) for p in pretrained}
+    places = frozenset(k for k, p in enumerate(model.parameters()) if id(p) in slow)
+    work = (model, examples, loss, cfg, places, title, resume, ema_decay)
+    devices = training_devices(min(cfg.batch_size, len(examples)))
+    if devices > 1:
+        say(f"{title}: {devices} devices share each batch")
+        run_shares(make_fabric(cfg.precision, devices), _fit, *work)
+    # after several devices only the state of the last epoch is left to be taken up
+    fabric = make_fabric(cfg.precision)
+    fabric.launch()
+    return _fit(fabric, *work)
+
+
+def _fit(
+    fabric: "Fabric",
+    model: nn.Module,
+    examples: Examples,
+    loss: Callable[[nn.Module, Batch], Tensor],
+    cfg: TrainingSection,
+    pretrained: frozenset[int],
+    title: str,
+    resume: Resume,
+    ema_decay: float,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """`fit` in one process, launched; `pretrained` are places among the model's parameters."""
+    parameters = list(enumerate(model.parameters()))
+    optimizer = make_optimizer(
+        cfg,
+        [p for k, p in parameters if p.requires_grad and k in pretrained],
+        [p for k, p in parameters if p.requires_grad and k not in pretrained],
+    )
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
+    first, curve = resume.restore(model, optimizer, average)
+    batches = len(examples) // cfg.batch_size or 1
+    epochs = cfg.epochs_of(batches)
+    if epochs > cfg.epochs and fabric.is_global_zero:
+        say(f"{title}: {epochs} epochs of {batches} steps instead of {cfg.epochs}, for least_steps {cfg.least_steps}")
+    if 0 < first < epochs and fabric.is_global_zero:
+        say(f"resumed after epoch {first}")
+    shares = [decay_factor(cfg.decay, s, batches * epochs, cfg.warmup_steps) for s in range(batches * epochs)]
+    with progress_of_one(fabric.is_global_zero, title, epochs * batches) as tick:
+        tick(first * batches)
+        for epoch in range(first, epochs):
+            torch.manual_seed(cfg.seed * 100_003 + epoch + fabric.global_rank * 1_000_000_007)
+            model.train()
+            losses = []
+            epoch_shares = shares[epoch * batches : (epoch + 1) * batches]
+            for share, batch in zip(
+                epoch_shares,
+                epoch_batches(fabric, examples, batch_size=cfg.batch_size, seed=cfg.seed, epoch=epoch),
+                strict=True,
+            ):
+                losses.append(_step(fabric, wrapped, optimizer, loss, batch, cfg, share))
+                if average is not None:
+                    average.update_parameters(model)
+                tick(1, f"epoch {epoch + 1}/{epochs} loss {losses[-1]:.4f}")
+            mean, rate = _mean_loss(losses, title, epoch + 1), cfg.learning_rate * epoch_shares[-1]
+            curve.append({"epoch": float(epoch + 1), "loss": mean, "learning_rate": rate})
+            if fabric.is_global_zero:
+                resume.keep(model, optimizer, average, epoch + 1, curve)
+            fabric.barrier()
+    final = average.module if average is not None else model
+    return final.to("cpu").eval(), curve
+
+
+def _step(
+    fabric: "Fabric",
+    model: nn.Module,
+    optimizer: Any,
+    loss: Callable[[nn.Module, Batch], Tensor],
+    batch: Batch,
+    cfg: TrainingSection,
+    share: float,
+) -> float:
+    """One step of the optimiser at a share of the learning rates. Gives the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = cfg.learning_rate * group["scale"] * share
+    value = loss(model, batch)
+    fabric.backward(value)
+    fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(joint_mean(value.detach()))
+
+
+def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:
+    """Mean over an epoch; weights that a loss without a value has touched are worth nothing, so training stops there."""
+    if not np.isfinite(losses).all():
+        raise UserError(
+            f"{title}: the loss is no finite number in epoch {epoch}", "Lower learning_rate in params.yaml."
+        )
+    return float(np.mean(losses))
+
+
+def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:
+    """Write the loss curve as CSV, one row an epoch: what `dvc plots show` draws."""
+    with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=["epoch", "loss", "learning_rate"])
+        writer.writeheader()
+        writer.writerows(curve)

@@ -1,0 +1,255 @@
+"""Brings the shards of a per-image stage up to date: plan, compute what changed, copy the rest, write.
+
+On the CPU the images of a shard are spread over processes of one thread each, so that a result does not depend on how many
+there are. On a GPU one process feeds the device, in batches.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from labelfactory.console import say
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.devices import one_thread_each, workers
+from labelfactory.errors import DataError
+from labelfactory.files import remove_leftovers
+from labelfactory.pool.pool import Submit, process_pool
+from labelfactory.progress import Tick, progress
+from labelfactory.rows.columns import Column
+from labelfactory.rows.plan import RowSpec, ShardPlan, plan_shards
+from labelfactory.rows.shards import FinishedRow, Row, Sample, ShardFolder, finish, quarantine, rows_table, stored_size
+
+if TYPE_CHECKING:
+    import torch
+
+COPIES = 2
+"""DVC keeps what it was told to keep in its cache, too."""
+
+
+class RowMaker(Protocol):
+    """Makes rows: a per-image stage."""
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """Columns of its rows."""
+
+    @property
+    def device(self) -> "torch.device":
+        """Where its networks live."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
+
+    def setup(self) -> None:
+        """Load what every image needs; called once in each process."""
+
+    def group(self, record: ImageRecord) -> Hashable:
+        """Images of the same group may share a batch."""
+
+    def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
+        """Make the rows of a batch."""
+
+
+@dataclass
+class Tally:
+    """What one run of the engine did."""
+
+    rows_computed: int = 0
+    rows_copied: int = 0
+    rows_quarantined: int = 0
+    shards_written: int = 0
+    shards_removed: int = 0
+
+
+def update_shards(
+    spec: RowSpec,
+    maker: RowMaker,
+    remake: tuple[Callable[..., RowMaker], tuple[Any, ...]],
+    only: Collection[int] | None,
+) -> Tally:
+    """Compute pending rows, copy the others, write the shards that changed, remove those without images.
+
+    Args:
+        spec: whose shards.
+        maker: makes the rows in this process.
+        remake: a function at the top of a module, and its arguments: makes the maker in another process.
+        only: the shards to look at, where others work on the rest at the same time; then nothing is removed.
+
+    Raises:
+        DataError: more images than `prepare.max_bad_fraction` allows could not be processed.
+    """
+    tally = Tally()
+    folder = ShardFolder(spec.output)
+    total = spec.dataset.total
+    if only is None:
+        remove_leftovers(spec.output)
+        for shard in set(folder.shards()) - set(spec.dataset.counts):
+            folder.path(shard).unlink()
+            tally.shards_removed += 1
+    changed, pending = _survey(spec, only, tally)
+    if not pending:
+        say(f"{spec.stage}: every row is up to date")
+    bad_allowed = int(spec.dataset.max_bad_fraction * total)
+    schema = spec.schema()
+    bad: list[FinishedRow] = []
+    with _runner(spec, maker, remake, pending) as run, progress(spec.stage, pending) as tick:
+        for plan in plan_shards(spec, changed) if changed else ():
+            computed = _compute(spec, maker, plan, run, tick)
+            bad += [row for row in computed.values() if row.status != "ok"]
+            tally.rows_quarantined += sum(row.status != "ok" for row in computed.values())
+            _write(folder, plan, computed, schema, spec.dataset.compression, tally)
+            if tally.rows_quarantined > bad_allowed and bad:
+                raise DataError(_too_many(spec.stage, tally.rows_quarantined, total, bad), _REMEDY)
+    return tally
+
+
+def _survey(spec: RowSpec, only: Collection[int] | None, tally: Tally) -> tuple[set[int], int]:
+    """Look at all shards and count those with nothing to do. Gives the others, and how many rows are to be computed.
+
+    Their plans are made again when it is their turn: all plans at once would need memory for every image.
+    """
+    changed, pending = set(), 0
+    for plan in plan_shards(spec, only):
+        if plan.changed:
+            changed.add(plan.shard)
+            pending += len(plan.pending)
+        else:
+            tally.rows_quarantined += len(plan.blocked)
+            tally.rows_copied += len(plan.records) - len(plan.blocked)
+    return changed, pending
+
+
+_REMEDY = "Mend or remove these images, or raise prepare.max_bad_fraction; finished rows are kept."
+
+
+def _too_many(name: str, count: int, total: int, bad: Sequence[FinishedRow]) -> str:
+    lines = "\n".join(f"  {row.image_id}: {row.reason}" for row in bad)
+    return f"{name}: {count} of {total} images could not be processed\n{lines}"
+
+
+Task = tuple[Sequence[Sample], Sequence[dict[str, Any]]]
+Runner = Callable[[Sequence[Task]], Iterator[list[FinishedRow]]]
+
+
+def _compute(spec: RowSpec, maker: RowMaker, plan: ShardPlan, run: Runner, tick: Tick) -> dict[str, FinishedRow]:
+    ids = [r.image_id for r in plan.pending if r.image_id not in plan.given]
+    above = {noun: ShardFolder(folder).rows(plan.shard, ids) for noun, folder in spec.upstream.items() if ids}
+    groups: dict[Hashable, list[ImageRecord]] = defaultdict(list)
+    for record in plan.pending:
+        groups[maker.group(record)].append(record)
+    tasks = []
+    for members in groups.values():
+        for start in range(0, len(members), maker.batch_size):
+            batch = members[start : start + maker.batch_size]
+            samples = [Sample(r, _rows_of(r, above)) for r in batch]
+            tasks.append((samples, [plan.inputs[r.image_id] for r in batch]))
+    finished = {}
+    for rows in run(tasks):
+        finished.update({row.image_id: row for row in rows})
+        tick(len(rows), size=COPIES * sum(stored_size(row) for row in rows))
+    for image_id, reason in plan.blocked.items():
+        finished[image_id] = quarantine(image_id, plan.inputs[image_id], reason, spec.columns)
+    return finished
+
+
+def _rows_of(record: ImageRecord, above: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
+    """What earlier stages made of an image; nothing for a row that was given."""
+    return {noun: rows[record.image_id] for noun, rows in above.items() if record.image_id in rows}
+
+
+def _write(
+    folder: ShardFolder,
+    plan: ShardPlan,
+    computed: Mapping[str, FinishedRow],
+    schema: pa.Schema,
+    compression: str,
+    tally: Tally,
+) -> None:
+    """Put copied and computed rows into the data set's order and write the shard."""
+    order = [r.image_id for r in plan.records]
+    copied = [image_id for image_id in order if image_id not in computed]
+    tables = [rows_table([computed[i] for i in order if i in computed], schema)]
+    names = [i for i in order if i in computed]
+    if copied:
+        before = folder.table(plan.shard)
+        if before is None:
+            raise DataError(f"{folder.path(plan.shard)}: vanished during the run", "Type `dvc repro` again.")
+        position = {image_id: i for i, image_id in enumerate(before.column("image_id").to_pylist())}
+        tables.append(before.take([position[i] for i in copied]).replace_schema_metadata(schema.metadata))
+        names += copied
+    rank = {image_id: i for i, image_id in enumerate(names)}
+    folder.write(plan.shard, pa.concat_tables(tables).take([rank[i] for i in order]), compression)
+    tally.rows_computed += sum(row.status == "ok" for row in computed.values())
+    tally.rows_copied += len(copied)
+    tally.shards_written += 1
+
+
+def process_task(maker: RowMaker, samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]) -> list[FinishedRow]:
+    """Process one batch; if it fails, each image alone, so that a bad one takes no other with it."""
+    try:
+        rows = maker.process_batch(samples)
+        return [
+            finish(s.record.image_id, i, row, maker.columns) for s, i, row in zip(samples, inputs, rows, strict=True)
+        ]
+    except Exception as error:  # whatever a bad image brings about costs this image, not the night
+        if len(samples) > 1:
+            return [row for s, i in zip(samples, inputs, strict=True) for row in process_task(maker, [s], [i])]
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return [quarantine(samples[0].record.image_id, inputs[0], reason, maker.columns)]
+
+
+@contextmanager
+def _runner(
+    spec: RowSpec, maker: RowMaker, remake: tuple[Callable[..., RowMaker], tuple[Any, ...]], pending: int
+) -> Iterator[Runner]:
+    """Where batches are processed: in this process on a GPU or for very little work, else in a pool."""
+    count = min(workers(), pending)
+    if count == 0:
+        yield lambda tasks: iter(())
+    elif count == 1 or maker.device.type != "cpu":
+        one_thread_each()
+        maker.setup()
+        yield lambda tasks: (process_task(maker, *task) for task in tasks)
+    else:
+        with process_pool(count, _start_worker, remake) as submit:
+            yield lambda tasks: _over(spec, submit, tasks)
+
+
+def _over(spec: RowSpec, submit: Submit, tasks: Sequence[Task]) -> Iterator[list[FinishedRow]]:
+    """Batches over a pool. Where processes die or hang over a batch, its images are tried alone; then the one that they
+    die over is quarantined.
+    """
+    alone: list[Task] = []
+
+    def lost(task: tuple[Any, ...], reason: str) -> list[FinishedRow]:
+        samples, inputs = task
+        if len(samples) > 1:
+            alone.extend(([s], [i]) for s, i in zip(samples, inputs, strict=True))
+            return []
+        say(f"{spec.stage}: {samples[0].record.image_id}: {reason}")
+        return [quarantine(samples[0].record.image_id, inputs[0], reason, spec.columns)]
+
+    yield from submit(_work, tasks, lost)
+    if alone:
+        yield from submit(_work, alone, lost)
+
+
+_maker_of_this_process: RowMaker | None = None
+
+
+def _start_worker(remake: Callable[..., RowMaker], arguments: tuple[Any, ...]) -> None:
+    global _maker_of_this_process
+    maker = remake(*arguments)
+    maker.setup()
+    _maker_of_this_process = maker
+
+
+def _work(samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]) -> list[FinishedRow]:
+    if _maker_of_this_process is None:
+        raise RuntimeError("the worker process has no stage")
+    return process_task(_maker_of_this_process, samples, inputs)

@@ -1,0 +1,64 @@
+"""What a shard says of itself: its format, whose it is, and how its columns are read."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from labelfactory.digests import digest_json
+from labelfactory.rows.columns import Column, describe, from_description
+
+ROW_FORMAT = 2
+"""Of the rows. Below it: made again by the stage that wrote them. Above it: refused."""
+UNCHECKED = {"format", "stage", "classes", "columns"}
+"""What the header of format 1 held: it had no digest of its own."""
+STATE_COLUMNS = ("image_id", "key", "digest", "status", "reason")
+CODECS = {"zstd": "zstd", "snappy": "snappy", "gzip": "gzip", "lz4": "lz4", "none": "uncompressed"}
+"""Compressions of a shard, and what Parquet's own metadata call them."""
+HEADER = b"labelfactory"
+"""Its place in Parquet's metadata."""
+
+
+def shard_schema(stage: str, columns: Mapping[str, Column], classes: Sequence[str]) -> pa.Schema:
+    """Parquet schema of a stage's shards."""
+    fields = [pa.field(name, pa.string(), nullable=False) for name in (*STATE_COLUMNS, "inputs")]
+    fields += [pa.field(name, column.arrow_type) for name, column in columns.items()]
+    header: dict[str, Any] = {
+        "format": ROW_FORMAT,
+        "stage": stage,
+        "classes": list(classes),
+        "columns": describe(columns),
+    }
+    # Parquet's footer has no checksum: a flipped bit must not look like another format
+    header["check"] = digest_json(header)
+    return pa.schema(fields, metadata={HEADER: json.dumps(header, sort_keys=True)})
+
+
+def stated_format(schema: pa.Schema) -> int:
+    """The format of a shard's rows, by its header.
+
+    Raises:
+        ValueError: there is no such header, or it is damaged; says which.
+    """
+    try:
+        header = json.loads(schema.metadata[HEADER])
+        unchecked = header.keys() == UNCHECKED and header["format"] == 1
+        intact, stated = unchecked or header.pop("check") == digest_json(header), int(header["format"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ValueError("its header is none of labelfactory's") from None
+    if not intact:
+        raise ValueError("its header does not fit its digest")
+    return stated
+
+
+def columns_of(schema: pa.Schema) -> dict[str, Column]:
+    """How the columns of a shard are read, by its header.
+
+    Raises:
+        ValueError: the header does not say.
+    """
+    try:
+        return from_description(json.loads(schema.metadata[HEADER])["columns"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("its header does not describe its columns") from None

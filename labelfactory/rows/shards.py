@@ -1,0 +1,298 @@
+"""The shard engine: keys, reuse, quarantine, atomic write and resume for every per-image stage.
+
+data/<noun>/shard-00012.parquet, one row per image of the shard, in the data set's order:
+    image_id  string
+    key       string, SHA-256 over all that the row depends on; two equal keys mean equal payloads
+    digest    string, SHA-256 over the payload's values; empty when quarantined
+    status    "ok" or "quarantined"; reason: string, empty when ok
+    inputs    string, JSON: what the key was made of, by name
+    …         the stage's columns, null when quarantined
+Rows hold no times: the same inputs give the same bytes. Times stand in data/reports/<stage>.json.
+
+A row whose key is unchanged is copied; a shard without work is not opened for writing. Keys cite the digests of upstream
+rows, not their keys: a row that was recomputed to the same bytes stops the wave.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.dataset.images import Photograph
+from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.digests import digest_json, digest_payload
+from labelfactory.errors import DataError, MissingError, NewerFormatError
+from labelfactory.files import write_whole
+from labelfactory.rows.columns import Column
+from labelfactory.rows.header import CODECS, ROW_FORMAT, STATE_COLUMNS, columns_of, stated_format
+
+ROW_GROUP = 32
+
+Row = Mapping[str, Any]
+"""What a stage makes of one image: column name → value."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image on its way through a stage: its record and what earlier stages made of it."""
+
+    record: ImageRecord
+    rows: Mapping[str, Row]
+
+    def __getitem__(self, column: str) -> Any:
+        """A value that an earlier stage made, by the name of its column."""
+        for row in self.rows.values():
+            if column in row:
+                return row[column]
+        raise KeyError(column)
+
+    def photograph(self) -> Photograph:
+        """[H, W, 3] uint8 RGB."""
+        return self.record.photograph()
+
+
+@dataclass(frozen=True)
+class RowState:
+    """What is known of a row without opening its payload."""
+
+    image_id: str
+    key: str
+    digest: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FinishedRow(RowState):
+    """A row as it goes into a shard: encoded, with its digest."""
+
+    inputs: str
+    payload: Mapping[str, Any]
+
+
+def row_key(inputs: Mapping[str, Any]) -> str:
+    """SHA-256 over everything that a row depends on, by name."""
+    return digest_json(dict(inputs))
+
+
+def finish(image_id: str, inputs: Mapping[str, Any], row: Row, columns: Mapping[str, Column]) -> FinishedRow:
+    """Encode what a stage made and take its digest. The digest is over the values, not over how Parquet stores them."""
+    if set(row) != set(columns):
+        raise KeyError(f"{image_id}: the stage made {sorted(row)}, its columns are {sorted(columns)}")
+    encoded = {name: column.encode(row[name], image_id) for name, column in columns.items()}
+    values = {name: column.decode(encoded[name]) for name, column in columns.items()}
+    return FinishedRow(
+        image_id, row_key(inputs), digest_payload(values), "ok", "", json.dumps(inputs, sort_keys=True), encoded
+    )
+
+
+def quarantine(image_id: str, inputs: Mapping[str, Any], reason: str, columns: Iterable[str]) -> FinishedRow:
+    """A row for an image that could not be processed."""
+    payload = dict.fromkeys(columns)
+    return FinishedRow(
+        image_id, row_key(inputs), "", "quarantined", reason, json.dumps(inputs, sort_keys=True), payload
+    )
+
+
+def stored_size(row: FinishedRow) -> int:
+    """About how many bytes a row takes on the disk."""
+    parts = [value for stored in row.payload.values() if isinstance(stored, dict) for value in stored.values()]
+    large = (value for value in parts if isinstance(value, bytes))
+    return sum(len(pa.compress(value, codec="zstd", asbytes=True)) for value in large) + len(row.inputs) // 2
+
+
+class ShardFolder:
+    """The shards of one per-image output."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._last: tuple[tuple[int, int], pa.Table] | None = None
+
+    def path(self, shard: int) -> Path:
+        """The file of a shard."""
+        return self.folder / f"shard-{shard:05d}.parquet"
+
+    def shards(self) -> list[int]:
+        """Numbers of the shards on disk."""
+        return sorted(int(p.stem.removeprefix("shard-")) for p in self.folder.glob("shard-*.parquet"))
+
+    def states(self, shard: int) -> dict[str, RowState]:
+        """Every row of a shard without its payload; empty when the shard is not there.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        table = self.table(shard, columns=list(STATE_COLUMNS))
+        return self._states(shard, table) if table is not None else {}
+
+    def own_states(self, shard: int, schema: pa.Schema, compression: str) -> tuple[dict[str, RowState], bool]:
+        """The same for the stage that writes the shard: reads all of it, so that damage to a payload is found too.
+
+        Returns:
+            The rows, and whether the file is compressed as it should be.
+
+        Raises:
+            NewerFormatError: a newer labelfactory wrote it.
+            DataError: the file is damaged or of another make than `schema`.
+        """
+        path = self.path(shard)
+        if not path.exists():
+            return {}, True
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+                table = opened.read()
+                groups = opened.metadata.num_row_groups
+                stored = opened.metadata.row_group(0).column(0).compression.lower() if groups else compression
+        except Exception as error:  # damaged bytes fail in any way
+            raise self._damaged(shard, str(error)) from None
+        self._check_format(shard, table.schema)
+        if not table.schema.equals(schema, check_metadata=True):
+            raise self._damaged(shard, "its header is not the stage's")
+        return self._states(shard, table), stored == CODECS[compression]
+
+    def _states(self, shard: int, table: pa.Table) -> dict[str, RowState]:
+        try:
+            rows = table.select(list(STATE_COLUMNS)).to_pylist()
+        except (KeyError, ValueError) as error:
+            raise self._damaged(shard, str(error)) from None
+        return {row["image_id"]: RowState(**row) for row in rows}
+
+    def all_states(self) -> list[RowState]:
+        """Every row of every shard without its payload.
+
+        Raises:
+            MissingError: there is no shard at all.
+        """
+        shards = self.shards()
+        if not shards:
+            raise MissingError(
+                f"{self.folder}: holds no shards", "Type `dvc repro`: the stage that writes it has not run."
+            )
+        return [state for shard in shards for state in self.states(shard).values()]
+
+    def rows(self, shard: int, wanted: Iterable[str]) -> dict[str, Row]:
+        """Payloads of some rows of a shard, each held against its digest.
+
+        Raises:
+            DataError: a row's bytes do not fit its digest.
+        """
+        table = self.table(shard)
+        if table is None:
+            return {}
+        position = {image_id: i for i, image_id in enumerate(self._states(shard, table))}
+        columns = self._columns(shard, table.schema)
+        return {i: self._decoded(shard, table, position[i], columns) for i in wanted}
+
+    def row(self, shard: int, position: int) -> Row:
+        """One payload by its place in the shard, held against its digest; reads only the row group that it stands in.
+
+        The last group is kept: who reads row after row reads each group once.
+
+        Raises:
+            DataError: the file or the row is damaged.
+        """
+        place = (shard, position // ROW_GROUP)
+        if self._last is None or self._last[0] != place:
+            try:
+                with pq.ParquetFile(self.path(shard), memory_map=True, page_checksum_verification=True) as opened:
+                    group = opened.read_row_group(place[1])
+            except (OSError, pa.ArrowException) as error:
+                raise self._damaged(shard, str(error)) from None
+            self._check_format(shard, group.schema)
+            self._last = (place, group)
+        group = self._last[1]
+        return self._decoded(shard, group, position % ROW_GROUP, self._columns(shard, group.schema))
+
+    def _decoded(self, shard: int, table: pa.Table, position: int, columns: Mapping[str, Column]) -> Row:
+        name = f"row {position}"
+        try:
+            stored = table.slice(position, 1).to_pylist()[0]
+            name = f"the row {stored['image_id']}"
+            values = {name: column.decode(stored[name]) for name, column in columns.items()}
+            intact = digest_payload(values) == stored["digest"]
+        except Exception:  # damaged bytes fail in the decoder in any way
+            intact = False
+        if not intact:
+            raise self._damaged(shard, f"the bytes of {name} do not fit its digest")
+        return values
+
+    def _columns(self, shard: int, schema: pa.Schema) -> dict[str, Column]:
+        try:
+            return columns_of(schema)
+        except ValueError as error:
+            raise self._damaged(shard, str(error)) from None
+
+    def _check_format(self, shard: int, schema: pa.Schema) -> None:
+        """Refuse rows of another format: newer ones for good, older ones until their stage has made them again."""
+        try:
+            stated = stated_format(schema)
+        except ValueError as error:
+            raise self._damaged(shard, str(error)) from None
+        path = self.path(shard)
+        if stated > ROW_FORMAT:
+            raise NewerFormatError(
+                f"{path}: format {stated} is newer than this program's {ROW_FORMAT}",
+                f"Update labelfactory. To make these rows again with this program instead, delete {self.folder}.",
+            )
+        if stated < ROW_FORMAT:
+            raise DataError(
+                f"{path}: format {stated} is older than this program's {ROW_FORMAT}",
+                "Type `dvc repro`: the stage that writes it makes it again.",
+            )
+
+    def _damaged(self, shard: int, reason: str) -> DataError:
+        path = self.path(shard)
+        return DataError(
+            f"{path}: damaged: {(reason.splitlines() or ['not readable'])[0]}", f"Delete {path} and type `dvc repro`."
+        )
+
+    def values(self, shard: int, name: str) -> dict[str, Any]:
+        """A plain column of a shard by image, without the rest of the payload.
+
+        Raises:
+            DataError: the file is damaged, or has no such column.
+        """
+        table = self.table(shard, columns=["image_id", name])
+        if table is None:
+            return {}
+        if name not in table.column_names:
+            raise self._damaged(shard, f"it has no column {name}")
+        return dict(zip(table.column("image_id").to_pylist(), table.column(name).to_pylist(), strict=True))
+
+    def write(self, shard: int, table: pa.Table, compression: str = "zstd") -> None:
+        """Write a shard whole or not at all. The same rows give the same bytes."""
+        with write_whole(self.path(shard)) as temporary:
+            pq.write_table(
+                table.combine_chunks(),
+                temporary,
+                compression=compression,
+                row_group_size=ROW_GROUP,
+                use_dictionary=False,
+                write_page_checksum=True,
+            )
+
+    def table(self, shard: int, columns: list[str] | None = None) -> pa.Table | None:
+        """A whole shard, or some of its columns; None when it is not there.
+
+        Raises:
+            DataError: the file is damaged, or of another format.
+        """
+        path = self.path(shard)
+        if not path.exists():
+            return None
+        try:
+            table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(shard, str(error)) from None
+        self._check_format(shard, table.schema)
+        return table
+
+
+def rows_table(rows: Sequence[FinishedRow], schema: pa.Schema) -> pa.Table:
+    """Turn finished rows into a table of the shard's schema."""
+    flat = [{name: getattr(row, name) for name in (*STATE_COLUMNS, "inputs")} | dict(row.payload) for row in rows]
+    return pa.Table.from_pylist(flat, schema=schema)

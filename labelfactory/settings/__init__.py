@@ -1,0 +1,1 @@
+"""params.yaml and dvc.yaml, read and checked: sections, methods, wiring and thresholds."""

@@ -1,0 +1,146 @@
+"""params.yaml: one section per stage, each checked by its pydantic model before the first image.
+
+Unknown keys, wrong types and values out of range are all listed at once, each with a suggestion.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from labelfactory.digests import digest_json
+from labelfactory.errors import MissingError, ParamsError, did_you_mean
+
+PARAMS_FILE = "params.yaml"
+FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml where it is there: params.yaml and dvc.yaml are read at the start of every stage."""
+
+Scales = Annotated[tuple[Annotated[float, Field(ge=0.1, le=4)], ...], Field(min_length=1)]
+"""At which a network looks at a photograph; 2 is twice its width and height."""
+
+
+class Section(BaseModel):
+    """One stage's section of params.yaml. Frozen; refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    speed_only: ClassVar[frozenset[str]] = frozenset()
+    """Names of fields that change the speed, never a value: they are in no key."""
+
+    def digest(self) -> str:
+        """SHA-256 of all values that can change a result."""
+        return digest_json(self._result_values())
+
+    def _result_values(self) -> dict[str, Any]:
+        values = self.model_dump(mode="json", exclude=set(self.speed_only))
+        inner = {name: getattr(self, name) for name in values}
+        return values | {name: value._result_values() for name, value in inner.items() if isinstance(value, Section)}
+
+
+S = TypeVar("S", bound=Section)
+
+
+class Loader(FASTEST):  # type: ignore[misc]
+    """YAML's plain types; a key that stands twice in a mapping is an error, where YAML would take the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """As PyYAML does, after a look at the keys."""
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1 and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        MissingError: no such file.
+        ParamsError: not YAML, or not a mapping at the top.
+    """
+    try:
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # a safe one
+    except FileNotFoundError:
+        raise MissingError(f"{path}: no such file", "Run the command in the project's root folder.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}", f"Mend {path}.") from None
+    if not isinstance(loaded, dict):
+        raise ParamsError(f"{path}: expected sections, found {type(loaded).__name__}", f"Mend {path}.")
+    return loaded
+
+
+def check_sections(values: Mapping[str, Any], sections: Mapping[str, type[Section]], source: str) -> dict[str, Section]:
+    """Check every section at once.
+
+    Args:
+        values: what the file holds, section name → mapping.
+        sections: section name → its model.
+        source: name of the file, for messages.
+
+    Raises:
+        ParamsError: lists every problem of every section.
+    """
+    problems: list[str] = []
+    checked: dict[str, Section] = {}
+    for name in values:
+        if name not in sections:
+            problems.append(f"{name}: unknown section{did_you_mean(str(name), sections)}")
+    for name, model in sections.items():
+        if name not in values:
+            problems.append(f"{name}: section is missing")
+            continue
+        try:
+            checked[name] = model.model_validate(values[name])
+        except ValidationError as error:
+            problems += [f"{name}{line}" for line in _problem_lines(error, model)]
+    if problems:
+        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
+        raise ParamsError(
+            f"{source}: {count}\n" + "\n".join(f"  {p}" for p in problems), f"Mend {source} and run `dvc repro` again."
+        )
+    return checked
+
+
+def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:
+    """One text for each problem, to be put after the section's name: `.key: text`, or `: text` for the whole section."""
+    lines = []
+    places = [item["loc"] for item in error.errors()]
+    for item in error.errors():
+        if item["type"] == "too_short" and any(place[:-1] == item["loc"] for place in places):  # what was wrong is gone
+            continue
+        where = ".".join(str(part) for part in item["loc"])
+        context = item.get("ctx", {})
+        match item["type"]:
+            case "extra_forbidden":
+                text = f"unknown key{did_you_mean(str(item['loc'][-1]), _fields_at(model, item['loc'][:-1]))}"
+            case "missing":
+                text = "is missing"
+            case "greater_than_equal":
+                text = f"{item['input']} is below the minimum {context['ge']}"
+            case "less_than_equal":
+                text = f"{item['input']} is above the maximum {context['le']}"
+            case "greater_than":
+                text = f"{item['input']} must be greater than {context['gt']}"
+            case "less_than":
+                text = f"{item['input']} must be less than {context['lt']}"
+            case "value_error":
+                text = str(context.get("error", item["msg"]))
+            case _:
+                text = f"{item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+        lines.append(f".{where}: {text}" if where else f": {text}")
+    return lines
+
+
+def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys that the section, or a mapping inside it, may have."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

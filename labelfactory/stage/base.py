@@ -1,0 +1,94 @@
+"""What every stage is: a section of params.yaml, folders that it reads, one that it writes, and a report."""
+
+import inspect
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+
+from labelfactory.dataset.prepared import Dataset, read_dataset
+from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
+from labelfactory.settings.params import Section
+from labelfactory.settings.wiring import StageWiring, stage_wiring
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DATA = Path("data")
+REPORTS = DATA / "reports"
+
+C = TypeVar("C", bound=Section)
+
+
+class Stage(Generic[C]):
+    """One stage of the line. A subclass names its folders and writes `run`; its name is its file's name."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    writes: ClassVar[str]
+    section: ClassVar[type[Section]]
+    borrows: ClassVar[tuple[str, ...]] = ()
+    """Stages whose sections it reads beside its own."""
+    spreads: ClassVar[bool] = False
+    """Whether its work is spread over processes."""
+
+    def __init_subclass__(cls) -> None:
+        """Take the section's model from `Stage[Section]`, unless the class names another."""
+        if "section" in cls.__dict__:
+            return
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Section):
+                    cls.section = argument
+
+    def __init__(self, cfg: C, borrowed: Mapping[str, Section] | None = None) -> None:
+        self.cfg = cfg
+        self.borrowed = borrowed or {}
+
+    @classmethod
+    def stage_name(cls) -> str:
+        """The name of the stage: of its file, its section, its command and its report."""
+        return Path(inspect.getfile(cls)).stem
+
+    def run(self) -> dict[str, Any]:
+        """Do the work. Returns the metrics for the report."""
+        raise NotImplementedError
+
+    def units(self, metrics: Mapping[str, Any]) -> int:
+        """How much a run has done, by its metrics, in what its duration grows with; 0 where there was nothing to do."""
+        return 1
+
+    def folder(self, noun: str) -> Path:
+        """The folder of an output, such as data/cams."""
+        return DATA / noun
+
+    @property
+    def output(self) -> Path:
+        """The folder that this stage writes."""
+        return self.folder(self.writes)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The prepared data set."""
+        return read_dataset(self.folder("dataset") / "images.parquet")
+
+    def checkpoint_of(self, noun: str) -> "tuple[dict[str, Tensor], Passport]":
+        """Weights (on the CPU) and passport of the checkpoint in a folder that this stage reads."""
+        return load_checkpoint(self.folder(noun) / CHECKPOINT)
+
+    def has_checkpoint(self, noun: str) -> bool:
+        """Whether there is a checkpoint in a folder that this stage reads: a stage may have been off."""
+        return (self.folder(noun) / CHECKPOINT).exists()
+
+    def passport_of(self, noun: str) -> Passport:
+        """The passport of the checkpoint in a folder that this stage reads."""
+        return read_passport(self.folder(noun) / CHECKPOINT)
+
+    @cached_property
+    def wiring(self) -> StageWiring:
+        """This stage in dvc.yaml."""
+        return stage_wiring(self.stage_name())
+
+    @cached_property
+    def code_digest(self) -> str:
+        """Digest of the code that dvc.yaml lists as this stage's dependencies."""
+        return self.wiring.code_digest()

@@ -1,0 +1,73 @@
+"""What would come to light only hours later, asked before anything runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from labelfactory.dataset.corrections import read_corrections
+from labelfactory.dataset.manifest import MANIFEST, lists_of, with_truth
+from labelfactory.errors import ParamsError, UserError, did_you_mean
+from labelfactory.learning.supervision import check_supervision
+from labelfactory.settings.params import Section
+
+
+def check_line(sections: Mapping[str, Section]) -> None:
+    """Hold the sections of params.yaml against each other and against what is on disk.
+
+    Raises:
+        ParamsError: no image stands on a list, no photograph has a true mask to learn from, a file of weights is another than
+            the one named, or two sections contradict each other.
+        MissingError: weights are not there.
+        SupervisionError: weights have seen stronger labels than tags.
+        DataError: the import is damaged.
+    """
+    if MANIFEST.exists():
+        _check_lists(sections)
+        _check_upper_bound(sections)
+    for name, section in sections.items():
+        if hasattr(section, "check_weights"):
+            _check_weights(name, section)
+    _check_backbones(sections)
+
+
+def _check_lists(sections: Mapping[str, Section]) -> None:
+    """Lists that `evaluate` scores."""
+    known = lists_of()
+    evaluate: Any = sections.get("evaluate")
+    for name in evaluate.lists if evaluate else ():
+        if name not in known:
+            raise ParamsError(
+                f"evaluate.lists: no image stands on the list {name!r}{did_you_mean(name, known)}",
+                f"Mend params.yaml; the import has the lists {', '.join(sorted(known))}.",
+            )
+
+
+def _check_upper_bound(sections: Mapping[str, Section]) -> None:
+    """True masks, where a network is to learn from them."""
+    bound: Any = sections.get("train_upper_bound")
+    prepare: Any = sections.get("prepare")
+    if bound and prepare and bound.enabled and not with_truth(prepare.train_list):
+        raise ParamsError(
+            f"train_upper_bound.enabled: no photograph on the list {prepare.train_list!r} has a true mask",
+            "Import them with their masks, or type `labelfactory profile --set train_upper_bound.enabled=false`.",
+        )
+
+
+def _check_weights(name: str, section: Any) -> None:
+    """What a network starts from; the masks of people may touch it where they touch the line anyway."""
+    human = ["masks"] if read_corrections() else []
+    check_supervision(name, section.supervision, [*section.allow_supervision, *human])
+    try:
+        section.check_weights(name)
+    except UserError as error:
+        raise type(error)(f"{name}.weights: {error.problem}", error.remedy) from None
+
+
+def _check_backbones(sections: Mapping[str, Section]) -> None:
+    """One backbone where one network starts from the other's."""
+    classifier: Any = sections.get("train_classifier")
+    segmenter: Any = sections.get("train_segmenter")
+    if classifier and segmenter and segmenter.from_classifier and segmenter.backbone != classifier.backbone:
+        raise ParamsError(
+            f"train_segmenter.backbone is {segmenter.backbone}, the classifier's {classifier.backbone}",
+            "With train_segmenter.weights: classifier both must be the same; mend params.yaml.",
+        )

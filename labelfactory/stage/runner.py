@@ -1,0 +1,101 @@
+"""Runs a stage: `python -m stages.<name>` checks all of params.yaml, runs the stage and writes data/reports/<name>.json."""
+
+import importlib
+import inspect
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from labelfactory.console import say
+from labelfactory.errors import UserError
+from labelfactory.files import make_folder, write_json
+from labelfactory.lock import stage_lock
+from labelfactory.pool.pool import largest_memory
+from labelfactory.pool.process import fork_from_here
+from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, read_yaml
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.base import REPORTS, Stage
+from labelfactory.stage.preflight import check_line
+
+
+def main(kind: type[Stage[Any]]) -> NoReturn:
+    """Run a stage from the command line and exit with 0, 2 (the user can mend it) or 1 (a bug)."""
+    if kind.spreads:
+        fork_from_here()
+    sys.exit(run_guarded(kind.stage_name()))
+
+
+def stage_class(name: str) -> type[Stage[Any]]:
+    """The class of the stage `name`, from stages/<name>.py."""
+    module = importlib.import_module(f"stages.{name}")
+    for _, member in inspect.getmembers(module, inspect.isclass):
+        if issubclass(member, Stage) and member.__module__ == module.__name__:
+            return member
+    raise LookupError(f"stages/{name}.py holds no stage")
+
+
+def read_sections(path: Path = Path(PARAMS_FILE)) -> dict[str, Section]:
+    """Check every section of params.yaml against its stage, in dvc.yaml's order.
+
+    Raises:
+        ParamsError: lists every problem of the file.
+    """
+    sections = {name: stage_class(name).section for name in read_wiring()}
+    return check_sections(read_yaml(path), sections, str(path))
+
+
+def run_stage(name: str) -> dict[str, Any]:
+    """Check the params of the whole line, run one stage in this process and write its report."""
+    start = time.monotonic()
+    sections = read_sections()
+    check_line(sections)
+    kind = stage_class(name)
+    stage = kind(sections[name], {other: sections[other] for other in kind.borrows})
+    with stage_lock(name):
+        make_folder(stage.output)
+        metrics = stage.run()
+    report = {
+        "stage": name,
+        "seconds": round(time.monotonic() - start, 2),
+        "peak_memory_mb": _peak_memory_mb(),
+        **metrics,
+    }
+    report["pace"] = _pace(REPORTS / f"{name}.json", stage.units(metrics), report["seconds"])
+    write_json(REPORTS / f"{name}.json", report)
+    return report
+
+
+def _pace(path: Path, units: int, seconds: float) -> dict[str, float] | None:
+    """Seconds for so many units, of this run; of an earlier one where that did more than twice as much.
+
+    A small run says little of the pace: most of it is start-up.
+    """
+    try:
+        before: dict[str, float] | None = json.loads(path.read_text(encoding="utf-8")).get("pace")
+    except (OSError, ValueError):
+        before = None
+    if units == 0 or (before and before["units"] > 2 * units):
+        return before
+    return {"units": units, "seconds": seconds}
+
+
+def run_guarded(name: str) -> int:
+    """`run_stage` for the command line: errors of the user become two lines and exit code 2."""
+    try:
+        report = run_stage(name)
+    except UserError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    say(f"{name}: done in {report['seconds']:.1f} s")
+    return 0
+
+
+def _peak_memory_mb() -> int:
+    """Largest resident memory of this process, and of the largest of its children and of its pools' processes, in MiB."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    scale = 1024 if sys.platform != "darwin" else 1024 * 1024
+    return max(own, child, largest_memory()) // scale

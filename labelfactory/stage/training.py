@@ -1,0 +1,198 @@
+"""A stage that trains one network: its key, its passport, its rows, and nothing to do when they have not changed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor, nn
+
+from labelfactory.console import say
+from labelfactory.devices import for_the_record
+from labelfactory.digests import digest_json, digest_rows
+from labelfactory.errors import DataError, UserError
+from labelfactory.files import remove_leftovers, write_whole
+from labelfactory.learning.batches import Batch, Examples
+from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, load_checkpoint, save_checkpoint
+from labelfactory.learning.ranks import training_devices
+from labelfactory.learning.resume import Resume
+from labelfactory.learning.supervision import check_supervision
+from labelfactory.learning.training import TrainingSection, fit, write_curve
+from labelfactory.stage.base import Stage
+from labelfactory.versions import git_state, library_versions
+
+T = TypeVar("T", bound=TrainingSection)
+
+
+class TrainingStage(Stage[T]):
+    """Trains one network and writes checkpoint.safetensors, training_rows.parquet and curve.csv into its folder.
+
+    The key of a checkpoint is over its training rows, parents, params and code. Where it stands on disk already, nothing
+    is trained; where a run of the same key was killed, it goes on after the last finished epoch.
+    """
+
+    supervision: ClassVar[str]
+    """The kind of labels that this training reads: tags or masks."""
+    without_images: ClassVar[str] = "Import images for the training list."
+    """What to do where there is nothing to learn from."""
+
+    def training_rows(self) -> Mapping[str, str]:
+        """image_id → digest of what is learnt from, source of truth for the key."""
+        raise NotImplementedError
+
+    def row_source(self, image_id: str) -> str:
+        """Where the label of a row comes from, for the audit: tags, affinity_labels, refine_crf, human, true masks."""
+        raise NotImplementedError
+
+    def label_kinds(self) -> set[str]:
+        """Kinds of labels that this training reads, as a passport names them."""
+        return {self.supervision}
+
+    def parents(self) -> dict[str, Passport]:
+        """Passports of our own checkpoints that this training starts from or learns from."""
+        return {}
+
+    def foreign_supervision(self) -> list[str]:
+        """Kinds of labels that pretrained weights from elsewhere have seen."""
+        return []
+
+    def allowed_supervision(self) -> list[str]:
+        """Kinds of stronger labels that params.yaml allows by name."""
+        return []
+
+    def architecture(self) -> dict[str, Any]:
+        """All that is needed to build the network again, JSON."""
+        raise NotImplementedError
+
+    def build(self) -> tuple[nn.Module, Sequence[Tensor]]:
+        """The network with its starting weights, and which of its parameters are pretrained."""
+        raise NotImplementedError
+
+    def examples(self) -> Examples:
+        """The training set."""
+        raise NotImplementedError
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Loss of a batch."""
+        raise NotImplementedError
+
+    def ema_decay(self) -> float:
+        """Decay of the moving average of the weights; 0 for none."""
+        return 0.0
+
+    def score(self, model: nn.Module) -> dict[str, float]:
+        """Figures of the trained network, without true masks."""
+        return {}
+
+    def is_current(self) -> bool:
+        """Whether the checkpoint on disk was made from the present rows, parents, params and code.
+
+        Raises:
+            UserError: what it reads is not there.
+        """
+        return self._kept(self._key(self.training_rows(), self.parents())) is not None
+
+    def units(self, metrics: Mapping[str, Any]) -> int:
+        """Rows that were learnt from, if anything was learnt."""
+        return int(metrics["training_rows"]) if metrics.get("trained") else 0
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of weights and passport."""
+        return self.output / CHECKPOINT
+
+    def run(self) -> dict[str, Any]:
+        """Train, unless the checkpoint on disk was made from the same rows, parents, params and code."""
+        rows = self.training_rows()
+        if not rows:
+            raise DataError(f"{self.stage_name()}: there is no image to learn from", self.without_images)
+        parents = self.parents()
+        key = self._key(rows, parents)
+        remove_leftovers(self.output)
+        kept = self._kept(key)
+        if kept is not None:
+            Resume(self.output / "resume.pt", key).clear()  # of a run that was killed when all was written
+            say(f"{self.stage_name()}: the checkpoint is up to date")
+            return {"trained": False, "training_rows": len(rows), **kept.metrics}
+        seen = self._supervision(parents)
+        resume = Resume(self.output / "resume.pt", key)
+        model, pretrained = self.build()
+        examples = self.examples()
+        devices = training_devices(min(self.cfg.batch_size, len(examples)))
+        model, curve = fit(
+            model,
+            examples,
+            self.loss,
+            self.cfg,
+            pretrained=pretrained,
+            title=self.stage_name(),
+            resume=resume,
+            ema_decay=self.ema_decay(),
+        )
+        metrics = {"loss": curve[-1]["loss"], **self.score(model)}
+        commit, dirty = git_state()
+        passport = Passport(
+            stage=self.stage_name(),
+            key=key,
+            architecture=self.architecture(),
+            classes=list(self.dataset.classes.names),
+            params=self.cfg.model_dump(mode="json"),
+            params_digest=self.cfg.digest(),
+            code_digest=self.code_digest,
+            git_commit=commit,
+            git_dirty=dirty,
+            seed=self.cfg.seed,
+            device=("" if devices == 1 else f"{devices} × ") + for_the_record(self.cfg.precision),
+            libraries=library_versions(),
+            training_rows=len(rows),
+            training_rows_digest=digest_rows(rows.items()),
+            parents={name: p.weights_digest for name, p in parents.items()},
+            supervision=seen,
+            allowed_supervision=self.allowed_supervision(),
+            metrics=metrics,
+        )
+        self._write_rows(rows)
+        write_curve(self.output / CURVE, curve)
+        save_checkpoint(self.checkpoint, model.state_dict(), passport)
+        resume.clear()
+        return {"trained": True, "training_rows": len(rows), **metrics}
+
+    def _key(self, rows: Mapping[str, str], parents: Mapping[str, Passport]) -> str:
+        return digest_json(
+            {
+                "stage": self.stage_name(),
+                "code": self.code_digest,
+                "params": self.cfg.digest(),
+                "architecture": self.architecture(),
+                "classes": list(self.dataset.classes.names),
+                "parents": {name: p.weights_digest for name, p in parents.items()},
+                "rows": digest_rows(rows.items()),
+            }
+        )
+
+    def _kept(self, key: str) -> Passport | None:
+        try:
+            passport = load_checkpoint(self.checkpoint)[1] if self.checkpoint.exists() else None
+        except UserError as error:  # a damaged checkpoint of our own is made again
+            say(f"{error.problem}: trained again")
+            return None
+        return passport if passport is not None and passport.key == key else None
+
+    def _supervision(self, parents: Mapping[str, Passport]) -> list[str]:
+        """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
+        allowed = [*self.allowed_supervision(), *self.label_kinds()]
+        check_supervision(self.stage_name(), self.foreign_supervision(), allowed)
+        for name, passport in parents.items():
+            check_supervision(name, passport.supervision, [*allowed, *passport.allowed_supervision])
+        kinds = {*self.label_kinds(), *self.foreign_supervision()}
+        return sorted(kinds.union(*(p.supervision for p in parents.values())))
+
+    def _write_rows(self, rows: Mapping[str, str]) -> None:
+        ids = sorted(rows)
+        table = pa.table(
+            {"image_id": ids, "digest": [rows[i] for i in ids], "source": [self.row_source(i) for i in ids]},
+            schema=pa.schema([(n, pa.string()) for n in ("image_id", "digest", "source")]),
+        )
+        with write_whole(self.output / "training_rows.parquet") as temporary:
+            pq.write_table(table, temporary, compression="zstd")

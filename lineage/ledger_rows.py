@@ -1,0 +1,205 @@
+"""Rows of the ledger from shards and checkpoints: which masks were made of what, and which models learnt from which rows."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from labelfactory.dataset.prepared import ImageRecord, read_dataset
+from labelfactory.digests import digest_rows
+from labelfactory.errors import MissingError
+from labelfactory.learning.checkpoints import CHECKPOINT, Passport
+from lineage.artifacts import DATA, NETS, Found, cached_files, header, passport_or_none
+from lineage.ledger import SCHEMAS, raw
+
+UPSTREAM = {"masks": "walks", "walks": "cams"}
+"""Which output's rows an output is made from."""
+OF_THE_IMAGE = ("image", "tags", "stage", "format", "classes")
+"""Inputs of a row that stand elsewhere in the ledger or say nothing of how it was made."""
+TRAINING_ROWS = "training_rows.parquet"
+QUALITY = ("mean_confidence", "void_share", "agreement")
+PLAIN = ("image_id", "key", "digest", "status", "inputs")
+
+Inputs = Mapping[str, Any]
+
+
+def shard_rows(found: Found) -> list[dict[str, Any]]:
+    """The usable rows of a shard without their payload: inputs as a mapping, quality where it has any, and `source`."""
+    schema = pq.read_schema(found.path)
+    columns = [name for name in (*PLAIN, *QUALITY, "source") if name in schema.names]
+    rows = pq.read_table(found.path, columns=columns, partitioning=None).to_pylist()
+    stage = header(schema).get("stage", "")
+    return [{"source": stage, **row, "inputs": json.loads(row["inputs"])} for row in rows if row["status"] == "ok"]
+
+
+@dataclass
+class Chains:
+    """Of what each walk and each CAM was made: from the shards under data/, and from DVC's cache where they do not know."""
+
+    live: Iterable[Found]
+    _rows: dict[tuple[str, str, str], Inputs] = field(default_factory=dict)
+    _cache_read: bool = False
+
+    def __post_init__(self) -> None:
+        self._read(self.live)
+
+    def _read(self, files: Iterable[Found]) -> None:
+        for found in files:
+            if found.what in UPSTREAM.values():
+                for row in shard_rows(found):
+                    self._rows[found.what, row["image_id"], row["digest"]] = row["inputs"]
+
+    def inputs(self, noun: str, image_id: str, digest: str) -> Inputs:
+        """Inputs of a row, empty where no shard holds it any more."""
+        place = (noun, image_id, digest)
+        if digest and place not in self._rows and not self._cache_read:
+            self._cache_read = True
+            self._read(cached_files())
+        return self._rows.get(place, {})
+
+
+def mask_table(rows: Iterable[dict[str, Any]], chains: Chains, run: str, time: Any) -> pa.Table:
+    """Rows of the ledger for masks, with the chain behind each."""
+    made = []
+    for row in rows:
+        inputs = row["inputs"]
+        walk = inputs.get("walks", "")
+        walked = chains.inputs("walks", row["image_id"], walk)
+        cam = walked.get("cams", "")
+        recipe = {"masks": inputs, "walks": walked, "cams": chains.inputs("cams", row["image_id"], cam)}
+        made.append(
+            {
+                "image_id": row["image_id"],
+                "image": raw(inputs.get("image")),
+                "tags": "|".join(inputs.get("tags", ())),
+                "digest": raw(row["digest"]),
+                "key": raw(row["key"]),
+                "source": row["source"],
+                "walk": raw(walk),
+                "cam": raw(cam),
+                "recipe": json.dumps({noun: fixed(noun, found) for noun, found in recipe.items()}, sort_keys=True),
+                **{name: row.get(name) for name in QUALITY},
+                "run": run,
+                "time": time,
+            }
+        )
+    return pa.Table.from_pylist(made, schema=SCHEMAS["masks"])
+
+
+def fixed(noun: str, inputs: Inputs) -> dict[str, str]:
+    """What a row depends on beside its image and the row that it was made from: code, parameters, weights, thresholds."""
+    return {k: v for k, v in sorted(inputs.items()) if k not in OF_THE_IMAGE and k != UPSTREAM.get(noun)}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model and the rows that it learnt from."""
+
+    name: str
+    passport: Passport
+    rows: pa.Table | None  # image_id, digest, source; None where the list is lost
+    time: Any
+    live: bool
+    files: Mapping[str, Path]  # name → where it lies: checkpoint, and list of rows
+
+
+def trained_models(files: Iterable[Found]) -> list[Trained]:
+    """Checkpoints among some files, each with the list of rows whose digest its passport names, in order of time."""
+    files = list(files)
+    lists: dict[str, tuple[pa.Table, Path]] = {}
+    models = []
+    for found in files:
+        if found.what == "training rows":
+            table = pq.read_table(found.path, partitioning=None)
+            lists[rows_digest(table)] = table, found.path
+    for found in files:
+        passport = passport_or_none(found.path) if found.what == "checkpoint" else None
+        if passport is not None:
+            name = passport.stage.removeprefix("train_")
+            rows, path = lists.get(passport.training_rows_digest, (None, None))
+            held = {CHECKPOINT: found.path} | ({TRAINING_ROWS: path} if path else {})
+            models.append(Trained(name, passport, rows, found.time, found.live, held))
+    return sorted(models, key=in_order)
+
+
+def trained(passport: Passport) -> tuple[str, str]:
+    """What tells a training from another: its weights, and the rows that they came out of."""
+    return passport.weights_digest, passport.training_rows_digest
+
+
+def in_order(model: Trained) -> tuple[Any, int]:
+    """By time, and models of the same second in the line's order."""
+    return model.time, NETS.index(model.name) if model.name in NETS else len(NETS)
+
+
+def rows_digest(table: pa.Table) -> str:
+    """The digest that a passport gives of its training rows."""
+    return digest_rows(zip(table.column("image_id").to_pylist(), table.column("digest").to_pylist(), strict=True))
+
+
+class Labels:
+    """What is known of the rows that models learn from: image, tags and key by image and digest."""
+
+    def __init__(self, live: Iterable[Found], masks: pa.Table) -> None:
+        self.live, self.masks = list(live), masks
+
+    @cached_property
+    def known(self) -> dict[tuple[str, bytes], tuple[bytes | None, str, bytes | None]]:
+        """From the ledger's masks and from the affinity labels under data/."""
+        columns = (self.masks.column(n).to_pylist() for n in ("image_id", "digest", "image", "tags", "key"))
+        found = {(i, d): (image, tags, key) for i, d, image, tags, key in zip(*columns, strict=True)}
+        for file in self.live:
+            if file.what == "affinity_labels":
+                for row in shard_rows(file):
+                    image, tags = raw(row["inputs"].get("image")), "|".join(row["inputs"].get("tags", ()))
+                    found[row["image_id"], bytes.fromhex(row["digest"])] = (image, tags, raw(row["key"]))
+        return found
+
+    @cached_property
+    def records(self) -> dict[str, ImageRecord]:
+        """The data set as it stands now."""
+        try:
+            return {r.image_id: r for r in read_dataset(DATA / "dataset" / "images.parquet").records}
+        except MissingError:
+            return {}
+
+    def table(self, model: Trained, name: str, run: str) -> pa.Table:
+        """Rows of the ledger for what a model learnt from; `name` is its digest there."""
+        rows = []
+        for row in [] if model.rows is None else model.rows.to_pylist():
+            digest, record = bytes.fromhex(row["digest"]), self.records.get(row["image_id"])
+            image, tags, key = self.known.get((row["image_id"], digest), (None, "", None))
+            if image is None and record is not None and row["digest"] in (record.digest, record.mask_sha256):
+                image, tags = raw(record.sha256), "|".join(record.tags)
+            rows.append(
+                {
+                    "image_id": row["image_id"],
+                    "digest": digest,
+                    "image": image,
+                    "tags": tags,
+                    "key": key,
+                    "source": row["source"],
+                    "model": raw(name),
+                    "run": run,
+                    "time": model.time,
+                }
+            )
+        return pa.Table.from_pylist(rows, schema=SCHEMAS["training"])
+
+
+def without_known(table: pa.Table, known: pa.Table, columns: list[str]) -> pa.Table:
+    """The rows of a table whose values in some columns stand in no row of another, each once."""
+    if not table.num_rows:
+        return table
+    old = set(zip(*(known.column(name).to_pylist() for name in columns), strict=True))
+    keep = []
+    for place in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
+        keep.append(place not in old)
+        old.add(place)
+    return table.filter(pc.equal(pa.array(keep), True))

@@ -1,0 +1,159 @@
+"""A set of masks that is held against another: by its rows in the ledger, and where its pixels lie."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from labelfactory.dataset.images import decode_mask
+from labelfactory.errors import MissingError
+from labelfactory.schema import Mask
+from lineage.artifacts import CACHE, DATA, Found, cached_files, header, live_files
+from lineage.ledger_rows import Chains, mask_table, shard_rows
+from lineage.lookup import Lookup, Model
+
+Answer = dict[str, Any]
+
+
+@dataclass
+class Side:
+    """One set of masks."""
+
+    name: str
+    rows: dict[str, Answer]  # image_id → row of the ledger, digests as hex; {} in an export
+    shards: list[Path]  # where the pixels lie
+    folder: Path | None = None  # of an export
+    cache: bool = False  # the pixels may lie in DVC's cache
+    model: Model | None = None  # whose masks these are
+
+    @cached_property
+    def _stored(self) -> dict[tuple[str, str], bytes]:
+        found: dict[tuple[str, str], bytes] = {}
+        wanted = {(i, str(row["digest"])) for i, row in self.rows.items()}
+        for path in self.shards:
+            found |= _pixels(path, wanted)
+        for file in cached_files() if self.cache and len(found) < len(wanted) else ():
+            if file.what == "masks":
+                found |= _pixels(file.path, wanted)
+        return found
+
+    def mask(self, image_id: str) -> Mask | None:
+        """The pixels, None where they are no longer on disk."""
+        if self.folder is not None:
+            path = self.folder / f"{image_id}.png"
+            return decode_mask(path.read_bytes()) if path.exists() else None
+        stored = self._stored.get((image_id, str(self.rows[image_id]["digest"])))
+        return decode_mask(stored) if stored is not None else None
+
+
+def _pixels(path: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    table = pq.read_table(path, columns=["image_id", "digest", "mask"], partitioning=None)
+    places = zip(table.column("image_id").to_pylist(), table.column("digest").to_pylist(), strict=True)
+    masks = table.column("mask")
+    return {place: masks[n].as_py()["bytes"] for n, place in enumerate(places) if place in wanted}
+
+
+def side(lookup: Lookup, text: str, *, folders: bool = True) -> Side:
+    """What a person means by a model, a run, a commit, `now`, or a folder.
+
+    Args:
+        lookup: the ledger.
+        text: what the person typed.
+        folders: whether it may name a folder; not where it comes from a URL.
+
+    Raises:
+        MissingError: it is none of these.
+    """
+    path, live = Path(text), sorted((DATA / "masks").glob("shard-*.parquet"))
+    if text == "now":
+        return _from_shards("now", live)
+    if folders and path.is_dir():
+        return _from_folder(path)
+    model = _model_of(lookup, text)
+    if model is not None:
+        held = {(r["image_id"], r["digest"], r["key"]): r for r in _masks_of(lookup, model.digest)}
+        learnt = [_hex(row) for row in lookup.training(model.digest).to_pylist()]
+        rows = {r["image_id"]: held.get((r["image_id"], r["digest"], r["key"]), r) for r in learnt}
+        return Side(model.label, rows, live, cache=True, model=model)
+    return _from_commit(text)
+
+
+def _model_of(lookup: Lookup, text: str) -> Model | None:
+    """A model by its own name, or the segmenter of a run of the line."""
+    for event in lookup.events:
+        if event["event"] in ("line", "execution") and len(text) >= 6 and event["subject"].startswith(text):
+            stages = event["detail"].get("stages", {})
+            runs = {event["subject"], *stages.values()}
+            found = [m for m in lookup.models.values() if m.name == "segmenter" and m.run in runs]
+            if found:
+                return found[-1]
+    try:
+        return lookup.model(text)
+    except MissingError:
+        if not _is_commit(text):
+            raise
+        return None
+
+
+def _masks_of(lookup: Lookup, model: str) -> list[Answer]:
+    return lookup.rows(
+        "SELECT * FROM masks WHERE digest IN (SELECT digest FROM training WHERE model = ?)", [bytes.fromhex(model)]
+    )
+
+
+def _hex(row: Mapping[str, Any]) -> Answer:
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+
+
+def _from_shards(name: str, paths: Sequence[Path]) -> Side:
+    if not paths:
+        raise MissingError(f"{name}: holds no masks", "Type `labelfactory run`.")
+    chains = Chains(list(live_files()))
+    rows: dict[str, Answer] = {}
+    for path in paths:
+        table = mask_table(shard_rows(Found(path, "masks", True, None)), chains, "", None)  # type: ignore[arg-type]
+        for row in table.to_pylist():
+            rows[row["image_id"]] = _hex(row)
+    return Side(name, rows, list(paths))
+
+
+def _from_folder(path: Path) -> Side:
+    """A folder of shards, or an export: PNG masks in it or in its SegmentationClass."""
+    shards = [p for p in sorted(path.glob("*.parquet")) if header(pq.read_schema(p)).get("stage") == "refine_crf"]
+    if shards:
+        return _from_shards(str(path), shards)
+    folder = path / "SegmentationClass" if (path / "SegmentationClass").is_dir() else path
+    names = [p.stem for p in sorted(folder.glob("*.png"))]
+    if not names:
+        raise MissingError(f"{path}: holds neither shards of masks nor PNG masks", "Name an export's folder.")
+    return Side(str(path), {name: {"digest": None} for name in names}, [], folder)
+
+
+def _git(*words: str) -> str | None:
+    try:
+        return subprocess.run(["git", *words], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _is_commit(text: str) -> bool:
+    return not text.startswith("-") and _git("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}") is not None
+
+
+def _from_commit(text: str) -> Side:
+    """The masks that the dvc.lock of a commit names, from DVC's cache."""
+    lock = _git("show", f"{text}:dvc.lock")
+    outs = yaml.safe_load(lock)["stages"].get("refine_crf", {}).get("outs", []) if lock else []
+    folder = next((out["md5"] for out in outs if out["path"] == "data/masks"), None)
+    listed = CACHE / folder[:2] / folder[2:] if folder else None
+    if listed is None or not listed.exists():
+        problem = "its dvc.lock names no masks" if folder is None else "its masks are no longer in DVC's cache"
+        raise MissingError(f"commit {text}: {problem}", "Name a model, or a commit whose masks `dvc pull` can fetch.")
+    objects = [item["md5"] for item in json.loads(listed.read_text(encoding="utf-8"))]
+    return _from_shards(f"commit {text}", [CACHE / md5[:2] / md5[2:] for md5 in objects])

@@ -1,0 +1,162 @@
+"""`labelfactory import …` as it is typed: appending, dry runs, what is left out, options that are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from voc_folders import two_parts, voc_folder
+from workspace import ROOT
+
+from labelfactory.dataset.manifest import MANIFEST, read_manifest
+
+
+def pictures_and_table(root: Path, *, count: int = 6, start: int = 0) -> Path:
+    """Six photographs of noise and their table: cats and dogs in turn."""
+    root.mkdir(exist_ok=True)
+    rows = ["file,tags"]
+    for k in range(count):
+        Image.effect_noise((24, 20), 40 + 7 * k).convert("RGB").save(root / f"{k}.jpg")
+        rows += [f"{k}.jpg,{('cat', 'dog')[k % 2]}"] if k >= start else []
+    (root / "tags.csv").write_text("\n".join(rows) + "\n")
+    return root / "tags.csv"
+
+
+def test_append_moves_nothing(here, labelfactory):
+    """Places, digests and paths of what is here stay; appending the same again adds nothing."""
+    labelfactory("import", "demo", "--count", "10")
+    before = read_manifest()
+    assert "6 images added, 16 in all" in labelfactory("import", "demo", "--append", "--count", "16")
+    after = read_manifest()
+    assert after.entries[:10] == before.entries
+    assert [entry.position for entry in after.entries] == list(range(16))
+    content = MANIFEST.read_bytes()
+    assert "nothing new" in labelfactory("import", "demo", "--append", "--count", "16")
+    assert MANIFEST.read_bytes() == content
+
+
+@pytest.mark.slow
+def test_append_needs_something_to_append_to_and_the_same_classes(here, labelfactory):
+    """Both are refused with what to type."""
+    problem, remedy = two_parts(labelfactory("import", "demo", "--append", code=2))
+    assert "nothing to append to" in problem
+    assert remedy == "Import without --append."
+    labelfactory("import", "demo", "--count", "10")
+    folder = voc_folder(here / "photos")
+    problem, _ = two_parts(labelfactory("import", "voc", str(folder), "--classes", "cat,dog", "--append", code=2))
+    assert "cat, dog" in problem
+    assert len(read_manifest().entries) == 10
+
+
+def test_an_import_over_another_says_what_it_replaces(here, labelfactory):
+    """Nobody's data set is exchanged in silence."""
+    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
+    output = labelfactory("import", "demo", "--count", "10")
+    assert "takes the place of 3 images (import voc" in output
+
+
+def test_make_demo_never_replaces_somebodys_data(here, labelfactory):
+    """--only-over-demo takes an empty folder or an older demo, and refuses a folder with other photographs."""
+    labelfactory("import", "demo", "--count", "10", "--only-over-demo")
+    labelfactory("import", "demo", "--count", "11", "--only-over-demo")
+    assert len(read_manifest().entries) == 11
+    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
+    kept = MANIFEST.read_bytes()
+    problem, remedy = two_parts(labelfactory("import", "demo", "--only-over-demo", code=2))
+    assert "another data set: 3 images (import voc" in problem
+    assert "fresh clone" in remedy
+    assert MANIFEST.read_bytes() == kept
+    assert "labelfactory import demo --only-over-demo" in (ROOT / "Makefile").read_text()
+
+
+def test_a_dry_run_counts_and_writes_nothing(here, labelfactory):
+    """Images, lists, classes and every problem."""
+    table = pictures_and_table(here / "photos")
+    (here / "photos/0.jpg").write_bytes(b"")
+    labelfactory("profile", "--set", "prepare.max_bad_fraction=0.5")
+    output = labelfactory("import", "table", str(table), "--val-fraction", "0.4", "--dry-run")
+    assert "would hold 5 images, 0 with a true mask" in output
+    assert "classes: cat 2, dog 3" in output
+    assert "lists: train 3, val 2" in output
+    assert "tags.csv, row 2: " in output
+    assert "the file is empty" in output
+    assert not (here / "data").exists()
+
+
+def test_what_was_left_out_is_shown_by_status(here, labelfactory):
+    """With row, file and reason, until an import takes it."""
+    table = pictures_and_table(here / "photos")
+    good = (here / "photos/0.jpg").read_bytes()
+    (here / "photos/0.jpg").write_bytes(b"no")
+    labelfactory("profile", "--set", "prepare.max_bad_fraction=0.5")
+    labelfactory("import", "table", str(table))
+    output = labelfactory("status")
+    assert "1 left out:" in output
+    assert "tags.csv, row 2: " in output
+    assert "not an image" in output
+    (here / "photos/0.jpg").write_bytes(good)
+    labelfactory("import", "table", str(table), "--append")
+    assert len(read_manifest().entries) == 6
+    assert "left out" not in labelfactory("status")
+
+
+def test_a_stopped_import_changes_nothing(here, labelfactory):
+    """Over the limit the old manifest stays byte by byte; exit 2 and two parts."""
+    table = pictures_and_table(here / "photos")
+    labelfactory("import", "table", str(table))
+    before = MANIFEST.read_bytes()
+    (here / "photos/0.jpg").write_bytes(b"no")
+    problem, remedy = two_parts(labelfactory("import", "table", str(table), code=2))
+    assert "not an image" in problem
+    assert "max_bad_fraction" in remedy
+    assert MANIFEST.read_bytes() == before
+
+
+def test_folders_and_coco_through_the_command(here, labelfactory):
+    """Options reach the importers; appending needs the same classes and says so."""
+    pictures_and_table(here / "photos")
+    for k, name in enumerate(("cat", "dog")):
+        (here / "by_class" / name).mkdir(parents=True)
+        for number in (k, k + 2):
+            (here / f"photos/{number}.jpg").rename(here / f"by_class/{name}/{number}.jpg")
+    labelfactory("import", "folder", "by_class", "--rename", "cat=pet", "--list", "train")
+    assert {(e.tags, e.lists) for e in read_manifest().entries} == {(("pet",), ("train",)), (("dog",), ("train",))}
+    images = [{"id": k, "file_name": f"{k}.jpg", "height": 20, "width": 24} for k in (4, 5)]
+    marks = [{"image_id": 4, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}]
+    categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "pet"}]
+    (here / "c.json").write_text(json.dumps({"images": images, "annotations": marks, "categories": categories}))
+    words = ["import", "coco", "c.json", "--images", "photos", "--append", "--list", "val"]
+    assert "2 images added, 6 in all" in labelfactory(*words)
+    assert [e.tags for e in read_manifest().entries if e.lists == ("val",)] == [("dog",), ()]
+
+
+def test_a_mistyped_tag_is_said(here, labelfactory):
+    """A class that reads like a far commoner one is named, with what to type; nothing is said where classes were chosen."""
+    names = ["dog"] * 12 + ["dgo"] + ["cat"] * 11 + ["Cat", "cow"]
+    table = pictures_and_table(here, count=len(names))
+    table.write_text("\n".join(["file,tags", *(f"{k}.jpg,{name}" for k, name in enumerate(names))]))
+    said = " ".join(labelfactory("import", "table", "tags.csv").split())
+    assert "class 'dgo' (images: 1) may be 'dog' (12) mistyped; if so, import again with --rename dgo=dog" in said
+    assert "'Cat' (images: 1) may be 'cat' (11)" in said
+    assert "'cow'" not in said
+    mended = labelfactory("import", "table", "tags.csv", "--rename", "dgo=dog", "--rename", "Cat=cat")
+    assert "mistyped" not in mended
+    assert "mistyped" not in labelfactory("import", "table", "tags.csv", "--classes", "cat,cow,dgo,dog,Cat")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rename", "cat"], "--rename 'cat' is not of the form old=new"),
+        (["--val-fraction", "1.5"], "--val-fraction 1.5 is no share"),
+        (["--classes", "cta"], "'cta' is no class of this source; did you mean `cat`?"),
+    ],
+)
+def test_options_of_an_import_are_checked(here, labelfactory, words, said):
+    """Each with what to type, before anything is written."""
+    problem, remedy = two_parts(
+        labelfactory("import", "table", str(pictures_and_table(here / "photos")), *words, code=2)
+    )
+    assert said in problem
+    assert remedy
+    assert not (here / "data").exists()

@@ -1,0 +1,454 @@
+"""Exports, read by the formats' own readers where there are any, and predictions from a checkpoint alone."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from datasets import load_dataset
+from hypothesis import given, settings
+from passports import passport
+from PIL import Image
+from pycocotools.coco import COCO
+from strategies import masks as any_masks
+from typer.testing import CliRunner
+
+from app.main import COMMANDS, command_line
+from exports._polygons import draw, polygons_of
+from exports._selection import Selection
+from exports._write import export, formats
+from labelfactory.dataset.images import decode_mask, decode_photograph, encode_mask
+from labelfactory.digests import digest_rows
+from labelfactory.errors import DataError, MissingError
+from labelfactory.learning.checkpoints import save_checkpoint
+from labelfactory.rows.header import shard_schema
+from labelfactory.rows.shards import ShardFolder, finish, rows_table
+from models.backbones import build_backbone
+from models.segmenters import build_segmenter
+from sources._settle import Wishes, settle
+from sources.coco import find_coco
+from sources.hf import find_hf
+from sources.voc import find_voc
+from stages.refine_crf import RefineCrf
+
+SIZES = {"a": (30, 40), "b": (24, 32), "été/1 x": (40, 30), "turned": (20, 36)}
+CLASSES = ("cat", "dog")
+
+
+def blobs(seed: int, size: tuple[int, int]) -> np.ndarray:
+    """A mask with regions that touch, holes, single pixels and void."""
+    field = np.random.default_rng(seed).normal(size=size).astype(np.float32)
+    smooth = cv2.GaussianBlur(field, (0, 0), 1.6)
+    made = np.zeros(size, np.uint8)
+    made[smooth > 0.08] = 1
+    made[smooth < -0.15] = 2
+    made[:3, :3] = 255
+    made[-1, -1] = 1 + (made[-1, -1] == 1)
+    return made
+
+
+@pytest.fixture
+def line(workspace) -> dict[str, np.ndarray]:
+    """Four photographs with masks, one of them turned by EXIF, one without an id that a file could have; val has one more."""
+    workspace.records.clear()
+    truth = {}
+    for k, (image_id, size) in enumerate(SIZES.items()):
+        workspace.add(f"p{k}", "cat dog" if k != 1 else "dog")
+        pixels = np.random.default_rng(k).integers(0, 256, (*size, 3), dtype=np.uint8)
+        exif = Image.Exif()
+        stored = pixels
+        if image_id == "turned":
+            exif[0x0112] = 6
+            stored = np.rot90(pixels)
+        stream = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(stored)).save(stream, format="PNG", exif=exif)
+        Path(f"photographs/p{k}.png").write_bytes(stream.getvalue())
+        lists = ("train", "train_aug") if k < 3 else ("train",)
+        sha256 = hashlib.sha256(stream.getvalue()).hexdigest()
+        workspace.records[k] = dataclasses.replace(
+            workspace.records[k], image_id=image_id, sha256=sha256, height=size[0], width=size[1], lists=lists
+        )
+        truth[image_id] = blobs(k, size)
+    workspace.add("v", "cat", split="score")
+    workspace.change("v", lists=("val",))
+    columns = RefineCrf.columns
+    schema = shard_schema("refine_crf", columns, CLASSES)
+    Path("data/masks").mkdir(parents=True)
+    for shard in {record.shard for record in workspace.records}:
+        rows = [
+            finish(
+                record.image_id,
+                {"made": "by a test"},
+                {
+                    "mask": truth[record.image_id],
+                    "confidence": np.zeros((1, 1), np.uint8),
+                    "mean_confidence": 0.5,
+                    "void_share": 0.0,
+                    "agreement": 0.5 + 0.1 * list(SIZES).index(record.image_id),
+                    "area": np.zeros(3, np.float32),
+                    "source": "refine_crf",
+                },
+                columns,
+            )
+            for record in workspace.records
+            if record.shard == shard and record.image_id in truth
+        ]
+        ShardFolder(Path("data/masks")).write(shard, rows_table(rows, schema))
+    return truth
+
+
+def written(name: str, **options: object) -> tuple[Path, dict]:
+    selection = Selection("masks", **options)
+    return Path("out") / name, export(name, selection, Path("out") / name)
+
+
+def picture(path: Path | str) -> Image.Image:
+    """The picture, its file closed again."""
+    with Image.open(path) as opened:
+        opened.load()
+        return opened.copy()
+
+
+def without_void(mask: np.ndarray) -> np.ndarray:
+    return np.where(mask == 255, 0, mask)
+
+
+def test_the_formats_are_those_that_are_documented():
+    """One file, one format; README and docs name each."""
+    assert formats() == ["cityscapes", "coco", "cvat", "hf", "label_studio", "voc", "yolo"]
+
+
+@pytest.mark.parametrize("name", ["instances", "semantic"])
+def test_pycocotools_reads_the_same_pixels(line, name, capsys):
+    """Every class of every image, pixel by pixel; void is a crowd; areas and boxes are those of the masks."""
+    folder, _ = written("coco")
+    coco = COCO(str(folder / f"{name}.json"))
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == list(CLASSES)
+    assert {image["image_id"] for image in coco.loadImgs(coco.getImgIds())} == set(line)
+    for image in coco.loadImgs(coco.getImgIds()):
+        mask = line[image["image_id"]]
+        assert (folder / "images" / image["file_name"]).is_file()
+        for crowd, label in ((False, 1), (False, 2), (True, 255)):
+            ids = coco.getAnnIds(imgIds=image["id"], catIds=[] if crowd else [label], iscrowd=crowd)
+            union = np.zeros(mask.shape, bool)
+            for annotation in coco.loadAnns(ids):
+                region = coco.annToMask(annotation) > 0
+                if not crowd:
+                    assert not (union & region).any()
+                assert annotation["area"] == region.sum()
+                union |= region
+            assert np.array_equal(union, mask == label)
+    json.loads((folder / f"{name}.json").read_text())
+
+
+def test_coco_comes_back_through_the_importer(line):
+    """Export, import: the same masks, void included, and the same photographs."""
+    folder, _ = written("coco")
+    settled = settle(find_coco(folder / "instances.json", folder / "images"), Wishes(val_fraction=0.5))
+    settled.write_files()
+    by_sha = {e.sha256: e for e in settled.manifest.entries}
+    for image_id, mask in line.items():
+        record = next(r for r in Selection("masks").dataset.records if r.image_id == image_id)
+        if image_id != "turned":
+            assert np.array_equal(decode_mask(Path(by_sha[record.sha256].mask_path).read_bytes()), mask)
+    assert not settled.left_out
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_a_photograph_without_a_suffix_gets_one(line, workspace, kind):
+    """What came from a URL may have none; readers go by it."""
+    pixels = Image.fromarray(workspace.records[0].photograph())
+    pixels.save("photographs/bare", format=kind)
+    sha256 = hashlib.sha256(Path("photographs/bare").read_bytes()).hexdigest()
+    workspace.change("a", path="photographs/bare", sha256=sha256)
+    folder, _ = written("voc")
+    (back,) = [p for p in (folder / "JPEGImages").iterdir() if p.stem == "a"]
+    with Image.open(back) as opened:
+        assert opened.format == kind
+    assert back.suffix in (".jpg", ".png", ".webp", ".tif", ".bmp")
+
+
+def test_voc_comes_back_with_the_same_digests(line):
+    """Photographs, tags and masks: the digests that keys are made of."""
+    folder, _ = written("voc")
+    settled = settle(find_voc(folder), Wishes(check_masks=True))
+    assert not settled.left_out
+    assert settled.manifest.classes.names == CLASSES
+    records = {r.image_id: r for r in Selection("masks").records}
+    masks = {i: hashlib.sha256(encode_mask(m)).hexdigest() for i, m in line.items()}
+    back = {e.image_id: e for e in settled.manifest.entries}
+    names = {"a": "a", "b": "b", "été/1 x": "%C3%A9t%C3%A9%2F1%20x", "turned": "turned"}
+    for image_id, record in records.items():
+        entry = back[names[image_id]]
+        assert (entry.tags, entry.lists, entry.mask_sha256) == (record.tags, record.lists, masks[image_id])
+        if image_id != "turned":  # turned photographs go out upright
+            assert entry.sha256 == record.sha256
+    upright = decode_photograph(Path(back["turned"].path).read_bytes())
+    assert np.array_equal(upright, records["turned"].photograph())
+
+
+def test_datasets_reads_photographs_masks_and_tags(line):
+    """`load_dataset` of the folder; then our own importer reads it to the same tags and masks."""
+    folder, _ = written("hf")
+    loaded = load_dataset(str(folder), cache_dir="cache")["train"]
+    assert loaded.features["tags"].feature.names == ["background", *CLASSES]
+    records = {r.image_id: r for r in Selection("masks").records}
+    for row in loaded:
+        assert np.array_equal(np.array(row["mask"]), line[row["image_id"]])
+        assert np.array_equal(np.array(row["image"].convert("RGB")), records[row["image_id"]].photograph())
+        assert tuple(loaded.features["tags"].feature.names[t] for t in row["tags"]) == records[row["image_id"]].tags
+    settled = settle(find_hf(folder), Wishes(check_masks=True))
+    settled.write_files()
+    assert not settled.left_out
+    assert settled.manifest.mask_ids == {0: 0, 1: 1, 2: 2}
+    for entry in settled.manifest.entries:
+        assert entry.tags == records[entry.image_id].tags
+        assert entry.lists == records[entry.image_id].lists
+        assert np.array_equal(decode_mask(Path(entry.mask_path).read_bytes()), line[entry.image_id])
+
+
+def test_cityscapes_ids_are_the_pixels(line):
+    """Grey PNGs beside their photographs, and a table of labels."""
+    folder, found = written("cityscapes")
+    files = sorted((folder / "gtFine/train/all").glob("*_gtFine_labelIds.png"))
+    assert len(files) == 4
+    opened = {path.name: picture(path) for path in files}
+    assert all(image.mode == "L" for image in opened.values())
+    seen = {name: np.array(image) for name, image in opened.items()}
+    assert np.array_equal(seen["a_gtFine_labelIds.png"], line["a"])
+    assert np.array_equal(seen["turned_gtFine_labelIds.png"], line["turned"])
+    assert (folder / "leftImg8bit/train/all/a_leftImg8bit.png").is_file()
+    table = json.loads((folder / "labels.json").read_text())
+    assert [(row["name"], row["id"]) for row in table] == [("background", 0), ("cat", 1), ("dog", 2), ("void", 255)]
+    assert found["facts"] == {}
+
+
+def test_cvat_runs_are_the_pixels(line):
+    """Unpacked by hand as CVAT's documents say; void is background."""
+    folder, _ = written("cvat")
+    root = ElementTree.parse(folder / "annotations.xml").getroot()
+    assert [name.text for name in root.findall("meta/task/labels/label/name")] == list(CLASSES)
+    sizes = {path.name: picture(path).size for path in (folder / "images").iterdir()}
+    drawn = {}
+    for image in root.findall("image"):
+        assert sizes[image.get("name")] == (int(image.get("width")), int(image.get("height")))
+        mask = np.zeros((int(image.get("height")), int(image.get("width"))), np.uint8)
+        for shape in image.findall("mask"):
+            left, top, width, height = (int(shape.get(k)) for k in ("left", "top", "width", "height"))
+            runs = [int(run) for run in shape.get("rle").split(",")]
+            flat = np.repeat(np.arange(len(runs)) % 2, runs).reshape(height, width)
+            mask[top : top + height, left : left + width][flat > 0] = 1 + CLASSES.index(shape.get("label"))
+        drawn[image.get("name")] = mask
+    assert np.array_equal(drawn["a.png"], without_void(line["a"]))
+    assert np.array_equal(drawn["turned.png"], without_void(line["turned"]))
+
+
+def test_yolo_states_the_error_of_its_polygons(line):
+    """The files, drawn again by hand, differ by the share that provenance.json states."""
+    folder, found = written("yolo")
+    wrong = known = 0
+    for name, image_id in (("a", "a"), ("b", "b"), ("turned", "turned"), ("%C3%A9t%C3%A9%2F1%20x", "été/1 x")):
+        mask = line[image_id]
+        height, width = mask.shape
+        polygons = []
+        for row in (folder / f"labels/train/{name}.txt").read_text().splitlines():
+            label, *numbers = row.split()
+            points = np.array(numbers, dtype=float).reshape(-1, 2) * [width, height] - 0.5
+            assert len(points) >= 3
+            polygons.append((int(label) + 1, np.rint(points).astype(np.int32)))
+        wrong += ((draw(polygons, mask.shape) != mask) & (mask != 255)).sum()
+        known += (mask != 255).sum()
+    assert found["facts"]["pixel_error"] == pytest.approx(wrong / known, abs=1e-7)
+    assert found["facts"]["pixel_error"] <= found["facts"]["pixel_error_of_worst_image"] < 0.02
+    stated = yaml.safe_load((folder / "data.yaml").read_text())
+    assert stated["names"] == {0: "cat", 1: "dog"}
+    assert (folder / stated["train"]).is_dir()
+
+
+def test_label_studio_polygons_are_per_cents_of_the_image(line):
+    """Drawn again they differ by what is stated; the interface names the classes."""
+    folder, found = written("label_studio")
+    tasks = {task["data"]["image_id"]: task for task in json.loads((folder / "tasks.json").read_text())}
+    for image_id, mask in line.items():
+        polygons = []
+        for result in tasks[image_id]["predictions"][0]["result"]:
+            points = (
+                np.array(result["value"]["points"]) / 100 * [result["original_width"], result["original_height"]] - 0.5
+            )
+            (label,) = result["value"]["polygonlabels"]
+            polygons.append((1 + CLASSES.index(label), np.rint(points).astype(np.int32)))
+        differing = ((draw(polygons, mask.shape) != mask) & (mask != 255)).mean()
+        assert differing <= found["facts"]["pixel_error_of_worst_image"] + 1e-6
+    names = ElementTree.parse(folder / "labels.xml").getroot().findall("PolygonLabels/Label")
+    assert [label.get("value") for label in names] == list(CLASSES)
+
+
+@settings(max_examples=60, deadline=None)
+@given(mask=any_masks(4, max_side=14))
+def test_polygons_of_any_mask_are_near_it(mask):
+    """Every region has an outline of three corners or more; what is lost is at the bridges to holes."""
+    polygons = polygons_of(mask)
+    assert all(len(polygon) >= 3 for _, polygon in polygons)
+    assert {label for label, _ in polygons} == set(np.unique(mask)) - {0, 255}
+    drawn = draw(polygons, mask.shape)
+    covered = np.isin(mask, (0, 255), invert=True)
+    assert (drawn[covered] != 0).all()
+
+
+def test_a_ring_keeps_its_hole():
+    """By hand: a frame of one class around nothing."""
+    mask = np.zeros((12, 12), np.uint8)
+    mask[2:10, 2:10] = 3
+    mask[4:8, 4:8] = 0
+    (pair,) = polygons_of(mask)
+    assert np.array_equal(draw([pair], (12, 12)), mask)
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "cvat", "hf", "label_studio", "voc", "yolo"])
+def test_provenance_says_where_it_came_from(line, name):
+    """Digests of data set, photographs and masks, parameters, commit and networks; the digests can be computed again."""
+    Path("params.yaml").write_text("prepare: {train_list: train}\n")
+    save_checkpoint(Path("data/classifier/checkpoint.safetensors"), {"w": torch.zeros(1)}, passport())
+    folder, found = written(name, split="train", min_quality=0.55)
+    stated = json.loads((folder / "provenance.json").read_text())
+    assert stated == json.loads(json.dumps(found))
+    assert set(stated["images"]) == {"b", "été/1 x", "turned"}  # `a` is at 0.5
+    records = {r.image_id: r for r in Selection("masks").records}
+    assert {i: image["photograph"] for i, image in stated["images"].items()} == {
+        i: records[i].sha256 for i in stated["images"]
+    }
+    assert stated["masks_digest"] == digest_rows((i, image["mask"]) for i, image in stated["images"].items())
+    images = Path("data/dataset/images.parquet").read_bytes()
+    assert stated["dataset_sha256"] == hashlib.sha256(images).hexdigest()
+    assert stated["params"] == {"prepare": {"train_list": "train"}}
+    assert stated["checkpoints"]["classifier"]["supervision"] == ["imagenet-tags", "tags"]
+    assert (stated["format"], stated["what"], stated["split"], stated["min_quality"]) == (name, "masks", "train", 0.55)
+
+
+def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):
+    """A failure half-way leaves the old one; something else is never replaced; an older export is."""
+    folder, _ = written("voc")
+    before = sorted(path.name for path in folder.rglob("*"))
+
+    def full(mask: np.ndarray) -> bytes:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("exports.voc.encode_mask", full)
+        with pytest.raises(OSError, match="disk full"):
+            written("voc")
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    assert [path.name for path in Path("out").iterdir()] == ["voc"]
+    export("coco", Selection("masks"), folder)
+    assert (folder / "instances.json").is_file()
+    assert not (folder / "tags.csv").exists()
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("years")
+    with pytest.raises(DataError, match="holds something that is no export"):
+        export("coco", Selection("masks"), Path("mine"))
+    assert Path("mine/thesis.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "tarin"}, "no image stands on the list 'tarin'"),
+        ({"split": "val"}, "no photograph on the list 'val' has a mask"),
+        ({"min_quality": 0.99}, "no mask reaches the quality 0.99"),
+    ],
+)
+def test_an_empty_export_is_an_error(line, options, message):
+    """Zero files of success are none; what to type is said, and nothing is written."""
+    with pytest.raises(DataError, match=message) as caught:
+        written("voc", **options)
+    assert caught.value.remedy
+    assert not Path("out/voc").exists()
+
+
+def test_without_masks_the_remedy_is_to_run(workspace):
+    """Before the line has run."""
+    with pytest.raises(MissingError, match="holds no mask yet"):
+        Selection("masks")
+    with pytest.raises(MissingError, match="no such checkpoint"):
+        Selection("predictions")
+
+
+# --- predictions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def segmenter(tmp_path) -> Path:
+    """The checkpoint of a tiny net with random weights."""
+    architecture = {
+        "backbone": "tiny",
+        "output_stride": 16,
+        "net": "deeplab_v3",
+        "width": 16,
+        "rates": [1, 2],
+        "classes": 3,
+        "folded": False,
+    }
+    torch.manual_seed(0)
+    net = build_segmenter(build_backbone("tiny", output_stride=16, state=None, pretrained=False), architecture)
+    for weight in net.classifier.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    path = tmp_path / "data/segmenter/checkpoint.safetensors"
+    save_checkpoint(
+        path, net.state_dict(), passport(stage="train_segmenter", architecture=architecture, classes=list(CLASSES))
+    )
+    return path
+
+
+def test_predictions_are_exported_for_every_photograph(line, segmenter):
+    """What the segmenter says, also where the line made no mask."""
+    found = export("cityscapes", Selection("predictions"), Path("out"))
+    assert set(found["images"]) == {*line, "v"}
+    assert found["checkpoints"]["segmenter"]["supervision"] == ["imagenet-tags", "tags"]
+    mask = np.array(picture("out/gtFine/train/all/a_gtFine_labelIds.png"))
+    assert mask.shape == SIZES["a"]
+    assert set(np.unique(mask)) <= {0, 1, 2}
+
+
+def test_predict_needs_a_checkpoint_and_nothing_else(segmenter, tmp_path, monkeypatch):
+    """In an empty folder: a mask and an overlay of each picture, at its size; bad ones are named, the others done."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    home = tmp_path / "empty"
+    (home / "more").mkdir(parents=True)
+    monkeypatch.chdir(home)
+    for k, path in enumerate(("a.jpg", "more/a.png", "more/b.webp")):
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (30 + k, 40, 3), dtype=np.uint8)).save(path)
+    Path("bad.jpg").write_bytes(b"no")
+    words = ["predict", "a.jpg", "bad.jpg", "more", "--out", "out", "--checkpoint", str(segmenter), "--scales", "1"]
+    done = CliRunner().invoke(command_line(*COMMANDS), words)
+    assert isinstance(done.exception, DataError)
+    assert "bad.jpg: not an image" in done.exception.problem
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(
+        f"{name}{suffix}" for name in ("a", "a~2", "b") for suffix in (".png", "_overlay.jpg")
+    )
+    assert decode_mask(Path("out/a~2.png").read_bytes()).shape == (31, 40)
+    assert picture("out/a_overlay.jpg").size == (40, 30)
+    first = Path("out/a.png").read_bytes()
+    assert CliRunner().invoke(command_line(*COMMANDS), [*words[:2], *words[4:]]).exit_code == 0
+    assert Path("out/a.png").read_bytes() == first
+
+
+def test_predict_refuses_other_weights(tmp_path, monkeypatch):
+    """A classifier's checkpoint, a missing one, scales that are none."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 20)).save("a.png")
+    save_checkpoint(tmp_path / "c.safetensors", {"w": torch.zeros(1)}, passport())
+    for words, message in (
+        (["--checkpoint", "c.safetensors"], "the weights of train_classifier, not of a segmenter"),
+        (["--checkpoint", "no.safetensors"], "no such checkpoint"),
+        (["--checkpoint", "c.safetensors", "--scales", "x"], "--scales 'x' are no numbers"),
+    ):
+        done = CliRunner().invoke(command_line(*COMMANDS), ["predict", "a.png", "--out", "out", *words])
+        assert message in str(done.exception)
+    assert not Path("out").exists()

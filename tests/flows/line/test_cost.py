@@ -1,0 +1,111 @@
+"""What a run will cost, said beforehand: rows by what changed, seconds by each stage's own pace."""
+
+from dataclasses import replace
+
+import pytest
+from brightness import Brightness, BrightnessConfig, Outline, update
+from conftest import IMAGES_PER_SHARD, Workspace
+
+from flows.line import cost
+from flows.line.cost import costs, in_words
+from flows.line.dvc_line import StageState
+from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
+from labelfactory.files import write_json
+from labelfactory.schema import Classes
+from labelfactory.settings.params import Section
+from labelfactory.stage.training import TrainingStage
+from stages.prepare import Prepare, PrepareConfig
+
+PREPARE = PrepareConfig(
+    train_list="train", val_list="train", max_bad_fraction=0, shard_size=IMAGES_PER_SHARD, compression="zstd"
+)
+
+
+@pytest.fixture
+def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, Section]:
+    """Two stages of rows that have run over a … e. Gives the sections, which a test may change."""
+    workspace.wire("prepare", "brightness", "outline")
+    sections: dict[str, Section] = {"prepare": PREPARE, "brightness": BrightnessConfig(), "outline": Section()}
+    kinds = {"prepare": Prepare, "brightness": Brightness, "outline": Outline}
+    monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)
+    monkeypatch.setattr(cost, "read_sections", lambda: sections)
+    monkeypatch.setattr(Brightness, "reads", ("dataset",))
+    write_import(workspace.records)
+    for kind in (Brightness, Outline):
+        monkeypatch.setattr(kind, "failing", {})
+        update(kind)
+    write_json(cost.REPORTS / "brightness.json", {"pace": {"units": 10, "seconds": 20.0}})
+    return sections
+
+
+def write_import(records: list) -> None:
+    entries = [Entry(r.image_id, r.path, r.sha256, r.lists, r.tags, position=r.position) for r in records]
+    write_manifest(Manifest(Classes(("cat", "dog")), {0: 0, 1: 1, 2: 2}, "test", tuple(entries)))
+
+
+def rows(*stale: str) -> list[int]:
+    """Rows of the two stages, with these stages stale."""
+    states = [StageState(n, "stale" if n in stale else "up to date", ()) for n in ("prepare", "brightness", "outline")]
+    return [found.rows for found in costs(states)[1:]]
+
+
+def test_nothing_costs_nothing(project):
+    """Also where DVC only asks because a file's time or a comment elsewhere changed."""
+    assert rows() == [0, 0]
+    assert rows("prepare", "brightness", "outline") == [0, 0]
+
+
+def test_other_tags_of_one_image_are_one_row_a_stage(project, workspace):
+    """Before `prepare` has seen them."""
+    write_import([replace(r, tags=("cat", "dog")) if r.image_id == "b" else r for r in workspace.records])
+    assert rows("prepare") == [1, 1]
+
+
+def test_a_new_image_is_one_row_and_a_removed_one_is_none(project, workspace):
+    """What is taken away is said, not computed."""
+    write_import([*workspace.records, replace(workspace.records[0], image_id="f", position=5)])
+    assert rows("prepare") == [1, 1]
+    write_import(workspace.records[1:])
+    states = [StageState("prepare", "stale", ()), *(StageState(n, "up to date", ()) for n in ("brightness", "outline"))]
+    assert [(c.rows, c.removed) for c in costs(states)[1:]] == [(0, 1), (0, 1)]
+
+
+def test_another_parameter_is_every_row_of_its_stage_and_at_most_all_below(project):
+    """Whether the wave stops is known only afterwards."""
+    project["brightness"] = BrightnessConfig(factor=2)
+    assert rows("brightness") == [5, 5]
+
+
+def test_another_shard_size_is_every_row(project):
+    """Every image moves."""
+    project["prepare"] = PREPARE.model_copy(update={"shard_size": 3})
+    assert rows("prepare") == [5, 5]
+
+
+def test_seconds_follow_the_pace_and_what_has_none_is_said(project):
+    """Two seconds a row of the first stage; the second has never said how long it takes."""
+    project["brightness"] = BrightnessConfig(factor=2)
+    states = [StageState("prepare", "up to date", ()), *(StageState(n, "stale", ()) for n in ("brightness", "outline"))]
+    found = costs(states)
+    assert [c.seconds for c in found] == [0.0, 10.0, None]
+    assert in_words(found) == "at most 10 rows, 0 stages that learn; about 0.2 minutes and 1 stage that has no pace yet"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_stage_that_is_off_learns_nothing(project, monkeypatch, enabled):
+    """Also where what it would learn from changes; one that is on learns, and has never said how long it takes."""
+
+    class Learner(TrainingStage):
+        reads = ("outline",)
+        writes = "teacher"
+
+    Learner.enabled = enabled
+    kinds = {"prepare": Prepare, "brightness": Brightness, "outline": Outline, "train_teacher": Learner}
+    monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)
+    monkeypatch.setattr(Learner, "is_current", lambda self: True)
+    project["brightness"] = BrightnessConfig(factor=2)
+    project["train_teacher"] = Section()
+    names = {"brightness": "stale", "prepare": "up to date", "outline": "up to date", "train_teacher": "up to date"}
+    found = costs([StageState(name, names[name], ()) for name in ("prepare", "brightness", "outline", "train_teacher")])
+    assert (found[-1].runs, found[-1].seconds) == (enabled, None if enabled else 0.0)
+    assert f"{int(enabled)} stage{' that learns' if enabled else 's that learn'};" in in_words(found)

@@ -1,0 +1,198 @@
+"""A sweep: which variants there are, the table and the plot that they end in, and one that really runs as DVC experiments."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from databases import with_databases
+from factory import small_project
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from workspace import ROOT, call
+
+from flows.line.experiments import copied_paths
+from flows.sweeps.plan import Variant, parse, variants
+from flows.sweeps.plot import as_svg
+from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
+from labelfactory.errors import ParamsError
+
+BETA, STEPS = "random_walk.beta", "random_walk.steps"
+names = st.from_regex(r"[a-z_]{1,8}\.[a-z_]{1,8}", fullmatch=True)
+values = st.lists(st.one_of(st.integers(), st.booleans(), st.sampled_from(["auto", "tiny"])), min_size=1, max_size=4)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """params.yaml, dvc.yaml, the code and an import's manifest, as far as variants are named by them."""
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("labelfactory", "models", "reporting", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "data/import").mkdir(parents=True)
+    (tmp_path / "data/import/manifest.parquet").write_bytes(b"one")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@settings(deadline=None)  # the first use of YAML takes longer
+@given(wanted=st.dictionaries(names, values, min_size=1, max_size=3))
+def test_what_is_typed_is_what_is_swept(wanted):
+    """Numbers stay numbers, words stay words, in the order in which they were typed."""
+    words = [f"{name}={','.join(yaml.safe_dump(v).splitlines()[0] for v in found)}" for name, found in wanted.items()]
+    assert parse(words) == wanted
+    assert list(parse(words)) == list(wanted)
+
+
+def test_a_list_is_one_value():
+    """As params.yaml writes it."""
+    assert parse(["extract_cams.scales=[1.0],[0.5, 1.0]"]) == {"extract_cams.scales": [[1.0], [0.5, 1.0]]}
+    (override,) = Variant("", {"extract_cams.scales": [0.5, 1.0]}).overrides
+    assert override == "params.yaml:extract_cams.scales=[0.5, 1.0]"
+
+
+@pytest.mark.parametrize("word", ["beta=4", "random_walk.beta", "random_walk.beta=", "random_walk.beta=[4", "=4"])
+def test_what_is_no_parameter_with_values_is_refused(word):
+    """With an example of how to type it."""
+    with pytest.raises(ParamsError, match="is not of the form") as caught:
+        parse([word])
+    assert "labelfactory sweep" in caught.value.remedy
+    with pytest.raises(ParamsError, match="given twice"):
+        parse(["random_walk.beta=4", "random_walk.beta=8"])
+
+
+def test_variants_are_all_combinations(project):
+    """Two values times three, the last parameter fastest; six experiments of six names."""
+    made = variants({BETA: [4, 8], STEPS: [16, 32, 64]})
+    assert [tuple(v.settings.values()) for v in made] == [(4, 16), (4, 32), (4, 64), (8, 16), (8, 32), (8, 64)]
+    assert len({v.name for v in made}) == 6
+    assert str(made[0]) == "random_walk.beta=4, random_walk.steps=16"
+
+
+def test_a_name_says_what_a_result_depends_on(project):
+    """The same question has the same name; another value, parameter, import or line of code has another."""
+    (name,) = {v.name for v in variants({BETA: [4]})}
+    assert [v.name for v in variants({BETA: [4]})] == [name]
+    (project / "data/import/manifest.parquet").write_bytes(b"two")
+    other = variants({BETA: [4]})[0].name
+    (project / "data/import/manifest.parquet").write_bytes(b"one")
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(re.sub(r"epochs: \d+", "epochs: 77", text, count=1))
+    assert len({name, other, variants({BETA: [4]})[0].name}) == 3
+    (project / "params.yaml").write_text(text)
+    (project / "models/grids.py").write_text("")
+    assert variants({BETA: [4]})[0].name != name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({}, "needs a parameter"),
+        ({BETA: []}, "needs a parameter"),
+        ({"random_walk.betta": [4]}, "no random_walk.betta: 'betta' is unknown; did you mean `beta`?"),
+        ({"random_wlak.beta": [4]}, "'random_wlak' is unknown; did you mean `random_walk`?"),
+        ({"random_walk.beta.x": [4]}, "'x' is unknown"),
+        ({STEPS: [16, 0]}, "random_walk.steps: 0 is below the minimum 1"),
+    ],
+)
+def test_what_cannot_run_is_said_before_anything_runs(project, wanted, said):
+    """A misspelt name, a value that a stage would refuse in the second of two variants."""
+    with pytest.raises(ParamsError) as caught:
+        variants(wanted)
+    assert said in str(caught.value)
+
+
+def test_an_experiment_takes_along_what_git_and_dvc_do_not_hold():
+    """The lock file, the import, and folders of photographs inside the project; those elsewhere stay where they are."""
+    assert list(copied_paths(["data/raw/demo/a.png", "data/raw/b.png", "/far/c.png"])) == [
+        "dvc.lock",
+        "data/import",
+        "data/corrections",
+        "data/raw",
+    ]
+
+
+OUTCOMES = [
+    Outcome("sweep-b", {BETA: 8}, {"train/masks": 0.5, "val/model": 0.25}),
+    Outcome("sweep-a", {BETA: 4}, {"train/masks": 0.625, "val/model": 0.125}),
+    Outcome("sweep-c", {BETA: 16}, {}, "the stage random_walk failed\nerror: too | blue"),
+]
+
+
+def test_the_table_has_a_row_a_variant():
+    """By hand: the best of each column is bold, and a failure says why in its row."""
+    assert as_markdown(OUTCOMES).splitlines() == [
+        "| experiment | random_walk.beta | mIoU train/masks, % | mIoU val/model, % |  |",
+        "| --- | --- | ---: | ---: | --- |",
+        "| sweep-b | 8 | 50.0 | **25.0** |  |",
+        "| sweep-a | 4 | **62.5** | 12.5 |  |",
+        "| sweep-c | 16 |  |  | the stage random_walk failed error: too / blue |",
+    ]
+    rows = list(csv.DictReader(io.StringIO(as_csv(OUTCOMES))))
+    assert [row["miou/train/masks"] for row in rows] == ["0.5", "0.625", ""]
+    assert scores_of({"miou/train/masks": 0.5, "iou/train/masks/cat": 0.4}) == {"train/masks": 0.5}
+
+
+def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant():
+    """Well-formed, the same bytes twice, a point for each variant that has scores; with no scores at all it is empty."""
+    along, names = as_svg(OUTCOMES), as_svg([Outcome("a", {"x.method": "cam"}, {"train/masks": 0.5})])
+    assert along == as_svg(OUTCOMES)
+    texts = [element.text for element in ElementTree.fromstring(along).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"random_walk.beta", "mIoU, %", "train/masks", "val/model"} <= set(texts)
+    assert "method=cam" in names
+    ElementTree.fromstring(as_svg(OUTCOMES[2:]))
+
+
+@pytest.mark.slow
+@pytest.mark.endurance
+@pytest.mark.timeout(1800)
+def test_a_sweep_really_runs(tmp_path):
+    """Two values of one parameter, the first as it is already: DVC experiments, one table, one plot, and all else untouched."""
+    folder = with_databases(small_project(tmp_path / "project", 12))
+    words = ("labelfactory", "sweep", "evaluate.scales=[1.0],[0.5]")
+    assert "has not run to its end here" in call(folder, *words, code=2)
+    call(folder, "dvc", "repro")
+    before = state(folder)
+    out = call(folder, *words)
+    assert "sweep: 2 of 2: evaluate.scales=[0.5]" in out
+    assert re.findall(r"Running stage '(\w+)'", out) == ["evaluate"]
+    assert state(folder) == before
+    (table,) = (folder / "data/sweeps").glob("*/table.csv")
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["evaluate.scales"] for row in rows] == ["[1.0]", "[0.5]"]
+    metrics = json.loads((folder / "data/evaluation/metrics.json").read_text())
+    assert [float(rows[0][f"miou/{name}"]) for name in ("train/masks", "val/model")] == [
+        metrics["miou/train/masks"],
+        metrics["miou/val/model"],
+    ]
+    assert rows[1]["miou/train/masks"] == rows[0]["miou/train/masks"]  # masks are not made by `evaluate`
+    ElementTree.parse(table.parent / "plot.svg")
+    shown = call(folder, "dvc", "exp", "show", "--csv")
+    assert all(row["experiment"] in shown for row in rows)
+
+    again = call(folder, *words)
+    assert "Running stage" not in again
+    assert list(csv.DictReader(table.read_text().splitlines())) == rows
+
+    # other code, other experiments; a variant whose stage fails says why in the table, and the next one runs
+    path = folder / "stages/evaluate.py"
+    path.write_text(path.read_text().replace("    Evaluate.main()", "    raise SystemExit('the stage fell over')"))
+    call(folder, *words, code=2)
+    assert ["the stage fell over" in row["problem"] for row in csv.DictReader(table.read_text().splitlines())] == [
+        True,
+        True,
+    ]
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    """Params, lock and outputs of a workspace."""
+    files = [folder / "params.yaml", folder / "dvc.lock", *sorted((folder / "data").rglob("*.*"))]
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in files if "sweeps" not in path.parts}
+    git = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, check=True)
+    return {**found, "git": git.stdout}

@@ -1,0 +1,157 @@
+"""Every command that the README shows: it is there, it parses, and it runs."""
+
+import re
+import shlex
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import typer
+from factory import small_project
+from test_cli import COMMANDS, EVERYTHING
+from workspace import ROOT, call
+
+from labelfactory.dataset.images import decode_mask, encode_mask
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def shown_commands() -> list[str]:
+    """Every `labelfactory …` and `make …` that the README shows, in a block or in a line."""
+    blocks = re.findall(r"```(?:bash|console)?\n(.*?)```", README, re.DOTALL)
+    lines = [line.split("#")[0].strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`((?:labelfactory|make) [^`]*)`", README)
+    return sorted({line for line in lines if line.startswith(("labelfactory ", "make "))})
+
+
+def plain(command: str) -> list[str]:
+    """Its words, with what the README puts into [brackets]."""
+    return shlex.split(re.sub(r"[\[\]]", "", command))
+
+
+def test_the_readme_shows_every_command():
+    """Nothing is left for the reader to guess."""
+    shown = " \n".join(shown_commands()) + " "
+    for name in COMMANDS:
+        assert f"labelfactory {name} " in shown or f"labelfactory {name}\n" in shown, name
+    assert {"make demo", "make test", "make check"} <= set(shown_commands())
+
+
+@pytest.mark.parametrize("command", [c for c in shown_commands() if c.startswith("make ")])
+def test_make_targets_of_the_readme_exist(command):
+    """make itself plans the target without running it."""
+    done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in shown_commands() if c.startswith("labelfactory ")])
+def test_commands_of_the_readme_parse(command):
+    """Each is taken by the parser, with everything that stands in [brackets]."""
+    words = plain(command)[1:]
+    group = typer.main.get_command(EVERYTHING)
+    while hasattr(group, "commands"):
+        if not words:
+            return
+        assert words[0] in group.commands, command
+        group = group.commands[words.pop(0)]
+    if "--help" not in words:
+        group.make_context(command, words).close()
+
+
+HERE = {
+    "labelfactory doctor": "doctor",
+    "labelfactory status": "status",
+    "labelfactory report": "report",
+    "labelfactory record": "record",
+    "labelfactory run": "run",
+    "labelfactory run --help": "run --help",
+    "labelfactory run [refine_crf] [--no-retrain] [--force]": "run refine_crf --no-retrain --force",
+    "labelfactory audit": "audit --help",
+    "labelfactory audit model latest": "audit model latest",
+    "labelfactory audit mask IMAGE_ID [--version 2]": "audit mask {image} --version 1",
+    "labelfactory audit pixel IMAGE_ID 120 80": "audit pixel {image} 120 80",
+    "labelfactory audit verify [--deep]": "audit verify --deep",
+    "labelfactory promote [latest]": "promote latest",
+    "labelfactory export-lineage [DIR]": "export-lineage lineage_page",
+    "labelfactory export coco --out coco": "export coco --out coco",
+    "labelfactory export coco --out DIR [--split train] [--what predictions] [--min-quality 0.8]": (
+        "export coco --out predicted --split train --what predictions --min-quality 0.1"
+    ),
+    "labelfactory predict IMAGE --out DIR": "predict {photograph} --out predictions",
+    "labelfactory corrections add DIR [--dry-run]": "corrections add drawn",
+    "labelfactory corrections list": "corrections list",
+    "labelfactory corrections remove IMAGE_ID": "corrections remove {image}",
+    "labelfactory quarantine list": "quarantine list",
+    "labelfactory withdraw IMAGE_ID [--dry-run]": "withdraw {image} --dry-run",
+    "labelfactory profile [demo] [--set random_walk.beta=10] [--seed 1]": "profile demo --set random_walk.beta=10 --seed 1",
+    "labelfactory profile photographs-cpu": "profile photographs-cpu",
+    "labelfactory profile voc-animals-cpu": "profile voc-animals-cpu",
+    "labelfactory import table photos/tags.csv": "import table photos/tags.csv",
+    "labelfactory import table FILE [--tags-column TAGS] [--rename old=new]": (
+        "import table photos/tags.csv --tags-column tags --rename fox=red_fox"
+    ),
+    "labelfactory import folder DIR [--val-fraction 0.2] [--append] [--dry-run]": (
+        "import folder sorted --val-fraction 0.2 --dry-run"
+    ),
+    "labelfactory import hf DIR [--tag-columns A,B] [--check-masks]": "import hf hf --check-masks",
+    "labelfactory import voc DIR --classes cat,cow,dog,horse,person,sheep": "import voc voc --classes fox,owl",
+    "labelfactory import voc DIR [--classes A,B] [--tags FILE] [--lists A,B] [--append]": "import voc voc --lists train",
+    "labelfactory import demo [--count 200] [--seed 0] [--classes fox,owl] [--append]": (
+        "import demo --count 12 --seed 0 --classes fox,owl"
+    ),
+}
+"""What the README shows → what is typed for it in a project whose line has run, one after the other."""
+ELSEWHERE = {
+    "labelfactory up": "test_pools.py",
+    "labelfactory up [--pool gpu] [--port 4200]": "test_pools.py",
+    "labelfactory down": "test_orchestration.py",
+    'labelfactory deploy [--cron "0 3 * * *"] [--pool gpu]': "test_orchestration.py",
+    'labelfactory deploy --cron "0 3 * * *"': "test_orchestration.py",
+    "labelfactory run --on cpu [--runner dask] [--strict]": "test_orchestration.py",
+    "labelfactory serve": "test_serve.py",
+    "labelfactory serve [--port 8600]": "test_serve.py",
+    "labelfactory sweep random_walk.beta=4,8": "test_sweep.py",
+    "labelfactory package [--out segmenter.onnx]": "test_package.py",
+    "labelfactory pull": "test_storage.py",
+    "labelfactory push": "test_storage.py",
+    "labelfactory quarantine release IMAGE_ID": "test_quarantine.py",
+    "labelfactory quarantine retry --stage all [--no-retrain]": "test_quarantine.py",
+    "labelfactory audit diff 2 3 [--pictures DIR]": "test_audit.py",
+    "labelfactory import coco INSTANCES.json --images DIR [--list train]": "test_import_commands.py",
+}
+"""Commands that want a server, a remote, two models or much time → the file of tests that types them."""
+
+
+def test_every_command_of_the_readme_is_typed_somewhere():
+    """Here, or in the file that is named, which holds the command's words."""
+    assert sorted([*HERE, *ELSEWHERE]) == [c for c in shown_commands() if c.startswith("labelfactory ")]
+    for command, file in ELSEWHERE.items():
+        group, *words = plain(command)[1:]
+        word = words[0] if group in ("audit", "import", "quarantine") else group
+        assert re.search(rf'["\']{word}["\'" ]', next((ROOT / "tests").rglob(file)).read_text(encoding="utf-8")), (command, file)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_every_command_of_the_readme_runs(tmp_path):
+    """As a person types them, in one project, in which the line runs first; with the two lines of Python that it shows."""
+    folder = small_project(tmp_path / "project", 12)
+    call(folder, "dvc", "repro")
+    photographs = sorted((folder / "data/raw/demo/images").iterdir())
+    image, photograph = photographs[0].stem, f"data/raw/demo/images/{photographs[0].name}"
+    for kind in ("voc", "hf"):
+        call(folder, "labelfactory", "export", kind, "--out", kind)
+    (folder / "drawn").mkdir()
+    mask = decode_mask((folder / f"voc/SegmentationClass/{image}.png").read_bytes())
+    (folder / f"drawn/{image}.png").write_bytes(encode_mask(np.where(mask == 0, np.uint8(1), mask)))
+    for name in ("photos", "sorted/fox"):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(folder / photograph, folder / name / "a.png")
+    (folder / "photos/tags.csv").write_text("file,tags\na.png,fox\n")
+    for program in re.findall(r"python -c \"(.*)\"", README):
+        assert call(folder, "python", "-c", program).strip().startswith("{")
+    for command, typed in HERE.items():
+        words = shlex.split(typed.format(image=image, photograph=photograph))
+        assert "Traceback" not in call(folder, "labelfactory", *words), command
+    assert "miou/train/masks" in call(folder, "dvc", "metrics", "diff")

@@ -1,0 +1,316 @@
+"""dvc.yaml, params.yaml, stages and profiles say the same: one name in six places, deps that cover imports, no orphans."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from app.profile import _overlay as overlay
+from labelfactory.errors import ParamsError
+from labelfactory.settings.params import Section, check_sections, read_yaml
+from labelfactory.settings.registry import method_names
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.base import Stage
+from labelfactory.stage.per_image import PerImageStage
+from labelfactory.stage.runner import stage_class
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("labelfactory", "models", "reporting", "sources", "stages")
+WIRING = read_wiring(ROOT / "dvc.yaml")
+PARAMS = read_yaml(ROOT / "params.yaml")
+PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+STAGES: dict[str, type[Stage[Any]]] = {name: stage_class(name) for name in WIRING}
+
+each_stage = pytest.mark.parametrize("name", list(WIRING))
+
+
+# --- one name, six places ---------------------------------------------------------------------------------------------
+
+
+def test_the_same_names_stand_in_all_six_places():
+    """Stage, module, section, command, report and the contract on independence: a stage forgotten in one is found."""
+    names = list(WIRING)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    independent = next(c["modules"] for c in contracts if c["type"] == "independence")
+    assert sorted(p.stem for p in (ROOT / "stages").glob("*.py") if not p.stem.startswith("_")) == sorted(names)
+    assert list(PARAMS) == names
+    assert [wiring.command for wiring in WIRING.values()] == [f"python -m stages.{name}" for name in names]
+    assert [wiring.metrics[-1] for wiring in WIRING.values()] == [f"data/reports/{name}.json" for name in names]
+    assert independent == [f"stages.{name}" for name in names]
+
+
+@each_stage
+def test_a_stage_knows_its_name_and_its_section(name):
+    """The class is found by the file's name, and its docstring says what it reads and writes."""
+    kind = STAGES[name]
+    assert kind.stage_name() == name
+    assert issubclass(kind.section, Section)
+    text = sys.modules[kind.__module__].__doc__ or ""
+    assert re.search(r"^Reads ", text, re.MULTILINE)
+    assert re.search(rf"^Writes +data/{kind.writes}\b", text, re.MULTILINE)
+
+
+@each_stage
+def test_params_of_a_stage_are_its_own_section_and_those_it_borrows(name):
+    """DVC reruns a stage when a section changes that it reads, and for no other."""
+    assert WIRING[name].params == (name, *STAGES[name].borrows)
+
+
+@each_stage
+def test_data_that_a_stage_reads_are_its_deps_and_what_it_writes_are_its_outs(name):
+    """What a class declares and what dvc.yaml wires cannot drift apart."""
+    kind, wiring = STAGES[name], WIRING[name]
+    assert [d for d in wiring.deps if d.startswith("data/")] == [f"data/{noun}" for noun in kind.reads]
+    made = [out for out in (*wiring.outs, *wiring.metrics) if not out.startswith("data/reports/")]
+    assert made
+    assert all(Path(out).parts[:2] == ("data", kind.writes) for out in made)
+    if issubclass(kind, PerImageStage):
+        assert set(kind.reads_rows) <= set(kind.reads)
+
+
+def test_every_output_has_one_writer_and_every_dep_on_data_has_a_writer_above():
+    """The line is a line: what a stage reads, an earlier one wrote; the import and corrections come from commands."""
+    written = {"import", "corrections"}
+    for name, kind in STAGES.items():
+        assert set(kind.reads) <= written, name
+        assert kind.writes not in written, name
+        written.add(kind.writes)
+
+
+@each_stage
+def test_folders_are_kept_between_runs(name):
+    """Without `persist` DVC deletes a folder first, and no row could be reused. Plain files are rewritten anyway."""
+    body = read_yaml(ROOT / "dvc.yaml")["stages"][name]
+    for out in body["outs"]:
+        if isinstance(out, dict):
+            assert list(out.values()) == [{"persist": True}]
+        else:
+            assert Path(out).suffix
+
+
+# --- deps cover imports -----------------------------------------------------------------------------------------------
+
+
+@cache
+def imports_of(path: Path) -> frozenset[Path]:
+    """Files of this repository that a file imports, wherever in it, methods of the families that it names included."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(f for alias in node.names for f in files_of(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            for alias in node.names:
+                found.update(files_of(f"{node.module}.{alias.name}") or files_of(str(node.module)))
+                found.update(files_of(str(node.module)))
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("load_method", "method_of"):
+            family = node.args[0]
+            if isinstance(family, ast.Constant):
+                found.update(f for m in method_names(family.value) for f in files_of(f"{family.value}.{m}"))
+    return frozenset(found)
+
+
+def files_of(module: str) -> list[Path]:
+    """The file of a module of ours and of the packages around it; none for a foreign one or a plain name."""
+    parts = module.split(".")
+    if parts[0] not in PACKAGES:
+        return []
+    path = ROOT.joinpath(*parts)
+    own = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if not own.is_file():
+        return []
+    packages = [ROOT.joinpath(*parts[:k], "__init__.py") for k in range(1, len(parts))]
+    return [own, *packages]
+
+
+def closure(start: Path) -> set[Path]:
+    """All files that running `start` imports; what holds nothing but a docstring changes no result."""
+    seen, waiting = set(), [start]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting.extend(imports_of(path))
+    return {path for path in seen if len(ast.parse(path.read_text(encoding="utf-8")).body) > 1}
+
+
+def code_deps(name: str) -> Iterator[Path]:
+    return ((ROOT / dep) for dep in WIRING[name].deps if not dep.startswith("data/"))
+
+
+def under(path: Path, dep: Path) -> bool:
+    return path == dep or dep in path.parents
+
+
+@each_stage
+def test_deps_cover_every_file_that_a_stage_imports(name):
+    """A changed file that is no dep would leave stale rows standing as fresh ones."""
+    deps = list(code_deps(name))
+    missing = [
+        str(f.relative_to(ROOT)) for f in closure(ROOT / f"stages/{name}.py") if not any(under(f, d) for d in deps)
+    ]
+    assert sorted(missing) == []
+
+
+@each_stage
+def test_no_dep_is_code_that_a_stage_does_not_import(name):
+    """A dep too many throws rows away for nothing."""
+    used = closure(ROOT / f"stages/{name}.py")
+    needless = [str(d.relative_to(ROOT)) for d in code_deps(name) if not any(under(f, d) for f in used)]
+    assert needless == []
+
+
+@each_stage
+def test_deps_exist_in_order_and_once(name):
+    """A dep that was renamed fails here and not in somebody's run."""
+    deps = list(code_deps(name))
+    assert [d for d in deps if not d.exists()] == []
+    assert deps == sorted(set(deps))
+
+
+def test_the_closure_sees_plain_imports_families_and_inner_imports():
+    """The checks above can fail: a family named in a string and an import inside a function are both followed."""
+    found = {str(f.relative_to(ROOT)) for f in closure(ROOT / "stages/extract_cams.py")}
+    assert {"models/cams/layer_cam.py", "models/backbones/resnet50.py", "labelfactory/rows/shards.py"} <= found
+    assert "models/segmenters/deeplab_v2.py" not in found
+    assert "labelfactory/dataset/truth.py" in {str(f.relative_to(ROOT)) for f in closure(ROOT / "stages/evaluate.py")}
+
+
+# --- no orphan parameter ----------------------------------------------------------------------------------------------
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, bool]:
+    """Dotted name of every field, those of mappings inside too → whether it must be given."""
+    found = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= fields_of(field.annotation, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = field.is_required()
+    return found
+
+
+def keys_of(values: dict[str, Any], prefix: str = "") -> set[str]:
+    """Dotted names of all keys."""
+    found: set[str] = set()
+    for key, value in values.items():
+        found |= keys_of(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return found
+
+
+@each_stage
+def test_params_hold_every_field_and_nothing_else(name):
+    """A default in the code would be a second place for a number, so params.yaml states even what has one."""
+    assert keys_of(PARAMS[name]) == set(fields_of(STAGES[name].section))
+
+
+@each_stage
+def test_every_field_is_read_somewhere(name):
+    """A parameter that nothing reads is a promise that nothing keeps."""
+    code = "\n".join(p.read_text() for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+    unread = [f for f in fields_of(STAGES[name].section) if not re.search(rf"\.{f.rsplit('.', 1)[-1]}\b", code)]
+    assert unread == []
+
+
+def test_params_are_valid_as_shipped():
+    """The file in the repository passes its own check."""
+    check_sections(PARAMS, {name: kind.section for name, kind in STAGES.items()}, "params.yaml")
+
+
+# --- profiles ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"evaluate": {"scales": [1.0, -1]}}, "evaluate.scales.1: -1 is below the minimum 0.1"),
+        ({"extract_cams": {"scales": [0]}}, "extract_cams.scales.0: 0 is below the minimum 0.1"),
+        ({"random_walk": {"teacher_scales": [100]}}, "random_walk.teacher_scales.0: 100 is above the maximum 4.0"),
+        ({"train_affinity": {"depths": [0, 32, 64]}}, "train_affinity.depths.0: 0 is below the minimum 4"),
+        ({"train_affinity": {"depths": [32, 32, 7]}}, "train_affinity.depths.2: 7: input should be a multiple of 4"),
+        ({"train_segmenter": {"rates": [3, -3]}}, "train_segmenter.rates.1: -3 is below the minimum 1"),
+        ({"calibrate_seeds": {"background": 7}}, "calibrate_seeds.background: a threshold is auto or lies in [0, 1]"),
+        ({"train_classifier": {"weights": "classifier"}}, "train_classifier: weights: this is the classifier itself"),
+    ],
+)
+def test_values_out_of_range_are_refused(change, said):
+    """Also each of a list, before any stage runs."""
+    values = read_yaml(Path("params.yaml"))
+    overlay(values, change, [])
+    with pytest.raises(ParamsError, match=re.escape(f"1 problem\n  {said}")):
+        check_sections(values, {name: stage_class(name).section for name in WIRING}, "params.yaml")
+
+
+@each_stage
+def test_every_number_has_a_lower_end(name):
+    """A width of 0, a scale of -1: no field takes what no stage can work with, and none is forgotten here."""
+    assert list(unbounded(stage_class(name).section, [], name)) == []
+
+
+def unbounded(annotation: Any, limits: list[Any], name: str) -> Iterator[str]:
+    """Names of the fields, also inside lists and mappings, that hold a number of any size."""
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        yield from unbounded(inner, [each for field in more for each in getattr(field, "metadata", [field])], name)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for key, field in annotation.model_fields.items():
+            yield from unbounded(field.annotation, field.metadata, f"{name}.{key}")
+    elif get_args(annotation):
+        for inner in get_args(annotation):
+            yield from unbounded(inner, limits, name)
+    elif annotation in (int, float) and not {type(limit).__name__ for limit in limits} & {"Ge", "Gt", "AfterValidator"}:
+        yield name
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda p: p.stem)
+def test_a_profile_is_valid_over_params(path):
+    """Every shipped profile can be laid over the shipped params.yaml, and its first line says what it is for."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    overlay(values, read_yaml(path), [])
+    check_sections(values, {name: kind.section for name, kind in STAGES.items()}, path.name)
+    assert path.read_text().startswith("# ")
+
+
+def test_all_profiles_set_the_same_keys():
+    """So that a profile laid over another leaves nothing of it behind."""
+    assert {p.stem for p in PROFILES} >= {"demo", "photographs-cpu", "voc-animals-cpu", "voc12-resnet50"}
+    keys = {path.stem: keys_of(read_yaml(path)) for path in PROFILES}
+    union = set().union(*keys.values())
+    assert {name: sorted(union - own) for name, own in keys.items() if own != union} == {}
+
+
+def test_own_photographs_have_the_settings_that_were_measured():
+    """Those of the animals, but with the lists that every import deals."""
+    own, measured = (read_yaml(ROOT / f"profiles/{name}.yaml") for name in ("photographs-cpu", "voc-animals-cpu"))
+    assert own["prepare"] == {"train_list": "train", "val_list": "val"}
+    assert {**own, "prepare": measured["prepare"]} == measured
+
+
+# --- contracts and documents ------------------------------------------------------------------------------------------
+
+
+def test_import_contracts_hold():
+    """Floors, independence of stages, true masks, DVC: as pyproject.toml states them."""
+    tool = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"[1-9] kept, 0 broken", done.stdout)
+
+
+def test_every_parameter_is_documented_and_nothing_else():
+    """docs/parameters.md has one table a section; its first column holds the section's keys in the file's order."""
+    text = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    documented = {name: re.findall(r"^\| `([\w.]+)` \|", body, re.MULTILINE) for name, body in sections.items()}
+    assert list(documented) == list(PARAMS)
+    for name, keys in documented.items():
+        assert sorted(keys) == sorted(keys_of(PARAMS[name])), name

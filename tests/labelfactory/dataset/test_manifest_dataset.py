@@ -1,0 +1,177 @@
+"""The import's manifest and the prepared data set on disk."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labelfactory.dataset.manifest import Entry, Manifest, read_manifest, write_manifest
+from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset, write_dataset
+from labelfactory.errors import DataError, MissingError
+from labelfactory.schema import Classes
+
+CLASSES = Classes(("cat", "dog"))
+NAMES = st.text("abcxyz0-é", min_size=1, max_size=5)
+DISK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+entries = st.builds(
+    Entry,
+    image_id=NAMES,
+    path=NAMES,
+    sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    lists=st.sets(NAMES, max_size=2).map(lambda s: tuple(sorted(s))),
+    tags=st.sets(st.sampled_from(CLASSES.names)).map(lambda s: tuple(sorted(s))),
+    mask_path=st.none() | NAMES,
+    mask_sha256=st.none() | NAMES,
+)
+manifests = st.builds(
+    Manifest,
+    classes=st.just(CLASSES),
+    mask_ids=st.dictionaries(st.integers(0, 255), st.integers(0, 2), max_size=3),
+    source=NAMES,
+    entries=st.lists(entries, max_size=4, unique_by=lambda e: e.image_id).map(tuple),
+).map(Manifest.numbered)
+
+
+def simple(*ids: str) -> Manifest:
+    return Manifest(
+        CLASSES, {0: 0, 1: 1}, "test", tuple(Entry(i, f"{i}.png", "0" * 64, (), ()) for i in ids)
+    ).numbered()
+
+
+@DISK
+@given(manifest=manifests)
+def test_a_manifest_comes_back_as_it_was(tmp_path, manifest):
+    """And gives the same bytes each time."""
+    write_manifest(manifest, tmp_path / "m.parquet")
+    first = (tmp_path / "m.parquet").read_bytes()
+    assert read_manifest(tmp_path / "m.parquet") == manifest
+    write_manifest(read_manifest(tmp_path / "m.parquet"), tmp_path / "m.parquet")
+    assert (tmp_path / "m.parquet").read_bytes() == first
+
+
+def test_positions_are_given_once():
+    """New entries come after the last; a gap stays."""
+    assert [e.position for e in simple("a", "b").entries] == [0, 1]
+    left = dataclasses.replace(simple("a", "b", "c"), entries=simple("a", "b", "c").entries[::2])
+    grown = left.appended(simple("x", "a", "y"))
+    assert {e.image_id: e.position for e in grown.entries} == {"a": 0, "c": 2, "x": 3, "y": 4}
+
+
+@given(old=manifests, new=manifests)
+def test_appending_moves_nothing(old, new):
+    """What is here keeps place and values; every new image is joined once; twice changes nothing."""
+    new = dataclasses.replace(new, mask_ids=old.mask_ids)
+    grown = old.appended(new)
+    assert grown.entries[: len(old.entries)] == old.entries
+    assert {e.image_id for e in grown.entries} == {e.image_id for e in (*old.entries, *new.entries)}
+    assert len({e.position for e in grown.entries}) == len(grown.entries)
+    assert grown.appended(new) == grown
+
+
+@pytest.mark.parametrize("changes", [{"classes": Classes(("cat", "horse"))}, {"mask_ids": {0: 0, 5: 1}}])
+def test_imports_that_do_not_fit_are_not_joined(changes):
+    """Other classes, or masks that number them otherwise."""
+    with pytest.raises(DataError):
+        simple("a").appended(dataclasses.replace(simple("b"), **changes))
+
+
+def test_a_missing_manifest_and_a_newer_one_say_what_to_type(tmp_path):
+    """Both can be mended by the user."""
+    path = tmp_path / "m.parquet"
+    with pytest.raises(MissingError, match="nothing was imported") as caught:
+        read_manifest(path)
+    assert "labelfactory import" in caught.value.remedy
+    write_manifest(simple("a"), path)
+    table = pq.read_table(path)
+    meta = json.loads(table.schema.metadata[b"labelfactory"]) | {"format": 99}
+    pq.write_table(table.replace_schema_metadata({"labelfactory": json.dumps(meta)}), path)
+    with pytest.raises(DataError, match="format 99 is newer"):
+        read_manifest(path)
+
+
+records = st.builds(
+    lambda entry, size, split, bad: ImageRecord(
+        **dataclasses.asdict(entry),
+        width=size,
+        height=size + 1,
+        split=split,
+        shard=0,
+        status="quarantined" if bad else "ok",
+        reason=bad,
+    ),
+    entries,
+    st.integers(0, 5000),
+    st.sampled_from(["train", "score", "rest"]),
+    st.sampled_from(["", "not an image"]),
+)
+
+
+def dataset_of(*found: ImageRecord) -> Dataset:
+    return Dataset(CLASSES, {0: 0, 8: 1}, "train", "val", 0.25, found)
+
+
+@DISK
+@given(found=st.lists(records, max_size=4))
+def test_a_data_set_comes_back_as_it_was(tmp_path, found):
+    """And gives the same bytes each time."""
+    dataset = dataset_of(*found)
+    write_dataset(dataset, tmp_path / "d.parquet")
+    first = (tmp_path / "d.parquet").read_bytes()
+    assert read_dataset(tmp_path / "d.parquet") == dataset
+    write_dataset(dataset, tmp_path / "d.parquet")
+    assert (tmp_path / "d.parquet").read_bytes() == first
+
+
+def test_a_missing_data_set_says_what_to_type(tmp_path):
+    """`prepare` has not run."""
+    with pytest.raises(MissingError, match="not prepared") as caught:
+        read_dataset(tmp_path / "d.parquet")
+    assert "dvc repro prepare" in caught.value.remedy
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"PAR1" + b[::-1]])
+@pytest.mark.parametrize("read", [read_manifest, read_dataset])
+def test_a_damaged_table_is_named_with_its_remedy(tmp_path, read, damage):
+    """Empty, cut short, or turned round: no error of the library's own."""
+    path = tmp_path / "table.parquet"
+    write_manifest(simple("a", "b"), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"table\.parquet: is damaged") as caught:
+        read(path)
+    assert caught.value.remedy
+
+
+def test_a_table_of_somebody_elses_is_refused(tmp_path):
+    """Parquet, but without our head."""
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"image_id": ["a"]}), path)
+    with pytest.raises(DataError, match="no table of labelfactory's"):
+        read_manifest(path)
+
+
+def test_who_goes_through_the_line(workspace):
+    """Usable photographs of the training list; quarantined ones are in no list."""
+    workspace.change("b", status="quarantined", reason="not an image")
+    workspace.change("c", split="score", lists=("val",))
+    dataset = read_dataset(Path("data/dataset/images.parquet"))
+    assert [r.image_id for r in dataset.usable] == list("acde")
+    assert [r.image_id for r in dataset.training] == list("ade")
+    assert [r.image_id for r in dataset.on_list("val")] == ["c"]
+    with pytest.raises(DataError, match="'tset'") as caught:
+        dataset.on_list("tset")
+    assert "train, val" in caught.value.remedy
+
+
+def test_an_images_digest_is_over_bytes_and_tags(workspace):
+    """Not over its path, lists, masks or place."""
+    record = workspace.records[0]
+    for changes in ({"path": "x"}, {"lists": ()}, {"mask_path": "m"}, {"position": 9, "shard": 4}, {"split": "score"}):
+        assert dataclasses.replace(record, **changes).digest == record.digest
+    for changes in ({"sha256": "1" * 64}, {"tags": ("dog",)}, {"tags": ()}):
+        assert dataclasses.replace(record, **changes).digest != record.digest

@@ -1,0 +1,81 @@
+"""True masks: numbered as the data set says, held against their digests."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from labelfactory.dataset.images import encode_mask
+from labelfactory.dataset.truth import has_truth, true_mask
+from labelfactory.errors import DataError
+
+VALUES = np.arange(30, dtype=np.uint8).reshape(5, 6)
+
+
+@pytest.fixture
+def record(workspace):
+    """Photograph `a` with a mask of the pixel values 0 … 29."""
+    data = encode_mask(VALUES)
+    Path("m.png").write_bytes(data)
+    return dataclasses.replace(workspace.records[0], mask_path="m.png", mask_sha256=hashlib.sha256(data).hexdigest())
+
+
+def test_values_that_are_no_class_are_void(workspace, record):
+    """8 is class 1, 12 class 2, 0 the background; all else is void."""
+    dataset = dataclasses.replace(workspace.dataset(), mask_ids={0: 0, 8: 1, 12: 2})
+    expected = np.full((5, 6), 255)
+    expected[0, 0], expected[1, 2], expected[2, 0] = 0, 1, 2
+    made = true_mask(record, dataset)
+    assert made.dtype == np.uint8
+    assert np.array_equal(made, expected)
+
+
+def test_who_has_truth(workspace, record):
+    """A mask that was named and still exists."""
+    assert has_truth(record)
+    assert not has_truth(workspace.records[0])
+    Path("m.png").unlink()
+    assert not has_truth(record)
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_a_mask_is_turned_with_its_photograph(workspace, record, turned):
+    """Drawn over stored pixels it is turned as EXIF says; one of the upright size is upright already."""
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    stored = (6, 5) if turned < 5 else (5, 6)
+    Image.new("RGB", stored).save(record.path, exif=exif)
+    dataset = dataclasses.replace(workspace.dataset(), mask_ids={k: k for k in range(30)})
+    drawn = VALUES.reshape(stored[::-1])
+    Path("m.png").write_bytes(encode_mask(drawn))
+    here = dataclasses.replace(record, mask_sha256=hashlib.sha256(Path("m.png").read_bytes()).hexdigest())
+    picture = Image.fromarray(drawn)
+    picture.getexif()[0x0112] = turned
+    assert np.array_equal(true_mask(here, dataset), np.array(ImageOps.exif_transpose(picture)))
+    if turned >= 5:
+        Path("m.png").write_bytes(encode_mask(VALUES))
+        assert np.array_equal(true_mask(record, dataset), VALUES)
+
+
+def test_a_bad_mask_is_an_error_with_its_path(workspace, record):
+    """Missing, changed, of another size, not a mask; and a photograph without one."""
+    dataset = workspace.dataset()
+    with pytest.raises(DataError, match="a: has no true mask"):
+        true_mask(workspace.records[0], dataset)
+    with pytest.raises(DataError, match=r"m\.png: 6×5 pixels, its photograph 7×5"):
+        true_mask(dataclasses.replace(record, width=7), dataset)
+    Path("m.png").write_bytes(b"other")
+    with pytest.raises(DataError, match=r"m\.png: changed"):
+        true_mask(record, dataset)
+    with pytest.raises(DataError, match=r"m\.png: not a readable mask"):
+        true_mask(dataclasses.replace(record, mask_sha256=hashlib.sha256(b"other").hexdigest()), dataset)
+    Image.new("RGB", (6, 5)).save("m.png")
+    digest = hashlib.sha256(Path("m.png").read_bytes()).hexdigest()
+    with pytest.raises(DataError, match=r"m\.png: a mask must be a palette or grey image, this one is RGB"):
+        true_mask(dataclasses.replace(record, mask_sha256=digest), dataset)
+    Path("m.png").unlink()
+    with pytest.raises(DataError, match=r"m\.png: No such file"):
+        true_mask(record, dataset)

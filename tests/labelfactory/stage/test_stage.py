@@ -1,0 +1,137 @@
+"""What every stage does around its science: params checked first, a report, exit codes; dvc.yaml as it is read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelfactory.errors import MissingError, ParamsError
+from labelfactory.settings.params import Section
+from labelfactory.settings.wiring import read_wiring, stage_wiring
+from labelfactory.stage import runner as stage_module
+from labelfactory.stage.base import Stage
+from labelfactory.stage.runner import read_sections, run_guarded, run_stage
+
+
+class CountConfig(Section):
+    upto: int
+
+
+class Count(Stage[CountConfig]):
+    writes = "numbers"
+
+    def run(self) -> dict[str, Any]:
+        if self.cfg.upto == 13:
+            raise MissingError("no 13", "Type 12.")
+        if self.cfg.upto == 14:
+            raise ZeroDivisionError
+        (self.output / "n").write_text(str(self.cfg.upto))
+        return {"counted": self.cfg.upto}
+
+
+class Borrower(Stage[Section]):
+    writes = "sum"
+    borrows = ("count",)
+
+    def run(self) -> dict[str, Any]:
+        return {"borrowed": self.borrowed["count"].upto}  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def project(workspace, monkeypatch):
+    workspace.wire("count", "borrower")
+    monkeypatch.setattr(stage_module, "stage_class", {"count": Count, "borrower": Borrower}.__getitem__)
+    Path("params.yaml").write_text("count: {upto: 3}\nborrower: {}\n")
+    return workspace
+
+
+def test_a_run_leaves_output_and_report(project):
+    """Seconds and memory beside what the stage says of itself."""
+    report = run_stage("count")
+    assert Path("data/numbers/n").read_text() == "3"
+    assert json.loads(Path("data/reports/count.json").read_text()) == report
+    assert (report["stage"], report["counted"]) == ("count", 3)
+    assert report["seconds"] >= 0
+    assert 1 < report["peak_memory_mb"] < 100_000
+
+
+def test_a_stage_may_read_anothers_section(project):
+    """Where it says so."""
+    assert run_stage("borrower")["borrowed"] == 3
+
+
+def test_a_wrong_section_of_any_stage_stops_each_stage(project, capsys):
+    """Before the first image, with all problems and exit code 2."""
+    Path("params.yaml").write_text("count: {upto: x}\nborrower: {more: 1}\n")
+    with pytest.raises(ParamsError, match="2 problems"):
+        read_sections()
+    assert run_guarded("count") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: params.yaml: 2 problems\n")
+    assert "borrower.more" in said
+    assert not Path("data/numbers").exists()
+
+
+def test_exit_codes(project, capsys):
+    """0 done; 2 and two lines for what the user can mend; a bug is not caught."""
+    assert run_guarded("count") == 0
+    assert "count: done in" in capsys.readouterr().err
+    Path("params.yaml").write_text("count: {upto: 13}\nborrower: {}\n")
+    assert run_guarded("count") == 2
+    assert capsys.readouterr().err == "error: no 13\nType 12.\n"
+    Path("params.yaml").write_text("count: {upto: 14}\nborrower: {}\n")
+    with pytest.raises(ZeroDivisionError):
+        run_guarded("count")
+
+
+def test_a_failed_run_leaves_the_old_report(project):
+    """A report tells of a finished run."""
+    run_stage("count")
+    Path("params.yaml").write_text("count: {upto: 13}\nborrower: {}\n")
+    with pytest.raises(MissingError):
+        run_stage("count")
+    assert json.loads(Path("data/reports/count.json").read_text())["counted"] == 3
+
+
+def test_the_section_of_a_subclass_is_its_own():
+    """Not that of the class which it derives from."""
+
+    class Other(Section):
+        pass
+
+    class Child(Count):
+        section = Other
+
+    assert (Count.section, Child.section) == (CountConfig, Other)
+    assert Count.stage_name() == "test_stage"
+
+
+def test_the_wiring_is_read_in_order(workspace):
+    """Outputs with and without flags; code is what lies outside data/."""
+    Path("dvc.yaml").write_text(
+        "stages:\n"
+        "  b: {cmd: python -m stages.b, deps: [data/x, code], params: [b], outs: [data/b: {persist: true}], metrics: [m]}\n"
+        "  a: {cmd: python -m stages.a}\n"
+    )
+    wiring = read_wiring()
+    assert list(wiring) == ["b", "a"]
+    assert wiring["b"].outs == ("data/b",)
+    assert wiring["b"].metrics == ("m",)
+    assert wiring["b"].code == (Path("code"),)
+    assert wiring["a"].deps == ()
+    with pytest.raises(ParamsError, match="'bb' is no stage; did you mean `b`"):
+        stage_wiring("bb")
+
+
+def test_a_stages_code_digest_is_over_its_own_deps(workspace):
+    """Another stage's code changes nothing; data is no code."""
+    Path("other").mkdir()
+    Path("other/x.py").write_text("1")
+    Path("dvc.yaml").write_text("stages:\n  a: {cmd: a, deps: [code, data/dataset]}\n  b: {cmd: b, deps: [other]}\n")
+    first = stage_wiring("a").code_digest()
+    Path("other/x.py").write_text("2")
+    Path("data/dataset/x.py").write_text("3")
+    assert stage_wiring("a").code_digest() == first
+    Path("code/science.py").write_text("4")
+    assert stage_wiring("a").code_digest() != first

@@ -1,0 +1,398 @@
+"""What an auditor is told: models, masks, differences and their causes; every changed byte is named; nothing is left behind."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_line import MadeLine
+from typer.testing import CliRunner
+
+from app.audit import cli, plain
+from labelfactory.dataset.images import encode_mask
+from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.digests import digest_file
+from labelfactory.errors import DataError, MissingError
+from labelfactory.rows.reader import RowReader
+from labelfactory.rows.shards import ShardFolder
+from lineage.audit import audit_file, audit_mask, audit_model, rows_of_model
+from lineage.diff import diff
+from lineage.ledger import Ledger
+from lineage.lookup import Lookup
+from lineage.outbox import Outbox
+from lineage.pixel import audit_pixel
+from lineage.record import record
+from lineage.settings_diff import parameters
+from lineage.verify import verify
+from lineage.withdraw import left_over, remove, sign_off, tokens, touched_by
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch) -> MadeLine:
+    """A project with four images in which everything was made once and recorded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    made = MadeLine()
+    record()
+    return made
+
+
+def again(line: MadeLine, **changes: str) -> Lookup:
+    """Run with other inputs, and record."""
+    line.run(**changes)
+    record()
+    return Lookup()
+
+
+# --- model and mask ---------------------------------------------------------------------------------------------------
+
+
+def test_a_model_names_its_masks_parents_and_supervision(line):
+    """By name, number, alias and digest the same model; an unknown one is refused with what is near."""
+    lookup = again(line, refine_crf="changed")
+    answer = audit_model(lookup, "2")
+    assert answer["model"] == "segmenter 2"
+    assert answer["aliases"] == ["latest"]
+    assert [(t["source"], t["rows"]) for t in answer["training"]] == [("refine_crf", 4)]
+    assert {p["model"] for p in answer["parents"]} == {"classifier 1", "affinity 1"}
+    assert next(p for p in answer["parents"] if p["name"] == "affinity")["parents"][0]["model"] == "classifier 1"
+    assert answer["supervision"] == ["tags"]
+    assert answer["problems"] == []
+    for name in ("segmenter", "segmenter@2", "latest", answer["weights"][:8]):
+        assert audit_model(lookup, name) == answer
+    with pytest.raises(MissingError, match="did you mean `segmenter@2`"):
+        lookup.model("segmentr@2")
+    with pytest.raises(MissingError) as missing:
+        lookup.model("3")
+    assert "segmenter@2" in missing.value.remedy  # the newest that there is
+
+
+def test_a_checkpoint_alone_can_be_audited(line, tmp_path_factory, monkeypatch):
+    """With nothing but its own folder; and a list of rows that is not its own is seen."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name in ("checkpoint.safetensors", "training_rows.parquet"):
+        shutil.copy(f"data/segmenter/{name}", folder)
+    monkeypatch.chdir(folder)
+    answer = audit_file(folder)
+    assert (answer["training"], answer["problems"]) == ([{"source": "refine_crf", "rows": 4}], [])
+    shutil.copy(line.root / "data/affinity/training_rows.parquet", folder)
+    assert "not those that the passport names" in audit_file(folder)["problems"][0]
+
+
+def test_a_section_that_two_stages_read_is_shown_once():
+    """With the stage of its name; with the others only where that stage did not run."""
+    both = {"train_segmenter": {"epochs": 4}}
+    teacher = {"params": both | {"train_teacher": {"enabled": True}}}
+    alone = {"train_teacher": {"train_segmenter.epochs": "4", "train_teacher.enabled": "true"}}
+    assert parameters({"train_teacher": teacher}) == alone
+    assert parameters({"train_teacher": teacher, "train_segmenter": {"params": both}}) == {
+        "train_teacher": {"train_teacher.enabled": "true"},
+        "train_segmenter": {"train_segmenter.epochs": "4"},
+    }
+
+
+def test_causes_that_overlap_are_said_to(line):
+    """Under one cause nothing is added; JSON stays JSON."""
+    again(line, refine_crf="changed")
+    line.run(refine_crf="again", random_walk="changed")
+    told, note = (
+        (CliRunner().invoke(cli, ["diff", "2", side]).stdout for side in ("2", "3")),
+        "counts under each of them",
+    )
+    same, both = told
+    assert note not in same
+    assert note in both
+    assert len(json.loads(CliRunner().invoke(cli, ["diff", "2", "3", "--json"]).stdout)["causes"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456789, "0.1235"),
+        (0.5, "0.5"),
+        (0.0000771234, "7.712e-05"),
+        (65432.1, "65432"),
+        (3, "3"),
+        ("ab" * 32, "ab" * 6),
+        ("ab" * 31 + "zz", "ab" * 31 + "zz"),
+    ],
+)
+def test_figures_and_digests_are_short_for_people(value, text):
+    """What is no figure and no digest stays whole."""
+    assert plain(value) == text
+
+
+def test_json_of_a_model_lists_every_row(line):
+    """From the ledger and from the checkpoint's folder alike: which image, which mask, whose."""
+    lookup = again(line)
+    listed = json.loads(CliRunner().invoke(cli, ["model", "segmenter@1", "--json"]).stdout)["rows"]
+    assert listed == rows_of_model(lookup, "segmenter@1")
+    assert [row["image_id"] for row in listed] == [f"image-{k}" for k in range(4)]
+    assert {row["source"] for row in listed} == {"refine_crf"}
+    beside = json.loads(CliRunner().invoke(cli, ["model", "data/segmenter", "--json"]).stdout)["rows"]
+    assert beside == listed
+    states = ShardFolder(Path("data/masks")).states(0)
+    assert all(row["digest"] == states[row["image_id"]].digest for row in listed)
+    shown = CliRunner().invoke(cli, ["model", "segmenter@1"]).stdout
+    assert "labelfactory audit model segmenter@1 --json" in shown
+    assert [f"image-{k}" in shown for k in range(4)] == [True, True, True, False], "a few as examples"
+    assert shown.index("image-0") < shown.index("params")
+
+
+def test_the_chain_of_a_mask_cites_the_rows_on_disk(line):
+    """Every digest in it is that of the row or the weights that lie there."""
+    lookup = again(line, refine_crf="changed")
+    answer = audit_mask(lookup, "image-3")
+    steps = {step["step"]: step for step in answer["chain"]}
+    for noun, step in (("cams", "CAM"), ("walks", "walk"), ("masks", "mask (refine_crf)")):
+        assert steps[step]["digest"] == RowReader(Path("data") / noun).states["image-3"].digest
+    record_of = next(r for r in line.dataset.records if r.image_id == "image-3")
+    assert (steps["photograph"]["digest"], steps["tags"]["tags"]) == (record_of.sha256, list(record_of.tags))
+    assert (steps["classifier"]["model"], steps["affinity net"]["model"]) == ("classifier 1", "affinity 1")
+    used = {(u["model"], u["this_version"]) for u in answer["models"]}
+    assert {("segmenter 1", False), ("segmenter 2", True)} <= used
+    assert audit_mask(lookup, "image-3", 1)["version"] == 1
+    with pytest.raises(MissingError, match="no version 9"):
+        audit_mask(lookup, "image-3", 9)
+    with pytest.raises(MissingError, match="did you mean `image-3`"):
+        audit_mask(lookup, "imge-3")
+
+
+def test_a_mask_that_came_out_the_same_again_says_so(line):
+    """Another parameter, another key, the same bytes: a version of its own that names the first with them."""
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["refine_crf"]["min_confidence"] = 0.25
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    first, second = audit_mask(again(line), "image-1")["versions"]
+    assert first["digest"] == second["digest"]
+    assert "same_as_version" not in first
+    assert second["same_as_version"] == 1
+
+
+# --- diff -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "causes", "changed"),
+    [
+        ({"refine_crf": "x"}, {"code of masks"}, 4),
+        ({"random_walk": "x"}, {"code of walks"}, 3),  # an image without tags has no walk that could change
+        ({"extract_cams": "x"}, {"code of cams", "checkpoint: affinity"}, 3),
+    ],
+)
+def test_a_changed_step_is_named_as_the_cause(line, changes, causes, changed):
+    """That step alone, and the network that learnt from it: rows that follow changed by consequence."""
+    answer = diff(again(line, **changes), "1", "now")
+    assert set(answer["causes"]) == causes
+    assert all(counts["masks"] == answer["masks"]["changed"] == changed for counts in answer["causes"].values())
+    assert {counts["alone"] for counts in answer["causes"].values()} == {changed if len(causes) == 1 else 0}
+
+
+def test_a_changed_parameter_and_a_new_network_are_causes(line):
+    """Parameters of the CRF; a classifier of another seed, and the affinity net that follows it."""
+    text = (
+        Path("params.yaml")
+        .read_text()
+        .replace("gt_prob: 0.7\n  method: dense_crf", "gt_prob: 0.6\n  method: dense_crf")
+    )
+    Path("params.yaml").write_text(text)
+    line.run(refine_crf="y")
+    record()
+    assert {"parameters of masks", "code of masks"} == set(diff(Lookup(), "1", "2")["causes"])
+    line.run(refine_crf="z", seed=5)
+    record()
+    answer = diff(Lookup(), "2", "3")
+    assert {"checkpoint: classifier", "checkpoint: affinity", "code of masks"} == set(answer["causes"])
+    assert answer["scores"] == [{"name": "miou/val/model", "first": 0.5, "second": 0.55}]
+    assert diff(Lookup(), "2", "now")["scores"] == [], "only models were scored"
+
+
+def test_pixels_are_counted_by_class_and_the_worst_is_drawn_first(line, tmp_path):
+    """Against the masks themselves; an image that joined and one that left are named."""
+    old = {i: np.array(row["mask"]) for i, row in masks().items()}
+    manifest = read_manifest()
+    newcomer = line._photograph("image-9", 9)
+    write_manifest(replace(manifest, entries=(*manifest.entries[1:], newcomer)))
+    answer = diff(again(line, refine_crf="changed"), "segmenter@1", "segmenter@2", tmp_path / "pictures")
+    assert (answer["added"], answer["removed"]) == (["image-9"], ["image-0"])
+    new = {i: np.array(row["mask"]) for i, row in masks().items()}
+    moved = sum(int((old[i] != new[i]).sum()) for i in ("image-1", "image-2", "image-3"))
+    assert sum(c["lost"] for c in answer["classes"].values()) == moved > 0
+    cat = sum(int(((old[i] == 1) & (new[i] != 1)).sum()) for i in ("image-1", "image-2", "image-3"))
+    assert answer["classes"]["cat"]["lost"] == cat
+    shares = [item["share"] for item in answer["worst"]]
+    assert shares == sorted(shares, reverse=True)
+    assert all(Path(item["picture"]).stat().st_size for item in answer["worst"])
+    assert answer["changed_but_no_longer_on_disk"] == 0
+
+
+def masks() -> dict:
+    reader = RowReader(Path("data/masks"))
+    return {image_id: reader[image_id] for image_id in reader.states}
+
+
+def test_a_commit_and_an_export_are_sides_too(line):
+    """The masks that a commit's dvc.lock names; PNG masks in a folder; a folder without masks is refused."""
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    for words in (["init", "-q"], ["add", "dvc.lock"], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    for image_id, row in masks().items():
+        Path("export/SegmentationClass").mkdir(parents=True, exist_ok=True)
+        Path(f"export/SegmentationClass/{image_id}.png").write_bytes(encode_mask(row["mask"]))
+    lookup = again(line, refine_crf="changed")
+    by_commit, by_model = diff(lookup, "HEAD", "now"), diff(lookup, "segmenter@1", "now")
+    by_export = diff(lookup, "export", "now")
+    assert by_commit["classes"] == by_model["classes"] == by_export["classes"]
+    assert by_commit["causes"] == by_model["causes"]
+    Path("nothing").mkdir()
+    with pytest.raises(MissingError, match="neither shards"):
+        diff(lookup, "nothing", "now")
+    with pytest.raises(MissingError):
+        diff(lookup, "--upload-pack=x", "now")
+
+
+# --- pixel ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pixel_names_each_step_and_refuses_a_place_outside(line):
+    """Scores and thresholds of each step; made-up masks are not what the CRF gives, and the answer says so."""
+    answer = audit_pixel("image-3", 5, 7)
+    names = [step["step"] for step in answer["steps"]]
+    assert names == ["CAM", "walk", "CRF"]
+    assert (answer["width"], answer["height"]) == (16, 12)
+    assert set(answer["steps"][0]["scores"]) == {"cat", "dog"}
+    assert answer["class_id"] == int(masks()["image-3"]["mask"][7, 5])
+    assert "another mask" in answer["steps"][2]["note"]
+    for step in answer["steps"][:2]:
+        best = max(step["scores"], key=step["scores"].get)
+        assert step["winner"] == (best if step["scores"][best] >= step["background_threshold"] else "background")
+    with pytest.raises(DataError, match="lies outside"):
+        audit_pixel("image-3", 16, 0)
+    with pytest.raises(MissingError, match="did you mean `image-3`"):
+        audit_pixel("imge-3", 0, 0)
+
+
+# --- verify -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_untouched_project_fits(line):
+    """Before and after another run, shallow and deep."""
+    assert verify() == verify(deep=True) == []
+    again(line, refine_crf="changed")
+    assert verify(deep=True) == []
+
+
+TRACKED = ("cams/shard-00000.parquet", "masks/shard-00000.parquet", "segmenter/checkpoint.safetensors",
+           "segmenter/training_rows.parquet", "classifier/curve.csv", "dataset/images.parquet", "reports/prepare.json")  # fmt: skip
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(TRACKED), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_every_flipped_bit_of_an_output_is_named(line, name, place, bit):
+    """With the offset of the byte, since DVC's cache still holds the true one."""
+    path = Path("data") / name
+    data = bytearray(path.read_bytes())
+    offset = int(place * len(data))
+    data[offset] ^= 1 << bit
+    intact = path.read_bytes()
+    path.write_bytes(data)
+    try:
+        found = verify()
+    finally:
+        path.write_bytes(intact)
+    assert any(f.where == str(path) and f.what.endswith(f"the first at offset {offset}") for f in found), found
+
+
+def test_a_forged_mask_is_named(line):
+    """A shard rewritten with its digest, as if the line had made it: same key, other digest, once it is recorded."""
+    original = line._payload
+    line._payload = lambda stage, ids, record, change: original(
+        stage, ids, record, "forged" if stage == "refine_crf" else change
+    )
+    line.run()
+    record()
+    assert any("was not made by the line" in finding.what for finding in verify())
+
+
+def test_deep_finds_what_only_the_payload_shows(line):
+    """A photograph that changed; a shard whose list DVC no longer knows."""
+    Path("data/raw/image-1.png").write_bytes(b"other")
+    assert verify() == []
+    assert [f.where for f in verify(deep=True)] == ["data/raw/image-1.png"]
+
+
+# --- withdraw ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawn_image_leaves_no_trace_in_live_outputs(line):
+    """Its models are marked, through parents too; afterwards no file under data/ names its id, digests or keys."""
+    line.run(refine_crf="second")
+    record()
+    ledger = Ledger()
+    lookup = Lookup(ledger)
+    touched = touched_by(lookup, ["image-1"])
+    names = {lookup.models[d].label for d in touched.all_models}
+    assert names == {"classifier 1", "affinity 1", "segmenter 1", "segmenter 2"}
+    assert len(touched.masks) == 2
+    words = tokens(touched, ["image-1"])
+    before = left_over(words)
+    for place in ("import/manifest", "dataset/images", "cams/shard", "masks/shard", "segmenter/training_rows"):
+        assert any(place in line for line in before), place
+    report = remove(ledger, touched, ["image-1"], by="tester", reason="asked for")
+    assert report["deleted"] == ["data/raw/image-1.png"]
+    assert left_over(words), "stale outputs still name it"
+    line.run(refine_crf="second")
+    record()
+    assert left_over(words) == []
+    assert verify() == []
+    path = sign_off(ledger, {**report, "left_over": []})
+    signed = ledger.events("signed off")[-1]
+    assert (signed["detail"]["report"], signed["detail"]["by"]) == (path.name, "tester")
+    marked = Lookup(ledger)
+    assert set(marked.withdrawn_models()) == set(touched.all_models)
+    assert audit_mask(marked, "image-1")["withdrawn"]
+    assert audit_model(marked, "segmenter@1")["withdrawn_images"] == ["image-1"]
+    assert audit_model(marked, "segmenter@3")["withdrawn_images"] == []
+    assert [letter.kind for letter in Outbox().letters()][-1] in ("line", "execution", "model")
+
+
+def test_a_withdrawn_image_that_comes_back_is_named(line):
+    """Under its own name or another."""
+    ledger = Ledger()
+    manifest = read_manifest()
+    remove(ledger, touched_by(Lookup(ledger), ["image-2"]), ["image-2"], by="t", reason="")
+    entry = next(e for e in manifest.entries if e.image_id == "image-2")
+    line._photograph("image-2", 2)
+    write_manifest(replace(manifest, entries=(*read_manifest().entries, replace(entry, image_id="innocent"))))
+    line.run()
+    assert any("stands in the data set again" in f.what and "innocent" in f.where for f in verify())
+
+
+def test_an_unknown_image_withdraws_nothing(line):
+    """The manifest stays, the ledger stays, the remedy names what is near."""
+    before = digest_file(Path("data/import/manifest.parquet"))
+    with pytest.raises(MissingError, match="did you mean `image-2`"):
+        touched_by(Lookup(), ["image-1", "imag-2"])
+    assert digest_file(Path("data/import/manifest.parquet")) == before
+
+
+def test_a_report_cannot_be_changed_unseen(line):
+    """Its digest stands in the ledger."""
+    ledger = Ledger()
+    report = remove(ledger, touched_by(Lookup(ledger), ["image-0"]), ["image-0"], by="t", reason="")
+    path = sign_off(ledger, {**report, "left_over": []})
+    text = json.loads(path.read_text())
+    assert verify_reports() == []
+    path.write_text(json.dumps({**text, "by": "somebody else"}))
+    assert [f.where for f in verify_reports()] == [str(path)]
+
+
+def verify_reports() -> list:
+    return [finding for finding in verify() if "withdrawals" in finding.where]

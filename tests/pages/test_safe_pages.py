@@ -1,0 +1,217 @@
+"""No address and no name does harm: nothing is opened by a URL, nothing is written, nothing runs in a browser."""
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_line import MadeLine
+from visiting import Page, project, visit
+
+from labelfactory.dataset.prepared import read_dataset, write_dataset
+from labelfactory.schema import Classes
+from lineage.record import record
+from pages.guard import COOKIE, HEADERS, Guard
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*httpx.*:DeprecationWarning")  # Starlette's own, about its test client
+
+SECRET = "the content of a file that no page shows"
+PAGES = ("/", "/images", "/models", "/models/segmenter/1", "/diff?a=1&b=now")
+NASTY = (
+    "../../secret.txt",
+    "..%2f..%2fsecret.txt",
+    "/etc/passwd",
+    "secret.txt\x00.png",
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='x",
+    "{{ 7 * 7 }}",
+    "%{x}%n\\..\\..",
+    "a\nb\r\nset-cookie: x=y",
+    "javascript:alert(1)",
+    "名前 é 🐝",
+)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """A line of four images, of which three have names that were chosen to do harm, and so have its classes."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("safe") / ".")
+    os.environ["LABELFACTORY_DEVICE"] = "cpu"
+    Path("secret.txt").write_text(SECRET)
+    try:
+        MadeLine()
+        record()
+        dataset = read_dataset()
+        records = [replace(r, reason="<i>" + n, status="quarantined", image_id=n, position=10 + k, tags=("<b>dog",))
+                   for k, (r, n) in enumerate(zip(dataset.records * 3, NASTY, strict=True))]  # fmt: skip
+        kept = tuple(replace(r, tags=tuple(t.replace("dog", "<b>dog") for t in r.tags)) for r in dataset.records)
+        write_dataset(replace(dataset, classes=Classes(("cat", "<b>dog")), records=(*kept, *records)))
+        with visit(project()) as visitor:
+            yield visitor
+    finally:
+        os.environ.pop("LABELFACTORY_DEVICE")
+        os.chdir(before)
+
+
+def harmless(page: Page) -> None:
+    """No element and no attribute that could run anything, no address that leads elsewhere."""
+    assert {a.get("src", "").partition("?")[0] for a in page.all("script")} == {"/static/pages.js"}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert not page.all("iframe") + page.all("i onerror") + page.all("base")
+    for _, attributes in page.elements:
+        for name in ("href", "src", "action"):
+            address = attributes.get(name) or "/"
+            assert address.startswith(("/", "#", "data:,", "http://127.0.0.1:")), address
+            assert not address.startswith("//")
+
+
+@pytest.mark.parametrize("address", [*PAGES, "/images?state=quarantined"])
+def test_names_that_hold_markup_are_text(client, address):
+    answer = client.get(address)
+    assert answer.status_code == 200
+    page = Page(answer.text)
+    harmless(page)
+    if address.startswith("/images"):
+        assert all(
+            name.replace("\x00", "\ufffd").split("\n")[0] in page.text.replace("\x00", "\ufffd") for name in NASTY
+        )
+        assert "49" not in page.text.partition("{{ 7")[0][-20:]
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_an_image_of_any_name_has_its_page(client, name):
+    """Its id arrives whole and is shown as text; its layers are those of the data set, or none."""
+    answer = client.get("/image", params={"id": name})
+    assert answer.status_code == 200
+    page = Page(answer.text)
+    harmless(page)
+    assert "set-cookie" not in answer.headers
+    assert any(name.strip() in element for element in (page.text, *map(str, page.all("div"))))
+    assert SECRET not in answer.text
+
+
+TEXT = st.one_of(st.sampled_from(NASTY), st.text(max_size=40), st.sampled_from(["image-1", "1", "now", "segmenter@1"]))
+ADDRESSES = st.sampled_from(
+    ("/", "/images", "/image", "/image/pixel", "/picture/photo", "/picture/mask", "/models", "/diff", "/diff/pixels",
+     "/diff/picture", "/state", "/static/pages.css", "/report")
+)  # fmt: skip
+FIELDS = st.sampled_from(
+    ("id", "v", "x", "y", "q", "tag", "state", "since", "of", "quality", "low", "high", "order", "view", "page", "a", "b",
+     "side", "show")
+)  # fmt: skip
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+@given(address=ADDRESSES, query=st.dictionaries(FIELDS, TEXT, max_size=5))
+def test_any_query_is_answered(client, address, query):
+    """With a page, or with what is wrong with it; never with an error of ours, and never with another file's content."""
+    answer = client.get(address, params=query)
+    assert answer.status_code in (200, 404, 409), answer.text
+    assert SECRET not in answer.text
+    if "html" in answer.headers["content-type"] and address in ("/", "/images", "/image", "/models", "/diff"):
+        harmless(Page(answer.text))
+
+
+WAYS = ("..", "%2e%2e", "secret.txt", "etc", "passwd", "%00", "photo")
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+@given(
+    start=st.sampled_from(("/", "/static/", "/picture/", "/models/", "/models/segmenter/", "/report/")),
+    parts=st.lists(st.sampled_from(WAYS) | TEXT.map(lambda text: quote(text, safe=".")), max_size=6),
+)
+def test_no_path_leads_to_a_file(client, start, parts):
+    """However it is written: up, encoded, doubled."""
+    address = start + "/".join(parts)
+    answer = client.get(address)
+    assert answer.status_code in (200, 307, 404, 405, 409), address
+    assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize("name", ["site.py", "../pages.css", "..%2fpages%2fsite.py", "pages.css/", "base.jinja"])
+def test_only_named_files_are_served(client, name):
+    assert client.get(f"/static/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_pages_are_only_read(client, method):
+    for address in PAGES:
+        assert client.request(method, address).status_code == 405
+
+
+def test_every_answer_forbids_what_pages_do_not_need(client):
+    """No script in a page, nothing from elsewhere, no frame; also on errors and pictures. The report has its own rule."""
+    for address in (*PAGES, "/nothing", "/picture/photo?id=image-1", "/static/pages.js"):
+        headers = client.get(address).headers
+        assert all(headers[name] == value for name, value in HEADERS.items()), address
+    assert "'unsafe-inline'" not in HEADERS["content-security-policy"].partition("script-src")[2].partition(";")[0]
+
+
+# --- who may read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8600", 200),
+        ("localhost:1", 200),
+        ("[::1]:8600", 200),
+        ("LOCALHOST", 200),
+        ("evil.example", 400),
+        ("127.0.0.1.evil.example:8600", 400),
+        ("localhost@evil.example", 400),
+        ("", 400),
+    ],
+)
+def test_another_name_for_this_machine_is_refused(client, host, status):
+    """A page of another site whose name was made to lead here (DNS rebinding) reads nothing."""
+    assert client.get("/models", headers={"host": host}).status_code == status
+
+
+def test_a_token_opens_the_door_and_leaves_the_address(client):
+    """Once in the address, then as a cookie that no script and no other site can use; or as a header."""
+    with visit(project(), hosts=(), token="right-token_1") as visitor:
+        for address in ("/", "/picture/photo?id=image-1", "/static/pages.css", "/models?token=wrong", "/?token="):
+            assert visitor.get(address).status_code == 401
+        for header in ("Bearer wrong", "Basic right-token_1", "Bearer"):
+            assert visitor.get("/models", headers={"authorization": header}).status_code == 401
+        assert visitor.get("/models", headers={"authorization": "Bearer right-token_1"}).status_code == 200
+        assert visitor.get("/models", headers={"cookie": f"{COOKIE}=wrong"}).status_code == 401
+        assert visitor.get("/models", headers={"cookie": 'a="b; c'}).status_code == 401
+        let_in = visitor.get("/images?tag=a%26b&token=right-token_1&q=%C3%A9")
+        assert (let_in.status_code, let_in.headers["location"]) == (303, "/images?tag=a%26b&q=%C3%A9")
+        cookie = let_in.headers["set-cookie"]
+        assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
+        assert visitor.get("/images").status_code == 200  # the client keeps the cookie
+
+
+def test_a_redirect_never_leads_to_another_site():
+    """Two slashes at the start of an address would."""
+    sent: list = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    async def app(scope, receive, send) -> None:
+        raise AssertionError("the guard let it through")
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "headers": [],
+        "raw_path": b"//evil.example/x",
+        "query_string": b"token=t",
+    }
+    asyncio.run(Guard(app, (), "t")(scope, None, send))
+    headers = dict(sent[0]["headers"])
+    assert (sent[0]["status"], headers[b"location"]) == (303, b"/evil.example/x")

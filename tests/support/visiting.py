@@ -1,0 +1,101 @@
+"""The pages of a made line, asked without a network, and helpers to read what they answer."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fastapi.testclient import TestClient
+
+from labelfactory.rows.columns import MaskColumn
+from pages.project import Places, Project
+from pages.site import make_site
+from pages.slow_query import Look
+
+VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input", "wbr", "path", "rect"}
+UNKNOWN = Look([], lambda: None)
+
+
+class Page(HTMLParser):
+    """Reads a page and refuses tags that do not close each other."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.pieces: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID_ELEMENTS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.pieces.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        """All text as it stands."""
+        return "".join(self.pieces)
+
+    @property
+    def words(self) -> str:
+        """The text, with one blank between words, and between elements."""
+        return re.sub(r"\s+", " ", " ".join(self.pieces))
+
+
+def project(**looks: Look) -> Project:
+    """The project in the current folder; DVC and MLflow are asked nothing unless a look is given."""
+    places = Places("http://127.0.0.1:5000", "http://127.0.0.1:4200")
+    return Project(looks.get("state", UNKNOWN), looks.get("runs", UNKNOWN), places)
+
+
+def visit(project: Project, **guard) -> TestClient:
+    """A visitor of its pages, at the address that a browser on this machine would use."""
+    client = TestClient(make_site(project, **guard), base_url="http://127.0.0.1:8600", follow_redirects=False)
+    client.headers["host"] = "127.0.0.1:8600"
+    return client
+
+
+def read(client: TestClient, address: str, status: int = 200) -> Page:
+    """A page, or a piece of one, read; its status is held against what is expected."""
+    answer = client.get(address)
+    assert answer.status_code == status, f"{address}: {answer.status_code}\n{answer.text[-2000:]}"
+    return Page(answer.text)
+
+
+def saying(value: object) -> list[str]:
+    """A command that prints a value as JSON."""
+    return [sys.executable, "-S", "-c", f"print({json.dumps(json.dumps(value))})"]
+
+
+def leave_scores(truths: dict[str, np.ndarray], model: float = 0.5) -> None:
+    """data/evaluation/images.parquet, as `evaluate` would have left it of these true masks."""
+    path = Path("data/evaluation/images.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    truth = [MaskColumn().encode(truths[i], i) for i in sorted(truths)]
+    table = pa.table(
+        {
+            "image_id": sorted(truths),
+            **{made: pa.array([model] * len(truths), pa.float32()) for made in ("seeds", "walks", "masks", "model")},
+            "upper_bound": pa.array([None] * len(truths), pa.float32()),
+            "truth": pa.array(truth, MaskColumn().arrow_type),
+        }
+    )
+    pq.write_table(table, path, row_group_size=2)

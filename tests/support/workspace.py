@@ -1,0 +1,77 @@
+"""A copy of this repository in a temporary folder, in which a test may run the line as a person would."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from warm_python import COLD, warm_python
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+CONSOLE_SCRIPTS = {
+    "labelfactory": "from app.main import main; main()",
+    "dvc": "from dvc.cli import main; raise SystemExit(main())",
+}
+"""What the commands of these names do."""
+LEFT_OUT = ("data", "dvc.lock", "tests", "benchmarks", "docs")
+
+
+def make_workspace(folder: Path, *, git: bool = False) -> Path:
+    """Copy what git tracks or would track, but no data and no tests; with `git`, as a repository of one commit."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in listed:
+        source = ROOT / name
+        if name and source.is_file() and Path(name).parts[0] not in LEFT_OUT:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
+    if git:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
+        for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "The project"]):
+            subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def copy_workspace(source: Path, target: Path) -> Path:
+    """A second workspace with all that the first one made, DVC's cache included."""
+    shutil.copytree(source, target, symlinks=True)
+    return target
+
+
+def call(folder: Path, *words: str, code: int = 0, timeout: float = 900, cold: bool = False) -> str:
+    """Run a command in a workspace with its own code; check its exit code, give all it printed.
+
+    `labelfactory` and `python` are this environment's, run so that the workspace's modules come first; they start warm
+    unless `cold` is asked for. Stages work in one process unless $LABELFACTORY_WORKERS says otherwise: each more costs
+    seconds to start, and these sets are small. Bytecode is kept, else each program would compile the project again.
+    """
+    warm = warm_python()
+    if words[0] in CONSOLE_SCRIPTS:
+        words = (str(warm / "python"), "-c", CONSOLE_SCRIPTS[words[0]], *words[1:])
+    environment = {
+        "LABELFACTORY_WORKERS": "1",
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        **({COLD: "1"} if cold else {}),
+        "PATH": os.pathsep.join([str(warm), str(BIN), os.environ["PATH"]]),
+        "PYTHONPATH": str(folder),
+        "LABELFACTORY_DEVICE": "cpu",
+        "COLUMNS": "200",
+    }
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == code, f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}"
+    return done.stdout
