@@ -9,6 +9,7 @@ import sys
 import pytest
 import typer
 import yaml
+from commands import COMMANDS, EVERYTHING
 from typer.testing import CliRunner
 from voc_folders import two_parts, voc_folder
 from workspace import BIN, ROOT, call
@@ -20,50 +21,6 @@ from flows.line.dvc_line import StageState
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.runner import run_guarded
-
-COMMANDS = (
-    "import demo",
-    "import folder",
-    "import table",
-    "import coco",
-    "import hf",
-    "import voc",
-    "run",
-    "status",
-    "sweep",
-    "report",
-    "export",
-    "corrections add",
-    "corrections list",
-    "corrections remove",
-    "quarantine list",
-    "quarantine retry",
-    "quarantine release",
-    "predict",
-    "package",
-    "profile",
-    "record",
-    "audit model",
-    "audit mask",
-    "audit pixel",
-    "audit diff",
-    "audit verify",
-    "serve",
-    "promote",
-    "withdraw",
-    "export-lineage",
-    "doctor",
-    "up",
-    "down",
-    "deploy",
-    "push",
-    "pull",
-)
-
-
-EVERYTHING = app_main.command_line(*app_main.COMMANDS)
-"""The program with all of its commands loaded."""
-
 
 # --- help -------------------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 import typer
+from commands import COMMANDS, EVERYTHING
 from factory import small_project
-from test_cli import COMMANDS, EVERYTHING
 from workspace import ROOT, call
 
 from labelfactory.dataset.images import decode_mask, encode_mask
@@ -129,7 +129,10 @@ def test_every_command_of_the_readme_is_typed_somewhere():
     for command, file in ELSEWHERE.items():
         group, *words = plain(command)[1:]
         word = words[0] if group in ("audit", "import", "quarantine") else group
-        assert re.search(rf'["\']{word}["\'" ]', next((ROOT / "tests").rglob(file)).read_text(encoding="utf-8")), (command, file)
+        assert re.search(rf'["\']{word}["\'" ]', next((ROOT / "tests").rglob(file)).read_text(encoding="utf-8")), (
+            command,
+            file,
+        )
 
 
 @pytest.mark.slow
