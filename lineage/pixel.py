@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfactory.dataset.corrections import HUMAN
-from labelfactory.dataset.images import shrink
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
 from labelfactory.rows.shards import Row, ShardFolder
 from labelfactory.schema import BACKGROUND, VOID, Mask
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
-from labelfactory.settings.registry import load_method
 from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
 from labelfactory.stage.runner import stage_class
 from lineage.artifacts import DATA, Found
 from lineage.ledger_rows import shard_rows
+from models.refinement import refined
 from models.seeds import channels_above, scores_at_size
 
 Answer = dict[str, Any]
@@ -209,23 +208,12 @@ def _why_not(row: Answer) -> str:
 
 
 def _again(record: ImageRecord, scores: NDArray[np.floating], ids: list[int]) -> tuple[Mask, NDArray[np.float32]]:
-    """What stages/refine_crf.py does, with the probabilities [1 + K, H, W] that it does not keep."""
+    """The mask as refine_crf makes it, and the probabilities [1 + K, H, W] that it does not keep."""
     cfg: Any = stage_class("refine_crf").section.model_validate(read_yaml(Path(PARAMS_FILE))["refine_crf"])
     threshold = read_thresholds(DATA / "walk_threshold")["background"].value
-    method, crf = load_method("models.refinement", cfg.method), cfg.crf.scaled(cfg.scale)
-    photograph = record.photograph()
-    image = shrink(photograph, cfg.scale)
-    seen = scores_at_size(scores, (image.shape[0], image.shape[1]))
-    if cfg.unary == "labels":
-        labels = channels_above(seen, threshold)
-        found = method.refine_labels(image, labels, len(seen) + 1, gt_prob=cfg.gt_prob, config=crf)
-    else:
-        background = np.full((1, *image.shape[:2]), threshold, dtype=np.float32)
-        found = method.refine_scores(image, np.concatenate([background, seen]), config=crf)
-    probabilities = scores_at_size(found, (record.height, record.width))
-    mask = np.asarray([BACKGROUND, *ids], dtype=np.uint8)[probabilities.argmax(axis=0)]
-    mask[probabilities.max(axis=0) < cfg.min_confidence] = VOID
-    return mask, probabilities
+    limits = {"scale": cfg.scale, "min_confidence": cfg.min_confidence}
+    again = refined(record.photograph(), scores, ids, cfg.method, threshold=threshold, **limits)
+    return again.mask, again.probabilities
 
 
 def _because(winners: list[str], source: str) -> str:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelfactory.errors import ShapeError
+from labelfactory.learning.learner import Learner
+from labelfactory.settings.registry import choose
 from models.backbones import Backbone
 from models.backbones._choice import rebuild_backbone
 from models.backbones._fold import fold_norms
@@ -50,19 +52,34 @@ class Classifier(nn.Module):
 
     def activation(self, images: Tensor) -> Tensor:
         """Features before pooling, [B, D, h, w], of images [B, 3, H, W], RGB in [0, 255]."""
-        return self.backbone.head(self.backbone(images).c5)
+        features = self.backbone.head(self.backbone(images).c5)
+        self.note(features)
+        return features
+
+    def note(self, features: Tensor) -> None:
+        """Take features [B, D, h, w] into their running mean, in training mode alone; every forward passes here."""
+        if self.training:
+            self.feature_mean.lerp_(features.detach().float().mean(dim=(0, 2, 3)), MOMENTUM)
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [B, C] of features [B, D, h, w]."""
         pooled = F.adaptive_avg_pool2d(features, 1)
         return torch.flatten(self.classifier(pooled), 1)
 
+    def evidence(self, features: Tensor) -> Tensor:
+        """Logits at every position, [B, C, h, w], of features [B, D, h, w]; their mean over positions are the logits."""
+        evidence: Tensor = self.classifier(features)
+        return evidence
+
+    def maps(self, images: Tensor) -> Tensor:
+        """The maps that the network was trained to give, [B, C, h, w] float32, ≥ 0; here the CAMs. A subclass with other
+        heads gives its own.
+        """
+        return self.evidence(self.activation(images)).float().relu()
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] of images [B, 3, H, W], RGB in [0, 255]."""
-        features = self.activation(images)
-        if self.training:
-            self.feature_mean.lerp_(features.detach().float().mean(dim=(0, 2, 3)), MOMENTUM)
-        return self.logits(features)
+        return self.logits(self.activation(images))
 
 
 def classifier_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -> Classifier:
@@ -70,7 +87,9 @@ def classifier_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -
 
     One that was trained before classifiers knew the mean of their features has NaN there.
     """
-    net = Classifier(rebuild_backbone(architecture), architecture["classes"])
+    objective = choose("models.objectives", architecture.get("objective", "tags"))
+    learner: Any = objective.subclass_of(Learner)
+    net: Classifier = learner.build_network(rebuild_backbone(architecture), architecture["classes"], objective)
     net.load_state_dict({"feature_mean": torch.full_like(net.feature_mean, torch.nan), **state})
     fold_norms(net.backbone)
     return net.eval()

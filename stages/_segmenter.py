@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import ParamsError
-from labelfactory.learning.batches import Batch, Examples
+from labelfactory.learning.batches import Examples
 from labelfactory.learning.examples import CropSection, MaskExamples, Trust
+from labelfactory.learning.learner import Learner
 from labelfactory.learning.training import TrainingSection
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
@@ -20,18 +21,17 @@ from labelfactory.stage.training import TrainingStage
 from models.backbones import Backbone
 from models.backbones._choice import BackboneSection, backbone_architecture, rebuild_backbone, start_backbone
 from models.classifier import classifier_from
-from models.grids import resample
-from models.losses.cross_entropy import cross_entropy
+from models.mask_objectives import MaskObjective
 from models.segmenters import build_segmenter
 
 
 class SegmenterSection(TrainingSection, CropSection, BackboneSection):
     """How a segmenter is built and trained."""
 
+    moved = {"width": "net", "rates": "net", "confidence_weights": "objective"}
+
     net: method_of("models.segmenters")  # type: ignore[valid-type]
-    width: int = Field(ge=16, le=1024)  # channels of the net's head
-    rates: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1)  # dilations of its parallel branches
-    confidence_weights: bool  # weigh each pixel's loss by the confidence of its pseudo-mask
+    objective: method_of("models.mask_objectives")  # type: ignore[valid-type]
     ema_decay: float = Field(ge=0, lt=1)  # moving average of the weights; 0 for none
 
 
@@ -71,25 +71,28 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
             backbone["folded"] = True
         return {
             **backbone,
-            "net": self.cfg.net,
-            "width": self.cfg.width,
-            "rates": list(self.cfg.rates),
+            "net": self.cfg.net.model_dump(mode="json"),
             "classes": len(self.dataset.classes) + 1,
         }
 
-    def build(self) -> tuple[nn.Module, Sequence[Tensor]]:
-        """The backbone under a fresh head."""
+    @property
+    def objective(self) -> type[MaskObjective]:
+        """How it learns from masks."""
+        return self.cfg.objective.subclass_of(MaskObjective)
+
+    def learner(self) -> tuple[Learner, Sequence[Tensor]]:
+        """The backbone under a fresh head, and the objective around it."""
         torch.manual_seed(self.cfg.seed)
         backbone = self._classifier_backbone() if self.cfg.from_classifier else start_backbone(self.cfg)
-        pretrained = list(backbone.parameters()) if self.cfg.weights != "random" else []
-        return build_segmenter(backbone, self.architecture()), pretrained
+        pretrained = backbone.published_parameters() if self.cfg.weights != "random" else []
+        return self.objective(build_segmenter(backbone, self.architecture()), self.cfg.objective), pretrained
 
     def _classifier_backbone(self) -> Backbone:
         """That of the classifier, at this net's output stride."""
         state, passport = self.checkpoint_of("classifier")
-        if passport.architecture["backbone"] != self.cfg.backbone:
+        if passport.architecture["backbone"] != self.cfg.backbone.name:
             raise ParamsError(
-                f"train_segmenter.backbone is {self.cfg.backbone}, the classifier's {passport.architecture['backbone']}",
+                f"train_segmenter.backbone is {self.cfg.backbone.name}, the classifier's {passport.architecture['backbone']}",
                 "With weights: classifier both must be the same; mend params.yaml.",
             )
         backbone = rebuild_backbone(self.architecture())
@@ -100,16 +103,3 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
     def examples(self) -> Examples:
         """Random views of photographs and masks."""
         return MaskExamples(self.records, self.mask_of, self.cfg)
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy; void pixels are in no loss."""
-        images, masks = batch["image"], batch["mask"]
-        size = (images.shape[-2], images.shape[-1])
-        logits = resample(model(images), stride=self.net_stride(model), image_size=size, size=size)
-        return cross_entropy(logits, masks, batch["trust"])
-
-    @staticmethod
-    def net_stride(model: nn.Module) -> int:
-        """Stride of the net's logits."""
-        stride: int = model.stride  # type: ignore[assignment]
-        return stride

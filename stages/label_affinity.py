@@ -8,8 +8,6 @@ Source  irn: Ahn et al., CVPR 2019, arXiv:1904.05044. psa: Ahn & Kwak, CVPR 2018
         Deviation: the CRF may look at a smaller photograph; its reach in pixels shrinks with it.
 """
 
-from typing import Literal
-
 from pydantic import Field
 
 from labelfactory.dataset.images import shrink
@@ -17,23 +15,20 @@ from labelfactory.rows.columns import MaskColumn
 from labelfactory.rows.shards import Row, Sample
 from labelfactory.schema import VOID, labels_from_channels
 from labelfactory.settings.params import Section
+from labelfactory.settings.registry import method_of
 from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import main
-from models.affinity_labels import irn, psa
-from models.refinement.dense_crf import CrfConfig
 from models.seeds import scores_at_size
 
 
 class LabelAffinityConfig(Section):
     """Section `label_affinity` of params.yaml."""
 
-    method: Literal["irn", "psa"]
-    scale: float = Field(gt=0, le=1)  # of the photograph that the CRF looks at
-    gt_prob: float = Field(gt=0, lt=1)  # irn: how far the CRF trusts a label
-    alpha_low: float = Field(gt=0)  # psa: exponent of the strong background
-    alpha_high: float = Field(gt=0)  # psa: exponent of the weak background
-    crf: CrfConfig
+    moved = dict.fromkeys(("gt_prob", "alpha_low", "alpha_high", "crf"), "method")
+
+    method: method_of("models.affinity_labels")  # type: ignore[valid-type]
+    scale: float = Field(gt=0, le=1)  # of the photograph that the method looks at
 
 
 class LabelAffinity(PerImageStage[LabelAffinityConfig]):
@@ -50,27 +45,16 @@ class LabelAffinity(PerImageStage[LabelAffinityConfig]):
         return {"thresholds": thresholds_digest(self.folder("seed_thresholds"))}
 
     def setup(self) -> None:
-        """Read the thresholds and scale the CRF."""
-        self.thresholds = read_thresholds(self.folder("seed_thresholds"))
-        self.crf = self.cfg.crf.scaled(self.cfg.scale)
+        """Read the thresholds."""
+        thresholds = read_thresholds(self.folder("seed_thresholds"))
+        self.thresholds = {name: threshold.value for name, threshold in thresholds.items()}
 
     def process(self, sample: Sample) -> Row:
         """Confident labels of one photograph."""
         image = shrink(sample.photograph(), self.cfg.scale)
         cam = scores_at_size(sample["cam"], image.shape[:2])
-        if self.cfg.method == "irn":
-            channels = irn.confident_labels(
-                image,
-                cam,
-                crf=self.crf,
-                foreground=self.thresholds["affinity_foreground"].value,
-                background=self.thresholds["affinity_background"].value,
-                gt_prob=self.cfg.gt_prob,
-            )
-        else:
-            channels = psa.confident_labels(
-                image, cam, crf=self.crf, alpha_low=self.cfg.alpha_low, alpha_high=self.cfg.alpha_high
-            )
+        label_of = self.cfg.method.bind("confident_labels")
+        channels = label_of(image, cam, thresholds=self.thresholds, scale=self.cfg.scale)
         void = channels == VOID
         channels[void] = 0
         label = labels_from_channels(channels, sample["class_ids"])

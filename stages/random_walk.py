@@ -25,32 +25,28 @@ from labelfactory.devices import Precision
 from labelfactory.rows.columns import ArrayColumn
 from labelfactory.rows.shards import Row, Sample
 from labelfactory.settings.params import Scales, Section
-from labelfactory.settings.registry import load_method, method_of
+from labelfactory.settings.registry import method_of
 from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import main
-from models.affinity._network import affinity_from, finer
-from models.affinity.psa import transition_of
+from models.affinity._network import affinity_from, affinity_method
 from models.autocast import inference_precision
 from models.grids import aligned_size, grid_size, resample, resize_images, sample_at_cells
 from models.propagation._transition import SparseTransition
 from models.seeds import confident_seeds, of_classes, shares
 from models.segmenters import predict, segmenter_from
 
-NET_STRIDE = 8
-"""Of AffinityNet's features."""
-
 
 class RandomWalkConfig(Section):
     """Section `random_walk` of params.yaml."""
+
+    moved = dict.fromkeys(("steps", "tolerance"), "method")
 
     method: method_of("models.propagation")  # type: ignore[valid-type]
     seeds: Literal["confident", "cam"]  # without a teacher: classes and background walk and compete, or the CAMs alone
     teacher_scales: Scales  # of the photographs that a teacher looks at
     radius: int = Field(ge=2, le=16)  # cells nearer than this are joined
     beta: float = Field(gt=0)  # element-wise power on affinities
-    steps: int = Field(ge=1, le=4096)  # length of the walk
-    tolerance: float = Field(gt=0, lt=1)  # chebyshev: bound on |p(x) - x^steps|
     stride: Literal[4, 8]  # of the grid that is walked on
     precision: Precision
 
@@ -82,7 +78,8 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
         state, passport = self.checkpoint_of("affinity")
         self.net = affinity_from(passport.architecture, state).to(self.device)
         self.net_stride = passport.architecture["output_stride"]
-        self.walk = load_method("models.propagation", self.cfg.method).walk
+        self.affinity = affinity_method(passport.architecture)
+        self.walk = self.cfg.method.bind("walk")
         thresholds = read_thresholds(self.folder("seed_thresholds"))
         self.confident = {side: thresholds[f"affinity_{side}"].value for side in ("foreground", "background")}
         if self.taught:
@@ -100,12 +97,11 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
         photograph = to_tensor(sample.photograph())[None].to(self.device)
         with inference_precision(self.cfg.precision, self.device):
             features = self.net(resize_images(photograph, size)).float()
-        if self.cfg.stride < NET_STRIDE:
-            features = finer(features)
-        transition = transition_of(features[0], radius=self.cfg.radius, beta=self.cfg.beta)
+        transition = self.affinity.module.transition(
+            features, stride=self.cfg.stride, radius=self.cfg.radius, beta=self.cfg.beta
+        )
         known = self._taught(photograph, ids) if self.taught else torch.from_numpy(sample["cam"]).to(self.device)
-        cells = (features.shape[-2], features.shape[-1])
-        start = sample_at_cells(known[None], stride=self.cfg.stride, image_size=size, cells=cells)
+        start = sample_at_cells(known[None], stride=self.cfg.stride, image_size=size, cells=transition.grid)
         walked = self._walked(start[0], transition)
         scores = resample(walked[None], stride=self.cfg.stride, image_size=size, size=target)[0]
         return {"scores": scores.cpu().numpy().astype(np.float16), "class_ids": ids}
@@ -119,10 +115,10 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
     def _walked(self, known: Tensor, transition: SparseTransition) -> Tensor:
         """Class scores [K, h, w] in [0, 1] after the walk of CAMs or of what a teacher said, at the cells."""
         if not self.taught and self.cfg.seeds == "cam":
-            walked = self.walk(known, transition, steps=self.cfg.steps, tolerance=self.cfg.tolerance).clamp(min=0)
+            walked = self.walk(known, transition).clamp(min=0)
             return walked / walked.amax(dim=(1, 2), keepdim=True).clamp(min=1e-5)
         start = known if self.taught else confident_seeds(known, **self.confident)
-        return shares(self.walk(start, transition, steps=self.cfg.steps, tolerance=self.cfg.tolerance))
+        return shares(self.walk(start, transition))
 
 
 if __name__ == "__main__":

@@ -13,27 +13,25 @@ Source  Krähenbühl & Koltun, NIPS 2011, arXiv:1210.5644; from labels as in Ahn
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from labelfactory.dataset.corrections import HUMAN, Correction, corrected_mask, read_corrections
-from labelfactory.dataset.images import shrink
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import DataError
 from labelfactory.rows.columns import ArrayColumn, MaskColumn, NumberColumn, TextColumn
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import Row, Sample
-from labelfactory.schema import VOID, Mask, labels_from_channels
+from labelfactory.schema import VOID, Mask
 from labelfactory.settings.params import Section
-from labelfactory.settings.registry import load_method, method_of
+from labelfactory.settings.registry import method_of
 from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import main
-from models.refinement.dense_crf import CrfConfig
-from models.seeds import channels_above, scores_at_size
+from models.refinement import refined
 
 CONFIDENCE_STRIDE = 4
 """The stored confidence is that of every fourth pixel."""
@@ -42,12 +40,11 @@ CONFIDENCE_STRIDE = 4
 class RefineCrfConfig(Section):
     """Section `refine_crf` of params.yaml."""
 
+    moved = dict.fromkeys(("unary", "gt_prob", "crf"), "method")
+
     method: method_of("models.refinement")  # type: ignore[valid-type]
-    unary: Literal["labels", "scores"]  # what the CRF starts from
-    scale: float = Field(gt=0, le=1)  # of the photograph that the CRF looks at
-    gt_prob: float = Field(gt=0, lt=1)  # labels: how far the CRF trusts one
+    scale: float = Field(gt=0, le=1)  # of the photograph that the method looks at
     min_confidence: float = Field(ge=0, le=1)  # void where the best probability is lower
-    crf: CrfConfig
 
 
 class RefineCrf(PerImageStage[RefineCrfConfig]):
@@ -82,32 +79,24 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
         return {"correction": correction.digest} if correction is not None and correction.fits(record) else None
 
     def setup(self) -> None:
-        """Read the threshold and find the method."""
+        """Read the threshold."""
         self.threshold = read_thresholds(self.folder("walk_threshold"))["background"].value
-        self.method = load_method("models.refinement", self.cfg.method)
-        self.crf = self.cfg.crf.scaled(self.cfg.scale)
 
     def process(self, sample: Sample) -> Row:
         """The pseudo-mask of one photograph, and how good it looks without a true one."""
         if self.given(sample.record) is not None:
             return self._corrected(sample.record)
-        photograph = sample.photograph()
-        image = shrink(photograph, self.cfg.scale)
-        scores = scores_at_size(sample["scores"], image.shape[:2])
-        labels = channels_above(scores, self.threshold)
-        if self.cfg.unary == "labels":
-            probabilities = self.method.refine_labels(
-                image, labels, len(scores) + 1, gt_prob=self.cfg.gt_prob, config=self.crf
-            )
-        else:
-            background = np.full((1, *image.shape[:2]), self.threshold, dtype=np.float32)
-            probabilities = self.method.refine_scores(image, np.concatenate([background, scores]), config=self.crf)
-        probabilities = scores_at_size(probabilities, photograph.shape[:2])
-        walked = channels_above(scores_at_size(sample["scores"], photograph.shape[:2]), self.threshold)
-        channels, confidence = probabilities.argmax(axis=0), probabilities.max(axis=0)
-        mask = labels_from_channels(channels, sample["class_ids"])
-        mask[confidence < self.cfg.min_confidence] = VOID
-        return self._row(mask, confidence, agreement=(channels == walked).mean(), source=self.stage_name())
+        made = refined(
+            sample.photograph(),
+            sample["scores"],
+            sample["class_ids"],
+            self.cfg.method,
+            threshold=self.threshold,
+            scale=self.cfg.scale,
+            min_confidence=self.cfg.min_confidence,
+        )
+        confidence = made.probabilities.max(axis=0)
+        return self._row(made.mask, confidence, agreement=made.agreement, source=self.stage_name())
 
     def _corrected(self, record: ImageRecord) -> Row:
         """The row of a mask that a person drew: certain everywhere, and nothing that could be held against it."""

@@ -7,30 +7,38 @@ Source  Multi-label soft margin loss, multi-scale crops and mirror images as in 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor, nn
 
+from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.devices import pick_device
-from labelfactory.learning.batches import Batch, Examples
+from labelfactory.digests import digest_json
+from labelfactory.learning.batches import batches_in_epoch
 from labelfactory.learning.examples import CropSection, TagExamples
+from labelfactory.learning.learner import Learner
 from labelfactory.learning.training import TrainingSection
 from labelfactory.metrics import average_precision
 from labelfactory.progress import progress
+from labelfactory.rows.reader import RowReader
+from labelfactory.settings.registry import method_of
 from labelfactory.stage.runner import main
 from labelfactory.stage.training import TrainingStage
 from models.backbones._choice import BackboneSection, backbone_architecture, start_backbone
-from models.classifier import Classifier
 from models.grids import aligned_size, resize_images
-from models.losses.multilabel_soft_margin import multilabel_soft_margin
+from models.objectives import Objective
 
 
 class TrainClassifierConfig(TrainingSection, CropSection, BackboneSection):
     """Section `train_classifier` of params.yaml."""
+
+    objective: method_of("models.objectives")  # type: ignore[valid-type]
 
     @model_validator(mode="after")
     def _starts_from_elsewhere(self) -> "TrainClassifierConfig":
@@ -46,9 +54,39 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
     writes = "classifier"
     supervision = "tags"
 
+    @property
+    def objective(self) -> type[Objective]:
+        """How it learns."""
+        return self.cfg.objective.subclass_of(Objective)
+
+    @cached_property
+    def rows_read(self) -> dict[str, RowReader]:
+        """Rows that the objective reads beside the tags, by noun."""
+        return {noun: RowReader(self.folder(noun)) for noun in self.objective.reads}
+
+    @cached_property
+    def records(self) -> list[ImageRecord]:
+        """Photographs of the training list that have every row which the objective reads."""
+        return [r for r in self.dataset.training if all(r.image_id in rows for rows in self.rows_read.values())]
+
     def training_rows(self) -> Mapping[str, str]:
-        """Each photograph of the training list with its tags."""
-        return {record.image_id: record.digest for record in self.dataset.training}
+        """Each photograph of the training list with its tags, and the rows that the objective reads."""
+        if not self.rows_read:
+            return {record.image_id: record.digest for record in self.records}
+        return {
+            r.image_id: digest_json([r.digest, *(rows.states[r.image_id].digest for rows in self.rows_read.values())])
+            for r in self.records
+        }
+
+    def label_kinds(self) -> set[str]:
+        """Tags, what the objective needs beside them, and what the rows that it reads have seen."""
+        seen = {
+            kind
+            for rows in self.rows_read.values()
+            for kinds in rows.values("supervision").values()
+            for kind in kinds.split()
+        }
+        return {self.supervision, *self.objective.supervision, *seen}
 
     def row_source(self, image_id: str) -> str:
         """Tags."""
@@ -64,22 +102,26 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
 
     def architecture(self) -> dict[str, Any]:
         """Backbone and number of classes."""
-        return {**backbone_architecture(self.cfg), "classes": len(self.dataset.classes)}
+        return {
+            **backbone_architecture(self.cfg),
+            "objective": self.cfg.objective.model_dump(mode="json"),
+            "classes": len(self.dataset.classes),
+        }
 
-    def build(self) -> tuple[nn.Module, Sequence[Tensor]]:
-        """The backbone under a fresh linear layer."""
+    def learner(self) -> tuple[Learner, Sequence[Tensor]]:
+        """The backbone under a fresh head, and the objective around it."""
         torch.manual_seed(self.cfg.seed)
         backbone = start_backbone(self.cfg)
-        pretrained = list(backbone.parameters()) if self.cfg.weights != "random" else []
-        return Classifier(backbone, len(self.dataset.classes)), pretrained
+        pretrained = backbone.published_parameters() if self.cfg.weights != "random" else []
+        network = self.objective.build_network(backbone, len(self.dataset.classes), self.cfg.objective)
+        examples = self.examples()
+        epochs = self.cfg.epochs_of(batches_in_epoch(len(examples), self.cfg.batch_size))
+        return self.objective(network, self.cfg.objective, targets=examples.targets, epochs=epochs), pretrained
 
-    def examples(self) -> Examples:
+    def examples(self) -> TagExamples:
         """Random views of the training list."""
-        return TagExamples(self.dataset.training, self.dataset.classes, self.cfg)
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Multi-label soft margin."""
-        return multilabel_soft_margin(model(batch["image"]), batch["target"])
+        maps = {noun: partial(_map_of, rows) for noun, rows in self.rows_read.items()}
+        return TagExamples(self.records, self.dataset.classes, self.cfg, maps)
 
     @torch.no_grad()
     def score(self, model: nn.Module) -> dict[str, float]:
@@ -103,6 +145,12 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
         }
         model.cpu()
         return {f"map/{name}": float(np.mean(list(each.values()))), **each} if each else {}
+
+
+def _map_of(rows: RowReader, record: ImageRecord) -> NDArray[np.uint8]:
+    """The map of a photograph: the column `map` of its row."""
+    values: NDArray[np.uint8] = rows[record.image_id]["map"]
+    return values
 
 
 if __name__ == "__main__":

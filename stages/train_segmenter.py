@@ -42,7 +42,7 @@ class TrainSegmenter(SegmenterStage):
     def mask_of(self, record: ImageRecord) -> tuple[Mask, Trust | None]:
         """The pseudo-mask and its confidence."""
         row = self.masks[record.image_id]
-        return row["mask"], row["confidence"] if self.cfg.confidence_weights else None
+        return row["mask"], row["confidence"] if self.objective.reads_trust(self.cfg.objective) else None
 
     def training_rows(self) -> Mapping[str, str]:
         """Digest of each pseudo-mask."""

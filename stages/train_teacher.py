@@ -38,9 +38,8 @@ class TrainTeacher(LabelledStage[SegmenterSection], OptionalSegmenterStage):
 
     @staticmethod
     def changed(segmenter: SegmenterSection, own: Any) -> SegmenterSection:
-        """Another length, and no weights, which affinity labels have not."""
-        length = {"epochs": own.epochs, "least_steps": own.least_steps}
-        return segmenter.model_copy(update={**length, "confidence_weights": False})
+        """Another length."""
+        return segmenter.model_copy(update={"epochs": own.epochs, "least_steps": own.least_steps})
 
     def parents(self) -> dict[str, Passport]:
         """The network that made the labels."""

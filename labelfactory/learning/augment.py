@@ -25,6 +25,12 @@ class Crop:
     size: int
     mirrored: bool
 
+    @property
+    def window(self) -> NDArray[np.float32]:
+        """[5] float32: top, left, height, width as shares of the photograph, and 1 where it is mirrored."""
+        shares = (self.top / self.height, self.left / self.width, self.size / self.height, self.size / self.width)
+        return np.array([*shares, self.mirrored], dtype=np.float32)
+
 
 def choose_crop(shape: tuple[int, int], *, size: int, long_side: tuple[int, int], rng: np.random.Generator) -> Crop:
     """Choose how to see a photograph.
@@ -53,9 +59,9 @@ def cut_mask(mask: Mask, crop: Crop) -> Mask:
     return _window(cv2.resize(mask, (crop.width, crop.height), interpolation=cv2.INTER_NEAREST_EXACT), crop, VOID)
 
 
-def cut_trust(trust: NDArray[np.uint8], crop: Crop) -> NDArray[np.float32]:
-    """The same window of a map of trust in 0..255, [size, size] float32 in [0, 1], bilinear; 0 outside."""
-    wide = cv2.resize(trust, (crop.width, crop.height), interpolation=cv2.INTER_LINEAR)
+def cut_map(values: NDArray[np.uint8], crop: Crop) -> NDArray[np.float32]:
+    """The same window of a map of any size in 0..255, [size, size] float32 in [0, 1], bilinear; 0 outside."""
+    wide = cv2.resize(values, (crop.width, crop.height), interpolation=cv2.INTER_LINEAR)
     seen: NDArray[np.float32] = _window(wide, crop, 0).astype(np.float32) / np.float32(255)
     return seen
 

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from labelfactory.console import say
 from labelfactory.devices import cores, one_thread_each
+from labelfactory.learning.learner import Batch
 from labelfactory.pool.pool import task_seconds
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-Batch = dict[str, Tensor]
 
 
 class Examples(Protocol):
@@ -30,27 +28,63 @@ class Examples(Protocol):
     def get(self, index: int, rng: np.random.Generator) -> Batch:
         """One example: name → tensor without a batch axis."""
 
+    def whole(self, index: int, long_side: int) -> Batch:
+        """One example without augmentation, the photograph's longer side resized to `long_side` pixels."""
+
 
 class _EpochView(torch.utils.data.Dataset[Batch]):
-    """One epoch of a training set, in the order of its seed."""
+    """One epoch of a training set."""
 
     def __init__(self, examples: Examples, seed: int, epoch: int) -> None:
         self.examples, self.seed, self.epoch = examples, seed, epoch
-        self.order = np.random.default_rng([seed, epoch]).permutation(len(examples))
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.examples)
 
-    def __getitem__(self, position: int) -> Batch:
-        index = int(self.order[position])
+    def __getitem__(self, index: int) -> Batch:
         return self.examples.get(index, np.random.default_rng([self.seed, self.epoch, index]))
 
 
-def epoch_batches(fabric: "Fabric", examples: Examples, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """The epoch's batches, this process's part of each; the incomplete last one is left out unless it is the only one."""
-    view = _EpochView(examples, seed, epoch)
-    groups = [list(range(i, i + batch_size)) for i in range(0, len(view) - batch_size + 1, batch_size)]
-    groups = groups or [list(range(len(view)))]
+class Groups(Protocol):
+    """Which examples share a batch: `Learner.groups`."""
+
+    def __call__(self, size: int, rng: np.random.Generator) -> Sequence[Sequence[int]] | None:
+        """Lists of `size` indices, or None for a random order."""
+
+
+def batches_in_epoch(examples: int, batch_size: int) -> int:
+    """Steps of an epoch: the incomplete last batch is left out unless it is the only one."""
+    return examples // batch_size or 1
+
+
+def epoch_batches(
+    fabric: "Fabric", examples: Examples, *, batch_size: int, seed: int, epoch: int, groups: Groups | None = None
+) -> Iterator[Batch]:
+    """The epoch's batches, this process's part of each.
+
+    Raises:
+        ValueError: `groups` gives fewer batches than the epoch has.
+    """
+    count = batches_in_epoch(len(examples), batch_size)
+    chosen = groups(batch_size, np.random.default_rng([seed, epoch, GROUPING])) if groups is not None else None
+    if chosen is None:
+        order = np.random.default_rng([seed, epoch]).permutation(len(examples)).tolist()
+        size = min(batch_size, len(order))
+        chosen = [order[i * size : (i + 1) * size] for i in range(count)]
+    if len(chosen) < count:
+        raise ValueError(f"{len(chosen)} groups of examples, an epoch has {count} batches")
+    yield from _each_batch(fabric, _EpochView(examples, seed, epoch), [list(group) for group in chosen[:count]])
+
+
+def whole_batches(fabric: "Fabric", examples: Examples, long_side: int) -> Iterator[Batch]:
+    """Every example without augmentation, in order, in batches of one on the fabric's device."""
+    for index in range(len(examples)):
+        example = examples.whole(index, long_side)
+        yield {name: value[None].to(fabric.device) for name, value in example.items()}
+
+
+def _each_batch(fabric: "Fabric", view: _EpochView, groups: Sequence[list[int]]) -> Iterator[Batch]:
+    """These batches; a loader process that dies or hangs is replaced, and its batch is read again."""
     share = len(groups[0]) // fabric.world_size
     mine = [group[fabric.global_rank * share : (fabric.global_rank + 1) * share] for group in groups]
     done, feeders, failures = 0, _feeders(fabric), 0
@@ -68,6 +102,8 @@ def epoch_batches(fabric: "Fabric", examples: Examples, *, batch_size: int, seed
             say(f"{' '.join(str(error).split())}; the batch is read again {where}")
 
 
+GROUPING = 1
+"""Tells the generator of groups from that of the order."""
 FEEDER_TRIES = 2
 """Loader processes may die or hang so often in an epoch; then the training process reads its photographs itself."""
 

@@ -8,7 +8,9 @@ a layer draws at random (dropout) or, on CPU processes alone, looks at its whole
 """
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial, reduce
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +24,8 @@ from labelfactory.console import say
 from labelfactory.devices import Precision, cores, pick_device, precision_on
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
-from labelfactory.learning.batches import Batch, Examples, epoch_batches
+from labelfactory.learning.batches import Examples, batches_in_epoch, epoch_batches, whole_batches
+from labelfactory.learning.learner import Batch, Learner, Terms
 from labelfactory.learning.ranks import joint_mean, progress_of_one, run_shares, training_devices
 from labelfactory.learning.resume import Resume
 from labelfactory.settings.params import Section
@@ -101,9 +104,8 @@ def make_fabric(precision: Precision, devices: int = 1) -> "Fabric":
 
 
 def fit(
-    model: nn.Module,
+    learner: Learner,
     examples: Examples,
-    loss: Callable[[nn.Module, Batch], Tensor],
     cfg: TrainingSection,
     *,
     pretrained: Sequence[Tensor],
@@ -114,20 +116,23 @@ def fit(
     """Train a network.
 
     Args:
-        model: on the CPU; its trainable parameters are split by `pretrained`, the others are new.
+        learner: the network under its loss, on the CPU; its trainable parameters are split by `pretrained`, the others are
+            new.
         examples: the training set.
-        loss: of (model, batch) → scalar.
+        cfg: schedule, optimiser, precision, seed.
         pretrained: parameters that learn at `learning_rate`; the rest at `head_factor` times that.
         title: for the progress bar.
         resume: where the state after each epoch is kept.
-        ema_decay: 0, or the decay of an exponential moving average of the weights, which is then what is returned.
+        ema_decay: 0, or the decay of an exponential moving average of the network's weights, which is then what is
+            returned.
 
     Returns:
-        The trained model on the CPU in eval mode, and one dict an epoch: epoch, loss, learning_rate.
+        The trained network on the CPU in eval mode, and one dict an epoch: epoch, loss, learning_rate, and each term of
+        the loss where it has several.
     """
     slow = {id(p) for p in pretrained}
-    places = frozenset(k for k, p in enumerate(model.parameters()) if id(p) in slow)
-    work = (model, examples, loss, cfg, places, title, resume, ema_decay)
+    places = frozenset(k for k, p in enumerate(learner.parameters()) if id(p) in slow)
+    work = (learner, examples, cfg, places, title, resume, ema_decay)
     devices = training_devices(min(cfg.batch_size, len(examples)))
     if devices > 1:
         say(f"{title}: {devices} devices share each batch")
@@ -140,91 +145,92 @@ def fit(
 
 def _fit(
     fabric: "Fabric",
-    model: nn.Module,
+    learner: Learner,
     examples: Examples,
-    loss: Callable[[nn.Module, Batch], Tensor],
     cfg: TrainingSection,
     pretrained: frozenset[int],
     title: str,
     resume: Resume,
     ema_decay: float,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """`fit` in one process, launched; `pretrained` are places among the model's parameters."""
-    parameters = list(enumerate(model.parameters()))
+    """`fit` in one process, launched; `pretrained` are places among the learner's parameters."""
+    parameters = list(enumerate(learner.parameters()))
     optimizer = make_optimizer(
         cfg,
         [p for k, p in parameters if p.requires_grad and k in pretrained],
         [p for k, p in parameters if p.requires_grad and k not in pretrained],
     )
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
-    first, curve = resume.restore(model, optimizer, average)
-    batches = len(examples) // cfg.batch_size or 1
+        learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # type: ignore[no-untyped-call]
+    wrapped, optimizer = fabric.setup(learner, optimizer)
+    average = AveragedModel(learner.network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None  # type: ignore[no-untyped-call]
+    first, curve = resume.restore(learner, optimizer, average)
+    batches = batches_in_epoch(len(examples), cfg.batch_size)
     epochs = cfg.epochs_of(batches)
     if epochs > cfg.epochs and fabric.is_global_zero:
         say(f"{title}: {epochs} epochs of {batches} steps instead of {cfg.epochs}, for least_steps {cfg.least_steps}")
     if 0 < first < epochs and fabric.is_global_zero:
         say(f"resumed after epoch {first}")
     shares = [decay_factor(cfg.decay, s, batches * epochs, cfg.warmup_steps) for s in range(batches * epochs)]
+    look = partial(whole_batches, fabric, examples)
     with progress_of_one(fabric.is_global_zero, title, epochs * batches) as tick:
         tick(first * batches)
         for epoch in range(first, epochs):
             torch.manual_seed(cfg.seed * 100_003 + epoch + fabric.global_rank * 1_000_000_007)
-            model.train()
-            losses = []
+            learner.train()
+            steps: list[dict[str, float]] = []
             epoch_shares = shares[epoch * batches : (epoch + 1) * batches]
-            for share, batch in zip(
-                epoch_shares,
-                epoch_batches(fabric, examples, batch_size=cfg.batch_size, seed=cfg.seed, epoch=epoch),
-                strict=True,
-            ):
-                losses.append(_step(fabric, wrapped, optimizer, loss, batch, cfg, share))
+            stream = epoch_batches(
+                fabric, examples, batch_size=cfg.batch_size, seed=cfg.seed, epoch=epoch, groups=learner.groups
+            )
+            for share, batch in zip(epoch_shares, stream, strict=True):
+                steps.append(_step(fabric, wrapped, optimizer, batch, cfg, share))
                 if average is not None:
-                    average.update_parameters(model)
-                tick(1, f"epoch {epoch + 1}/{epochs} loss {losses[-1]:.4f}")
-            mean, rate = _mean_loss(losses, title, epoch + 1), cfg.learning_rate * epoch_shares[-1]
-            curve.append({"epoch": float(epoch + 1), "loss": mean, "learning_rate": rate})
+                    average.update_parameters(learner.network)
+                tick(1, f"epoch {epoch + 1}/{epochs} loss {steps[-1]['loss']:.4f}")
+            means = _means(steps, title, epoch + 1)
+            rate = cfg.learning_rate * epoch_shares[-1]
+            curve.append({"epoch": float(epoch + 1), "loss": means.pop("loss"), "learning_rate": rate, **means})
+            learner.after_epoch(epoch + 1, look)
             if fabric.is_global_zero:
-                resume.keep(model, optimizer, average, epoch + 1, curve)
+                resume.keep(learner, optimizer, average, epoch + 1, curve)
             fabric.barrier()
-    final = average.module if average is not None else model
+    final = average.module if average is not None else learner.network
     return final.to("cpu").eval(), curve
 
 
 def _step(
-    fabric: "Fabric",
-    model: nn.Module,
-    optimizer: Any,
-    loss: Callable[[nn.Module, Batch], Tensor],
-    batch: Batch,
-    cfg: TrainingSection,
-    share: float,
-) -> float:
-    """One step of the optimiser at a share of the learning rates. Gives the loss before it."""
+    fabric: "Fabric", learner: nn.Module, optimizer: Any, batch: Batch, cfg: TrainingSection, share: float
+) -> dict[str, float]:
+    """One step of the optimiser at a share of the learning rates. Gives the loss before it, and its terms if several."""
     for group in optimizer.param_groups:
         group["lr"] = cfg.learning_rate * group["scale"] * share
-    value = loss(model, batch)
+    terms: Terms = learner(batch)
+    value = reduce(add, terms.values())
     fabric.backward(value)
-    fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
+    fabric.clip_gradients(learner, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad()
-    return float(joint_mean(value.detach()))
+    shown = {"loss": value, **(terms if len(terms) > 1 else {})}
+    return {name: float(joint_mean(term.detach())) for name, term in shown.items()}
 
 
-def _mean_loss(losses: Sequence[float], title: str, epoch: int) -> float:
-    """Mean over an epoch; weights that a loss without a value has touched are worth nothing, so training stops there."""
-    if not np.isfinite(losses).all():
+def _means(steps: Sequence[Mapping[str, float]], title: str, epoch: int) -> dict[str, float]:
+    """Means over an epoch. A loss that is not finite has spoilt the weights, so training stops there.
+
+    Raises:
+        UserError: the loss of a step is not finite.
+    """
+    if not np.isfinite([step["loss"] for step in steps]).all():
         raise UserError(
             f"{title}: the loss is no finite number in epoch {epoch}", "Lower learning_rate in params.yaml."
         )
-    return float(np.mean(losses))
+    return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
 
 
 def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:
     """Write the loss curve as CSV, one row an epoch: what `dvc plots show` draws."""
     with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=["epoch", "loss", "learning_rate"])
+        writer = csv.DictWriter(stream, fieldnames=list(curve[0]) if curve else ["epoch", "loss", "learning_rate"])
         writer.writeheader()
         writer.writerows(curve)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, ParamsError, did_you_mean
@@ -28,6 +28,8 @@ class Section(BaseModel):
 
     speed_only: ClassVar[frozenset[str]] = frozenset()
     """Names of fields that change the speed, never a value: they are in no key."""
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Keys of older files → the field whose method owns them now."""
 
     def digest(self) -> str:
         """SHA-256 of all values that can change a result."""
@@ -37,6 +39,36 @@ class Section(BaseModel):
         values = self.model_dump(mode="json", exclude=set(self.speed_only))
         inner = {name: getattr(self, name) for name in values}
         return values | {name: value._result_values() for name, value in inner.items() if isinstance(value, Section)}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fold_moved_keys(cls, values: Any) -> Any:
+        """Take keys of an older params.yaml to the method that owns them now; those of other methods are dropped."""
+        flat = [key for key in cls.moved if isinstance(values, Mapping) and key in values]
+        if not flat:
+            return values
+        folded = {key: value for key, value in values.items() if key not in flat}
+        for key in flat:
+            field = cls.moved[key]
+            choice = folded.get(field)
+            choice = (
+                {"name": choice} if isinstance(choice, str) else dict(choice) if isinstance(choice, Mapping) else {}
+            )
+            if key in choice:
+                raise ValueError(f"{key} is given twice, alone and in {field}; keep {field}: {{name: …, {key}: …}}")
+            if "name" in choice:
+                families = [mark for mark in cls.model_fields[field].metadata if hasattr(mark, "has_knob")]
+                known = any(family.has_knob(choice["name"], key) for family in families)
+                folded[field] = choice | {key: values[key]} if known else choice
+        return folded
+
+
+class KnobsError(ValueError):
+    """Knobs of a method are wrong: pydantic's report, and the model that it is about."""
+
+    def __init__(self, error: ValidationError, model: type[Section]) -> None:
+        super().__init__(str(error))
+        self.error, self.model = error, model
 
 
 S = TypeVar("S", bound=Section)
@@ -127,6 +159,10 @@ def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:
                 text = f"{item['input']} must be greater than {context['gt']}"
             case "less_than":
                 text = f"{item['input']} must be less than {context['lt']}"
+            case "value_error" if isinstance(context.get("error"), KnobsError):
+                knobs: KnobsError = context["error"]
+                lines += [f".{where}{line}" for line in _problem_lines(knobs.error, knobs.model)]
+                continue
             case "value_error":
                 text = str(context.get("error", item["msg"]))
             case _:
@@ -143,4 +179,4 @@ def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner
-    return list(model.model_fields)
+    return [name for name, field in model.model_fields.items() if not field.exclude]

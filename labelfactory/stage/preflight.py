@@ -66,8 +66,14 @@ def _check_backbones(sections: Mapping[str, Section]) -> None:
     """One backbone where one network starts from the other's."""
     classifier: Any = sections.get("train_classifier")
     segmenter: Any = sections.get("train_segmenter")
-    if classifier and segmenter and segmenter.from_classifier and segmenter.backbone != classifier.backbone:
+    if classifier and segmenter and segmenter.from_classifier and _backbone(segmenter) != _backbone(classifier):
         raise ParamsError(
-            f"train_segmenter.backbone is {segmenter.backbone}, the classifier's {classifier.backbone}",
+            f"train_segmenter.backbone is {_backbone(segmenter)}, the classifier's {_backbone(classifier)}",
             "With train_segmenter.weights: classifier both must be the same; mend params.yaml.",
         )
+
+
+def _backbone(section: Any) -> str:
+    """The backbone of a section, with its block where it has one."""
+    name: str = section.backbone.name
+    return name if section.block.name == "none" else f"{name} with {section.block.name}"

@@ -13,8 +13,9 @@ from labelfactory.devices import for_the_record
 from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import remove_leftovers, write_whole
-from labelfactory.learning.batches import Batch, Examples
+from labelfactory.learning.batches import Examples
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, load_checkpoint, save_checkpoint
+from labelfactory.learning.learner import Learner
 from labelfactory.learning.ranks import training_devices
 from labelfactory.learning.resume import Resume
 from labelfactory.learning.supervision import check_supervision
@@ -65,16 +66,12 @@ class TrainingStage(Stage[T]):
         """All that is needed to build the network again, JSON."""
         raise NotImplementedError
 
-    def build(self) -> tuple[nn.Module, Sequence[Tensor]]:
-        """The network with its starting weights, and which of its parameters are pretrained."""
+    def learner(self) -> tuple[Learner, Sequence[Tensor]]:
+        """The network with its starting weights under its loss, and which of its parameters are pretrained."""
         raise NotImplementedError
 
     def examples(self) -> Examples:
         """The training set."""
-        raise NotImplementedError
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Loss of a batch."""
         raise NotImplementedError
 
     def ema_decay(self) -> float:
@@ -117,13 +114,12 @@ class TrainingStage(Stage[T]):
             return {"trained": False, "training_rows": len(rows), **kept.metrics}
         seen = self._supervision(parents)
         resume = Resume(self.output / "resume.pt", key)
-        model, pretrained = self.build()
+        learner, pretrained = self.learner()
         examples = self.examples()
         devices = training_devices(min(self.cfg.batch_size, len(examples)))
         model, curve = fit(
-            model,
+            learner,
             examples,
-            self.loss,
             self.cfg,
             pretrained=pretrained,
             title=self.stage_name(),

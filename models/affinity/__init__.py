@@ -1,1 +1,6 @@
-"""Affinity: how alike two nearby cells of an image are. Each method module holds a network and its affinities."""
+"""Affinity: how alike two nearby cells of an image are. Each method module holds
+
+build(backbone, *, learn_backbone, **knobs) -> AffinityNetwork
+loss(network, batch, **knobs) -> terms, on photographs with affinity labels
+transition(output [1, C, h, w], *, stride, radius, beta) -> SparseTransition, of the network's output
+"""

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.affinity.psa import AffinityNet
+from labelfactory.settings.registry import MethodConfig, choose
 from models.backbones import Backbone
 from models.backbones._choice import rebuild_backbone
 
@@ -17,19 +16,17 @@ class AffinityNetwork(nn.Module):
 
     Args:
         backbone: gives features at strides 8, 16 and beyond.
-        depths: channels that each of the three is projected to.
-        width: channels of the result.
+        head: of the method; takes c3, c4 and c5.
         learn_backbone: whether the backbone's own weights learn too.
     """
 
-    def __init__(self, backbone: Backbone, *, depths: tuple[int, int, int], width: int, learn_backbone: bool) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module, *, learn_backbone: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.learn_backbone = learn_backbone
         if not learn_backbone:
             backbone.requires_grad_(False)
-        _, c3, c4, c5 = backbone.channels
-        self.head = AffinityNet((c3, c4, c5), depths=depths, width=width)
+        self.head = head
 
     def train(self, mode: bool = True) -> "AffinityNetwork":
         """Set training mode; a backbone that does not learn stays in evaluation mode."""
@@ -46,19 +43,16 @@ class AffinityNetwork(nn.Module):
         return out
 
 
-def finer(features: Tensor) -> Tensor:
-    """Features [B, C, h, w] on a grid twice as fine, [B, C, 2 h − 1, 2 w − 1]: every second cell is one of the old."""
-    height, width = features.shape[-2:]
-    return F.interpolate(features, size=(2 * height - 1, 2 * width - 1), mode="bilinear", align_corners=True)
+def affinity_method(architecture: Mapping[str, Any]) -> MethodConfig:
+    """The method of a checkpoint; one of before methods had knobs of their own is PSA's."""
+    older = {"name": "psa", **{knob: architecture[knob] for knob in ("depths", "width") if knob in architecture}}
+    return choose("models.affinity", architecture.get("affinity", older))
 
 
 def affinity_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -> AffinityNetwork:
     """The network of a checkpoint, in evaluation mode on the CPU."""
-    net = AffinityNetwork(
-        rebuild_backbone(architecture),
-        depths=tuple(architecture["depths"]),
-        width=architecture["width"],
-        learn_backbone=False,
+    net: AffinityNetwork = affinity_method(architecture).bind("build")(
+        rebuild_backbone(architecture), learn_backbone=False
     )
     net.load_state_dict(dict(state))
     return net.eval()

@@ -1,19 +1,67 @@
 """AffinityNet: features of three depths of a backbone, in which cells of one object are alike."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from labelfactory.errors import ShapeError
+from labelfactory.learning.learner import Batch, Terms
+from labelfactory.settings.registry import MethodConfig
+from models.affinity._network import AffinityNetwork
 from models.affinity._pairs import each_pair_affinity, pair_affinities, pair_offsets
+from models.backbones import Backbone
+from models.losses.affinity import affinity_loss
 from models.propagation._transition import SparseTransition
 
 __all__ = ["AffinityNet", "pair_affinities", "pair_offsets", "transition_of"]
 
 
 GROUPS = 4
+STRIDE = 8
+"""Of the cells whose affinity is learnt."""
+Depth = Annotated[int, Field(ge=GROUPS, le=1024, multiple_of=GROUPS)]
+
+
+class Config(MethodConfig):
+    """Knobs of `psa`."""
+
+    radius: int = Field(default=5, ge=2, le=16)  # pairs nearer than this many cells are learnt
+    depths: tuple[Depth, Depth, Depth] = (64, 128, 256)  # channels from each of three depths
+    width: int = Field(default=448, ge=8, le=1024)  # channels in which cells are compared
+
+
+def build(
+    backbone: Backbone, *, learn_backbone: bool, radius: int, depths: tuple[int, int, int], width: int
+) -> AffinityNetwork:
+    """AffinityNet over a backbone, with a fresh head."""
+    _, c3, c4, c5 = backbone.channels
+    return AffinityNetwork(
+        backbone, AffinityNet((c3, c4, c5), depths=depths, width=width), learn_backbone=learn_backbone
+    )
+
+
+def loss(network: nn.Module, batch: Batch, *, radius: int, depths: tuple[int, int, int], width: int) -> Terms:
+    """The balanced loss over pairs of cells, of images [B, 3, H, W] and labels `mask` [B, H, W], 255 void."""
+    offsets = pair_offsets(radius)
+    features = network(batch["image"])
+    cells = batch["mask"][:, ::STRIDE, ::STRIDE]
+    return {"affinity": affinity_loss(pair_affinities(features, offsets), cells, offsets)}
+
+
+def transition(features: Tensor, *, stride: int, radius: int, beta: float) -> SparseTransition:
+    """One step of the walk over an image's features [1, C, h, w] at stride 8, on a grid of stride 8 or, finer, 4."""
+    on_grid = finer(features) if stride < STRIDE else features
+    return transition_of(on_grid[0], radius=radius, beta=beta)
+
+
+def finer(features: Tensor) -> Tensor:
+    """Features [B, C, h, w] on a grid twice as fine, [B, C, 2 h − 1, 2 w − 1]: every second cell is one of the old."""
+    height, width = features.shape[-2:]
+    return F.interpolate(features, size=(2 * height - 1, 2 * width - 1), mode="bilinear", align_corners=True)
 
 
 class AffinityNet(nn.Module):

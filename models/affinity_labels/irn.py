@@ -1,21 +1,34 @@
 """IRN's affinity labels: a high threshold for what is foreground, a low one for what is background, void between."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from labelfactory.schema import BACKGROUND, VOID
+from labelfactory.settings.registry import MethodConfig
 from models.affinity_labels._channels import all_background, check_cam
 from models.refinement.dense_crf import CrfConfig, refine_labels
+
+
+class Config(MethodConfig):
+    """Knobs of `irn`."""
+
+    gt_prob: float = Field(default=0.7, gt=0, lt=1)  # how far the CRF trusts a label
+    crf: CrfConfig = CrfConfig(  # IRN's
+        steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
+    )
 
 
 def confident_labels(
     image: NDArray[np.uint8],
     cam: NDArray[np.floating],
     *,
-    crf: CrfConfig,
-    foreground: float,
-    background: float,
+    thresholds: Mapping[str, float],
+    scale: float,
     gt_prob: float,
+    crf: CrfConfig,
 ) -> NDArray[np.uint8]:
     """Label the pixels that can be trusted.
 
@@ -26,10 +39,10 @@ def confident_labels(
     Args:
         image: [H, W, 3] uint8 RGB.
         cam: [K, H, W] float in [0, 1] at the image's size; K = 0 for an image without tags: all background.
-        crf: the CRF's parameters; IRN takes 10 steps, Gaussian 3, 3, bilateral 50, 5, 10.
-        foreground: the high threshold; IRN takes 0.30.
-        background: the low threshold; IRN takes 0.05.
+        thresholds: `affinity_foreground`, the high one (IRN takes 0.30), and `affinity_background` (IRN takes 0.05).
+        scale: of the image against its photograph; the CRF's reach shrinks with it.
         gt_prob: how far the CRF trusts a label; IRN takes 0.7.
+        crf: the CRF's parameters on the whole photograph.
 
     Returns:
         [H, W] uint8: 0 background, k + 1 for channel k, 255 void.
@@ -42,8 +55,10 @@ def confident_labels(
     check_cam(image, cam)
     if len(cam) == 0:
         return all_background(image)
-    at_high = _crf_argmax(image, cam, foreground, crf, gt_prob)
-    at_low = _crf_argmax(image, cam, background, crf, gt_prob)
+    at_high, at_low = (
+        _crf_argmax(image, cam, thresholds[f"affinity_{side}"], crf.scaled(scale), gt_prob)
+        for side in ("foreground", "background")
+    )
     labels = np.where(at_high == BACKGROUND, VOID, at_high)
     labels[(at_high == BACKGROUND) & (at_low == BACKGROUND)] = BACKGROUND
     return labels.astype(np.uint8)

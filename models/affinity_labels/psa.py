@@ -1,15 +1,36 @@
 """PSA's affinity labels: a CRF under a strong and under a weak background; void where the two disagree."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from labelfactory.schema import BACKGROUND, VOID
+from labelfactory.settings.registry import MethodConfig
 from models.affinity_labels._channels import all_background, check_cam
 from models.refinement.dense_crf import CrfConfig, refine_scores
 
 
+class Config(MethodConfig):
+    """Knobs of `psa`."""
+
+    alpha_low: float = Field(default=4, gt=0)  # exponent of the strong background
+    alpha_high: float = Field(default=32, gt=0)  # exponent of the weak background
+    crf: CrfConfig = CrfConfig(  # PSA's
+        steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10
+    )
+
+
 def confident_labels(
-    image: NDArray[np.uint8], cam: NDArray[np.floating], *, crf: CrfConfig, alpha_low: float, alpha_high: float
+    image: NDArray[np.uint8],
+    cam: NDArray[np.floating],
+    *,
+    thresholds: Mapping[str, float],
+    scale: float,
+    alpha_low: float,
+    alpha_high: float,
+    crf: CrfConfig,
 ) -> NDArray[np.uint8]:
     """Label the pixels that can be trusted.
 
@@ -19,9 +40,11 @@ def confident_labels(
     Args:
         image: [H, W, 3] uint8 RGB.
         cam: [K, H, W] float in [0, 1] at the image's size; K = 0 for an image without tags: all background.
-        crf: the CRF's parameters; PSA takes 10 steps, Gaussian 3, 3, bilateral 80, 13, 10.
+        thresholds: not read; the methods of this family share one signature.
+        scale: of the image against its photograph; the CRF's reach shrinks with it.
         alpha_low: exponent of the strong background; PSA takes 4.
         alpha_high: exponent of the weak background; PSA takes 32.
+        crf: the CRF's parameters on the whole photograph.
 
     Returns:
         [H, W] uint8: 0 background, k + 1 for channel k, 255 void.
@@ -35,8 +58,8 @@ def confident_labels(
     check_cam(image, cam)
     if len(cam) == 0:
         return all_background(image)
-    against_strong = _crf_argmax(image, cam, alpha_low, crf)
-    against_weak = _crf_argmax(image, cam, alpha_high, crf)
+    against_strong = _crf_argmax(image, cam, alpha_low, crf.scaled(scale))
+    against_weak = _crf_argmax(image, cam, alpha_high, crf.scaled(scale))
     labels = np.where(against_strong == BACKGROUND, VOID, against_strong)
     labels[against_weak == BACKGROUND] = BACKGROUND
     return labels.astype(np.uint8)

@@ -4,7 +4,7 @@ A stride-2 layer picks every other position of its input. Without the stride it 
 that follow look twice as far apart: at the positions that the stride would have picked the values are the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,9 @@ class Features(NamedTuple):
     c3: Tensor
     c4: Tensor
     c5: Tensor
+
+
+TAPS = ("c2", "c3", "c4", "c5")
 
 
 class StridePlan:
@@ -56,6 +59,7 @@ class Backbone(nn.Module):
         head_channels: of `head(c5)`.
         output_stride: of c5.
         supervision: kinds of labels that have touched the weights.
+        attached: blocks behind taps, by the tap's name.
     """
 
     channels: tuple[int, int, int, int]
@@ -69,6 +73,7 @@ class Backbone(nn.Module):
         self.output_stride = output_stride
         self.supervision: tuple[str, ...] = ()
         self.frozen = False
+        self.attached = nn.ModuleDict()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -96,16 +101,35 @@ class Backbone(nn.Module):
             x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
             for module in self.stem():
                 x = module(x)
-        taps = []
+        taps: list[Tensor] = []
         for index, stage in enumerate(self.stages()):
             x = stage(x)
             if index in self.taps:
+                name = TAPS[len(taps)]
+                x = self.attached[name](x) if name in self.attached else x
                 taps.append(x)
         return Features(*taps)
 
     def head(self, c5: Tensor) -> Tensor:
         """Map c5 to the features that a classifier reads, [B, head_channels, h, w]; by default c5 itself."""
         return c5
+
+    def attach(self, build: Callable[[int], nn.Module | None], taps: Sequence[str] = TAPS) -> None:
+        """Put a block behind taps, such as ``c5``; published weights have to be loaded before.
+
+        Args:
+            build: of the tap's channels → the block, or None for none.
+            taps: names of the taps.
+        """
+        for name, channels in zip(TAPS, self.channels, strict=True):
+            block = build(channels) if name in taps else None
+            if block is not None:
+                self.attached[name] = block
+
+    def published_parameters(self) -> list[nn.Parameter]:
+        """Parameters without those of attached blocks, which start from scratch."""
+        new = {id(p) for p in self.attached.parameters()}
+        return [p for p in self.parameters() if id(p) not in new]
 
     def freeze(self, depth: int) -> None:
         """Freeze the stem, the first `depth` stages, and every batch norm (statistics and affine parameters).

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from labelfactory.settings.params import Section
-from labelfactory.settings.registry import load_method, method_of
+from labelfactory.settings.registry import choose, method_of
 from models.backbones._base import Backbone
 from models.backbones._fold import fold_norms
 from models.backbones._weights import is_address, resnet_state, weights_file
@@ -15,6 +15,8 @@ class BackboneSection(Section):
     """Fields of every section that starts from a backbone."""
 
     backbone: method_of("models.backbones")  # type: ignore[valid-type]
+    block: method_of("models.blocks")  # type: ignore[valid-type]
+    block_taps: tuple[Literal["c2", "c3", "c4", "c5"], ...]  # features behind which a block stands
     output_stride: Literal[8, 16, 32]
     weights: str  # package | random | classifier | a path or URL of a state dict in torchvision's format
     weights_sha256: str = ""  # of that file
@@ -43,7 +45,7 @@ class BackboneSection(Section):
             UserError: the package's file holds no weights.
         """
         if self.weights == "package":
-            load_method("models.backbones", self.backbone).published_weights()
+            self.backbone.module.published_weights()
         elif self.weights not in ("random", "classifier") and not is_address(self.weights):
             weights_file(self.weights, self.weights_sha256, setting=f"{name}.weights_sha256")
 
@@ -69,10 +71,11 @@ def start_backbone(section: BackboneSection) -> Backbone:
     pretrained = section.weights != "random"
     from_file = pretrained and section.weights != "package"
     state = resnet_state(section.weights, section.weights_sha256) if from_file else None
-    net = build_backbone(section.backbone, output_stride=section.output_stride, state=state, pretrained=pretrained)
+    net = build_backbone(section.backbone.name, output_stride=section.output_stride, state=state, pretrained=pretrained)
+    if pretrained and section.fold_norms:
+        fold_norms(net)
+    net.attach(section.block.bind("build"), section.block_taps)
     if pretrained:
-        if section.fold_norms:
-            fold_norms(net)
         net.freeze(section.freeze_stages)
     return net
 
@@ -80,10 +83,18 @@ def start_backbone(section: BackboneSection) -> Backbone:
 def backbone_architecture(section: BackboneSection) -> dict[str, Any]:
     """What `rebuild_backbone` needs, JSON."""
     return {
-        "backbone": section.backbone,
+        "backbone": section.backbone.name,
         "output_stride": section.output_stride,
         "folded": section.weights != "random" and section.fold_norms,
+        **_blocks(section),
     }
+
+
+def _blocks(section: BackboneSection) -> dict[str, Any]:
+    """The blocks of a section, JSON; nothing where there are none."""
+    if section.block.name == "none":
+        return {}
+    return {"block": section.block.model_dump(mode="json"), "block_taps": list(section.block_taps)}
 
 
 def rebuild_backbone(architecture: dict[str, Any]) -> Backbone:
@@ -95,4 +106,7 @@ def rebuild_backbone(architecture: dict[str, Any]) -> Backbone:
     )
     if architecture["folded"]:
         fold_norms(net)
+    net.attach(
+        choose("models.blocks", architecture.get("block", "none")).bind("build"), architecture.get("block_taps", ())
+    )
     return net

@@ -9,9 +9,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def fold_norms(net: nn.Module) -> None:
     """Fold every batch norm that follows a convolution, with the statistics that it has now; it becomes an identity.
 
-    The pairs are found by the order in which a module registers its parts: (conv, bn), (conv1, bn1), ….
+    Attached blocks stay as they are. The pairs are found by the order in which a module registers its parts: (conv, bn),
+    (conv1, bn1), ….
     """
-    for parent in list(net.modules()):
+    attached = getattr(net, "attached", nn.ModuleDict())
+    own = set(attached.modules())
+    for parent in (module for module in list(net.modules()) if module not in own):
         previous: nn.Module | None = None
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm) and isinstance(previous, nn.Conv2d):

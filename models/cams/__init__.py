@@ -2,10 +2,13 @@
 
 Each method is a module with one function,
 
-    activation_maps(classifier, features [B, D, h, w], class_ids [K] int64) -> [B, K, h, w] float32, ≥ 0, un-normalised
+    activation_maps(classifier, features [B, D, h, w], class_ids [K] int64, **knobs) -> [B, K, h, w] float32, ≥ 0
 
-for B views of one photograph (itself and its mirror image) and its K tags. It must give evidence of one size at every scale of
-the image: `multiscale_cams` adds scales up before it normalises.
+for B views of one photograph (itself and its mirror image) and its K tags, not normalised. It must give evidence of one size at
+every scale of the image: `multiscale_cams` adds scales up before it normalises. A method that needs the photograph itself, or
+several passes of the network, has in its place
+
+    image_maps(classifier, images [B, 3, H, W] in [0, 255], class_ids [K] int64, **knobs) -> [B, K, h, w] float32, ≥ 0
 """
 
 from models.cams._multiscale import CamBatch, multiscale_cam, multiscale_cams, network_sizes

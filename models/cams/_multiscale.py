@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from labelfactory.errors import ShapeError
-from labelfactory.settings.registry import load_method
+from labelfactory.settings.registry import MethodConfig, choose
 from models.classifier import Classifier
 from models.grids import aligned_size, grid_size, resample, resize_images
 
@@ -41,7 +41,7 @@ def network_sizes(height: int, width: int, *, scales: Sequence[float], stride: i
 
 def multiscale_cams(
     classifier: Classifier,
-    method: str,
+    method: MethodConfig | str,
     images: Sequence[Tensor] | Tensor,
     *,
     class_ids: Sequence[Tensor],
@@ -53,7 +53,7 @@ def multiscale_cams(
 
     Args:
         classifier: in evaluation mode.
-        method: a module of models.cams.
+        method: of models.cams, with its knobs or by name.
         images: B images [3, H, W], RGB in [0, 255], any dtype; their sizes may differ as far as `network_sizes` agree.
         class_ids: per image [K_i] int64, the classes to map: 0 is the first object class. K_i may be 0.
         scales: of the image.
@@ -64,7 +64,11 @@ def multiscale_cams(
         ShapeError: lengths disagree, no scale, an image is not [3, H, W], or sizes cannot share a batch.
         ParamsError: no such method.
     """
-    activation_maps: ActivationMaps = load_method("models.cams", method).activation_maps
+    chosen = choose("models.cams", method)
+    of_photograph = hasattr(
+        chosen.module, "image_maps"
+    )  # a read-out that runs the network itself, perhaps several times
+    read_out: ActivationMaps = chosen.bind("image_maps" if of_photograph else "activation_maps")
     net_stride = classifier.backbone.output_stride
     sizes = _shared_sizes(images, class_ids, scales, net_stride)
     device = classifier.weight.device
@@ -81,7 +85,8 @@ def multiscale_cams(
         for index, (ids, grid) in enumerate(zip(tags, grids, strict=True)):
             if not len(ids):
                 continue
-            maps = activation_maps(classifier, features[index :: len(images)], ids).detach()
+            looked_at = views if of_photograph else features
+            maps = read_out(classifier, looked_at[index :: len(images)], ids).detach()
             if flip:
                 straight, mirrored = maps.chunk(2)
                 maps = straight + mirrored.flip(3)
@@ -91,7 +96,7 @@ def multiscale_cams(
 
 def multiscale_cam(
     classifier: Classifier,
-    method: str,
+    method: MethodConfig | str,
     image: Tensor,
     *,
     class_ids: Tensor,

@@ -4,12 +4,21 @@ import math
 from functools import lru_cache
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from labelfactory.settings.registry import MethodConfig
 from models.propagation._transition import SparseTransition
 
 DEFAULT_TOLERANCE = 5e-5
 """Holds every single value of scores in [0, 1] within 2e-4 of the exact walk, on every grid tried."""
+
+
+class Config(MethodConfig):
+    """Knobs of `chebyshev`."""
+
+    steps: int = Field(default=256, ge=1, le=4096)  # length of the walk
+    tolerance: float = Field(default=0.0001, gt=0, lt=1)  # bound on |p(x) - x^steps|
 
 
 def walk(scores: Tensor, transition: SparseTransition, *, steps: int, tolerance: float = DEFAULT_TOLERANCE) -> Tensor:

@@ -1,12 +1,20 @@
 """The random walk step by step: `steps` sparse products."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from labelfactory.settings.registry import MethodConfig
 from models.propagation._transition import SparseTransition
 
 
-def walk(scores: Tensor, transition: SparseTransition, *, steps: int, tolerance: float = 0.0) -> Tensor:
+class Config(MethodConfig):
+    """Knobs of `exact`."""
+
+    steps: int = Field(default=256, ge=1, le=4096)  # length of the walk
+
+
+def walk(scores: Tensor, transition: SparseTransition, *, steps: int) -> Tensor:
     """Diffuse class scores over the affinity grid; each step takes affinity-weighted means.
 
     One step is P = D^-1 A (A symmetric affinities, d their row sums). The authors write it as the row vector of scores
@@ -18,7 +26,6 @@ def walk(scores: Tensor, transition: SparseTransition, *, steps: int, tolerance:
         scores: [K, h, w] float32, at least 0.
         transition: one step, over the same h × w grid.
         steps: length t of the walk, at least 0.
-        tolerance: read by the approximate methods of this family only.
 
     Returns:
         [K, h, w] float32, P^t · scores for each channel, up to rounding.

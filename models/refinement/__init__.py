@@ -1,4 +1,11 @@
-"""Refinement: sharpen per-pixel scores or labels with the photograph.
+"""Refinement: draw class scores to the edges of the photograph. Each method module holds
 
-Each method module holds `refine_scores` and `refine_labels` with the same signatures.
+    refine(image, scores, *, threshold, scale, **knobs) -> [1 + K, H, W] float32, the background first, sum 1
+
+for scores [K, H, W] in [0, 1] at the image's size; `scale` is the image's against its photograph. `refined` does the rest,
+once for all methods.
 """
+
+from models.refinement._refined import Refined, refined
+
+__all__ = ["Refined", "refined"]

@@ -4,6 +4,8 @@ It runs on one core and holds Python's interpreter lock: use processes, not thre
 number of channels, so pass only the classes that can be present.
 """
 
+from typing import Literal
+
 import numpy as np
 import pydensecrf.densecrf as dcrf
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from pydantic import Field
 
 from labelfactory.errors import ShapeError
 from labelfactory.settings.params import Section
+from labelfactory.settings.registry import MethodConfig
+from models.refinement._refined import scores_with_background
+from models.seeds import channels_above
 
 _LEAST_SCORE = 1e-5
 """Scores are clipped to this before the logarithm, as in pydensecrf's own `unary_from_softmax`."""
@@ -34,6 +39,33 @@ class CrfConfig(Section):
         """The same reach in the scene on a photograph that was resized by `factor`: both reaches in pixels change."""
         reach = {"gaussian_sxy": self.gaussian_sxy * factor, "bilateral_sxy": self.bilateral_sxy * factor}
         return self.model_copy(update=reach)
+
+
+class Config(MethodConfig):
+    """Knobs of `dense_crf`."""
+
+    unary: Literal["labels", "scores"] = "labels"  # what the CRF starts from
+    gt_prob: float = Field(default=0.7, gt=0, lt=1)  # labels: how far the CRF trusts one
+    crf: CrfConfig = CrfConfig(  # IRN's
+        steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
+    )
+
+
+def refine(
+    image: NDArray[np.uint8],
+    scores: NDArray[np.floating],
+    *,
+    threshold: float,
+    scale: float,
+    unary: Literal["labels", "scores"],
+    gt_prob: float,
+    crf: CrfConfig,
+) -> NDArray[np.float32]:
+    """Probabilities [1 + K, H, W], the background first, of scores [K, H, W] cut at the background's threshold."""
+    if unary == "labels":
+        labels = channels_above(scores, threshold)
+        return refine_labels(image, labels, len(scores) + 1, gt_prob=gt_prob, config=crf.scaled(scale))
+    return refine_scores(image, scores_with_background(scores, threshold), config=crf.scaled(scale))
 
 
 def refine_scores(image: NDArray[np.uint8], scores: NDArray[np.floating], *, config: CrfConfig) -> NDArray[np.float32]:

@@ -1,11 +1,11 @@
-"""Segmentation nets: `build(backbone, n_classes, **sizes)` in one file per net, and inference over scales and flips."""
+"""Segmentation nets: `build(backbone, n_classes, **knobs)` in one file per net, and inference over scales and flips."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from labelfactory.settings.registry import load_method
+from labelfactory.settings.registry import choose
 from models.backbones import Backbone
 from models.backbones._choice import rebuild_backbone
 from models.segmenters._base import Segmenter
@@ -15,10 +15,14 @@ __all__ = ["Segmenter", "build_segmenter", "predict", "segmenter_from"]
 
 
 def build_segmenter(backbone: Backbone, architecture: Mapping[str, Any]) -> Segmenter:
-    """A net under a backbone, with a fresh head; `net`, `classes`, `width` and `rates` come from the architecture."""
-    net: Segmenter = load_method("models.segmenters", architecture["net"]).build(
-        backbone, architecture["classes"], width=architecture["width"], rates=tuple(architecture["rates"])
-    )
+    """A net under a backbone, with a fresh head; `net` and `classes` come from the architecture.
+
+    A checkpoint of before nets had knobs of their own names `width` and `rates` beside the net.
+    """
+    chosen = architecture["net"]
+    if isinstance(chosen, str):
+        chosen = {"name": chosen} | {knob: architecture[knob] for knob in ("width", "rates") if knob in architecture}
+    net: Segmenter = choose("models.segmenters", chosen).bind("build")(backbone, architecture["classes"])
     return net
 
 

@@ -5,14 +5,19 @@ Source  Chen et al., arXiv:1706.05587, section 3.3; separable convolutions as in
         trained on the single value per channel that a batch of one leaves it.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from labelfactory.errors import ParamsError
 from models.backbones._depthwise import DepthwiseConv2d
 
 DROPOUT = 0.1
+Rate = Annotated[int, Field(ge=1, le=64)]
+"""Dilation of a branch."""
 
 
 def conv_bn_relu(

@@ -1,13 +1,15 @@
 """What every segmentation net shares."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from labelfactory.errors import ShapeError
-from models.backbones import Backbone
+from models.backbones import Backbone, Features
 
 
 class Segmenter(nn.Module):
-    """Images [B, 3, H, W], RGB in [0, 255], to logits [B, n_classes, ceil(H / stride), ceil(W / stride)].
+    """A net is head(decode(backbone(images))).
+
+    Images [B, 3, H, W], RGB in [0, 255], to logits [B, n_classes, ceil(H / stride), ceil(W / stride)].
 
     Train on crops whose sides are k × backbone.output_stride + 1: on them the grid lies straight (models.grids), and
     `models.grids.resample(logits, stride=net.stride, image_size=(H, W), size=(H, W))` gives one value per pixel.
@@ -24,3 +26,19 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self.n_classes = n_classes
         self.stride = stride
+
+    classifier: nn.Module
+    """The last layer of a net without another head."""
+
+    def decode(self, features: Features) -> Tensor:
+        """What the decoder makes of the backbone's features: [B, D, h, w] at `stride`."""
+        raise NotImplementedError
+
+    def head(self, decoded: Tensor) -> Tensor:
+        """Logits [B, n_classes, h, w] of what was decoded: the layer `classifier`, unless a net has another head."""
+        logits: Tensor = self.classifier(decoded)
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] to [B, n_classes, ceil(H / stride), ceil(W / stride)]."""
+        return self.head(self.decode(self.backbone(images)))

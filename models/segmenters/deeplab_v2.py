@@ -4,11 +4,22 @@ Source  Chen et al., TPAMI 2017, arXiv:1606.00915. A width of 0 is its ResNet fo
         each branch is followed by 1×1 convolutions, as in its ASPP-L (figure 7), with one hidden layer of that width.
 """
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from models.backbones import Backbone
-from models.segmenters._aspp import check_rates
+from labelfactory.settings.registry import MethodConfig
+from models.backbones import Backbone, Features
+from models.segmenters._aspp import Rate, check_rates
 from models.segmenters._base import Segmenter
+
+
+class Config(MethodConfig):
+    """Knobs of `deeplab_v2`."""
+
+    width: int = Field(default=0, ge=0, le=1024)  # hidden channels of each branch; 0 for none
+    rates: tuple[Rate, ...] = Field(
+        default=(6, 12, 18, 24), min_length=1
+    )  # dilations of the parallel 3×3 branches; the paper's
 
 
 class DeepLabV2(Segmenter):
@@ -19,12 +30,15 @@ class DeepLabV2(Segmenter):
         check_rates(rates)
         self.branches = nn.ModuleList(_branch(backbone.channels[3], width, n_classes, rate) for rate in rates)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] to [B, n_classes, h, w]."""
-        c5 = self.backbone(images).c5
-        logits: Tensor = self.branches[0](c5)
+    def decode(self, features: Features) -> Tensor:
+        """c5 itself."""
+        return features.c5
+
+    def head(self, decoded: Tensor) -> Tensor:
+        """The sum of the branches."""
+        logits: Tensor = self.branches[0](decoded)
         for branch in list(self.branches)[1:]:
-            logits = logits + branch(c5)
+            logits = logits + branch(decoded)
         return logits
 
 
@@ -36,7 +50,7 @@ def _branch(inputs: int, width: int, n_classes: int, rate: int) -> nn.Module:
     return first
 
 
-def build(backbone: Backbone, n_classes: int, *, width: int = 0, rates: tuple[int, ...] = (6, 12, 18, 24)) -> DeepLabV2:
+def build(backbone: Backbone, n_classes: int, *, width: int, rates: tuple[int, ...]) -> DeepLabV2:
     """Build the net.
 
     Args:

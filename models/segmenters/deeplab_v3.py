@@ -3,11 +3,20 @@
 Source  Chen et al., arXiv:1706.05587.
 """
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from models.backbones import Backbone
-from models.segmenters._aspp import ASPP
+from labelfactory.settings.registry import MethodConfig
+from models.backbones import Backbone, Features
+from models.segmenters._aspp import ASPP, Rate
 from models.segmenters._base import Segmenter
+
+
+class Config(MethodConfig):
+    """Knobs of `deeplab_v3`."""
+
+    width: int = Field(default=256, ge=16, le=1024)  # channels of each branch and of their projection
+    rates: tuple[Rate, ...] = Field(default=(6, 12, 18), min_length=1)  # dilations of the 3×3 branches, for stride 16
 
 
 class DeepLabV3(Segmenter):
@@ -18,13 +27,13 @@ class DeepLabV3(Segmenter):
         self.aspp = ASPP(backbone.channels[3], width, rates, separable=False)
         self.classifier = nn.Conv2d(width, n_classes, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] to [B, n_classes, h, w]."""
-        logits: Tensor = self.classifier(self.aspp(self.backbone(images).c5))
-        return logits
+    def decode(self, features: Features) -> Tensor:
+        """The pyramid over c5."""
+        decoded: Tensor = self.aspp(features.c5)
+        return decoded
 
 
-def build(backbone: Backbone, n_classes: int, *, width: int = 256, rates: tuple[int, ...] = (6, 12, 18)) -> DeepLabV3:
+def build(backbone: Backbone, n_classes: int, *, width: int, rates: tuple[int, ...]) -> DeepLabV3:
     """Build the net.
 
     Args:

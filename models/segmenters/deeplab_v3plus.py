@@ -5,13 +5,23 @@ Source  Chen et al., ECCV 2018, arXiv:1802.02611; convolutions of pyramid and de
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from models.backbones import Backbone
-from models.segmenters._aspp import ASPP, conv_bn_relu
+from labelfactory.settings.registry import MethodConfig
+from models.backbones import Backbone, Features
+from models.segmenters._aspp import ASPP, Rate, conv_bn_relu
 from models.segmenters._base import Segmenter
 
 DECODER_STRIDE = 4
+
+
+class Config(MethodConfig):
+    """Knobs of `deeplab_v3plus`."""
+
+    width: int = Field(default=256, ge=16, le=1024)  # channels of each branch, of their projection and of the decoder
+    skip_width: int = Field(default=48, ge=8, le=512)  # channels to which c2 is reduced
+    rates: tuple[Rate, ...] = Field(default=(6, 12, 18), min_length=1)  # dilations of the 3×3 branches, for stride 16
 
 
 class DeepLabV3Plus(Segmenter):
@@ -35,24 +45,23 @@ class DeepLabV3Plus(Segmenter):
         )
         self.classifier = nn.Conv2d(width, n_classes, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] to [B, n_classes, ceil(H / 4), ceil(W / 4)]."""
-        features = self.backbone(images)
+    def decode(self, features: Features) -> Tensor:
+        """The pyramid over c5, enlarged to c2 and refined beside it."""
         context = self.aspp(features.c5)
         skip = self.skip(features.c2)
         # the corners of both grids look at the same pixels
         context = F.interpolate(context, size=skip.shape[2:], mode="bilinear", align_corners=True)
-        logits: Tensor = self.classifier(self.decoder(torch.cat([context, skip], dim=1)))
-        return logits
+        decoded: Tensor = self.decoder(torch.cat([context, skip], dim=1))
+        return decoded
 
 
 def build(
     backbone: Backbone,
     n_classes: int,
     *,
-    width: int = 256,
-    rates: tuple[int, ...] = (6, 12, 18),
-    skip_width: int = 48,
+    width: int,
+    rates: tuple[int, ...],
+    skip_width: int,
 ) -> DeepLabV3Plus:
     """Build the net.
 

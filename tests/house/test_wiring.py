@@ -112,7 +112,7 @@ def imports_of(path: Path) -> frozenset[Path]:
             for alias in node.names:
                 found.update(files_of(f"{node.module}.{alias.name}") or files_of(str(node.module)))
                 found.update(files_of(str(node.module)))
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("load_method", "method_of"):
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("load_method", "method_of", "choose"):
             family = node.args[0]
             if isinstance(family, ast.Constant):
                 found.update(f for m in method_names(family.value) for f in files_of(f"{family.value}.{m}"))

@@ -1,0 +1,5 @@
+"""No block."""
+
+
+def build(channels: int) -> None:
+    """Nothing is put in."""

@@ -1,0 +1,10 @@
+"""The maps that the network itself was trained to give, such as SEAM's refined ones; CAMs where it gives no others."""
+
+from torch import Tensor
+
+from models.classifier import Classifier
+
+
+def image_maps(classifier: Classifier, images: Tensor, class_ids: Tensor) -> Tensor:
+    """[B, K, h, w] float32, ≥ 0, of images [B, 3, H, W] in [0, 255] and class_ids [K]."""
+    return classifier.maps(images)[:, class_ids]

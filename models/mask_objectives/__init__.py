@@ -1,0 +1,5 @@
+"""Mask objectives: how a segmenter learns from noisy masks. Each file holds one subclass of `MaskObjective`."""
+
+from models.mask_objectives._base import MaskObjective
+
+__all__ = ["MaskObjective"]
