@@ -106,11 +106,25 @@ def _parse(setting: str) -> dict[str, Any]:
 def _overlay(values: Any, over: dict[str, Any], changes: list[str], prefix: str = "") -> None:
     """Set the values of `over`, deep, and note each change as `section.key: old → new`."""
     for key, value in over.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
+        if isinstance(value, dict) and isinstance(values.get(key), str) and "name" not in value:
+            value = {"name": values[key], **value}  # knobs of the method that is chosen
+        if _another_method(values.get(key), value):
+            changes.append(
+                f"{prefix}{key}: {values[key]['name']} → {value if isinstance(value, str) else value['name']}"
+            )
+            values[key] = value
+        elif isinstance(value, dict) and isinstance(values.get(key), dict):
             _overlay(values[key], value, changes, f"{prefix}{key}.")
         elif key not in values or values[key] != value:  # an unknown key is a change too: the check names it
             changes.append(f"{prefix}{key}: {values.get(key)} → {value}")
             values[key] = _in_one_line(value, values.get(key)) if isinstance(value, list) else value
+
+
+def _another_method(old: Any, new: Any) -> bool:
+    """Whether a method with knobs gives way to another one: then its knobs go with it."""
+    if not isinstance(old, dict) or "name" not in old:
+        return False
+    return isinstance(new, str) or (isinstance(new, dict) and new.get("name", old["name"]) != old["name"])
 
 
 def _in_one_line(value: list[Any], old: Any) -> CommentedSeq:

@@ -54,6 +54,10 @@ class Section(BaseModel):
             choice = (
                 {"name": choice} if isinstance(choice, str) else dict(choice) if isinstance(choice, Mapping) else {}
             )
+            if isinstance(choice.get(key), Mapping) and isinstance(values[key], Mapping):
+                choice[key] = {**choice[key], **values[key]}
+                folded[field] = choice
+                continue
             if key in choice:
                 raise ValueError(f"{key} is given twice, alone and in {field}; keep {field}: {{name: …, {key}: …}}")
             if "name" in choice:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.settings.params import KnobsError, Section
@@ -31,6 +31,18 @@ class MethodConfig(Section):
     """The method's name: that of its file."""
     family: str = Field(exclude=True)
     """The package that the method is from, such as ``models.cams``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_nested(cls, values: Any) -> Any:
+        """A mapping of a knob, such as `crf`, says what differs from the method's own default."""
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(values)
+        for name, field in cls.model_fields.items():
+            if isinstance(field.default, Section) and isinstance(values.get(name), Mapping):
+                filled[name] = {**field.default.model_dump(), **values[name]}
+        return filled
 
     def knobs(self) -> dict[str, Any]:
         """Name → value of each knob."""

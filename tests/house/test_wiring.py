@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from app.profile import _overlay as overlay
 from labelfactory.errors import ParamsError
 from labelfactory.settings.params import Section, check_sections, read_yaml
-from labelfactory.settings.registry import method_names
+from labelfactory.settings.registry import MethodConfig, method_names
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.per_image import PerImageStage
@@ -192,7 +192,9 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, bool]:
     """Dotted name of every field, those of mappings inside too → whether it must be given."""
     found = {}
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if isinstance(field.annotation, type) and issubclass(field.annotation, MethodConfig):  # its knobs are its own
+            found[prefix + name] = field.is_required()
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= fields_of(field.annotation, f"{prefix}{name}.")
         else:
             found[prefix + name] = field.is_required()
@@ -203,7 +205,8 @@ def keys_of(values: dict[str, Any], prefix: str = "") -> set[str]:
     """Dotted names of all keys."""
     found: set[str] = set()
     for key, value in values.items():
-        found |= keys_of(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+        inside = isinstance(value, dict) and "name" not in value  # a method is one key, whatever knobs it is given
+        found |= keys_of(value, f"{prefix}{key}.") if inside else {prefix + key}
     return found
 
 
@@ -235,9 +238,15 @@ def test_params_are_valid_as_shipped():
         ({"evaluate": {"scales": [1.0, -1]}}, "evaluate.scales.1: -1 is below the minimum 0.1"),
         ({"extract_cams": {"scales": [0]}}, "extract_cams.scales.0: 0 is below the minimum 0.1"),
         ({"random_walk": {"teacher_scales": [100]}}, "random_walk.teacher_scales.0: 100 is above the maximum 4.0"),
-        ({"train_affinity": {"depths": [0, 32, 64]}}, "train_affinity.depths.0: 0 is below the minimum 4"),
-        ({"train_affinity": {"depths": [32, 32, 7]}}, "train_affinity.depths.2: 7: input should be a multiple of 4"),
-        ({"train_segmenter": {"rates": [3, -3]}}, "train_segmenter.rates.1: -3 is below the minimum 1"),
+        (
+            {"train_affinity": {"method": {"depths": [0, 32, 64]}}},
+            "train_affinity.method.depths.0: 0 is below the minimum 4",
+        ),
+        (
+            {"train_affinity": {"method": {"depths": [32, 32, 7]}}},
+            "train_affinity.method.depths.2: 7: input should be a multiple of 4",
+        ),
+        ({"train_segmenter": {"net": {"rates": [3, -3]}}}, "train_segmenter.net.rates.1: -3 is below the minimum 1"),
         ({"calibrate_seeds": {"background": 7}}, "calibrate_seeds.background: a threshold is auto or lies in [0, 1]"),
         ({"train_classifier": {"weights": "classifier"}}, "train_classifier: weights: this is the classifier itself"),
     ],

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 import torch
-from small_training import Noise, config, squared
+from small_training import Noise, config, learner
 from torch import Tensor, nn
 
 from labelfactory.devices import FabricPrecision, for_the_record, has_bfloat16, precision_on
@@ -54,7 +54,7 @@ def test_a_cpu_with_bfloat16_uses_it(able, dtype, name, monkeypatch, tmp_path):
     assert net.types == {dtype}
     net.types.clear()
     resume = Resume(tmp_path / "resume.pt", "k")
-    fit(net, Noise(), squared, config(precision="auto", epochs=1), pretrained=[], title="test", resume=resume)
+    fit(learner(net), Noise(), config(precision="auto", epochs=1), pretrained=[], title="test", resume=resume)
     assert net.types == {dtype}
 
 

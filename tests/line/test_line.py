@@ -213,10 +213,10 @@ def test_a_cold_stage_has_the_same_digests(variant, noun):
 def test_a_changed_crf_reruns_what_follows_and_nothing_before(variant):
     """Status names the parameter beforehand; afterwards earlier outputs are the same bytes."""
     before = digests(variant)
-    changed = call(variant, "labelfactory", "profile", "--set", "refine_crf.crf.bilateral_compat=1")
-    assert "refine_crf.crf.bilateral_compat: 10 → 1" in changed
+    changed = call(variant, "labelfactory", "profile", "--set", "refine_crf.method.crf.bilateral_compat=1")
+    assert "refine_crf.method.crf.bilateral_compat: 10 → 1" in changed
     status = call(variant, "labelfactory", "status")
-    assert "params.yaml refine_crf.crf.bilateral_compat: 10 → 1" in status
+    assert "params.yaml refine_crf.method.crf.bilateral_compat: 10 → 1" in status
     assert [line.split()[1] for line in status.splitlines() if "stale" in line] == ["refine_crf"]
     order = stages(variant)
     assert ran(call(variant, "dvc", "repro"), variant) == order[order.index("refine_crf") :]
@@ -335,7 +335,7 @@ def test_bare_repro_is_recorded_and_an_image_can_be_withdrawn(variant):
     assert f"{len(stages(variant))} stages, 18 new masks" in call(variant, "labelfactory", "record")
     assert "nothing new" in call(variant, "labelfactory", "record")
     for value in (1, 2):
-        call(variant, "labelfactory", "profile", "--set", f"refine_crf.crf.gaussian_compat={value}")
+        call(variant, "labelfactory", "profile", "--set", f"refine_crf.method.crf.gaussian_compat={value}")
         call(variant, "dvc", "repro", "refine_crf")
     assert "36 new masks" in call(variant, "labelfactory", "record")
     assert "everything fits" in call(variant, "labelfactory", "audit", "verify", "--deep")

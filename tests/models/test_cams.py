@@ -1,5 +1,6 @@
 import functools
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from labelfactory.errors import ParamsError, ShapeError
-from labelfactory.settings.registry import load_method, method_names
+from labelfactory.settings.registry import choose, load_method, method_names
 from models.backbones import build_backbone
 from models.cams import multiscale_cam, multiscale_cams, network_sizes, pcm
 from models.classifier import Classifier, classifier_from
@@ -18,6 +19,7 @@ from models.losses.multilabel_soft_margin import multilabel_soft_margin
 torch.set_num_threads(1)
 
 METHODS = ["cam", "grad_cam", "grad_cam_pp", "layer_cam", "pcm"]
+"""Those that read features; own_maps reads the photograph."""
 C = 4
 
 
@@ -52,7 +54,7 @@ def cams(images: list[Tensor], ids: list[list[int]], method: str = "cam", flip: 
 
 def test_the_methods_are_those_that_users_type():
     """One file, one method."""
-    assert method_names("models.cams") == METHODS
+    assert method_names("models.cams") == [*METHODS[:4], "own_maps", METHODS[4]]
 
 
 @settings(deadline=None, max_examples=25)
@@ -146,12 +148,15 @@ def layer_cam_by_the_paper(activation: Tensor, weights: Tensor) -> Tensor:
 def test_gradient_methods_agree_with_their_papers(method: str, reference):
     """After division by the maximum, which removes the one factor that our deviation changes."""
     net, a, ids = classifier(), features(3), torch.tensor([3, 1])
-    found = load_method("models.cams", method).activation_maps(net, a, ids).double()
+    found = choose("models.cams", method).bind("activation_maps")(net, a, ids).double()
     for image, (channel, k) in itertools.product(range(2), enumerate(ids)):
         expected = reference(a[image], net.weight[k].detach())
         assert expected.max() > 0
         ours = found[image, channel]
         torch.testing.assert_close(ours / ours.max(), expected / expected.max(), rtol=1e-4, atol=1e-4)
+
+
+KNOBS: Any = choose("models.cams", "pcm")
 
 
 def pcm_by_loops(activation: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
@@ -167,11 +172,12 @@ def pcm_by_loops(activation: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
         for row, share in zip(evidence, relative, strict=True):
             row[place] *= share == max(relative)
     like = [
-        [max(0.0, float(here @ there / here.norm() / there.norm())) ** pcm.POWER for there in places] for here in places
+        [max(0.0, float(here @ there / here.norm() / there.norm())) ** KNOBS.power for there in places]
+        for here in places
     ]
     maps = []
     for row, top in zip(evidence, highest, strict=True):
-        for _ in range(pcm.ROUNDS):
+        for _ in range(KNOBS.rounds):
             row = [sum(a * e for a, e in zip(alike, row, strict=True)) / sum(alike) for alike in like]
         flat = torch.tensor(row, dtype=torch.float64) - min(row)
         maps.append((flat * top / flat.max()).view(activation.shape[1:]))
@@ -181,23 +187,22 @@ def pcm_by_loops(activation: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
 def test_pcm_spreads_evidence_over_places_that_look_alike():
     """As loops over all pairs of places say; of two tags, a place starts with the stronger alone."""
     net, a, ids = classifier(), features(4), torch.tensor([1, 3])
-    found = load_method("models.cams", "pcm").activation_maps(net, a, ids)
+    found = choose("models.cams", "pcm").bind("activation_maps")(net, a, ids)
     for image in range(2):
         expected = pcm_by_loops(a[image], net.weight[ids].detach(), net.feature_mean)
         assert (expected.amax(dim=(1, 2)) > 0).all()
         torch.testing.assert_close(found[image].double(), expected, rtol=1e-3, atol=1e-4)
-    alone = load_method("models.cams", "pcm").activation_maps(net, a, ids[:1])
+    alone = choose("models.cams", "pcm").bind("activation_maps")(net, a, ids[:1])
     assert not torch.allclose(alone[:, 0], found[:, 0], atol=1e-2)
 
 
-def test_pcm_looks_at_a_fine_grid_in_halves(monkeypatch):
+def test_pcm_looks_at_a_fine_grid_in_halves():
     """Where the same features fill blocks of four places, nothing is lost by it."""
     coarse = features(6)
     fine = nn.functional.interpolate(coarse, scale_factor=2, mode="nearest")
     ids = torch.arange(C)
-    whole = pcm.activation_maps(classifier(), coarse, ids)
-    monkeypatch.setattr(pcm, "MOST_PLACES", coarse[0, 0].numel())
-    halved = pcm.activation_maps(classifier(), fine, ids)
+    limited = {"rounds": 3, "power": 2, "most_places": coarse[0, 0].numel()}
+    whole, halved = (pcm.activation_maps(classifier(), places, ids, **limited) for places in (coarse, fine))
     smooth = nn.functional.interpolate(whole, scale_factor=2, mode="bilinear")
     highest = whole.amax(dim=(2, 3), keepdim=True) / smooth.amax(dim=(2, 3), keepdim=True)
     torch.testing.assert_close(halved, smooth * highest, rtol=1e-3, atol=1e-3)
@@ -237,7 +242,7 @@ def test_methods_weigh_all_scales_alike(method: str):
     coarse = features(5)
     fine = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     small, large = (
-        load_method("models.cams", method).activation_maps(classifier(), x, torch.arange(C)) for x in (coarse, fine)
+        choose("models.cams", method).bind("activation_maps")(classifier(), x, torch.arange(C)) for x in (coarse, fine)
     )
     torch.testing.assert_close(large[:, :, ::2, ::2], small, rtol=1e-3, atol=1e-3)
 

@@ -8,7 +8,7 @@ import pytest
 import test_cams
 import test_segmenters
 import torch
-from small_training import Noise, config, squared
+from small_training import Noise, config, learner
 from test_propagation import dense_affinities, dense_walk
 
 from labelfactory.learning.resume import Resume
@@ -100,7 +100,7 @@ def test_a_training_ends_where_it_ends_on_the_cpu(tmp_path, monkeypatch):
         torch.manual_seed(0)
         net = torch.nn.Linear(2, 1)
         resume = Resume(tmp_path / f"{device}.pt", "k")
-        trained, _ = fit(net, Noise(8), squared, config(), pretrained=[], title="t", resume=resume)
+        trained, _ = fit(learner(net), Noise(8), config(), pretrained=[], title="t", resume=resume)
         weights.append(trained.weight.detach())
     assert weights[1].device.type == "cpu"
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-5)

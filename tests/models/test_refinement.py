@@ -9,13 +9,14 @@ from hypothesis.extra.numpy import arrays
 from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
 from labelfactory.errors import ShapeError
-from labelfactory.settings.registry import load_method, method_names
-from models.refinement import dense_crf, none
+from labelfactory.schema import VOID
+from labelfactory.settings.registry import choose, method_names
+from models.refinement import dense_crf, refined
+from models.seeds import channels_above
 
 CONFIG = dense_crf.CrfConfig(
     steps=5, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=20, bilateral_srgb=13, bilateral_compat=10
 )
-METHODS = [load_method("models.refinement", name) for name in method_names("models.refinement")]
 
 
 def photograph(height: int = 14, width: int = 17, seed: int = 0) -> np.ndarray:
@@ -80,64 +81,99 @@ def test_a_kernel_of_weight_zero_is_left_out():
     assert np.abs(dense_crf.refine_scores(image, scores, config=partly) - scores).max() > 0.1
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_single_channel_is_certain(method):
+def refine(name: str, unary: str, image: np.ndarray, scores: np.ndarray, threshold: float = 0.4) -> np.ndarray:
+    """Scores of classes through a method with its own defaults, on the whole photograph."""
+    method = choose("models.refinement", {"name": name, "unary": unary})
+    refined: np.ndarray = method.bind("refine")(image, scores, threshold=threshold, scale=1.0)
+    return refined
+
+
+each_method = pytest.mark.parametrize("method", method_names("models.refinement"))
+each_unary = pytest.mark.parametrize("unary", ["labels", "scores"])
+
+
+@each_method
+@each_unary
+def test_an_image_without_a_class_is_background(method, unary):
     """Nothing to decide: probability 1 everywhere."""
     image = photograph()
-    scores = np.full((1, *image.shape[:2]), 0.3, dtype=np.float32)
-    assert (method.refine_scores(image, scores, config=CONFIG) == 1).all()
-    assert (method.refine_labels(image, np.zeros(image.shape[:2], int), 1, gt_prob=0.7, config=CONFIG) == 1).all()
+    assert (refine(method, unary, image, np.zeros((0, *image.shape[:2]), np.float32)) == 1).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_read_only_and_flipped_arrays_are_taken_and_left_as_they_are(method):
+@each_method
+@each_unary
+def test_read_only_and_flipped_arrays_are_taken_and_left_as_they_are(method, unary):
     """As a decoder hands them out: read-only, with negative strides; results equal those of plain copies."""
-    image, labels = photograph()[:, ::-1], np.eye(14, 17, dtype=np.uint8)[::-1]
+    image = photograph()[:, ::-1]
     scores = some_scores(3, image)[:, :, ::-1]
-    plain = method.refine_scores(image.copy(), scores.copy(), config=CONFIG)
-    plain_labels = method.refine_labels(image.copy(), labels.copy(), 3, gt_prob=0.7, config=CONFIG)
-    for array in (image, scores, labels):
+    plain = refine(method, unary, image.copy(), scores.copy())
+    for array in (image, scores):
         array.flags.writeable = False
-    np.testing.assert_array_equal(method.refine_scores(image, scores, config=CONFIG), plain)
-    np.testing.assert_array_equal(method.refine_labels(image, labels, 3, gt_prob=0.7, config=CONFIG), plain_labels)
+    np.testing.assert_array_equal(refine(method, unary, image, scores), plain)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_method
+@each_unary
 @given(
-    scores=arrays(np.float32, st.tuples(st.integers(1, 4), st.just(5), st.just(6)), elements=st.floats(0, 1, width=32))
+    scores=arrays(np.float32, st.tuples(st.integers(0, 3), st.just(5), st.just(6)), elements=st.floats(0, 1, width=32)),
+    threshold=st.floats(0, 1),
 )
 @settings(deadline=None, max_examples=25)
-def test_probabilities_are_float32_and_sum_to_one(method, scores):
-    """Whatever the scores, zeros in every channel too."""
-    refined = method.refine_scores(photograph(5, 6), scores, config=CONFIG)
-    assert refined.dtype == np.float32
-    assert refined.shape == scores.shape
-    assert refined.min() >= 0
-    np.testing.assert_allclose(refined.sum(axis=0), 1, atol=1e-5)
+def test_probabilities_are_float32_and_sum_to_one(method, unary, scores, threshold):
+    """The background's channel first; whatever the scores, zeros in every channel too."""
+    probabilities = refine(method, unary, photograph(5, 6), scores, threshold)
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (1 + len(scores), 5, 6)
+    assert probabilities.min() >= 0
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
 
 
 def test_none_returns_what_it_got():
-    """Scores that sum to 1 stay; a labelling stays its own argmax, with `gt_prob` at the label."""
+    """Scores in their proportions beside the background's; a labelling as its own argmax, with `gt_prob` at the label."""
     image = photograph()
-    scores = some_scores(3, image)
-    np.testing.assert_allclose(none.refine_scores(image, scores, config=CONFIG), scores, rtol=1e-6)
-    labels = np.random.default_rng(1).integers(0, 3, size=image.shape[:2])
-    spread = none.refine_labels(image, labels, 3, gt_prob=0.7, config=CONFIG)
-    np.testing.assert_array_equal(spread.argmax(axis=0), labels)
+    scores = some_scores(2, image)
+    beside = np.concatenate([np.full((1, *image.shape[:2]), 0.4, np.float32), scores])
+    np.testing.assert_allclose(refine("none", "scores", image, scores), beside / beside.sum(axis=0), rtol=1e-6)
+    spread = refine("none", "labels", image, scores)
+    np.testing.assert_array_equal(spread.argmax(axis=0), channels_above(scores, 0.4))
     np.testing.assert_allclose(np.sort(spread[:, 0, 0]), [0.15, 0.15, 0.7], rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_what_does_not_fit_is_refused(method):
-    """Another size, a float image, no channel, a label out of range (void among them), a certainty of 1."""
+@each_method
+@each_unary
+def test_images_that_do_not_fit_are_refused(method, unary):
+    """Another size, a float image."""
+    image, scores = photograph(), some_scores(2, photograph())
+    for bad_image in (image[1:], image.astype(np.float32)):
+        with pytest.raises(ShapeError):
+            refine(method, unary, bad_image, scores)
+
+
+def test_labels_that_do_not_fit_are_refused():
+    """A label out of range (void among them), a certainty of 1, no channel."""
     image, scores = photograph(), some_scores(2, photograph())
     labels = np.zeros(image.shape[:2], dtype=np.uint8)
-    for bad_image, bad_scores in ((image[1:], scores), (image.astype(np.float32), scores), (image, scores[:0])):
-        with pytest.raises(ShapeError):
-            method.refine_scores(bad_image, bad_scores, config=CONFIG)
     with pytest.raises(ShapeError):
-        method.refine_labels(image[1:], labels, 2, gt_prob=0.7, config=CONFIG)
+        dense_crf.refine_scores(image, scores[:0], config=CONFIG)
     with pytest.raises(ShapeError):
-        method.refine_labels(image, labels + np.uint8(255), 2, gt_prob=0.7, config=CONFIG)
+        dense_crf.refine_labels(image, labels + np.uint8(255), 2, gt_prob=0.7, config=CONFIG)
     with pytest.raises(ValueError, match="gt_prob"):
-        method.refine_labels(image, labels, 2, gt_prob=1.0, config=CONFIG)
+        dense_crf.refine_labels(image, labels, 2, gt_prob=1.0, config=CONFIG)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_a_mask_is_the_best_class_and_void_where_that_is_not_sure(scale):
+    """Class ids, not channels; the agreement is that of the labels before and after."""
+    image = photograph(12, 20)
+    scores = np.zeros((2, 6, 10), np.float32)
+    scores[1, :, 5:] = 0.9
+    scores[0, :2] = 0.45
+    method = choose("models.refinement", "none")
+    limits = {"threshold": 0.4, "scale": scale}
+    made = refined(image, scores, [3, 7], method, min_confidence=0.0, **limits)
+    assert made.probabilities.shape == (3, 12, 20)
+    assert set(np.unique(made.mask)) == {0, 3, 7}
+    assert made.mask[0, 0] == 3
+    assert made.mask[-1, -1] == 7
+    assert made.agreement == pytest.approx(1.0, abs=0.1)
+    assert (refined(image, scores, [3, 7], method, min_confidence=0.71, **limits).mask == VOID).all()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from labelfactory.errors import ParamsError, ShapeError
-from labelfactory.settings.registry import load_method, method_names
+from labelfactory.settings.registry import choose, method_names
 from models.backbones import build_backbone
 from models.grids import resample
 from models.losses.cross_entropy import cross_entropy
@@ -28,7 +28,7 @@ N = 4
 def build(name: str, *, output_stride: int = 16, seed: int = 0) -> Segmenter:
     torch.manual_seed(seed)
     backbone = build_backbone("tiny", output_stride=output_stride, state=None, pretrained=False)
-    net: Segmenter = load_method("models.segmenters", name).build(backbone, N, **SIZES[name])
+    net: Segmenter = choose("models.segmenters", {"name": name, **SIZES[name]}).bind("build")(backbone, N)
     return net
 
 
@@ -73,7 +73,7 @@ def test_logits_have_the_promised_stride_on_any_size(name: str, output_stride: i
 def test_the_defaults_are_the_papers_and_train_on_one_image(name: str):
     """Batch 1 in training mode, every parameter within reach of the gradient except the unused ImageNet head."""
     backbone = build_backbone("tiny", output_stride=16, state=None, pretrained=False)
-    net = load_method("models.segmenters", name).build(backbone, N).train()
+    net = choose("models.segmenters", name).bind("build")(backbone, N).train()
     net(images(65, 65)).square().mean().backward()
     assert all(p.grad is not None for p in net.parameters())
     rates = {m.dilation[0] for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and "backbone" not in n}
@@ -97,7 +97,7 @@ def test_every_net_takes_the_same_two_sizes():
     """So that params.yaml may name any of them beside one width and one list of rates."""
     for name in NETS:
         backbone = build_backbone("tiny", output_stride=16, state=None, pretrained=False)
-        net = load_method("models.segmenters", name).build(backbone, N, width=24, rates=(3, 5))
+        net = choose("models.segmenters", {"name": name, "width": 24, "rates": (3, 5)}).bind("build")(backbone, N)
         convolutions = [m for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and "backbone" not in n]
         assert {m.dilation[0] for m in convolutions} == {1, 3, 5}
         assert 24 in {m.out_channels for m in convolutions}
@@ -206,6 +206,6 @@ def test_mistakes_are_refused():
     backbone = build_backbone("tiny", output_stride=16, state=None, pretrained=False)
     for name in NETS:
         with pytest.raises(ParamsError, match="rates"):
-            load_method("models.segmenters", name).build(backbone, N, rates=())
+            choose("models.segmenters", {"name": name, "rates": ()})
         with pytest.raises(ShapeError, match="class"):
-            load_method("models.segmenters", name).build(backbone, 1)
+            choose("models.segmenters", name).bind("build")(backbone, 1)

@@ -57,7 +57,7 @@ class MadeLine:
         for name in ("dvc.yaml", "params.yaml"):
             shutil.copyfile(ROOT / name, name)
         params = read_yaml(Path("params.yaml"))
-        params["refine_crf"]["crf"]["steps"] = 1
+        params["refine_crf"]["method"] = {"name": "dense_crf", "gt_prob": 0.7, "crf": {"steps": 1}}
         Path("params.yaml").write_text(yaml.safe_dump(params))
         entries = tuple(self._photograph(f"image-{k}", k) for k in range(images))
         write_manifest(Manifest(Classes(CLASSES), {0: 0, 1: 1, 2: 2}, "import test", entries))

@@ -17,7 +17,7 @@ SMALL = {
     },
     "extract_cams": {"scales": "[1.0]", "flip": "false"},
     "calibrate_seeds": {"images": 4},
-    "label_affinity": {"crf.steps": 1},
+    "label_affinity": {"method.crf.steps": 1},
     "train_affinity": {
         "epochs": 1,
         "least_steps": 0,
@@ -26,8 +26,8 @@ SMALL = {
         "long_side_min": 96,
         "long_side_max": 128,
     },
-    "random_walk": {"steps": 16},
-    "refine_crf": {"method": "dense_crf", "crf.steps": 2, "crf.bilateral_compat": 10},
+    "random_walk": {"method.steps": 16},
+    "refine_crf": {"method.crf.steps": 2, "method.crf.bilateral_compat": 10},
     "train_segmenter": {
         "epochs": 1,
         "least_steps": 0,
@@ -38,7 +38,7 @@ SMALL = {
         "backbone": "tiny",
         "weights": "random",
         "freeze_stages": 0,
-        "width": 16,
+        "net.width": 16,
     },
     "train_teacher": {"enabled": "false", "epochs": 1, "least_steps": 0},
     "train_upper_bound": {"enabled": "false"},

@@ -1,12 +1,13 @@
 """A training of milliseconds: its settings, examples, net and loss."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelfactory.learning.batches import Batch
+from labelfactory.learning.learner import Batch, LossLearner, Terms
 from labelfactory.learning.training import TrainingSection
 
 
@@ -42,6 +43,9 @@ class Noise:
         x = torch.from_numpy(rng.normal(size=2).astype(np.float32)) + index
         return {"x": x, "y": x.sum()[None], "index": torch.tensor(index)}
 
+    def whole(self, index: int, long_side: int) -> Batch:
+        return {"x": torch.full((2,), float(index)), "index": torch.tensor(index)}
+
 
 def small_net(seed: int = 0) -> nn.Module:
     """Weights, statistics and dropout: everything that a resumed run has to bring back."""
@@ -51,6 +55,21 @@ def small_net(seed: int = 0) -> nn.Module:
 
 def squared(model: nn.Module, batch: Batch) -> Tensor:
     return ((model(batch["x"]) - batch["y"]) ** 2).mean()
+
+
+class OneTerm:
+    """A loss of one term, `loss`."""
+
+    def __init__(self, loss: Callable[[nn.Module, Batch], Tensor]) -> None:
+        self.loss = loss
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Terms:
+        return {"loss": self.loss(model, batch)}
+
+
+def learner(model: nn.Module, loss: Callable[[nn.Module, Batch], Tensor] = squared) -> LossLearner:
+    """A net under a loss of one term."""
+    return LossLearner(model, OneTerm(loss))
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:

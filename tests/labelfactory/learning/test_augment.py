@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelfactory.learning.augment import FILL, Crop, choose_crop, cut_mask, cut_photograph, cut_trust, jitter_colours
+from labelfactory.learning.augment import FILL, Crop, choose_crop, cut_map, cut_mask, cut_photograph, jitter_colours
 from labelfactory.schema import VOID
 
 SIDES = st.integers(1, 40)
@@ -30,7 +30,7 @@ def test_photograph_mask_and_trust_show_the_same_window(shape, size, seed):
     crop = choose_crop(shape, size=size, long_side=(8, 40), rng=np.random.default_rng(seed))
     photograph = cut_photograph(np.full((*shape, 3), 9, np.uint8), crop)
     mask = cut_mask(np.full((2, 3), 7, np.uint8), crop)
-    trust = cut_trust(np.full(shape, 255, np.uint8), crop)
+    trust = cut_map(np.full(shape, 255, np.uint8), crop)
     assert (photograph.shape, mask.shape, trust.shape) == ((size, size, 3), (size, size), (size, size))
     assert (photograph.dtype, mask.dtype, trust.dtype) == (np.uint8, np.uint8, np.float32)
     inside = mask == 7

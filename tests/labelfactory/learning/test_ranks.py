@@ -12,18 +12,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_line import MadeLine
-from small_training import config, same
+from small_training import config, learner, same
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from labelfactory.errors import DataError, UserError
 from labelfactory.learning.batches import Batch
+from labelfactory.learning.learner import Learner, LossLearner
 from labelfactory.learning.ranks import joint_mean, training_devices
 from labelfactory.learning.resume import Resume
 from labelfactory.learning.training import fit
+from labelfactory.settings.registry import choose
 from labelfactory.stage.runner import read_sections, stage_class
+from models.backbones import build_backbone
+from models.classifier import Classifier
 from models.losses.affinity import affinity_loss
 from models.losses.cross_entropy import cross_entropy
+from models.mask_objectives import MaskObjective
+from models.objectives import Objective
 
 TOLERANCE = 1e-5
 """Of a loss around 1, and of weights around 1, after a dozen steps in float32: the shares are added in another order."""
@@ -94,9 +100,8 @@ def train(folder: Path, loss: Any, devices: int, examples: Any = None) -> tuple[
         patch.setenv("LABELFACTORY_DEVICE", "cpu")
         patch.setenv("LABELFACTORY_DEVICES", str(devices))
         return fit(
-            model,
+            learner(model, loss),
             examples or Pictures(10),
-            loss,
             config(batch_size=4, epochs=4),
             pretrained=list(model[0].parameters()),
             title="test",
@@ -167,10 +172,36 @@ def test_what_a_stage_learns_from_travels_to_another_process(name, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     MadeLine()
     stage = stage_class(name)(read_sections()[name])
-    examples, loss = pickle.loads(pickle.dumps((stage.examples(), stage.loss)))  # type: ignore[attr-defined]
+    examples = pickle.loads(pickle.dumps(stage.examples()))  # type: ignore[attr-defined]
     assert len(examples) == 4
     assert examples.get(0, np.random.default_rng(0)).keys() == stage.examples().get(0, np.random.default_rng(0)).keys()  # type: ignore[attr-defined]
-    assert loss.__self__.cfg == stage.cfg
+
+
+@pytest.mark.parametrize("name", ["tags", "affinity", "masks"])
+def test_what_a_network_learns_by_travels_to_another_process(name):
+    """With its knobs and its network."""
+    backbone = build_backbone("tiny", output_stride=16, state=None, pretrained=False)
+    if name == "tags":
+        tags = choose("models.objectives", "tags")
+        learns: Learner = tags.subclass_of(Objective)(
+            Classifier(backbone, 3), tags, targets=torch.zeros(2, 3), epochs=1
+        )
+    elif name == "affinity":
+        psa = choose("models.affinity", {"name": "psa", "depths": [4, 4, 4], "width": 8})
+        learns = LossLearner(psa.bind("build")(backbone, learn_backbone=True), psa.bind("loss"))
+    else:
+        net = choose("models.segmenters", {"name": "deeplab_v3", "width": 16, "rates": [1]}).bind("build")(backbone, 3)
+        cross_entropy = choose("models.mask_objectives", "cross_entropy")
+        learns = cross_entropy.subclass_of(MaskObjective)(net, cross_entropy)
+    sent = pickle.loads(pickle.dumps(learns))
+    batch = {
+        "image": torch.rand(2, 3, 33, 33) * 255,
+        "target": torch.ones(2, 3),
+        "mask": torch.zeros(2, 33, 33, dtype=torch.uint8),
+        "trust": torch.ones(2, 33, 33),
+    }
+    both = [each.eval()(batch) for each in (learns, sent)]
+    assert {key: term.item() for key, term in both[0].items()} == {key: term.item() for key, term in both[1].items()}
 
 
 def test_alone_a_count_is_its_own_mean():

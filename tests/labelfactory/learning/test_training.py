@@ -14,12 +14,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_training import Noise, config, same, small_net, squared
+from small_training import Noise, config, learner, same, small_net, squared
 from torch import Tensor, nn
 
 from labelfactory.errors import UserError
 from labelfactory.learning import batches
-from labelfactory.learning.batches import Batch
+from labelfactory.learning.learner import Batch
 from labelfactory.learning.resume import Resume
 from labelfactory.learning.training import TrainingSection, decay_factor, fit, make_optimizer, write_curve
 
@@ -29,9 +29,8 @@ def train(
 ) -> tuple[Any, Any]:
     net = small_net()
     return fit(
-        net,
+        learner(net, loss),
         Noise(),
-        loss,
         cfg,
         pretrained=list(net[0].parameters()),  # type: ignore[index]
         title="test",
@@ -86,7 +85,7 @@ def test_the_seed_decides_everything(tmp_path):
         net = small_net()
         torch.manual_seed(k)
         resume = Resume(tmp_path / str(k) / "resume.pt", "k")
-        nets.append(fit(net, Noise(), squared, config(seed=seed), pretrained=[], title="t", resume=resume)[0])
+        nets.append(fit(learner(net, squared), Noise(), config(seed=seed), pretrained=[], title="t", resume=resume)[0])
     assert same(nets[0], nets[1])
     assert not same(nets[0], nets[2])
 
@@ -116,7 +115,9 @@ def test_the_average_by_hand(tmp_path):
         weights.append(float(net.weight.detach()))
         return net.weight.sum() * 1.0
 
-    made, _ = fit(net, Noise(3), pull, cfg, pretrained=[], title="t", resume=Resume(tmp_path / "r", "k"), ema_decay=0.5)
+    made, _ = fit(
+        learner(net, pull), Noise(3), cfg, pretrained=[], title="t", resume=Resume(tmp_path / "r", "k"), ema_decay=0.5
+    )
     rates = [0.1 * (k + 1) / 1000 for k in range(3)]
     momentum = [1.0, 1.9, 2.71]
     after = list(np.cumsum([-r * m for r, m in zip(rates, momentum, strict=True)]) + 1)
@@ -137,7 +138,9 @@ def test_each_epoch_sees_each_example_once_in_another_order(tmp_path):
             return squared(model, batch)
 
         resume = Resume(tmp_path / f"{count}.pt", "k")
-        _, curve = fit(nn.Linear(2, 1), Noise(count), noted, config(epochs=4), pretrained=[], title="t", resume=resume)
+        _, curve = fit(
+            learner(nn.Linear(2, 1), noted), Noise(count), config(epochs=4), pretrained=[], title="t", resume=resume
+        )
         epochs = [seen[i * expected : (i + 1) * expected] for i in range(4)]
         assert len(seen) == 4 * expected
         assert all(len(set(epoch)) == expected for epoch in epochs)
@@ -158,7 +161,7 @@ def test_few_examples_make_enough_steps(tmp_path, count, least, epochs, capsys):
 
     cfg = config(least_steps=least, warmup_steps=0)
     resume = Resume(tmp_path / "resume.pt", "k")
-    _, curve = fit(nn.Linear(2, 1), Noise(count), counted, cfg, pretrained=[], title="a net", resume=resume)
+    _, curve = fit(learner(nn.Linear(2, 1), counted), Noise(count), cfg, pretrained=[], title="a net", resume=resume)
     each = count // 2 or 1
     assert len(curve) == epochs
     assert len(steps) == epochs * each >= least
@@ -267,7 +270,7 @@ def test_rates_in_training_follow_the_schedule(tmp_path):
     resume = Resume(tmp_path / "r", "k")
     pretrained = list(net[0].parameters())
     _, curve = fit(
-        net, Noise(5), lambda m, b: 1e3 * squared(m, b), cfg, pretrained=pretrained, title="t", resume=resume
+        learner(net, lambda m, b: 1e3 * squared(m, b)), Noise(5), cfg, pretrained=pretrained, title="t", resume=resume
     )
     moved = [after.detach() - b for after, b in zip(net.parameters(), before, strict=True)]
     steps = torch.cat([m.flatten() / (0.05 if k < 2 else 0.1) for k, m in enumerate(moved)])
@@ -338,7 +341,14 @@ def test_a_process_that_reads_photographs_has_one_thread(tmp_path, monkeypatch):
     threads = cv2.getNumThreads()
     cv2.setNumThreads(4)
     try:
-        fit(nn.Linear(2, 1), Threads(4), noted, config(), pretrained=[], title="t", resume=Resume(tmp_path / "r", "k"))
+        fit(
+            learner(nn.Linear(2, 1), noted),
+            Threads(4),
+            config(),
+            pretrained=[],
+            title="t",
+            resume=Resume(tmp_path / "r", "k"),
+        )
     finally:
         cv2.setNumThreads(threads)
     assert torch.cat(found).tolist() == [[1, 1]] * 12
@@ -348,4 +358,4 @@ def fit_on(examples: Noise, folder: Path) -> nn.Module:
     net = small_net()
     parameters = list(net[0].parameters())  # type: ignore[index]
     resume = Resume(folder / "resume.pt", "k")
-    return fit(net, examples, squared, config(epochs=1), pretrained=parameters, title="test", resume=resume)[0]
+    return fit(learner(net, squared), examples, config(epochs=1), pretrained=parameters, title="test", resume=resume)[0]

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
-from small_training import Noise, config, small_net, squared
+from small_training import Noise, config, learner, small_net, squared
 from torch import Tensor, nn
 
 from labelfactory.errors import DataError, SupervisionError
-from labelfactory.learning.batches import Batch
 from labelfactory.learning.checkpoints import Passport, load_checkpoint, read_passport
+from labelfactory.learning.learner import Batch, Learner
 from labelfactory.learning.training import TrainingSection
 from labelfactory.stage.training import TrainingStage
 
@@ -49,23 +49,24 @@ class Trainer(TrainingStage[TrainingSection]):
     def architecture(self) -> dict[str, Any]:
         return {"net": "small"}
 
-    def build(self) -> tuple[nn.Module, Sequence[Tensor]]:
-        return small_net(self.cfg.seed), []
+    def learner(self) -> tuple[Learner, Sequence[Tensor]]:
+        return learner(small_net(self.cfg.seed), counted), []
 
     def examples(self) -> Noise:
         return Noise()
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        type(self).calls_left -= 1
-        if self.calls_left < 0:
-            raise KeyboardInterrupt
-        return squared(model, batch)
 
     def ema_decay(self) -> float:
         return 0.9
 
     def score(self, model: nn.Module) -> dict[str, float]:
         return {"map/val": 0.5}
+
+
+def counted(model: nn.Module, batch: Batch) -> Tensor:
+    Trainer.calls_left -= 1
+    if Trainer.calls_left < 0:
+        raise KeyboardInterrupt
+    return squared(model, batch)
 
 
 @pytest.fixture
