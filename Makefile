@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test endurance lint types contracts quick kill-test chaos bench clean
+.PHONY: help install demo check test endurance lint types contracts quick kill-test chaos docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ kill-test: install  ## ten times: kill a worker in the middle of a stage, and le
 
 chaos: install  ## 1,000 SIGKILLs at random moments, each time the same bytes at the end; SEED=1 for others: under an hour
 	python tests/support/chaos.py --kills 1000 --seed $(or $(SEED),0)
+
+docs: install  ## write docs/parameters.md from the code
+	labelfactory parameters > docs/.parameters.md && mv docs/.parameters.md docs/parameters.md
 
 bench: install  ## seconds and memory of CAMs, walk, CRF and scoring, each beside its reference
 	python -m benchmarks

@@ -37,6 +37,11 @@ COMMANDS = {
     "package": Place(
         "package", "package", "Write an ONNX file of the segmenter with its classes and normalisation inside."
     ),
+    "parameters": Place(
+        "parameters",
+        "parameters",
+        "Print every parameter and every knob of a method: meaning, range, default (Markdown).",
+    ),
     "profile": Place(
         "profile", "profile", "Lay a profile from profiles/ over params.yaml; comments and other values stay."
     ),

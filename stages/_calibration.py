@@ -34,9 +34,9 @@ THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(2, 17))
 class CalibrationSection(Section):
     """How thresholds are chosen without a true mask."""
 
-    images: int = Field(ge=1)  # training images that are looked at
-    scale: float = Field(gt=0, le=2)  # of the photograph that the classifier looks at
-    precision: Precision
+    images: int = Field(ge=1, description="training images that the classifier judges")
+    scale: float = Field(gt=0, le=2, description="at which it looks at them")
+    precision: Precision = Field(description="of the network")
 
 
 def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSection, path: Path) -> float:

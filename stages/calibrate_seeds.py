@@ -22,12 +22,18 @@ from stages._calibration import CalibrationSection, choose
 class CalibrateSeedsConfig(CalibrationSection):
     """Section `calibrate_seeds` of params.yaml."""
 
-    background: Chosen  # auto, or a number in [0, 1]
-    affinity_foreground: Chosen  # auto: background + foreground_margin
-    affinity_background: Chosen  # auto: background - background_margin, at most background_most
-    foreground_margin: float = Field(ge=0, lt=0.5)
-    background_margin: float = Field(ge=0, lt=0.5)
-    background_most: float = Field(gt=0, le=1)  # above this, no pixel is a confident background
+    background: Chosen = Field(description="score below which a seed is background")
+    affinity_foreground: Chosen = Field(
+        description="score above which an affinity label is its class; `auto`: background + `foreground_margin`"
+    )
+    affinity_background: Chosen = Field(
+        description=(
+            "score below which it is background; `auto`: background − `background_margin`, at most `background_most`"
+        )
+    )
+    foreground_margin: float = Field(ge=0, lt=0.5, description="void above the background's threshold")
+    background_margin: float = Field(ge=0, lt=0.5, description="void below it")
+    background_most: float = Field(gt=0, le=1, description="above this score no pixel is a confident background")
 
     @model_validator(mode="after")
     def _ordered(self) -> "CalibrateSeedsConfig":

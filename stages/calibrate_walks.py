@@ -10,6 +10,8 @@ Source  docs/decisions/0006. The labels are confident where they are not void, s
 import csv
 from typing import Any
 
+from pydantic import Field
+
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
 from labelfactory.metrics import ThresholdCurve
@@ -28,7 +30,9 @@ CURVE = "agreement.csv"
 class CalibrateWalksConfig(Section):
     """Section `calibrate_walks` of params.yaml."""
 
-    background: Chosen  # auto, or a number in [0, 1]
+    background: Chosen = Field(
+        description="score below which a walk is background; `auto`: where walks agree best with the affinity labels"
+    )
 
 
 class CalibrateWalks(Stage[CalibrateWalksConfig]):

@@ -54,11 +54,11 @@ IMAGES_SCHEMA = pa.schema(
 class EvaluateConfig(Section):
     """Section `evaluate` of params.yaml."""
 
-    lists: tuple[str, ...] = Field(min_length=1)  # of images that are scored; <split> in a metric's name
-    scales: Scales  # of the photograph that a model looks at
-    flip: bool  # also look at the mirror image
-    precision: Precision
-    gallery: int = Field(ge=0, le=12)  # images for each of best, median and worst
+    lists: tuple[str, ...] = Field(min_length=1, description="lists that are scored; the name is part of each metric's")
+    scales: Scales = Field(description="sizes at which a net looks at a photograph")
+    flip: bool = Field(description="look at the mirror image too")
+    precision: Precision = Field(description="of the nets")
+    gallery: int = Field(ge=0, le=12, description="images in the report for each of best, median and worst")
 
 
 class Evaluate(Stage[EvaluateConfig]):

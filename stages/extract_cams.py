@@ -30,11 +30,11 @@ from models.classifier import classifier_from
 class ExtractCamsConfig(Section):
     """Section `extract_cams` of params.yaml."""
 
-    method: method_of("models.cams")  # type: ignore[valid-type]
-    scales: Scales  # of the photograph
-    flip: bool  # also look at the mirror image
-    precision: Precision
-    batch_size: int = Field(ge=1, le=256)  # images of like size in a batch
+    method: method_of("models.cams") = Field(description="how evidence is found")  # type: ignore[valid-type]
+    scales: Scales = Field(description="sizes at which a photograph is looked at")
+    flip: bool = Field(description="look at the mirror image too")
+    precision: Precision = Field(description="of the network")
+    batch_size: int = Field(ge=1, le=256, description="images of like size at a time")
 
 
 class ExtractCams(PerImageStage[ExtractCamsConfig]):

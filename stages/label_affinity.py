@@ -27,8 +27,8 @@ class LabelAffinityConfig(Section):
 
     moved = dict.fromkeys(("gt_prob", "alpha_low", "alpha_high", "crf"), "method")
 
-    method: method_of("models.affinity_labels")  # type: ignore[valid-type]
-    scale: float = Field(gt=0, le=1)  # of the photograph that the method looks at
+    method: method_of("models.affinity_labels") = Field(description=("two thresholds, or two exponents"))  # type: ignore[valid-type]
+    scale: float = Field(gt=0, le=1, description="of the photograph that the CRF looks at; its reach shrinks with it")
 
 
 class LabelAffinity(PerImageStage[LabelAffinityConfig]):

@@ -33,13 +33,17 @@ IMPORT_AGAIN = "Mend or remove these and type `labelfactory import …` again, t
 class PrepareConfig(Section):
     """Section `prepare` of params.yaml."""
 
-    train_list: str = Field(min_length=1)  # the list that goes through the line
-    val_list: str = Field(min_length=1)  # the list on which models are scored
-    max_bad_fraction: float = Field(ge=0, le=1)  # more unusable photographs than this stop the run
+    train_list: str = Field(min_length=1, description="list of the import that goes through the line")
+    val_list: str = Field(min_length=1, description="list of the import on which networks are scored")
+    max_bad_fraction: float = Field(ge=0, le=1, description="more unusable photographs or rows than this stop the run")
     shard_size: int = Field(
-        ge=1, le=1_000_000
-    )  # images to a shard; another size moves images, and all rows are made anew
-    compression: Literal["zstd", "snappy", "gzip", "lz4", "none"]  # of shards; another one copies rows
+        ge=1,
+        le=1_000_000,
+        description="images to a shard: a kill costs as many at most; with another size all rows are made anew",
+    )
+    compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = Field(
+        description="of shards; with another one rows are copied, not computed"
+    )
 
 
 @dataclass(frozen=True)

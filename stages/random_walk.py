@@ -42,13 +42,20 @@ class RandomWalkConfig(Section):
 
     moved = dict.fromkeys(("steps", "tolerance"), "method")
 
-    method: method_of("models.propagation")  # type: ignore[valid-type]
-    seeds: Literal["confident", "cam"]  # without a teacher: classes and background walk and compete, or the CAMs alone
-    teacher_scales: Scales  # of the photographs that a teacher looks at
-    radius: int = Field(ge=2, le=16)  # cells nearer than this are joined
-    beta: float = Field(gt=0)  # element-wise power on affinities
-    stride: Literal[4, 8]  # of the grid that is walked on
-    precision: Precision
+    method: method_of("models.propagation") = Field(
+        description="a polynomial within `tolerance` of the walk, or each step"
+    )  # type: ignore[valid-type]
+    seeds: Literal["confident", "cam"] = Field(
+        description=(
+            "what walks where there is no teacher: the confident seeds of classes and background, which then "
+            "compete for each cell, or the CAMs of the classes alone"
+        )
+    )
+    teacher_scales: Scales = Field(description="scales of the photograph that a teacher looks at")
+    radius: int = Field(ge=2, le=16, description="cells nearer than this are joined")
+    beta: float = Field(gt=0, description="power on affinities: more makes borders harder")
+    stride: Literal[4, 8] = Field(description="pixels to a cell of the grid that is walked on")
+    precision: Precision = Field(description="of the network")
 
 
 class RandomWalk(PerImageStage[RandomWalkConfig]):

@@ -42,9 +42,9 @@ class RefineCrfConfig(Section):
 
     moved = dict.fromkeys(("unary", "gt_prob", "crf"), "method")
 
-    method: method_of("models.refinement")  # type: ignore[valid-type]
-    scale: float = Field(gt=0, le=1)  # of the photograph that the method looks at
-    min_confidence: float = Field(ge=0, le=1)  # void where the best probability is lower
+    method: method_of("models.refinement") = Field(description="the refinement")  # type: ignore[valid-type]
+    scale: float = Field(gt=0, le=1, description="of the photograph that the CRF looks at; its reach shrinks with it")
+    min_confidence: float = Field(ge=0, le=1, description="void where the best probability is lower")
 
 
 class RefineCrf(PerImageStage[RefineCrfConfig]):

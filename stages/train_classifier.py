@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from labelfactory.dataset.prepared import ImageRecord
@@ -38,7 +38,7 @@ from models.objectives import Objective
 class TrainClassifierConfig(TrainingSection, CropSection, BackboneSection):
     """Section `train_classifier` of params.yaml."""
 
-    objective: method_of("models.objectives")  # type: ignore[valid-type]
+    objective: method_of("models.objectives") = Field(description="how it learns from tags")  # type: ignore[valid-type]
 
     @model_validator(mode="after")
     def _starts_from_elsewhere(self) -> "TrainClassifierConfig":

@@ -24,9 +24,16 @@ from stages._segmenter import SegmenterSection
 class TrainTeacherConfig(Section):
     """Section `train_teacher` of params.yaml; all else stands in `train_segmenter`."""
 
-    enabled: bool
-    epochs: int = Field(ge=1, le=1000)
-    least_steps: int = Field(ge=0, le=1_000_000)
+    enabled: bool = Field(
+        description=(
+            "train a first segmenter on the affinity labels; its scores then walk in place of the CAMs. All else "
+            "stands in `train_segmenter`"
+        )
+    )
+    epochs: int = Field(ge=1, le=1000, description="passes over the training list")
+    least_steps: int = Field(
+        ge=0, le=1_000_000, description="more passes where those make fewer steps than this, as with few photographs"
+    )
 
 
 class TrainTeacher(LabelledStage[SegmenterSection], OptionalSegmenterStage):

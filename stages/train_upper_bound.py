@@ -9,6 +9,8 @@ Writes  data/upper_bound   checkpoint.safetensors, training_rows.parquet, curve.
 from collections.abc import Mapping
 from functools import cached_property
 
+from pydantic import Field
+
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.truth import has_truth, true_mask
 from labelfactory.learning.checkpoints import Passport
@@ -21,7 +23,7 @@ from stages._optional import OptionalSegmenterStage
 class TrainUpperBoundConfig(Section):
     """Section `train_upper_bound` of params.yaml; all else stands in `train_segmenter`."""
 
-    enabled: bool
+    enabled: bool = Field(description="train the segmenter on true masks too; all else stands in `train_segmenter`")
 
 
 class TrainUpperBound(OptionalSegmenterStage):

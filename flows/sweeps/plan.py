@@ -27,14 +27,23 @@ class Variant:
 
     name: str
     settings: Mapping[str, Any]
+    params: Mapping[str, Any]
+    """params.yaml as it is with these settings."""
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={_text(value)}" for name, value in self.settings.items())
 
     @property
     def overrides(self) -> list[str]:
-        """As `dvc exp run --set-param` takes them."""
-        return [f"{PARAMS_FILE}:{name}={_text(value)}" for name, value in self.settings.items()]
+        """As `dvc exp run --set-param` takes them. A method with its knobs is taken out and put in again as a whole: DVC would
+        merge both mappings.
+        """
+        lines = []
+        for key in dict.fromkeys(".".join(name.split(".")[:2]) for name in self.settings):
+            text = f"{key}={_text(_at(self.params, key))}"
+            whole = key not in self.settings
+            lines += [f"{PARAMS_FILE}:~{key}", f"{PARAMS_FILE}:+{text}"] if whole else [f"{PARAMS_FILE}:{text}"]
+        return lines
 
 
 def parse(words: Sequence[str]) -> dict[str, list[Any]]:
@@ -76,7 +85,7 @@ def variants(parameters: Parameters) -> list[Variant]:
         for name, value in settings.items():
             _put(varied, name, value)
         check_sections(varied, sections, f"{PARAMS_FILE} with {', '.join(f'{n}={v}' for n, v in settings.items())}")
-        made.append(Variant(f"sweep-{digest_json({'params': varied, **stands})[:12]}", settings))
+        made.append(Variant(f"sweep-{digest_json({'params': varied, **stands})[:12]}", settings, varied))
     return made
 
 
@@ -86,12 +95,26 @@ def _stands() -> dict[str, str]:
     return {"code": digest_code([path.resolve() for path in code], Path.cwd()), "import": digest_file(MANIFEST)}
 
 
+def _at(values: Any, name: str) -> Any:
+    """The value at a dotted name."""
+    for part in name.split("."):
+        values = values[part]
+    return values
+
+
 def _put(values: Any, name: str, value: Any) -> None:
     """Set a dotted name that is there already; a misspelt one would be a variant of nothing."""
     *path, last = name.split(".")
     for part in path:
-        values = _inside(values, part, name)[part]
-    _inside(values, last, name)[last] = value
+        inside = _inside(values, part, name)
+        if part != path[0] and isinstance(inside[part], str):  # a method without knobs of its own: this is its first
+            inside[part] = {"name": inside[part]}
+        values = inside[part]
+    if (
+        not isinstance(values, dict) or "name" not in values
+    ):  # a method's knobs have defaults: the check of the section knows their names
+        _inside(values, last, name)
+    values[last] = value
 
 
 def _inside(values: Any, part: str, name: str) -> Any:

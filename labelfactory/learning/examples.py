@@ -24,10 +24,12 @@ Trust = NDArray[np.uint8]
 class CropSection(Section):
     """How a photograph is seen in training."""
 
-    crop: int = Field(ge=33, le=1025)  # side of the square window, pixels; 16 n + 1 keeps the network's grid straight
-    long_side_min: int = Field(ge=32, le=4096)  # the longer side is resized to a length between these two
-    long_side_max: int = Field(ge=32, le=4096)
-    colour_jitter: float = Field(ge=0, lt=1)
+    crop: int = Field(ge=33, le=1025, description="side of the square window, pixels; 16 n + 1 keeps the grid straight")
+    long_side_min: int = Field(ge=32, le=4096, description="the longer side is resized to a length between this")
+    long_side_max: int = Field(ge=32, le=4096, description="and this")
+    colour_jitter: float = Field(
+        ge=0, lt=1, description="brightness, contrast and saturation change by up to this share"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "CropSection":

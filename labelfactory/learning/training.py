@@ -37,21 +37,23 @@ if TYPE_CHECKING:
 class TrainingSection(Section):
     """What every training stage lets one set."""
 
-    epochs: int = Field(ge=1, le=1000)
-    least_steps: int = Field(ge=0, le=1_000_000)  # more epochs where `epochs` make fewer steps than these
-    batch_size: int = Field(ge=1, le=1024)
-    learning_rate: float = Field(gt=0)  # of the pretrained weights
-    head_factor: float = Field(gt=0)  # new layers learn at learning_rate times this
-    rate: Literal[
-        "absolute", "relative"
-    ]  # relative: learning_rate times the root mean square of each pretrained tensor
-    optimizer: Literal["adamw", "sgd"]  # sgd: momentum 0.9
-    weight_decay: float = Field(ge=0)
-    decay: Literal["poly", "cosine"]  # poly: (1 - step / steps) ** 0.9
-    warmup_steps: int = Field(ge=0)
-    clip_norm: float = Field(gt=0)  # of the gradient
-    precision: Precision
-    seed: int = Field(ge=0)
+    epochs: int = Field(ge=1, le=1000, description="passes over the training list")
+    least_steps: int = Field(
+        ge=0, le=1_000_000, description="more passes where those make fewer steps than this, as with few photographs"
+    )
+    batch_size: int = Field(ge=1, le=1024, description="windows in a step")
+    learning_rate: float = Field(gt=0, description="of the pretrained weights")
+    head_factor: float = Field(gt=0, description="new layers learn this much faster")
+    rate: Literal["absolute", "relative"] = Field(
+        description="`relative`: the learning rate times each pretrained tensor's root mean square"
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(description="`sgd` has momentum 0.9")
+    weight_decay: float = Field(ge=0, description="of the optimizer")
+    decay: Literal["poly", "cosine"] = Field(description="of the learning rate: (1 − done)^0.9, or half a cosine")
+    warmup_steps: int = Field(ge=0, description="steps in which the rate rises from 0")
+    clip_norm: float = Field(gt=0, description="greatest norm of the gradient")
+    precision: Precision = Field(description="of the training")
+    seed: int = Field(ge=0, description="of every random choice")
 
     def epochs_of(self, batches: int) -> int:
         """Epochs over a set of `batches` batches: a few photographs need more of them to make enough steps."""

@@ -29,9 +29,9 @@ Depth = Annotated[int, Field(ge=GROUPS, le=1024, multiple_of=GROUPS)]
 class Config(MethodConfig):
     """Knobs of `psa`."""
 
-    radius: int = Field(default=5, ge=2, le=16)  # pairs nearer than this many cells are learnt
-    depths: tuple[Depth, Depth, Depth] = (64, 128, 256)  # channels from each of three depths
-    width: int = Field(default=448, ge=8, le=1024)  # channels in which cells are compared
+    radius: int = Field(default=5, ge=2, le=16, description="pairs nearer than this many cells are learnt")
+    depths: tuple[Depth, Depth, Depth] = Field(default=(64, 128, 256), description="channels from each of three depths")
+    width: int = Field(default=448, ge=8, le=1024, description="channels in which cells are compared")
 
 
 def build(

@@ -15,9 +15,12 @@ from models.refinement.dense_crf import CrfConfig, refine_labels
 class Config(MethodConfig):
     """Knobs of `irn`."""
 
-    gt_prob: float = Field(default=0.7, gt=0, lt=1)  # how far the CRF trusts a label
-    crf: CrfConfig = CrfConfig(  # IRN's
-        steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
+    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="how far the CRF trusts a label")
+    crf: CrfConfig = Field(
+        default=CrfConfig(
+            steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
+        ),
+        description="the CRF on the whole photograph; a mapping says what differs",
     )
 
 

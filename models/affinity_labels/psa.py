@@ -15,10 +15,13 @@ from models.refinement.dense_crf import CrfConfig, refine_scores
 class Config(MethodConfig):
     """Knobs of `psa`."""
 
-    alpha_low: float = Field(default=4, gt=0)  # exponent of the strong background
-    alpha_high: float = Field(default=32, gt=0)  # exponent of the weak background
-    crf: CrfConfig = CrfConfig(  # PSA's
-        steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10
+    alpha_low: float = Field(default=4, gt=0, description="exponent of the strong background")
+    alpha_high: float = Field(default=32, gt=0, description="exponent of the weak background")
+    crf: CrfConfig = Field(
+        default=CrfConfig(
+            steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10
+        ),
+        description="the CRF on the whole photograph; a mapping says what differs",
     )
 
 

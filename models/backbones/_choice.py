@@ -14,16 +14,27 @@ from models.backbones._weights import is_address, resnet_state, weights_file
 class BackboneSection(Section):
     """Fields of every section that starts from a backbone."""
 
-    backbone: method_of("models.backbones")  # type: ignore[valid-type]
-    block: method_of("models.blocks")  # type: ignore[valid-type]
-    block_taps: tuple[Literal["c2", "c3", "c4", "c5"], ...]  # features behind which a block stands
-    output_stride: Literal[8, 16, 32]
-    weights: str  # package | random | classifier | a path or URL of a state dict in torchvision's format
-    weights_sha256: str = ""  # of that file
-    weights_supervision: list[str] = ["imagenet-tags"]  # kinds of labels that file's weights have seen
-    allow_supervision: list[str] = []  # stronger kinds than tags that may touch this line all the same
-    freeze_stages: int = Field(ge=0, le=8)  # stages after the stem that do not learn
-    fold_norms: bool  # fold pretrained batch norm into the convolutions before training: faster, other step sizes
+    backbone: method_of("models.backbones") = Field(description=("network under the classifier"))  # type: ignore[valid-type]
+    block: method_of("models.blocks") = Field(  # type: ignore[valid-type]
+        description="attention module behind taps of the backbone; starts as the identity"
+    )
+    block_taps: tuple[Literal["c2", "c3", "c4", "c5"], ...] = Field(description="features behind which a block stands")
+    output_stride: Literal[8, 16, 32] = Field(description="pixels to a cell of its last features, by dilation")
+    weights: str = Field(
+        description="what the backbone starts from: `package`, `random`, `classifier` (that of this line, in "
+        "`train_segmenter`), or path or URL of a state dict in torchvision's format"
+    )
+    weights_sha256: str = Field(default="", description="SHA-256 of that file, 64 hex digits; empty without one")
+    weights_supervision: list[str] = Field(
+        default=["imagenet-tags"], description="kinds of labels that those weights have seen"
+    )
+    allow_supervision: list[str] = Field(
+        default=[], description="kinds stronger than tags that may touch this line; shown in every report"
+    )
+    freeze_stages: int = Field(ge=0, le=8, description="stages after the stem that do not learn")
+    fold_norms: bool = Field(
+        description="fold pretrained batch norm into the convolutions before training: faster, other step sizes"
+    )
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> "BackboneSection":

@@ -15,7 +15,7 @@ from labelfactory.settings.registry import MethodConfig
 class Config(MethodConfig):
     """Knobs of `squeeze_excite`."""
 
-    reduction: int = Field(default=16, ge=1, le=256)  # the hidden layer has channels / reduction units
+    reduction: int = Field(default=16, ge=1, le=256, description="the hidden layer has channels / reduction units")
 
 
 class SqueezeExcite(nn.Module):

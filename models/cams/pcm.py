@@ -23,11 +23,11 @@ TINY = 1e-12
 class Config(MethodConfig):
     """Knobs of `pcm`."""
 
-    rounds: int = Field(default=3, ge=1, le=20)  # how often the mean is taken
-    power: int = Field(default=2, ge=1, le=16)  # of the cosine
+    rounds: int = Field(default=3, ge=1, le=20, description="how often the mean is taken")
+    power: int = Field(default=2, ge=1, le=16, description="of the cosine")
     most_places: int = Field(
-        default=800, ge=16, le=20_000
-    )  # of a grid; a finer one is halved: work grows with its square
+        default=800, ge=16, le=20_000, description="of a grid; a finer one is halved: work grows with its square"
+    )
 
 
 def activation_maps(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from labelfactory.learning.learner import Batch, Terms
 from labelfactory.settings.registry import MethodConfig
 from models.losses.cross_entropy import cross_entropy
@@ -11,7 +13,9 @@ from models.mask_objectives import MaskObjective
 class Config(MethodConfig):
     """Knobs of `cross_entropy`."""
 
-    confidence_weights: bool = False  # weigh each pixel's loss by the confidence of its pseudo-mask
+    confidence_weights: bool = Field(
+        default=False, description="weigh each pixel's loss by the confidence of its pseudo-mask"
+    )
 
 
 class CrossEntropy(MaskObjective):

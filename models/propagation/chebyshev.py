@@ -17,8 +17,8 @@ DEFAULT_TOLERANCE = 5e-5
 class Config(MethodConfig):
     """Knobs of `chebyshev`."""
 
-    steps: int = Field(default=256, ge=1, le=4096)  # length of the walk
-    tolerance: float = Field(default=0.0001, gt=0, lt=1)  # bound on |p(x) - x^steps|
+    steps: int = Field(default=256, ge=1, le=4096, description="length of the walk")
+    tolerance: float = Field(default=0.0001, gt=0, lt=1, description="bound on |p(x) - x^steps|")
 
 
 def walk(scores: Tensor, transition: SparseTransition, *, steps: int, tolerance: float = DEFAULT_TOLERANCE) -> Tensor:

@@ -11,7 +11,7 @@ from models.propagation._transition import SparseTransition
 class Config(MethodConfig):
     """Knobs of `exact`."""
 
-    steps: int = Field(default=256, ge=1, le=4096)  # length of the walk
+    steps: int = Field(default=256, ge=1, le=4096, description="length of the walk")
 
 
 def walk(scores: Tensor, transition: SparseTransition, *, steps: int) -> Tensor:

@@ -44,10 +44,13 @@ class CrfConfig(Section):
 class Config(MethodConfig):
     """Knobs of `dense_crf`."""
 
-    unary: Literal["labels", "scores"] = "labels"  # what the CRF starts from
-    gt_prob: float = Field(default=0.7, gt=0, lt=1)  # labels: how far the CRF trusts one
-    crf: CrfConfig = CrfConfig(  # IRN's
-        steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
+    unary: Literal["labels", "scores"] = Field(default="labels", description="what the CRF starts from")
+    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="labels: how far the CRF trusts one")
+    crf: CrfConfig = Field(
+        default=CrfConfig(
+            steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
+        ),
+        description="the CRF on the whole photograph; a mapping says what differs",
     )
 
 

@@ -15,8 +15,8 @@ from models.seeds import channels_above
 class Config(MethodConfig):
     """Knobs of `none`."""
 
-    unary: Literal["labels", "scores"] = "labels"  # what the probabilities are made of
-    gt_prob: float = Field(default=0.7, gt=0, lt=1)  # labels: the probability of the label
+    unary: Literal["labels", "scores"] = Field(default="labels", description="what the probabilities are made of")
+    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="labels: the probability of the label")
 
 
 def refine(

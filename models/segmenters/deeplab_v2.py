@@ -16,10 +16,10 @@ from models.segmenters._base import Segmenter
 class Config(MethodConfig):
     """Knobs of `deeplab_v2`."""
 
-    width: int = Field(default=0, ge=0, le=1024)  # hidden channels of each branch; 0 for none
+    width: int = Field(default=0, ge=0, le=1024, description="hidden channels of each branch; 0 for none")
     rates: tuple[Rate, ...] = Field(
-        default=(6, 12, 18, 24), min_length=1
-    )  # dilations of the parallel 3×3 branches; the paper's
+        default=(6, 12, 18, 24), min_length=1, description="dilations of the parallel 3×3 branches; the paper's"
+    )
 
 
 class DeepLabV2(Segmenter):

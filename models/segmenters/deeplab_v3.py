@@ -15,8 +15,10 @@ from models.segmenters._base import Segmenter
 class Config(MethodConfig):
     """Knobs of `deeplab_v3`."""
 
-    width: int = Field(default=256, ge=16, le=1024)  # channels of each branch and of their projection
-    rates: tuple[Rate, ...] = Field(default=(6, 12, 18), min_length=1)  # dilations of the 3×3 branches, for stride 16
+    width: int = Field(default=256, ge=16, le=1024, description="channels of each branch and of their projection")
+    rates: tuple[Rate, ...] = Field(
+        default=(6, 12, 18), min_length=1, description="dilations of the 3×3 branches, for stride 16"
+    )
 
 
 class DeepLabV3(Segmenter):

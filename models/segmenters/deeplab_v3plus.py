@@ -19,9 +19,13 @@ DECODER_STRIDE = 4
 class Config(MethodConfig):
     """Knobs of `deeplab_v3plus`."""
 
-    width: int = Field(default=256, ge=16, le=1024)  # channels of each branch, of their projection and of the decoder
-    skip_width: int = Field(default=48, ge=8, le=512)  # channels to which c2 is reduced
-    rates: tuple[Rate, ...] = Field(default=(6, 12, 18), min_length=1)  # dilations of the 3×3 branches, for stride 16
+    width: int = Field(
+        default=256, ge=16, le=1024, description="channels of each branch, of their projection and of the decoder"
+    )
+    skip_width: int = Field(default=48, ge=8, le=512, description="channels to which c2 is reduced")
+    rates: tuple[Rate, ...] = Field(
+        default=(6, 12, 18), min_length=1, description="dilations of the 3×3 branches, for stride 16"
+    )
 
 
 class DeepLabV3Plus(Segmenter):

@@ -83,6 +83,7 @@ HERE = {
     "labelfactory corrections list": "corrections list",
     "labelfactory corrections remove IMAGE_ID": "corrections remove {image}",
     "labelfactory quarantine list": "quarantine list",
+    "labelfactory parameters [extract_cams]": "parameters extract_cams",
     "labelfactory withdraw IMAGE_ID [--dry-run]": "withdraw {image} --dry-run",
     "labelfactory profile [demo] [--set random_walk.beta=10] [--seed 1]": "profile demo --set random_walk.beta=10 --seed 1",
     "labelfactory profile photographs-cpu": "profile photographs-cpu",

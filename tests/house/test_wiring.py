@@ -313,13 +313,3 @@ def test_import_contracts_hold():
     done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
     assert re.search(r"[1-9] kept, 0 broken", done.stdout)
-
-
-def test_every_parameter_is_documented_and_nothing_else():
-    """docs/parameters.md has one table a section; its first column holds the section's keys in the file's order."""
-    text = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
-    documented = {name: re.findall(r"^\| `([\w.]+)` \|", body, re.MULTILINE) for name, body in sections.items()}
-    assert list(documented) == list(PARAMS)
-    for name, keys in documented.items():
-        assert sorted(keys) == sorted(keys_of(PARAMS[name])), name

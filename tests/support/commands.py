@@ -23,6 +23,7 @@ COMMANDS = (
     "predict",
     "package",
     "profile",
+    "parameters",
     "record",
     "audit model",
     "audit mask",

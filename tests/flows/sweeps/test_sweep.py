@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from databases import with_databases
+from dvc.utils.hydra import apply_overrides
 from factory import small_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.errors import ParamsError
 
-BETA, STEPS = "random_walk.beta", "random_walk.steps"
+BETA, STEPS = "random_walk.beta", "random_walk.method.steps"
 names = st.from_regex(r"[a-z_]{1,8}\.[a-z_]{1,8}", fullmatch=True)
 values = st.lists(st.one_of(st.integers(), st.booleans(), st.sampled_from(["auto", "tiny"])), min_size=1, max_size=4)
 
@@ -53,8 +54,26 @@ def test_what_is_typed_is_what_is_swept(wanted):
 def test_a_list_is_one_value():
     """As params.yaml writes it."""
     assert parse(["extract_cams.scales=[1.0],[0.5, 1.0]"]) == {"extract_cams.scales": [[1.0], [0.5, 1.0]]}
-    (override,) = Variant("", {"extract_cams.scales": [0.5, 1.0]}).overrides
+    params = {"extract_cams": {"scales": [0.5, 1.0], "method": {"name": "pcm", "rounds": 2}}}
+    (override,) = Variant("", {"extract_cams.scales": [0.5, 1.0]}, params).overrides
     assert override == "params.yaml:extract_cams.scales=[0.5, 1.0]"
+    assert Variant("", {"extract_cams.method.rounds": 2}, params).overrides == [
+        "params.yaml:~extract_cams.method",
+        "params.yaml:+extract_cams.method={name: pcm, rounds: 2}",
+    ]
+
+
+def test_dvc_takes_a_method_with_knobs_as_a_whole(tmp_path):
+    """In place of a name alone and of another method's knobs."""
+    path = tmp_path / "params.yaml"
+    path.write_text("random_walk: {method: chebyshev, beta: 8}\ntrain_segmenter: {net: {name: deeplab_v2, width: 0}}\n")
+    params = {
+        "random_walk": {"method": {"name": "chebyshev", "steps": 4}, "beta": 8},
+        "train_segmenter": {"net": {"name": "deeplab_v3", "rates": [3, 6]}},
+    }
+    variant = Variant("", {"random_walk.method.steps": 4, "train_segmenter.net.rates": [3, 6]}, params)
+    apply_overrides(str(path), [line.removeprefix("params.yaml:") for line in variant.overrides])
+    assert yaml.safe_load(path.read_text()) == params
 
 
 @pytest.mark.parametrize("word", ["beta=4", "random_walk.beta", "random_walk.beta=", "random_walk.beta=[4", "=4"])
@@ -72,7 +91,7 @@ def test_variants_are_all_combinations(project):
     made = variants({BETA: [4, 8], STEPS: [16, 32, 64]})
     assert [tuple(v.settings.values()) for v in made] == [(4, 16), (4, 32), (4, 64), (8, 16), (8, 32), (8, 64)]
     assert len({v.name for v in made}) == 6
-    assert str(made[0]) == "random_walk.beta=4, random_walk.steps=16"
+    assert str(made[0]) == "random_walk.beta=4, random_walk.method.steps=16"
 
 
 def test_a_name_says_what_a_result_depends_on(project):
@@ -98,7 +117,7 @@ def test_a_name_says_what_a_result_depends_on(project):
         ({"random_walk.betta": [4]}, "no random_walk.betta: 'betta' is unknown; did you mean `beta`?"),
         ({"random_wlak.beta": [4]}, "'random_wlak' is unknown; did you mean `random_walk`?"),
         ({"random_walk.beta.x": [4]}, "'x' is unknown"),
-        ({STEPS: [16, 0]}, "random_walk.steps: 0 is below the minimum 1"),
+        ({STEPS: [16, 0]}, "random_walk.method.steps: 0 is below the minimum 1"),
     ],
 )
 def test_what_cannot_run_is_said_before_anything_runs(project, wanted, said):

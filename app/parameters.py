@@ -1,0 +1,158 @@
+"""`labelfactory parameters`: every parameter and every knob of a method, with meaning, range and default.
+
+docs/parameters.md is its output: `make docs` writes it, a test compares.
+"""
+
+import typing
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.settings.registry import Family, MethodConfig
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.runner import stage_class
+
+HEAD = """\
+# Parameters
+
+`params.yaml` has one section a stage. Every key of the tables below must be there, an unknown one is refused, and all problems
+are listed before the first image. Change values by hand or with `labelfactory profile --set section.key=value`. A changed value
+makes its stage stale and, if rows change, what follows.
+
+A key whose range is *method* chooses a method of a plug-in family: `method: pcm`, or with what differs from the method's own
+defaults, `method: {name: pcm, rounds: 2}`; on the command line `--set extract_cams.method.rounds=2`. The knobs of each method are
+listed under [Methods](#methods). Older files, with knobs beside the method (`random_walk.steps`), are still understood.
+
+*Precision* is `32-true`, `bf16-mixed`, `16-mixed`, or `auto`: `bf16-mixed` on a GPU or CPU that multiplies bfloat16 itself, else
+`32-true`; `labelfactory doctor` says which. Like the device, it is recorded, and makes nothing stale. *Scales* are factors on the
+photograph's size, 0.1 to 4.
+
+This page is the output of `labelfactory parameters`.
+"""
+TAIL = """\
+## Environment
+No result depends on these on the CPU: `LABELFACTORY_WORKERS` (processes, default one a core), `LABELFACTORY_DEVICE` (`cpu`, `cuda`,
+`cuda:1`, default the GPU if there is one), `LABELFACTORY_CACHE` (folder of downloaded weights). `LABELFACTORY_DEVICES` (GPUs to
+train on, default all that a batch can be shared by evenly) changes weights by rounding:
+[deployment.md](deployment.md#training-on-several-gpus).
+"""
+
+
+def parameters(
+    section: Annotated[str | None, typer.Argument(help="A section of params.yaml; without one, all of them.")] = None,
+) -> None:
+    """Print every parameter and every knob of a method: meaning, range, default (Markdown)."""
+    if section is None:
+        print(page(), end="")
+        return
+    if section not in read_wiring():
+        raise ParamsError(f"{section!r} is not a section{did_you_mean(section, read_wiring())}", "Type its name.")
+    model = stage_class(section).section
+    print("\n".join([*_section(section, model), "", *(line for f in _families(model) for line in _family(f))]))
+
+
+def page() -> str:
+    """docs/parameters.md."""
+    models = {name: stage_class(name).section for name in read_wiring()}
+    families = sorted({family.package for model in models.values() for family in _families(model)})
+    parts = [HEAD, *("\n".join(_section(name, model)) + "\n" for name, model in models.items())]
+    parts += ["## Methods\n", *("\n".join(_family(Family(package))) for package in families), TAIL]
+    return "\n".join(parts)
+
+
+def _families(model: type[BaseModel]) -> list[Family]:
+    """Families from which a section chooses methods."""
+    return [mark for field in model.model_fields.values() for mark in field.metadata if isinstance(mark, Family)]
+
+
+def _section(name: str, model: type[BaseModel]) -> list[str]:
+    rows = [f"| `{key}` | {field.description or ''} | {_range(field)} |" for key, field in _fields(model)]
+    return [f"## `{name}`", "| key | meaning | range |", "|---|---|---|", *rows]
+
+
+def _family(family: Family) -> list[str]:
+    lines = [f"### `{family.package.replace('.', '/')}`"]
+    lines += ["| method | knob | meaning | range | default |", "|---|---|---|---|---|"]
+    for method in family.names():
+        model = family.config(method)
+        about = (__import__(f"{family.package}.{method}", fromlist=["_"]).__doc__ or "").strip().splitlines()[0]
+        lines.append(f"| `{method}` | | {about} | | |")
+        for key, field in _fields(model):
+            lines.append(f"| | `{key}` | {field.description or ''} | {_range(field)} | {_default(model, key)} |")
+    return [*lines, ""]
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted name of every field, those of mappings inside too; a method's name and family are not its knobs."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        inner = isinstance(kind, type) and issubclass(kind, BaseModel)
+        if issubclass(model, MethodConfig) and name in MethodConfig.model_fields:
+            continue
+        if inner and not issubclass(typing.cast(type, kind), MethodConfig):
+            yield from _fields(typing.cast(type[BaseModel], kind), f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def _default(model: type[BaseModel], dotted: str) -> str:
+    value: Any = model
+    for part in dotted.split("."):
+        value = value.model_fields[part].default if isinstance(value, type) else getattr(value, part)
+    return "" if value is PydanticUndefined else f"`{_plain(value)}`"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_plain(item) for item in value)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _range(field: FieldInfo) -> str:
+    """What a field takes, in words."""
+    for mark in field.metadata:
+        if isinstance(mark, Family):
+            return f"method: {', '.join(f'`{name}`' for name in mark.names())}"
+    return _words(field.annotation, field.metadata)
+
+
+def _words(kind: Any, marks: list[Any]) -> str:
+    if get_origin(kind) is Annotated:
+        inner, *more = get_args(kind)
+        return _words(inner, [*marks, *(each for mark in more for each in getattr(mark, "metadata", [mark]))])
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" if isinstance(value, str) else str(value) for value in get_args(kind))
+    if get_origin(kind) in (typing.Union, UnionType):
+        return ", or ".join(_words(inner, marks) for inner in get_args(kind))
+    if get_origin(kind) in (tuple, list):
+        items = [item for item in get_args(kind) if item is not ...]
+        count = "" if ... in get_args(kind) or get_origin(kind) is list else f"{len(items)} × "
+        return f"list: {count}{_words(items[0], [])}"
+    if kind is bool:
+        return "true, false"
+    if kind in (int, float):
+        return _bounds(marks)
+    return "text"
+
+
+def _bounds(marks: list[Any]) -> str:
+    """The ends of a number's range, and what it is a multiple of."""
+    limits = {name: value for mark in marks for name in BOUNDS if (value := getattr(mark, name, None)) is not None}
+    if not limits and any(type(mark).__name__ == "AfterValidator" for mark in marks):
+        return "0 to 1"
+    ends = {name: f"{value:,}" if isinstance(value, int) else f"{value:g}" for name, value in limits.items()}
+    low = ends.get("ge") or (f"over {ends['gt']}" if "gt" in ends else "")
+    high = ends.get("le") or (f"under {ends['lt']}" if "lt" in ends else "")
+    words = f"{low} to {high}" if low and high else f"{low} or more" if "ge" in limits else low or high or "a number"
+    return words + (f", a multiple of {limits['multiple_of']}" if "multiple_of" in limits else "")
+
+
+BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
