@@ -17,6 +17,7 @@ from app.parameters import page as parameters_page
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.registry import Family
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.runner import stage_class
 from models.backbones import build_backbone
 from models.classifier import Classifier
 
