@@ -92,7 +92,7 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
     @torch.no_grad()
     def process(self, sample: Sample) -> Row:
         """Walk over one photograph."""
-        record, ids = sample.record, sample["class_ids"]
+        record, ids = sample.record, sample.of("cams")["class_ids"]
         target = grid_size(record.height, record.width, stride=self.cfg.stride)
         if len(ids) == 0:
             return {"scores": np.zeros((0, *target), dtype=np.float16), "class_ids": ids}
@@ -103,7 +103,8 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
         if self.cfg.stride < NET_STRIDE:
             features = finer(features)
         transition = transition_of(features[0], radius=self.cfg.radius, beta=self.cfg.beta)
-        known = self._taught(photograph, ids) if self.taught else torch.from_numpy(sample["cam"]).to(self.device)
+        cam = torch.from_numpy(sample.of("cams")["cam"]).to(self.device)
+        known = self._taught(photograph, ids) if self.taught else cam
         cells = (features.shape[-2], features.shape[-1])
         start = sample_at_cells(known[None], stride=self.cfg.stride, image_size=size, cells=cells)
         walked = self._walked(start[0], transition)

@@ -93,7 +93,7 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
             return self._corrected(sample.record)
         photograph = sample.photograph()
         image = shrink(photograph, self.cfg.scale)
-        scores = scores_at_size(sample["scores"], image.shape[:2])
+        scores = scores_at_size(sample.of("walks")["scores"], image.shape[:2])
         labels = channels_above(scores, self.threshold)
         if self.cfg.unary == "labels":
             probabilities = self.method.refine_labels(
@@ -103,9 +103,9 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
             background = np.full((1, *image.shape[:2]), self.threshold, dtype=np.float32)
             probabilities = self.method.refine_scores(image, np.concatenate([background, scores]), config=self.crf)
         probabilities = scores_at_size(probabilities, photograph.shape[:2])
-        walked = channels_above(scores_at_size(sample["scores"], photograph.shape[:2]), self.threshold)
+        walked = channels_above(scores_at_size(sample.of("walks")["scores"], photograph.shape[:2]), self.threshold)
         channels, confidence = probabilities.argmax(axis=0), probabilities.max(axis=0)
-        mask = labels_from_channels(channels, sample["class_ids"])
+        mask = labels_from_channels(channels, sample.of("walks")["class_ids"])
         mask[confidence < self.cfg.min_confidence] = VOID
         return self._row(mask, confidence, agreement=(channels == walked).mean(), source=self.stage_name())
 

@@ -43,12 +43,18 @@ class Sample:
     record: ImageRecord
     rows: Mapping[str, Row]
 
-    def __getitem__(self, column: str) -> Any:
-        """A value that an earlier stage made, by the name of its column."""
-        for row in self.rows.values():
-            if column in row:
-                return row[column]
-        raise KeyError(column)
+    def of(self, noun: str) -> Row:
+        """The row that an earlier stage made of the image, column name → value.
+
+        Args:
+            noun: of an output that the stage names in `reads_rows`, such as cams.
+
+        Raises:
+            KeyError: the stage does not read rows of that name; says which it reads.
+        """
+        if noun not in self.rows:
+            raise KeyError(f"no row of {noun!r} is read here; known: {', '.join(sorted(self.rows))}")
+        return self.rows[noun]
 
     def photograph(self) -> Photograph:
         """[H, W, 3] uint8 RGB."""

@@ -2,12 +2,20 @@
 
 import importlib
 import pkgutil
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
 from labelfactory.errors import ParamsError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Family:
+    """Marks a params field whose value names a method of the plug-in family `package`."""
+
+    package: str
 
 
 def method_names(family: str) -> list[str]:
@@ -35,4 +43,4 @@ def method_of(family: str) -> Any:
             raise ValueError(f"{name!r} is unknown{did_you_mean(name, method_names(family))}")
         return name
 
-    return Annotated[str, AfterValidator(known)]
+    return Annotated[str, Family(family), AfterValidator(known)]

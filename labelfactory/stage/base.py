@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from labelfactory.dataset.prepared import Dataset, read_dataset
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
+from labelfactory.settings.closure import chosen_by
 from labelfactory.settings.params import Section
 from labelfactory.settings.wiring import StageWiring, stage_wiring
 
@@ -88,7 +89,20 @@ class Stage(Generic[C]):
         """This stage in dvc.yaml."""
         return stage_wiring(self.stage_name())
 
+    def methods(self) -> dict[str, set[str]]:
+        """Plug-in family → methods that this stage runs: those of its sections, and of the networks that it reads.
+
+        Raises:
+            DataError: a checkpoint that it reads is damaged.
+        """
+        named = [section.methods() for section in (self.cfg, *self.borrowed.values())]
+        named += [chosen_by(self.passport_of(noun).architecture) for noun in self.reads if self.has_checkpoint(noun)]
+        chosen: dict[str, set[str]] = {}
+        for family, method in (pair for methods in named for pair in methods.items()):
+            chosen.setdefault(family, set()).add(method)
+        return chosen
+
     @cached_property
     def code_digest(self) -> str:
-        """Digest of the code that dvc.yaml lists as this stage's dependencies."""
-        return self.wiring.code_digest()
+        """Digest of the code that decides what this stage makes; errors as for `methods` and `closure.code_digest`."""
+        return self.wiring.code_digest(self.methods())
