@@ -60,7 +60,7 @@ class _Bare(ast.NodeTransformer):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):  # an annotation in quotes
                     self.dropped.update(re.findall(r"\w+", node.value))
 
-    def visit_Expr(self, node: ast.Expr) -> Any:  # noqa: N802  (ast's own names)
+    def visit_Expr(self, node: ast.Expr) -> Any:
         if isinstance(node.value, ast.Constant):
             return None
         if isinstance(node.value, ast.Call) and _is_message(node.value):
@@ -68,17 +68,17 @@ class _Bare(ast.NodeTransformer):
             return None
         return self.generic_visit(node)
 
-    def visit_Pass(self, node: ast.Pass) -> None:  # noqa: N802
+    def visit_Pass(self, node: ast.Pass) -> None:
         return None
 
-    def visit_If(self, node: ast.If) -> Any:  # noqa: N802
+    def visit_If(self, node: ast.If) -> Any:
         self.generic_visit(node)
         if not is_type_checking(node):
             return node
         self._drop(node.test)
         return node.orelse
 
-    def visit_Raise(self, node: ast.Raise) -> Any:  # noqa: N802
+    def visit_Raise(self, node: ast.Raise) -> Any:
         node.cause = None
         if isinstance(node.exc, ast.Call):
             texts = [a for a in node.exc.args if _is_text(a)] + [k for k in node.exc.keywords if _is_text(k.value)]
@@ -87,18 +87,18 @@ class _Bare(ast.NodeTransformer):
             node.exc.keywords = [k for k in node.exc.keywords if k not in texts]
         return self.generic_visit(node)
 
-    def visit_Assert(self, node: ast.Assert) -> Any:  # noqa: N802
+    def visit_Assert(self, node: ast.Assert) -> Any:
         self._drop(node.msg)
         node.msg = None
         return self.generic_visit(node)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> Any:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> Any:
         return self._scope(node, in_class=True)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         return self._function(node)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> Any:  # noqa: N802
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> Any:
         return self._function(node)
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Any:
@@ -118,7 +118,7 @@ class _Bare(ast.NodeTransformer):
         self._in_class = before
         return kept
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
         if self._in_class:
             return self.generic_visit(node)
         self._drop(node.annotation)
@@ -126,7 +126,7 @@ class _Bare(ast.NodeTransformer):
             return None
         return self.generic_visit(ast.Assign(targets=[node.target], value=node.value))
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:  # noqa: N802
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
         """Neighbouring texts become one: how an f-string is split into them is the parser's choice."""
         self.generic_visit(node)
         parts: list[Any] = []
@@ -138,7 +138,7 @@ class _Bare(ast.NodeTransformer):
         node.values = parts
         return node
 
-    def visit_FormattedValue(self, node: ast.FormattedValue) -> Any:  # noqa: N802
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> Any:
         self.generic_visit(node)
         if isinstance(node.format_spec, ast.JoinedStr) and not node.format_spec.values:
             node.format_spec = None

@@ -95,7 +95,8 @@ class Stage(Generic[C]):
         Raises:
             DataError: a checkpoint that it reads is damaged.
         """
-        named = [section.methods() for section in (self.cfg, *self.borrowed.values())]
+        sections: list[Section] = [self.cfg, *self.borrowed.values()]
+        named = [section.methods() for section in sections]
         named += [chosen_by(self.passport_of(noun).architecture) for noun in self.reads if self.has_checkpoint(noun)]
         chosen: dict[str, set[str]] = {}
         for family, method in (pair for methods in named for pair in methods.items()):
