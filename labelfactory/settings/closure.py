@@ -5,7 +5,7 @@ followed, not their neighbours. Of the ground floor only the value rooms count; 
 `ENGINE_FORMAT`. docs/architecture.md says what that saves.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,17 @@ network is then made again. tests/golden fails where values move without it."""
 Chosen = Mapping[str, Collection[str]]
 """Plug-in family, such as models.cams → the methods of it that a stage runs."""
 
-ARCHITECTURE_FAMILIES = {"backbone": "models.backbones", "net": "models.segmenters"}
-"""Keys of a passport's architecture that name a method → its family."""
+ARCHITECTURE_FAMILIES = {
+    "affinity": "models.affinity",
+    "backbone": "models.backbones",
+    "block": "models.blocks",
+    "net": "models.segmenters",
+    "objective": "models.objectives",
+}
+"""Keys of a passport's architecture that name a method, alone or with its knobs → its family."""
+
+UNNAMED = {"models.affinity": "psa", "models.blocks": "none", "models.objectives": "tags"}
+"""Family → the method of a network whose passport names none of it."""
 
 VALUE_ROOMS = {
     "dataset/corrections.py": "a person's mask in the classes of the data set",
@@ -63,6 +72,7 @@ BY_NUMBER = {
     "rows/__init__.py": "a docstring",
     "rows/engine.py": "computes what changed, copies the rest",
     "rows/header.py": "a file format with a number of its own",
+    "rows/own_shard.py": "a shard before it is written",
     "rows/plan.py": "what changed",
     "rows/reader.py": "rows by image",
     "rows/shards.py": "rows in files",
@@ -79,7 +89,19 @@ NOT_FOLLOWED = frozenset({"labelfactory/stage/preflight.py"})
 
 def chosen_by(architecture: Mapping[str, Any]) -> dict[str, str]:
     """Family → method of the network that a passport describes."""
-    return {family: architecture[key] for key, family in ARCHITECTURE_FAMILIES.items() if key in architecture}
+    named = {family: architecture[key] for key, family in ARCHITECTURE_FAMILIES.items() if key in architecture}
+    return {family: method["name"] if isinstance(method, Mapping) else method for family, method in named.items()}
+
+
+def joined(named: Iterable[Mapping[str, str]]) -> dict[str, set[str]]:
+    """What sections and checkpoints name, together: family → methods.
+
+    Of a family that checkpoints name, none counts where none is named: a network that was not trained runs no code.
+    """
+    chosen: dict[str, set[str]] = {family: set() for family in ARCHITECTURE_FAMILIES.values()}
+    for family, method in (pair for methods in named for pair in methods.items()):
+        chosen.setdefault(family, set()).add(method)
+    return chosen | {family: {method} for family, method in UNNAMED.items() if not chosen[family]}
 
 
 def code_digest(module: str, chosen: Chosen | None = None, root: Path = Path()) -> str:
@@ -120,7 +142,7 @@ def answers_by_number(path: str) -> bool:
 
 def reached(module: str, chosen: Chosen | None = None, root: Path = Path()) -> set[str]:
     """All files of ours that a stage runs, those that answer by number too. Arguments and errors as for `code_of`."""
-    chosen = chosen or {}
+    chosen = {} if chosen is None else chosen
     waiting = _files(module, root)
     if not waiting:
         raise MissingError(f"{module}: there is no such module in {root.resolve()}", "Type it in the project's folder.")
@@ -134,7 +156,7 @@ def reached(module: str, chosen: Chosen | None = None, root: Path = Path()) -> s
         for name in source.imports:
             waiting += _files(_absolute(name, path), root)
         for family in source.families:
-            for method in chosen.get(family) or _methods(family, root):
+            for method in chosen[family] if family in chosen else _methods(family, root):
                 waiting += _files(f"{family}.{method}", root)
     return seen
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, ParamsError, did_you_mean
-from labelfactory.settings.registry import Family
 
 PARAMS_FILE = "params.yaml"
 FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -35,13 +34,16 @@ class Section(BaseModel):
         return digest_json(self._result_values())
 
     def methods(self) -> dict[str, str]:
-        """Plug-in family → the method of it that this section names, sections inside it included."""
-        found: dict[str, str] = {}
+        """Plug-in family → the method of it that this section names, sections inside it included.
+
+        A field of `registry.method_of` carries its family as a mark with a `package`.
+        """
+        named: dict[str, str] = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            found |= {mark.package: value for mark in field.metadata if isinstance(mark, Family)}
-            found |= value.methods() if isinstance(value, Section) else {}
-        return found
+            named |= {m.package: getattr(value, "name", value) for m in field.metadata if hasattr(m, "package")}
+            named |= value.methods() if isinstance(value, Section) else {}
+        return named
 
     def _result_values(self) -> dict[str, Any]:
         values = self.model_dump(mode="json", exclude=set(self.speed_only))

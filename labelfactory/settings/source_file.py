@@ -10,7 +10,7 @@ from labelfactory.digests import digest_bytes
 from labelfactory.errors import ParamsError
 from labelfactory.settings.normal_form import is_type_checking, normal_form
 
-NAMES_A_FAMILY = ("load_method", "method_of")
+NAMES_A_FAMILY = ("load_method", "method_of", "choose", "Family")
 """Functions whose first argument is a plug-in family, written out: `load_method("models.cams", name)`."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from labelfactory.dataset.prepared import Dataset, read_dataset
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
-from labelfactory.settings.closure import chosen_by
+from labelfactory.settings.closure import chosen_by, joined
 from labelfactory.settings.params import Section
 from labelfactory.settings.wiring import StageWiring, stage_wiring
 
@@ -92,16 +92,14 @@ class Stage(Generic[C]):
     def methods(self) -> dict[str, set[str]]:
         """Plug-in family → methods that this stage runs: those of its sections, and of the networks that it reads.
 
+        A stage that runs a method by a name of its own adds it.
+
         Raises:
             DataError: a checkpoint that it reads is damaged.
         """
         sections: list[Section] = [self.cfg, *self.borrowed.values()]
-        named = [section.methods() for section in sections]
-        named += [chosen_by(self.passport_of(noun).architecture) for noun in self.reads if self.has_checkpoint(noun)]
-        chosen: dict[str, set[str]] = {}
-        for family, method in (pair for methods in named for pair in methods.items()):
-            chosen.setdefault(family, set()).add(method)
-        return chosen
+        networks = [self.passport_of(noun) for noun in self.reads if self.has_checkpoint(noun)]
+        return joined([*(s.methods() for s in sections), *(chosen_by(n.architecture) for n in networks)])
 
     @cached_property
     def code_digest(self) -> str:
