@@ -1,7 +1,6 @@
 """What has to be done in each shard of a per-image stage: keys as they are on disk against keys as they should be."""
 
-import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from labelfactory.dataset.prepared import ImageRecord, ShardedDataset
-from labelfactory.digests import digest_bytes
 from labelfactory.errors import MissingError
 from labelfactory.rows.columns import Column
 from labelfactory.rows.header import shard_schema
+from labelfactory.rows.keys import KeyMaker
 from labelfactory.rows.own_shard import OwnShard
 from labelfactory.rows.shards import RowState, ShardFolder, row_key
 
@@ -56,36 +55,6 @@ class ShardPlan:
     blocked: dict[str, str] = field(default_factory=dict)
     """Images that an earlier stage quarantined: image_id → reason."""
     changed: bool = False
-
-
-class KeyMaker:
-    """Keys of a stage's rows. What all rows share is turned into JSON once: a plan looks at every row there is.
-
-    Args:
-        fixed: the inputs that all rows share.
-        above: nouns of the per-image outputs that the stage reads.
-    """
-
-    def __init__(self, fixed: Mapping[str, Any], above: Iterable[str]) -> None:
-        self._fixed, self._above = dict(fixed), tuple(above)
-        names = sorted({*fixed, "image", "tags", *self._above})
-        own = {name: _json(value) for name, value in fixed.items() if name not in ("image", "tags", *self._above)}
-        self._parts = [(f"{_json(name)}:", name, own.get(name)) for name in names]
-
-    def inputs(self, record: ImageRecord, digests: Mapping[str, str]) -> dict[str, Any]:
-        """Everything that a row depends on, by name. `digests`: of the rows that it reads, by noun."""
-        return {**self._fixed, "image": record.sha256, "tags": list(record.tags), **digests}
-
-    def key(self, record: ImageRecord, digests: Mapping[str, str]) -> str:
-        """`row_key` of these inputs, without making them."""
-        own = {"image": _json(record.sha256), "tags": _json(record.tags)}
-        own |= {noun: _json(digest) for noun, digest in digests.items()}
-        text = ",".join(head + (own[name] if shared is None else shared) for head, name, shared in self._parts)
-        return digest_bytes(f"{{{text}}}".encode())
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def plan_shards(spec: RowSpec, only: Collection[int] | None = None, *, tolerant: bool = False) -> Iterator[ShardPlan]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import json_values
 
 from labelfactory.dataset.prepared import ImageRecord
-from labelfactory.rows.plan import KeyMaker
+from labelfactory.rows.keys import KeyMaker
 from labelfactory.rows.shards import row_key
 from labelfactory.settings import closure
 from labelfactory.stage import per_image

@@ -6,19 +6,10 @@ import pytest
 
 from labelfactory.errors import MissingError, ParamsError
 from labelfactory.settings import closure
-from labelfactory.settings.closure import (
-    BY_NUMBER,
-    NOT_FOLLOWED,
-    VALUE_ROOMS,
-    answers_by_number,
-    chosen_by,
-    code_digest,
-    code_of,
-    joined,
-    reached,
-)
+from labelfactory.settings.closure import chosen_by, code_digest, code_of, joined, reached
 from labelfactory.settings.params import Section
 from labelfactory.settings.registry import method_of
+from labelfactory.settings.value_rooms import BY_NUMBER, NOT_FOLLOWED, VALUE_ROOMS, answers_by_number
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -128,7 +119,7 @@ def test_every_file_of_the_ground_floor_is_in_one_list():
     """Whoever adds a file says whether it bears values or answers by number, and why."""
     files = {path.relative_to(ROOT / "labelfactory").as_posix() for path in (ROOT / "labelfactory").rglob("*.py")}
     numbered = {file for file in files if answers_by_number(f"labelfactory/{file}")}
-    assert files - numbered - VALUE_ROOMS.keys() == set(), "name them in labelfactory/settings/closure.py"
+    assert files - numbered - VALUE_ROOMS.keys() == set(), "name them in labelfactory/settings/value_rooms.py"
     assert numbered & VALUE_ROOMS.keys() == set()
     assert VALUE_ROOMS.keys() <= files
     folders = {f"{Path(file).parts[0]}/" for file in files}
