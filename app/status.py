@@ -1,4 +1,4 @@
-"""`labelfactory status`: per stage up to date, stale and why, or never run."""
+"""`labelfactory status`: per stage up to date, stale and why, asked again with nothing to do, or never run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,16 @@ SHOWN = 6
 """Reasons that are shown for one stage."""
 FOLLOWS = "follows"
 """The state of a stage that DVC calls up to date, but that a run will come to, because one above it is stale."""
-COLOURS = {"up to date": "green", "stale": "yellow", FOLLOWS: "yellow", "never run": "cyan", "frozen": "blue"}
+IDLE = "asked again, nothing to do"
+"""The state of a stage that DVC calls stale, but whose rows or network have the keys that they should have."""
+COLOURS = {
+    "up to date": "green",
+    IDLE: "green",
+    "stale": "yellow",
+    FOLLOWS: "yellow",
+    "never run": "cyan",
+    "frozen": "blue",
+}
 
 
 def status() -> None:
@@ -39,7 +48,7 @@ def status() -> None:
         cost = planned.get(stage.name, Cost(stage.name, runs=False))
         rows = f"{cost.rows}" if cost.rows else ""
         minutes = "?" if cost.seconds is None else f"{cost.seconds / 60:.1f}" if cost.runs else ""
-        state = FOLLOWS if cost.runs and stage.state == "up to date" else stage.state
+        state = _state(stage, planned)
         table.add_row(stage.name, f"[{COLOURS[state]}]{state}[/]", rows, minutes, escape("\n".join(reasons)))
     console = Console()
     console.print(table)
@@ -51,14 +60,27 @@ def status() -> None:
     rows = max(read_json(REPORTS / f"{state.name}.json").get("rows_quarantined", 0) for state in states)
     if rows:
         console.print(f"{rows} images are in quarantine: `labelfactory quarantine list` says why.")
-    stale = [stage.name for stage in states if stage.state in ("stale", "never run")]
+    shown = [_state(stage, planned) for stage in states]
+    stale = [state for state in shown if state in ("stale", "never run")]
     if stale:
         console.print(
             f"`labelfactory run` brings {len(stale)} of {len(states)} stages up to date, and what follows them."
         )
         _say_costs(console, states, planned)
+    elif IDLE in shown:
+        console.print(
+            f"`labelfactory run` asks {shown.count(IDLE)} of {len(states)} stages again; nothing is to be done."
+        )
     else:
         console.print("Everything is up to date.")
+
+
+def _state(stage: StageState, planned: Mapping[str, Cost]) -> str:
+    """What a run will find: DVC's word, unless the keys know better."""
+    cost = planned.get(stage.name)
+    if cost is not None and cost.runs and stage.state == "up to date":
+        return FOLLOWS
+    return IDLE if cost is not None and not cost.runs and stage.state == "stale" else stage.state
 
 
 def _costs(states: Sequence[StageState], *, retrain: bool) -> dict[str, Cost]:

@@ -52,12 +52,12 @@ class LabelAffinity(PerImageStage[LabelAffinityConfig]):
     def process(self, sample: Sample) -> Row:
         """Confident labels of one photograph."""
         image = shrink(sample.photograph(), self.cfg.scale)
-        cam = scores_at_size(sample["cam"], image.shape[:2])
+        cam = scores_at_size(sample.of("cams")["cam"], image.shape[:2])
         label_of = self.cfg.method.bind("confident_labels")
         channels = label_of(image, cam, thresholds=self.thresholds, scale=self.cfg.scale)
         void = channels == VOID
         channels[void] = 0
-        label = labels_from_channels(channels, sample["class_ids"])
+        label = labels_from_channels(channels, sample.of("cams")["class_ids"])
         label[void] = VOID
         return {"label": label}
 

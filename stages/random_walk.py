@@ -96,7 +96,7 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
     @torch.no_grad()
     def process(self, sample: Sample) -> Row:
         """Walk over one photograph."""
-        record, ids = sample.record, sample["class_ids"]
+        record, ids = sample.record, sample.of("cams")["class_ids"]
         target = grid_size(record.height, record.width, stride=self.cfg.stride)
         if len(ids) == 0:
             return {"scores": np.zeros((0, *target), dtype=np.float16), "class_ids": ids}
@@ -107,7 +107,8 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
         transition = self.affinity.module.transition(
             features, stride=self.cfg.stride, radius=self.cfg.radius, beta=self.cfg.beta
         )
-        known = self._taught(photograph, ids) if self.taught else torch.from_numpy(sample["cam"]).to(self.device)
+        cam = torch.from_numpy(sample.of("cams")["cam"]).to(self.device)
+        known = self._taught(photograph, ids) if self.taught else cam
         start = sample_at_cells(known[None], stride=self.cfg.stride, image_size=size, cells=transition.grid)
         walked = self._walked(start[0], transition)
         scores = resample(walked[None], stride=self.cfg.stride, image_size=size, size=target)[0]

@@ -86,10 +86,11 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
         """The pseudo-mask of one photograph, and how good it looks without a true one."""
         if self.given(sample.record) is not None:
             return self._corrected(sample.record)
+        walk = sample.of("walks")
         made = refined(
             sample.photograph(),
-            sample["scores"],
-            sample["class_ids"],
+            walk["scores"],
+            walk["class_ids"],
             self.cfg.method,
             threshold=self.threshold,
             scale=self.cfg.scale,

@@ -51,9 +51,12 @@ class Workspace:
         (root / "code" / "science.py").write_text("answer = 42\n")
 
     def wire(self, *stages: str) -> None:
-        """Write a dvc.yaml in which each stage depends on the code in code/."""
+        """Write a dvc.yaml, and a file for each stage that imports code/science.py."""
         lines = [f"  {s}: {{cmd: python -m stages.{s}, deps: [data/dataset, code], params: [{s}]}}" for s in stages]
         (self.root / "dvc.yaml").write_text("\n".join(["stages:", *lines]) + "\n")
+        (self.root / "stages").mkdir(exist_ok=True)
+        for name in stages:
+            (self.root / "stages" / f"{name}.py").write_text("from code.science import answer\n")
 
     def add(self, image_id: str, tags: str = "cat", *, split: str = "train", position: int | None = None) -> None:
         """Add a photograph of noise that follows from its name."""

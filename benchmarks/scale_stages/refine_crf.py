@@ -37,9 +37,10 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
 
     def process(self, sample: Sample) -> Row:
         """Bands of classes that follow from the CAM."""
-        cam, record = sample["cam"], sample.record
+        cams, record = sample.of("cams"), sample.record
+        cam = cams["cam"]
         mask = np.zeros((record.height, record.width), np.uint8)
-        mask[: int(cam[0, 0, 0] * record.height)] = [*sample["class_ids"], 0][0]  # a photograph may have no tag
+        mask[: int(cam[0, 0, 0] * record.height)] = [*cams["class_ids"], 0][0]  # a photograph may have no tag
         return {
             "mask": mask,
             "confidence": (cam[0] * 255).astype(np.uint8),

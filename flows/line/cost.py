@@ -1,6 +1,7 @@
 """What bringing the line up to date will cost, said beforehand: rows and networks per stage, and minutes.
 
-An upper bound, from the keys that are on disk and from what changed in the import. A row that depends on one that will be
+An upper bound, from the keys that are on disk and from what changed in the import. DVC asks a stage whenever a file of code
+has other bytes; where its keys are as they were, it costs nothing. A row that depends on one that will be
 computed counts as one to be computed, and so does every row below a network that will learn: whether it ends in the same
 values, and the wave stops there, nobody knows yet. Minutes follow from the pace of each stage's last large run.
 """
@@ -14,6 +15,7 @@ from flows.line.summary import REPORTS, read_json
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import ShardedDataset
 from labelfactory.errors import UserError
+from labelfactory.stage.base import Stage
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import read_sections, stage_class
 from labelfactory.stage.training import TrainingStage
@@ -25,7 +27,7 @@ class Cost:
 
     Attributes:
         stage: its name.
-        runs: whether there is anything to do for it.
+        runs: whether there is anything to do for it; a stage that DVC calls stale may have nothing.
         rows: rows that it computes, at most; 0 for a stage that makes none.
         removed: rows that go.
         seconds: how long, by its own pace; None where it has never run.
@@ -71,9 +73,10 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
         if (state.state == "up to date" and not touched) or (not retrain and state.name in LEARNING):
             cost = Cost(state.name, runs=False)
         elif isinstance(stage, PerImageStage):
-            waiting[stage.writes] = _rows(stage, changes, moved, waiting)
+            waiting[stage.writes], writes = _rows(stage, changes, moved, waiting)
             count = len(waiting[stage.writes])
-            cost = Cost(state.name, True, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
+            writes |= bool(count or changes.removed)
+            cost = Cost(state.name, writes, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
         elif isinstance(stage, TrainingStage):
             learns = getattr(stage, "enabled", True) and (touched or not _is_current(stage))
             cost = Cost(state.name, learns, seconds=_seconds(state.name, changes.total) if learns else 0.0)
@@ -84,8 +87,25 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
         if state.name == "prepare":
             other_params = any("params.yaml" in reason for reason in state.reasons)
             moved[stage.writes] = bool(changes.changed or changes.removed or other_params)
+            if not moved[stage.writes] and _makes_the_same(state, stage):
+                cost = Cost(state.name, runs=False)
+        elif not touched and _makes_the_same(state, stage):  # a threshold that is chosen again is the same one
+            moved[stage.writes] = False
         found.append(cost)
     return found
+
+
+def _makes_the_same(state: StageState, stage: Stage[Any]) -> bool:
+    """Whether DVC asks a stage without keys of its own only for bytes of code that computes what it did last time."""
+    if isinstance(stage, (PerImageStage, TrainingStage)) or not state.reasons:
+        return False
+    code = {path.as_posix() for path in stage.wiring.code}
+    if not all(reason.rsplit(": ", 1)[0] in code for reason in state.reasons):
+        return False
+    try:
+        return bool(read_json(REPORTS / f"{state.name}.json").get("code") == stage.code_digest)
+    except UserError:
+        return False
 
 
 def _import_changes(wanted: Any) -> _Import:
@@ -106,19 +126,26 @@ def _import_changes(wanted: Any) -> _Import:
 
 def _rows(
     stage: PerImageStage[Any], changes: _Import, moved: Mapping[str, bool], waiting: Mapping[str, set[str]]
-) -> set[str]:
-    """Images whose row is computed: other keys than on disk, new or changed images, rows above that will be computed."""
+) -> tuple[set[str], bool]:
+    """Images whose row is computed: other keys than on disk, new or changed images, rows above that will be computed.
+
+    And whether a shard is written, be it only that a row goes or moves.
+    """
     learnt = [noun for noun in stage.reads if noun not in ("dataset", *stage.reads_rows) and moved.get(noun)]
+    pending: set[str] = set()
+    writes = False
     try:
         known = {r.image_id for shard in stage.sharded.counts for r in stage.sharded.records(shard)}
-        pending = {r.image_id for plan in stage.plan(tolerant=True) for r in plan.pending}
+        for plan in stage.plan(tolerant=True):
+            pending.update(r.image_id for r in plan.pending)
+            writes |= plan.changed
     except UserError:  # a network or threshold that it reads is not there yet
-        known, pending = set(), set(changes.changed)
+        known, pending, writes = set(), set(changes.changed), True
         learnt = ["nothing is there yet"]
     if learnt:
         pending = known
     pending = pending.union(changes.changed, *(waiting.get(noun, set()) for noun in stage.reads_rows))
-    return pending - changes.removed
+    return pending - changes.removed, writes
 
 
 def _is_current(stage: TrainingStage[Any]) -> bool:

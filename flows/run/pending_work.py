@@ -1,7 +1,7 @@
-"""What the engine itself says of a stage that DVC calls stale: whether anything is left to do, before anybody waits for a GPU.
+"""Whether a stage that DVC calls stale has anything to do, by its keys: asked before a run waits for a GPU.
 
-DVC sees files; the engine sees rows and keys. A cluster may have made all rows already, a photograph of another list leaves a
-training as it was, and `train_upper_bound` may be off.
+DVC compares files, keys compare what bears values. Code may have other bytes and the same normal form, a cluster may have made
+all rows already, a photograph of another list leaves a training as it was, and `train_upper_bound` may be off.
 """
 
 from flows.run.fan_out import is_per_image, pending_shards

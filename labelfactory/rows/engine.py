@@ -20,7 +20,7 @@ from labelfactory.files import remove_leftovers
 from labelfactory.pool.pool import Submit, process_pool
 from labelfactory.progress import Tick, progress
 from labelfactory.rows.columns import Column
-from labelfactory.rows.plan import RowSpec, ShardPlan, plan_shards
+from labelfactory.rows.plan import OpenShard, RowSpec, open_shards, plan_shards
 from labelfactory.rows.shards import FinishedRow, Row, Sample, ShardFolder, finish, quarantine, rows_table, stored_size
 
 if TYPE_CHECKING:
@@ -88,40 +88,37 @@ def update_shards(
     total = spec.dataset.total
     if only is None:
         remove_leftovers(spec.output)
-        for shard in set(folder.shards()) - set(spec.dataset.counts):
-            folder.path(shard).unlink()
+        for gone in set(folder.shards()) - set(spec.dataset.counts):
+            folder.path(gone).unlink()
             tally.shards_removed += 1
-    changed, pending = _survey(spec, only, tally)
+    changed = _survey(spec, only, tally)
+    pending = sum(changed.values())
     if not pending:
         say(f"{spec.stage}: every row is up to date")
     bad_allowed = int(spec.dataset.max_bad_fraction * total)
     schema = spec.schema()
     bad: list[FinishedRow] = []
     with _runner(spec, maker, remake, pending) as run, progress(spec.stage, pending) as tick:
-        for plan in plan_shards(spec, changed) if changed else ():
-            computed = _compute(spec, maker, plan, run, tick)
+        for shard in open_shards(spec, changed):
+            computed = _compute(spec, maker, shard, run, tick)
             bad += [row for row in computed.values() if row.status != "ok"]
             tally.rows_quarantined += sum(row.status != "ok" for row in computed.values())
-            _write(folder, plan, computed, schema, spec.dataset.compression, tally)
+            _write(folder, shard, computed, schema, spec.dataset.compression, tally)
             if tally.rows_quarantined > bad_allowed and bad:
                 raise DataError(_too_many(spec.stage, tally.rows_quarantined, total, bad), _REMEDY)
     return tally
 
 
-def _survey(spec: RowSpec, only: Collection[int] | None, tally: Tally) -> tuple[set[int], int]:
-    """Look at all shards and count those with nothing to do. Gives the others, and how many rows are to be computed.
-
-    Their plans are made again when it is their turn: all plans at once would need memory for every image.
-    """
-    changed, pending = set(), 0
+def _survey(spec: RowSpec, only: Collection[int] | None, tally: Tally) -> dict[int, int]:
+    """Look at all shards and count those with nothing to do. Gives the others, each with its rows that are to be computed."""
+    changed = {}
     for plan in plan_shards(spec, only):
         if plan.changed:
-            changed.add(plan.shard)
-            pending += len(plan.pending)
+            changed[plan.shard] = len(plan.pending)
         else:
             tally.rows_quarantined += len(plan.blocked)
             tally.rows_copied += len(plan.records) - len(plan.blocked)
-    return changed, pending
+    return changed
 
 
 _REMEDY = "Mend or remove these images, or raise prepare.max_bad_fraction; finished rows are kept."
@@ -136,9 +133,9 @@ Task = tuple[Sequence[Sample], Sequence[dict[str, Any]]]
 Runner = Callable[[Sequence[Task]], Iterator[list[FinishedRow]]]
 
 
-def _compute(spec: RowSpec, maker: RowMaker, plan: ShardPlan, run: Runner, tick: Tick) -> dict[str, FinishedRow]:
-    ids = [r.image_id for r in plan.pending if r.image_id not in plan.given]
-    above = {noun: ShardFolder(folder).rows(plan.shard, ids) for noun, folder in spec.upstream.items() if ids}
+def _compute(spec: RowSpec, maker: RowMaker, shard: OpenShard, run: Runner, tick: Tick) -> dict[str, FinishedRow]:
+    plan = shard.plan
+    above = _rows_above(spec, shard)
     groups: dict[Hashable, list[ImageRecord]] = defaultdict(list)
     for record in plan.pending:
         groups[maker.group(record)].append(record)
@@ -157,6 +154,20 @@ def _compute(spec: RowSpec, maker: RowMaker, plan: ShardPlan, run: Runner, tick:
     return finished
 
 
+def _rows_above(spec: RowSpec, shard: OpenShard) -> dict[str, dict[str, Row]]:
+    """What the pending rows are made of: noun → image_id → row."""
+    ids = [r.image_id for r in shard.plan.pending if r.image_id not in shard.plan.given]
+    above = {}
+    for noun, path in spec.upstream.items() if ids else ():
+        folder = ShardFolder(path)
+        table = shard.above.get(noun)
+        above[noun] = (
+            folder.rows(shard.plan.shard, ids) if table is None else folder.rows_in(shard.plan.shard, table, ids)
+        )
+    shard.above.clear()  # decoded; not held twice while the shard is computed
+    return above
+
+
 def _rows_of(record: ImageRecord, above: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
     """What earlier stages made of an image; nothing for a row that was given."""
     return {noun: rows[record.image_id] for noun, rows in above.items() if record.image_id in rows}
@@ -164,21 +175,19 @@ def _rows_of(record: ImageRecord, above: Mapping[str, Mapping[str, Row]]) -> dic
 
 def _write(
     folder: ShardFolder,
-    plan: ShardPlan,
+    shard: OpenShard,
     computed: Mapping[str, FinishedRow],
     schema: pa.Schema,
     compression: str,
     tally: Tally,
 ) -> None:
     """Put copied and computed rows into the data set's order and write the shard."""
+    plan, before = shard.plan, shard.before
     order = [r.image_id for r in plan.records]
     copied = [image_id for image_id in order if image_id not in computed]
     tables = [rows_table([computed[i] for i in order if i in computed], schema)]
     names = [i for i in order if i in computed]
-    if copied:
-        before = folder.table(plan.shard)
-        if before is None:
-            raise DataError(f"{folder.path(plan.shard)}: vanished during the run", "Type `dvc repro` again.")
+    if before is not None and copied:
         position = {image_id: i for i, image_id in enumerate(before.column("image_id").to_pylist())}
         tables.append(before.take([position[i] for i in copied]).replace_schema_metadata(schema.metadata))
         names += copied
@@ -209,8 +218,8 @@ def _runner(
 ) -> Iterator[Runner]:
     """Where batches are processed: in this process on a GPU or for very little work, else in a pool."""
     count = min(workers(), pending)
-    if count == 0:
-        yield lambda tasks: iter(())
+    if count == 0:  # nothing is pending, unless a shard turns out to be damaged
+        yield lambda tasks: _in_this_process(maker, tasks)
     elif count == 1 or maker.device.type != "cpu":
         one_thread_each()
         maker.setup()
@@ -218,6 +227,14 @@ def _runner(
     else:
         with process_pool(count, _start_worker, remake) as submit:
             yield lambda tasks: _over(spec, submit, tasks)
+
+
+def _in_this_process(maker: RowMaker, tasks: Sequence[Task]) -> Iterator[list[FinishedRow]]:
+    """Batches that nobody expected: the maker is set up once they are there."""
+    if tasks:
+        one_thread_each()
+        maker.setup()
+    yield from (process_task(maker, *task) for task in tasks)
 
 
 def _over(spec: RowSpec, submit: Submit, tasks: Sequence[Task]) -> Iterator[list[FinishedRow]]:

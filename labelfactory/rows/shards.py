@@ -28,7 +28,7 @@ from labelfactory.digests import digest_json, digest_payload
 from labelfactory.errors import DataError, MissingError, NewerFormatError
 from labelfactory.files import write_whole
 from labelfactory.rows.columns import Column
-from labelfactory.rows.header import CODECS, ROW_FORMAT, STATE_COLUMNS, columns_of, stated_format
+from labelfactory.rows.header import ROW_FORMAT, STATE_COLUMNS, columns_of, stated_format
 
 ROW_GROUP = 32
 
@@ -43,12 +43,18 @@ class Sample:
     record: ImageRecord
     rows: Mapping[str, Row]
 
-    def __getitem__(self, column: str) -> Any:
-        """A value that an earlier stage made, by the name of its column."""
-        for row in self.rows.values():
-            if column in row:
-                return row[column]
-        raise KeyError(column)
+    def of(self, noun: str) -> Row:
+        """The row that an earlier stage made of the image, column name → value.
+
+        Args:
+            noun: of an output that the stage names in `reads_rows`, such as cams.
+
+        Raises:
+            KeyError: the stage does not read rows of that name; says which it reads.
+        """
+        if noun not in self.rows:
+            raise KeyError(f"no row of {noun!r} is read here; known: {', '.join(sorted(self.rows))}")
+        return self.rows[noun]
 
     def photograph(self) -> Photograph:
         """[H, W, 3] uint8 RGB."""
@@ -127,38 +133,14 @@ class ShardFolder:
             DataError: the file is damaged.
         """
         table = self.table(shard, columns=list(STATE_COLUMNS))
-        return self._states(shard, table) if table is not None else {}
+        return self.states_in(shard, table) if table is not None else {}
 
-    def own_states(self, shard: int, schema: pa.Schema, compression: str) -> tuple[dict[str, RowState], bool]:
-        """The same for the stage that writes the shard: reads all of it, so that damage to a payload is found too.
-
-        Returns:
-            The rows, and whether the file is compressed as it should be.
-
-        Raises:
-            NewerFormatError: a newer labelfactory wrote it.
-            DataError: the file is damaged or of another make than `schema`.
-        """
-        path = self.path(shard)
-        if not path.exists():
-            return {}, True
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as opened:
-                table = opened.read()
-                groups = opened.metadata.num_row_groups
-                stored = opened.metadata.row_group(0).column(0).compression.lower() if groups else compression
-        except Exception as error:  # damaged bytes fail in any way
-            raise self._damaged(shard, str(error)) from None
-        self._check_format(shard, table.schema)
-        if not table.schema.equals(schema, check_metadata=True):
-            raise self._damaged(shard, "its header is not the stage's")
-        return self._states(shard, table), stored == CODECS[compression]
-
-    def _states(self, shard: int, table: pa.Table) -> dict[str, RowState]:
+    def states_in(self, shard: int, table: pa.Table) -> dict[str, RowState]:
+        """The same of a table that was read from the shard."""
         try:
             rows = table.select(list(STATE_COLUMNS)).to_pylist()
         except (KeyError, ValueError) as error:
-            raise self._damaged(shard, str(error)) from None
+            raise self.damaged(shard, str(error)) from None
         return {row["image_id"]: RowState(**row) for row in rows}
 
     def all_states(self) -> list[RowState]:
@@ -175,15 +157,17 @@ class ShardFolder:
         return [state for shard in shards for state in self.states(shard).values()]
 
     def rows(self, shard: int, wanted: Iterable[str]) -> dict[str, Row]:
-        """Payloads of some rows of a shard, each held against its digest.
+        """Payloads of some rows of a shard, each held against its digest; empty when the shard is not there.
 
         Raises:
             DataError: a row's bytes do not fit its digest.
         """
         table = self.table(shard)
-        if table is None:
-            return {}
-        position = {image_id: i for i, image_id in enumerate(self._states(shard, table))}
+        return {} if table is None else self.rows_in(shard, table, wanted)
+
+    def rows_in(self, shard: int, table: pa.Table, wanted: Iterable[str]) -> dict[str, Row]:
+        """The same of a whole table that was read from the shard."""
+        position = {image_id: i for i, image_id in enumerate(self.states_in(shard, table))}
         columns = self._columns(shard, table.schema)
         return {i: self._decoded(shard, table, position[i], columns) for i in wanted}
 
@@ -201,8 +185,8 @@ class ShardFolder:
                 with pq.ParquetFile(self.path(shard), memory_map=True, page_checksum_verification=True) as opened:
                     group = opened.read_row_group(place[1])
             except (OSError, pa.ArrowException) as error:
-                raise self._damaged(shard, str(error)) from None
-            self._check_format(shard, group.schema)
+                raise self.damaged(shard, str(error)) from None
+            self.check_format(shard, group.schema)
             self._last = (place, group)
         group = self._last[1]
         return self._decoded(shard, group, position % ROW_GROUP, self._columns(shard, group.schema))
@@ -217,21 +201,21 @@ class ShardFolder:
         except Exception:  # damaged bytes fail in the decoder in any way
             intact = False
         if not intact:
-            raise self._damaged(shard, f"the bytes of {name} do not fit its digest")
+            raise self.damaged(shard, f"the bytes of {name} do not fit its digest")
         return values
 
     def _columns(self, shard: int, schema: pa.Schema) -> dict[str, Column]:
         try:
             return columns_of(schema)
         except ValueError as error:
-            raise self._damaged(shard, str(error)) from None
+            raise self.damaged(shard, str(error)) from None
 
-    def _check_format(self, shard: int, schema: pa.Schema) -> None:
+    def check_format(self, shard: int, schema: pa.Schema) -> None:
         """Refuse rows of another format: newer ones for good, older ones until their stage has made them again."""
         try:
             stated = stated_format(schema)
         except ValueError as error:
-            raise self._damaged(shard, str(error)) from None
+            raise self.damaged(shard, str(error)) from None
         path = self.path(shard)
         if stated > ROW_FORMAT:
             raise NewerFormatError(
@@ -244,7 +228,8 @@ class ShardFolder:
                 "Type `dvc repro`: the stage that writes it makes it again.",
             )
 
-    def _damaged(self, shard: int, reason: str) -> DataError:
+    def damaged(self, shard: int, reason: str) -> DataError:
+        """The error of a shard whose bytes are not what was written."""
         path = self.path(shard)
         return DataError(
             f"{path}: damaged: {(reason.splitlines() or ['not readable'])[0]}", f"Delete {path} and type `dvc repro`."
@@ -260,7 +245,7 @@ class ShardFolder:
         if table is None:
             return {}
         if name not in table.column_names:
-            raise self._damaged(shard, f"it has no column {name}")
+            raise self.damaged(shard, f"it has no column {name}")
         return dict(zip(table.column("image_id").to_pylist(), table.column(name).to_pylist(), strict=True))
 
     def write(self, shard: int, table: pa.Table, compression: str = "zstd") -> None:
@@ -287,8 +272,8 @@ class ShardFolder:
         try:
             table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
-            raise self._damaged(shard, str(error)) from None
-        self._check_format(shard, table.schema)
+            raise self.damaged(shard, str(error)) from None
+        self.check_format(shard, table.schema)
         return table
 
 

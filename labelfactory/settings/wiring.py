@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelfactory.digests import digest_code
 from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.settings.closure import Chosen, code_digest
 from labelfactory.settings.params import read_yaml
 
 WIRING_FILE = Path("dvc.yaml")
@@ -27,9 +27,9 @@ class StageWiring:
         """The dependencies that are code: files and folders outside data/."""
         return tuple(Path(d) for d in self.deps if not d.startswith("data/"))
 
-    def code_digest(self) -> str:
-        """Digest of every .py file that this stage's result depends on."""
-        return digest_code([p.resolve() for p in self.code], Path.cwd())
+    def code_digest(self, chosen: Chosen | None = None) -> str:
+        """Digest of the code that decides what this stage makes; arguments and errors as for `closure.code_digest`."""
+        return code_digest(f"stages.{self.name}", chosen)
 
 
 def read_wiring(path: Path = WIRING_FILE) -> dict[str, StageWiring]:

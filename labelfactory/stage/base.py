@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from labelfactory.dataset.prepared import Dataset, read_dataset
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
+from labelfactory.settings.closure import chosen_by, joined
 from labelfactory.settings.params import Section
 from labelfactory.settings.wiring import StageWiring, stage_wiring
 
@@ -88,7 +89,19 @@ class Stage(Generic[C]):
         """This stage in dvc.yaml."""
         return stage_wiring(self.stage_name())
 
+    def methods(self) -> dict[str, set[str]]:
+        """Plug-in family → methods that this stage runs: those of its sections, and of the networks that it reads.
+
+        A stage that runs a method by a name of its own adds it.
+
+        Raises:
+            DataError: a checkpoint that it reads is damaged.
+        """
+        sections: list[Section] = [self.cfg, *self.borrowed.values()]
+        networks = [self.passport_of(noun) for noun in self.reads if self.has_checkpoint(noun)]
+        return joined([*(s.methods() for s in sections), *(chosen_by(n.architecture) for n in networks)])
+
     @cached_property
     def code_digest(self) -> str:
-        """Digest of the code that dvc.yaml lists as this stage's dependencies."""
-        return self.wiring.code_digest()
+        """Digest of the code that decides what this stage makes; errors as for `methods` and `closure.code_digest`."""
+        return self.wiring.code_digest(self.methods())

@@ -16,7 +16,7 @@ from labelfactory.lock import stage_lock
 from labelfactory.pool.pool import largest_memory
 from labelfactory.pool.process import fork_from_here
 from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, read_yaml
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import read_wiring, stage_wiring
 from labelfactory.stage.base import REPORTS, Stage
 from labelfactory.stage.preflight import check_line
 
@@ -61,6 +61,7 @@ def run_stage(name: str) -> dict[str, Any]:
         "stage": name,
         "seconds": round(time.monotonic() - start, 2),
         "peak_memory_mb": _peak_memory_mb(),
+        "code": stage_wiring(name).code_digest(stage.methods()),
         **metrics,
     }
     report["pace"] = _pace(REPORTS / f"{name}.json", stage.units(metrics), report["seconds"])

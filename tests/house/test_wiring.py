@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -16,8 +15,10 @@ from pydantic import BaseModel
 
 from app.profile import _overlay as overlay
 from labelfactory.errors import ParamsError
+from labelfactory.settings.closure import reached
 from labelfactory.settings.params import Section, check_sections, read_yaml
-from labelfactory.settings.registry import MethodConfig, method_names
+from labelfactory.settings.registry import MethodConfig
+from labelfactory.settings.source_file import read_source
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.per_image import PerImageStage
@@ -100,47 +101,9 @@ def test_folders_are_kept_between_runs(name):
 # --- deps cover imports -----------------------------------------------------------------------------------------------
 
 
-@cache
-def imports_of(path: Path) -> frozenset[Path]:
-    """Files of this repository that a file imports, wherever in it, methods of the families that it names included."""
-    found: set[Path] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found.update(f for alias in node.names for f in files_of(alias.name))
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute here"
-            for alias in node.names:
-                found.update(files_of(f"{node.module}.{alias.name}") or files_of(str(node.module)))
-                found.update(files_of(str(node.module)))
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("load_method", "method_of", "choose"):
-            family = node.args[0]
-            if isinstance(family, ast.Constant):
-                found.update(f for m in method_names(family.value) for f in files_of(f"{family.value}.{m}"))
-    return frozenset(found)
-
-
-def files_of(module: str) -> list[Path]:
-    """The file of a module of ours and of the packages around it; none for a foreign one or a plain name."""
-    parts = module.split(".")
-    if parts[0] not in PACKAGES:
-        return []
-    path = ROOT.joinpath(*parts)
-    own = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    if not own.is_file():
-        return []
-    packages = [ROOT.joinpath(*parts[:k], "__init__.py") for k in range(1, len(parts))]
-    return [own, *packages]
-
-
-def closure(start: Path) -> set[Path]:
-    """All files that running `start` imports; what holds nothing but a docstring changes no result."""
-    seen, waiting = set(), [start]
-    while waiting:
-        path = waiting.pop()
-        if path not in seen:
-            seen.add(path)
-            waiting.extend(imports_of(path))
-    return {path for path in seen if len(ast.parse(path.read_text(encoding="utf-8")).body) > 1}
+def files_run(name: str) -> set[Path]:
+    """Files of ours that a stage runs, of every method that it may choose; those that compute nothing are left out."""
+    return {ROOT / path for path in reached(f"stages.{name}", root=ROOT) if read_source(ROOT / path).digest}
 
 
 def code_deps(name: str) -> Iterator[Path]:
@@ -153,18 +116,16 @@ def under(path: Path, dep: Path) -> bool:
 
 @each_stage
 def test_deps_cover_every_file_that_a_stage_imports(name):
-    """A changed file that is no dep would leave stale rows standing as fresh ones."""
+    """DVC asks a stage when a dep changes: a changed file that is no dep would leave old rows as current ones."""
     deps = list(code_deps(name))
-    missing = [
-        str(f.relative_to(ROOT)) for f in closure(ROOT / f"stages/{name}.py") if not any(under(f, d) for d in deps)
-    ]
+    missing = [str(f.relative_to(ROOT)) for f in files_run(name) if not any(under(f, d) for d in deps)]
     assert sorted(missing) == []
 
 
 @each_stage
 def test_no_dep_is_code_that_a_stage_does_not_import(name):
-    """A dep too many throws rows away for nothing."""
-    used = closure(ROOT / f"stages/{name}.py")
+    """A dep too many asks a stage for nothing."""
+    used = files_run(name)
     needless = [str(d.relative_to(ROOT)) for d in code_deps(name) if not any(under(f, d) for f in used)]
     assert needless == []
 
@@ -177,12 +138,17 @@ def test_deps_exist_in_order_and_once(name):
     assert deps == sorted(set(deps))
 
 
-def test_the_closure_sees_plain_imports_families_and_inner_imports():
-    """The checks above can fail: a family named in a string and an import inside a function are both followed."""
-    found = {str(f.relative_to(ROOT)) for f in closure(ROOT / "stages/extract_cams.py")}
-    assert {"models/cams/layer_cam.py", "models/backbones/resnet50.py", "labelfactory/rows/shards.py"} <= found
-    assert "models/segmenters/deeplab_v2.py" not in found
-    assert "labelfactory/dataset/truth.py" in {str(f.relative_to(ROOT)) for f in closure(ROOT / "stages/evaluate.py")}
+def test_every_family_is_written_out_where_a_method_of_it_is_loaded():
+    """A family in a variable would be in no key: `load_method(FAMILY, name)` hides which methods a stage runs."""
+    hidden = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for package in ("models", "stages")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("load_method", "method_of")
+        if not isinstance(node.args[0], ast.Constant)
+    ]
+    assert hidden == []
 
 
 # --- no orphan parameter ----------------------------------------------------------------------------------------------

@@ -80,6 +80,28 @@ def test_an_older_commit_brings_its_shards_and_back(history):
     assert cams(folder) == new
 
 
+def test_a_reworded_message_asks_every_stage_and_computes_nothing(history):
+    """DVC's deps are as wide as folders; `status` says beforehand what keys then find, and its cost is nothing."""
+    folder = copy_workspace(history[0], history[0].parent / "reworded")
+    before = cams(folder)
+    for name, old, new in (
+        ("labelfactory/rows/engine.py", "every row is up to date", "there is nothing to do"),
+        ("labelfactory/dataset/images.py", "EXIF orientation applied", "orientation applied"),
+    ):
+        path = folder / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    said = call(folder, "labelfactory", "status")
+    assert said.count("asked again, nothing to do") == 3
+    assert "`labelfactory run` asks 3 of 3 stages again; nothing is to be done." in said
+    assert len(ran(call(folder, "dvc", "repro"), folder)) == 3
+    for name in ("extract_cams", "refine_crf"):
+        made = json.loads((folder / f"data/reports/{name}.json").read_text())
+        assert (made["rows_computed"], made["shards_written"]) == (0, 0)
+    assert cams(folder) == before
+    assert "Everything is up to date." in call(folder, "labelfactory", "status")
+
+
 def restored(folder: Path, clone: Path) -> None:
     """A fresh clone pulls and has nothing to do; its shards are the same bytes, and the engine would copy every row."""
     git(folder.parent, "clone", "-q", str(folder), str(clone))

@@ -24,8 +24,12 @@ from models.backbones import build_backbone
 from models.backbones._fold import fold_norms
 from stages.random_walk import RandomWalk
 
-class Sample(dict):
+class Sample:
     record = SimpleNamespace(height=int(sys.argv[1]), width=int(sys.argv[2]))
+
+    def of(self, noun):
+        cells = [-(-side // 4) for side in (self.record.height, self.record.width)]
+        return {"class_ids": np.array([0, 1], np.uint8), "cam": np.random.rand(2, *cells).astype(np.float16)}
 
     def photograph(self):
         side = (self.record.height, self.record.width, 3)
@@ -38,8 +42,7 @@ stage = RandomWalk(cfg)
 stage.taught, stage.net_stride, stage.walk = False, 16, load_method("models.propagation", cfg.method).walk
 stage.net = AffinityNetwork(backbone, depths=(32, 64, 128), width=128, learn_backbone=False).eval()
 stage.confident = {"foreground": 0.6, "background": 0.2}
-cells = [-(-side // 4) for side in (Sample.record.height, Sample.record.width)]
-made = stage.process(Sample(class_ids=np.array([0, 1], np.uint8), cam=np.random.rand(2, *cells).astype(np.float16)))
+made = stage.process(Sample())
 print(*made["scores"].shape, bool(np.isfinite(made["scores"]).all()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -82,7 +82,7 @@ class Outline(PerImageStage[Section]):
         if sample.record.image_id in self.failing:
             raise self.failing[sample.record.image_id]
         self.processed.append(sample.record.image_id)
-        return {"mask": (sample["level"] > 0.03).astype(np.uint8)}
+        return {"mask": (sample.of("brightness")["level"] > 0.03).astype(np.uint8)}
 
 
 def update(kind: type[PerImageStage] = Brightness, cfg: Section | None = None) -> tuple[list[str], Tally]:

@@ -36,7 +36,7 @@ from workspace import BIN, call, make_workspace
 
 from labelfactory.learning import training
 from labelfactory.rows import engine
-from labelfactory.rows.plan import ShardPlan
+from labelfactory.rows.plan import OpenShard
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.runner import read_sections, run_guarded, stage_class
@@ -115,9 +115,9 @@ def note(text: str) -> None:
 def noting(compute: Callable[..., Any]) -> Callable[..., Any]:
     """The engine's work on a shard, which says beforehand what it is going to compute."""
 
-    def noted(stage: Any, plan: ShardPlan, *rest: Any) -> Any:
-        note(json.dumps([plan.shard, [record.image_id for record in plan.pending]]))
-        return compute(stage, plan, *rest)
+    def noted(spec: Any, maker: Any, shard: OpenShard, *rest: Any) -> Any:
+        note(json.dumps([shard.plan.shard, [record.image_id for record in shard.plan.pending]]))
+        return compute(spec, maker, shard, *rest)
 
     return noted
 
@@ -125,9 +125,9 @@ def noting(compute: Callable[..., Any]) -> Callable[..., Any]:
 def noting_epochs(batches: Callable[..., Any]) -> Callable[..., Any]:
     """An epoch that says when it begins."""
 
-    def noted(fabric: Any, examples: Any, cfg: Any, epoch: int) -> Any:
+    def noted(*arguments: Any, epoch: int, **options: Any) -> Any:
         note(str(epoch))
-        return batches(fabric, examples, cfg, epoch)
+        return batches(*arguments, epoch=epoch, **options)
 
     return noted
 

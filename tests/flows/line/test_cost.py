@@ -1,6 +1,7 @@
 """What a run will cost, said beforehand: rows by what changed, seconds by each stage's own pace."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from brightness import Brightness, BrightnessConfig, Outline, update
@@ -13,6 +14,7 @@ from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
 from labelfactory.files import write_json
 from labelfactory.schema import Classes
 from labelfactory.settings.params import Section
+from labelfactory.stage.base import Stage
 from labelfactory.stage.training import TrainingStage
 from stages.prepare import Prepare, PrepareConfig
 
@@ -50,9 +52,57 @@ def rows(*stale: str) -> list[int]:
 
 
 def test_nothing_costs_nothing(project):
-    """Also where DVC only asks because a file's time or a comment elsewhere changed."""
+    """Also where DVC only asks because a file's time or a comment elsewhere changed: then no stage of rows runs."""
     assert rows() == [0, 0]
     assert rows("prepare", "brightness", "outline") == [0, 0]
+    Path("code/science.py").write_text("# a comment\nanswer = 42\n")
+    states = [StageState(name, "stale", ("code: modified",)) for name in ("prepare", "brightness", "outline")]
+    assert [(found.runs, found.rows) for found in costs(states)[1:]] == [(False, 0), (False, 0)]
+    Path("code/science.py").write_text("answer = 43\n")
+    assert [(found.runs, found.rows) for found in costs(states)[1:]] == [(True, 5), (True, 5)]
+
+
+def test_a_shard_that_only_has_to_be_written_is_work(project, workspace):
+    """With another compression rows are copied, none is computed."""
+    workspace.compression = "gzip"
+    workspace.save()
+    states = [StageState("prepare", "up to date", ()), *(StageState(n, "stale", ()) for n in ("brightness", "outline"))]
+    assert [(found.runs, found.rows) for found in costs(states)[1:]] == [(True, 0), (True, 0)]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "below"),
+    [
+        ("# a comment\nanswer = 42\n", "code: modified", 0),
+        ("answer = 43\n", "code: modified", 5),
+        ("answer = 42\n", "data/brightness: modified", 5),
+        ("answer = 42\n", "params.yaml chooser.least: 1 → 2", 5),
+    ],
+)
+def test_a_threshold_that_is_chosen_again_by_the_same_code_moves_no_row(
+    project, workspace, monkeypatch, code, reason, below
+):
+    """A stage without keys runs whenever DVC asks; with the same code and data it ends in the same numbers."""
+
+    class Chooser(Stage[Section]):
+        reads = ("brightness",)
+        writes = "threshold"
+
+        @classmethod
+        def stage_name(cls) -> str:
+            return "chooser"
+
+    workspace.wire("prepare", "brightness", "chooser", "outline")
+    kinds = {"prepare": Prepare, "brightness": Brightness, "chooser": Chooser, "outline": Outline}
+    monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)
+    monkeypatch.setattr(Outline, "reads", ("dataset", "brightness", "threshold"))
+    project["chooser"] = Section()
+    write_json(cost.REPORTS / "chooser.json", {"code": Chooser(Section()).code_digest})
+    Path("code/science.py").write_text(code)
+    states = [StageState(n, "up to date", ()) for n in ("prepare", "brightness")]
+    states += [StageState("chooser", "stale", (reason,)), StageState("outline", "up to date", ())]
+    found = {c.stage: c for c in costs(states)}
+    assert (found["chooser"].runs, found["outline"].rows) == (True, below)
 
 
 def test_other_tags_of_one_image_are_one_row_a_stage(project, workspace):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from strategies import json_values
 
 from labelfactory.dataset.prepared import ImageRecord
-from labelfactory.rows.plan import KeyMaker
+from labelfactory.rows.keys import KeyMaker
 from labelfactory.rows.shards import row_key
+from labelfactory.settings import closure
 from labelfactory.stage import per_image
 
 
@@ -23,8 +24,8 @@ def change_classes(project: Workspace) -> None:
 SEEN = {
     "the stage's name": lambda p: setattr(Brightness, "name", "brightness2"),
     "the format": lambda p: setattr(per_image, "ROW_FORMAT", 99),
-    "a byte of the code": change_code,
-    "a new code file": lambda p: (p.root / "code" / "more.py").write_text(""),
+    "the engine's format": lambda p: setattr(closure, "ENGINE_FORMAT", 99),
+    "the code": change_code,
     "the network's digest": lambda p: setattr(Brightness, "weights", "w2"),
     "the photograph": lambda p: [p.repaint(r.image_id, seed=999) for r in p.records],
     "the tags": lambda p: [p.change(r.image_id, tags=(*r.tags, "ape")) for r in p.records],
@@ -35,7 +36,8 @@ SEEN = {
 @pytest.mark.parametrize("what", list(SEEN))
 def test_a_key_changes_with(project, monkeypatch, what):
     """Each thing that a row depends on is in its key."""
-    for owner, name in ((Brightness, "name"), (per_image, "ROW_FORMAT"), (Brightness, "weights")):
+    owners = ((Brightness, "name"), (per_image, "ROW_FORMAT"), (Brightness, "weights"), (closure, "ENGINE_FORMAT"))
+    for owner, name in owners:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     before = keys()
     SEEN[what](project)
@@ -67,6 +69,8 @@ UNSEEN = {
     "the lists": lambda p: [p.change(r.image_id, lists=("train", "train_aug")) for r in p.records],
     "the true mask": lambda p: [p.change(r.image_id, mask_path="m.png", mask_sha256="1" * 64) for r in p.records],
     "a note beside the code": lambda p: (p.root / "code" / "notes.txt").write_text("x"),
+    "a new file beside the code": lambda p: (p.root / "code" / "more.py").write_text("more = 1\n"),
+    "a comment in the code": lambda p: (p.root / "code" / "science.py").write_text("# why\nanswer = 42\n"),
     "the order in dvc.yaml": lambda p: p.wire("outline", "brightness"),
 }
 

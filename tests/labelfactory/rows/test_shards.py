@@ -89,9 +89,9 @@ def test_a_file_that_goes_under_a_reader_is_an_error_of_the_data(folder):
         reader["7-1"]
 
 
-def test_a_sample_gives_values_by_column():
-    """From whichever stage made it."""
-    sample = Sample(None, {"cams": {"cam": 1}, "walks": {"scores": 2}})  # type: ignore[arg-type]
-    assert (sample["cam"], sample["scores"]) == (1, 2)
-    with pytest.raises(KeyError):
-        sample["mask"]
+def test_a_sample_gives_the_row_of_the_output_that_is_named():
+    """Two outputs may have columns of one name; a noun that the stage does not read is an error that says which it does."""
+    sample = Sample(None, {"cams": {"class_ids": 1}, "walks": {"class_ids": 2}})  # type: ignore[arg-type]
+    assert (sample.of("cams")["class_ids"], sample.of("walks")["class_ids"]) == (1, 2)
+    with pytest.raises(KeyError, match="no row of 'masks' is read here; known: cams, walks"):
+        sample.of("masks")

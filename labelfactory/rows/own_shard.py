@@ -1,0 +1,96 @@
+"""A shard as the stage that writes it reads it: states first, the payload only where it is needed, in one opening."""
+
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.console import say
+from labelfactory.errors import DataError, NewerFormatError
+from labelfactory.rows.header import CODECS, STATE_COLUMNS
+from labelfactory.rows.shards import RowState, ShardFolder
+
+
+class OwnShard:
+    """One shard, open while it is a context. One that is damaged, or of another make than `schema`, is said to be made
+    again and counts as one without rows.
+
+    Args:
+        folder: of the stage that writes it.
+        shard: its number.
+        schema: what the stage writes now.
+        compression: likewise, by its name in params.yaml.
+
+    Attributes:
+        well_stored: whether the file is compressed as it should be.
+
+    Raises:
+        NewerFormatError: on entering, where a newer labelfactory wrote it.
+    """
+
+    def __init__(self, folder: ShardFolder, shard: int, schema: pa.Schema, compression: str) -> None:
+        self._folder, self._shard, self._schema, self._compression = folder, shard, schema, compression
+        self._file: pq.ParquetFile | None = None
+        self._table: pa.Table | None = None
+        self.well_stored = True
+
+    def __enter__(self) -> "OwnShard":
+        path = self._folder.path(self._shard)
+        if path.exists():
+            self._attempt(self._open)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def states(self) -> dict[str, RowState]:
+        """Every row without its payload; from the payload's table where that was read already."""
+        table = self._table
+        if table is None:
+            table = self._attempt(lambda: self._read(list(STATE_COLUMNS)))
+        return self._attempt(lambda: self._folder.states_in(self._shard, table)) or {} if table is not None else {}
+
+    def table(self) -> pa.Table | None:
+        """All of it; None where there is none or it is damaged."""
+        if self._table is None:
+            self._table = self._attempt(lambda: self._read(None))
+        return self._table
+
+    def is_intact(self) -> bool:
+        """Whether its payload can be read too, if there is a file; nothing of it is kept."""
+        return self._file is None or self._attempt(lambda: self._read(None)) is not None
+
+    def _open(self) -> None:
+        self._file = pq.ParquetFile(self._folder.path(self._shard), page_checksum_verification=True)
+        schema = self._file.schema_arrow
+        self._folder.check_format(self._shard, schema)
+        if not schema.equals(self._schema, check_metadata=True):
+            raise self._folder.damaged(self._shard, "its header is not the stage's")
+        if self._file.metadata.num_row_groups:
+            stored = self._file.metadata.row_group(0).column(0).compression.lower()
+            self.well_stored = stored == CODECS[self._compression]
+
+    def _read(self, columns: list[str] | None) -> pa.Table | None:
+        return self._file.read(columns) if self._file is not None else None
+
+    def _attempt(self, what: Any) -> Any:
+        """Do it; damage of any kind makes this a shard without rows."""
+        try:
+            return what()
+        except NewerFormatError:
+            self._close()
+            raise
+        except Exception as error:  # damaged bytes fail in any way
+            problem = error if isinstance(error, DataError) else self._folder.damaged(self._shard, str(error))
+            say(f"{problem.problem}: made again")
+            self._close()
+            self.well_stored, self._table = True, None
+            return None
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
