@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import io
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from brightness import Brightness, Outline
+from golden import hold
 from PIL import Image
 from warm_python import start_warming
 from workspace import copy_workspace, make_workspace
@@ -23,6 +26,11 @@ torch.set_num_threads(1)
 cv2.setNumThreads(0)
 
 IMAGES_PER_SHARD = 2
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest tests/golden --rewrite-golden`: after values were moved on purpose."""
+    parser.addoption("--rewrite-golden", action="store_true", help="write the figures of tests/golden anew")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -152,6 +160,12 @@ def here(template, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "200")
     return folder
+
+
+@pytest.fixture
+def hold_golden(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`golden.hold`, which writes where that is asked for."""
+    return partial(hold, rewrite=request.config.getoption("--rewrite-golden"))
 
 
 @pytest.fixture
