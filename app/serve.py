@@ -12,8 +12,8 @@ from flows.server.api import find_page
 from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.settings.wiring import WIRING_FILE, read_wiring
-from lineage.deliver import tracking_uri
 from lineage.ledger import Ledger
+from lineage.mlflow_home import tracking_uri
 from pages.guard import LOOPBACK
 from pages.slow_query import Look
 

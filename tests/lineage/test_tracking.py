@@ -14,7 +14,7 @@ from labelfactory.digests import digest_rows
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import read_yaml
 from lineage.audit import audit_file
-from lineage.deliver import Delivered, deliver, tracking_uri
+from lineage.deliver import Delivered, deliver
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
