@@ -26,7 +26,7 @@ from labelfactory.dataset.tables import HEAD
 from lineage.ledger import Ledger
 from pages.project import Project
 from pages.site import make_site
-from pages.slow_query import Look
+from pages.slow_query import SlowQuery
 from pages.snapshot import PER_IMAGE
 
 LIMIT_MS = 300
@@ -108,7 +108,7 @@ def _write_shards(masks: pa.Table) -> None:
 
 def visit() -> TestClient:
     """A visitor of the pages of the current folder."""
-    nobody = Look([], lambda: None)
+    nobody = SlowQuery([], lambda: None)
     client = TestClient(make_site(Project(nobody, nobody)), base_url="http://127.0.0.1:8600")
     client.headers["host"] = "127.0.0.1:8600"
     return client

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from workspace import ROOT
 
-from flows.line.dvc_line import LEARNING, line_status, locked_stages, reproduce
+from flows.line.dvc_line import line_status, locked_stages, reproduce
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
 
@@ -34,6 +34,8 @@ def line(tmp_path, monkeypatch) -> Path:
     wired = {name: stage(name, dep) for name, dep in zip(names, deps, strict=True)}
     for name in LABELS:
         wired[name]["deps"].append("images.txt")
+    for name in LEARNING:
+        wired[name]["meta"] = {"kind": "network"}
     (tmp_path / "dvc.yaml").write_text("# a comment\n" + yaml.safe_dump({"stages": wired}, sort_keys=False))
     values = {name: {"value": 1, "code": 0, "inner": {"list": ["a"]}} for name in names}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
