@@ -66,7 +66,9 @@ def _changes() -> list[tuple[str, int]]:
 
 def _runs() -> SlowQuery:
     """Which MLflow run each execution became. Loading MLflow takes seconds, so it is loaded elsewhere."""
-    return SlowQuery([sys.executable, "-m", "lineage.mlflow_runs"], lambda: Ledger().head()["digest"], patience=PATIENCE)
+    return SlowQuery(
+        [sys.executable, "-m", "lineage.mlflow_runs"], lambda: Ledger().head()["digest"], patience=PATIENCE
+    )
 
 
 def _mlflow_page(named: str) -> str:

@@ -107,8 +107,15 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         "changed_masks": "/images?" + ImageQuery(of=f"{name}@{version}", since=f"{name}@{version}").to_url(),
         "diffs": [(f"/diff?a={m.version}&b={version}", m.label) for m in reversed(earlier)][:5] if is_model else [],
         "is_model": is_model,
-        "score": read_wiring().model.meta.scores.name,
+        "score": _score_name(model),
     }
+
+
+def _score_name(model: Model) -> str:
+    """The name of a network's own score; of the model that people use where the network has none."""
+    wiring = read_wiring()
+    trainer = wiring.stage_of(model.passport.stage, "network")
+    return (trainer.meta.scores.name if trainer else "") or wiring.model.meta.scores.name
 
 
 def draw_parents(lookup: Lookup, model: Model) -> Markup:

@@ -235,7 +235,9 @@ def _provenance(dataset: Dataset) -> dict[str, str]:
     return found
 
 
-def _notes(dataset: Dataset, metrics: Mapping[str, Any], masks: _MaskColumns, tagged: Mapping[str, _Tagged]) -> list[str]:
+def _notes(
+    dataset: Dataset, metrics: Mapping[str, Any], masks: _MaskColumns, tagged: Mapping[str, _Tagged]
+) -> list[str]:
     notes = []
     if not metrics["true_masks"]:
         notes.append("There are no true masks, so nothing was scored.")

@@ -23,6 +23,7 @@ from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.schema import VOID
+from labelfactory.settings.wiring import read_wiring
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

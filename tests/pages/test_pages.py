@@ -26,8 +26,8 @@ from lineage.lookup import Lookup
 from lineage.pixel import audit_pixel
 from lineage.record import record
 from lineage.withdraw import touched_by
-from pages.image_query import PER_PAGE, ImageQuery
 from pages.chain import chain
+from pages.image_query import PER_PAGE, ImageQuery
 from pages.slow_query import SlowQuery
 from pages.snapshot import Snapshot
 

@@ -12,10 +12,12 @@ from workspace import ROOT
 from flows.line.dvc_line import line_status, locked_stages, reproduce
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
+from labelfactory.settings.wiring import read_wiring
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")  # DVC's own, about a library that it uses
 
 LABELS = ("label_affinity", "refine_crf")
+LEARNING = read_wiring(ROOT / "dvc.yaml").learning
 
 
 def stage(name: str, dep: str) -> dict:
