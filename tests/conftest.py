@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import torch
 from brightness import Brightness, Outline
 from PIL import Image
 from warm_python import start_warming
-from workspace import copy_workspace, make_workspace
+from workspace import ROOT, copy_workspace, make_workspace
 
 from app import main as app_main
 from labelfactory.dataset.prepared import Dataset, ImageRecord, write_dataset
 from labelfactory.schema import Classes
+from labelfactory.settings.params import read_yaml
 
 torch.set_num_threads(1)
 cv2.setNumThreads(0)
@@ -51,9 +53,13 @@ class Workspace:
         (root / "code" / "science.py").write_text("answer = 42\n")
 
     def wire(self, *stages: str) -> None:
-        """Write a dvc.yaml in which each stage depends on the code in code/."""
-        lines = [f"  {s}: {{cmd: python -m stages.{s}, deps: [data/dataset, code], params: [{s}]}}" for s in stages]
-        (self.root / "dvc.yaml").write_text("\n".join(["stages:", *lines]) + "\n")
+        """Write a dvc.yaml in which each stage depends on the code in code/; meta and outs are those of the shipped one."""
+        shipped = read_yaml(ROOT / "dvc.yaml")["stages"]
+        wired = {}
+        for name in stages:
+            own = {key: shipped[name][key] for key in ("meta", "outs") if name in shipped}
+            wired[name] = {"cmd": f"python -m stages.{name}", "deps": ["data/dataset", "code"], "params": [name], **own}
+        (self.root / "dvc.yaml").write_text(json.dumps({"stages": wired}))
 
     def add(self, image_id: str, tags: str = "cat", *, split: str = "train", position: int | None = None) -> None:
         """Add a photograph of noise that follows from its name."""
