@@ -8,6 +8,7 @@ import typer
 from labelfactory.console import say
 from labelfactory.digests import digest_json
 from labelfactory.errors import DataError
+from labelfactory.settings.wiring import read_wiring
 from lineage.deliver import deliver
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import open_ledger
@@ -25,8 +26,9 @@ def promote(
     ledger = Ledger()
     lookup = open_ledger(ledger)
     found = lookup.model(model)
-    if found.name != "segmenter":
-        raise DataError(f"{found.label} is no segmenter", "Only a segmenter is promoted; name one by its version.")
+    name = read_wiring().model.noun
+    if found.name != name:
+        raise DataError(f"{found.label} is no {name}", f"Only a {name} is promoted; name one by its version.")
     if found.digest in lookup.withdrawn_models():
         raise DataError(
             f"{found.label} learnt from images that were withdrawn", "Type `labelfactory run`, promote that."

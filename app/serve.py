@@ -12,10 +12,10 @@ from flows.server.api import find_page
 from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.settings.wiring import WIRING_FILE, read_wiring
-from lineage.deliver import tracking_uri
 from lineage.ledger import Ledger
+from lineage.mlflow_home import tracking_uri
 from pages.guard import LOOPBACK
-from pages.slow_query import Look
+from pages.slow_query import SlowQuery
 
 TOKEN_VARIABLE = "LABELFACTORY_TOKEN"
 PATIENCE = 600.0
@@ -41,18 +41,18 @@ def serve(
         raise UserError("a token is made of letters, digits, - and _", "Leave --token out, and one is made.")
     page = _mlflow_page(mlflow)
 
-    from pages.project import Places, Project  # what serves and draws pages takes a second to load
+    from pages.project import PageAddresses, Project  # what serves and draws pages takes a second to load
     from pages.server import open_socket, run_server
 
     opened = open_socket(host, port)
     shown = "127.0.0.1" if host in LOOPBACK else host
     say(f"serve: http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)")
-    run_server(Project(_state(), _runs(), Places(page, find_page())), opened, host=host, token=token)
+    run_server(Project(_state(), _runs(), PageAddresses(page, find_page())), opened, host=host, token=token)
 
 
-def _state() -> Look:
+def _state() -> SlowQuery:
     """What DVC says is stale. It is asked where something changed that stages hang on, and by its own process."""
-    return Look([sys.executable, "-m", "flows.line.status_query"], _changes, patience=PATIENCE)
+    return SlowQuery([sys.executable, "-m", "flows.line.status_query"], _changes, patience=PATIENCE)
 
 
 def _changes() -> list[tuple[str, int]]:
@@ -64,9 +64,11 @@ def _changes() -> list[tuple[str, int]]:
     return sorted((str(path), path.stat().st_mtime_ns) for path in files if path.exists())
 
 
-def _runs() -> Look:
+def _runs() -> SlowQuery:
     """Which MLflow run each execution became. Loading MLflow takes seconds, so it is loaded elsewhere."""
-    return Look([sys.executable, "-m", "lineage.mlflow_runs"], lambda: Ledger().head()["digest"], patience=PATIENCE)
+    return SlowQuery(
+        [sys.executable, "-m", "lineage.mlflow_runs"], lambda: Ledger().head()["digest"], patience=PATIENCE
+    )
 
 
 def _mlflow_page(named: str) -> str:

@@ -8,11 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.line.cost import Cost, costs, in_words
-from flows.line.dvc_line import LEARNING, StageState, line_status, locked_stages
+from flows.line.dvc_line import StageState, line_status, locked_stages
 from flows.line.summary import REPORTS, read_json
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.wiring import read_wiring
 
 SHOWN = 6
 """Reasons that are shown for one stage."""
@@ -94,7 +95,7 @@ def _costs(states: Sequence[StageState], *, retrain: bool) -> dict[str, Cost]:
 def _say_costs(console: Console, states: Sequence[StageState], planned: Mapping[str, Cost]) -> None:
     """What the two ways of running cost, before either is typed."""
     console.print(f"  labelfactory run: {in_words(list(planned.values()))}", soft_wrap=True, highlight=False)
-    if set(LEARNING) <= locked_stages():
+    if set(read_wiring().learning) <= locked_stages():
         frozen = _costs(states, retrain=False)
         console.print(
             f"  labelfactory run --no-retrain: {in_words(list(frozen.values()))}", soft_wrap=True, highlight=False

@@ -9,6 +9,7 @@ for three times after one that is not counted; the slowest is shown. On a busy m
 import argparse
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,12 +24,13 @@ from fastapi.testclient import TestClient
 from benchmarks.ledger import constant, make
 from labelfactory.dataset.prepared import IMAGES, SCHEMA, SHARD_SIZE
 from labelfactory.dataset.tables import HEAD
+from labelfactory.settings.wiring import read_wiring
 from lineage.ledger import Ledger
 from pages.project import Project
 from pages.site import make_site
-from pages.slow_query import Look
-from pages.snapshot import PER_IMAGE
+from pages.slow_query import SlowQuery
 
+ROOT = Path(__file__).resolve().parents[1]
 LIMIT_MS = 300
 LOOP_MS = 80
 """Processor time of the loop in `slowness` for which the limit is meant: a choice. A machine slowed by others took 157 to 430."""
@@ -51,6 +53,7 @@ PAGES = {
 
 def make_project(images: int, models: int) -> None:
     """Fill data/ of the current folder; every 997th image is quarantined."""
+    shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")
     ledger = Ledger()
     make(ledger, images, models)
     last = ledger.files("masks")[-1].path
@@ -90,7 +93,6 @@ def make_project(images: int, models: int) -> None:
     IMAGES.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.replace_schema_metadata({HEAD: json.dumps(head)}), IMAGES)
     _write_shards(masks)
-    Path("dvc.yaml").write_text("stages: {}\n")
 
 
 def _write_shards(masks: pa.Table) -> None:
@@ -99,7 +101,7 @@ def _write_shards(masks: pa.Table) -> None:
     ok = constant("ok", masks.num_rows, pa.string())
     rows = masks.set_column(1, "digest", hexed["digest"]).set_column(2, "key", hexed["key"])
     rows = rows.append_column("status", ok).append_column("reason", constant("", masks.num_rows, pa.string()))
-    for noun in PER_IMAGE:
+    for noun in read_wiring().row_outputs:
         folder = Path("data") / noun
         folder.mkdir(parents=True, exist_ok=True)
         for shard in range(-(-masks.num_rows // SHARD_SIZE)):
@@ -108,7 +110,7 @@ def _write_shards(masks: pa.Table) -> None:
 
 def visit() -> TestClient:
     """A visitor of the pages of the current folder."""
-    nobody = Look([], lambda: None)
+    nobody = SlowQuery([], lambda: None)
     client = TestClient(make_site(Project(nobody, nobody)), base_url="http://127.0.0.1:8600")
     client.headers["host"] = "127.0.0.1:8600"
     return client
@@ -175,8 +177,10 @@ def main() -> None:
             print(f"{args.images:,} images, {args.models} models")
             print(f"{'page':<28}{'wall ms':>10}{'processor ms':>14}{'kB':>8}")
             print(f"{'start-up, with first page':<28}{start[0]:>10.0f}{start[1]:>14.0f}")
-            for name, (wall, processor, size, _) in ask(client).items():
-                verdict = "under" if processor <= LIMIT_MS else "OVER"  # a busy machine stretches the wall time alone
+            for name, (wall, processor, size, slower) in ask(client).items():
+                verdict = (
+                    "under" if processor <= LIMIT_MS * slower else "OVER"
+                )  # a busy machine stretches the wall time alone
                 print(f"{name:<28}{wall:>10.0f}{processor:>14.0f}{size / 1000:>8.0f}  {verdict} {LIMIT_MS}")
         finally:
             os.chdir(before)

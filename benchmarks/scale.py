@@ -41,11 +41,11 @@ refine_crf: {level: 0.5}
 WIRING = """\
 stages:
   prepare: {cmd: python -m stages.prepare, deps: [data/import, labelfactory, stages/prepare.py], params: [prepare],
-    outs: [data/dataset: {persist: true}]}
+    meta: {kind: prepare}, outs: [data/dataset: {persist: true}]}
   extract_cams: {cmd: python -m stages.extract_cams, deps: [data/dataset, labelfactory, stages/extract_cams.py],
-    params: [extract_cams], outs: [data/cams: {persist: true}]}
+    params: [extract_cams], meta: {kind: rows}, outs: [data/cams: {persist: true}]}
   refine_crf: {cmd: python -m stages.refine_crf, deps: [data/dataset, data/cams, labelfactory, stages/refine_crf.py],
-    params: [refine_crf], outs: [data/masks: {persist: true}]}
+    params: [refine_crf], meta: {kind: rows, result: true}, outs: [data/masks: {persist: true}]}
 """
 
 

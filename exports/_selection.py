@@ -20,6 +20,7 @@ from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
+from labelfactory.settings.wiring import read_wiring
 
 DATA = Path("data")
 QUALITY = {
@@ -94,11 +95,13 @@ class Selection:
         self.dataset: Dataset = read_dataset(DATA / "dataset" / "images.parquet")
         self.records = self.dataset.on_list(split) if split else self.dataset.usable
         self.exported: dict[str, dict[str, Any]] = {}
-        self._predictor = Predictor(DATA / "segmenter" / CHECKPOINT) if what == "predictions" else None
-        self._rows = RowReader(DATA / "masks") if what == "masks" else None
+        self._maker = read_wiring().masks if what == "masks" else read_wiring().model
+        folder = DATA / self._maker.noun
+        self._predictor = Predictor(folder / CHECKPOINT) if what == "predictions" else None
+        self._rows = RowReader(folder) if what == "masks" else None
         if self._rows is not None:
             if not self._rows.states:
-                raise MissingError("data/masks: holds no mask yet", "Type `labelfactory run`.")
+                raise MissingError(f"data/{self._maker.noun}: holds no mask yet", "Type `labelfactory run`.")
             self.records = tuple(r for r in self.records if r.image_id in self._rows)
         if not self.records:
             raise DataError(
@@ -141,9 +144,9 @@ class Selection:
     def _item(self, record: ImageRecord) -> Item:
         if self._rows is not None:
             row = self._rows[record.image_id]
-            digest, source = self._rows.states[record.image_id].digest, row.get("source", "refine_crf")
+            digest, source = self._rows.states[record.image_id].digest, row.get("source", self._maker.name)
             return Item(record, row["mask"], digest, float(row["agreement"]), source)
         if self._predictor is None:
             raise RuntimeError(f"a selection of {self.what!r}")
         mask, quality = self._predictor.predict(record.photograph())
-        return Item(record, mask, digest_payload({"mask": np.asarray(mask)}), quality, "segmenter")
+        return Item(record, mask, digest_payload({"mask": np.asarray(mask)}), quality, self._maker.noun)

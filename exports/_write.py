@@ -6,7 +6,7 @@ quality                            what the quality of a mask is
 commit, commit_has_changes         of this project's folder
 params                             the values of params.yaml; params_sha256 of the file
 dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
-checkpoints                        weights, training rows and labels seen of every network that had a part
+checkpoints                        weights, training rows and supervision of every network behind the masks
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
 facts                              what the format says of itself, such as pixel_error of polygons
 """
@@ -23,16 +23,23 @@ from labelfactory.files import write_json
 from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.registry import load_method, method_names
+from labelfactory.settings.wiring import read_wiring
 from labelfactory.versions import git_state
 
 PROVENANCE = "provenance.json"
-MAKERS = ("classifier", "affinity", "teacher")  # of masks; no teacher unless it is enabled
-NETS = {"masks": MAKERS, "predictions": (*MAKERS, "segmenter")}
 
 
 def formats() -> list[str]:
     """Names of the formats."""
     return method_names("exports")
+
+
+def networks_behind(what: str) -> tuple[str, ...]:
+    """Folders of the networks that have a part in masks or predictions, in the order of the line."""
+    wiring = read_wiring()
+    maker = wiring.masks if what == "masks" else wiring.model
+    names = (*wiring.upstream(maker.name), maker.name)
+    return tuple(wiring[name].noun for name in names if wiring[name].meta.kind == "network")
 
 
 def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
@@ -57,8 +64,8 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
     temporary.mkdir()
     try:
         facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
-        found = _provenance(name, selection, facts)
-        write_json(temporary / PROVENANCE, found)
+        provenance = _provenance(name, selection, facts)
+        write_json(temporary / PROVENANCE, provenance)
         if out.exists():
             old = out.with_name(f".{out.name}.{os.getpid()}.old.tmp")
             out.replace(old)
@@ -68,14 +75,14 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
             temporary.replace(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return found
+    return provenance
 
 
 def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:
     commit, dirty = git_state()
     params = Path(PARAMS_FILE)
     checkpoints = {}
-    for noun in NETS[selection.what]:
+    for noun in networks_behind(selection.what):
         path = DATA / noun / CHECKPOINT
         if path.exists():
             passport = read_passport(path)

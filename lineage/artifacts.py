@@ -1,7 +1,7 @@
-"""What lies on disk and explains itself: shards, checkpoints and lists of training rows, in data/ and in DVC's cache.
+"""Shards, checkpoints and lists of training rows, under data/ and in DVC's cache. Each file says itself what it holds.
 
-DVC keeps every output that `dvc repro` ever made in its cache until somebody collects it. A shard and a checkpoint say
-themselves what they are, so what was made and overwritten between two records is found there.
+DVC keeps every output that `dvc repro` ever made in its cache until the cache is collected. Outputs that were overwritten
+between two records are found there.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,32 +17,36 @@ import safetensors
 
 from labelfactory.errors import UserError
 from labelfactory.files import write_json
-from labelfactory.learning.checkpoints import Passport, read_passport
+from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
+from labelfactory.settings.wiring import Wiring, read_wiring
 
 DATA = Path("data")
 CACHE = Path(".dvc/cache/files/md5")
-NETS = ("classifier", "affinity", "teacher", "segmenter", "upper_bound")
-"""Folders that hold a checkpoint, in the order of the line."""
-MAKERS = {"refine_crf": "masks", "random_walk": "walks", "extract_cams": "cams", "label_affinity": "affinity_labels"}
-"""Which output a shard belongs to, by the stage that its header names."""
+TRAINING_ROWS = "training_rows.parquet"
+"""The list of rows that a network learnt from, beside its checkpoint."""
 ROWS = {"image_id", "digest", "source"}
-"""Columns of training_rows.parquet."""
-
-What = Literal["masks", "walks", "cams", "affinity_labels", "checkpoint", "training rows"]
+"""Columns of that list."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file that says what it is."""
+class Artifact:
+    """A file that says what it holds.
+
+    Attributes:
+        path: where it lies.
+        content: the noun of a row output (`masks`, `cams`, …), CHECKPOINT or TRAINING_ROWS.
+        live: whether it stands under data/; otherwise it lies in DVC's cache.
+        time: when it was written.
+    """
 
     path: Path
-    what: What
-    live: bool  # stands under data/; otherwise in DVC's cache
-    time: datetime  # when it was written
+    content: str
+    live: bool
+    time: datetime
 
 
-class Seen:
-    """Files that were looked at before, so that nothing is read twice. It may be deleted at any time."""
+class KnownFiles:
+    """Files that earlier records have read, by size and time, so that none is read twice. May be deleted at any time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,40 +57,42 @@ class Seen:
         self.fresh: dict[str, list[int]] = {}
 
     def is_new(self, path: Path) -> bool:
-        """Whether the file was written since it was seen; remembers it for `keep`."""
+        """Whether the file was written since it was read; notes it for `keep`."""
         stat = path.stat()
         self.fresh[str(path)] = [stat.st_size, stat.st_mtime_ns]
         return self.known.get(str(path)) != self.fresh[str(path)]
 
     def keep(self) -> None:
-        """Remember all that was looked at, now that it is recorded."""
+        """Remember all that was read, now that it is recorded."""
         self.known |= self.fresh
         write_json(self.path, self.known)
 
 
-def live_files() -> Iterator[Found]:
+def live_artifacts() -> Iterator[Artifact]:
     """Shards, checkpoints and training rows under data/."""
-    for noun in MAKERS.values():
+    wiring = read_wiring()
+    for noun in wiring.row_outputs:
         for path in sorted((DATA / noun).glob("shard-*.parquet")):
-            yield Found(path, noun, True, _time(path))  # type: ignore[arg-type]
-    for net in NETS:
-        for name, what in (("checkpoint.safetensors", "checkpoint"), ("training_rows.parquet", "training rows")):
-            path = DATA / net / name
+            yield Artifact(path, noun, True, _time(path))
+    for noun in wiring.networks:
+        for name in (CHECKPOINT, TRAINING_ROWS):
+            path = DATA / noun / name
             if path.exists():
-                yield Found(path, what, True, _time(path))  # type: ignore[arg-type]
+                yield Artifact(path, name, True, _time(path))
 
 
-def cached_files(seen: Seen | None = None) -> Iterator[Found]:
-    """The same in DVC's cache, oldest first; with `seen`, only what is new."""
+def cached_artifacts(known: KnownFiles | None = None) -> Iterator[Artifact]:
+    """The same in DVC's cache, oldest first; with `known`, only new files."""
+    wiring = read_wiring()
     paths = [path for path in CACHE.glob("*/*") if path.suffix != ".dir" and path.is_file()]
     for path in sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name)):
-        what = what_is(path) if seen is None or seen.is_new(path) else None
-        if what is not None:
-            yield Found(path, what, False, _time(path))
+        content = content_of(path, wiring) if known is None or known.is_new(path) else None
+        if content is not None:
+            yield Artifact(path, content, False, _time(path))
 
 
-def what_is(path: Path) -> What | None:
-    """What a file without a telling name is, or None for anything that is not ours."""
+def content_of(path: Path, wiring: Wiring) -> str | None:
+    """What a file without a telling name holds, as `Artifact.content`; None for a file that the line does not write."""
     with path.open("rb") as stream:
         start = stream.read(9)
     if start.startswith(b"PAR1"):
@@ -96,17 +102,18 @@ def what_is(path: Path) -> What | None:
         except (OSError, ValueError, pa.ArrowException):
             return None
         if names == ROWS:
-            return "training rows"
-        return MAKERS.get(header(schema).get("stage", ""))  # type: ignore[return-value]
+            return TRAINING_ROWS
+        maker = wiring.stage_of(header(schema).get("stage", ""), "rows")
+        return maker.noun if maker else None
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
-        return "checkpoint" if passport_or_none(path) is not None else None
+        return CHECKPOINT if passport_or_none(path) is not None else None
     return None
 
 
 def header(schema: pa.Schema) -> dict[str, Any]:
-    """What a shard's header says of itself; empty where it says nothing."""
-    found: dict[str, Any] = json.loads((schema.metadata or {}).get(b"labelfactory", b"{}"))
-    return found
+    """What a shard's header says of itself; empty where there is no header."""
+    header: dict[str, Any] = json.loads((schema.metadata or {}).get(b"labelfactory", b"{}"))
+    return header
 
 
 def passport_or_none(path: Path) -> Passport | None:

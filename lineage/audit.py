@@ -1,4 +1,4 @@
-"""What an auditor asks of a model and of a mask. Each answer is plain JSON; `app/audit.py` prints it."""
+"""Audits of a model and of a mask. Each answer is plain JSON; `app/audit.py` prints it."""
 
 import json
 from collections import Counter
@@ -13,7 +13,9 @@ from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import DataError, MissingError, UserError, did_you_mean
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
-from lineage.artifacts import DATA
+from labelfactory.settings.wiring import read_wiring
+from lineage.artifacts import DATA, TRAINING_ROWS
+from lineage.ledger import ROW_COLUMNS
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup, Model, quality_of
 
@@ -34,7 +36,7 @@ def audit_file(path: Path) -> Answer:
         fits = True
     except DataError:
         fits = False
-    rows, sources = path.with_name("training_rows.parquet"), {}
+    rows, sources = path.with_name(TRAINING_ROWS), {}
     problems = [] if fits else [f"{path}: the weights do not fit their passport"]
     try:
         table = pq.read_table(rows, partitioning=None)
@@ -79,7 +81,7 @@ def rows_of_model(lookup: Lookup, text: str) -> list[Answer]:
 
 def rows_of_file(path: Path) -> list[Answer]:
     """Each row that a checkpoint learnt from, by image; none where they are not readable, which `audit_file` says."""
-    rows = (path if path.is_dir() else path.parent) / "training_rows.parquet"
+    rows = (path if path.is_dir() else path.parent) / TRAINING_ROWS
     try:
         return _row_list(pq.read_table(rows, partitioning=None))
     except (OSError, pa.ArrowException, KeyError):
@@ -125,22 +127,23 @@ def _from_passport(passport: Passport) -> Answer:
 
 def chain(lookup: Lookup, model: Model) -> list[Answer]:
     """The checkpoints that a model started or learnt from, each with its own."""
-    found = []
+    parents = []
     for name, digest in model.passport.parents.items():
         parent = lookup.models.get(digest)
         entry: Answer = {"name": name, "weights": digest, "model": parent.label if parent else "not in the ledger"}
-        found.append({**entry, "parents": chain(lookup, parent) if parent else []})
-    return found
+        parents.append({**entry, "parents": chain(lookup, parent) if parent else []})
+    return parents
 
 
 def scores_of(lookup: Lookup, model: Model) -> dict[str, float]:
-    """What `evaluate` measured in the last line in which this model stood, to four places."""
+    """The scores of the last line that held this model, to four places."""
     details = {e["subject"]: e["detail"] for e in lookup.events if e["event"] == "execution"}
+    report = next((stage.name for stage in read_wiring().of_kind("report")), "")
     scores: dict[str, float] = {}
     for event in lookup.events:
         if event["event"] == "line":
             stages = event["detail"]["stages"]
-            evaluated, trained = details.get(stages.get("evaluate", "")), details.get(stages.get(model.passport.stage))
+            evaluated, trained = details.get(stages.get(report, "")), details.get(stages.get(model.passport.stage))
             inputs = {i["name"]: i["digest"] for i in (evaluated or {}).get("inputs", ())}
             if evaluated and trained and inputs.get(model.name) == model.weights:
                 scores = {k: round(v, 4) for k, v in evaluated["metrics"].items() if k.startswith("miou/")}
@@ -209,27 +212,47 @@ def _user(lookup: Lookup, user: Mapping[str, Any], chosen: Mapping[str, Any] | N
 
 
 def steps(lookup: Lookup, mask: Mapping[str, Any]) -> list[Answer]:
-    """Photograph, tags, classifier, CAM, affinity net, teacher if any, walk, mask: each with its digest and what made it."""
-    recipe = json.loads(mask["recipe"])
-    cams, walks, made = (recipe.get(noun, {}) for noun in ("cams", "walks", "masks"))
-
-    def net(name: str, digest: str | None) -> Answer:
-        model = lookup.models.get(digest or "")
-        return {"step": name, "digest": digest, "model": model.label if model else None}
-
+    """Photograph, tags, then each network and row output behind a mask in the line's order: digests and what made them."""
+    wiring, recipe = read_wiring(), json.loads(mask["recipe"])
     start: list[Answer] = [
         {"step": "photograph", "digest": mask["image"]},
         {"step": "tags", "tags": mask["tags"].split("|") if mask["tags"] else []},
     ]
-    end = {"step": f"mask ({mask['source']})", "digest": mask["digest"], "key": mask["key"], "made_by": made}
+    made_by = recipe.get(wiring.masks.noun, {})
+    end = {"step": f"mask ({mask['source']})", "digest": mask["digest"], "key": mask["key"], "made_by": made_by}
     if mask["source"] == HUMAN:  # drawn over the photograph; nothing that the line made stands behind it
         return [*start, end | quality_of(mask)]
-    return [
-        *start,
-        net("classifier", cams.get("classifier")),
-        {"step": "CAM", "digest": mask["cam"], "made_by": cams},
-        net("affinity net", walks.get("affinity")),
-        *([net("teacher", walks["teacher"])] if "teacher" in walks else []),
-        {"step": "walk", "digest": mask["walk"], "made_by": walks},
-        end | quality_of(mask),
-    ]
+    behind: list[Answer] = []
+    for noun in wiring.rows_behind(wiring.masks.noun):
+        inputs = recipe.get(noun, {})
+        behind += _networks_of(lookup, noun, inputs)
+        behind.append({"step": _word(noun), "digest": _row_digest(mask, noun, recipe), "made_by": inputs})
+    return [*start, *behind, *_networks_of(lookup, wiring.masks.noun, made_by), end | quality_of(mask)]
+
+
+def _word(noun: str) -> str:
+    maker = read_wiring().maker(noun)
+    return maker.word if maker else noun
+
+
+def _networks_of(lookup: Lookup, noun: str, inputs: Mapping[str, Any]) -> list[Answer]:
+    """The networks that rows were made with; an optional one where the rows name it, others even where no digest is known."""
+    wiring = read_wiring()
+    maker = wiring.maker(noun)
+    networks = []
+    for network in maker.inputs if maker else ():
+        trainer = wiring.maker(network)
+        if trainer is None or trainer.meta.kind != "network" or (trainer.meta.optional and network not in inputs):
+            continue
+        digest = inputs.get(network)
+        model = lookup.models.get(digest or "")
+        networks.append({"step": trainer.word, "digest": digest, "model": model.label if model else None})
+    return networks
+
+
+def _row_digest(mask: Mapping[str, Any], noun: str, recipe: Mapping[str, Mapping[str, str]]) -> str | None:
+    """The digest of a row behind a mask: in the ledger's own column, or among the inputs of the rows made from it."""
+    if noun in ROW_COLUMNS:
+        digest: str | None = mask[ROW_COLUMNS[noun]]
+        return digest
+    return next((inputs[noun] for inputs in recipe.values() if noun in inputs), None)

@@ -1,23 +1,10 @@
 """Deliver the outbox to MLflow: in order, each letter once. Where MLflow does not answer, the letters wait."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from labelfactory.files import write_whole
 from lineage.ledger import Ledger
+from lineage.mlflow_home import quiet, tracking_uri, write_address
 from lineage.outbox import Outbox
-
-HOME = Path("data/mlflow")
-ADDRESS = HOME / "address"
-"""Where MLflow keeps its runs, if not in this folder's SQLite: one line, without a password."""
-QUIET = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    # MLflow's own defaults would wait for minutes before they say that nobody answers
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
 
 
 @dataclass(frozen=True)
@@ -27,12 +14,6 @@ class Delivered:
     taken: int
     waiting: int
     problem: str = ""
-
-
-def tracking_uri() -> str:
-    """$MLFLOW_TRACKING_URI, or what `track_at` was told, or the project's own SQLite file."""
-    held = ADDRESS.read_text(encoding="utf-8").strip() if ADDRESS.exists() else ""
-    return os.environ.get("MLFLOW_TRACKING_URI") or held or f"sqlite:///{HOME.resolve()}/mlflow.db"
 
 
 def track_at(uri: str) -> None:
@@ -45,9 +26,7 @@ def track_at(uri: str) -> None:
     from lineage.tracking import Tracking
 
     Tracking(uri, head={})
-    HOME.mkdir(parents=True, exist_ok=True)
-    with write_whole(ADDRESS) as temporary:
-        temporary.write_text(f"{uri}\n", encoding="utf-8")
+    write_address(uri)
 
 
 def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Delivered:
@@ -72,9 +51,3 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
             reason = " ".join(str(error).split())[:200]
             return Delivered(taken, len(outbox.letters()), f"{type(error).__name__}: {reason}")
     return Delivered(taken, 0)
-
-
-def quiet() -> None:
-    """Keep libraries from calling home, and MLflow from waiting for minutes: variables that nobody has set."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)

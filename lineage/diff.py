@@ -1,6 +1,6 @@
-"""What differs between two sets of masks, and why.
+"""Differences between two sets of masks, and their causes.
 
-A side is a model (the masks that it learnt from), a commit (the masks that its dvc.lock names), `now` (data/masks), a
+A set is that of a model (the masks that it learnt from), a commit (the masks that its dvc.lock names), `now` (data/masks), a
 folder of shards, or an export (a folder of PNG masks).
 """
 
@@ -18,10 +18,11 @@ from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.schema import VOID, Mask
+from labelfactory.settings.wiring import read_wiring
 from lineage.artifacts import DATA
 from lineage.audit import scores_of
 from lineage.lookup import Lookup
-from lineage.mask_set import Side, side
+from lineage.mask_set import MaskSet, mask_set
 from lineage.settings_diff import settings_between
 
 WORST = 20
@@ -29,7 +30,7 @@ Answer = dict[str, Any]
 
 
 def diff(lookup: Lookup, first: str, second: str, pictures: Path | None = None) -> Answer:
-    """Masks added, removed and changed from the first side to the second; pixels by class and by cause; the worst.
+    """Masks added, removed and changed from the first set to the second; pixels by class and by cause; the worst.
 
     Args:
         lookup: the ledger.
@@ -37,19 +38,19 @@ def diff(lookup: Lookup, first: str, second: str, pictures: Path | None = None) 
         second: the other.
         pictures: where pictures of the worst masks are drawn, if anywhere.
     """
-    a, b = side(lookup, first), side(lookup, second)
-    found = compare(a, b, pictures=pictures)
-    return found | {"settings": settings_between(lookup, a.model, b.model), "scores": scores_between(lookup, a, b)}
+    a, b = mask_set(lookup, first), mask_set(lookup, second)
+    answer = compare(a, b, pictures=pictures)
+    return answer | {"settings": settings_between(lookup, a.model, b.model), "scores": scores_between(lookup, a, b)}
 
 
-def scores_between(lookup: Lookup, a: Side, b: Side) -> list[Answer]:
+def scores_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> list[Answer]:
     """What `evaluate` measured of the lines of both: name, first, second. Empty unless both are models that were scored."""
-    old, new = (scores_of(lookup, side.model) if side.model else {} for side in (a, b))
+    old, new = (scores_of(lookup, s.model) if s.model else {} for s in (a, b))
     return [{"name": name, "first": old[name], "second": new[name]} for name in new if name in old]
 
 
-def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = None) -> Answer:
-    """What `diff` answers, of two sides; without `pixels` no mask is opened, and all that would need one is left out.
+def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | None = None) -> Answer:
+    """What `diff` answers, of two sets; without `pixels` no mask is opened, and all that would need one is left out.
 
     A mask counts under each of its causes, and as `alone` where it has no other: only then the cause is known.
     """
@@ -59,13 +60,13 @@ def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = No
     moves: Counter[tuple[int, int]] = Counter()
     causes: dict[str, dict[str, int]] = {}
     changed: list[tuple[float, str]] = []
-    unseen = 0
+    lost = 0
     for image_id in suspects:
         old, new = (a.mask(image_id), b.mask(image_id)) if pixels or exports else (None, None)
         names = ["unknown: an export"] if exports else why(a.rows[image_id], b.rows[image_id])
         count, share = 0, 0.0
         if old is None or new is None:
-            unseen += 1
+            lost += 1
         elif old.shape != new.shape:
             count, share = int(new.size), 1.0
         else:
@@ -97,7 +98,7 @@ def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = No
         "added": sorted(set(b.rows) - set(a.rows)),
         "removed": sorted(set(a.rows) - set(b.rows)),
         "changed": [image_id for _, image_id in changed],
-        "changed_but_no_longer_on_disk": unseen,
+        "changed_but_no_longer_on_disk": lost,
         "causes": dict(sorted(causes.items())),
         "classes": _by_class(moves),
         "worst": worst,
@@ -106,21 +107,21 @@ def compare(a: Side, b: Side, *, pixels: bool = True, pictures: Path | None = No
 
 def _moves(old: Mask, new: Mask) -> Counter[tuple[int, int]]:
     """How many pixels went from one class to another."""
-    there = old != new
-    pairs, counts = np.unique(old[there].astype(np.int64) * 256 + new[there], return_counts=True)
+    moved = old != new
+    pairs, counts = np.unique(old[moved].astype(np.int64) * 256 + new[moved], return_counts=True)
     return Counter({(int(p) // 256, int(p) % 256): int(c) for p, c in zip(pairs, counts, strict=True)})
 
 
 def _by_class(pixels: Mapping[tuple[int, int], int]) -> dict[str, dict[str, int]]:
     """Pixels that each class lost and won, by the class's name."""
     names = class_names()
-    found: dict[str, dict[str, int]] = {}
+    by_class: dict[str, dict[str, int]] = {}
     for (old, new), count in sorted(pixels.items()):
         for class_id, word in ((old, "lost"), (new, "won")):
             name = "void" if class_id == VOID else names[class_id] if class_id < len(names) else str(class_id)
-            entry = found.setdefault(name, {"lost": 0, "won": 0})
+            entry = by_class.setdefault(name, {"lost": 0, "won": 0})
             entry[word] += count
-    return found
+    return by_class
 
 
 def class_names() -> tuple[str, ...]:
@@ -156,19 +157,26 @@ def _between(old: str, new: str) -> frozenset[str]:
     """What differs between two recipes, as the ledger writes them; thousands of masks share one."""
     before, after = json.loads(old), json.loads(new)
     causes = set()
-    for noun in ("cams", "walks", "masks"):
+    for noun in [name for name in before if name in after]:
         first, second = before.get(noun, {}), after.get(noun, {})
         if not first or not second:
             continue
         for name in sorted({*first, *second}):
             if first.get(name) != second.get(name):
-                words = {"code": f"code of {noun}", "params": f"parameters of {noun}"}
-                threshold = f"threshold of {noun}" if "threshold" in name else f"checkpoint: {name}"
-                causes.add(words.get(name, threshold))
+                causes.add(_cause(noun, name))
     return frozenset(causes)
 
 
-def _draw(folder: Path, image_id: str, a: Side, b: Side) -> Path:
+def _cause(noun: str, name: str) -> str:
+    """How a person reads that an input of the rows of `noun` differs."""
+    if name in ("code", "params"):
+        return f"{'code' if name == 'code' else 'parameters'} of {noun}"
+    if "threshold" in name:
+        return f"threshold of {noun}"
+    return f"rows: {name}" if name in read_wiring().row_outputs else f"checkpoint: {name}"
+
+
+def _draw(folder: Path, image_id: str, a: MaskSet, b: MaskSet) -> Path:
     """Both masks and what differs, side by side: a palette PNG in VOC's colours."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{image_id.replace('/', '_').replace('..', '_')}.png"

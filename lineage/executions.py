@@ -1,4 +1,4 @@
-"""Executions of stages, told from what they left: reports, dvc.lock, passports, loss curves and metrics.
+"""Executions of stages, derived from their outputs: reports, dvc.lock, passports, loss curves and metrics.
 
 An execution is named by its stage, the bytes of its report, and the outputs that dvc.lock names with that report. The same
 state on disk gives the same names, however often it is looked at; a report that DVC has not committed (a stage that was
@@ -26,7 +26,7 @@ from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
 from labelfactory.settings.wiring import StageWiring, read_wiring
 from labelfactory.versions import git_state
-from lineage.artifacts import DATA, NETS
+from lineage.artifacts import DATA
 
 LOCK = Path("dvc.lock")
 METRICS = DATA / "evaluation" / "metrics.json"
@@ -49,7 +49,7 @@ def locked_stages() -> dict[str, Any]:
 
 def executions(known: Mapping[str, Mapping[str, Any]]) -> list[Execution]:
     """The execution behind each stage's report, in the line's order; details only where it is not `known` yet."""
-    lock, found = locked_stages(), []
+    lock, current = locked_stages(), []
     uncommitted = {(d["stage"], d["report_sha256"]): i for i, d in known.items() if not d["committed"]}
     for name, wiring in read_wiring().items():
         report = DATA / "reports" / f"{name}.json"
@@ -60,8 +60,8 @@ def executions(known: Mapping[str, Mapping[str, Any]]) -> list[Execution]:
         identity = digest_json([name, digest_bytes(data), entry and entry["outs"]])
         identity = uncommitted.get((name, digest_bytes(data)), identity)
         detail = dict(known[identity]) if identity in known else _detail(wiring, report, data, entry)
-        found.append(Execution(identity, name, detail))
-    return found
+        current.append(Execution(identity, name, detail))
+    return current
 
 
 def _entry(entry: Mapping[str, Any], report: Path, data: bytes) -> dict[str, Any] | None:
@@ -73,7 +73,7 @@ def _entry(entry: Mapping[str, Any], report: Path, data: bytes) -> dict[str, Any
 
 def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any] | None) -> dict[str, Any]:
     figures = json.loads(data)
-    noun = Path(wiring.outs[0]).parts[1]
+    noun = wiring.noun
     ended = report.stat().st_mtime
     passport = _passport(noun)
     commit, dirty = git_state()
@@ -83,7 +83,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
         "report_sha256": digest_bytes(data),
         "committed": entry is not None,
         "params": {section: params[section] for section in wiring.params if section in params},
-        "metrics": dict(_metrics(wiring.name, figures)),
+        "metrics": dict(_metrics(wiring, figures)),
         "curve": _curve(DATA / noun / CURVE) if figures.get("trained") else [],
         "inputs": list(_inputs(wiring)),
         "output": _output(noun),
@@ -95,7 +95,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
             "git_commit": (passport.git_commit if passport else commit) or "",
             "git_dirty": str((passport.git_dirty if passport else dirty) or False).lower(),
             "dvc_lock": digest_file(LOCK) if LOCK.exists() else "",
-            "code": _code(noun, passport) or wiring.code_digest(),
+            "code": _code(noun, passport) or figures.get("code", ""),
             "host": platform.node(),
             "device": passport.device if passport else _device(params.get(wiring.name)),
             "seconds": str(figures["seconds"]),
@@ -117,14 +117,15 @@ def _iso(seconds: float) -> str:
 
 def _passport(noun: str) -> Passport | None:
     try:
-        return read_passport(DATA / noun / CHECKPOINT) if noun in NETS else None
+        return read_passport(DATA / noun / CHECKPOINT) if noun in read_wiring().networks else None
     except UserError:
         return None
 
 
-def _metrics(stage: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every number of the report; those of metrics.json for `evaluate`."""
-    more = json.loads(METRICS.read_text(encoding="utf-8")) if stage == "evaluate" and METRICS.exists() else {}
+def _metrics(wiring: StageWiring, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every number of a stage's report, and of metrics.json for the stage that writes it."""
+    own = METRICS.as_posix() in wiring.metrics and METRICS.exists()
+    more = json.loads(METRICS.read_text(encoding="utf-8")) if own else {}
     for name, value in {**figures, **more}.items():
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             yield name, float(value)
@@ -138,10 +139,9 @@ def _curve(path: Path) -> list[dict[str, float]]:
 
 
 def _inputs(wiring: StageWiring) -> Iterator[dict[str, Any]]:
-    for dep in wiring.deps:
-        parts = Path(dep).parts
-        if parts[0] == DATA.name and (state := output_state(parts[1])) is not None:
-            yield {"name": parts[1], **state}
+    for noun in wiring.inputs:
+        if (state := output_state(noun)) is not None:
+            yield {"name": noun, **state}
 
 
 def _output(noun: str) -> dict[str, Any] | None:
@@ -155,7 +155,8 @@ def _state(noun: str, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, Any]
     if any(name.startswith("shard-") for name, _, _ in stamp):
         rows = {s.image_id: s.digest for s in ShardFolder(folder).all_states() if s.status == "ok"}
         return {"kind": "rows", "digest": digest_rows(rows.items()), "rows": len(rows)}
-    if noun == "dataset":
+    maker = read_wiring().maker(noun)
+    if maker is not None and maker.meta.kind == "prepare":
         records = read_dataset(folder / "images.parquet").training
         return {"kind": "rows", "digest": digest_rows((r.image_id, r.digest) for r in records), "rows": len(records)}
     passport = _passport(noun)

@@ -70,6 +70,8 @@ SCHEMAS: dict[Kind, pa.Schema] = {
         [("event", pa.string()), ("subject", pa.string()), ("detail", pa.string()), ("time", TIME)],
     ),
 }
+ROW_COLUMNS = {"walks": "walk", "cams": "cam"}
+"""Columns of the digests of the rows behind a mask, by row output; the digests of others stand in `recipe`."""
 REPEATING = ("tags", "source", "recipe", "model", "run", "time", "event")
 """Columns whose values repeat: stored as a dictionary."""
 

@@ -15,65 +15,71 @@ from labelfactory.dataset.prepared import ImageRecord, read_dataset
 from labelfactory.digests import digest_rows
 from labelfactory.errors import MissingError
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport
-from lineage.artifacts import DATA, NETS, Found, cached_files, header, passport_or_none
-from lineage.ledger import SCHEMAS, raw
+from labelfactory.settings.wiring import read_wiring
+from lineage.artifacts import DATA, TRAINING_ROWS, Artifact, cached_artifacts, header, passport_or_none
+from lineage.ledger import ROW_COLUMNS, SCHEMAS, raw
 
-UPSTREAM = {"masks": "walks", "walks": "cams"}
-"""Which output's rows an output is made from."""
 OF_THE_IMAGE = ("image", "tags", "stage", "format", "classes")
 """Inputs of a row that stand elsewhere in the ledger or say nothing of how it was made."""
-TRAINING_ROWS = "training_rows.parquet"
 QUALITY = ("mean_confidence", "void_share", "agreement")
 PLAIN = ("image_id", "key", "digest", "status", "inputs")
 
 Inputs = Mapping[str, Any]
 
 
-def shard_rows(found: Found) -> list[dict[str, Any]]:
+def shard_rows(path: Path) -> list[dict[str, Any]]:
     """The usable rows of a shard without their payload: inputs as a mapping, quality where it has any, and `source`."""
-    schema = pq.read_schema(found.path)
+    schema = pq.read_schema(path)
     columns = [name for name in (*PLAIN, *QUALITY, "source") if name in schema.names]
-    rows = pq.read_table(found.path, columns=columns, partitioning=None).to_pylist()
+    rows = pq.read_table(path, columns=columns, partitioning=None).to_pylist()
     stage = header(schema).get("stage", "")
     return [{"source": stage, **row, "inputs": json.loads(row["inputs"])} for row in rows if row["status"] == "ok"]
 
 
 @dataclass
 class Chains:
-    """Of what each walk and each CAM was made: from the shards under data/, and from DVC's cache where they do not know."""
+    """The inputs of every row behind a mask: from the shards under data/, else from DVC's cache."""
 
-    live: Iterable[Found]
+    live: Iterable[Artifact]
     _rows: dict[tuple[str, str, str], Inputs] = field(default_factory=dict)
     _cache_read: bool = False
 
     def __post_init__(self) -> None:
+        wiring = read_wiring()
+        self.masks = wiring.masks.noun
+        self.behind = tuple(reversed(wiring.rows_behind(self.masks)))
+        """Row outputs that masks are made from, nearest first."""
         self._read(self.live)
 
-    def _read(self, files: Iterable[Found]) -> None:
-        for found in files:
-            if found.what in UPSTREAM.values():
-                for row in shard_rows(found):
-                    self._rows[found.what, row["image_id"], row["digest"]] = row["inputs"]
+    def _read(self, artifacts: Iterable[Artifact]) -> None:
+        for artifact in artifacts:
+            if artifact.content in self.behind:
+                for row in shard_rows(artifact.path):
+                    self._rows[artifact.content, row["image_id"], row["digest"]] = row["inputs"]
 
     def inputs(self, noun: str, image_id: str, digest: str) -> Inputs:
         """Inputs of a row, empty where no shard holds it any more."""
-        place = (noun, image_id, digest)
-        if digest and place not in self._rows and not self._cache_read:
+        row_name = (noun, image_id, digest)
+        if digest and row_name not in self._rows and not self._cache_read:
             self._cache_read = True
-            self._read(cached_files())
-        return self._rows.get(place, {})
+            self._read(cached_artifacts())
+        return self._rows.get(row_name, {})
+
+    def of_mask(self, row: Mapping[str, Any]) -> dict[str, tuple[str, Inputs]]:
+        """Noun → digest and inputs of each row in the chain of a mask, the mask first."""
+        chain: dict[str, tuple[str, Inputs]] = {self.masks: (row["digest"], row["inputs"])}
+        for noun in self.behind:
+            digest = next((str(inputs[noun]) for _, inputs in chain.values() if noun in inputs), "")
+            chain[noun] = digest, self.inputs(noun, row["image_id"], digest)
+        return chain
 
 
 def mask_table(rows: Iterable[dict[str, Any]], chains: Chains, run: str, time: Any) -> pa.Table:
     """Rows of the ledger for masks, with the chain behind each."""
-    made = []
+    entries = []
     for row in rows:
-        inputs = row["inputs"]
-        walk = inputs.get("walks", "")
-        walked = chains.inputs("walks", row["image_id"], walk)
-        cam = walked.get("cams", "")
-        recipe = {"masks": inputs, "walks": walked, "cams": chains.inputs("cams", row["image_id"], cam)}
-        made.append(
+        inputs, chain = row["inputs"], chains.of_mask(row)
+        entries.append(
             {
                 "image_id": row["image_id"],
                 "image": raw(inputs.get("image")),
@@ -81,20 +87,19 @@ def mask_table(rows: Iterable[dict[str, Any]], chains: Chains, run: str, time: A
                 "digest": raw(row["digest"]),
                 "key": raw(row["key"]),
                 "source": row["source"],
-                "walk": raw(walk),
-                "cam": raw(cam),
-                "recipe": json.dumps({noun: fixed(noun, found) for noun, found in recipe.items()}, sort_keys=True),
+                **{column: raw(chain.get(noun, ("", {}))[0]) for noun, column in ROW_COLUMNS.items()},
+                "recipe": json.dumps({noun: fixed(inputs) for noun, (_, inputs) in chain.items()}, sort_keys=True),
                 **{name: row.get(name) for name in QUALITY},
                 "run": run,
                 "time": time,
             }
         )
-    return pa.Table.from_pylist(made, schema=SCHEMAS["masks"])
+    return pa.Table.from_pylist(entries, schema=SCHEMAS["masks"])
 
 
-def fixed(noun: str, inputs: Inputs) -> dict[str, str]:
-    """What a row depends on beside its image and the row that it was made from: code, parameters, weights, thresholds."""
-    return {k: v for k, v in sorted(inputs.items()) if k not in OF_THE_IMAGE and k != UPSTREAM.get(noun)}
+def fixed(inputs: Inputs) -> dict[str, str]:
+    """What a row depends on beside its image and rows that the ledger has a column for: code, parameters, weights, thresholds."""
+    return {k: v for k, v in sorted(inputs.items()) if k not in OF_THE_IMAGE and k not in ROW_COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -109,22 +114,22 @@ class Trained:
     files: Mapping[str, Path]  # name → where it lies: checkpoint, and list of rows
 
 
-def trained_models(files: Iterable[Found]) -> list[Trained]:
+def trained_models(artifacts: Iterable[Artifact]) -> list[Trained]:
     """Checkpoints among some files, each with the list of rows whose digest its passport names, in order of time."""
-    files = list(files)
+    artifacts, wiring = list(artifacts), read_wiring()
     lists: dict[str, tuple[pa.Table, Path]] = {}
     models = []
-    for found in files:
-        if found.what == "training rows":
-            table = pq.read_table(found.path, partitioning=None)
-            lists[rows_digest(table)] = table, found.path
-    for found in files:
-        passport = passport_or_none(found.path) if found.what == "checkpoint" else None
+    for artifact in artifacts:
+        if artifact.content == TRAINING_ROWS:
+            table = pq.read_table(artifact.path, partitioning=None)
+            lists[rows_digest(table)] = table, artifact.path
+    for artifact in artifacts:
+        passport = passport_or_none(artifact.path) if artifact.content == CHECKPOINT else None
         if passport is not None:
-            name = passport.stage.removeprefix("train_")
             rows, path = lists.get(passport.training_rows_digest, (None, None))
-            held = {CHECKPOINT: found.path} | ({TRAINING_ROWS: path} if path else {})
-            models.append(Trained(name, passport, rows, found.time, found.live, held))
+            files = {CHECKPOINT: artifact.path} | ({TRAINING_ROWS: path} if path else {})
+            name = wiring.noun_of(passport.stage)
+            models.append(Trained(name, passport, rows, artifact.time, artifact.live, files))
     return sorted(models, key=in_order)
 
 
@@ -135,7 +140,8 @@ def trained(passport: Passport) -> tuple[str, str]:
 
 def in_order(model: Trained) -> tuple[Any, int]:
     """By time, and models of the same second in the line's order."""
-    return model.time, NETS.index(model.name) if model.name in NETS else len(NETS)
+    networks = read_wiring().networks
+    return model.time, networks.index(model.name) if model.name in networks else len(networks)
 
 
 def rows_digest(table: pa.Table) -> str:
@@ -146,20 +152,22 @@ def rows_digest(table: pa.Table) -> str:
 class Labels:
     """What is known of the rows that models learn from: image, tags and key by image and digest."""
 
-    def __init__(self, live: Iterable[Found], masks: pa.Table) -> None:
+    def __init__(self, live: Iterable[Artifact], masks: pa.Table) -> None:
         self.live, self.masks = list(live), masks
 
     @cached_property
     def known(self) -> dict[tuple[str, bytes], tuple[bytes | None, str, bytes | None]]:
-        """From the ledger's masks and from the affinity labels under data/."""
+        """From the ledger's masks, and from the shards under data/ of all other rows that a network learns from."""
+        wiring = read_wiring()
+        labels = {noun for stage in wiring.of_kind("network") for noun in stage.inputs} - {wiring.masks.noun}
         columns = (self.masks.column(n).to_pylist() for n in ("image_id", "digest", "image", "tags", "key"))
-        found = {(i, d): (image, tags, key) for i, d, image, tags, key in zip(*columns, strict=True)}
-        for file in self.live:
-            if file.what == "affinity_labels":
-                for row in shard_rows(file):
+        known = {(i, d): (image, tags, key) for i, d, image, tags, key in zip(*columns, strict=True)}
+        for artifact in self.live:
+            if artifact.content in labels:
+                for row in shard_rows(artifact.path):
                     image, tags = raw(row["inputs"].get("image")), "|".join(row["inputs"].get("tags", ()))
-                    found[row["image_id"], bytes.fromhex(row["digest"])] = (image, tags, raw(row["key"]))
-        return found
+                    known[row["image_id"], bytes.fromhex(row["digest"])] = (image, tags, raw(row["key"]))
+        return known
 
     @cached_property
     def records(self) -> dict[str, ImageRecord]:
@@ -194,12 +202,12 @@ class Labels:
 
 
 def without_known(table: pa.Table, known: pa.Table, columns: list[str]) -> pa.Table:
-    """The rows of a table whose values in some columns stand in no row of another, each once."""
+    """The rows of a table whose values in some columns are in no row of another, each once."""
     if not table.num_rows:
         return table
     old = set(zip(*(known.column(name).to_pylist() for name in columns), strict=True))
     keep = []
-    for place in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
-        keep.append(place not in old)
-        old.add(place)
+    for values in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
+        keep.append(values not in old)
+        old.add(values)
     return table.filter(pc.equal(pa.array(keep), True))

@@ -1,4 +1,4 @@
-"""Look-ups in the ledger through DuckDB: by image, by mask, by model."""
+"""Queries of the ledger through DuckDB: by image, by mask, by model."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from labelfactory.errors import MissingError, UserError, did_you_mean
 from labelfactory.learning.checkpoints import Passport
+from labelfactory.settings.wiring import read_wiring
 from lineage.index import QUALITY, fresh_index, open_index
 from lineage.ledger import Ledger
 
@@ -61,9 +62,9 @@ class Lookup:
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a query, digests as 64 hex digits."""
-        found = self._guarded(lambda: self.connection.execute(query, list(values)))
-        names = [column[0] for column in found.description]
-        return [{n: _plain(n, v) for n, v in zip(names, row, strict=True)} for row in found.fetchall()]
+        result = self._guarded(lambda: self.connection.execute(query, list(values)))
+        names = [column[0] for column in result.description]
+        return [{n: _plain(n, v) for n, v in zip(names, row, strict=True)} for row in result.fetchall()]
 
     def _guarded(self, question: Callable[[], T]) -> T:
         try:
@@ -80,65 +81,70 @@ class Lookup:
     @cached_property
     def models(self) -> dict[str, Model]:
         """Every model by the digest that names it, oldest first."""
-        found = {}
+        models = {}
         for event in self.events:
             if event["event"] == "model":
                 passport = Passport.model_validate(event["detail"]["passport"])
                 fields = {name: event["detail"][name] for name in ("name", "version", "run")}
-                found[event["subject"]] = Model(event["subject"], passport=passport, time=event["time"], **fields)
-        return found
+                models[event["subject"]] = Model(event["subject"], passport=passport, time=event["time"], **fields)
+        return models
+
+    def versions(self, name: str = "") -> list[Model]:
+        """All models of a network, oldest first; by default of the one that people use."""
+        name = name or read_wiring().model.noun
+        return [model for model in self.models.values() if model.name == name]
 
     def aliases(self) -> dict[str, str]:
-        """Alias → digest of the segmenter that has it: `latest`, and `champion` where one was promoted."""
-        last = [m.digest for m in self.models.values() if m.name == "segmenter"]
-        found = {"latest": last[-1]} if last else {}
-        return found | {e["detail"]["alias"]: e["detail"]["model"] for e in self.events if e["event"] == "promoted"}
+        """Alias → digest of the model that has it: `latest`, and `champion` if one was promoted."""
+        models = self.versions()
+        latest = {"latest": models[-1].digest} if models else {}
+        return latest | {e["detail"]["alias"]: e["detail"]["model"] for e in self.events if e["event"] == "promoted"}
 
     def withdrawn(self) -> dict[str, str]:
         """Withdrawn images: image_id → digest of the photograph."""
-        found: dict[str, str] = {}
+        photographs: dict[str, str] = {}
         for event in self.events:
             if event["event"] == "withdrawn":
-                found |= event["detail"]["photographs"]
-        return found
+                photographs |= event["detail"]["photographs"]
+        return photographs
 
     def withdrawn_models(self) -> dict[str, list[str]]:
         """Digest of a model → images whose withdrawal marked it."""
-        found: dict[str, list[str]] = {}
+        images: dict[str, list[str]] = {}
         for event in self.events:
             if event["event"] == "withdrawn":
                 for digest in event["detail"]["models"]:
-                    found.setdefault(digest, []).extend(event["detail"]["images"])
-        return found
+                    images.setdefault(digest, []).extend(event["detail"]["images"])
+        return images
 
     def model(self, text: str) -> Model:
-        """The model that a person means: segmenter, segmenter@3, 3, latest, champion, or the digits of its digest.
+        """The model that a text names: segmenter, segmenter@3, 3, latest, champion, or the digits of its digest.
 
         Raises:
             MissingError: no such model, or more than one.
         """
         name, _, version = text.partition("@")
+        usual = read_wiring().model.noun
         if name.isdigit() and not version:
-            name, version = "segmenter", name
+            name, version = usual, name
         aliases, names = self.aliases(), {m.name for m in self.models.values()}
         if text in aliases:
             return self.models[aliases[text]]
         if name in names:
             if version in aliases and self.models[aliases[version]].name == name:
                 return self.models[aliases[version]]
-            same = [m for m in self.models.values() if m.name == name]
-            found = [m for m in same if str(m.version) == version] if version else same[-1:]
+            same = self.versions(name)
+            matches = [m for m in same if str(m.version) == version] if version else same[-1:]
         else:
-            found = [m for d, m in self.models.items() if len(text) >= LEAST and d.startswith(text.lower())]
-        if len(found) != 1:
+            matches = [m for d, m in self.models.items() if len(text) >= LEAST and d.startswith(text.lower())]
+        if len(matches) != 1:
             known = [*aliases, *(f"{m.name}@{m.version}" for m in self.models.values())]
-            problem = "more than one model" if found else f"no model{did_you_mean(text, known)}"
+            problem = "more than one model" if matches else f"no model{did_you_mean(text, known)}"
             models = list(self.models.values())
-            alike = [m for m in models if m.name == (name if name in names else "segmenter")]
-            newest = (alike or models)[-1:]
+            newest = (self.versions(name if name in names else usual) or models)[-1:]
             example = f"Name one as {newest[0].name}@{newest[0].version}" if newest else "Type `labelfactory run`"
             raise MissingError(f"{text!r} is {problem}", f"{example}, or type `labelfactory record` first.")
-        return found[0]
+        return matches[0]
 
     def training(self, model: str) -> pa.Table:
         """The rows that a model learnt from: image_id, digest, source, image, tags, key; digests are 32 bytes."""
@@ -155,8 +161,8 @@ class Lookup:
 
     def masks(self, image_id: str) -> list[dict[str, Any]]:
         """Every mask that an image ever had, oldest first, numbered from 1."""
-        found = self.rows("SELECT * FROM masks WHERE image_id = ? ORDER BY time, sequence", [image_id])
-        return [{"version": number, **row} for number, row in enumerate(found, 1)]
+        masks = self.rows("SELECT * FROM masks WHERE image_id = ? ORDER BY time, sequence", [image_id])
+        return [{"version": number, **row} for number, row in enumerate(masks, 1)]
 
     def users(self, image_ids: Iterable[str]) -> list[dict[str, Any]]:
         """Every model that learnt from these images: image_id, digest, source, model, run, time."""

@@ -1,4 +1,4 @@
-"""A set of masks that is held against another: by its rows in the ledger, and where its pixels lie."""
+"""One of the two mask sets of a diff: its ledger rows and the files with its pixels."""
 
 import json
 import subprocess
@@ -14,7 +14,8 @@ import yaml
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import MissingError
 from labelfactory.schema import Mask
-from lineage.artifacts import CACHE, DATA, Found, cached_files, header, live_files
+from labelfactory.settings.wiring import read_wiring
+from lineage.artifacts import CACHE, DATA, cached_artifacts, header, live_artifacts
 from lineage.ledger_rows import Chains, mask_table, shard_rows
 from lineage.lookup import Lookup, Model
 
@@ -22,7 +23,7 @@ Answer = dict[str, Any]
 
 
 @dataclass
-class Side:
+class MaskSet:
     """One set of masks."""
 
     name: str
@@ -34,14 +35,15 @@ class Side:
 
     @cached_property
     def _stored(self) -> dict[tuple[str, str], bytes]:
-        found: dict[tuple[str, str], bytes] = {}
+        stored: dict[tuple[str, str], bytes] = {}
         wanted = {(i, str(row["digest"])) for i, row in self.rows.items()}
         for path in self.shards:
-            found |= _pixels(path, wanted)
-        for file in cached_files() if self.cache and len(found) < len(wanted) else ():
-            if file.what == "masks":
-                found |= _pixels(file.path, wanted)
-        return found
+            stored |= _pixels(path, wanted)
+        masks = read_wiring().masks.noun
+        for artifact in cached_artifacts() if self.cache and len(stored) < len(wanted) else ():
+            if artifact.content == masks:
+                stored |= _pixels(artifact.path, wanted)
+        return stored
 
     def mask(self, image_id: str) -> Mask | None:
         """The pixels, None where they are no longer on disk."""
@@ -54,13 +56,13 @@ class Side:
 
 def _pixels(path: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
     table = pq.read_table(path, columns=["image_id", "digest", "mask"], partitioning=None)
-    places = zip(table.column("image_id").to_pylist(), table.column("digest").to_pylist(), strict=True)
+    names = zip(table.column("image_id").to_pylist(), table.column("digest").to_pylist(), strict=True)
     masks = table.column("mask")
-    return {place: masks[n].as_py()["bytes"] for n, place in enumerate(places) if place in wanted}
+    return {name: masks[n].as_py()["bytes"] for n, name in enumerate(names) if name in wanted}
 
 
-def side(lookup: Lookup, text: str, *, folders: bool = True) -> Side:
-    """What a person means by a model, a run, a commit, `now`, or a folder.
+def mask_set(lookup: Lookup, text: str, *, folders: bool = True) -> MaskSet:
+    """The masks that a text names: a model, a run, a commit, `now`, or a folder.
 
     Args:
         lookup: the ledger.
@@ -70,29 +72,30 @@ def side(lookup: Lookup, text: str, *, folders: bool = True) -> Side:
     Raises:
         MissingError: it is none of these.
     """
-    path, live = Path(text), sorted((DATA / "masks").glob("shard-*.parquet"))
+    path, live = Path(text), sorted((DATA / read_wiring().masks.noun).glob("shard-*.parquet"))
     if text == "now":
         return _from_shards("now", live)
     if folders and path.is_dir():
         return _from_folder(path)
     model = _model_of(lookup, text)
     if model is not None:
-        held = {(r["image_id"], r["digest"], r["key"]): r for r in _masks_of(lookup, model.digest)}
+        masks = {(r["image_id"], r["digest"], r["key"]): r for r in _masks_of(lookup, model.digest)}
         learnt = [_hex(row) for row in lookup.training(model.digest).to_pylist()]
-        rows = {r["image_id"]: held.get((r["image_id"], r["digest"], r["key"]), r) for r in learnt}
-        return Side(model.label, rows, live, cache=True, model=model)
+        rows = {r["image_id"]: masks.get((r["image_id"], r["digest"], r["key"]), r) for r in learnt}
+        return MaskSet(model.label, rows, live, cache=True, model=model)
     return _from_commit(text)
 
 
 def _model_of(lookup: Lookup, text: str) -> Model | None:
-    """A model by its own name, or the segmenter of a run of the line."""
+    """A model by its own name, or the model of a run of the line."""
+    name = read_wiring().model.noun
     for event in lookup.events:
         if event["event"] in ("line", "execution") and len(text) >= 6 and event["subject"].startswith(text):
             stages = event["detail"].get("stages", {})
             runs = {event["subject"], *stages.values()}
-            found = [m for m in lookup.models.values() if m.name == "segmenter" and m.run in runs]
-            if found:
-                return found[-1]
+            models = [m for m in lookup.models.values() if m.name == name and m.run in runs]
+            if models:
+                return models[-1]
     try:
         return lookup.model(text)
     except MissingError:
@@ -111,28 +114,29 @@ def _hex(row: Mapping[str, Any]) -> Answer:
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
 
 
-def _from_shards(name: str, paths: Sequence[Path]) -> Side:
+def _from_shards(name: str, paths: Sequence[Path]) -> MaskSet:
     if not paths:
         raise MissingError(f"{name}: holds no masks", "Type `labelfactory run`.")
-    chains = Chains(list(live_files()))
+    chains = Chains(list(live_artifacts()))
     rows: dict[str, Answer] = {}
     for path in paths:
-        table = mask_table(shard_rows(Found(path, "masks", True, None)), chains, "", None)  # type: ignore[arg-type]
+        table = mask_table(shard_rows(path), chains, "", None)
         for row in table.to_pylist():
             rows[row["image_id"]] = _hex(row)
-    return Side(name, rows, list(paths))
+    return MaskSet(name, rows, list(paths))
 
 
-def _from_folder(path: Path) -> Side:
+def _from_folder(path: Path) -> MaskSet:
     """A folder of shards, or an export: PNG masks in it or in its SegmentationClass."""
-    shards = [p for p in sorted(path.glob("*.parquet")) if header(pq.read_schema(p)).get("stage") == "refine_crf"]
+    maker = read_wiring().masks.name
+    shards = [p for p in sorted(path.glob("*.parquet")) if header(pq.read_schema(p)).get("stage") == maker]
     if shards:
         return _from_shards(str(path), shards)
     folder = path / "SegmentationClass" if (path / "SegmentationClass").is_dir() else path
     names = [p.stem for p in sorted(folder.glob("*.png"))]
     if not names:
         raise MissingError(f"{path}: holds neither shards of masks nor PNG masks", "Name an export's folder.")
-    return Side(str(path), {name: {"digest": None} for name in names}, [], folder)
+    return MaskSet(str(path), {name: {"digest": None} for name in names}, [], folder)
 
 
 def _git(*words: str) -> str | None:
@@ -146,11 +150,11 @@ def _is_commit(text: str) -> bool:
     return not text.startswith("-") and _git("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}") is not None
 
 
-def _from_commit(text: str) -> Side:
+def _from_commit(text: str) -> MaskSet:
     """The masks that the dvc.lock of a commit names, from DVC's cache."""
-    lock = _git("show", f"{text}:dvc.lock")
-    outs = yaml.safe_load(lock)["stages"].get("refine_crf", {}).get("outs", []) if lock else []
-    folder = next((out["md5"] for out in outs if out["path"] == "data/masks"), None)
+    lock, maker = _git("show", f"{text}:dvc.lock"), read_wiring().masks
+    outs = yaml.safe_load(lock)["stages"].get(maker.name, {}).get("outs", []) if lock else []
+    folder = next((out["md5"] for out in outs if out["path"] == f"data/{maker.noun}"), None)
     listed = CACHE / folder[:2] / folder[2:] if folder else None
     if listed is None or not listed.exists():
         problem = "its dvc.lock names no masks" if folder is None else "its masks are no longer in DVC's cache"

@@ -7,7 +7,7 @@ written to, the answer is empty.
 import json
 from pathlib import Path
 
-from lineage.deliver import quiet, tracking_uri
+from lineage.mlflow_home import quiet, tracking_uri
 
 
 def mlflow_runs() -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Why a pixel has its class: the score of each class in the CAM, the walk and the CRF at that place, and who decided.
+"""Why a pixel has its class: the score of each class in the CAM, the walk and the CRF at that pixel, and which step decided.
 
 CAM and walk are read from the shards. Of the CRF only the winner is stored, so it is run again on the photograph, and the
 mask that comes out is held against the stored one.
@@ -19,8 +19,9 @@ from labelfactory.rows.shards import Row, ShardFolder
 from labelfactory.schema import BACKGROUND, VOID, Mask
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
+from labelfactory.settings.wiring import StageWiring, read_wiring
 from labelfactory.stage.runner import stage_class
-from lineage.artifacts import DATA, Found
+from lineage.artifacts import DATA
 from lineage.ledger_rows import shard_rows
 from models.refinement import refined
 from models.seeds import channels_above, scores_at_size
@@ -33,14 +34,14 @@ def audit_pixel(image_id: str, x: int, y: int) -> Answer:
 
     Raises:
         MissingError: no such image, or no mask of it on disk.
-        DataError: the place lies outside the photograph.
+        DataError: the pixel lies outside the photograph.
     """
     dataset = read_dataset(DATA / "dataset" / "images.parquet")
-    return Evidence(_record(dataset, image_id), dataset.classes.with_background).at(x, y)
+    return PixelAudit(_record(dataset, image_id), dataset.classes.with_background).at(x, y)
 
 
-class Evidence:
-    """What decided the mask of one image, read once: ask it for one place after another.
+class PixelAudit:
+    """Explains the mask of one image, read once, at one pixel after another.
 
     Args:
         record: the image.
@@ -52,17 +53,22 @@ class Evidence:
 
     def __init__(self, record: ImageRecord, names: tuple[str, ...]) -> None:
         self.record, self.names = record, names
-        self.row, self.made_by = row_of("masks", record), _made_by(record)
-        self.source = str(self.made_by["source"])
-        self.cam, self.walk = _row_or_none("cams", record), _row_or_none("walks", record)
-        if self.source != HUMAN and self.walk is None:
-            raise MissingError(f"{record.image_id} has no walk", "Type `labelfactory run`.")
+        wiring = read_wiring()
+        self.maker = wiring.masks
+        self.row, self.origin = row_of(self.maker.noun, record), _origin(record)
+        self.source = str(self.origin["source"])
+        behind = [maker for noun in wiring.rows_behind(self.maker.noun) if (maker := wiring.maker(noun))]
+        self.scored = [(maker, _row_or_none(maker.noun, record)) for maker in behind if maker.meta.scores.thresholds]
+        """The rows of class scores behind the mask, in the line's order; None where the line could make none."""
+        for maker, row in self.scored[-1:]:
+            if self.source != HUMAN and row is None:
+                raise MissingError(f"{record.image_id} has no {maker.word}", "Type `labelfactory run`.")
 
     def at(self, x: int, y: int) -> Answer:
         """Why the class at column x, row y.
 
         Raises:
-            DataError: the place lies outside the photograph.
+            DataError: the pixel lies outside the photograph.
         """
         record, names = self.record, self.names
         if not (0 <= x < record.width and 0 <= y < record.height):
@@ -72,12 +78,9 @@ class Evidence:
             )
         decided, size = int(self.row["mask"][y, x]), (record.height, record.width)
         steps = [
-            _thresholded(step, made, column, names, size, (x, y), noun)
-            for step, made, column, noun in (
-                ("CAM", self.cam, "cam", "seed_thresholds"),
-                ("walk", self.walk, "scores", "walk_threshold"),
-            )
-            if made is not None  # a person's mask stands even where the line could make none
+            _thresholded(maker, row, names, size, (x, y))
+            for maker, row in self.scored
+            if row is not None  # a person's mask stands even where the line could make none
         ]
         if self.source == HUMAN:
             steps.append({"step": HUMAN, "winner": _name(decided, names), "source": HUMAN})
@@ -93,7 +96,7 @@ class Evidence:
             "class_id": decided,
             "tags": list(record.tags),
             "steps": steps,
-            "because": _because([step["winner"] for step in steps], self.source),
+            "because": _because([(step["step"], step["winner"]) for step in steps], self.source),
         }
 
     def _crf(self, x: int, y: int) -> Answer:
@@ -110,8 +113,13 @@ class Evidence:
         if probabilities is None:
             return answer | {"scores": {}, "note": note}
         channels = enumerate([BACKGROUND, *self._ids])
-        found = {_name(k, self.names): round(float(probabilities[c, y, x]), 4) for c, k in channels}
-        return answer | {"scores": found, "note": note}
+        scores = {_name(k, self.names): round(float(probabilities[c, y, x]), 4) for c, k in channels}
+        return answer | {"scores": scores, "note": note}
+
+    @property
+    def walk(self) -> Row | None:
+        """The row of class scores that the mask was made from."""
+        return self.scored[-1][1] if self.scored else None
 
     @property
     def _ids(self) -> list[int]:
@@ -120,7 +128,7 @@ class Evidence:
     @cached_property
     def again(self) -> tuple[str, NDArray[np.float32] | None]:
         """What became of a second run of the CRF, and its probabilities [1 + K, H, W] if they may be shown."""
-        reason = _why_not(self.made_by)
+        reason = _why_not(self.origin)
         if reason or self.walk is None:
             return reason, None
         mask, probabilities = _again(self.record, self.walk["scores"], self._ids)
@@ -137,7 +145,8 @@ def row_of(noun: str, record: ImageRecord) -> Row:
     """
     row = _row_or_none(noun, record)
     if row is None:
-        word = {"masks": "mask", "walks": "walk", "cams": "CAM"}.get(noun, noun)
+        maker = read_wiring().maker(noun)
+        word = maker.word if maker else noun
         remedy = "It is scored only, or quarantined; see `labelfactory report`."
         raise MissingError(f"{record.image_id} has no {word}", remedy)
     return row
@@ -167,30 +176,23 @@ def _name(class_id: int, names: tuple[str, ...]) -> str:
 
 
 def _thresholded(
-    step: str,
-    made: Mapping[str, Any],
-    column: str,
-    names: tuple[str, ...],
-    size: tuple[int, int],
-    place: tuple[int, int],
-    noun: str,
+    maker: StageWiring, row: Mapping[str, Any], names: tuple[str, ...], size: tuple[int, int], pixel: tuple[int, int]
 ) -> Answer:
-    """A map of class scores, [K, h, w] in a column of a row, that is cut at a background threshold."""
-    scores, ids = made[column], [int(k) for k in made["class_ids"]]
-    threshold = read_thresholds(DATA / noun)["background"].value
+    """The class scores of a row at a pixel, and the class that wins over the background's threshold."""
+    scores, ids = row[maker.meta.scores.column], [int(k) for k in row["class_ids"]]
+    threshold = read_thresholds(DATA / maker.meta.scores.thresholds)["background"].value
     wide = scores_at_size(scores, size)
-    x, y = place
+    x, y = pixel
     channel = int(channels_above(wide[:, y : y + 1, x : x + 1], threshold)[0, 0])
-    found = {names[k]: round(float(wide[c, y, x]), 4) for c, k in enumerate(ids)}
+    by_class = {names[k]: round(float(wide[c, y, x]), 4) for c, k in enumerate(ids)}
     winner = names[ids[channel - 1]] if channel else names[BACKGROUND]
-    return {"step": step, "scores": found, "background_threshold": threshold, "winner": winner}
+    return {"step": maker.word, "scores": by_class, "background_threshold": threshold, "winner": winner}
 
 
-def _made_by(record: ImageRecord) -> Answer:
-    """The mask's row without its payload: what it was made of, and by whom."""
-    path = DATA / "masks" / f"shard-{record.shard:05d}.parquet"
-    rows = shard_rows(Found(path, "masks", True, None))  # type: ignore[arg-type]
-    return next(row for row in rows if row["image_id"] == record.image_id)
+def _origin(record: ImageRecord) -> Answer:
+    """The mask's row without its payload: its inputs and its source."""
+    path = DATA / read_wiring().masks.noun / f"shard-{record.shard:05d}.parquet"
+    return next(row for row in shard_rows(path) if row["image_id"] == record.image_id)
 
 
 def _why_not(row: Answer) -> str:
@@ -216,15 +218,22 @@ def _again(record: ImageRecord, scores: NDArray[np.floating], ids: list[int]) ->
     return again.mask, again.probabilities
 
 
-def _because(winners: list[str], source: str) -> str:
-    """One sentence: which step decided."""
+def _because(winners: list[tuple[str, str]], source: str) -> str:
+    """One sentence on which step decided, from the winner of each step in the line's order."""
+    *earlier, (last, mask) = winners
     if source == HUMAN:
-        return f"A human decided: {winners[-1]}."
-    seed, walk, mask = winners
-    if seed == walk == mask:
-        return f"CAM, walk and CRF agree on {mask}."
-    if walk == mask:
-        return f"The walk changed {seed} to {mask}, and the CRF kept it."
-    if seed == walk:
-        return f"CAM and walk said {walk}; the CRF changed it to {mask}."
-    return f"The CAM said {seed}, the walk {walk}, and the CRF decided {mask}."
+        return f"A human decided: {mask}."
+    if all(winner == mask for _, winner in earlier):
+        return f"{_listed([*(step for step, _ in earlier), last])} agree on {mask}."
+    if len({winner for _, winner in earlier}) == 1:
+        return f"{_listed([step for step, _ in earlier])} said {earlier[-1][1]}; the {last} changed it to {mask}."
+    if earlier[-1][1] == mask:
+        before = max(k for k, (_, winner) in enumerate(earlier) if winner != mask)
+        return f"The {earlier[before + 1][0]} changed {earlier[before][1]} to {mask}, and the {last} kept it."
+    said = [f"{'said ' if k == 0 else ''}{winner}" for k, (_, winner) in enumerate(earlier)]
+    parts = ", the ".join(f"{step} {words}" for (step, _), words in zip(earlier, said, strict=True))
+    return f"The {parts}, and the {last} decided {mask}."
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]

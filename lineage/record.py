@@ -15,8 +15,9 @@ import pyarrow as pa
 from labelfactory.digests import digest_file, digest_json
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.settings.params import PARAMS_FILE
+from labelfactory.settings.wiring import read_wiring
 from labelfactory.versions import git_state
-from lineage.artifacts import Found, Seen, cached_files, live_files
+from lineage.artifacts import Artifact, KnownFiles, cached_artifacts, live_artifacts
 from lineage.executions import LOCK, Execution, executions
 from lineage.ledger import Ledger, events_table
 from lineage.ledger_rows import (
@@ -64,7 +65,7 @@ class _Recorder:
 
     def __init__(self, ledger: Ledger, extra: dict[str, str]) -> None:
         self.ledger, self.extra, self.outbox = ledger, extra, Outbox(ledger.folder / "outbox")
-        self.seen = Seen(ledger.folder / "seen.json")
+        self.known_files = KnownFiles(ledger.folder / "seen.json")
         self.done, self.now = Recorded(), datetime.now(UTC).replace(microsecond=0)
         happened = ledger.events("execution", "line", "model")
         self.executions = {e["subject"]: e["detail"] for e in happened if e["event"] == "execution"}
@@ -79,15 +80,15 @@ class _Recorder:
 
     def record(self) -> Recorded:
         """Look at everything and write what is new."""
-        live = list(live_files())
-        cached = list(cached_files(self.seen))
+        live = list(live_artifacts())
+        cached = list(cached_artifacts(self.known_files))
         self._masks(live, cached)
         fresh = self._models([*live, *cached], live)
         self._line()
         for model in fresh:
             self._say_model(model)
         self._append("events", events_table(self.events))
-        self.seen.keep()
+        self.known_files.keep()
         return self.done
 
     def _append(self, kind: Any, table: pa.Table) -> int:
@@ -95,26 +96,27 @@ class _Recorder:
         self.done.bytes += path.stat().st_size if path else 0
         return int(table.num_rows)
 
-    def _masks(self, live: list[Found], cached: list[Found]) -> None:
+    def _masks(self, live: list[Artifact], cached: list[Artifact]) -> None:
         """Masks that no row of the ledger names yet, wherever they lie."""
-        new = [f for f in live if f.what == "masks" and self.seen.is_new(f.path)]
-        new = sorted([f for f in cached if f.what == "masks"], key=lambda f: f.time) + new
+        maker = read_wiring().masks
+        new = [a for a in live if a.content == maker.noun and self.known_files.is_new(a.path)]
+        new = sorted([a for a in cached if a.content == maker.noun], key=lambda a: a.time) + new
         if not new:
             return
         chains, known = Chains(live), self.ledger.read("masks", MASK)
         tables = []
         # what is live first: those rows have an execution, their copies in the cache have none
-        for found in sorted(new, key=lambda f: not f.live):
-            run = self.run_of.get("refine_crf", "") if found.live else ""
-            table = _unknown(shard_rows(found), known, chains, run, found.time)
+        for artifact in sorted(new, key=lambda a: not a.live):
+            run = self.run_of.get(maker.name, "") if artifact.live else ""
+            table = _unknown(shard_rows(artifact.path), known, chains, run, artifact.time)
             known = pa.concat_tables([known, table.select(MASK)])
             tables.append(table)
         self.done.masks = self._append("masks", pa.concat_tables(tables))
 
-    def _models(self, files: list[Found], live: list[Found]) -> list[Trained]:
+    def _models(self, files: list[Artifact], live: list[Artifact]) -> list[Trained]:
         """Models whose training rows the ledger does not hold yet; writes those rows."""
-        found = {trained(m.passport): m for m in reversed(trained_models(files))}
-        fresh = sorted((m for what, m in found.items() if what not in self.named), key=in_order)
+        models = {trained(m.passport): m for m in reversed(trained_models(files))}
+        fresh = sorted((m for training, m in models.items() if training not in self.named), key=in_order)
         if not fresh:
             return []
         labels = Labels(live, self.ledger.read("masks", ["image_id", "digest", "image", "tags", "key"]))

@@ -1,4 +1,4 @@
-"""What was set otherwise between the lines behind two models: parameters, code and data of each stage, from the ledger."""
+"""Differences between the lines behind two models: parameters, code and data of each stage, from the ledger."""
 
 import json
 from collections.abc import Mapping
@@ -16,25 +16,26 @@ def settings_between(lookup: Lookup, first: Model | None, second: Model | None) 
         return []
     olds, news = executions_behind(lookup, first), executions_behind(lookup, second)
     old, new = parameters(olds), parameters(news)
-    found = []
+    differences = []
     for stage in [*old, *(name for name in new if name not in old)]:
         if stage in old and stage in new:
             before, after = old[stage] | _others(olds[stage]), new[stage] | _others(news[stage])
             for name in [*before, *(n for n in after if n not in before)]:
                 if before.get(name) != after.get(name):
-                    found.append({"stage": stage, "what": name, "first": before.get(name), "second": after.get(name)})
-    return found
+                    values = {"first": before.get(name), "second": after.get(name)}
+                    differences.append({"stage": stage, "what": name, **values})
+    return differences
 
 
 def executions_behind(lookup: Lookup, model: Model) -> dict[str, Answer]:
-    """Stage → details of its execution, in the first line in which a model stood, up to the stage that made it."""
+    """Stage → details of its execution, in the first line that held a model, for the model's stage and all upstream of it."""
     details = {e["subject"]: e["detail"] for e in lookup.events if e["event"] == "execution"}
     for event in lookup.events:
         stages = event["detail"].get("stages", {}) if event["event"] == "line" else {}
         if model.run and stages.get(model.passport.stage) == model.run:
-            order = list(read_wiring())
-            before = order[: order.index(model.passport.stage) + 1] if model.passport.stage in order else order
-            return {name: details[stages[name]] for name in before if stages.get(name) in details}
+            wiring, stage = read_wiring(), model.passport.stage
+            names = [*wiring.upstream(stage), stage] if stage in wiring else list(wiring)
+            return {name: details[stages[name]] for name in names if stages.get(name) in details}
     return {}
 
 
@@ -47,21 +48,20 @@ def parameters(executions: Mapping[str, Answer]) -> dict[str, dict[str, str]]:
 
 
 def _others(detail: Mapping[str, Any]) -> dict[str, str]:
-    """What beside parameters a person may have changed before a stage ran."""
-    found = {"code": str(detail["tags"]["code"])}
-    for data in detail["inputs"] if detail["stage"] == "train_classifier" else ():
-        if data["name"] == "dataset":
-            found["photographs"] = str(data["rows"])
-    return found
+    """What beside parameters a person may have changed before a stage ran: code, and the photographs of the import."""
+    others, stage = {"code": str(detail["tags"]["code"])}, read_wiring().get(detail["stage"])
+    if stage is not None and stage.meta.kind == "prepare" and detail["output"]:
+        others["photographs"] = str(detail["output"]["rows"])
+    return others
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Dotted name → value as text, for all values in a nested mapping."""
-    found: dict[str, str] = {}
+    flattened: dict[str, str] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: _text(value)}
-    return found
+        flattened |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: _text(value)}
+    return flattened
 
 
 def _text(value: Any) -> str:

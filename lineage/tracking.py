@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,17 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine
 
-from lineage.deliver import HOME
+from labelfactory.settings.wiring import read_wiring
+from lineage.mlflow_home import HOME
 from lineage.outbox import Letter
 from lineage.settings_diff import flat
 
 EXPERIMENT = "labelfactory"
-REGISTERED = "segmenter"
-"""The model that people use: the only one that is registered."""
 ID = "labelfactory.id"
 PARENT = "mlflow.parentRunId"
 DIGEST_LENGTH = 36
 """MLflow's limit for a dataset's digest."""
-KNOCK_SECONDS = 10
+CONNECT_SECONDS = 10
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 
 
@@ -53,10 +53,15 @@ class Tracking:
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         if uri.startswith("postgresql"):
-            _knock(uri)
+            _connect_once(uri)
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self.head = head
         self.experiment = self._experiment((HOME.resolve() / "artifacts").as_uri() if direct else None)
+
+    @cached_property
+    def registered(self) -> str:
+        """The name of the model that people use: the only one that is registered."""
+        return read_wiring().model.noun
 
     def take(self, letter: Letter) -> None:
         """Take one letter, as its kind asks."""
@@ -68,13 +73,13 @@ class Tracking:
             "withdrawn": self._withdrawn,
         }[letter.kind](letter)
 
-    def _experiment(self, place: str | None) -> str:
+    def _experiment(self, artifacts: str | None) -> str:
         """The experiment's id; it is made where it is not there, unless another process is a moment faster."""
         found = self.client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return str(found.experiment_id)
         try:
-            return self.client.create_experiment(EXPERIMENT, place)
+            return self.client.create_experiment(EXPERIMENT, artifacts)
         except MlflowException as error:
             found = self.client.get_experiment_by_name(EXPERIMENT)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
@@ -127,7 +132,7 @@ class Tracking:
         if run is None:
             raise MlflowException(f"the run of the model {letter.id} is gone")
         model = self._logged_model(letter.id) or self._log_model(letter, run)
-        if detail["name"] == REGISTERED:
+        if detail["name"] == self.registered:
             self._register(model, run, letter)
         self.client.set_terminated(run.info.run_id, "FINISHED", run.info.end_time)
 
@@ -164,19 +169,19 @@ class Tracking:
         if self._version(letter.id) is not None:
             return
         try:
-            self.client.create_registered_model(REGISTERED)
+            self.client.create_registered_model(self.registered)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         self.client.create_model_version(
-            REGISTERED, model.artifact_location, run.info.run_id, {ID: letter.id}, model_id=model.model_id
+            self.registered, model.artifact_location, run.info.run_id, {ID: letter.id}, model_id=model.model_id
         )
 
     def _promoted(self, letter: Letter) -> None:
         version = self._version(letter.detail["model"])
         if version is None:
             raise MlflowException(f"the registry has no version of the model {letter.detail['model']}")
-        self.client.set_registered_model_alias(REGISTERED, letter.detail["alias"], version)
+        self.client.set_registered_model_alias(self.registered, letter.detail["alias"], version)
 
     def _withdrawn(self, letter: Letter) -> None:
         """Mark the models that an image touched."""
@@ -187,7 +192,7 @@ class Tracking:
                 self.client.set_logged_model_tags(model.model_id, tags)
             if version is not None:
                 for name, value in tags.items():
-                    self.client.set_model_version_tag(REGISTERED, version, name, value)
+                    self.client.set_model_version_tag(self.registered, version, name, value)
 
     def _begin(self, id: str, name: str, started: int | None, tags: Mapping[str, str]) -> Run | None:
         """A new run; None where it is there already, whole. One that was begun and not ended is thrown away."""
@@ -207,7 +212,7 @@ class Tracking:
         return found[0] if found else None
 
     def _version(self, digest: str) -> str | None:
-        found = self.client.search_model_versions(f"name = '{REGISTERED}'")
+        found = self.client.search_model_versions(f"name = '{self.registered}'")
         return next((str(v.version) for v in found if v.tags.get(ID) == digest), None)
 
     def _tag(self, run: Run, tags: Mapping[str, str]) -> None:
@@ -221,9 +226,9 @@ class Tracking:
             self.client.log_batch(run.info.run_id, params=part)
 
 
-def _knock(uri: str) -> None:
-    """Connect once. MLflow would try a database that is down again and again, for minutes."""
-    engine = create_engine(uri, connect_args={"connect_timeout": KNOCK_SECONDS})
+def _connect_once(uri: str) -> None:
+    """Connect once: MLflow itself retries a database that is down for minutes."""
+    engine = create_engine(uri, connect_args={"connect_timeout": CONNECT_SECONDS})
     try:
         engine.connect().close()
     finally:
@@ -233,7 +238,7 @@ def _knock(uri: str) -> None:
 def run_ids(uri: str) -> dict[str, dict[str, str]]:
     """Id of a letter → the run that it became, and its experiment. Reads, and makes nothing."""
     if uri.startswith("postgresql"):
-        _knock(uri)
+        _connect_once(uri)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     found: dict[str, dict[str, str]] = {}

@@ -1,4 +1,4 @@
-"""Recompute what the digests promise, and name everything that does not fit.
+"""Recompute every digest, and name everything that differs.
 
 Always: the ledger's chain, its training rows against the passports, keys of rows, passports of checkpoints, and every file
 that dvc.lock names. Deep: also the payload of every row, every photograph, and every checkpoint that MLflow keeps.
@@ -23,12 +23,13 @@ from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
-from lineage.artifacts import CACHE, DATA, MAKERS, NETS
-from lineage.deliver import HOME
+from labelfactory.settings.wiring import read_wiring
+from lineage.artifacts import CACHE, DATA, TRAINING_ROWS
 from lineage.executions import locked_stages
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
+from lineage.mlflow_home import HOME
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Finding:
 def verify(ledger: Ledger | None = None, *, deep: bool = False) -> list[Finding]:
     """Everything that does not fit; an empty list is the proof that all does."""
     ledger = ledger or Ledger()
-    found = list(check_chain(ledger))
-    if not found:
-        found += check_ledger(Lookup(ledger, fresh=True))
-    found += check_checkpoints(DATA / noun / CHECKPOINT for noun in NETS)
-    found += check_rows(deep=deep)
-    found += check_corrections()
-    found += check_lock()
+    findings = list(check_chain(ledger))
+    if not findings:
+        findings += check_ledger(Lookup(ledger, fresh=True))
+    findings += check_checkpoints(DATA / noun / CHECKPOINT for noun in read_wiring().networks)
+    findings += check_rows(deep=deep)
+    findings += check_corrections()
+    findings += check_lock()
     if deep:
-        found += check_photographs()
-        found += check_checkpoints(HOME.glob("artifacts/**/*.safetensors"))
-    return found
+        findings += check_photographs()
+        findings += check_checkpoints(HOME.glob("artifacts/**/*.safetensors"))
+    return findings
 
 
 def check_chain(ledger: Ledger) -> Iterator[Finding]:
@@ -82,12 +83,12 @@ def _damage(file: LedgerFile) -> str:
     try:
         table = pq.read_table(file.path, partitioning=None, page_checksum_verification=True)
         meta = json.loads((table.schema.metadata or {})[b"labelfactory"])
-        said, columns = (meta["sequence"], meta["kind"]), table.column_names
+        stated, columns = (meta["sequence"], meta["kind"]), table.column_names
     except Exception as error:  # damaged bytes fail in the reader in any way
         return f"damaged: {(str(error).splitlines() or [type(error).__name__])[0]}"
     if columns != SCHEMAS[file.kind].names:
         return "its columns are not the ledger's"
-    return "" if said == (file.sequence, file.kind) else f"says that it is number {said[0]} of kind {said[1]}"
+    return "" if stated == (file.sequence, file.kind) else f"says that it is number {stated[0]} of kind {stated[1]}"
 
 
 def check_ledger(lookup: Lookup) -> Iterator[Finding]:
@@ -112,7 +113,7 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
     if gone:
         for record in _records():
             if record.image_id in gone or record.sha256 in gone.values():
-                yield Finding(f"image {record.image_id}", "was withdrawn, and stands in the data set again")
+                yield Finding(f"image {record.image_id}", "was withdrawn, and is in the data set again")
 
 
 def _reports(lookup: Lookup) -> Iterator[Finding]:
@@ -145,7 +146,7 @@ def check_checkpoints(paths: Iterable[Path]) -> Iterator[Finding]:
             problem = error.problem if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             yield Finding(str(path), problem.removeprefix(f"{path}: "))
             continue
-        rows = path.with_name("training_rows.parquet")
+        rows = path.with_name(TRAINING_ROWS)
         try:
             if rows.exists() and rows_digest(pq.read_table(rows, partitioning=None)) != passport.training_rows_digest:
                 yield Finding(str(rows), "its rows are not those that the checkpoint's passport names")
@@ -155,7 +156,7 @@ def check_checkpoints(paths: Iterable[Path]) -> Iterator[Finding]:
 
 def check_rows(*, deep: bool) -> Iterator[Finding]:
     """Keys are those of the inputs that a row names; deep: digests are those of the payload."""
-    for noun in MAKERS.values():
+    for noun in read_wiring().row_outputs:
         folder = ShardFolder(DATA / noun)
         for shard in folder.shards():
             path = folder.path(shard)
@@ -166,20 +167,20 @@ def check_rows(*, deep: bool) -> Iterator[Finding]:
                 for row in rows:
                     if row_key(json.loads(row["inputs"])) != row["key"]:
                         yield Finding(f"{path}, row {row['image_id']}", "its key is not that of its inputs")
-                good = [(place, row["image_id"]) for place, row in enumerate(rows) if row["status"] == "ok"]
+                good = [(position, row["image_id"]) for position, row in enumerate(rows) if row["status"] == "ok"]
             except (OSError, pa.ArrowException, KeyError, ValueError) as error:
                 yield Finding(str(path), f"damaged: {str(error).splitlines()[0]}")
                 continue
             if deep:
                 with progress(f"{noun} {shard}", len(good)) as tick:
-                    for place, image_id in good:
-                        yield from _payload(folder, shard, place, image_id)
+                    for position, image_id in good:
+                        yield from _payload(folder, shard, position, image_id)
                         tick()
 
 
-def _payload(folder: ShardFolder, shard: int, place: int, image_id: str) -> Iterator[Finding]:
+def _payload(folder: ShardFolder, shard: int, position: int, image_id: str) -> Iterator[Finding]:
     try:
-        folder.row(shard, place)
+        folder.row(shard, position)
     except UserError as error:
         yield Finding(f"{folder.path(shard)}, row {image_id}", error.problem.rpartition("damaged: ")[2])
 
@@ -233,9 +234,9 @@ def _first_difference(path: Path, kept: Path, md5: str) -> str:
     if not kept.exists() or _md5(kept) != md5:
         return ""
     new, old = path.read_bytes(), kept.read_bytes()
-    places = [i for i, (a, b) in enumerate(zip(new, old, strict=False)) if a != b]
-    first = places[0] if places else min(len(new), len(old))
-    count = len(places) + abs(len(new) - len(old))
+    offsets = [i for i, (a, b) in enumerate(zip(new, old, strict=False)) if a != b]
+    first = offsets[0] if offsets else min(len(new), len(old))
+    count = len(offsets) + abs(len(new) - len(old))
     return f": {count} of {len(old)} bytes, the first at offset {first}"
 
 

@@ -1,4 +1,4 @@
-"""The page that holds two sets of masks against each other: what the ledger knows at once, the pixels after that."""
+"""The page of the differences between two sets of masks: first from the ledger alone, then pixel by pixel."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ from reporting.page import class_colour
 from reporting.pictures import mask_over, shrink
 
 NAMES = re.compile(r"[A-Za-z0-9_@-]{1,64}")
-"""What a side may be called: a model, a run, a commit, `now`. No path has such a name and leads out of the project."""
+"""Names of a set: a model, a run, a commit, `now`. No such name is a path that leads out of the project."""
 SIDES = ("a", "b", "changed")
 SHOWN = 60
 """Images that are listed by name."""
@@ -51,14 +51,14 @@ def diff_pixels(project: Project, first: str, second: str) -> dict[str, Any]:
 
 
 def diff_picture(project: Project, first: str, second: str, image_id: str, which: str) -> tuple[bytes, str]:
-    """The mask of one side, or what differs, over the photograph.
+    """The mask of one set, or what differs, over the photograph.
 
     Raises:
-        MissingError: a side has no such mask, or its pixels are no longer on disk.
+        MissingError: a set has no such mask, or its pixels are no longer on disk.
     """
     row = project.row(image_id)
-    sides = [project.side(checked(name)) for name in (first, second)]
-    masks = [side.mask(image_id) if image_id in side.rows else None for side in sides]
+    sets = [project.mask_set(checked(name)) for name in (first, second)]
+    masks = [s.mask(image_id) if image_id in s.rows else None for s in sets]
     old, new = masks
     mask = {"a": old, "b": new}.get(which)
     if which == "changed" and old is not None and new is not None and old.shape == new.shape:
@@ -70,7 +70,7 @@ def diff_picture(project: Project, first: str, second: str, image_id: str, which
 
 
 def checked(name: str) -> str:
-    """A side's name, if it can be one.
+    """The name of a set, if it can be one.
 
     Raises:
         MissingError: it cannot.
@@ -81,20 +81,19 @@ def checked(name: str) -> str:
 
 
 def _answer(project: Project, first: str, second: str, *, pixels: bool) -> tuple[dict[str, Any], Any, Any]:
-    a, b = project.side(checked(first)), project.side(checked(second))
+    a, b = project.mask_set(checked(first)), project.mask_set(checked(second))
     return compare(a, b, pixels=pixels), a, b
 
 
 def _choices(project: Project) -> dict[str, str]:
-    """Name → what it is, newest first: `now`, then the segmenters."""
+    """Name → what it is, newest first: `now`, then the models."""
     with project.lookup() as lookup:
-        models = [m for m in lookup.models.values() if m.name == "segmenter"]
-        aliases = lookup.aliases()
-    found = {"now": "the masks on disk"}
+        models, aliases = lookup.versions(), lookup.aliases()
+    choices = {"now": "the masks on disk"}
     for model in reversed(models):
         given = [alias for alias, digest in aliases.items() if digest == model.digest]
-        found[str(model.version)] = ", ".join([model.label, *given, f"{model.time:%d %b %H:%M}"])
-    return found
+        choices[str(model.version)] = ", ".join([model.label, *given, f"{model.time:%d %b %H:%M}"])
+    return choices
 
 
 def _links(answer: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:

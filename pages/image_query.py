@@ -1,4 +1,4 @@
-"""What a person wants to see of the images, as a URL's query says it: anything else than a known wish means no wish."""
+"""The query of a grid of images, read from a URL: filters, order, page. Unknown values fall back to the defaults."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,14 +42,14 @@ QUALITIES = {
     "agreement": Quality("agreement", "agreement", "share of pixels on which walk and CRF agree"),
     "confidence": Quality("mean_confidence", "confidence", "mean probability of the CRF's best class"),
     "void": Quality("void_share", "void", "share of pixels that the CRF leaves undecided"),
-    "masks": Quality("miou_masks", "mIoU of the mask", "against the true mask, where there is one"),
-    "model": Quality("miou_model", "mIoU of the model", "against the true mask, where there is one"),
+    "masks": Quality("miou_of_mask", "mIoU of the mask", "against the true mask, where there is one"),
+    "model": Quality("miou_of_model", "mIoU of the model", "against the true mask, where there is one"),
 }
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """Which images, in what order. The defaults mean all of them."""
+class ImageQuery:
+    """Filters and order of a grid of images. The defaults mean all of them."""
 
     q: str = ""  # part of the id
     tag: str = ""
@@ -64,8 +64,8 @@ class Wishes:
     page: int = 1
 
     @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> "Wishes":
-        """Read a query; what is not understood is left at its default."""
+    def from_query(cls, query: Mapping[str, str]) -> "ImageQuery":
+        """Read a URL's query; an unknown value is left at its default."""
         return cls(
             q=query.get("q", "")[:LONGEST],
             tag=query.get("tag", "")[:LONGEST],
@@ -80,9 +80,9 @@ class Wishes:
             page=_page(query.get("page")),
         )
 
-    def query(self, **changes: object) -> str:
-        """The same as a URL's query, with changes; defaults are left out."""
-        default = Wishes()
+    def to_url(self, **changes: object) -> str:
+        """The query as text for a URL, with changes; defaults are left out."""
+        default = ImageQuery()
         values = {name: changes.get(name, getattr(self, name)) for name in self.__dataclass_fields__}
         kept = {n: _plain(v) for n, v in values.items() if v != getattr(default, n) and v is not None}
         return urlencode(kept)
@@ -95,7 +95,7 @@ class Wishes:
     @property
     def is_filter(self) -> bool:
         """Whether some images may be left out."""
-        default = Wishes()
+        default = ImageQuery()
         return any(getattr(self, n) != getattr(default, n) for n in ("q", "tag", "state", "since", "of", "low", "high"))
 
     def after(self, now: datetime) -> int:

@@ -1,4 +1,4 @@
-"""The pages of the images: the grid of all, and one of them with all that was made of it."""
+"""The pages of the images: the grid of all, and one image with its layers, its chain and its models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,44 +8,38 @@ from markupsafe import Markup
 from labelfactory.dataset.corrections import HUMAN
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import VOID
+from labelfactory.settings.thresholds import THRESHOLDS
+from labelfactory.settings.wiring import read_wiring
 from lineage.audit import audit_mask
 from lineage.withdraw import models_of
-from pages.drawing import Arrow, Box, draw
-from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, Wishes
-from pages.layers import SEGMENTER
+from pages.chain import chain
+from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, ImageQuery
+from pages.image_table import DATA
+from pages.layers import Layer, layers_of_line, model_file
 from pages.links import image_link, model_link, picture_link
 from pages.project import Project, version_of
-from pages.snapshot import DATA, Row, Snapshot
+from pages.snapshot import Row, Snapshot
 from reporting.formats import percent
 from reporting.page import class_colour
 
 PERIODS = {"24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days"}
 LEAST_MODELS = 12
 """Newest models that the filter `changed since` offers."""
-LAYERS = ("cam", "seed", "walk", "mask", "prediction", "truth")
-LAYER_NAMES = {
-    "cam": ("CAM", "where the classifier looked for the class"),
-    "seed": ("seed", "the CAM, cut at its threshold"),
-    "walk": ("walk", "the CAM, spread along learned affinities"),
-    "mask": ("mask", "the walk, drawn to the edges: what a model learns from"),
-    "prediction": ("prediction", "what the model on disk makes of the photograph"),
-    "truth": ("truth", "the true mask, as evaluate scored it"),
-}
 
 
-def images_page(project: Project, wishes: Wishes) -> dict[str, Any]:
+def images_page(project: Project, query: ImageQuery) -> dict[str, Any]:
     """The grid: one page of the images that fit."""
     images = project.images()
-    model = project.training_known(wishes, images)
-    if wishes.model and model is None:
+    model = project.training_known(query, images)
+    if query.model and model is None:
         raise MissingError("the ledger knows no such model", "Choose one on the page Models.")
-    found = images.find(wishes, model)
+    result = images.find(query, model)
     stamp = project.model_stamp()
     return {
-        "wishes": wishes,
-        "found": found,
+        "query": query,
+        "result": result,
         "images": images,
-        "cells": [cell(row, wishes, stamp) for row in found.rows],
+        "cells": [cell(row, query, stamp) for row in result.rows],
         "tags": sorted(images.tags.items(), key=lambda item: images.classes.index(item[0])),
         "colours": {name: class_colour(k) for k, name in enumerate(images.classes)},
         "states": STATES,
@@ -54,17 +48,17 @@ def images_page(project: Project, wishes: Wishes) -> dict[str, Any]:
         "views": VIEWS,
         "since": {**PERIODS, **_since_models(project)},
         "model": model,
-        "pages": page_numbers(found.page, found.pages),
+        "pages": page_numbers(result.page, result.pages),
     }
 
 
-def cell(row: Row, wishes: Wishes, stamp: str) -> dict[str, Any]:
+def cell(row: Row, query: ImageQuery, stamp: str) -> dict[str, Any]:
     """An image in a grid."""
-    name = "thumb" if row["digest"] and wishes.view == "mask" else "plain"
-    figure = row[QUALITIES[wishes.quality].column]
+    name = "thumb" if row["digest"] and query.view == "mask" else "plain"
+    figure = row[QUALITIES[query.quality].column]
     return {
         "id": row["image_id"],
-        "href": image_link(row["image_id"], **dict(_pairs(wishes))),
+        "href": image_link(row["image_id"], **dict(_pairs(query))),
         "picture": picture_link(name, row["image_id"], version_of(name, row, stamp)) if row["width"] else "",
         "width": row["width"] or 4,
         "height": row["height"] or 3,
@@ -77,56 +71,56 @@ def cell(row: Row, wishes: Wishes, stamp: str) -> dict[str, Any]:
     }
 
 
-def _pairs(wishes: Wishes) -> list[tuple[str, str]]:
-    """The wishes for an image's address: they say what its neighbours are."""
-    return [(k, str(getattr(wishes, k))) for k in ("q", "tag", "state", "since", "of") if getattr(wishes, k)]
+def _pairs(query: ImageQuery) -> list[tuple[str, str]]:
+    """The filters, for an image's address: they decide which images are its neighbours."""
+    return [(k, str(getattr(query, k))) for k in ("q", "tag", "state", "since", "of") if getattr(query, k)]
 
 
 def _since_models(project: Project) -> dict[str, str]:
     try:
         with project.lookup() as lookup:
-            found = [model for model in lookup.models.values() if model.name == "segmenter"]
+            models = lookup.versions()
     except UserError:
         return {}
-    return {f"{m.name}@{m.version}": f"{m.label} learnt" for m in found[: -LEAST_MODELS - 1 : -1]}
+    return {f"{m.name}@{m.version}": f"{m.label} learnt" for m in models[: -LEAST_MODELS - 1 : -1]}
 
 
 def page_numbers(page: int, pages: int) -> list[int]:
     """Numbers to show: the first, the last, and those around the one that is shown; 0 stands for a gap."""
     near = {1, pages, *range(page - 2, page + 3)}
-    found: list[int] = []
+    numbers: list[int] = []
     for number in sorted(n for n in near if 1 <= n <= pages):
-        if found and number - found[-1] > 1:
-            found.append(0)
-        found.append(number)
-    return found
+        if numbers and number - numbers[-1] > 1:
+            numbers.append(0)
+        numbers.append(number)
+    return numbers
 
 
-def image_page(project: Project, image_id: str, wishes: Wishes, query: Mapping[str, str]) -> dict[str, Any]:
+def image_page(project: Project, image_id: str, query: ImageQuery, params: Mapping[str, str]) -> dict[str, Any]:
     """One image: its layers, why a pixel has its class, the chain behind its mask, the models that used it."""
     images, row = project.images(), project.row(image_id)
-    model = project.training_known(wishes, images)
-    before, after = images.neighbours(wishes, row["position"], model)
-    more = dict(_pairs(wishes))
-    place = _place(query)
+    model = project.training_known(query, images)
+    before, after = images.neighbours(query, row["position"], model)
+    more = dict(_pairs(query))
+    place = _pixel_of(params)
     context = {
         "row": row,
         "classes": [(k, images.classes[k], class_colour(k)) for k in _class_ids(row, images)],
         "void": class_colour(VOID),
         "layers": layers(project, row, images),
-        "show": query.get("show") if query.get("show") in LAYERS else "",
+        "show": params.get("show") if params.get("show") in layers_of_line() else "",
         "figures": _image_figures(row),
         "before": image_link(before, **more) if before else "",
         "after": image_link(after, **more) if after else "",
-        "back": "/images?" + wishes.query(page=1) if wishes.is_filter else "/images",
+        "back": "/images?" + query.to_url(page=1) if query.is_filter else "/images",
         "place": place,
         "why": pixel(project, image_id, *place) if place and row["digest"] else None,
     }
     return context | _provenance(project, row)
 
 
-def _place(query: Mapping[str, str]) -> tuple[int, int] | None:
-    x, y = query.get("x", ""), query.get("y", "")
+def _pixel_of(params: Mapping[str, str]) -> tuple[int, int] | None:
+    x, y = params.get("x", ""), params.get("y", "")
     fits = all(text.isascii() and text.isdigit() and len(text) < 7 for text in (x, y))
     return (int(x), int(y)) if fits else None
 
@@ -142,38 +136,37 @@ def layers(project: Project, row: Row, images: Snapshot) -> list[dict[str, Any]]
     def link(name: str) -> str:
         return picture_link(name, image_id, version_of(name, row, stamp))
 
-    there = {
-        "cam": bool(row["cam_digest"] and ids),
-        "seed": bool(row["cam_digest"] and (DATA / "seed_thresholds" / "thresholds.json").exists()),
-        "walk": bool(row["walk_digest"] and ids),
-        "mask": bool(row["digest"]),
-        "prediction": SEGMENTER.exists() and row["width"] > 0,
-        "truth": bool(row["scored"]),
-    }
-    found = []
-    for kind in LAYERS:
-        name, gloss = LAYER_NAMES[kind]
-        heat = kind in ("cam", "walk")
-        names = {k: f"{kind}-{k}" for k in ids} if heat else {0: kind}
-        links = {k: link(layer) for k, layer in names.items()} if there[kind] else {}
-        score = {"seed": "seeds", "walk": "walks", "mask": "masks", "prediction": "model"}.get(kind)
-        found.append(
+    shown = []
+    for layer in layers_of_line().values():
+        there = _is_there(layer, row, ids)
+        names = {k: f"{layer.kind}-{k}" for k in ids} if layer.heat else {0: layer.kind}
+        links = {k: link(name) for k, name in names.items()} if there else {}
+        shown.append(
             {
-                "kind": kind,
-                "name": name,
-                "gloss": gloss,
-                "there": there[kind],
-                "heat": heat,
+                "kind": layer.kind,
+                "name": layer.name,
+                "gloss": layer.gloss,
+                "there": there,
+                "heat": layer.heat,
                 "src": next(iter(links.values()), ""),
                 "links": links,
-                "miou": row[f"miou_{score}"] if score else None,
+                "miou": row[f"miou_{layer.score}"] if layer.score else None,
             }
         )
-    return found
+    return shown
+
+
+def _is_there(layer: Layer, row: Row, ids: list[int]) -> bool:
+    """Whether there is something to show: a row of the image, a threshold for its cut, a model, a scored true mask."""
+    if layer.maker is None:
+        return bool(row["scored"]) if layer.kind == "truth" else model_file().exists() and row["width"] > 0
+    thresholds = layer.maker.meta.scores.thresholds
+    fits = bool(ids) if layer.heat else not thresholds or (DATA / thresholds / THRESHOLDS).exists()
+    return bool(row[f"digest_{layer.maker.noun}"]) and fits
 
 
 def _image_figures(row: Row) -> list[tuple[str, str, str]]:
-    """(name, figure, what it says)."""
+    """(name, figure, explanation)."""
     return [
         (quality.name, f"{percent(row[quality.column])} %", quality.says)
         for quality in QUALITIES.values()
@@ -198,66 +191,17 @@ def _provenance(project: Project, row: Row) -> dict[str, Any]:
         "unrecorded": None,
         "is_recorded": recorded or not row["digest"],
         "answer": {**answer, "models": users_of},
+        "mask_maker": read_wiring().masks.name,
         "must_go": [known[d] for d in models if d in known],
         "made_with": [known[d] for d in descendants if d in known],
     }
-
-
-def chain(answer: Mapping[str, Any], row: Row, links: Mapping[str, str]) -> Markup:
-    """Photograph, tags, classifier, CAM, affinity net, teacher if any, walk, mask, and the models that learnt from it."""
-    steps = {str(step["step"]).partition(" (")[0]: step for step in answer["chain"]}
-    if not steps:
-        return Markup("")
-
-    def box(id: str, title: str, lane: int, rank: int, digest: str | None, *, kind: str, href: str = "") -> Box:
-        return Box(id, title, lane, rank, ((digest or "not known")[:12],), kind, href)
-
-    tags = ", ".join(row["tags"]) or "none"
-    boxes = [
-        box("photograph", "photograph", 1, 0, steps["photograph"]["digest"], kind="data"),
-        Box("tags", "tags", 2, 0, (tags,), "data"),
-        box("mask", f"mask {answer['version']}", 1, 6, steps["mask"]["digest"], kind="made last", href="#layers"),
-    ]
-    ways = ["photograph>person", "person>mask"]
-    if "CAM" in steps:
-        classifier, affinity = (steps[name]["model"] for name in ("classifier", "affinity net"))
-        threshold = steps["mask"].get("made_by", {}).get("threshold")
-        boxes += [
-            box("classifier", classifier or "classifier", 0, 1, steps["classifier"]["digest"], kind="net",
-                href=links.get(classifier or "", "")),
-            box("cam", "CAM", 1, 2, steps["CAM"]["digest"], kind="made", href="#layers"),
-            box("affinity", affinity or "affinity net", 0, 3, steps["affinity net"]["digest"], kind="net",
-                href=links.get(affinity or "", "")),
-            box("walk", "walk", 1, 4, steps["walk"]["digest"], kind="made", href="#layers"),
-            box("threshold", "threshold", 2, 5, threshold, kind="data"),
-        ]  # fmt: skip
-        ways = ["photograph>cam", "tags>cam", "classifier>cam", "classifier>affinity", "affinity>walk",
-                "walk>threshold", "walk>mask", "threshold>mask"]  # fmt: skip
-        if "teacher" in steps:  # its scores walk, not the CAM; it learnt from labels made of CAMs
-            teacher = steps["teacher"]["model"]
-            boxes.append(box("teacher", teacher or "teacher", 2, 3, steps["teacher"]["digest"], kind="net",
-                             href=links.get(teacher or "", "")))  # fmt: skip
-            ways += ["cam>teacher", "teacher>walk"]
-        else:
-            ways.append("cam>walk")
-    else:  # drawn over the photograph: nothing that the line made stands behind it
-        boxes.append(Box("person", "a person", 1, 3, ("drew the mask",), "net"))
-    arrows = [Arrow(*way.split(">")) for way in ways]
-    learnt = [user for user in answer["models"] if user["this_version"] and user["model"].startswith("segmenter")]
-    for number, user in enumerate(learnt[-3:]):
-        id = f"model-{number}"
-        kind = "net withdrawn" if user["withdrawn"] else "net"
-        boxes.append(box(id, user["model"], number, 7 + number % 2, user["weights"], kind=kind,
-                         href=links.get(user["model"], "")))  # fmt: skip
-        arrows.append(Arrow("mask", id))
-    return draw(boxes, arrows, label=f"From photograph to mask {answer['version']}, and the models that learnt from it")
 
 
 def pixel(project: Project, image_id: str, x: int, y: int) -> dict[str, Any]:
     """Why a pixel has its class: the scores of each class, step by step, as rows of a table."""
     row = project.row(image_id)
     images = project.images()
-    answer = project.evidence(row).at(x, y)
+    answer = project.pixel_audit(row).at(x, y)
     winners = {step["winner"] for step in answer["steps"]}  # a person may have drawn a class that no tag names
     names = [n for n in images.classes if n == "background" or n in row["tags"] or n in winners]
     lines = []

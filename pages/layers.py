@@ -1,10 +1,11 @@
-"""The pictures of one image, each a layer over its photograph: heat and masks with a transparent background.
+"""The layers of one image, pictures to lay over its photograph: heat and masks with a transparent background.
 
-Layers are asked for by a name (`cam-2`, `mask`, …), never by a path; files are opened by what the data set and the shards say.
+A URL names a layer (`cam-2`, `mask`, …), never a path; the data set and the shards name the files.
 """
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,69 @@ from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.schema import BACKGROUND, VOID, Mask, labels_from_channels, palette
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import read_thresholds
+from labelfactory.settings.wiring import StageWiring, read_wiring
 from lineage.pixel import row_of
 from models.seeds import channels_above, scores_at_size
-from pages.snapshot import DATA, SCORES
+from pages.image_table import DATA, SCORES
 from reporting.pictures import mask_over, shrink
 
 LARGEST = 1600
 """Pixels of the longer side of what is shown; larger photographs are shown smaller."""
 QUALITY = 85
 """Of WebP."""
-NAMES = re.compile(r"(?:photo|thumb|plain|seed|mask|truth|prediction|(?:cam|walk)-\d{1,3})")
+NAMES = re.compile(r"[a-z_]{1,40}(?:-[0-9]{1,3})?")
+"""Names that a URL may hold; `picture` knows which of them are layers."""
 HEAT_OPACITY = 0.9
 STRIPE = 8
 """Pixels from one stripe of void to the next."""
-SEGMENTER = DATA / "segmenter" / CHECKPOINT
 
 Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Something that can be laid over a photograph.
+
+    Attributes:
+        kind: its name in URLs; for heat, `-<class id>` follows.
+        name, gloss: for people.
+        maker: the stage whose rows it shows; None for the prediction and the true mask.
+        heat: whether it shows class scores, one class at a time; else a mask.
+        score: the name of its mIoU; empty for none.
+    """
+
+    kind: str
+    name: str
+    gloss: str
+    maker: StageWiring | None = None
+    heat: bool = False
+    score: str = ""
+
+
+def layers_of_line() -> dict[str, Layer]:
+    """Layers by kind: class scores, their cuts and masks of the row outputs in the line's order, prediction, true mask."""
+    wiring = read_wiring()
+    layers: list[Layer] = []
+    for maker in wiring.scored:
+        scores, kind = maker.meta.scores, maker.word.lower().replace(" ", "_")
+        if maker.meta.kind != "rows" or scores.reference:
+            continue
+        heat, own_score = bool(scores.thresholds), "" if scores.cut else scores.name
+        layers.append(Layer(kind, maker.word, maker.meta.gloss, maker, heat, own_score))
+        if scores.cut:
+            gloss = f"the {maker.word}, cut at its threshold"
+            layers.append(Layer(scores.cut, scores.cut, gloss, maker, score=scores.name))
+    model = wiring.model.meta.scores.name
+    layers.append(
+        Layer("prediction", "prediction", "the mask that the model on disk gives the photograph", score=model)
+    )
+    layers.append(Layer("truth", "truth", "the true mask, as evaluate scored it"))
+    return {layer.kind: layer for layer in layers}
+
+
+def model_file() -> Path:
+    """The checkpoint of the model that people use."""
+    return DATA / read_wiring().model.noun / CHECKPOINT
 
 
 def picture(name: str, record: ImageRecord, predict: Callable[[ImageRecord], Mask]) -> tuple[bytes, str]:
@@ -45,7 +93,7 @@ def picture(name: str, record: ImageRecord, predict: Callable[[ImageRecord], Mas
     Args:
         name: one that `NAMES` matches.
         record: the image.
-        predict: the segmenter's mask of a photograph.
+        predict: the model's mask of a photograph.
 
     Raises:
         MissingError: this layer was not made of this image.
@@ -56,20 +104,25 @@ def picture(name: str, record: ImageRecord, predict: Callable[[ImageRecord], Mas
         photograph = record.photograph()
         return webp(shown(photograph) if kind == "photo" else shrink(photograph))
     if kind == "thumb":
-        return webp(mask_over(shrink(record.photograph()), row_of("masks", record)["mask"]))
-    if kind in ("cam", "walk"):
-        return webp(_heat(kind, int(number), record))
-    mask = predict(record) if kind == "prediction" else _mask(kind, record)
+        return webp(mask_over(shrink(record.photograph()), _mask(read_wiring().masks, record)))
+    layer = layers_of_line().get(kind)
+    if layer is None or layer.heat != bool(number):
+        raise MissingError("there is no such picture")
+    if layer.heat and layer.maker is not None:
+        return webp(_heat(layer.maker, int(number), record))
+    if layer.maker is not None:
+        mask = _cut(layer.maker, record) if layer.maker.meta.scores.thresholds else _mask(layer.maker, record)
+    else:
+        mask = predict(record) if kind == "prediction" else truth_of(record.image_id)
     return png(_coloured(_at_most(mask)))
 
 
-def _heat(kind: str, class_id: int, record: ImageRecord) -> Picture:
+def _heat(maker: StageWiring, class_id: int, record: ImageRecord) -> Picture:
     """Heat [h, w, 4]: the hotter, the less transparent."""
-    noun, column = {"cam": ("cams", "cam"), "walk": ("walks", "scores")}[kind]
-    row = row_of(noun, record)
+    row, column = row_of(maker.noun, record), maker.meta.scores.column
     channels = [int(k) for k in row["class_ids"]]
     if class_id not in channels:
-        raise MissingError(f"{record.image_id}: no {kind} of class {class_id}", "Classes are those of its tags.")
+        raise MissingError(f"{record.image_id}: no {maker.word} of class {class_id}", "Classes are those of its tags.")
     factor = min(1.0, LARGEST / max(record.width, record.height))
     size = (max(1, round(record.height * factor)), max(1, round(record.width * factor)))
     values = np.clip(scores_at_size(row[column][[channels.index(class_id)]], size)[0], 0, 1)
@@ -78,20 +131,21 @@ def _heat(kind: str, class_id: int, record: ImageRecord) -> Picture:
     return np.dstack([colours, opacity])
 
 
-def _mask(kind: str, record: ImageRecord) -> Mask:
-    if kind == "truth":
-        return truth_of(record.image_id)
-    if kind == "mask":
-        mask: Mask = row_of("masks", record)["mask"]
-        return mask
-    row = row_of("cams", record)
-    threshold = read_thresholds(DATA / "seed_thresholds")["background"].value
-    channels = channels_above(scores_at_size(row["cam"], (record.height, record.width)), threshold)
+def _mask(maker: StageWiring, record: ImageRecord) -> Mask:
+    mask: Mask = row_of(maker.noun, record)[maker.meta.scores.column]
+    return mask
+
+
+def _cut(maker: StageWiring, record: ImageRecord) -> Mask:
+    """Class scores, cut at their background threshold."""
+    scores, row = maker.meta.scores, row_of(maker.noun, record)
+    threshold = read_thresholds(DATA / scores.thresholds)["background"].value
+    channels = channels_above(scores_at_size(row[scores.column], (record.height, record.width)), threshold)
     return labels_from_channels(channels, row["class_ids"])
 
 
 def truth_of(image_id: str) -> Mask:
-    """The true mask that `evaluate` left of an image that it scored; nothing else here opens one.
+    """The true mask that `evaluate` left of an image that it scored; no page opens another.
 
     Raises:
         MissingError: it left none.
@@ -109,13 +163,13 @@ def truth_of(image_id: str) -> Mask:
 def _groups_with(opened: pq.ParquetFile, image_id: str) -> Iterator[int]:
     """The row groups that may hold an image: the file is in the order of the ids."""
     for group in range(opened.num_row_groups):
-        found = opened.metadata.row_group(group).column(0).statistics
-        if found is None or not found.has_min_max or found.min <= image_id <= found.max:
+        bounds = opened.metadata.row_group(group).column(0).statistics
+        if bounds is None or not bounds.has_min_max or bounds.min <= image_id <= bounds.max:
             yield group
 
 
-class Segmenter:
-    """The model on disk, loaded when it is first asked; it looks at a photograph as `evaluate` does."""
+class ModelOnDisk:
+    """The model on disk, loaded by the first prediction; it predicts with the scales of `evaluate`."""
 
     def __init__(self) -> None:
         self._loaded: tuple[Any, Predictor] | None = None
@@ -130,20 +184,22 @@ class Segmenter:
 
     def load(self) -> Predictor:
         """The model; loaded anew where the file was replaced."""
+        path, wiring = model_file(), read_wiring()
         try:
-            stat = SEGMENTER.stat()
+            stat = path.stat()
         except FileNotFoundError:
-            raise MissingError("there is no trained segmenter", "Type `labelfactory run`.") from None
+            raise MissingError(f"there is no trained {wiring.model.word}", "Type `labelfactory run`.") from None
         stamp = stat.st_mtime_ns, stat.st_size
         if self._loaded is None or self._loaded[0] != stamp:
-            section = read_yaml(Path(PARAMS_FILE)).get("evaluate", {})
+            report = "".join(stage.name for stage in wiring.of_kind("report"))
+            section = read_yaml(Path(PARAMS_FILE)).get(report, {})
             scales, flip = tuple(section.get("scales", (1.0,))), bool(section.get("flip", False))
             try:
-                self._loaded = stamp, Predictor(SEGMENTER, scales=scales, flip=flip)
+                self._loaded = stamp, Predictor(path, scales=scales, flip=flip)
             except (ValueError, KeyError, TypeError, RuntimeError) as error:  # of another version, or half written
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 raise MissingError(
-                    f"the segmenter on disk cannot be loaded: {reason}", "Type `labelfactory run`."
+                    f"the {wiring.model.word} on disk cannot be loaded: {reason}", "Type `labelfactory run`."
                 ) from None
         return self._loaded[1]
 

@@ -28,15 +28,15 @@ def run_links(project: Project, run: str, tags: Mapping[str, str]) -> list[tuple
     """(name, address) of the pages that other programs have of an execution or a line.
 
     Args:
-        project: knows where those programs are.
+        project: has the addresses of those programs.
         run: the execution's or line's id in the ledger.
         tags: of the line that it belongs to.
     """
-    found = []
+    links = []
     known = (project.runs.answer or {}).get(run)
-    if known and project.places.mlflow:
-        address = f"{project.places.mlflow}/#/experiments/{quote(known['experiment'])}/runs/{quote(known['run'])}"
-        found.append(("MLflow", address))
-    if tags.get(FLOW_RUN) and project.places.prefect:
-        found.append(("Prefect", f"{project.places.prefect}/runs/flow-run/{quote(tags[FLOW_RUN], safe='')}"))
-    return found
+    if known and project.addresses.mlflow:
+        address = f"{project.addresses.mlflow}/#/experiments/{quote(known['experiment'])}/runs/{quote(known['run'])}"
+        links.append(("MLflow", address))
+    if tags.get(FLOW_RUN) and project.addresses.prefect:
+        links.append(("Prefect", f"{project.addresses.prefect}/runs/flow-run/{quote(tags[FLOW_RUN], safe='')}"))
+    return links

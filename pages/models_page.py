@@ -6,17 +6,16 @@ from typing import Any
 from markupsafe import Markup
 
 from labelfactory.errors import MissingError
+from labelfactory.settings.wiring import read_wiring
 from lineage.audit import audit_model
 from lineage.lookup import Lookup, Model
 from lineage.settings_diff import executions_behind, parameters
 from pages.drawing import Arrow, Box, draw
-from pages.image_query import Wishes
+from pages.image_query import ImageQuery
 from pages.images_page import cell
 from pages.links import model_link, run_links
 from pages.project import Project
 
-NAMES = ("segmenter", "teacher", "affinity", "classifier", "upper_bound")
-"""The order of the page: what people use comes first."""
 SHOWN = 12
 """Masks of a model that its page shows; the grid has all."""
 
@@ -28,8 +27,15 @@ def models_page(project: Project) -> dict[str, Any]:
         groups: dict[str, list[dict[str, Any]]] = {}
         for model in reversed(list(lookup.models.values())):
             groups.setdefault(model.name, []).append(_line(lookup, model, aliases, gone))
-    order = [*(n for n in NAMES if n in groups), *(n for n in groups if n not in NAMES)]
-    return {"groups": [(name, groups[name], _splits(groups[name])) for name in order]}
+    order = [*(n for n in _order() if n in groups), *(n for n in groups if n not in _order())]
+    score = read_wiring().model.meta.scores.name
+    return {"groups": [(name, groups[name], _splits(groups[name])) for name in order], "score": score}
+
+
+def _order() -> list[str]:
+    """Networks as the page shows them: the model that people use, what it learnt from, references last."""
+    networks = reversed(read_wiring().of_kind("network"))
+    return [s.noun for s in sorted(networks, key=lambda s: (not s.meta.result, s.meta.scores.reference))]
 
 
 def _line(lookup: Lookup, model: Model, aliases: Mapping[str, str], gone: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,9 +62,10 @@ def _line(lookup: Lookup, model: Model, aliases: Mapping[str, str], gone: Mappin
 
 
 def _splits(lines: list[dict[str, Any]]) -> list[str]:
-    """The splits on which a segmenter of these was scored."""
-    keys = [key.split("/") for line in lines for key in line["scores"]]
-    return list(dict.fromkeys(key[1] for key in keys if key[-1] == "model" and lines[0]["name"] == "segmenter"))
+    """The splits on which one of these was scored, if they are the model that people use."""
+    model = read_wiring().model
+    keys = [key.split("/") for line in lines for key in line["scores"] if line["name"] == model.noun]
+    return list(dict.fromkeys(key[1] for key in keys if key[-1] == model.meta.scores.name))
 
 
 def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
@@ -68,10 +75,10 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         MissingError: the ledger knows no such model.
     """
     with project.lookup() as lookup:
-        found = [m for m in lookup.models.values() if (m.name, m.version) == (name, version)]
-        if not found:
+        matches = [m for m in lookup.models.values() if (m.name, m.version) == (name, version)]
+        if not matches:
             raise MissingError("the ledger knows no such model", "Choose one on the page Models.")
-        model = found[0]
+        model = matches[0]
         answer = audit_model(lookup, f"{name}@{version}")
         line = _line(lookup, model, lookup.aliases(), lookup.withdrawn_models())
         settings = parameters(executions_behind(lookup, model))
@@ -79,11 +86,12 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         execution: dict[str, Any] = next((e["detail"] for e in lookup.events if e["subject"] == model.run), {})
         others = [m for m in lookup.models.values() if m.name == name and m.digest != model.digest]
         parents = draw_parents(lookup, model)
-    images, wishes = project.images(), Wishes(of=f"{name}@{version}", quality="agreement", order="low")
+    images, query = project.images(), ImageQuery(of=f"{name}@{version}", quality="agreement", order="low")
     with project.lookup() as lookup:
         images.know(model, lookup)
-    shown = images.find(wishes, model)
-    changed = images.find(Wishes(of=f"{name}@{version}", since=f"{name}@{version}"), model).total
+    shown = images.find(query, model)
+    changed = images.find(ImageQuery(of=f"{name}@{version}", since=f"{name}@{version}"), model).total
+    is_model = name == read_wiring().model.noun
     earlier = [m for m in others if m.version < version]
     return {
         "model": line,
@@ -92,15 +100,22 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         "settings": settings,
         "parents": parents,
         "links": run_links(project, model.run, tags.get(execution.get("line", ""), {})),
-        "cells": [cell(row, wishes, project.model_stamp()) for row in shown.rows[:SHOWN]],
+        "cells": [cell(row, query, project.model_stamp()) for row in shown.rows[:SHOWN]],
         "in_data": shown.total,
         "changed": changed,
-        "all_masks": "/images?" + wishes.query(),
-        "changed_masks": "/images?" + Wishes(of=f"{name}@{version}", since=f"{name}@{version}").query(),
-        "diffs": [(f"/diff?a={m.version}&b={version}", m.label) for m in reversed(earlier)][:5]
-        if name == "segmenter"
-        else [],
+        "all_masks": "/images?" + query.to_url(),
+        "changed_masks": "/images?" + ImageQuery(of=f"{name}@{version}", since=f"{name}@{version}").to_url(),
+        "diffs": [(f"/diff?a={m.version}&b={version}", m.label) for m in reversed(earlier)][:5] if is_model else [],
+        "is_model": is_model,
+        "score": _score_name(model),
     }
+
+
+def _score_name(model: Model) -> str:
+    """The name of a network's own score; of the model that people use where the network has none."""
+    wiring = read_wiring()
+    trainer = wiring.stage_of(model.passport.stage, "network")
+    return (trainer.meta.scores.name if trainer else "") or wiring.model.meta.scores.name
 
 
 def draw_parents(lookup: Lookup, model: Model) -> Markup:

@@ -1,4 +1,4 @@
-"""What all pages read: the images, the ledger and the looks, each kept as long as the files behind it stay the same."""
+"""The data of all pages: images, ledger and slow queries, each kept until the files behind it change."""
 
 import time
 from collections.abc import Iterator
@@ -12,26 +12,29 @@ from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import Mask
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import thresholds_digest
+from labelfactory.settings.wiring import read_wiring
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup, Model
-from lineage.mask_set import Side, side
-from lineage.pixel import Evidence
+from lineage.mask_set import MaskSet, mask_set
+from lineage.pixel import PixelAudit
 from pages.cache import Cache
-from pages.image_query import Wishes
-from pages.layers import SEGMENTER, Segmenter, picture
-from pages.slow_query import Look
-from pages.snapshot import DATA, Row, Snapshot, files_behind, record_of
+from pages.image_query import ImageQuery
+from pages.image_table import DATA, files_behind
+from pages.layers import ModelOnDisk, layers_of_line, model_file, picture
+from pages.slow_query import SlowQuery
+from pages.snapshot import Row, Snapshot, record_of
 
 PICTURES_BYTES = 128 * 2**20
-EVIDENCE_IMAGES = 4
-"""Images whose CRF's probabilities are kept: the one that is looked at, and a few before it."""
+PIXEL_AUDITS = 4
+"""Images whose probabilities of the CRF are kept: the one on the page, and a few before it."""
+MASK_SETS = 6
 STAMP_SECONDS = 1.0
-"""How long it is believed that no file changed."""
+"""Seconds between two looks for changed files."""
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the pages of MLflow and Prefect are, empty where nobody knows."""
+class PageAddresses:
+    """Addresses of the pages of MLflow and Prefect; empty if not known."""
 
     mlflow: str = ""
     prefect: str = ""
@@ -39,33 +42,33 @@ class Places:
 
 @dataclass
 class Project:
-    """The project in the current folder. Threads may ask at the same time.
+    """The project in the current folder, for several threads.
 
     Args:
-        state: asks DVC what is stale.
-        runs: asks MLflow which run each execution became.
-        places: of other pages.
+        state: DVC's state of each stage.
+        runs: MLflow's run of each execution.
+        addresses: of other programs' pages.
     """
 
-    state: Look
-    runs: Look
-    places: Places = field(default_factory=Places)
+    state: SlowQuery
+    runs: SlowQuery
+    addresses: PageAddresses = field(default_factory=PageAddresses)
 
     def __post_init__(self) -> None:
-        self.segmenter = Segmenter()
+        self.model_on_disk = ModelOnDisk()
         self._ledger_lock, self._predicting, self._making = RLock(), Lock(), Lock()
         self._lookup: tuple[object, Lookup] | None = None
         self._snapshot: tuple[object, Snapshot] | None = None
         self._checked = 0.0
-        self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda made: len(made[0]))
-        self._evidence: Cache[Evidence] = Cache(EVIDENCE_IMAGES)
-        self._sides: Cache[Side] = Cache(6)
+        self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda item: len(item[0]))
+        self._pixel_audits: Cache[PixelAudit] = Cache(PIXEL_AUDITS)
+        self._mask_sets: Cache[MaskSet] = Cache(MASK_SETS)
 
     def warm(self) -> None:
-        """Read what the first page would wait for. What is not there yet is no error."""
+        """Read what the first page needs, as far as it is there."""
         try:
             self.images()
-            self.segmenter.load()
+            self.model_on_disk.load()
         except UserError:
             pass
         self.state.refresh()
@@ -88,22 +91,22 @@ class Project:
             yield self._lookup[1]
 
     def images(self) -> Snapshot:
-        """The images. A page that finds them old shows them once more, while they are read anew.
+        """The images. A page that finds them old shows them once more, while they are read again.
 
         Raises:
             MissingError: there is no data set yet.
         """
-        held = self._snapshot
-        if held is not None and time.monotonic() - self._checked < STAMP_SECONDS:
-            return held[1]
+        kept = self._snapshot
+        if kept is not None and time.monotonic() - self._checked < STAMP_SECONDS:
+            return kept[1]
         self._checked = time.monotonic()
         stamp = (files_behind(), Ledger().head()["digest"])
-        if held is None:
+        if kept is None:
             with self._making:
                 return self._snapshot[1] if self._snapshot else self._read(stamp)
-        if held[0] != stamp and self._making.acquire(blocking=False):
+        if kept[0] != stamp and self._making.acquire(blocking=False):
             Thread(target=self._read_again, args=(stamp,), daemon=True).start()
-        return held[1]
+        return kept[1]
 
     def _read_again(self, stamp: object) -> None:
         try:
@@ -116,11 +119,11 @@ class Project:
     def _read(self, stamp: object) -> Snapshot:
         try:
             with self.lookup() as lookup:
-                made = Snapshot(lookup)
+                snapshot = Snapshot(lookup)
         except MissingError:
-            made = Snapshot(None)
-        self._snapshot = stamp, made
-        return made
+            snapshot = Snapshot(None)
+        self._snapshot = stamp, snapshot
+        return snapshot
 
     def row(self, image_id: str) -> Row:
         """All that is known of an image without opening a payload.
@@ -134,7 +137,7 @@ class Project:
         return row
 
     def model(self, text: str) -> Model | None:
-        """The model that a wish names; None where there is none of that name."""
+        """The model that a query names; None if there is none of that name."""
         if not text:
             return None
         try:
@@ -143,9 +146,9 @@ class Project:
         except MissingError:
             return None
 
-    def training_known(self, wishes: Wishes, images: Snapshot) -> Model | None:
-        """The model that the wishes name, with its training rows in the snapshot that is about to be asked."""
-        model = self.model(wishes.model)
+    def training_known(self, query: ImageQuery, images: Snapshot) -> Model | None:
+        """The model that a query names, after its training rows were read into the snapshot."""
+        model = self.model(query.model)
         if model is not None:
             with self.lookup() as lookup:
                 images.know(model, lookup)
@@ -163,19 +166,19 @@ class Project:
         )
 
     def model_stamp(self) -> str:
-        """Another text for another segmenter on disk; empty without one."""
+        """A text that changes with the model on disk; empty without one."""
         try:
-            stat = SEGMENTER.stat()
+            stat = model_file().stat()
         except FileNotFoundError:
             return ""
         return f"{stat.st_mtime_ns:x}"
 
     def _predict(self, record: ImageRecord) -> Mask:
         with self._predicting:
-            return self.segmenter.predict(record)
+            return self.model_on_disk.predict(record)
 
-    def evidence(self, row: Row) -> Evidence:
-        """What decided the mask of an image.
+    def pixel_audit(self, row: Row) -> PixelAudit:
+        """Explains the pixels of an image's mask.
 
         Raises:
             MissingError: it has none.
@@ -186,9 +189,9 @@ class Project:
             row["digest"],
             Path(PARAMS_FILE).stat().st_mtime_ns,
         )  # a CRF of other parameters is another
-        return self._evidence.get(key, lambda: Evidence(record_of(row), names))
+        return self._pixel_audits.get(key, lambda: PixelAudit(record_of(row), names))
 
-    def side(self, text: str) -> Side:
+    def mask_set(self, text: str) -> MaskSet:
         """A set of masks by the name of a model, a run or a commit, or `now`; never by a path.
 
         Raises:
@@ -196,19 +199,25 @@ class Project:
         """
         with self.lookup() as lookup:
             key = text, lookup.ledger.head()["digest"], self._stamp_of_now() if text == "now" else ""
-            return self._sides.get(key, lambda: side(lookup, text, folders=False))
+            return self._mask_sets.get(key, lambda: mask_set(lookup, text, folders=False))
 
     def _stamp_of_now(self) -> object:
-        return tuple(entry for entry in files_behind() if entry[0].startswith("data/masks"))
+        folder = f"{DATA / read_wiring().masks.noun}/"
+        return tuple(entry for entry in files_behind() if entry[0].startswith(folder))
 
 
 def version_of(name: str, row: Row, model: str) -> str:
-    """What a layer hangs on, in a few characters: it stands in the picture's address, so that a browser may keep it."""
+    """The version of a layer in a few characters: it is part of the picture's address, so that a browser may keep it."""
     if name in ("photo", "plain"):
         return str(row["sha256"])[:16]
     if name == "prediction":
         return f"{row['sha256'][:8]}{model}"
-    if name == "seed" and row["cam_digest"]:
-        return f"{row['cam_digest'][:8]}{thresholds_digest(DATA / 'seed_thresholds')[:8]}"
-    column = {"cam": "cam_digest", "walk": "walk_digest", "truth": "mask_sha256"}
-    return str(row[column.get(name.partition("-")[0], "digest")] or "")[:16]
+    if name == "truth":
+        return str(row["mask_sha256"] or "")[:16]
+    layer = layers_of_line().get(name.partition("-")[0])
+    if layer is None or layer.maker is None:  # the small picture of the mask
+        return str(row["digest"] or "")[:16]
+    digest, thresholds = row[f"digest_{layer.maker.noun}"], layer.maker.meta.scores.thresholds
+    if digest and thresholds and not layer.heat:
+        return f"{digest[:8]}{thresholds_digest(DATA / thresholds)[:8]}"
+    return str(digest or "")[:16]

@@ -15,7 +15,7 @@ from labelfactory.errors import MissingError, UserError
 from pages.diff_page import SIDES, diff_page, diff_picture, diff_pixels
 from pages.drawing import bar, breakable, short
 from pages.guard import LOOPBACK, Guard
-from pages.image_query import Wishes
+from pages.image_query import ImageQuery
 from pages.images_page import image_page, images_page, pixel
 from pages.layers import NAMES
 from pages.line_page import REPORT, line_page, line_state
@@ -80,12 +80,12 @@ def _add_pages(app: FastAPI, project: Project, show: "_Renderer") -> None:
 
     @app.get("/images")
     def images(request: Request) -> Response:
-        return show("images.jinja", images_page(project, Wishes.from_query(request.query_params)))
+        return show("images.jinja", images_page(project, ImageQuery.from_query(request.query_params)))
 
     @app.get("/image")
     def image(request: Request, id: str = "") -> Response:
         query = request.query_params
-        return show("image.jinja", image_page(project, id, Wishes.from_query(query), query))
+        return show("image.jinja", image_page(project, id, ImageQuery.from_query(query), query))
 
     @app.get("/models")
     def models() -> Response:

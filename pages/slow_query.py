@@ -1,6 +1,6 @@
-"""What takes seconds to find out, such as what DVC says is stale: asked in a process of its own, shown as last known.
+"""Slow queries (DVC's state, MLflow's runs) run in a subprocess; pages show the last answer.
 
-A page never waits for it. Whoever asks and finds the answer old starts the next look, if none is under way.
+A page never waits for one. A page that finds the answer old starts the next run, unless one is under way.
 """
 
 import json
@@ -14,13 +14,13 @@ TIMEOUT_SECONDS = 120
 PATIENCE = 20.0
 
 
-class Look:
-    """One question that a command answers with JSON.
+class SlowQuery:
+    """A command that answers one query with JSON.
 
     Args:
-        words: the command; empty for a question that has no answer here.
-        stamp: what the answer hangs on; another value makes the answer old at once.
-        patience: seconds after which an answer is asked for again, although what it hangs on did not change.
+        words: the command; empty for a query that has no answer here.
+        stamp: what the answer depends on; another value makes the answer old at once.
+        patience: seconds after which the command runs again although the stamp did not change.
     """
 
     def __init__(self, words: Sequence[str], stamp: Callable[[], object], *, patience: float = PATIENCE) -> None:
@@ -30,14 +30,14 @@ class Look:
         self._thread: Thread | None = None
         self.answer: Any = None
         """The last answer; None before the first."""
-        self.made: datetime | None = None
+        self.time: datetime | None = None
         self.problem = ""
-        """Why the last look gave no answer."""
+        """Why the last run gave no answer."""
         self.number = 0
-        """How many looks have ended."""
+        """How many runs have ended."""
 
     def refresh(self) -> bool:
-        """Start a look where the answer is old. Returns whether one is under way."""
+        """Start a run if the answer is old. Returns whether one is under way."""
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
                 return True
@@ -46,25 +46,25 @@ class Look:
             if not self._words or (fresh and self._asked and (now - self._asked[0]).total_seconds() < self._patience):
                 return False
             self._asked = now, stamp
-            self._thread = Thread(target=self._look, daemon=True)
+            self._thread = Thread(target=self._run, daemon=True)
             self._thread.start()
             return True
 
     def wait(self) -> None:
-        """Until the look that is under way has ended."""
+        """Wait until the run that is under way has ended."""
         thread = self._thread
         if thread is not None:
             thread.join()
 
-    def _look(self) -> None:
+    def _run(self) -> None:
         try:
             done = subprocess.run(self._words, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
             if done.returncode == 0:
                 self.answer, self.problem = json.loads(done.stdout), ""
             else:
-                said = [line for line in done.stderr.splitlines() if line.strip()] or [f"code {done.returncode}"]
-                self.problem = next((line for line in said if line.startswith("error: ")), said[-1])
-            self.made = datetime.now(UTC)
+                lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"code {done.returncode}"]
+                self.problem = next((line for line in lines if line.startswith("error: ")), lines[-1])
+            self.time = datetime.now(UTC)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             self.problem = str(error)
         self.number += 1

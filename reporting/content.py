@@ -1,9 +1,18 @@
-"""What a report says, as plain data. Whoever fills this needs to know nothing about pages, plots or pictures."""
+"""The content of a report as plain data, without pages, plots or pictures."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that is scored by mIoU."""
+
+    name: str  # in the keys of the metrics
+    gloss: str  # what it is
+    reference: bool = False  # scored for comparison; not a step of the line
 
 
 @dataclass(frozen=True)
@@ -14,6 +23,8 @@ class StageLine:
     made: str  # what it made, in words
     seconds: float | None  # None: not known
     peak_memory_mb: int | None
+    score: str = ""  # the name of its output's score, as in `Step`; empty for none
+    measure: str = "mIoU"  # or mAP
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class GalleryItem:
     """One photograph and what the line made of it."""
 
     image_id: str
-    why: str  # it is shown: "best by agreement", "worst by mIoU" …
+    why: str  # the reason for its choice: "best by agreement", "worst by mIoU" …
     photograph: NDArray[Any]  # [H, W, 3] uint8 RGB
     tiles: list[Tile]
     figures: dict[str, float]  # name -> fraction
@@ -59,6 +70,7 @@ class Report:
     title: str
     subtitle: str
     classes: list[str]  # the background first: index = class id
+    steps: list[Step]  # in the order of the line, then references
     stages: list[StageLine]
     metrics: dict[str, float]  # flat keys: miou/<split>/<what>, iou/<split>/<what>/<class>, map/<split> …; fractions
     thresholds: list[tuple[str, float, str, float | None]]  # name, value, source (auto or params), best on true masks

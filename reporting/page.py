@@ -13,9 +13,11 @@ from reporting.content import Curve, GalleryItem, Report, Tile
 from reporting.formats import duration, memory, percent, points
 from reporting.pictures import draw_tile, shares
 from reporting.plots import draw_curve, series_colour
-from reporting.scores import STEPS, class_scores, ladder, split_names, stage_score
+from reporting.scores import class_scores, ladder, split_names, stage_score, step_names
 
 TEMPLATE = "report.html.jinja"
+FILLS = 6
+"""Colours of steps in report.css; a longer line uses them again."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,22 @@ def render_report(report: Report) -> str:
     )
     environment.filters |= {"percent": percent, "points": points, "duration": duration, "memory": memory}
     plots = [_plot(curve) for curve in report.curves]
-    splits = split_names(report.metrics)
+    splits, steps = split_names(report.metrics), step_names(report.steps)
     return environment.get_template(TEMPLATE).render(
         report=report,
         splits=splits,
-        ladders={split: ladder(report.metrics, split) for split in splits},
-        class_scores={split: class_scores(report.metrics, split, report.classes) for split in splits},
+        ladders={split: ladder(report.metrics, split, report.steps) for split in splits},
+        class_scores={split: class_scores(report.metrics, split, report.classes, report.steps) for split in splits},
         facts=_facts(report),
-        stage_score=lambda stage, split: stage_score(report.metrics, stage, split),
+        stage_score=lambda stage, split: stage_score(report.metrics, stage.measure, stage.score, split),
         stage_splits=_stage_splits(report, splits),
         threshold_plots=[p for p in plots if _is_over_threshold(p.curve)],
         training_plots=[p for p in plots if not _is_over_threshold(p.curve)],
         gallery=[_exhibit(item, report.classes) for item in report.gallery],
         class_name=lambda class_id: class_name(class_id, report.classes),
         colour=class_colour,
-        steps=STEPS,
+        steps=steps,
+        fill=lambda what: f"fill-{steps.index(what) % FILLS + 1}" if what in steps else "fill-other",
         void=VOID,
         finite=math.isfinite,
     )
@@ -135,7 +138,7 @@ def _stage_splits(report: Report, splits: list[str]) -> list[str]:
     """The splits that get a column in the table: those on which a stage was scored."""
     tagged = [key.removeprefix("map/") for key in report.metrics if key.startswith("map/")]
     names = dict.fromkeys([*splits, *tagged])
-    return [n for n in names if any(stage_score(report.metrics, s.name, n) for s in report.stages)]
+    return [n for n in names if any(stage_score(report.metrics, s.measure, s.score, n) for s in report.stages)]
 
 
 def _is_over_threshold(curve: Curve) -> bool:
@@ -148,18 +151,18 @@ def _plot(curve: Curve) -> Plot:
 
 
 def _exhibit(item: GalleryItem, classes: list[str]) -> Exhibit:
-    """Draw a gallery item; the photograph comes first unless a tile holds it already."""
+    """Draw a gallery item; the photograph comes first unless a tile holds it."""
     pictures = [] if any(t.kind == "photograph" for t in item.tiles) else [_original(item)]
-    seen: dict[int, None] = {}
+    class_ids: dict[int, None] = {}
     for tile in item.tiles:
         alt = f"{item.image_id}: {tile.caption}"
         if tile.kind == "mask":
             parts = shares(tile.pixels)
-            seen |= dict.fromkeys(parts)
-            said = [f"{class_name(i, classes)} {percent(share)} %" for i, share in parts.items()]
-            alt += f" ({', '.join(said) or 'background only'})"
+            class_ids |= dict.fromkeys(parts)
+            areas = [f"{class_name(i, classes)} {percent(share)} %" for i, share in parts.items()]
+            alt += f" ({', '.join(areas) or 'background only'})"
         pictures.append(Picture(tile.caption, draw_tile(item.photograph, tile), alt, tile.kind == "heat"))
-    return Exhibit(item, pictures, sorted(seen))
+    return Exhibit(item, pictures, sorted(class_ids))
 
 
 def _original(item: GalleryItem) -> Picture:

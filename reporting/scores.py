@@ -1,33 +1,14 @@
-"""Read the flat keys of the metrics: ladders of mIoU, IoU per class, what each stage earned."""
+"""Read the flat keys of the metrics: ladders of mIoU, IoU per class, the score of each stage."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-STEPS = {
-    "seeds": "CAMs, cut at the background threshold",
-    "walks": "CAMs, or a teacher's scores, spread along learned affinities",
-    "masks": "walks, drawn to the edges: the pseudo-masks",
-    "model": "the segmentation net trained on the masks",
-}
-"""What is scored, in the order of the line, and what it is."""
+from reporting.content import Step
 
 AT_BEST = "_at_best_threshold"
-REFERENCES = {
-    "upper_bound": "the same net trained on true masks",
-    f"seeds{AT_BEST}": "at the threshold that is best on true masks",
-    f"walks{AT_BEST}": "at the threshold that is best on true masks",
-}
-"""Scored for comparison: not a step of the line."""
-
-STAGE_MAKES = {
-    "extract_cams": "seeds",
-    "random_walk": "walks",
-    "refine_crf": "masks",
-    "train_segmenter": "model",
-    "train_upper_bound": "upper_bound",
-}
-"""The stage whose work each score judges."""
+"""Ends the name of a score that is measured at the threshold which is best on true masks: for comparison, not a step."""
+AT_BEST_GLOSS = "at the threshold that is best on true masks"
 
 
 @dataclass(frozen=True)
@@ -38,11 +19,11 @@ class Rung:
     gloss: str
     value: float  # mIoU, a fraction
     gain: float | None  # over the step before; None where that was not scored
-    is_step: bool  # of the line; a reference is none
+    is_step: bool  # of the line; False for a reference
 
     @property
     def label(self) -> str:
-        """What stands before its bar."""
+        """The text before its bar."""
         return self.what.removesuffix(AT_BEST).replace("_", " ")
 
 
@@ -61,45 +42,53 @@ def split_names(metrics: Mapping[str, float]) -> list[str]:
     return list(dict.fromkeys(p[1] for p in parts if p[0] in ("miou", "iou") and len(p) > 2))
 
 
-def ladder(metrics: Mapping[str, float], split: str) -> list[Rung]:
+def ladder(metrics: Mapping[str, float], split: str, steps: Sequence[Step]) -> list[Rung]:
     """mIoU of each step on a split, in the order of the line, then the references. Steps that are NaN are left out."""
     prefix = f"miou/{split}/"
     scored = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix) and math.isfinite(v)}
+    names, glosses = step_names(steps), {step.name: step.gloss for step in steps}
     rungs: list[Rung] = []
-    for what in in_order(scored):
-        before = _step_before(what)
+    for what in in_order(scored, steps):
+        before = names[names.index(what) - 1] if what in names[1:] else None
         gain = scored[what] - scored[before] if before in scored else None
-        gloss = STEPS.get(what) or REFERENCES.get(what, "")
-        rungs.append(Rung(what, gloss, scored[what], gain, what in STEPS))
+        gloss = AT_BEST_GLOSS if what.endswith(AT_BEST) else glosses.get(what, "")
+        rungs.append(Rung(what, gloss, scored[what], gain, what in names))
     return rungs
 
 
-def _step_before(what: str) -> str | None:
-    names = list(STEPS)
-    return names[names.index(what) - 1] if what in names[1:] else None
+def step_names(steps: Sequence[Step]) -> list[str]:
+    """Names of the steps of the line, without references."""
+    return [step.name for step in steps if not step.reference]
 
 
-def class_scores(metrics: Mapping[str, float], split: str, classes: Sequence[str]) -> list[ClassScores]:
+def class_scores(
+    metrics: Mapping[str, float], split: str, classes: Sequence[str], steps: Sequence[Step]
+) -> list[ClassScores]:
     """IoU per class on a split, in the order of `classes`; a class name may hold slashes."""
-    found: dict[str, dict[str, float]] = {}
+    by_class: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
         parts = key.split("/", 3)
         if len(parts) == 4 and parts[:2] == ["iou", split] and math.isfinite(value):
-            found.setdefault(parts[3], {})[parts[2]] = value
+            by_class.setdefault(parts[3], {})[parts[2]] = value
     ids = {name: i for i, name in enumerate(classes)}
-    names = sorted(found, key=lambda name: ids.get(name, len(ids)))
-    return [ClassScores(n, ids.get(n), [(w, found[n][w]) for w in in_order(found[n])]) for n in names]
+    names = sorted(by_class, key=lambda name: ids.get(name, len(ids)))
+    return [ClassScores(n, ids.get(n), [(w, by_class[n][w]) for w in in_order(by_class[n], steps)]) for n in names]
 
 
-def in_order(whats: Mapping[str, float]) -> list[str]:
+def in_order(whats: Mapping[str, float], steps: Sequence[Step]) -> list[str]:
     """The steps of the line first, in its order; the others as they come."""
-    return [w for w in STEPS if w in whats] + [w for w in whats if w not in STEPS]
+    names = step_names(steps)
+    return [w for w in names if w in whats] + [w for w in whats if w not in names]
 
 
-def stage_score(metrics: Mapping[str, float], stage: str, split: str) -> tuple[str, float] | None:
-    """(measure, fraction) that judges a stage's work on a split: mAP of the classifier, mIoU of what others make."""
-    measure, key = "mIoU", f"miou/{split}/{STAGE_MAKES.get(stage)}"
-    if stage == "train_classifier":
-        measure, key = "mAP", f"map/{split}"
-    value = metrics.get(key, math.nan)
+def stage_score(metrics: Mapping[str, float], measure: str, name: str, split: str) -> tuple[str, float] | None:
+    """(measure, fraction) of what a stage makes, on a split; None where it was not scored.
+
+    Args:
+        metrics: flat keys.
+        measure: mIoU of masks, or mAP of tags.
+        name: of the score in the keys of mIoU; empty for a stage that is not scored by mIoU.
+        split: a list of images.
+    """
+    value = metrics.get(f"map/{split}" if measure == "mAP" else f"miou/{split}/{name}", math.nan)
     return (measure, value) if math.isfinite(value) else None

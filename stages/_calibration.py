@@ -3,7 +3,6 @@
 A sample is a function of the image ids alone (those with the smallest digests), so that it hardly moves when images join.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from labelfactory.dataset.tensors import to_tensor
 from labelfactory.devices import Precision, pick_device
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from labelfactory.files import write_whole
+from labelfactory.files import write_csv
 from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.pool.pool import spread
 from labelfactory.progress import progress
@@ -55,10 +54,8 @@ def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSecti
             tick()
     in_order = [evidence for _, evidence in sorted(found, key=lambda pair: pair[0])]
     best, curve = best_threshold(THRESHOLDS, in_order)
-    with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["threshold", "J"])
-        writer.writerows((t, round(float(j), 6)) for t, j in zip(THRESHOLDS, curve, strict=True))
+    points = ((t, round(float(j), 6)) for t, j in zip(THRESHOLDS, curve, strict=True))
+    write_csv(path, ("threshold", "J"), points)
     return best
 
 

@@ -7,13 +7,12 @@ Writes  data/walk_threshold   thresholds.json: background; agreement.csv: mIoU w
 Source  docs/decisions/0006. The labels are confident where they are not void, so they say where foreground ends.
 """
 
-import csv
 from typing import Any
 
 from pydantic import Field
 
 from labelfactory.errors import DataError
-from labelfactory.files import write_whole
+from labelfactory.files import write_csv
 from labelfactory.metrics import ThresholdCurve
 from labelfactory.progress import progress
 from labelfactory.rows.reader import RowReader
@@ -70,10 +69,8 @@ class CalibrateWalks(Stage[CalibrateWalksConfig]):
                 "the affinity labels are void everywhere: nothing to calibrate on",
                 "Set calibrate_walks.background as a number, or label_affinity's thresholds closer together.",
             )
-        with write_whole(self.output / CURVE) as path, path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["threshold", "agreement"])
-            writer.writerows((t, round(miou, 6)) for t, miou in zip(*curve.curve(), strict=True))
+        points = ((t, round(miou, 6)) for t, miou in zip(*curve.curve(), strict=True))
+        write_csv(self.output / CURVE, ("threshold", "agreement"), points)
         return curve.best()[0]
 
 

@@ -1,12 +1,11 @@
-"""Hold everything that the line made against the true masks, and write the report.
+"""Score every output of the line against the true masks, and write the report.
 
-Reads   data/dataset, cams, affinity_labels, walks, masks, both thresholds, segmenter, upper_bound; the true masks
+Reads   data/dataset, every output that dvc.yaml lists as a dep, and the true masks; what is scored, `meta.scores` says
 Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html, images.parquet: of each
-        scored image its own mIoU by what was made, and its true mask as it was scored, for those who may not open it
+        scored image its own mIoU by score name, and its true mask as it was scored, for those who may not open it
 Without true masks nothing is scored, and metrics.json says so: true_masks is 0.
 """
 
-import csv
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,24 +18,25 @@ from labelfactory.console import say
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.truth import has_truth, true_mask
 from labelfactory.devices import Precision
-from labelfactory.files import write_json, write_whole
+from labelfactory.files import write_csv, write_json, write_whole
 from labelfactory.pool.pool import spread
 from labelfactory.progress import progress
 from labelfactory.rows.columns import MaskColumn
 from labelfactory.settings.params import Scales, Section
 from labelfactory.settings.thresholds import read_thresholds
+from labelfactory.settings.wiring import stage_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.runner import main
 from stages._report import make_report
 from stages._scoring import (
-    MADE,
-    NETS,
-    SCORED_MAPS,
     Counts,
     Scorer,
     ScoringConfig,
     flat_metrics,
     score_images,
+    score_names,
+    scored_maps,
+    scored_stages,
     start_scorer,
 )
 
@@ -46,9 +46,12 @@ CHUNK = 8
 """Images that a process scores before it answers."""
 ROWS = 32
 """Of images.parquet that are read together."""
-IMAGES_SCHEMA = pa.schema(
-    [("image_id", pa.string()), *((made, pa.float32()) for made in MADE), ("truth", MaskColumn().arrow_type)]
-)
+
+
+def images_schema() -> pa.Schema:
+    """Columns of images.parquet: the image, its own mIoU by score name, its true mask."""
+    scores = [(name, pa.float32()) for name in score_names()]
+    return pa.schema([("image_id", pa.string()), *scores, ("truth", MaskColumn().arrow_type)])
 
 
 class EvaluateConfig(Section):
@@ -61,23 +64,18 @@ class EvaluateConfig(Section):
     gallery: int = Field(ge=0, le=12, description="images in the report for each of best, median and worst")
 
 
+class WiredInputs:
+    """The outputs that dvc.yaml lists as this stage's deps: another output is scored by its lines there alone."""
+
+    def __get__(self, stage: object, kind: type) -> tuple[str, ...]:
+        """Read when it is asked for, in the project's folder."""
+        return stage_wiring("evaluate").inputs
+
+
 class Evaluate(Stage[EvaluateConfig]):
     """Writes metrics and report."""
 
-    reads = (
-        "dataset",
-        "classifier",
-        "cams",
-        "seed_thresholds",
-        "affinity_labels",
-        "affinity",
-        "teacher",
-        "walks",
-        "walk_threshold",
-        "masks",
-        "segmenter",
-        "upper_bound",
-    )
+    reads = WiredInputs()  # type: ignore[assignment]
     writes = "evaluation"
     spreads = True
 
@@ -131,66 +129,66 @@ class Evaluate(Stage[EvaluateConfig]):
     def _comparisons(self, metrics: dict[str, Any]) -> dict[str, float]:
         """Chosen thresholds beside the best ones, and how near the model comes to full supervision."""
         found: dict[str, float] = {}
-        for made, (_, _, noun) in SCORED_MAPS.items():
-            found[f"threshold/{made}"] = read_thresholds(self.folder(noun))["background"].value
-            for name in self.cfg.lists:
-                best = metrics.get(f"miou/{name}/{made}_at_best_threshold")
+        for scores in [stage.meta.scores for stage in scored_maps()]:
+            found[f"threshold/{scores.name}"] = read_thresholds(self.folder(scores.thresholds))["background"].value
+            for split in self.cfg.lists:
+                best = metrics.get(f"miou/{split}/{scores.name}_at_best_threshold")
                 if best is not None:
-                    found[f"threshold_cost/{name}/{made}"] = best - metrics[f"miou/{name}/{made}"]
-        model, bound = (metrics.get(f"miou/{self.dataset.val_list}/{made}") for made in NETS)
-        if model is not None and bound:
-            found["fraction_of_supervised"] = model / bound
+                    found[f"threshold_cost/{split}/{scores.name}"] = best - metrics[f"miou/{split}/{scores.name}"]
+        networks = [stage.meta for stage in scored_stages() if stage.meta.kind == "network"]
+        ours = next((meta.scores.name for meta in networks if meta.result), "")
+        bound = next((meta.scores.name for meta in networks if meta.scores.reference), "")
+        split = self.dataset.val_list
+        if f"miou/{split}/{ours}" in metrics and metrics.get(f"miou/{split}/{bound}"):
+            found["fraction_of_supervised"] = metrics[f"miou/{split}/{ours}"] / metrics[f"miou/{split}/{bound}"]
         return found
 
     def _affinity_thresholds(self, per_list: dict[str, Counts]) -> dict[str, float]:
         """The two of the affinity labels beside the best that label as many pixels of the seeds: before any CRF."""
         found: dict[str, float] = {}
-        low, high = (read_thresholds(self.folder("seed_thresholds"))[name].value for name in AFFINITY)
-        for split, counts in per_list.items():
-            if "seeds" in counts.curves and counts.curves["seeds"].counts.any():
-                best, cost = counts.curves["seeds"].best_pair(low, high)
-                found |= {f"threshold/{split}/{name}_best": b for name, b in zip(AFFINITY, best, strict=True)}
-                found[f"threshold_cost/{split}/affinity"] = cost
+        for scores in [stage.meta.scores for stage in scored_maps()]:
+            thresholds = read_thresholds(self.folder(scores.thresholds))
+            if not set(AFFINITY) <= set(thresholds):
+                continue
+            low, high = (thresholds[name].value for name in AFFINITY)
+            for split, counts in per_list.items():
+                if f"threshold/{split}/{AFFINITY[0]}_best" not in found and counts.has_curve(scores.name):
+                    best, cost = counts.curves[scores.name].best_pair(low, high)
+                    found |= {f"threshold/{split}/{name}_best": b for name, b in zip(AFFINITY, best, strict=True)}
+                    found[f"threshold_cost/{split}/affinity"] = cost
         return found
 
     def _write_curves(self, per_list: dict[str, Counts]) -> None:
-        """thresholds.csv: mIoU of seeds and walks at every background threshold."""
-        with (
-            write_whole(self.output / "thresholds.csv") as path,
-            path.open("w", newline="", encoding="utf-8") as stream,
-        ):
-            writer = csv.writer(stream)
-            writer.writerow(["threshold", "miou", "what", "split"])
-            for name, counts in per_list.items():
-                for made, curve in counts.curves.items():
-                    for threshold, miou in zip(*curve.curve(), strict=True):
-                        writer.writerow([threshold, round(miou, 6), made, name])
+        """thresholds.csv: mIoU at every background threshold."""
+        rows = [
+            (threshold, round(miou, 6), name, split)
+            for split, counts in per_list.items()
+            for name, curve in counts.curves.items()
+            for threshold, miou in zip(*curve.curve(), strict=True)
+        ]
+        write_csv(self.output / "thresholds.csv", ("threshold", "miou", "what", "split"), rows)
 
     def _write_iou(self, metrics: dict[str, Any]) -> None:
-        """iou.csv: one row a split, what and class."""
-        with write_whole(self.output / "iou.csv") as path, path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["split", "what", "class", "iou"])
-            for key, value in metrics.items():
-                if key.startswith("iou/"):
-                    _, split, made, name = key.split("/", 3)
-                    writer.writerow([split, made, name, round(value, 6)])
+        """iou.csv: one row per split, score name and class."""
+        keys = [(key.split("/", 3), value) for key, value in metrics.items() if key.startswith("iou/")]
+        rows = [(split, what, name, round(value, 6)) for (_, split, what, name), value in keys]
+        write_csv(self.output / "iou.csv", ("split", "what", "class", "iou"), rows)
 
     def _write_images(self, records: Sequence[ImageRecord], each: dict[str, dict[str, float]]) -> None:
-        """images.parquet, in the order of the ids; a mIoU is null where nothing was made or no class was there."""
-        ordered = sorted(records, key=lambda record: record.image_id)
+        """images.parquet, in the order of the ids; a mIoU is null where there is no mask or no class."""
+        ordered, names, schema = sorted(records, key=lambda record: record.image_id), score_names(), images_schema()
         with (
             write_whole(self.output / "images.parquet") as path,
-            pq.ParquetWriter(path, IMAGES_SCHEMA, compression="zstd", write_page_checksum=True) as writer,
+            pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer,
         ):
             for start in range(0, len(ordered), ROWS):
                 rows = []
                 for record in ordered[start : start + ROWS]:
                     own = each[record.image_id]
-                    miou = {made: own[made] if np.isfinite(own.get(made, np.nan)) else None for made in MADE}
+                    miou = {name: own[name] if np.isfinite(own.get(name, np.nan)) else None for name in names}
                     truth = MaskColumn().encode(true_mask(record, self.dataset), record.image_id)
                     rows.append({"image_id": record.image_id, **miou, "truth": truth})
-                writer.write_table(pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA))
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,11 +17,12 @@ from brightness import Brightness, Outline
 from golden import hold
 from PIL import Image
 from warm_python import start_warming
-from workspace import copy_workspace, make_workspace
+from workspace import ROOT, copy_workspace, make_workspace
 
 from app import main as app_main
 from labelfactory.dataset.prepared import Dataset, ImageRecord, write_dataset
 from labelfactory.schema import Classes
+from labelfactory.settings.params import read_yaml
 
 torch.set_num_threads(1)
 cv2.setNumThreads(0)
@@ -59,9 +61,15 @@ class Workspace:
         (root / "code" / "science.py").write_text("answer = 42\n")
 
     def wire(self, *stages: str) -> None:
-        """Write a dvc.yaml, and a file for each stage that imports code/science.py."""
-        lines = [f"  {s}: {{cmd: python -m stages.{s}, deps: [data/dataset, code], params: [{s}]}}" for s in stages]
-        (self.root / "dvc.yaml").write_text("\n".join(["stages:", *lines]) + "\n")
+        """Write a dvc.yaml whose meta and outs are those of the shipped one, and a file for each stage that imports
+        code/science.py.
+        """
+        shipped = read_yaml(ROOT / "dvc.yaml")["stages"]
+        wired = {}
+        for name in stages:
+            own = {key: shipped[name][key] for key in ("meta", "outs") if name in shipped}
+            wired[name] = {"cmd": f"python -m stages.{name}", "deps": ["data/dataset", "code"], "params": [name], **own}
+        (self.root / "dvc.yaml").write_text(json.dumps({"stages": wired}))
         (self.root / "stages").mkdir(exist_ok=True)
         for name in stages:
             (self.root / "stages" / f"{name}.py").write_text("from code.science import answer\n")

@@ -1,20 +1,21 @@
-"""What bringing the line up to date will cost, said beforehand: rows and networks per stage, and minutes.
+"""The cost of bringing the line up to date: rows and networks per stage, and minutes.
 
-An upper bound, from the keys that are on disk and from what changed in the import. DVC asks a stage whenever a file of code
-has other bytes; where its keys are as they were, it costs nothing. A row that depends on one that will be
-computed counts as one to be computed, and so does every row below a network that will learn: whether it ends in the same
-values, and the wave stops there, nobody knows yet. Minutes follow from the pace of each stage's last large run.
+An upper bound, from the keys on disk and from changes in the import. DVC asks a stage whenever a file of code has other bytes;
+where its keys are as they were, it costs nothing. A row that depends on one that will be computed counts too, and so does every row
+below a network that will learn: it may end in the same values, which is not known yet. Minutes follow from the pace of each
+stage's last large run.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.line.dvc_line import LEARNING, StageState
+from flows.line.dvc_line import StageState
 from flows.line.summary import REPORTS, read_json
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import ShardedDataset
 from labelfactory.errors import UserError
+from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import read_sections, stage_class
@@ -52,28 +53,29 @@ class _Import:
 
 
 def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
-    """What `labelfactory run` will do, stage by stage.
+    """The cost of `labelfactory run`, stage by stage.
 
     Args:
         states: what DVC says of the stages (`line_status`).
         retrain: whether the stages that learn may run.
     """
     sections: Any = read_sections()
-    prepared = next(state for state in states if state.name == "prepare")
-    changes = (
-        _Import(0, frozenset(), frozenset()) if prepared.state == "up to date" else _import_changes(sections["prepare"])
-    )
-    moved: dict[str, bool] = {}  # noun → whether it will be another
+    wiring = read_wiring()
+    prepare = wiring.of_kind("prepare")[0]
+    prepared = next(state for state in states if state.name == prepare.name)
+    current = prepared.state == "up to date"
+    changes = _Import(0, frozenset(), frozenset()) if current else _import_changes(sections[prepare.name])
+    moved: dict[str, bool] = {}  # noun → whether it will change
     waiting: dict[str, set[str]] = {}  # noun of rows → images whose row will be computed
-    found = []
+    planned = []
     for state in states:
         kind: Any = stage_class(state.name)
         stage = kind(sections[state.name], {other: sections[other] for other in kind.borrows})
         touched = any(moved.get(noun) for noun in stage.reads)
-        if (state.state == "up to date" and not touched) or (not retrain and state.name in LEARNING):
+        if (state.state == "up to date" and not touched) or (not retrain and state.name in wiring.learning):
             cost = Cost(state.name, runs=False)
         elif isinstance(stage, PerImageStage):
-            waiting[stage.writes], writes = _rows(stage, changes, moved, waiting)
+            waiting[stage.writes], writes = _rows(stage, prepare.noun, changes, moved, waiting)
             count = len(waiting[stage.writes])
             writes |= bool(count or changes.removed)
             cost = Cost(state.name, writes, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
@@ -81,18 +83,18 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
             learns = getattr(stage, "enabled", True) and (touched or not _is_current(stage))
             cost = Cost(state.name, learns, seconds=_seconds(state.name, changes.total) if learns else 0.0)
         else:
-            units = len(changes.changed) if state.name == "prepare" else 1
+            units = len(changes.changed) if state.name == prepare.name else 1
             cost = Cost(state.name, True, seconds=_seconds(state.name, units) if units else 0.0)
         moved[stage.writes] = cost.runs and (not isinstance(stage, PerImageStage) or bool(cost.rows or cost.removed))
-        if state.name == "prepare":
+        if state.name == prepare.name:
             other_params = any("params.yaml" in reason for reason in state.reasons)
             moved[stage.writes] = bool(changes.changed or changes.removed or other_params)
             if not moved[stage.writes] and _makes_the_same(state, stage):
                 cost = Cost(state.name, runs=False)
         elif not touched and _makes_the_same(state, stage):  # a threshold that is chosen again is the same one
             moved[stage.writes] = False
-        found.append(cost)
-    return found
+        planned.append(cost)
+    return planned
 
 
 def _makes_the_same(state: StageState, stage: Stage[Any]) -> bool:
@@ -125,13 +127,17 @@ def _import_changes(wanted: Any) -> _Import:
 
 
 def _rows(
-    stage: PerImageStage[Any], changes: _Import, moved: Mapping[str, bool], waiting: Mapping[str, set[str]]
+    stage: PerImageStage[Any],
+    dataset: str,
+    changes: _Import,
+    moved: Mapping[str, bool],
+    waiting: Mapping[str, set[str]],
 ) -> tuple[set[str], bool]:
     """Images whose row is computed: other keys than on disk, new or changed images, rows above that will be computed.
 
     And whether a shard is written, be it only that a row goes or moves.
     """
-    learnt = [noun for noun in stage.reads if noun not in ("dataset", *stage.reads_rows) and moved.get(noun)]
+    learnt = [noun for noun in stage.reads if noun not in (dataset, *stage.reads_rows) and moved.get(noun)]
     pending: set[str] = set()
     writes = False
     try:
@@ -163,7 +169,7 @@ def _seconds(stage: str, units: int) -> float | None:
 
 def in_words(costs: Sequence[Cost]) -> str:
     """One phrase: `120 rows and 3 networks, about 4 minutes`."""
-    rows, learn = sum(c.rows for c in costs), sum(c.runs and c.stage in LEARNING for c in costs)
+    rows, learn = sum(c.rows for c in costs), sum(c.runs and c.stage in read_wiring().learning for c in costs)
     unknown = sum(c.seconds is None for c in costs)
     minutes = sum(c.seconds or 0.0 for c in costs) / 60
     more = f" and {unknown} {'stage that has' if unknown == 1 else 'stages that have'} no pace yet" if unknown else ""

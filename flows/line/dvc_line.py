@@ -26,16 +26,6 @@ from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import read_wiring
 
 LOCK = Path("dvc.lock")
-LEARNING = (
-    "train_classifier",
-    "calibrate_seeds",
-    "train_affinity",
-    "train_teacher",
-    "calibrate_walks",
-    "train_segmenter",
-    "train_upper_bound",
-)
-"""Stages that learn something from the whole data set: what `--no-retrain` freezes."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,7 @@ class Line:
             needed |= {below.addressing for stage in wanted for below in descendants(graph, stage)}
         if not retrain:
             _check_models(targets)
-            needed -= set(LEARNING)
+            needed -= set(read_wiring().learning)
         return [name for name in read_wiring() if name in needed]
 
     def bring_up_to_date(self, stage: str, *, force: bool = False) -> bool:
@@ -246,17 +236,19 @@ def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:
         UserError: a stage that has never run would stay without output, or is to run by name.
     """
     _check_models(targets)
+    learning = read_wiring().learning
     for stage in repo.index.stages:
-        if stage.addressing in LEARNING:
+        if stage.addressing in learning:
             stage.frozen = True
 
 
 def _check_models(targets: Sequence[str]) -> None:
     """Whether all that is to stay as it is, is there."""
-    learning = sorted(set(targets) & set(LEARNING))
-    if learning:
-        raise UserError(f"--no-retrain leaves {', '.join(learning)} as it is", "Name other stages, or none.")
-    missing = [name for name in LEARNING if name not in locked_stages()]
+    learning = read_wiring().learning
+    named = sorted(set(targets) & set(learning))
+    if named:
+        raise UserError(f"--no-retrain leaves {', '.join(named)} as it is", "Name other stages, or none.")
+    missing = [name for name in learning if name not in locked_stages()]
     if missing:
         raise UserError(
             f"--no-retrain: there are no models yet: {', '.join(missing)} never ran", "Type `labelfactory run` first."

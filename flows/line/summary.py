@@ -1,4 +1,4 @@
-"""What the line has made, read from its reports: for the terminal, for an artifact, for a message."""
+"""The results of the line, read from its reports: for the terminal, for an artifact, for a message."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any
 
 from labelfactory.settings.wiring import read_wiring
 from reporting.phrases import what_it_made
-from reporting.scores import STAGE_MAKES
 
 REPORTS = Path("data/reports")
 METRICS = Path("data/evaluation/metrics.json")
@@ -48,12 +47,12 @@ def read_summary() -> LineSummary:
     metrics = read_json(METRICS)
     splits = tuple(sorted({key.split("/")[1] for key in metrics if key.startswith("miou/")}))
     stages = []
-    for name in read_wiring():
+    for name, wired in read_wiring().items():
         report = read_json(REPORTS / f"{name}.json")
         if not report:
             stages.append(StageSummary(name, "never run", None, tuple(None for _ in splits)))
             continue
-        scores = tuple(metrics.get(f"miou/{split}/{STAGE_MAKES.get(name, '')}") for split in splits)
+        scores = tuple(metrics.get(f"miou/{split}/{wired.meta.scores.name}") for split in splits)
         stages.append(StageSummary(name, what_it_made(report), report["seconds"], scores))
     notes = []
     if metrics and not metrics["true_masks"]:

@@ -7,7 +7,6 @@ Several devices share each batch, a process each. Weights and loss are then thos
 a layer draws at random (dropout) or, on CPU processes alone, looks at its whole batch (batch norm that is not frozen).
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from operator import add
@@ -23,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from labelfactory.console import say
 from labelfactory.devices import Precision, cores, pick_device, precision_on
 from labelfactory.errors import UserError
-from labelfactory.files import write_whole
+from labelfactory.files import write_csv
 from labelfactory.learning.batches import Examples, batches_in_epoch, epoch_batches, whole_batches
 from labelfactory.learning.learner import Batch, Learner, Terms
 from labelfactory.learning.ranks import joint_mean, progress_of_one, run_shares, training_devices
@@ -232,7 +231,5 @@ def _means(steps: Sequence[Mapping[str, float]], title: str, epoch: int) -> dict
 
 def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:
     """Write the loss curve as CSV, one row an epoch: what `dvc plots show` draws."""
-    with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(curve[0]) if curve else ["epoch", "loss", "learning_rate"])
-        writer.writeheader()
-        writer.writerows(curve)
+    header = list(curve[0]) if curve else ["epoch", "loss", "learning_rate"]
+    write_csv(path, header, ([point[name] for name in header] for point in curve))

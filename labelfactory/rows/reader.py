@@ -24,7 +24,7 @@ class RowReader:
         return image_id in self._place
 
     def values(self, name: str) -> dict[str, Any]:
-        """A plain column of all usable rows, without the rest of their payload: image_id → value.
+        """One column of all usable rows, without the rest of their payload: image_id → value. Digests are not checked.
 
         Raises:
             DataError: a shard is damaged.

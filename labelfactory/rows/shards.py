@@ -236,7 +236,7 @@ class ShardFolder:
         )
 
     def values(self, shard: int, name: str) -> dict[str, Any]:
-        """A plain column of a shard by image, without the rest of the payload.
+        """A column of a shard by image, decoded, without the rest of the payload; None for a quarantined row.
 
         Raises:
             DataError: the file is damaged, or has no such column.
@@ -246,7 +246,9 @@ class ShardFolder:
             return {}
         if name not in table.column_names:
             raise self.damaged(shard, f"it has no column {name}")
-        return dict(zip(table.column("image_id").to_pylist(), table.column(name).to_pylist(), strict=True))
+        column = self._columns(shard, table.schema).get(name)
+        stored = zip(table.column("image_id").to_pylist(), table.column(name).to_pylist(), strict=True)
+        return {i: value if column is None or value is None else column.decode(value) for i, value in stored}
 
     def write(self, shard: int, table: pa.Table, compression: str = "zstd") -> None:
         """Write a shard whole or not at all. The same rows give the same bytes."""

@@ -1,14 +1,49 @@
-"""dvc.yaml, read: names of the stages in order, and the code that each depends on."""
+"""The graph of the line, read from dvc.yaml: stages in order, what each reads and makes, and what its `meta` says of it.
 
-from dataclasses import dataclass
+Everything that depends on the graph asks here: which outputs hold rows, networks or thresholds, which stage made an output,
+what lies upstream, which stages are optional, learn, or are scored.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.settings.closure import Chosen, code_digest
-from labelfactory.settings.params import read_yaml
+from labelfactory.settings.params import Section, check_sections, read_yaml
 
 WIRING_FILE = Path("dvc.yaml")
+
+Kind = Literal["prepare", "rows", "network", "thresholds", "report", ""]
+
+
+class Score(Section):
+    """What `evaluate` measures of a stage's output."""
+
+    name: str = ""  # in metrics: miou/<split>/<name>
+    gloss: str = ""  # what it is, for people
+    column: str = ""  # of the rows: class scores [K, h, w], a mask, or partial labels; empty for a network
+    thresholds: str = ""  # noun of the thresholds that turn class scores into a mask
+    cut: str = ""  # word for class scores after the threshold, if the pages show them
+    measure: Literal["mIoU", "mAP", "accuracy"] = "mIoU"
+    reference: bool = False  # shown for comparison; not a step of the line
+
+
+class Meta(Section):
+    """`meta` of a stage in dvc.yaml. DVC does not look at it."""
+
+    kind: Kind = ""
+    optional: bool = False  # params.yaml can leave the stage out
+    result: bool = False  # its output is what the line is for: the masks (rows), the model (network)
+    replaces: str = ""  # noun of the rows in whose place its scores go on, where it was trained
+    pool: str = ""  # a flow runs the stage on a worker of this pool, if one has a worker
+    word: str = ""  # for the output of one image, or the network; by default the noun
+    gloss: str = ""  # one phrase on the output
+    scores: Score = Field(default_factory=Score)
 
 
 @dataclass(frozen=True)
@@ -21,6 +56,22 @@ class StageWiring:
     params: tuple[str, ...]
     outs: tuple[str, ...]
     metrics: tuple[str, ...]
+    meta: Meta = field(default_factory=Meta)
+
+    @property
+    def noun(self) -> str:
+        """The folder below data/ that the stage writes; empty for a stage that writes none."""
+        return next((Path(out).parts[1] for out in (*self.outs, *self.metrics) if out.startswith("data/")), "")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The folders below data/ that the stage reads."""
+        return tuple(Path(d).parts[1] for d in self.deps if d.startswith("data/"))
+
+    @property
+    def word(self) -> str:
+        """How people call its output."""
+        return self.meta.word or self.noun.replace("_", " ")
 
     @property
     def code(self) -> tuple[Path, ...]:
@@ -32,10 +83,127 @@ class StageWiring:
         return code_digest(f"stages.{self.name}", chosen)
 
 
-def read_wiring(path: Path = WIRING_FILE) -> dict[str, StageWiring]:
+class Wiring(Mapping[str, StageWiring]):
     """All stages by name, in dvc.yaml's order, which is the order of the line."""
-    stages = read_yaml(path).get("stages", {})
-    return {name: _stage(name, body) for name, body in stages.items()}
+
+    def __init__(self, stages: Mapping[str, StageWiring]) -> None:
+        self._stages = dict(stages)
+
+    def __getitem__(self, name: str) -> StageWiring:
+        return self._stages[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stages)
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    def of_kind(self, *kinds: Kind) -> tuple[StageWiring, ...]:
+        """The stages of some kinds, in order."""
+        return tuple(stage for stage in self.values() if stage.meta.kind in kinds)
+
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        """Nouns of the outputs that hold a checkpoint."""
+        return tuple(stage.noun for stage in self.of_kind("network"))
+
+    @cached_property
+    def row_outputs(self) -> tuple[str, ...]:
+        """Nouns of the outputs that hold one row per image."""
+        return tuple(stage.noun for stage in self.of_kind("rows"))
+
+    @cached_property
+    def learning(self) -> tuple[str, ...]:
+        """Names of the stages that learn from the whole data set: networks and thresholds."""
+        return tuple(stage.name for stage in self.of_kind("network", "thresholds"))
+
+    @cached_property
+    def scored(self) -> tuple[StageWiring, ...]:
+        """The stages whose output is scored by mIoU: steps of the line in order, then references."""
+        scored = [stage for stage in self.values() if stage.meta.scores.name and stage.meta.scores.measure == "mIoU"]
+        return tuple(sorted(scored, key=lambda stage: stage.meta.scores.reference))
+
+    @cached_property
+    def masks(self) -> StageWiring:
+        """The stage that makes the masks: what the line is for.
+
+        Raises:
+            ParamsError: dvc.yaml names none.
+        """
+        return self._result("rows")
+
+    @cached_property
+    def model(self) -> StageWiring:
+        """The stage that trains the model that people use. Raises ParamsError as `masks`."""
+        return self._result("network")
+
+    def _result(self, kind: Kind) -> StageWiring:
+        found = [stage for stage in self.of_kind(kind) if stage.meta.result]
+        if len(found) != 1:
+            problem = f"{WIRING_FILE}: {len(found)} stages of kind {kind} have `result: true`, not one"
+            raise ParamsError(problem, f"Set it in the `meta` of one stage of {WIRING_FILE}.")
+        return found[0]
+
+    def maker(self, noun: str) -> StageWiring | None:
+        """The stage that writes data/<noun>; None for what no stage writes, such as the import."""
+        return next((stage for stage in self.values() if stage.noun == noun), None)
+
+    def stage_of(self, name: str, kind: Kind) -> StageWiring | None:
+        """The stage of that name, if it is there and of that kind."""
+        stage = self.get(name)
+        return stage if stage is not None and stage.meta.kind == kind else None
+
+    def noun_of(self, name: str) -> str:
+        """What a stage writes; for a stage that is no longer in dvc.yaml, its name without `train_`."""
+        return self[name].noun if name in self else name.removeprefix("train_")
+
+    def before(self, name: str) -> tuple[str, ...]:
+        """The stages whose outputs a stage reads directly, in order."""
+        return tuple(s.name for s in self.values() if s.noun in self[name].inputs and s.name != name)
+
+    def upstream(self, name: str) -> tuple[str, ...]:
+        """All stages that a stage depends on, directly or through others, in order."""
+        found, waiting = set[str](), [name]
+        while waiting:
+            new = set(self.before(waiting.pop())) - found
+            found |= new
+            waiting += new
+        return tuple(stage for stage in self if stage in found)
+
+    def rows_behind(self, noun: str) -> tuple[str, ...]:
+        """Nouns of all row outputs that rows of `noun` are made from, in the order of the line."""
+        maker = self.maker(noun)
+        above = self.upstream(maker.name) if maker else ()
+        chain, waiting = set[str](), [noun]
+        while waiting:
+            stage = self.maker(waiting.pop())
+            new = {n for n in (stage.inputs if stage else ()) if n in self.row_outputs} - chain
+            chain |= new
+            waiting += new
+        return tuple(self[name].noun for name in above if self[name].noun in chain)
+
+
+def read_wiring(path: Path = WIRING_FILE) -> Wiring:
+    """All stages of dvc.yaml. Parsed once for each state of the file.
+
+    Raises:
+        MissingError: no such file.
+        ParamsError: not YAML, or a stage's `meta` has unknown keys or values.
+    """
+    try:
+        stat = path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    except OSError:  # read_yaml says what is wrong
+        stamp = (0, 0, 0)
+    return _parsed(path.absolute(), path, stamp)
+
+
+@lru_cache(maxsize=8)
+def _parsed(absolute: Path, path: Path, stamp: tuple[int, int, int]) -> Wiring:
+    stages = read_yaml(path).get("stages") or {}
+    metas: dict[str, Any] = {name: body.get("meta") or {} for name, body in stages.items()}
+    checked = check_sections(metas, dict.fromkeys(metas, Meta), str(path))
+    return Wiring({name: _stage(name, body, checked[name]) for name, body in stages.items()})
 
 
 def stage_wiring(name: str) -> StageWiring:
@@ -50,8 +218,8 @@ def stage_wiring(name: str) -> StageWiring:
     return wiring[name]
 
 
-def _stage(name: str, body: dict[str, Any]) -> StageWiring:
+def _stage(name: str, body: dict[str, Any], meta: Any) -> StageWiring:
     def paths(key: str) -> tuple[str, ...]:
         return tuple(next(iter(item)) if isinstance(item, dict) else item for item in body.get(key, []))
 
-    return StageWiring(name, body["cmd"], paths("deps"), paths("params"), paths("outs"), paths("metrics"))
+    return StageWiring(name, body["cmd"], paths("deps"), paths("params"), paths("outs"), paths("metrics"), meta)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from sources.hf import find_hf
 from sources.voc import find_voc
 from stages.refine_crf import RefineCrf
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"a": (30, 40), "b": (24, 32), "été/1 x": (40, 30), "turned": (20, 36)}
 CLASSES = ("cat", "dog")
 
@@ -58,6 +60,7 @@ def blobs(seed: int, size: tuple[int, int]) -> np.ndarray:
 def line(workspace) -> dict[str, np.ndarray]:
     """Four photographs with masks, one of them turned by EXIF, one without an id that a file could have; val has one more."""
     workspace.records.clear()
+    shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")
     truth = {}
     for k, (image_id, size) in enumerate(SIZES.items()):
         workspace.add(f"p{k}", "cat dog" if k != 1 else "dog")
@@ -374,6 +377,7 @@ def test_an_empty_export_is_an_error(line, options, message):
 
 def test_without_masks_the_remedy_is_to_run(workspace):
     """Before the line has run."""
+    shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")
     with pytest.raises(MissingError, match="holds no mask yet"):
         Selection("masks")
     with pytest.raises(MissingError, match="no such checkpoint"):

@@ -16,7 +16,7 @@ from labelfactory.rows.header import shard_schema
 from labelfactory.stage.runner import stage_class
 from lineage.artifacts import ROWS
 from lineage.ledger import SCHEMAS
-from stages.evaluate import IMAGES_SCHEMA
+from stages.evaluate import images_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/data-formats.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_the_tables_beside_the_shards():
     assert columns_of("`data/import/manifest.parquet`") == MANIFEST.names
     assert MANIFEST.names + columns_of("`data/dataset/images.parquet`") == DATASET.names
     assert columns_of("`data/corrections/corrections.parquet`") == CORRECTIONS.names
-    assert columns_of("`data/evaluation/images.parquet`") == IMAGES_SCHEMA.names
+    assert columns_of("`data/evaluation/images.parquet`") == images_schema().names
     assert columns_of("`data/import/left_out.json`") == [field.name for field in dataclasses.fields(LeftOut)]
 
 
@@ -59,7 +59,7 @@ def test_what_networks_and_scores_leave(tmp_path):
     assert columns_of("`curve.csv`") == (tmp_path / "curve.csv").read_text().splitlines()[0].split(",")
     assert set(columns_of("`training_rows.parquet`")) == ROWS
     code = (ROOT / "stages/evaluate.py").read_text(encoding="utf-8")
-    written = [re.findall(r'"(\w+)"', row) for row in re.findall(r"writerow\((\[\"[^]]+\])\)", code)]
+    written = [re.findall(r'"(\w+)"', row) for row in re.findall(r"write_csv\([^(]*, (\([^)]+\)),", code)]
     assert written == [columns_of(f"`data/evaluation/{name}.csv`") for name in ("thresholds", "iou")]
 
 

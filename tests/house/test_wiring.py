@@ -23,6 +23,7 @@ from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import stage_class
+from labelfactory.stage.training import TrainingStage
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("labelfactory", "models", "reporting", "sources", "stages")
@@ -38,15 +39,21 @@ each_stage = pytest.mark.parametrize("name", list(WIRING))
 
 
 def test_the_same_names_stand_in_all_six_places():
-    """Stage, module, section, command, report and the contract on independence: a stage forgotten in one is found."""
+    """Stage, module, section, command and report: a stage forgotten in one is found."""
     names = list(WIRING)
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    independent = next(c["modules"] for c in contracts if c["type"] == "independence")
     assert sorted(p.stem for p in (ROOT / "stages").glob("*.py") if not p.stem.startswith("_")) == sorted(names)
     assert list(PARAMS) == names
     assert [wiring.command for wiring in WIRING.values()] == [f"python -m stages.{name}" for name in names]
     assert [wiring.metrics[-1] for wiring in WIRING.values()] == [f"data/reports/{name}.json" for name in names]
-    assert independent == [f"stages.{name}" for name in names]
+
+
+def test_the_contract_on_independence_covers_every_stage():
+    """It names the parts that stages share, never a stage, so a new stage needs no line of it."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contract = next(c for c in contracts if c["type"] == "independence")
+    shared = sorted(p.stem for p in (ROOT / "stages").glob("_*.py") if p.stem != "__init__")
+    assert contract["modules"] == ["stages.*"]
+    assert contract["ignore_imports"] == [f"stages.* -> stages.{name}" for name in shared]
 
 
 @each_stage
@@ -85,6 +92,57 @@ def test_every_output_has_one_writer_and_every_dep_on_data_has_a_writer_above():
         assert set(kind.reads) <= written, name
         assert kind.writes not in written, name
         written.add(kind.writes)
+
+
+# --- the graph, said once ---------------------------------------------------------------------------------------------
+
+
+KINDS = {PerImageStage: "rows", TrainingStage: "network"}
+
+
+@each_stage
+def test_the_meta_of_a_stage_is_what_its_class_is(name):
+    """A stage without a kind, or of another, would be missing in the ledger, on the pages and in the report."""
+    meta, kind = WIRING[name].meta, STAGES[name]
+    expected = next((word for base, word in KINDS.items() if issubclass(kind, base)), "")
+    assert meta.kind in ([expected] if expected else ["prepare", "thresholds", "report"])
+    assert meta.optional == ("enabled" in kind.section.model_fields)
+    if expected == "rows":
+        assert WIRING.rows_behind(kind.writes)[-len(kind.reads_rows) :] == kind.reads_rows or not kind.reads_rows
+        assert not meta.scores.column or meta.scores.column in kind.columns
+    assert not meta.scores.thresholds or WIRING.maker(meta.scores.thresholds).meta.kind == "thresholds"
+    assert not meta.replaces or meta.replaces in WIRING.row_outputs
+
+
+def test_the_shipped_line_by_hand():
+    """What ledger, pages, report, exports and flows derive, written out once."""
+    assert WIRING.networks == ("classifier", "affinity", "teacher", "segmenter", "upper_bound")
+    assert WIRING.row_outputs == ("cams", "affinity_labels", "walks", "masks")
+    assert [s.noun for s in WIRING.of_kind("thresholds")] == ["seed_thresholds", "walk_threshold"]
+    assert (WIRING.masks.name, WIRING.model.name) == ("refine_crf", "train_segmenter")
+    assert [s.meta.scores.name for s in WIRING.scored] == ["seeds", "walks", "masks", "model", "upper_bound"]
+    assert [s.name for s in WIRING.values() if s.meta.optional] == ["train_teacher", "train_upper_bound"]
+    assert WIRING.rows_behind("masks") == ("cams", "walks")
+    assert WIRING.maker("corrections") is None
+    assert WIRING.before("calibrate_walks") == ("prepare", "label_affinity", "random_walk")
+    assert WIRING.upstream("label_affinity") == ("prepare", "train_classifier", "extract_cams", "calibrate_seeds")
+    assert WIRING.learning == tuple(s.name for s in WIRING.of_kind("network", "thresholds"))
+
+
+def test_dvc_yaml_is_parsed_once_for_each_state(tmp_path, monkeypatch):
+    """The same file gives the same object; a changed one is read again, and a damaged `meta` is refused by name."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages: {a: {cmd: a, meta: {kind: rows}, outs: [data/x]}}\n")
+    first = read_wiring()
+    assert read_wiring() is first
+    assert first.row_outputs == ("x",)
+    Path("dvc.yaml").write_text("stages: {a: {cmd: a, meta: {kind: network}, outs: [data/x]}}\n")
+    assert read_wiring().networks == ("x",)
+    Path("dvc.yaml").write_text("stages: {a: {cmd: a, meta: {optionl: true}}}\n")
+    with pytest.raises(ParamsError, match=r"a\.optionl: unknown key; did you mean `optional`"):
+        read_wiring()
+    with pytest.raises(ParamsError, match="0 stages of kind rows have `result: true`"):
+        _ = first.masks
 
 
 @each_stage

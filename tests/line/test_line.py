@@ -17,13 +17,13 @@ from dvc.repo import Repo
 from small_line import SMALL, ran
 from workspace import call, copy_workspace, make_workspace
 
-from flows.line.dvc_line import LEARNING
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.manifest import Entry, Manifest, read_manifest, write_manifest
 from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.schema import VOID
+from labelfactory.settings.wiring import read_wiring
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -240,7 +240,7 @@ def test_new_images_with_the_models_as_they_are(variant):
         assert (made["rows_computed"], made["rows_copied"]) == (5, 18), name
     status = call(variant, "labelfactory", "status").splitlines()
     stale = {line.split()[1]: line for line in status if "stale" in line}
-    assert set(stale) == set(LEARNING)
+    assert set(stale) == set(read_wiring().learning)
     assert "data/dataset: modified" in stale["train_classifier"]
 
 

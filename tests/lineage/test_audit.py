@@ -368,7 +368,7 @@ def test_a_withdrawn_image_that_comes_back_is_named(line):
     line._photograph("image-2", 2)
     write_manifest(replace(manifest, entries=(*read_manifest().entries, replace(entry, image_id="innocent"))))
     line.run()
-    assert any("stands in the data set again" in f.what and "innocent" in f.where for f in verify())
+    assert any("is in the data set again" in f.what and "innocent" in f.where for f in verify())
 
 
 def test_an_unknown_image_withdraws_nothing(line):

@@ -22,8 +22,8 @@ from lineage.ledger import Ledger
 from lineage.outbox import Outbox
 from lineage.record import record
 from pages.links import run_links
-from pages.project import Places, Project
-from pages.slow_query import Look
+from pages.project import PageAddresses, Project
+from pages.slow_query import SlowQuery
 
 USER, PASSWORD = "keeper", "rosebud-in-mlflow"
 
@@ -110,10 +110,10 @@ def test_a_server_with_a_login_hears_everything_from_who_knows_it(server, tmp_pa
         timeout=300,
         check=True,
     )
-    look = Look([sys.executable, "-c", f"print({json.dumps(told.stdout)})"], lambda: 0)
+    look = SlowQuery([sys.executable, "-c", f"print({json.dumps(told.stdout)})"], lambda: 0)
     look.refresh()
     look.wait()
-    pages = Project(UNKNOWN, look, Places(mlflow=server))
+    pages = Project(UNKNOWN, look, PageAddresses(mlflow=server))
     login = httpx.BasicAuth(USER, PASSWORD)
     stages = Ledger().events("line")[-1]["detail"]["stages"]
     for run in stages.values():

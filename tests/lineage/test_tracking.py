@@ -14,9 +14,10 @@ from labelfactory.digests import digest_rows
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import read_yaml
 from lineage.audit import audit_file
-from lineage.deliver import Delivered, deliver, tracking_uri
+from lineage.deliver import Delivered, deliver
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
+from lineage.mlflow_home import tracking_uri
 from lineage.outbox import Outbox
 from lineage.record import record
 

@@ -26,9 +26,9 @@ from lineage.lookup import Lookup
 from lineage.pixel import audit_pixel
 from lineage.record import record
 from lineage.withdraw import touched_by
-from pages.image_query import PER_PAGE, Wishes
-from pages.images_page import chain
-from pages.slow_query import Look
+from pages.chain import chain
+from pages.image_query import PER_PAGE, ImageQuery
+from pages.slow_query import SlowQuery
 from pages.snapshot import Snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*httpx.*:DeprecationWarning")  # Starlette's own, about its test client
@@ -84,7 +84,7 @@ def test_the_line_shows_what_dvc_says(line):
     """Each stage with its state and reason; while DVC is asked for the first time, the page says so and does not wait."""
     states = [{"name": n, "state": "up to date", "reasons": []} for n in read_wiring() if n != "refine_crf"]
     states.append({"name": "refine_crf", "state": "stale", "reasons": ["params.yaml refine_crf.<b>: 1 → 2"]})
-    look = Look(saying({"running": False, "stages": states}), lambda: 0)
+    look = SlowQuery(saying({"running": False, "stages": states}), lambda: 0)
     with visit(project(state=look)) as client:
         assert "DVC is being asked" in read(client, "/").words
         look.wait()
@@ -99,7 +99,7 @@ def test_the_line_shows_what_dvc_says(line):
 
 def test_a_look_that_fails_is_said_and_tried_again(line):
     """The page shows the reason and goes on; the next look asks again."""
-    look = Look(["sh", "-c", "echo 'error: DVC: <no> repo' >&2; exit 2"], lambda: 0, patience=0)
+    look = SlowQuery(["sh", "-c", "echo 'error: DVC: <no> repo' >&2; exit 2"], lambda: 0, patience=0)
     with visit(project(state=look)) as client:
         read(client, "/")
         look.wait()
@@ -110,7 +110,7 @@ def test_a_look_that_fails_is_said_and_tried_again(line):
 
 def test_a_run_that_is_under_way_is_said(line):
     """DVC is not asked meanwhile: no stage is called stale."""
-    look = Look(saying({"running": True, "stages": []}), lambda: 0)
+    look = SlowQuery(saying({"running": True, "stages": []}), lambda: 0)
     look.refresh()
     look.wait()
     with visit(project(state=look)) as client:
@@ -137,7 +137,7 @@ def test_runs_link_to_mlflow_and_prefect(line):
     """The executions that the ledger's last line names, where MLflow has them, and the flow run of their line."""
     lines = Ledger().events("line")
     run = lines[-1]["detail"]["stages"]["refine_crf"]
-    look = Look(saying({run: {"run": "abc", "experiment": "7"}}), lambda: 0)
+    look = SlowQuery(saying({run: {"run": "abc", "experiment": "7"}}), lambda: 0)
     look.refresh()
     look.wait()
     with visit(project(runs=look)) as client:
@@ -447,7 +447,7 @@ def test_pages_write_nothing(line):
 def test_the_snapshot_knows_each_image_once(line):
     """Several masks of an image through time make no second row of it."""
     snapshot = Snapshot(Lookup())
-    assert (snapshot.count, snapshot.find(Wishes()).total) == (4, 4)
+    assert (snapshot.count, snapshot.find(ImageQuery()).total) == (4, 4)
     assert snapshot.tags == {"cat": 2, "dog": 2}
     assert set(snapshot.some(["image-1", "nothing"])) == {"image-1"}
     assert json.dumps(snapshot.classes) == '["background", "cat", "dog"]'

@@ -5,20 +5,17 @@ from typing import Any
 
 import pytest
 
-from stages._report import _choose, _tagged
+from stages._report import _choose, _MaskColumns, _tagged
 
 
 class Masks:
-    """Rows of masks: image_id → agreement, area and source."""
+    """Rows of masks: image_id → agreement, area and source; none is read whole."""
 
     def __init__(self, rows: dict[str, dict[str, Any]]) -> None:
         self.rows = rows
 
     def values(self, name: str) -> dict[str, Any]:
         return {image_id: row[name] for image_id, row in self.rows.items()}
-
-    def __getitem__(self, image_id: str) -> dict[str, Any]:
-        return self.rows[image_id]
 
 
 def row(agreement: float, *areas: float, source: str = "refine_crf") -> dict[str, Any]:
@@ -27,7 +24,7 @@ def row(agreement: float, *areas: float, source: str = "refine_crf") -> dict[str
 
 @pytest.fixture
 def made() -> tuple[Any, Any]:
-    """A scorer and a data set: four masks of the line, an untagged photograph, and an empty one that a person drew."""
+    """Columns of masks and a data set: four masks of the line, an untagged photograph, and an empty one that a person drew."""
     rows = {
         "good": row(0.9, 0.2, 0.0),
         "fair": row(0.7, 0.1, 0.1),
@@ -37,7 +34,7 @@ def made() -> tuple[Any, Any]:
         "drawn": row(1.0, 0.0, 0.0, source="human"),
     }
     records = [SimpleNamespace(image_id=name, tags=() if name == "untagged" else ("cat",)) for name in rows]
-    return SimpleNamespace(rows={"masks": Masks(rows)}), SimpleNamespace(training=records)
+    return _MaskColumns(Masks(rows)), SimpleNamespace(training=records)  # type: ignore[arg-type]
 
 
 def test_an_empty_mask_is_not_the_best(made):

@@ -17,14 +17,16 @@ from hypothesis.extra import numpy as hnp
 
 from labelfactory.errors import ShapeError
 from labelfactory.schema import VOID, palette
-from reporting.content import Curve, GalleryItem, Report, StageLine, Tile
+from reporting.content import Curve, GalleryItem, Report, StageLine, Step, Tile
 from reporting.formats import duration, memory, points
 from reporting.page import render_report, write_report
 from reporting.pictures import MAX_HEIGHT, MAX_WIDTH, data_uri, draw_tile, heat_over, mask_over, shares, shrink
 from reporting.plots import draw_curve, rows_of_marks
 from reporting.scores import class_scores, ladder, split_names, stage_score
 
-NOTHING = Report("Empty", "", ["background", "cat"], [], {}, [], [], [], {}, [])
+NOTHING = Report("Empty", "", ["background", "cat"], [], [], {}, [], [], [], {}, [])
+STEPS = [Step(name, f"what {name} are") for name in ("seeds", "walks", "masks", "model")]
+STEPS.append(Step("upper_bound", "for comparison", reference=True))
 VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -79,7 +81,8 @@ def full_report(name: str = "cat", n_classes: int = 2) -> Report:
         title=name,
         subtitle=name,
         classes=classes,
-        stages=[StageLine("extract_cams", name, 71.0, 1500), StageLine(name, "", None, None)],
+        steps=STEPS,
+        stages=[StageLine("extract_cams", name, 71.0, 1500, "seeds"), StageLine(name, "", None, None)],
         metrics=metrics | {"map/val": 0.9, "fraction_of_supervised": 0.97},
         thresholds=[(name, 0.3, "auto", 0.28), ("walks", 0.2, name, None)],
         curves=[over_threshold, loss],
@@ -169,7 +172,7 @@ def test_a_file_name_of_any_bytes_is_written(tmp_path: Path):
 def test_a_ladder_by_hand():
     """Order of the line, gains over the very step before, references last and without a gain, NaN left out."""
     metrics = {"miou/val/upper_bound": 0.8, "miou/val/model": 0.7, "miou/val/seeds": 0.4, "miou/val/walks": 0.6}
-    rungs = ladder(metrics | {"miou/val/masks": math.nan, "miou/train/masks": 0.9}, "val")
+    rungs = ladder(metrics | {"miou/val/masks": math.nan, "miou/train/masks": 0.9}, "val", STEPS)
     assert [r.what for r in rungs] == ["seeds", "walks", "model", "upper_bound"]
     assert [r.gain for r in rungs] == [None, pytest.approx(0.2), None, None]
     assert [r.is_step for r in rungs] == [True, True, True, False]
@@ -178,7 +181,7 @@ def test_a_ladder_by_hand():
 def test_scores_per_class_by_hand():
     """Classes in the order of the data set, a slash in a class name kept, NaN left out."""
     metrics = {"iou/val/model/b/c": 0.1, "iou/val/seeds/b/c": 0.2, "iou/val/seeds/a": 0.3, "iou/val/model/a": math.nan}
-    found = class_scores(metrics, "val", ["background", "a", "b/c"])
+    found = class_scores(metrics, "val", ["background", "a", "b/c"], STEPS)
     assert [(c.name, c.class_id, c.values) for c in found] == [
         ("a", 1, [("seeds", 0.3)]),
         ("b/c", 2, [("seeds", 0.2), ("model", 0.1)]),
@@ -189,9 +192,9 @@ def test_scores_per_class_by_hand():
 def test_the_score_of_a_stage_is_that_of_what_it_makes():
     """The walk is judged by the walks, the classifier by mAP, a stage that makes no labels by nothing."""
     metrics = {"miou/train/walks": 0.7, "map/val": 0.9}
-    assert stage_score(metrics, "random_walk", "train") == ("mIoU", 0.7)
-    assert stage_score(metrics, "train_classifier", "val") == ("mAP", 0.9)
-    assert stage_score(metrics, "prepare", "train") is None
+    assert stage_score(metrics, "mIoU", "walks", "train") == ("mIoU", 0.7)
+    assert stage_score(metrics, "mAP", "", "val") == ("mAP", 0.9)
+    assert stage_score(metrics, "mIoU", "", "train") is None
 
 
 @given(height=st.integers(1, 900), width=st.integers(1, 900))

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from fastapi.testclient import TestClient
 
 from labelfactory.rows.columns import MaskColumn
-from pages.project import Places, Project
+from pages.project import PageAddresses, Project
 from pages.site import make_site
-from pages.slow_query import Look
+from pages.slow_query import SlowQuery
 
 VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input", "wbr", "path", "rect"}
-UNKNOWN = Look([], lambda: None)
+UNKNOWN = SlowQuery([], lambda: None)
 
 
 class Page(HTMLParser):
@@ -60,9 +60,9 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.pieces))
 
 
-def project(**looks: Look) -> Project:
+def project(**looks: SlowQuery) -> Project:
     """The project in the current folder; DVC and MLflow are asked nothing unless a look is given."""
-    places = Places("http://127.0.0.1:5000", "http://127.0.0.1:4200")
+    places = PageAddresses("http://127.0.0.1:5000", "http://127.0.0.1:4200")
     return Project(looks.get("state", UNKNOWN), looks.get("runs", UNKNOWN), places)
 
 

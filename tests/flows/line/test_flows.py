@@ -9,13 +9,15 @@ import pytest
 import yaml
 from workspace import ROOT
 
-from flows.line.dvc_line import LEARNING, line_status, locked_stages, reproduce
+from flows.line.dvc_line import line_status, locked_stages, reproduce
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
+from labelfactory.settings.wiring import read_wiring
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")  # DVC's own, about a library that it uses
 
 LABELS = ("label_affinity", "refine_crf")
+LEARNING = read_wiring(ROOT / "dvc.yaml").learning
 
 
 def stage(name: str, dep: str) -> dict:
@@ -34,6 +36,8 @@ def line(tmp_path, monkeypatch) -> Path:
     wired = {name: stage(name, dep) for name, dep in zip(names, deps, strict=True)}
     for name in LABELS:
         wired[name]["deps"].append("images.txt")
+    for name in LEARNING:
+        wired[name]["meta"] = {"kind": "network"}
     (tmp_path / "dvc.yaml").write_text("# a comment\n" + yaml.safe_dump({"stages": wired}, sort_keys=False))
     values = {name: {"value": 1, "code": 0, "inner": {"list": ["a"]}} for name in names}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))

@@ -10,10 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from test_flows import LABELS, line, set_param
+from test_flows import LABELS, LEARNING, line, set_param
 from workspace import ROOT
 
-from flows.line.dvc_line import LEARNING
 from flows.line.dvc_process import LineProcess, LineProcessError, StageError
 
 __all__ = ["line"]

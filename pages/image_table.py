@@ -1,0 +1,148 @@
+"""The table `images` of a snapshot: one row per image, made from the files below in DuckDB. Payloads stay on disk.
+
+Files    data/dataset/images.parquet, every shard's columns without payload, data/evaluation/images.parquet, the ledger's times
+Columns  those of the data set; `digest`, `key`, `source` and quality of the mask; `digest_<noun>` of every row output;
+         `miou_<name>` of every score, of them again `miou_of_mask` and `miou_of_model`; `scored`; `time` of the mask in the
+         ledger; `set_aside_by` and `why` of quarantine
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.dataset.prepared import IMAGES
+from labelfactory.dataset.tables import HEAD
+from labelfactory.errors import DataError, MissingError
+from labelfactory.settings.wiring import StageWiring, read_wiring
+from lineage.lookup import Lookup
+
+DATA = Path("data")
+SCORES = DATA / "evaluation" / "images.parquet"
+QUALITY = ("mean_confidence", "void_share", "agreement")
+PARQUET = "read_parquet(?, hive_partitioning = false)"
+
+
+def files_behind() -> tuple[tuple[str, int, int], ...]:
+    """The files that the table is made of, with size and time: another answer needs another table."""
+    shards = [path for noun in read_wiring().row_outputs for path in sorted((DATA / noun).glob("shard-*.parquet"))]
+    files = []
+    for path in (IMAGES, SCORES, *shards):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # a stage is replacing its files
+            continue
+        files.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return tuple(files)
+
+
+def read_head() -> dict[str, Any]:
+    """What the data set says of itself: classes, lists.
+
+    Raises:
+        MissingError: there is no data set.
+        DataError: it is damaged.
+    """
+    if not IMAGES.exists():
+        raise MissingError("there is no data set yet", "Type `labelfactory import demo`, then `labelfactory run`.")
+    try:
+        head: dict[str, Any] = json.loads(pq.read_schema(IMAGES).metadata[HEAD])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        problem = f"{IMAGES}: not readable: {str(error).splitlines()[0]}"
+        raise DataError(problem, "Type `labelfactory import …`, then `labelfactory run`.") from None
+    return head
+
+
+def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None) -> None:
+    """Make the table `images` in a database.
+
+    Args:
+        connection: the database.
+        lookup: the ledger, for times; None where nothing was recorded.
+
+    Raises:
+        duckdb.Error: a file is damaged.
+    """
+    wiring = read_wiring()
+    masks, nouns = wiring.masks, wiring.row_outputs
+    names = [stage.meta.scores.name for stage in wiring.scored if not stage.meta.scores.reference]
+    connection.execute(f"CREATE TABLE dataset AS SELECT * FROM {PARQUET}", [[str(IMAGES)]])
+    for noun in nouns:
+        _rows_of(connection, noun, masks)
+    _scores(connection, names)
+    connection.register("ledger_times", _times(connection, lookup, masks.noun))
+    checks = "".join(stage.name for stage in wiring.of_kind("prepare"))
+    # outputs in the line's order: the first that set an image aside hides what follows from it
+    aside = "".join(f", CASE WHEN \"{noun}\".status <> 'ok' THEN '{noun}' END" for noun in nouns)
+    why = "".join(f", nullif(\"{noun}\".reason, '')" for noun in nouns)
+    digests = "".join(f'nullif("{noun}".digest, \'\') AS "digest_{noun}", ' for noun in nouns)
+    scores = "".join(f's."{name}" AS "miou_{name}", ' for name in names)
+    joins = " ".join(f'LEFT JOIN "rows_{noun}" "{noun}" USING (image_id)' for noun in nouns)
+    mask = f'"{masks.noun}"'
+    connection.execute(
+        f"""CREATE TABLE images AS SELECT d.*,
+            coalesce(CASE WHEN d.status <> 'ok' THEN '{checks}' END{aside}, '') AS set_aside_by,
+            coalesce(nullif(d.reason, ''){why}, '') AS why,
+            nullif({mask}.digest, '') AS digest, {mask}.key AS key, {mask}.source,
+            {", ".join(f"{mask}.{name}" for name in QUALITY)}, {digests} {scores}
+            s."{masks.meta.scores.name}" AS miou_of_mask, s."{wiring.model.meta.scores.name}" AS miou_of_model,
+            s.image_id IS NOT NULL AS scored, t.time
+        FROM dataset d {joins} LEFT JOIN scores s USING (image_id)
+        LEFT JOIN ledger_times t ON t.image_id = d.image_id AND t.digest = {mask}.digest
+        ORDER BY d.position"""
+    )
+    for name in (*(f"rows_{noun}" for noun in nouns), "dataset", "scores"):
+        connection.execute(f'DROP TABLE "{name}"')
+    connection.unregister("ledger_times")
+
+
+def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str, masks: StageWiring) -> None:
+    """The rows of an output without their payload, masks with source and quality; an empty table where there is no shard."""
+    paths = [str(path) for path in sorted((DATA / noun).glob("shard-*.parquet"))]
+    names = ["image_id", "key", "digest", "status", "reason"]
+    if paths:
+        if noun == masks.noun:
+            names += [*QUALITY, "source" if "source" in _columns(Path(paths[0])) else f"'{masks.name}' AS source"]
+        connection.execute(f'CREATE TABLE "rows_{noun}" AS SELECT {", ".join(names)} FROM {PARQUET}', [paths])
+        return
+    columns = [f"{name} VARCHAR" for name in names]
+    if noun == masks.noun:
+        columns += [*(f"{name} FLOAT" for name in QUALITY), "source VARCHAR"]
+    connection.execute(f'CREATE TABLE "rows_{noun}" ({", ".join(columns)})')
+
+
+def _columns(path: Path) -> list[str]:
+    """Columns of a Parquet file; none of a damaged one, which DuckDB then names."""
+    try:
+        names: list[str] = pq.read_schema(path).names
+    except (OSError, pa.ArrowException):
+        return []
+    return names
+
+
+def _times(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None, noun: str) -> pa.Table:
+    """When the ledger last recorded each mask on disk: image_id, digest, time in milliseconds since 1970."""
+    masks = connection.sql(f"SELECT image_id, digest FROM \"rows_{noun}\" WHERE digest <> ''").to_arrow_table()
+    if lookup is None or not masks.num_rows:
+        return masks.append_column("time", pa.nulls(masks.num_rows, pa.int64()))
+    ledger = lookup.connection.cursor()
+    ledger.register("on_disk", masks)
+    return ledger.sql(
+        """SELECT o.image_id, o.digest, max(m.time) AS time FROM masks m JOIN on_disk o
+        ON m.image_id = o.image_id AND m.digest = unhex(o.digest) GROUP BY ALL"""
+    ).to_arrow_table()
+
+
+def _scores(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
+    """The mIoU of each scored image by score name; NULL for a score that the last `evaluate` did not know."""
+    if SCORES.exists():
+        known = _columns(SCORES)
+        columns = "".join(f', "{name}"' if name in known else f', NULL::FLOAT AS "{name}"' for name in names)
+        connection.execute(f"CREATE TABLE scores AS SELECT image_id{columns} FROM {PARQUET}", [[str(SCORES)]])
+        return
+    columns = "".join(f', "{name}" FLOAT' for name in names)
+    connection.execute(f"CREATE TABLE scores (image_id VARCHAR{columns})")
