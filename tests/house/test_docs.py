@@ -185,6 +185,27 @@ def test_links_lead_somewhere(page):
     assert [link for link in links if link and not (home / link).exists()] == []
 
 
+# --- where things are -------------------------------------------------------------------------------------------------
+
+PLACES = re.findall(r"^\| ([^|`]+) \| `([\w/]+\.py)` \| `(\w+)` \|$", PAGES["architecture.md"], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("what", "file", "name"), PLACES)
+def test_each_place_of_the_table_is_there(what, file, name):
+    """The file defines the class or function that the row names."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert name in {n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}, what
+
+
+def test_the_table_of_places_and_the_rooms():
+    """Ten places or more; every room of the ground floor and of flows has its row, and no other."""
+    assert len(PLACES) >= 10
+    for package in ("labelfactory", "flows"):
+        table = PAGES["architecture.md"].partition(f"| room of `{package}/` |")[2].partition("\n\n")[0]
+        rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+        assert set(re.findall(r"^\| `(\w+)/` \|", table, re.MULTILINE)) == rooms
+
+
 # --- the drawing ------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Every command that the README shows: it is there, it parses, and it runs."""
+"""Every command that README.md and docs/commands.md show: it exists, it parses, and it runs."""
 
 import re
 import shlex
@@ -14,40 +14,61 @@ from workspace import ROOT, call
 
 from labelfactory.dataset.images import decode_mask, encode_mask
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, COMMANDS_PAGE, LINEAGE_PAGE = (
+    (ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/commands.md", "docs/lineage.md")
+)
+
+
+def commands_in(text: str) -> set[str]:
+    """Every `labelfactory …` and `make …` of a page, in a block or in a line."""
+    blocks = re.findall(r"```(?:bash|console)?\n(.*?)```", text, re.DOTALL)
+    lines = [line.split("#")[0].strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`((?:labelfactory|make) [^`]*)`", text)
+    return {line for line in lines if line.startswith(("labelfactory ", "make "))}
 
 
 def shown_commands() -> list[str]:
-    """Every `labelfactory …` and `make …` that the README shows, in a block or in a line."""
-    blocks = re.findall(r"```(?:bash|console)?\n(.*?)```", README, re.DOTALL)
-    lines = [line.split("#")[0].strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"`((?:labelfactory|make) [^`]*)`", README)
-    return sorted({line for line in lines if line.startswith(("labelfactory ", "make "))})
+    """The commands of README.md and docs/commands.md together."""
+    return sorted(commands_in(README) | commands_in(COMMANDS_PAGE))
+
+
+def rows_of(text: str) -> list[str]:
+    """The first cell of each row of a page's tables of commands."""
+    return re.findall(r"^\| `(labelfactory [^`]*)` \|", text, re.MULTILINE)
 
 
 def plain(command: str) -> list[str]:
-    """Its words, with what the README puts into [brackets]."""
+    """The words of a command, optional parts in [brackets] included."""
     return shlex.split(re.sub(r"[\[\]]", "", command))
 
 
-def test_the_readme_shows_every_command():
-    """Nothing is left for the reader to guess."""
-    shown = " \n".join(shown_commands()) + " "
+def test_the_page_of_commands_lists_every_command():
+    """Once each; `run` has a second row for runs on a worker."""
+    rows = [" ".join(plain(row)) + " " for row in rows_of(COMMANDS_PAGE)]
     for name in COMMANDS:
-        assert f"labelfactory {name} " in shown or f"labelfactory {name}\n" in shown, name
-    assert {"make demo", "make test", "make check"} <= set(shown_commands())
+        word = "export coco" if name == "export" else name
+        assert len([row for row in rows if row.startswith(f"labelfactory {word} ")]) == 1 + (name == "run"), name
+    assert len(rows) == len(COMMANDS) + 1
+
+
+def test_the_readme_has_ten_commands_and_a_link_to_all():
+    """Each spelled as in docs/commands.md."""
+    assert len(rows_of(README)) == 10
+    assert set(rows_of(README)) <= set(rows_of(COMMANDS_PAGE))
+    assert "](docs/commands.md)" in README
+    assert {"make demo", "make test", "make check"} <= commands_in(README)
 
 
 @pytest.mark.parametrize("command", [c for c in shown_commands() if c.startswith("make ")])
-def test_make_targets_of_the_readme_exist(command):
+def test_make_targets_exist(command):
     """make itself plans the target without running it."""
     done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", [c for c in shown_commands() if c.startswith("labelfactory ")])
-def test_commands_of_the_readme_parse(command):
-    """Each is taken by the parser, with everything that stands in [brackets]."""
+def test_commands_parse(command):
+    """The parser accepts each of them, optional parts in [brackets] included."""
     words = plain(command)[1:]
     group = typer.main.get_command(EVERYTHING)
     while hasattr(group, "commands"):
@@ -102,7 +123,7 @@ HERE = {
         "import demo --count 12 --seed 0 --classes fox,owl"
     ),
 }
-"""What the README shows → what is typed for it in a project whose line has run, one after the other."""
+"""Command on a page → what the test types for it, in order, in a project whose line has run."""
 ELSEWHERE = {
     "labelfactory up": "test_pools.py",
     "labelfactory up [--pool gpu] [--port 4200]": "test_pools.py",
@@ -121,11 +142,11 @@ ELSEWHERE = {
     "labelfactory audit diff 2 3 [--pictures DIR]": "test_audit.py",
     "labelfactory import coco INSTANCES.json --images DIR [--list train]": "test_import_commands.py",
 }
-"""Commands that want a server, a remote, two models or much time → the file of tests that types them."""
+"""Commands that need a server, a remote, two models or much time → the file of tests that types them."""
 
 
-def test_every_command_of_the_readme_is_typed_somewhere():
-    """Here, or in the file that is named, which holds the command's words."""
+def test_every_command_is_typed_by_a_test():
+    """Here, or in the named file, which contains the command's words."""
     assert sorted([*HERE, *ELSEWHERE]) == [c for c in shown_commands() if c.startswith("labelfactory ")]
     for command, file in ELSEWHERE.items():
         group, *words = plain(command)[1:]
@@ -138,8 +159,8 @@ def test_every_command_of_the_readme_is_typed_somewhere():
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_every_command_of_the_readme_runs(tmp_path):
-    """As a person types them, in one project, in which the line runs first; with the two lines of Python that it shows."""
+def test_every_command_runs(tmp_path):
+    """In one project, after its line has run; and the two lines of Python in docs/lineage.md."""
     folder = small_project(tmp_path / "project", 12)
     call(folder, "dvc", "repro")
     photographs = sorted((folder / "data/raw/demo/images").iterdir())
@@ -153,7 +174,9 @@ def test_every_command_of_the_readme_runs(tmp_path):
         (folder / name).mkdir(parents=True)
         shutil.copy(folder / photograph, folder / name / "a.png")
     (folder / "photos/tags.csv").write_text("file,tags\na.png,fox\n")
-    for program in re.findall(r"python -c \"(.*)\"", README):
+    programs = re.findall(r"python -c \"(.*)\"", LINEAGE_PAGE)
+    assert len(programs) == 2
+    for program in programs:
         assert call(folder, "python", "-c", program).strip().startswith("{")
     for command, typed in HERE.items():
         words = shlex.split(typed.format(image=image, photograph=photograph))
