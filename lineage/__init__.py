@@ -1,1 +1,1 @@
-"""Who made what: the ledger, MLflow, and the questions that an auditor asks."""
+"""The record of masks, models and executions: the ledger, MLflow and audits."""

@@ -1,4 +1,4 @@
-"""Shards, checkpoints and lists of training rows, under data/ and in DVC's cache. Each file says itself what it holds.
+"""Shards, checkpoints and lists of training rows, under data/ and in DVC's cache. A file's own header names its content.
 
 DVC keeps every output that `dvc repro` ever made in its cache until the cache is collected. Outputs that were overwritten
 between two records are found there.

@@ -1,4 +1,4 @@
-"""Deliver the outbox to MLflow: in order, each letter once. Where MLflow does not answer, the letters wait."""
+"""Deliver the outbox to MLflow: in order, each letter once. If MLflow does not answer, the letters stay in the outbox."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,7 @@
 """Executions of stages, derived from their outputs: reports, dvc.lock, passports, loss curves and metrics.
 
-An execution is named by its stage, the bytes of its report, and the outputs that dvc.lock names with that report. The same
-state on disk gives the same names, however often it is looked at; a report that DVC has not committed (a stage that was
-run by hand) gives one too.
+The id of an execution is a digest of its stage, the bytes of its report, and the outputs that dvc.lock names with that
+report. The same state on disk always gives the same ids, also for a report that DVC has not committed (a stage run by hand).
 """
 
 import csv

@@ -66,8 +66,8 @@ def openlineage(lookup: Lookup) -> Iterator[Json]:
         }
         inputs = [_dataset(state) for state in detail["inputs"]]
         outputs = [_dataset(detail["output"])] if detail["output"] else []
-        for kind, time, made in (("START", detail["started"], []), ("COMPLETE", detail["ended"], outputs)):
-            yield {"eventType": kind, "eventTime": time, **common, "inputs": inputs, "outputs": made}
+        for kind, time, results in (("START", detail["started"], []), ("COMPLETE", detail["ended"], outputs)):
+            yield {"eventType": kind, "eventTime": time, **common, "inputs": inputs, "outputs": results}
 
 
 def _facet(schema: str) -> Json:
@@ -110,16 +110,18 @@ def prov_json(lookup: Lookup) -> Json:
             used = entity(state["name"], state["digest"])
             document["used"][f"_:u{identity}-{state['name']}"] = {"prov:activity": activity, "prov:entity": used}
         if detail["output"]:
-            made = entity(detail["output"]["name"], detail["output"]["digest"])
-            document["wasGeneratedBy"][f"_:g{identity}"] = {"prov:entity": made, "prov:activity": activity}
+            output = entity(detail["output"]["name"], detail["output"]["digest"])
+            document["wasGeneratedBy"][f"_:g{identity}"] = {"prov:entity": output, "prov:activity": activity}
     _models(lookup, document, entity)
     return document
 
 
 def _models(lookup: Lookup, document: Json, entity: Any) -> None:
     for digest, model in lookup.models.items():
-        made = entity(model.name, model.weights, **{"prov:type": "lf:model", "lf:version": str(model.version)})
+        entity_of_model = entity(
+            model.name, model.weights, **{"prov:type": "lf:model", "lf:version": str(model.version)}
+        )
         for name, weights in model.passport.parents.items():
             parent = entity(name, weights)
-            relation = {"prov:generatedEntity": made, "prov:usedEntity": parent}
+            relation = {"prov:generatedEntity": entity_of_model, "prov:usedEntity": parent}
             document["wasDerivedFrom"][f"_:d{digest}-{name}"] = relation

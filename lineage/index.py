@@ -1,7 +1,7 @@
-"""The ledger's rows in a DuckDB file, so that a look-up takes milliseconds: made from the chain, and from nothing else.
+"""The ledger's rows in a DuckDB file, for queries in milliseconds; made from the chain alone.
 
 data/ledger/index-00000012-<digest>.duckdb holds the files up to number 12, whose last one has that digest. A longer chain
-gets a new file, made from a copy of the old one under the ledger's lock; whoever reads the old one goes on reading it. It
+gets a new file, made from a copy of the old one under the ledger's lock; open readers of the old file go on. It
 may be deleted at any time.
     masks      the ledger's columns, and `sequence`: the number of the file
     training   the same, and the mask's figures of quality where the row is a mask of the line

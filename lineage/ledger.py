@@ -1,13 +1,13 @@
-"""The ledger: append-only Parquet under data/ledger/, each file naming the digest of the one before.
+"""The ledger: append-only Parquet files under data/ledger/, each with the digest of the one before.
 
 data/ledger/00000012-masks.parquet; schema metadata `labelfactory` (JSON): format, kind, sequence, previous (SHA-256 of the
 file before, empty in the first). data/ledger/HEAD (JSON): sequence and digest of the last file. Kinds, one row each:
-    masks      a mask that was ever made: image, tags, digests of all that it came from, quality, execution, time
+    masks      a mask of any time: image, tags, digests of its inputs, quality, execution, time
     training   a row that a model was trained on: image, label's digest and source, model, execution, time
     events     something that happened, as JSON: a model, an execution of a stage, a state of the line, a promotion, a
                withdrawal
-Digests are stored as 32 bytes, what repeats as a dictionary. The ledger is history, not state: git ignores it and DVC does
-not know it, so no checkout touches it.
+Digests are stored as 32 bytes, repeating values as a dictionary. The ledger is history, not state: git ignores it and DVC
+does not track it, so no checkout changes it.
 """
 
 import fcntl
@@ -106,12 +106,12 @@ class Ledger:
 
     def files(self, kind: Kind | None = None) -> list[LedgerFile]:
         """The files in order, of one kind or of all."""
-        found = []
+        files = []
         for path in sorted(self.folder.glob("[0-9]*-*.parquet")):
             number, _, name = path.stem.partition("-")
             if number.isdigit() and name in get_args(Kind):
-                found.append(LedgerFile(path, int(number), name))  # type: ignore[arg-type]
-        return [f for f in found if kind in (None, f.kind)]
+                files.append(LedgerFile(path, int(number), name))  # type: ignore[arg-type]
+        return [f for f in files if kind in (None, f.kind)]
 
     def head(self) -> dict[str, Any]:
         """Sequence and digest of the last file as they were when it was written; sequence 0 where there is none."""

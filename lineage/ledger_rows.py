@@ -1,4 +1,4 @@
-"""Rows of the ledger from shards and checkpoints: which masks were made of what, and which models learnt from which rows."""
+"""Rows of the ledger from shards and checkpoints: the inputs of each mask, and the training rows of each model."""
 
 import json
 from collections.abc import Iterable, Mapping

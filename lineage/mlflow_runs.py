@@ -1,7 +1,7 @@
-"""Which MLflow run each execution and each line of the ledger became: `python -m lineage.mlflow_runs` prints JSON.
+"""The MLflow run of each execution and each line of the ledger: `python -m lineage.mlflow_runs` prints JSON.
 
-A program of its own, because loading MLflow takes seconds that a page must not wait for. It only reads: where MLflow was never
-written to, the answer is empty.
+A separate program, because loading MLflow takes seconds and a page must not wait. It only reads; without a store the answer
+is empty.
 """
 
 import json

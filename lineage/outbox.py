@@ -1,7 +1,7 @@
-"""What MLflow is to hear: one file a record, delivered in order, each once, whenever MLflow answers.
+"""Records for MLflow that are not delivered yet: one file per record, delivered in order, each once.
 
-data/ledger/outbox/00000003-model.json, and beside it a folder with links to the checkpoint and the training rows that it
-speaks of, which later runs can no longer change.
+data/ledger/outbox/00000003-model.json, and beside it a folder with links to its checkpoint and its training rows, which
+later runs cannot change.
 """
 
 import fcntl
@@ -64,10 +64,10 @@ class Outbox:
 
     def letters(self) -> list[Letter]:
         """What waits, in order."""
-        found = []
+        letters = []
         for path in sorted(self.folder.glob("[0-9]*-*.json")):
-            found.append(Letter(path, **json.loads(path.read_text(encoding="utf-8"))))
-        return found
+            letters.append(Letter(path, **json.loads(path.read_text(encoding="utf-8"))))
+        return letters
 
     @contextmanager
     def locked(self) -> Iterator[bool]:

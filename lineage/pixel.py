@@ -1,7 +1,7 @@
 """Why a pixel has its class: the score of each class in the CAM, the walk and the CRF at that pixel, and which step decided.
 
-CAM and walk are read from the shards. Of the CRF only the winner is stored, so it is run again on the photograph, and the
-mask that comes out is held against the stored one.
+CAM and walk are read from the shards. Of the CRF only the winner is stored, so it is run again on the photograph, and its
+mask is compared with the stored one.
 """
 
 from collections.abc import Mapping

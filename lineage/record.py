@@ -1,7 +1,7 @@
 """Record what is on disk: masks, models, executions and the state of the line. The same state twice adds nothing.
 
-The ledger is written first and needs nothing but the disk. What MLflow is to hear goes through the outbox, so that a line
-never waits for it. Why after the fact, and what this can miss: docs/decisions/0008-the-record-is-taken-afterwards.md.
+The ledger is written first and needs nothing but the disk. Records for MLflow go through the outbox, so that a line
+never waits for it. Why afterwards, and what this can miss: docs/decisions/0008-the-record-is-taken-afterwards.md.
 """
 
 from collections.abc import Mapping
@@ -120,10 +120,10 @@ class _Recorder:
         if not fresh:
             return []
         labels = Labels(live, self.ledger.read("masks", ["image_id", "digest", "image", "tags", "key"]))
-        held = {d.hex() for d in self.ledger.read("training", ["model"]).column("model").unique().to_pylist()}
+        recorded = {d.hex() for d in self.ledger.read("training", ["model"]).column("model").unique().to_pylist()}
         for model in fresh:
             name = self._name(trained(model.passport))
-            if name not in held:
+            if name not in recorded:
                 run = self.run_of.get(model.passport.stage, "") if model.live else ""
                 self.done.training_rows += self._append("training", labels.table(model, name, run))
         return fresh
@@ -185,6 +185,6 @@ class _Recorder:
 
 def _unknown(rows: list[dict[str, Any]], known: pa.Table, chains: Chains, run: str, time: Any) -> pa.Table:
     """Rows of the ledger for those masks that it does not hold; their chains are looked up for them alone."""
-    held = set(zip(*(known.column(name).to_pylist() for name in MASK), strict=True))
-    fresh = [r for r in rows if (r["image_id"], bytes.fromhex(r["digest"]), bytes.fromhex(r["key"])) not in held]
+    recorded = set(zip(*(known.column(name).to_pylist() for name in MASK), strict=True))
+    fresh = [r for r in rows if (r["image_id"], bytes.fromhex(r["digest"]), bytes.fromhex(r["key"])) not in recorded]
     return without_known(mask_table(fresh, chains, run, time), known, MASK)

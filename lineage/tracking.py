@@ -1,7 +1,7 @@
 """Letters as MLflow runs, datasets, logged models and aliases. The only module that imports mlflow.
 
-Every run carries the tag `labelfactory.id`; a letter that was taken half is taken again from the start, one that was taken
-whole is not taken twice.
+Every run has the tag `labelfactory.id`. A letter that was written only in part is written again from the start; a finished one
+is not written twice.
 """
 
 import json
@@ -75,16 +75,16 @@ class Tracking:
 
     def _experiment(self, artifacts: str | None) -> str:
         """The experiment's id; it is made where it is not there, unless another process is a moment faster."""
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         try:
             return self.client.create_experiment(EXPERIMENT, artifacts)
         except MlflowException as error:
-            found = self.client.get_experiment_by_name(EXPERIMENT)
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
                 raise
-            return str(found.experiment_id)
+            return str(experiment.experiment_id)
 
     def _line(self, letter: Letter) -> None:
         detail = letter.detail
@@ -92,7 +92,7 @@ class Tracking:
         if run is None:
             return
         linked = {f"run.{stage}": self._find(id) for stage, id in detail["stages"].items()}
-        tags = {name: found.info.run_id for name, found in linked.items() if found is not None}
+        tags = {name: known.info.run_id for name, known in linked.items() if known is not None}
         tags |= {"ledger.head": str(self.head["digest"]), "ledger.sequence": str(self.head["sequence"])}
         self._tag(run, tags)
         self.client.set_terminated(run.info.run_id, "FINISHED")
@@ -204,16 +204,16 @@ class Tracking:
         return self.client.create_run(self.experiment, started, {ID: id, **tags}, run_name=name)
 
     def _find(self, id: str) -> Run | None:
-        found = self.client.search_runs([self.experiment], f"tags.`{ID}` = '{id}'", max_results=1) if id else []
-        return found[0] if found else None
+        runs = self.client.search_runs([self.experiment], f"tags.`{ID}` = '{id}'", max_results=1) if id else []
+        return runs[0] if runs else None
 
     def _logged_model(self, digest: str) -> LoggedModel | None:
-        found = self.client.search_logged_models([self.experiment], f"tags.`{ID}` = '{digest}'", max_results=1)
-        return found[0] if found else None
+        models = self.client.search_logged_models([self.experiment], f"tags.`{ID}` = '{digest}'", max_results=1)
+        return models[0] if models else None
 
     def _version(self, digest: str) -> str | None:
-        found = self.client.search_model_versions(f"name = '{self.registered}'")
-        return next((str(v.version) for v in found if v.tags.get(ID) == digest), None)
+        versions = self.client.search_model_versions(f"name = '{self.registered}'")
+        return next((str(v.version) for v in versions if v.tags.get(ID) == digest), None)
 
     def _tag(self, run: Run, tags: Mapping[str, str]) -> None:
         self.client.log_batch(run.info.run_id, tags=[RunTag(_name(n), v) for n, v in tags.items()])
@@ -241,17 +241,17 @@ def run_ids(uri: str) -> dict[str, dict[str, str]]:
         _connect_once(uri)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    found: dict[str, dict[str, str]] = {}
+    ids: dict[str, dict[str, str]] = {}
     page = None
     while experiment is not None:
         runs = client.search_runs([experiment.experiment_id], max_results=1000, page_token=page)
         for run in runs:
             if ID in run.data.tags:
-                found[run.data.tags[ID]] = {"run": run.info.run_id, "experiment": experiment.experiment_id}
+                ids[run.data.tags[ID]] = {"run": run.info.run_id, "experiment": experiment.experiment_id}
         page = runs.token
         if not page:
             break
-    return found
+    return ids
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -1,4 +1,4 @@
-"""Take images out: what they touched, out of the import, marks on the models, and the proof that nothing is left."""
+"""Withdraw images: list their masks and models, remove them from the import, mark the models, and prove that nothing is left."""
 
 import json
 import re
@@ -125,23 +125,23 @@ def _without_corrections(image_ids: Sequence[str]) -> list[str]:
 
 def tokens(touched: Touched, image_ids: Iterable[str]) -> dict[str, str]:
     """What may stand in no live output: each id, and each digest and key that is the images' own → what it is."""
-    found = dict.fromkeys(image_ids, "the image's id")
+    words = dict.fromkeys(image_ids, "the image's id")
     for entry in touched.entries:
-        found[entry.sha256] = "the photograph's digest"
+        words[entry.sha256] = "the photograph's digest"
         if entry.mask_sha256:
-            found[entry.mask_sha256] = "the true mask's digest"
+            words[entry.mask_sha256] = "the true mask's digest"
     for mask in touched.masks:
-        found |= {mask["image"]: "the photograph's digest", mask["key"]: "a mask's key"}
-    return found
+        words |= {mask["image"]: "the photograph's digest", mask["key"]: "a mask's key"}
+    return words
 
 
 def left_over(words: dict[str, str]) -> list[str]:
     """Where live outputs still name one of these words: every file under data/ but history."""
-    found = []
+    lines = []
     for path in sorted(DATA.rglob("*")):
         if path.is_file() and path.relative_to(DATA).parts[0] not in HISTORY:
-            found += [f"{path}: {words[word]}" for word in sorted(_in_file(path, set(words)))]
-    return found
+            lines += [f"{path}: {words[word]}" for word in sorted(_in_file(path, set(words)))]
+    return lines
 
 
 def _in_file(path: Path, words: set[str]) -> set[str]:
@@ -153,21 +153,21 @@ def _in_file(path: Path, words: set[str]) -> set[str]:
             return set()  # `audit verify` names damaged files
     data = path.read_bytes()
     text = data if path.suffix in (".json", ".csv", ".html") else data[:5_000_000]
-    found = {w for w in words if re.search(rb"(?<![\w-])" + re.escape(w.encode()) + rb"(?![\w-])", text)}
-    return found | ({path.stem} & words)
+    present = {w for w in words if re.search(rb"(?<![\w-])" + re.escape(w.encode()) + rb"(?![\w-])", text)}
+    return present | ({path.stem} & words)
 
 
 def _in_table(table: pa.Table, words: set[str]) -> set[str]:
-    found: set[str] = set()
+    present: set[str] = set()
     for name in table.column_names:
         column = table.column(name)
         if pa.types.is_string(column.type):
             for value in column.unique().to_pylist():
                 if value in words:
-                    found.add(value)
+                    present.add(value)
                 elif value and value.startswith("{"):
-                    found |= {v for v in json.loads(value).values() if isinstance(v, str)} & words
-    return found
+                    present |= {v for v in json.loads(value).values() if isinstance(v, str)} & words
+    return present
 
 
 def in_cache(words: dict[str, str]) -> int:

@@ -1,1 +1,1 @@
-"""The pages of `labelfactory serve`: they read what the line and its ledger left, and change nothing."""
+"""The pages of `labelfactory serve`: they read outputs and ledger, and change nothing."""

@@ -1,4 +1,4 @@
-"""The drawing of what stands behind a mask: photograph, tags, networks, rows, thresholds, and the models that learnt from it."""
+"""The drawing of the chain behind a mask: photograph, tags, networks, rows, thresholds, and the models that learnt from it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

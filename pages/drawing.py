@@ -1,7 +1,7 @@
 """Graphs as inline SVG: boxes in lanes, lines from box to box, once for wide windows and once for narrow ones.
 
-A box has a rank (how far along the way it stands) and a lane (networks, images, thresholds). Boxes of neighbouring ranks that
-stand in different lanes may overlap along the way, which is how a dozen stages fit into one window. Colours and fonts are the
+A box has a rank (its position along the line) and a lane (networks, images, thresholds). Boxes of neighbouring ranks in
+different lanes may overlap along the line, which is how a dozen stages fit into one window. Colours and fonts are the
 page's own; every text is escaped.
 """
 
@@ -125,8 +125,8 @@ def _beside(start: tuple[float, float], end: tuple[float, float], shape: _Shape,
     return f"M{a[0]:.1f} {a[1]:.1f}C{out:.1f} {a[1]:.1f} {out:.1f} {b[1]:.1f} {b[0]:.1f} {b[1]:.1f}"
 
 
-def _box(box: Box, place: tuple[float, float], shape: _Shape) -> Markup:
-    x, y = place
+def _box(box: Box, corner: tuple[float, float], shape: _Shape) -> Markup:
+    x, y = corner
     room = int((shape.width - (34 if box.mark else 20)) / CHARACTER)
     texts = [
         Markup('<text class="line" x="{:.1f}" y="{:.1f}">{}</text>').format(

@@ -1,4 +1,4 @@
-"""Who may read the pages, and what a browser may do with them: checked before anything else looks at a request."""
+"""Access to the pages: host names, token and security headers, checked before any other part sees a request."""
 
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -78,9 +78,9 @@ class Guard:
             return
         query = urlencode([pair for pair in pairs if pair[0] != "token"])
         # one slash at the start: `//elsewhere` would lead to another site
-        place = "/" + scope["raw_path"].decode("latin-1").lstrip("/\\") + (f"?{query}" if query else "")
+        location = "/" + scope["raw_path"].decode("latin-1").lstrip("/\\") + (f"?{query}" if query else "")
         cookie = f"{COOKIE}={self._token}; Path=/; HttpOnly; SameSite=Strict"
-        await _answer(send, 303, "", {"location": place, "set-cookie": cookie})
+        await _answer(send, 303, "", {"location": location, "set-cookie": cookie})
 
 
 def _host(text: str) -> str:

@@ -102,7 +102,7 @@ def image_page(project: Project, image_id: str, query: ImageQuery, params: Mappi
     model = project.training_known(query, images)
     before, after = images.neighbours(query, row["position"], model)
     more = dict(_pairs(query))
-    place = _pixel_of(params)
+    xy = _pixel_of(params)
     context = {
         "row": row,
         "classes": [(k, images.classes[k], class_colour(k)) for k in _class_ids(row, images)],
@@ -113,8 +113,8 @@ def image_page(project: Project, image_id: str, query: ImageQuery, params: Mappi
         "before": image_link(before, **more) if before else "",
         "after": image_link(after, **more) if after else "",
         "back": "/images?" + query.to_url(page=1) if query.is_filter else "/images",
-        "place": place,
-        "why": pixel(project, image_id, *place) if place and row["digest"] else None,
+        "place": xy,
+        "why": pixel(project, image_id, *xy) if xy and row["digest"] else None,
     }
     return context | _provenance(project, row)
 

@@ -1,4 +1,4 @@
-"""Addresses: of this site's own pages, and of the runs in MLflow and Prefect where they are known."""
+"""Addresses: of this site's own pages, and of runs in MLflow and Prefect, if those are known."""
 
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode

@@ -124,13 +124,13 @@ def draw_parents(lookup: Lookup, model: Model) -> Markup:
 
     models = {m.weights: m for m in reversed(lookup.models.values())} | {model.weights: model}
 
-    def place(digest: str, rank: int) -> None:
+    def set_rank(digest: str, rank: int) -> None:
         ranks[digest] = max(ranks.get(digest, 0), rank)
         parent = models.get(digest)
         for other in parent.passport.parents.values() if parent else ():
-            place(other, rank + 1)
+            set_rank(other, rank + 1)
 
-    place(model.weights, 0)
+    set_rank(model.weights, 0)
     last = max(ranks.values())
     names = {d: n for m in lookup.models.values() for n, d in m.passport.parents.items()}
     gone = {lookup.models[digest].weights for digest in lookup.withdrawn_models() if digest in lookup.models}

@@ -1,4 +1,4 @@
-"""The server of the pages: one process of this machine, until somebody ends it."""
+"""The server of the pages: one process on this machine, until it is ended."""
 
 import socket
 from threading import Thread

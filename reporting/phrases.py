@@ -1,4 +1,4 @@
-"""One phrase on what a stage made, from its report: the same in the terminal and on the page."""
+"""One phrase on the result of a stage, from its report: the same in the terminal and on the page."""
 
 from collections.abc import Mapping
 from typing import Any

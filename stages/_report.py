@@ -220,7 +220,7 @@ def _item(
 
 def _provenance(dataset: Dataset) -> dict[str, str]:
     commit, dirty = git_state()
-    found = {
+    provenance = {
         "commit": f"{commit or 'not a git repository'}{' (with changes)' if dirty else ''}",
         "params.yaml, SHA-256": digest_file(Path(PARAMS_FILE)),
         "data set, SHA-256": digest_file(DATA / "dataset" / "images.parquet"),
@@ -229,10 +229,10 @@ def _provenance(dataset: Dataset) -> dict[str, str]:
         path = DATA / noun / CHECKPOINT
         if path.exists():
             passport = read_passport(path)
-            found[f"{noun}: weights"] = passport.weights_digest
-            found[f"{noun}: made by"] = f"seed {passport.seed}, commit {passport.git_commit}, {passport.device}"
-            found[f"{noun}: labels seen"] = ", ".join(passport.supervision)
-    return found
+            provenance[f"{noun}: weights"] = passport.weights_digest
+            provenance[f"{noun}: made by"] = f"seed {passport.seed}, commit {passport.git_commit}, {passport.device}"
+            provenance[f"{noun}: labels seen"] = ", ".join(passport.supervision)
+    return provenance
 
 
 def _notes(

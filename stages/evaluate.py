@@ -85,7 +85,7 @@ class Evaluate(Stage[EvaluateConfig]):
 
         cfg = ScoringConfig(self.cfg.scales, self.cfg.flip, self.cfg.precision)
         members = {name: self.dataset.on_list(name) for name in self.cfg.lists}
-        records = {r.image_id: r for found in members.values() for r in found if has_truth(r)}
+        records = {r.image_id: r for listed in members.values() for r in listed if has_truth(r)}
         per_list = {name: Counts(len(self.dataset.classes) + 1) for name in members}
         if not records:
             say("evaluate: there are no true masks, so there is nothing to score")
@@ -128,35 +128,37 @@ class Evaluate(Stage[EvaluateConfig]):
 
     def _comparisons(self, metrics: dict[str, Any]) -> dict[str, float]:
         """Chosen thresholds beside the best ones, and how near the model comes to full supervision."""
-        found: dict[str, float] = {}
+        comparisons: dict[str, float] = {}
         for scores in [stage.meta.scores for stage in scored_maps()]:
-            found[f"threshold/{scores.name}"] = read_thresholds(self.folder(scores.thresholds))["background"].value
+            comparisons[f"threshold/{scores.name}"] = read_thresholds(self.folder(scores.thresholds))[
+                "background"
+            ].value
             for split in self.cfg.lists:
                 best = metrics.get(f"miou/{split}/{scores.name}_at_best_threshold")
                 if best is not None:
-                    found[f"threshold_cost/{split}/{scores.name}"] = best - metrics[f"miou/{split}/{scores.name}"]
+                    comparisons[f"threshold_cost/{split}/{scores.name}"] = best - metrics[f"miou/{split}/{scores.name}"]
         networks = [stage.meta for stage in scored_stages() if stage.meta.kind == "network"]
         ours = next((meta.scores.name for meta in networks if meta.result), "")
         bound = next((meta.scores.name for meta in networks if meta.scores.reference), "")
         split = self.dataset.val_list
         if f"miou/{split}/{ours}" in metrics and metrics.get(f"miou/{split}/{bound}"):
-            found["fraction_of_supervised"] = metrics[f"miou/{split}/{ours}"] / metrics[f"miou/{split}/{bound}"]
-        return found
+            comparisons["fraction_of_supervised"] = metrics[f"miou/{split}/{ours}"] / metrics[f"miou/{split}/{bound}"]
+        return comparisons
 
     def _affinity_thresholds(self, per_list: dict[str, Counts]) -> dict[str, float]:
         """The two of the affinity labels beside the best that label as many pixels of the seeds: before any CRF."""
-        found: dict[str, float] = {}
+        best_pairs: dict[str, float] = {}
         for scores in [stage.meta.scores for stage in scored_maps()]:
             thresholds = read_thresholds(self.folder(scores.thresholds))
             if not set(AFFINITY) <= set(thresholds):
                 continue
             low, high = (thresholds[name].value for name in AFFINITY)
             for split, counts in per_list.items():
-                if f"threshold/{split}/{AFFINITY[0]}_best" not in found and counts.has_curve(scores.name):
+                if f"threshold/{split}/{AFFINITY[0]}_best" not in best_pairs and counts.has_curve(scores.name):
                     best, cost = counts.curves[scores.name].best_pair(low, high)
-                    found |= {f"threshold/{split}/{name}_best": b for name, b in zip(AFFINITY, best, strict=True)}
-                    found[f"threshold_cost/{split}/affinity"] = cost
-        return found
+                    best_pairs |= {f"threshold/{split}/{name}_best": b for name, b in zip(AFFINITY, best, strict=True)}
+                    best_pairs[f"threshold_cost/{split}/affinity"] = cost
+        return best_pairs
 
     def _write_curves(self, per_list: dict[str, Counts]) -> None:
         """thresholds.csv: mIoU at every background threshold."""

@@ -207,11 +207,11 @@ def _changed_params(name: str, sections: Mapping[str, object]) -> Iterator[str]:
 
 def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Dotted name → value, for all values in a nested mapping."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}.{key}"
-        found |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
-    return found
+        flat |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 @contextmanager
@@ -261,7 +261,7 @@ def _blame(error: ReproductionError) -> tuple[str, int]:
     DVC says both only in its messages.
     """
     name = str(error).removeprefix("failed to reproduce ").strip("'")
-    found = re.search(r"exited with (-?\d+)", str(error.__cause__))
-    if found is None:
+    code = re.search(r"exited with (-?\d+)", str(error.__cause__))
+    if code is None:
         raise UserError(f"DVC: {name}: {error.__cause__}", _ASK_DVC) from error
-    return name, int(found.group(1))
+    return name, int(code.group(1))

@@ -1,4 +1,4 @@
-"""dvc.yaml, params.yaml, stages and profiles say the same: one name in six places, deps that cover imports, no orphans."""
+"""dvc.yaml, params.yaml, stages and profiles say the same: one name in five places, deps that cover imports, no orphans."""
 
 import ast
 import re
@@ -35,10 +35,10 @@ STAGES: dict[str, type[Stage[Any]]] = {name: stage_class(name) for name in WIRIN
 each_stage = pytest.mark.parametrize("name", list(WIRING))
 
 
-# --- one name, six places ---------------------------------------------------------------------------------------------
+# --- one name, five places --------------------------------------------------------------------------------------------
 
 
-def test_the_same_names_stand_in_all_six_places():
+def test_the_same_names_stand_in_all_five_places():
     """Stage, module, section, command and report: a stage forgotten in one is found."""
     names = list(WIRING)
     assert sorted(p.stem for p in (ROOT / "stages").glob("*.py") if not p.stem.startswith("_")) == sorted(names)
