@@ -8,7 +8,18 @@ from operator import add
 
 import pytest
 import torch
-from objective_training import BATCH, CLASSES, STEPS, TAGS, architecture, new_objective, settings, tag_loss, train, views
+from objective_training import (
+    BATCH,
+    CLASSES,
+    STEPS,
+    TAGS,
+    architecture,
+    new_objective,
+    settings,
+    tag_loss,
+    train,
+    views,
+)
 from small_training import same
 
 from labelfactory.learning.training import write_curve
@@ -31,13 +42,10 @@ def test_a_run_that_is_killed_twice_ends_in_the_same_bits(tmp_path, name):
     Each run starts from other random weights, so whatever the state does not bring back shows.
     """
     expected, curve = train(tmp_path / "whole", name)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "killed", name, seed=1, killed_after=0)
-    train_first_epoch = STEPS * BATCH
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "killed", name, killed_after=train_first_epoch + BATCH)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "killed", name, seed=1, killed_after=train_first_epoch + BATCH)
+    epoch_and_a_step = (STEPS + 1) * BATCH
+    for seed in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "killed", name, seed=seed, killed_after=epoch_and_a_step)
     network, resumed = train(tmp_path / "killed", name, seed=2)
     assert resumed == curve
     assert same(network, expected)
