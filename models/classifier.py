@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from labelfactory.errors import ShapeError
 from labelfactory.learning.learner import Learner
+from labelfactory.learning.ranks import joint_mean
 from labelfactory.settings.registry import choose
 from models.backbones import Backbone
 from models.backbones._choice import rebuild_backbone
@@ -59,7 +60,7 @@ class Classifier(nn.Module):
     def note(self, features: Tensor) -> None:
         """Take features [B, D, h, w] into their running mean, in training mode alone; every forward passes here."""
         if self.training:
-            self.feature_mean.lerp_(features.detach().float().mean(dim=(0, 2, 3)), MOMENTUM)
+            self.feature_mean.lerp_(joint_mean(features.detach().float().mean(dim=(0, 2, 3))), MOMENTUM)
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [B, C] of features [B, D, h, w]."""

@@ -1,6 +1,7 @@
 """What a training loop trains: a network to be kept, and whatever its training needs beside it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ class Learner(nn.Module):
     """
 
     network: nn.Module
+    shares_batches: ClassVar[bool] = True
+    """Whether several devices may share a batch, because the loss is then that of one device up to rounding. False where it
+    draws at random or compares the images of a batch: such a learner trains on one device."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

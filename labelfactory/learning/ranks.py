@@ -28,13 +28,14 @@ USERS = "\x1e"
 """Begins what a process says to its user, within the text of its end."""
 
 
-def training_devices(batch: int) -> int:
+def training_devices(batch: int, *, shared: bool = True) -> int:
     """Devices to train on: $LABELFACTORY_DEVICES, else every GPU; on the CPU one process.
 
     Of them as many are used as share a batch evenly: three GPUs and a batch of 8 make two.
 
     Args:
         batch: examples in a joint batch.
+        shared: whether devices may share it (`Learner.shares_batches`); if not, one is used.
 
     Raises:
         UserError: the variable is no positive number, or there are fewer GPUs.
@@ -51,7 +52,7 @@ def training_devices(batch: int) -> int:
                 f"Type `unset {DEVICES_VARIABLE}`.",
             )
     wanted = int(value) if value else there
-    return max(count for count in range(1, wanted + 1) if batch % count == 0)
+    return max(count for count in range(1, wanted + 1) if batch % count == 0) if shared else 1
 
 
 def joint_mean(count: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ def joint_mean(count: Tensor) -> Tensor:
     A loss that divides its own sum by it is, averaged over the processes, the loss of the joint batch.
 
     Args:
-        count: a scalar without gradient, such as the number of valid pixels; every process calls this as often.
+        count: a tensor without gradient, such as the number of valid pixels; every process calls this as often.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return count

@@ -134,7 +134,7 @@ def fit(
     slow = {id(p) for p in pretrained}
     places = frozenset(k for k, p in enumerate(learner.parameters()) if id(p) in slow)
     work = (learner, examples, cfg, places, title, resume, ema_decay)
-    devices = training_devices(min(cfg.batch_size, len(examples)))
+    devices = training_devices(min(cfg.batch_size, len(examples)), shared=learner.shares_batches)
     if devices > 1:
         say(f"{title}: {devices} devices share each batch")
         run_shares(make_fabric(cfg.precision, devices), _fit, *work)
