@@ -81,7 +81,7 @@ class OcCse(Objective):
             return {**terms, **{name: torch.zeros_like(terms["tags"]) for name in extra}}
         sampled = sample_tag(target)
         cams = (self.network.evidence(features).float() * sampled[:, :, None, None]).sum(dim=1, keepdim=True)
-        mask = erasing_mask(cams, stride=self.network.backbone.output_stride, size=images.shape[-2:])
+        mask = erasing_mask(cams, stride=self.network.backbone.output_stride, size=(images.shape[2], images.shape[3]))
         erased = erase(images, mask, self.judge.backbone.mean)
         terms["erased"] = self.weight(judged) * judgement(self.judge(erased), target - sampled, sampled)
         if self.config.area:

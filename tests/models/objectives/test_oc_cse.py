@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from small_training import same
 from tagged_pictures import SIZE, TaggedPictures, make_objective, rebuilt, targets, train_objective
 from torch import Tensor
@@ -40,6 +41,13 @@ def test_without_a_judge_it_learns_from_the_tags_alone():
     assert terms["erased"] == terms["area"] == 0
 
 
+def test_the_judge_stays_in_evaluation_mode():
+    """Its statistics are those of the time when it was made."""
+    objective = judged().eval().train()
+    assert objective.network.training
+    assert not any(part.training for part in objective.judge.modules())
+
+
 @pytest.mark.slow
 def test_the_judge_is_the_network_after_its_epochs_and_learns_no_more(tmp_path):
     """Not the network of the start, not that of the end."""
@@ -56,9 +64,6 @@ def test_the_judge_is_the_network_after_its_epochs_and_learns_no_more(tmp_path):
     judge = objective.judge.state_dict()
     same_as = [epoch for epoch, state in at_epoch.items() if all(torch.equal(judge[k], v) for k, v in state.items())]
     assert same_as == [2]
-    objective.train()
-    assert objective.network.training
-    assert not any(part.training for part in objective.judge.modules())
 
 
 @pytest.mark.parametrize("freeze", [None, 1])
@@ -77,6 +82,29 @@ def test_only_the_erased_class_has_a_gradient_in_the_last_layer():
     reached = gradients(objective, objective(PICTURES.batch(0, 5))["erased"])
     moved = reached["network.classifier.weight"].flatten(1).any(dim=1)
     assert moved.tolist() == [True, False, False]
+
+
+def test_the_judge_sees_the_image_without_the_sampled_tag():
+    """Put together by other means: the judge is asked for the other tag of two, and no more for the sampled."""
+    objective = judged()
+    batch = PICTURES.batch(1)
+    torch.manual_seed(7)
+    term = objective(batch)["erased"]
+    torch.manual_seed(7)
+    (tag,) = sample_tag(batch["target"])[0].nonzero()[0]
+    (other,) = {1, 2} - {int(tag)}
+    evidence = objective.network.evidence(objective.network.activation(batch["image"]))[0, tag].detach()
+    mask = enlarged(evidence).relu()
+    seen = 127 + (batch["image"] - 127) * (1 - mask / (mask.max() + 1e-5))
+    expected = torch.zeros(3)
+    expected[other] = 1
+    loss = F.binary_cross_entropy_with_logits(objective.judge(seen)[0], expected)
+    torch.testing.assert_close(term, 0.3 * loss, rtol=1e-4, atol=1e-5)
+
+
+def enlarged(cells: Tensor) -> Tensor:
+    """[33, 33] of cells [3, 3], of which cell i lies at pixel 16 i."""
+    return F.interpolate(cells[None, None], (SIZE, SIZE), mode="bilinear", align_corners=True)[0, 0]
 
 
 def test_an_erased_image_by_hand():
