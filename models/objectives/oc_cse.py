@@ -1,0 +1,125 @@
+"""OC-CSE: a frozen ordinary classifier judges the image after one class's CAM was erased from it.
+
+Source  Kweon et al., ICCV 2021, "Unlocking the Potential of Ordinary Classifier", and the authors' code
+        (KAIST-vilab/OC-CSE; no arXiv id): binary cross-entropy of the tags, plus a weight times the judge's binary
+        cross-entropy on the erased image, of which the erased tag is no longer expected; the weight grows from 0.3 to
+        1.0 over 15 epochs. Deviations: the judge is the network itself after its first `judge_epochs` epochs, and the
+        learner goes on from there (theirs: two networks, the judge trained before); a CAM is divided by its own maximum
+        (theirs: by the batch's); it is enlarged on the network's grid; erased places take the backbone's mean colour,
+        as theirs do on normalised images; `area`, which their code does not have, is off by default.
+"""
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from labelfactory.errors import ParamsError
+from labelfactory.learning.learner import Batch, Look, Terms
+from labelfactory.settings.registry import MethodConfig
+from models.classifier import Classifier
+from models.grids import resample
+from models.losses.multilabel_soft_margin import multilabel_soft_margin
+from models.objectives import Objective
+
+EPSILON = 1e-5
+
+
+class Config(MethodConfig):
+    """Knobs of `oc_cse`."""
+
+    judge_epochs: int = Field(default=1, ge=1, le=999)  # by tags alone; what is learnt then is the judge
+    first_weight: float = Field(default=0.3, ge=0, le=100)  # of the judge's loss, in the first epoch that has it
+    last_weight: float = Field(default=1.0, ge=0, le=100)  # and in the last epoch; linear between
+    area: float = Field(default=0.0, ge=0, le=100)  # weight of the erased share of the image; 0: no such term
+
+
+class OcCse(Objective):
+    """Tags, and from epoch `judge_epochs` on the judge's opinion of the image without one of them.
+
+    The network that is kept is a plain `Classifier`.
+
+    Attributes:
+        judge: the network as it was after `judge_epochs` epochs; in evaluation mode, without gradients. Unused before.
+        finished: number of finished epochs, int64 scalar.
+
+    Raises:
+        ParamsError: the training ends before the judge is made.
+    """
+
+    finished: Tensor
+
+    def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:
+        super().__init__(network, config, targets=targets, epochs=epochs)
+        if config.judge_epochs >= epochs:
+            raise ParamsError(
+                f"oc_cse.judge_epochs: after {config.judge_epochs} epochs the judge is made, the training has {epochs}",
+                "Set more epochs, or a lower judge_epochs.",
+            )
+        self.epochs = epochs
+        self.judge = copy.deepcopy(network).requires_grad_(False).eval()
+        self.judge.backbone.frozen = False  # a frozen stem passes no gradient back to the erased image
+        self.register_buffer("finished", torch.zeros((), dtype=torch.int64))
+
+    def train(self, mode: bool = True) -> "OcCse":
+        """Set the mode; the judge stays in evaluation mode."""
+        super().train(mode)
+        self.judge.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Terms:
+        """Terms ``tags``, ``erased`` (0 while there is no judge) and, with its knob, ``area``."""
+        images, target = batch["image"], batch["target"]
+        features = self.network.activation(images)
+        terms = {"tags": multilabel_soft_margin(self.network.logits(features), target)}
+        judged = int(self.finished) - self.config.judge_epochs
+        extra = ["erased", "area"] if self.config.area else ["erased"]
+        if judged < 0:
+            return {**terms, **{name: torch.zeros_like(terms["tags"]) for name in extra}}
+        sampled = sample_tag(target)
+        cams = (self.network.evidence(features).float() * sampled[:, :, None, None]).sum(dim=1, keepdim=True)
+        mask = erasing_mask(cams, stride=self.network.backbone.output_stride, size=(images.shape[2], images.shape[3]))
+        erased = erase(images, mask, self.judge.backbone.mean)
+        terms["erased"] = self.weight(judged) * judgement(self.judge(erased), target - sampled, sampled)
+        if self.config.area:
+            terms["area"] = self.config.area * mask.mean()
+        return terms
+
+    def weight(self, judged: int) -> float:
+        """Weight of the judge's loss in an epoch, by the number of finished epochs that had a judge."""
+        first, last = self.config.first_weight, self.config.last_weight
+        steps = max(1, self.epochs - self.config.judge_epochs - 1)
+        return float(first + (last - first) * judged / steps)
+
+    def after_epoch(self, epoch: int, look: Look) -> None:
+        """After `judge_epochs` epochs the network becomes the judge."""
+        self.finished.fill_(epoch)
+        if epoch == self.config.judge_epochs:
+            self.judge.load_state_dict(self.network.state_dict())
+
+
+def sample_tag(target: Tensor) -> Tensor:
+    """One of each image's tags, at random: [B, C] of 0 and 1 of targets [B, C]; zeros for an image without tags."""
+    tagged = target.any(dim=1, keepdim=True)
+    chosen = torch.multinomial(torch.where(tagged, target, 1.0), 1)
+    return torch.zeros_like(target).scatter_(1, chosen, 1.0) * tagged
+
+
+def erasing_mask(cams: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
+    """How far each pixel is erased: [B, 1, *size] in [0, 1) of evidence [B, 1, h, w] on a grid of `stride`."""
+    mask = resample(cams, stride=stride, image_size=size, size=size).relu()
+    return mask / (mask.amax(dim=(2, 3), keepdim=True) + EPSILON)
+
+
+def erase(images: Tensor, mask: Tensor, colour: Tensor) -> Tensor:
+    """Images [B, 3, H, W] faded by mask [B, 1, H, W] into a colour [1, 3, 1, 1]."""
+    return images + (colour - images) * mask
+
+
+def judgement(logits: Tensor, remaining: Tensor, sampled: Tensor) -> Tensor:
+    """Mean binary cross-entropy of the judge's logits [B, C] against the tags that remain; 0 for images without tags."""
+    losses = F.binary_cross_entropy_with_logits(logits.float(), remaining.float(), reduction="none").mean(dim=1)
+    return (losses * sampled.sum(dim=1)).mean()

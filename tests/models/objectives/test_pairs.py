@@ -1,0 +1,61 @@
+"""Pairs of images that share a tag: every image about equally often, and found again in a batch."""
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tagged_pictures import CLASSES, targets
+
+from models.objectives._pairs import paired_batches, pairs_of_epoch, partners
+
+TAG_LISTS = st.lists(st.sets(st.integers(0, CLASSES - 1)).map(sorted), min_size=1, max_size=14)
+
+
+def share(one: int, other: int, tags: list[list[int]]) -> bool:
+    return bool(set(tags[one]) & set(tags[other]))
+
+
+@settings(deadline=None)
+@given(tags=TAG_LISTS, seed=st.integers(0, 99))
+def test_an_epoch_pairs_every_image_that_can_be_paired(tags, seed):
+    """Each image once; pairs share a tag; of those left over no two do."""
+    pairs, alone = pairs_of_epoch(targets(tags).numpy() > 0, np.random.default_rng(seed))
+    assert sorted([*sum(pairs, ()), *alone]) == list(range(len(tags)))
+    assert all(share(one, other, tags) for one, other in pairs)
+    assert not any(share(one, other, tags) for k, one in enumerate(alone) for other in alone[:k])
+
+
+@settings(deadline=None)
+@given(tags=TAG_LISTS, size=st.integers(1, 6), seed=st.integers(0, 99))
+def test_batches_are_full_and_repeat_no_image(tags, size, seed):
+    """As many as the epoch has; of even size, no more than one pair is torn apart, and that where an image is odd."""
+    held = targets(tags).numpy() > 0
+    batches = paired_batches(held, size, np.random.default_rng(seed))
+    assert len(batches) == max(1, len(tags) // size)
+    assert all(len(batch) == min(size, len(tags)) for batch in batches)
+    seen = [image for batch in batches for image in batch]
+    assert len(set(seen)) == len(seen)
+    assert batches == paired_batches(held, size, np.random.default_rng(seed))
+    if size % 2 == 0 and len(batches) * size == len(tags):
+        adjacent = [pair for batch in batches for pair in zip(batch[::2], batch[1::2], strict=True)]
+        pairs, _ = pairs_of_epoch(held, np.random.default_rng(seed))
+        assert sum(pair in adjacent for pair in pairs) >= len(pairs) - 1
+
+
+def test_every_image_is_drawn_about_as_often():
+    """Also the only one without tags, which is odd in each epoch, where every epoch leaves out three of seven."""
+    tags = [[0], [0], [1], [1], [2], [2], []]
+    held = targets(tags).numpy() > 0
+    drawn = Counter(
+        image for k in range(1200) for batch in paired_batches(held, 4, np.random.default_rng(k)) for image in batch
+    )
+    assert all(abs(drawn[image] / 1200 - 4 / 7) < 0.06 for image in range(7))
+
+
+def test_partners_by_hand():
+    """The next free image with a common tag; else the image itself; not two partners for one."""
+    tags = [[0], [1], [0, 1], [0], [], [2]]
+    assert partners(targets(tags)).tolist() == [2, 1, 0, 3, 4, 5]
+    assert partners(targets([[1]])).tolist() == [0]
+    assert partners(targets([[0], [1], [1], [0]])).tolist() == [3, 2, 1, 0]
