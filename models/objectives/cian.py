@@ -36,9 +36,13 @@ EPSILON = 1e-5
 class Config(MethodConfig):
     """Knobs of `cian`."""
 
-    width: float = Field(default=0.5, gt=0, le=1)  # channels of queries, keys and values, as a share of the features'
-    cross_weight: float = Field(default=1.0, ge=0, le=100)  # of the tags' loss with the partner's help
-    completion_weight: float = Field(default=1.0, ge=0, le=100)  # of the distance between maps without and with it
+    width: float = Field(
+        default=0.5, gt=0, le=1, description="channels of queries, keys and values, as a share of the features'"
+    )
+    cross_weight: float = Field(default=1.0, ge=0, le=100, description="of the tags' loss with the partner's help")
+    completion_weight: float = Field(
+        default=1.0, ge=0, le=100, description="of the distance between maps without and with it"
+    )
 
 
 class CrossImageAffinity(nn.Module):

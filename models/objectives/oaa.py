@@ -43,11 +43,17 @@ EPSILON = 1e-5
 class Config(MethodConfig):
     """Knobs of `oaa`."""
 
-    accumulate_from: int = Field(default=2, ge=1)  # first epoch after which CAMs are taken in: the earliest are noise
-    integral_from: float = Field(default=0.5, ge=0, lt=1)  # share of the epochs after which attention is learnt
-    weight: float = Field(default=1.0, gt=0)  # of the attention's loss beside that of the tags
-    long_side: int = Field(default=384, ge=32, le=2048)  # of the photographs whose CAMs are taken in, pixels
-    grid: int = Field(default=32, ge=4, le=128)  # cells on a side of an accumulated map
+    accumulate_from: int = Field(
+        default=2, ge=1, description="first epoch after which CAMs are taken in: the earliest are noise"
+    )
+    integral_from: float = Field(
+        default=0.5, ge=0, lt=1, description="share of the epochs after which attention is learnt"
+    )
+    weight: float = Field(default=1.0, gt=0, description="of the attention's loss beside that of the tags")
+    long_side: int = Field(
+        default=384, ge=32, le=2048, description="of the photographs whose CAMs are taken in, pixels"
+    )
+    grid: int = Field(default=32, ge=4, le=128, description="cells on a side of an accumulated map")
 
 
 class IntegralClassifier(Classifier):

@@ -31,10 +31,14 @@ EPSILON = 1e-5
 class Config(MethodConfig):
     """Knobs of `oc_cse`."""
 
-    judge_epochs: int = Field(default=1, ge=1, le=999)  # by tags alone; what is learnt then is the judge
-    first_weight: float = Field(default=0.3, ge=0, le=100)  # of the judge's loss, in the first epoch that has it
-    last_weight: float = Field(default=1.0, ge=0, le=100)  # and in the last epoch; linear between
-    area: float = Field(default=0.0, ge=0, le=100)  # weight of the erased share of the image; 0: no such term
+    judge_epochs: int = Field(default=1, ge=1, le=999, description="by tags alone; what is learnt then is the judge")
+    first_weight: float = Field(
+        default=0.3, ge=0, le=100, description="of the judge's loss, in the first epoch that has it"
+    )
+    last_weight: float = Field(default=1.0, ge=0, le=100, description="and in the last epoch; linear between")
+    area: float = Field(
+        default=0.0, ge=0, le=100, description="weight of the erased share of the image; 0: no such term"
+    )
 
 
 class OcCse(Objective):

@@ -36,9 +36,11 @@ PLACES = 1024
 class Config(MethodConfig):
     """Knobs of `seam`."""
 
-    scale: float = Field(default=0.3, gt=0, lt=1)  # of the small view
-    hardest: float = Field(default=0.2, gt=0, le=1)  # share of the largest differences that ECR learns from
-    lowest: float = Field(default=0.25, gt=0, le=1)  # share of the places that are taken to show no tagged object
+    scale: float = Field(default=0.3, gt=0, lt=1, description="of the small view")
+    hardest: float = Field(default=0.2, gt=0, le=1, description="share of the largest differences that ECR learns from")
+    lowest: float = Field(
+        default=0.25, gt=0, le=1, description="share of the places that are taken to show no tagged object"
+    )
 
 
 class View(NamedTuple):
