@@ -3,6 +3,7 @@
 docs/parameters.md is its output: `make docs` writes it, a test compares.
 """
 
+import importlib
 import typing
 from collections.abc import Iterator
 from types import UnionType
@@ -81,7 +82,8 @@ def _family(family: Family) -> list[str]:
     lines += ["| method | knob | meaning | range | default |", "|---|---|---|---|---|"]
     for method in family.names():
         model = family.config(method)
-        about = (__import__(f"{family.package}.{method}", fromlist=["_"]).__doc__ or "").strip().splitlines()[0]
+        text = importlib.import_module(f"{family.package}.{method}").__doc__ or ""
+        about = " ".join(text.strip().partition("\n\n")[0].split())
         lines.append(f"| `{method}` | | {about} | | |")
         for key, field in _fields(model):
             lines.append(f"| | `{key}` | {field.description or ''} | {_range(field)} | {_default(model, key)} |")

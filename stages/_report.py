@@ -113,21 +113,14 @@ def _threshold_curves(metrics: Mapping[str, Any], per_list: Mapping[str, Counts]
 
 
 def _loss_curves() -> list[Curve]:
+    """The loss of each network by epoch, and its terms where it has several."""
     curves = []
     for noun in read_wiring().networks:
         path = DATA / noun / CURVE
         points = _read_csv(path) if path.exists() else {}
         if points:
-            curves.append(
-                Curve(
-                    f"Loss of the {noun.replace('_', ' ')}",
-                    "epoch",
-                    "loss",
-                    points["epoch"],
-                    {"loss": points["loss"]},
-                    {},
-                )
-            )
+            lines = {name: values for name, values in points.items() if name not in ("epoch", "learning_rate")}
+            curves.append(Curve(f"Loss of the {noun.replace('_', ' ')}", "epoch", "loss", points["epoch"], lines, {}))
     return curves
 
 
