@@ -6,6 +6,7 @@ On one CPU none of it changes a result.
 import os
 from typing import TYPE_CHECKING, Literal
 
+from labelfactory.environment import positive
 from labelfactory.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,17 +26,12 @@ def cores() -> int:
 
 
 def workers() -> int:
-    """Processes for per-image work: $LABELFACTORY_WORKERS, else one a core.
+    """Processes for per-image work: $LABELFACTORY_WORKERS, else one per core.
 
     Raises:
-        UserError: the variable is no positive number.
+        UserError: the variable is not a positive whole number.
     """
-    value = os.environ.get(WORKERS_VARIABLE, "")
-    if not value:
-        return cores()
-    if not value.isdigit() or int(value) < 1:
-        raise UserError(f"{WORKERS_VARIABLE}={value!r} is no positive number", f"Type `unset {WORKERS_VARIABLE}`.")
-    return int(value)
+    return positive(WORKERS_VARIABLE, cores())
 
 
 def pick_device() -> "torch.device":

@@ -6,7 +6,6 @@ whoever asked says what that means (per_image.py: quarantine). The processes end
 How they start and what they do is in pool_process.py.
 """
 
-import os
 import signal
 import time
 from collections import deque
@@ -18,7 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 from labelfactory.console import say
 from labelfactory.devices import one_thread_each, pick_device, workers
-from labelfactory.errors import LabelfactoryError, UserError
+from labelfactory.environment import positive
+from labelfactory.errors import LabelfactoryError
 from labelfactory.pool.process import start_process
 
 R = TypeVar("R")
@@ -94,19 +94,12 @@ class _Worker:
 
 
 def task_seconds() -> float:
-    """How long a process may have one task in hand: $LABELFACTORY_TASK_SECONDS, else 900.
+    """Seconds that a process may spend on one task: $LABELFACTORY_TASK_SECONDS, else 900.
 
     Raises:
-        UserError: the variable is no positive number.
+        UserError: the variable is not a positive number.
     """
-    value = os.environ.get(SECONDS_VARIABLE, "")
-    try:
-        seconds = float(value) if value else TASK_SECONDS
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{SECONDS_VARIABLE}={value!r} is no positive number", f"Type `unset {SECONDS_VARIABLE}`.")
-    return seconds
+    return positive(SECONDS_VARIABLE, TASK_SECONDS)
 
 
 @contextmanager

@@ -287,7 +287,7 @@ def test_processes_that_die_while_they_start_do_not_start_for_ever():
 def test_a_limit_that_is_no_number_is_refused(monkeypatch, value):
     """Before anything hangs."""
     monkeypatch.setenv("LABELFACTORY_TASK_SECONDS", value)
-    with pytest.raises(UserError, match="no positive number"):
+    with pytest.raises(UserError, match="must be a positive number"):
         task_seconds()
 
 
