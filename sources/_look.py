@@ -25,6 +25,8 @@ class Looked:
     reason: str = ""  # why the photograph cannot be taken
     mask_reason: str = ""  # why its mask cannot
     size: int = 0  # bytes that are written under data/ for it
+    width: int = 0  # pixels, upright
+    height: int = 0
 
 
 def look_at_all(
@@ -58,7 +60,7 @@ def look(candidate: Candidate, allowed: np.ndarray | None) -> Looked:
     except ValueError as error:  # a path with a NUL
         return Looked(reason=f"not readable: {error}")
     try:
-        size = decode_photograph(data).shape[:2]
+        height, width = size = decode_photograph(data).shape[:2]
     except DataError as error:
         return Looked(reason=error.problem)
     except Exception as error:  # a decoder fed with a hostile file raises anything; one file must not stop a million
@@ -67,7 +69,7 @@ def look(candidate: Candidate, allowed: np.ndarray | None) -> Looked:
         return Looked(reason=f"{size[1]}×{size[0]} pixels: too small, a side needs {MIN_SIDE}")
     mask_sha256, mask_reason = _look_at_mask(candidate, size, allowed)
     written = len(data) if candidate.photograph_bytes else 0
-    return Looked(digest_bytes(data), mask_sha256, "", mask_reason, written)
+    return Looked(digest_bytes(data), mask_sha256, "", mask_reason, written, width, height)
 
 
 def _look_at_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarray | None) -> tuple[str | None, str]:

@@ -218,6 +218,8 @@ def _entry(candidate: Candidate, seen: Looked, dealt: str | None) -> Entry:
         tags=candidate.tags,
         mask_path=stored(candidate.mask) if candidate.mask else None,
         mask_sha256=seen.mask_sha256,
+        width=seen.width,
+        height=seen.height,
     )
 
 

@@ -114,6 +114,8 @@ def _render_entry(folder: Path, index: int, seed: int) -> Entry:
         tags=tuple(sorted(CLASSES.names[int(k) - 1] for k in present if k)),
         mask_path=mask_path.as_posix(),
         mask_sha256=digest_bytes(mask_bytes),
+        width=mask.shape[1],
+        height=mask.shape[0],
     )
 
 

@@ -9,8 +9,10 @@ data/import/manifest.parquet, one row per photograph, in the order of `position`
     mask_path   string or null: the true mask, if there is one. Opened by `labelfactory.dataset.truth` alone.
     mask_sha256 string or null
     position    int64: given once, never changed; 256 positions to a shard. A removed image leaves a gap.
+    width, height   int32, pixels, upright (EXIF applied), as the import measured them; 0: not measured
 Schema metadata `labelfactory` (JSON): format, source (the command that wrote it), classes (names in order),
     mask_ids (pixel value in the true masks → class id; every other value is void).
+Format 1, which had no width and height, is read as one whose photographs were not measured.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
 
 MANIFEST = Path("data/import/manifest.parquet")
-FORMAT = 1
+FORMAT = 2
 IMPORT_AGAIN = "Import the photographs again."
 
 SCHEMA = pa.schema(
@@ -38,6 +40,8 @@ SCHEMA = pa.schema(
         pa.field("mask_path", pa.string()),
         pa.field("mask_sha256", pa.string()),
         pa.field("position", pa.int64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
     ]
 )
 
@@ -54,6 +58,8 @@ class Entry:
     mask_path: str | None = None
     mask_sha256: str | None = None
     position: int = -1
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True)

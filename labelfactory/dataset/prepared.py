@@ -2,7 +2,7 @@
 
 data/dataset/images.parquet, one row per photograph of the manifest, in its order:
     image_id, path, sha256, lists, tags, mask_path, mask_sha256, position   as in the manifest
-    width, height   int32, pixels, upright (EXIF applied); 0 for a quarantined image
+    width, height   int32, pixels, upright (EXIF applied): the manifest's, or measured by `prepare`; 0 if quarantined
     split           string: "train" (goes through the line), "score" (scored only) or "rest"
     shard           int32: position // shard_size
     status          string: "ok" or "quarantined"; reason: string, empty when ok
@@ -39,8 +39,6 @@ TRAINS = (pc.field("split") == "train") & (pc.field("status") == "ok")
 SCHEMA = pa.schema(
     [
         *MANIFEST_SCHEMA,
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("shard", pa.int32(), nullable=False),
         pa.field("status", pa.string(), nullable=False),

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loopback import Loopback, QuietHandler
 from PIL import Image
 
 from labelfactory.dataset.manifest import Manifest
@@ -162,6 +163,23 @@ def test_urls_are_fetched_once(here):
     assert first.image_id == "memory://bucket/a"
     fsspec.filesystem("memory").rm("/bucket/a.png")
     assert settle(find_table(table), EASY).manifest.entries[0] == first
+
+
+def test_photographs_come_over_http(here):
+    """By our own client: kept once, and a refusal is the row's reason."""
+
+    class Handler(QuietHandler):
+        def answer(self) -> None:
+            self.send_response(200 if self.path == "/a.png" else 404)
+            self.end_headers()
+            self.wfile.write(picture(1))
+
+    server = Loopback(Handler)
+    rows = [{"url": f"{server.root}/{name}.png", "tags": "cat"} for name in "ab"]
+    plan = settle(find_table(write_table(Path("t.jsonl"), rows)), dataclasses.replace(EASY, max_bad_fraction=0.5))
+    server.close()
+    assert (here / plan.manifest.entries[0].path).read_bytes() == picture(1)
+    assert [item.reason for item in plan.left_out] == [f"{server.root}/b.png: not fetched: the server answers 404"]
 
 
 # --- what every import can be asked -----------------------------------------------------------------------------------
