@@ -144,7 +144,7 @@ def test_a_process_that_died_is_replaced_and_its_task_tried_again(tmp_path, caps
     """As where memory ran out once: nothing is lost, and it is said."""
     with process_pool(1, nothing, ()) as submit:
         assert sorted(submit(die_once, [(k, str(tmp_path / "mark")) for k in range(6)])) == list(range(6))
-    assert "a worker process died (SIGKILL); what it had in hand is tried again" in capsys.readouterr().err
+    assert "a worker process died (SIGKILL); its task is tried again" in capsys.readouterr().err
 
 
 def test_what_processes_are_forks_of_may_die_too(tmp_path):
