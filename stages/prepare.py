@@ -130,7 +130,7 @@ def _refuse_leaks(entries: Sequence[Entry], config: PrepareConfig) -> None:
     leaks = same_bytes(entries, config.train_list, config.val_list)
     if leaks:
         raise DataError(
-            f"the lists {config.train_list!r} and {config.val_list!r} share photographs of the same bytes\n"
+            f"the lists {config.train_list!r} and {config.val_list!r} share {len(leaks)} photographs (same bytes)\n"
             + "\n".join(f"  {', '.join(e.path for e in group)}" for group in leaks),
             "Remove each from one of the lists and type `labelfactory import …` again, then `dvc repro`.",
         )

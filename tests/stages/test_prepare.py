@@ -19,9 +19,9 @@ from labelfactory.dataset.prepared import IMAGES, SHARD_SIZE, read_dataset
 from labelfactory.errors import DataError, MissingError, NewerFormatError, ParamsError
 from labelfactory.schema import Classes
 from labelfactory.settings.params import check_sections
-from sources._settle import Wishes
+from sources._import_plan import ImportOptions
 from sources.folder import find_folder
-from sources.intake import take_batch
+from sources.intake import import_batch
 from stages.prepare import Prepare, PrepareConfig, prepare
 
 STORED = {"shard_size": 256, "compression": "zstd"}
@@ -183,7 +183,7 @@ def test_the_same_bytes_in_train_and_val_are_refused(small):
     """A photograph that is learnt and scored makes every score too good; both files are named."""
     copied = dataclasses.replace(small.entries[3], sha256=small.entries[0].sha256)
     leaking = dataclasses.replace(small, entries=(*small.entries[:3], copied, small.entries[4]))
-    with pytest.raises(DataError, match="the lists 'train' and 'val' share photographs of the same bytes") as caught:
+    with pytest.raises(DataError, match="the lists 'train' and 'val' share 1 photographs") as caught:
         prepare(leaking, CONFIG)
     assert f"{small.entries[0].path}, {copied.path}" in caught.value.problem
     same = PrepareConfig(train_list="train", val_list="train", max_bad_fraction=1, **STORED)
@@ -264,7 +264,7 @@ def test_a_photograph_is_decoded_once_by_import_and_prepare_together(tmp_path, m
     decodes = []
     decode = images._as_rgb
     monkeypatch.setattr(images, "_as_rgb", lambda image: decodes.append(image.size) or decode(image))
-    take_batch(find_folder(Path("photos")), Wishes())
+    import_batch(find_folder(Path("photos")), ImportOptions())
     assert len(decodes) == 6
     measured = Prepare(CONFIG).run()
     assert len(decodes) == 6
