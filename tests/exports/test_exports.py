@@ -359,7 +359,7 @@ def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "tarin"}, "no image stands on the list 'tarin'"),
+        ({"split": "tarin"}, "the list 'tarin' has no usable image"),
         ({"split": "val"}, "no photograph on the list 'val' has a mask"),
         ({"min_quality": 0.99}, "no mask reaches the quality 0.99"),
     ],

@@ -228,7 +228,7 @@ def test_bad_folders_are_refused_with_file_and_row(voc, case):
         ({"classes": ["cat", "background"]}, r"--classes: 'background' is not a class"),
         ({"classes": ["cat", "cat"]}, r"--classes: 'cat' is named 2 times"),
         ({"classes": ["cat"], "lists": ["trian"]}, r"--lists: there is no list 'trian'; did you mean `train`"),
-        ({"classes": ["cat"], "lists": []}, r"--lists: no image stands on a list"),
+        ({"classes": ["cat"], "lists": []}, r"--lists: the lists to import contain no image"),
         ({"classes": ["cat"], "tags_file": Path("no.csv")}, r"no.csv: not readable: No such file"),
     ],
 )

@@ -291,7 +291,7 @@ def test_the_pixels_of_an_editors_file_are_understood(made, how):
 
 
 BAD = {
-    "no image": ("zebra.png", DRAWN, "no image 'zebra' is in the data set"),
+    "no image": ("zebra.png", DRAWN, "the data set has no image 'zebra'"),
     "another size": ("b.png", DRAWN.T.copy(), "5×6 pixels, its photograph 6×5"),
     "no class": ("b.png", np.full(SIZE, 9, np.uint8), "it contains 9, which is not a class id"),
     "a foreign colour": ("b.png", np.full((*SIZE, 3), 77, np.uint8), "the colour (77, 77, 77), which is not a class's"),
