@@ -11,7 +11,7 @@ from labelfactory.dataset.prepared import COMPRESSION, SHARD_SIZE
 from labelfactory.errors import DataError, UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from lineage.lookup import Lookup
-from sources._settle import Wishes
+from sources._import_plan import ImportOptions
 from stages.prepare import PrepareConfig
 
 DEMO_SOURCE = "import demo "
@@ -23,9 +23,9 @@ def words_of(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def wishes_of(
+def import_options(
     classes: str, rename: Sequence[str] | None, val_fraction: float | None, *, append: bool, dry_run: bool, **more: Any
-) -> Wishes:
+) -> ImportOptions:
     """The options that all sources share, with the limits of params.yaml.
 
     Raises:
@@ -40,7 +40,7 @@ def wishes_of(
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise UserError(f"--val-fraction {val_fraction:g} is no share", "Give a number between 0 and 1, such as 0.2.")
     limits = _limits()
-    return Wishes(
+    return ImportOptions(
         classes=tuple(words_of(classes)),
         rename=renamed,
         val_fraction=val_fraction,
@@ -74,6 +74,6 @@ def refuse_other_data(source: str) -> None:
         )
 
 
-def gone() -> set[str]:
+def withdrawn_digests() -> set[str]:
     """Digests of the photographs that were withdrawn."""
     return set(Lookup().withdrawn().values())

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from app._import_options import DEMO_SOURCE, gone, refuse_other_data, wishes_of, words_of
+from app._import_options import DEMO_SOURCE, import_options, refuse_other_data, withdrawn_digests, words_of
 from sources._download import fetch_voc2012
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
 from sources.hf import find_hf
-from sources.intake import DEMO_FOLDER, take, take_batch
-from sources.table import Columns, find_table
+from sources.intake import DEMO_FOLDER, import_batch, import_manifest
+from sources.table import ColumnNames, find_table
 from sources.voc import find_voc
 
 cli = typer.Typer(
@@ -51,14 +51,14 @@ def demo(
     """Render the demo data set: five kinds of animals, with tags and true masks."""
     if only_over_demo:
         refuse_other_data(DEMO_SOURCE)
-    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     if dry_run:
         with TemporaryDirectory() as folder:
-            take_batch(find_demo(Path(folder), count=count, seed=seed), wishes, gone=gone())
+            import_batch(find_demo(Path(folder), count=count, seed=seed), options, withdrawn=withdrawn_digests())
     elif classes or rename or append or val_fraction is not None:
-        take_batch(find_demo(DEMO_FOLDER, count=count, seed=seed), wishes, gone=gone())
+        import_batch(find_demo(DEMO_FOLDER, count=count, seed=seed), options, withdrawn=withdrawn_digests())
     else:  # nothing to choose: what we drew ourselves needs no second look
-        take(render_demo(DEMO_FOLDER, count=count, seed=seed), append=False, gone=gone())
+        import_manifest(render_demo(DEMO_FOLDER, count=count, seed=seed), append=False, withdrawn=withdrawn_digests())
 
 
 @cli.command()
@@ -72,10 +72,10 @@ def folder(
     dry_run: DryRun = False,
 ) -> None:
     """Import folders that are named after their class; photographs stay where they are."""
-    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run)
-    old_names = {new: old for old, new in wishes.rename.items()}
-    chosen = [old_names.get(name, name) for name in wishes.classes]
-    take_batch(find_folder(directory, classes=chosen, list_name=list_name), wishes, gone=gone())
+    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    old_names = {new: old for old, new in options.rename.items()}
+    chosen = [old_names.get(name, name) for name in options.classes]
+    import_batch(find_folder(directory, classes=chosen, list_name=list_name), options, withdrawn=withdrawn_digests())
 
 
 @cli.command()
@@ -94,9 +94,13 @@ def table(
     dry_run: DryRun = False,
 ) -> None:
     """Import what a table names: paths stay where they are, URLs (http, s3, gs, …) are fetched once."""
-    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run)
-    columns = Columns(path_column, tags_column, id_column, list_column)
-    take_batch(find_table(file, root=root, columns=columns, list_name=list_name, keep=not dry_run), wishes, gone=gone())
+    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    columns = ColumnNames(path_column, tags_column, id_column, list_column)
+    import_batch(
+        find_table(file, root=root, columns=columns, list_name=list_name, keep=not dry_run),
+        options,
+        withdrawn=withdrawn_digests(),
+    )
 
 
 @cli.command()
@@ -111,8 +115,8 @@ def coco(
     dry_run: DryRun = False,
 ) -> None:
     """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
-    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run)
-    take_batch(find_coco(file, images, list_name=list_name), wishes, gone=gone())
+    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    import_batch(find_coco(file, images, list_name=list_name), options, withdrawn=withdrawn_digests())
 
 
 @cli.command()
@@ -130,8 +134,12 @@ def hf(
     dry_run: DryRun = False,
 ) -> None:
     """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
-    wishes = wishes_of(classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks)
-    take_batch(find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name), wishes, gone=gone())
+    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks)
+    import_batch(
+        find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name),
+        options,
+        withdrawn=withdrawn_digests(),
+    )
 
 
 @cli.command()
@@ -160,7 +168,7 @@ def voc(
     Other classes than VOC's own 20 stand in the folder's classes.txt: background, then a class in each row.
     """
     options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks}
-    wishes = wishes_of(classes, rename, val_fraction, **options)
+    options = import_options(classes, rename, val_fraction, **options)
     home = fetch_voc2012(directory) if download else directory
     found = find_voc(home, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
-    take_batch(found, wishes, gone=gone())
+    import_batch(found, options, withdrawn=withdrawn_digests())

@@ -12,8 +12,8 @@ from labelfactory.console import say
 from labelfactory.errors import UserError
 
 
-class Place(NamedTuple):
-    """Where a command stands. Only the file of the command that is typed is loaded: others bring torch, DVC or MLflow."""
+class Command(NamedTuple):
+    """Where a command's code is. Only the typed command's file is loaded: others load torch, DVC or MLflow."""
 
     module: str
     attribute: str
@@ -21,73 +21,73 @@ class Place(NamedTuple):
 
 
 COMMANDS = {
-    "import": Place("import_", "cli", "Import photographs, tags and true masks; `labelfactory run` does the rest."),
-    "run": Place("run", "run", "Run what is stale: `dvc repro` with checks before and a table after."),
-    "sweep": Place(
+    "import": Command("import_", "cli", "Import photographs, tags and true masks; `labelfactory run` does the rest."),
+    "run": Command("run", "run", "Run what is stale: `dvc repro` with checks before and a table after."),
+    "sweep": Command(
         "sweep",
         "sweep",
         "Run the line once for each combination of values, as DVC experiments; params.yaml and data/ stay as they are.",
     ),
-    "status": Place("status", "status", "Say of each stage whether it is up to date, and if not, why."),
-    "report": Place("report", "report", "Print the line's table and the path of the HTML report."),
-    "export": Place("export", "export", "Write masks and photographs for other tools, with provenance.json."),
-    "predict": Place(
+    "status": Command("status", "status", "Say of each stage whether it is up to date, and if not, why."),
+    "report": Command("report", "report", "Print the line's table and the path of the HTML report."),
+    "export": Command("export", "export", "Write masks and photographs for other tools, with provenance.json."),
+    "predict": Command(
         "predict", "predict", "Segment new pictures: a mask of class ids and a picture with the mask over it."
     ),
-    "package": Place(
+    "package": Command(
         "package", "package", "Write an ONNX file of the segmenter with its classes and normalisation inside."
     ),
-    "parameters": Place(
+    "parameters": Command(
         "parameters",
         "parameters",
         "Print every parameter and every knob of a method: meaning, range, default (Markdown).",
     ),
-    "profile": Place(
+    "profile": Command(
         "profile", "profile", "Lay a profile from profiles/ over params.yaml; comments and other values stay."
     ),
-    "corrections": Place("corrections", "cli", "Masks edited by hand: they take the place of ours."),
-    "quarantine": Place("quarantine", "cli", "Samples that could not be processed: list, retry, release."),
-    "record": Place(
+    "corrections": Command("corrections", "cli", "Masks edited by hand: they take the place of ours."),
+    "quarantine": Command("quarantine", "cli", "Samples that could not be processed: list, retry, release."),
+    "record": Command(
         "record", "record", "Record what is on disk: masks, models, runs. The same state twice adds nothing."
     ),
-    "audit": Place("audit", "cli", "Answer an auditor: where it comes from, what changed, what does not fit."),
-    "serve": Place("serve", "serve", "Show images, masks, models and the line as pages, at http://127.0.0.1:8600."),
-    "promote": Place(
+    "audit": Command("audit", "cli", "Answer an auditor: where it comes from, what changed, what does not fit."),
+    "serve": Command("serve", "serve", "Show images, masks, models and the line as pages, at http://127.0.0.1:8600."),
+    "promote": Command(
         "promote", "promote", "Give a segmenter the alias `champion`, in the ledger and in MLflow's registry."
     ),
-    "withdraw": Place(
+    "withdraw": Command(
         "withdraw",
         "withdraw",
         "Remove images, mark every model that learnt from them, rerun what is stale, prove that nothing is left.",
     ),
-    "export-lineage": Place(
+    "export-lineage": Command(
         "export_lineage", "export_lineage", "Write what the ledger knows in the forms of OpenLineage and W3C PROV."
     ),
-    "doctor": Place(
+    "doctor": Command(
         "doctor",
         "doctor",
         "Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 where something has to be mended.",
     ),
-    "up": Place(
+    "up": Command(
         "up",
         "start",
         "Start Prefect's server, a worker for each pool and a watcher for dead runs; wait until they answer.",
     ),
-    "down": Place("up", "end", "End what `labelfactory up` started in this folder, and nothing else."),
-    "deploy": Place(
+    "down": Command("up", "end", "End what `labelfactory up` started in this folder, and nothing else."),
+    "deploy": Command(
         "deploy", "deploy", "Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."
     ),
-    "push": Place(
+    "push": Command(
         "storage",
         "push",
         "Send photographs, the import and the line's outputs to DVC's remote; what is there is not sent twice.",
     ),
-    "pull": Place("storage", "pull", "Fetch what another machine pushed: afterwards this clone goes on from there."),
+    "pull": Command("storage", "pull", "Fetch what another machine pushed: afterwards this clone goes on from there."),
 }
 
 
 def command_line(*typed: str) -> typer.Typer:
-    """All commands by name and what they do; those that were typed can be run."""
+    """All commands with their help; only those in `typed` can be run."""
     cli = typer.Typer(
         name="labelfactory",
         help="From photographs with tags to pixel masks and a segmentation model.",
@@ -96,15 +96,15 @@ def command_line(*typed: str) -> typer.Typer:
         add_completion=False,
     )
     cli.callback()(_options)
-    for name, place in COMMANDS.items():
+    for name, command in COMMANDS.items():
         if name not in typed:
-            cli.command(name, help=place.does)(_another)
+            cli.command(name, help=command.does)(_not_loaded)
             continue
-        command = getattr(importlib.import_module(f"app.{place.module}"), place.attribute)
-        if isinstance(command, typer.Typer):
-            cli.add_typer(command, name=name)
+        loaded = getattr(importlib.import_module(f"app.{command.module}"), command.attribute)
+        if isinstance(loaded, typer.Typer):
+            cli.add_typer(loaded, name=name)
         else:
-            cli.command(name)(command)
+            cli.command(name)(loaded)
     return cli
 
 
@@ -119,16 +119,16 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """Options of no command."""
+    """Options without a command."""
 
 
-def _another() -> None:
-    """Stands for a command that was not typed."""
+def _not_loaded() -> None:
+    """Placeholder of a command that was not typed."""
     raise LookupError("only the command that was typed can be run")
 
 
 def main() -> None:
-    """Run a command; what its user can mend ends in two lines and exit code 2."""
+    """Run a command; an error that the user can mend prints two lines and exits with 2."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     try:
         command_line(*words[:1])()
@@ -141,9 +141,9 @@ def main() -> None:
         )
         sys.exit(error.exit_code)
     except SystemExit as left:
-        if isinstance(left.__context__, BrokenPipeError):  # `| head` has read enough: Typer ends in 1, as if by a bug
+        if isinstance(left.__context__, BrokenPipeError):  # `| head` has closed the pipe; Typer would exit with 1
             sys.exit(0)
         raise
     except KeyboardInterrupt:
-        say("interrupted; type the same command again and it goes on from here")
+        say("interrupted; type the same command again to resume")
         sys.exit(130)

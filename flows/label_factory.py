@@ -20,7 +20,7 @@ from flows.run.checks import check_run
 from flows.run.git_tree import Tree, check_tree
 from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
-from flows.run.pool_of_stage import here
+from flows.run.pool_of_stage import current_placement
 from flows.run.run_record import remember, tell_mlflow
 from flows.run.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
 from labelfactory.errors import UserError
@@ -91,8 +91,8 @@ def run_line(
         UserError: what stands in the way of it, before anything ran.
     """
     ran: list[str] = []
-    place = here(stays=stay)
-    place.wait_for_own(get_run_logger().info)
+    placement = current_placement(stays=stay)
+    placement.wait_for_own(get_run_logger().info)
     with LineProcess() as line:
         try:
             order = line.order(targets, retrain=retrain)
@@ -102,12 +102,12 @@ def run_line(
         except LineProcessError as error:
             return Failed(name=CRASHED, message=str(error))
         if stale:
-            place.check(order[order.index(stale[0]) :])
+            placement.check(order[order.index(stale[0]) :])
             remember(tree)  # what was made by other ways since the last record; it may be overwritten now
         for stage in order:
             if runner != "local":
                 _spread(stage, runner)
-            state = stage_task(stage)(line, place, stage, force, return_state=True)
+            state = stage_task(stage)(line, placement, stage, force, return_state=True)
             if not state.is_completed():
                 _show(tree)
                 remember(tree)  # what is finished

@@ -8,7 +8,7 @@ from prefect.states import Completed, Failed
 
 from flows.line.dvc_process import LineProcess
 from flows.run.heartbeat import heartbeat
-from flows.run.pool_of_stage import FLOW, here
+from flows.run.pool_of_stage import FLOW, current_placement
 from flows.run.stage_task import USER_ERROR, stage_task
 from labelfactory.errors import UserError
 
@@ -23,7 +23,7 @@ def label_factory_stage(stage: str, force: bool = False) -> State[Any]:
     """
     with heartbeat(), LineProcess() as line:
         try:
-            state = stage_task(stage, again=False)(line, here(stays=True), stage, force, return_state=True)
+            state = stage_task(stage, again=False)(line, current_placement(stays=True), stage, force, return_state=True)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
     if not state.is_completed():

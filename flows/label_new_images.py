@@ -25,7 +25,7 @@ from labelfactory.errors import UserError
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.stage.runner import read_sections
 from lineage.lookup import Lookup
-from sources._settle import Wishes
+from sources._import_plan import ImportOptions
 from sources.intake import append_from
 
 MASKS = Path("data/masks")
@@ -74,10 +74,12 @@ def label_new_images(source: str = "") -> State[Any]:
 def import_new(source: str) -> int:
     """Append the source's new photographs. Returns how many."""
     limits: Any = read_sections()["prepare"]
-    wishes = Wishes(max_bad_fraction=limits.max_bad_fraction, train_list=limits.train_list, val_list=limits.val_list)
-    taken = append_from(source, wishes=wishes, gone=set(Lookup().withdrawn().values()))
-    get_run_logger().info("%d new photographs, %d in all", taken.added, len(taken.manifest.entries))
-    return taken.added
+    options = ImportOptions(
+        max_bad_fraction=limits.max_bad_fraction, train_list=limits.train_list, val_list=limits.val_list
+    )
+    imported = append_from(source, options=options, withdrawn=set(Lookup().withdrawn().values()))
+    get_run_logger().info("%d new photographs, %d in all", imported.added, len(imported.manifest.entries))
+    return imported.added
 
 
 def mask_rows() -> dict[str, RowState]:

@@ -1,20 +1,21 @@
-"""Which device to compute on, in which precision, and how many processes and threads to use.
+"""The device and precision of computations, and the number of processes and threads.
 
-On one CPU none of it changes a result.
+On one CPU none of them changes a result.
 """
 
 import os
 from typing import TYPE_CHECKING, Literal
 
+from labelfactory.environment import positive
 from labelfactory.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
 FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
-"""As Lightning Fabric names them."""
+"""Names of Lightning Fabric."""
 Precision = Literal["auto", FabricPrecision]
-"""`auto` is what suits the device (precision_on)."""
+"""`auto` depends on the device (precision_on)."""
 DEVICE_VARIABLE = "LABELFACTORY_DEVICE"
 WORKERS_VARIABLE = "LABELFACTORY_WORKERS"
 
@@ -25,26 +26,21 @@ def cores() -> int:
 
 
 def workers() -> int:
-    """Processes for per-image work: $LABELFACTORY_WORKERS, else one a core.
+    """Processes for per-image work: $LABELFACTORY_WORKERS, else one per core.
 
     Raises:
-        UserError: the variable is no positive number.
+        UserError: the variable is not a positive whole number.
     """
-    value = os.environ.get(WORKERS_VARIABLE, "")
-    if not value:
-        return cores()
-    if not value.isdigit() or int(value) < 1:
-        raise UserError(f"{WORKERS_VARIABLE}={value!r} is no positive number", f"Type `unset {WORKERS_VARIABLE}`.")
-    return int(value)
+    return positive(WORKERS_VARIABLE, cores())
 
 
 def pick_device() -> "torch.device":
     """$LABELFACTORY_DEVICE (cpu, cuda, cuda:1, mps), else the GPU if there is one, else the CPU.
 
     Raises:
-        UserError: the device does not exist here.
+        UserError: this machine has no such device.
     """
-    import torch  # two seconds and more, which only those who compute have to spend
+    import torch  # takes seconds, and only computations need it
 
     wanted = os.environ.get(DEVICE_VARIABLE, "auto")
     if wanted == "auto":
@@ -52,14 +48,14 @@ def pick_device() -> "torch.device":
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise UserError(f"{DEVICE_VARIABLE}={wanted!r} is no device", "Use cpu, cuda or cuda:0.") from None
+        raise UserError(f"{DEVICE_VARIABLE}={wanted!r} is not a device", "Use cpu, cuda or cuda:0.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"{DEVICE_VARIABLE}={wanted} but torch sees no GPU", "Type `labelfactory doctor`.")
     return device
 
 
 def has_bfloat16(device: "torch.device") -> bool:
-    """Whether a device multiplies bfloat16 itself. Where it does not, bf16-mixed costs more time than 32 bits."""
+    """Whether a device has bfloat16 arithmetic. Without it, bf16-mixed is slower than 32 bits."""
     import torch
 
     if device.type == "cuda":
@@ -69,20 +65,20 @@ def has_bfloat16(device: "torch.device") -> bool:
 
 
 def precision_on(device: "torch.device", wanted: Precision) -> FabricPrecision:
-    """What is computed in where this precision is wanted: `auto` is bf16-mixed on devices for it, else 32-true."""
+    """The precision of computations: `auto` is bf16-mixed on devices that have bfloat16, else 32-true."""
     if wanted != "auto":
         return wanted
     return "bf16-mixed" if has_bfloat16(device) else "32-true"
 
 
 def for_the_record(precision: Precision) -> str:
-    """What this process computes on and in, such as `cpu, 32-true`."""
+    """Device and precision of this process, such as `cpu, 32-true`."""
     device = pick_device()
     return f"{device}, {precision_on(device, precision)}"
 
 
 def one_thread_each() -> None:
-    """Make this process compute on one thread, so that results do not depend on how many processes there are."""
+    """Make this process compute on one thread, so that results do not depend on the number of processes."""
     import cv2
     import torch
 

@@ -1,4 +1,4 @@
-"""An output appears whole or not at all: write beside, flush to the disk, rename."""
+"""Atomic writes: a temporary file beside the target, flushed to the disk, then renamed."""
 
 import csv
 import errno
@@ -17,14 +17,14 @@ FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class DiskError(UserError):
-    """A disk is full, or a folder may not be written."""
+    """A disk is full, or a folder is not writable."""
 
 
 def disk_error(path: Path, error: BaseException) -> DiskError | None:
-    """What a failed write says to its user, where its disk is the cause; libraries that write say it in many ways."""
+    """The error for a failed write whose cause is the disk, which libraries report in many ways; None for another cause."""
     number = getattr(error, "errno", None)
     full = number in FULL or "No space left on device" in str(error)
-    if not full and isinstance(error, RuntimeError):  # torch says only that it could not write
+    if not full and isinstance(error, RuntimeError):  # torch reports only that writing failed
         full = shutil.disk_usage(path.parent).free < 1 << 16
     if full:
         return DiskError(
@@ -39,12 +39,12 @@ def disk_error(path: Path, error: BaseException) -> DiskError | None:
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success it takes the place of `path`, on an error it goes.
+    """Yield a temporary path in the same folder; it replaces `path` on success and is deleted on an error.
 
     A kill at any moment leaves either the old file or the new one.
 
     Raises:
-        DiskError: the disk is full, or the folder may not be written. The old file is as it was.
+        DiskError: the disk is full, or the folder is not writable. The old file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -65,18 +65,18 @@ def write_whole(path: Path) -> Iterator[Path]:
             raise
         raise problem from error
     finally:
-        with suppress(OSError):  # nothing is there where nothing could be written
+        with suppress(OSError):  # nothing was written
             temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed run left in a folder."""
+    """Delete the temporary files of killed runs in a folder."""
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
-    """The folder, if it is not there yet. Raises DiskError where that may not be."""
+    """Create a folder if it is missing. Raises DiskError where that is not allowed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +87,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, indented, keys in the order given, whole or not at all."""
+    """Write JSON atomically, indented, keys in the given order."""
     make_folder(path.parent)
     with write_whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

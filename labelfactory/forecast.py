@@ -1,4 +1,4 @@
-"""Forecast of a long step: its first seconds tell how long all of it takes and how much disk it needs.
+"""Forecast of a long step: time and disk space for all of it, from its first seconds.
 
 A disk that is too small stops the step at once, not hours later.
 """
@@ -13,17 +13,17 @@ from labelfactory.errors import DataError
 PROBE_SECONDS = 3.0
 LONG_SECONDS = 60.0
 MANY_BYTES = 100_000_000
-"""A step below both limits is short: no forecast is printed."""
+"""A step below both limits prints no forecast."""
 
 
 class Probe:
-    """Looks at the first units of a step and says once what all of it costs.
+    """Measures the first units of a step and forecasts all of it once.
 
     Args:
         title: the step.
         total: units in all.
-        unit: what they are.
-        folder: where it writes.
+        unit: their name.
+        folder: on the disk that it writes to.
     """
 
     def __init__(self, title: str, total: int, unit: str, folder: Path = Path()) -> None:
@@ -33,12 +33,12 @@ class Probe:
         self.open = True
 
     def add(self, count: int, size: int) -> str:
-        """Count on; one line when the probe is over and the step is long, else nothing.
+        """Count units. Returns one line when the probe ends and the step is long, else an empty string.
 
-        What is done when the first units arrive counts for nothing: processes start, and a resumed step begins late.
+        Measured from the second call on: before the first one, processes start, and a resumed step skips what is done.
 
         Raises:
-            DataError: the disk is too small for what is left.
+            DataError: the disk is too small for the rest.
         """
         self.done += count
         if not self.open:
@@ -53,14 +53,14 @@ class Probe:
             return ""
         self.open = False
         left = max(self.total - self.done, 0)
-        return self._said(left, seconds / units * left, self.size // units * left)
+        return self._forecast(left, seconds / units * left, self.size // units * left)
 
-    def _said(self, left: int, seconds: float, size: int) -> str:
+    def _forecast(self, left: int, seconds: float, size: int) -> str:
         free = shutil.disk_usage(self.folder).free
         if size > free:
             raise DataError(
                 f"{self.title}: {left} more {self.unit} need about {in_bytes(size)} on the disk, {in_bytes(free)} are free",
-                "Make room, or move the project to a larger disk, and type the same again: what is finished is kept.",
+                "Make room, or move the project to a larger disk, and type the same again: finished work is kept.",
             )
         if seconds < LONG_SECONDS and size < MANY_BYTES:
             return ""

@@ -1,4 +1,4 @@
-"""File names for image ids: an id may hold anything that a person types, a file name may not."""
+"""File names for image ids, which may contain any character."""
 
 from urllib.parse import quote
 
@@ -9,7 +9,7 @@ LONGEST = 150
 
 
 def file_name(image_id: str) -> str:
-    """A name for files of this image, without a suffix: ASCII, no slash, no blank, never hidden. Other ids, other names.
+    """A file name for an image, without suffix: ASCII, no slash, no blank, never hidden. Different ids have different names.
 
     >>> file_name("shop/été 1")
     'shop%2F%C3%A9t%C3%A9%201'

@@ -1,4 +1,4 @@
-"""Progress of a long step with rate and time left: a bar in a terminal, plain lines elsewhere."""
+"""Progress of a long step, with rate and time left: a bar in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class Tick(Protocol):
-    """Says that `count` more units are done, with a word on how it goes, and how many bytes on the disk they take."""
+    """Reports that `count` more units are done, with a note and the bytes that they take on the disk."""
 
     def __call__(self, count: int = 1, note: str = "", size: int = 0) -> None:
-        """Count on.
+        """Count units.
 
         Raises:
-            DataError: the disk is too small for what is left.
+            DataError: the disk is too small for the rest.
         """
 
 
 @contextmanager
 def progress(title: str, total: int, unit: str = "images") -> Iterator[Tick]:
-    """Show how far a long step is. Yields the function to call after each piece of work."""
+    """Show the progress of a long step. Yields the function to call after each piece of work."""
     console = Console(stderr=True)
     probe = Probe(title, total, unit)
     if console.is_terminal:
@@ -46,7 +46,7 @@ def _bar(console: Console, title: str, total: int, probe: Probe) -> Iterator[Tic
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, transient=True) as bar:  # what follows says that it is done
+    with Progress(*columns, console=console, transient=True) as bar:  # the next output shows that it is done
         task = bar.add_task(title, total=total, note="")
 
         def tick(count: int = 1, note: str = "", size: int = 0) -> None:

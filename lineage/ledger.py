@@ -10,7 +10,6 @@ Digests are stored as 32 bytes, repeating values as a dictionary. The ledger is 
 does not track it, so no checkout changes it.
 """
 
-import fcntl
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.files import remove_leftovers, write_json, write_whole
+from labelfactory.lock import file_lock
 
 LEDGER = Path("data/ledger")
 FORMAT = 1
@@ -125,8 +125,7 @@ class Ledger:
     def locked(self) -> Iterator[None]:
         """Only one process appends at a time; others wait."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with file_lock(self.folder / ".lock"):
             remove_leftovers(self.folder)
             yield
 

@@ -4,7 +4,6 @@ data/ledger/outbox/00000003-model.json, and beside it a folder with links to its
 later runs cannot change.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labelfactory.files import write_json
+from labelfactory.lock import file_lock
 from lineage.ledger import LEDGER
 
 OUTBOX = LEDGER / "outbox"
@@ -73,10 +73,5 @@ class Outbox:
     def locked(self) -> Iterator[bool]:
         """Whether this process may deliver; another may be at it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+        with file_lock(self.folder / ".lock", wait=False) as taken:
+            yield taken

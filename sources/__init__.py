@@ -1,1 +1,1 @@
-"""Where photographs come from: one file per kind of source, each writes one import manifest."""
+"""Importers: one file per kind of source. Each finds a batch of candidates; intake.py makes an import manifest of it."""

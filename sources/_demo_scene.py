@@ -110,7 +110,7 @@ class Animal:
     centre: tuple[float, float]
 
 
-def place(
+def place_animal(
     rng: np.random.Generator, name: str, height: int, width: int, *, others: list[Animal], largest: float
 ) -> Animal | None:
     """Find room for an animal whose body's radius is at most `largest` pixels; None when the picture is full."""
@@ -186,7 +186,7 @@ def draw_scene(rng: np.random.Generator, names: list[str], class_ids: dict[str, 
     clutter(rng, canvas, height, width)
     animals: list[Animal] = []
     for name in names:
-        animal = place(rng, name, height, width, others=animals, largest=(50, 40, 34)[len(names) - 1])
+        animal = place_animal(rng, name, height, width, others=animals, largest=(50, 40, 34)[len(names) - 1])
         if animal is not None:
             animals.append(animal)
             draw_animal(rng, canvas, animal, base, len(animals))

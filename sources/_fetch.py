@@ -1,4 +1,4 @@
-"""Photographs behind URLs: fetched once through fsspec, kept in data/raw."""
+"""Photographs behind URLs: fetched once, kept in data/raw. http and https by our own client, other schemes by fsspec."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,33 +7,29 @@ import fsspec
 
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
+from labelfactory.http_client import HttpError, download
 
 REMOTE = ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "sftp", "memory")
-"""Schemes that are fetched. None of them reads this machine's own files, whatever a table says."""
+"""Schemes that are fetched. None of them can read a local file."""
 
 LARGEST = 512 * 2**20
-"""Bytes; no photograph is larger."""
+"""Bytes; a larger file is refused."""
+TIMEOUT = 60.0  # seconds without a byte
 
 
 def fetch(url: str, path: Path, *, keep: bool) -> Callable[[], bytes]:
-    """A function that gives the bytes behind a URL: from `path` once they are there, else from afar.
+    """A function that returns the bytes behind a URL: from `path` where that exists, else fetched.
 
     Args:
         url: of one of the schemes above.
-        path: where the bytes are kept.
-        keep: whether they are written there.
+        path: file that keeps the bytes.
+        keep: whether it is written.
     """
 
     def load() -> bytes:
         if path.is_file():
             return path.read_bytes()
-        try:
-            with fsspec.open(url, "rb") as stream:
-                data: bytes = stream.read(LARGEST + 1)
-        except ImportError as error:
-            raise DataError(f"{url}: {error}", "Install what it names.") from None
-        except Exception as error:  # each file system raises errors of its own
-            raise DataError(f"{url}: not fetched: {type(error).__name__}: {str(error)[:200]}") from None
+        data = _over_http(url) if url.lower().startswith(("http://", "https://")) else _by_fsspec(url)
         if len(data) > LARGEST:
             raise DataError(f"{url}: larger than {LARGEST // 2**20} MiB")
         if keep:
@@ -43,3 +39,27 @@ def fetch(url: str, path: Path, *, keep: bool) -> Callable[[], bytes]:
         return data
 
     return load
+
+
+def _over_http(url: str) -> bytes:
+    data = bytearray()
+    try:
+        with download(url, timeout=TIMEOUT) as answer:
+            for piece in answer.pieces:
+                data += piece
+                if len(data) > LARGEST:
+                    break
+    except HttpError as error:
+        raise DataError(f"{url}: not fetched: {error.reason}") from None
+    return bytes(data)
+
+
+def _by_fsspec(url: str) -> bytes:
+    try:
+        with fsspec.open(url, "rb") as stream:
+            data: bytes = stream.read(LARGEST + 1)
+    except ImportError as error:
+        raise DataError(f"{url}: {error}", "Install the package that it names.") from None
+    except Exception as error:  # each file system raises errors of its own
+        raise DataError(f"{url}: not fetched: {type(error).__name__}: {str(error)[:200]}") from None
+    return data

@@ -1,4 +1,4 @@
-"""Everything wrong with an import, gathered in one pass and said in one error."""
+"""All problems of an import, collected in one pass and raised as one error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,29 +12,29 @@ SHOWN = 20
 
 @dataclass
 class Findings:
-    """What a source finds wrong while it reads."""
+    """The problems that a source finds while it reads."""
 
     root: Path
     problems: list[str] = field(default_factory=list)  # stop the import
-    left_out: list[LeftOut] = field(default_factory=list)  # cost one photograph each
+    left_out: list[LeftOut] = field(default_factory=list)  # lose one photograph each
 
     def add(self, where: Path | str, reason: str, row: int | None = None) -> None:
-        """Note what stops the import: in which file, in which row (from 1), what."""
-        self.problems.append(f"{self.place(where, row)}: {reason}")
+        """Note a problem that stops the import: its file, its row (from 1) and the reason."""
+        self.problems.append(f"{self.location(where, row)}: {reason}")
 
     def leave_out(
         self, image_id: str, where: Path | str, reason: str, row: int | None = None, *, path: str = "", what: str = ""
     ) -> None:
-        """Note what costs one photograph, or its mask when `what` says so."""
-        self.left_out.append(LeftOut(image_id, self.place(where, row), path, reason, what or "photograph"))
+        """Note a photograph that is left out, or only its mask if `what` is "mask"."""
+        self.left_out.append(LeftOut(image_id, self.location(where, row), path, reason, what or "photograph"))
 
-    def place(self, where: Path | str, row: int | None = None) -> str:
-        """File, from the root where it lies inside, and row."""
+    def location(self, where: Path | str, row: int | None = None) -> str:
+        """File and row; a file below the root is relative to it."""
         shown = where.relative_to(self.root) if isinstance(where, Path) and where.is_relative_to(self.root) else where
         return f"{shown}{'' if row is None else f', row {row}'}"
 
     def read(self, path: Path) -> list[str]:
-        """The rows of a text file; none, and a note, when it cannot be read."""
+        """The rows of a text file; none, and a problem, if it is not readable."""
         try:
             return path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -45,14 +45,14 @@ class Findings:
 def raise_problems(
     root: Path, problems: Sequence[str], left_out: Sequence[LeftOut], *, stop: bool, shown: int | None = SHOWN
 ) -> None:
-    """Raise one DataError with the first problems and the count of the rest; nothing when there is no reason to.
+    """Raise one DataError with the first problems and the count of the rest; do nothing without a reason.
 
     Args:
-        root: what was imported.
+        root: the import's source.
         problems: each of them stops the import.
-        left_out: photographs that cannot be taken; they stop it when `stop` says that they are too many.
-        stop: whether they are.
-        shown: how many problems are listed; None for all.
+        left_out: photographs that cannot be imported.
+        stop: whether those are too many.
+        shown: number of problems that are listed; None for all.
     """
     if not problems and not (left_out and stop):
         return
@@ -61,5 +61,5 @@ def raise_problems(
     more = [f"  … and {len(lines) - shown} more"] if shown is not None and len(lines) > shown else []
     remedy = "Mend these and import again; --dry-run lists all of them"
     if not problems:
-        remedy += ", and prepare.max_bad_fraction in params.yaml says how many may be left out"
+        remedy += ", and prepare.max_bad_fraction in params.yaml limits how many may be left out"
     raise DataError("\n".join([f"{root}: {count}", *lines[:shown], *more]), f"{remedy}.")

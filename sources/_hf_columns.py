@@ -1,4 +1,4 @@
-"""One file of a Hugging Face dataset, and which of its columns is what."""
+"""One file of a Hugging Face dataset, and the roles of its columns."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -52,11 +52,11 @@ class Piece:
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """What the dataset says of its columns; empty where it says nothing."""
+    """The features that the dataset states for its columns; empty if it states none."""
     stated = (schema.metadata or {}).get(b"huggingface")
     try:
         features: dict[str, Any] = json.loads(stated)["info"]["features"] if stated else {}
-    except (ValueError, KeyError, TypeError):  # a header of another make: the columns speak for themselves
+    except (ValueError, KeyError, TypeError):  # a header of another form: the columns' types decide
         return {}
     return features
 
@@ -82,7 +82,7 @@ def _tag_names(piece: Piece, schema: pa.Schema, wanted: Sequence[str]) -> list[s
         if name not in schema.names:
             raise DataError(
                 f"{piece.path}: there is no column {name!r}{did_you_mean(name, schema.names)}",
-                "Mend --tag-columns.",
+                "Correct --tag-columns.",
             )
     usual = [name for name in COLUMNS["tags"] if name in schema.names]
     if not wanted and not usual:
@@ -100,7 +100,7 @@ class _TagColumn:
 
     @classmethod
     def of(cls, name: str, schema: pa.Schema, features: dict[str, Any]) -> "_TagColumn":
-        """What a column of tags says of itself."""
+        """A tag column by its feature and its type."""
         feature = features.get(name)
         while isinstance(feature, list) or (isinstance(feature, dict) and "feature" in feature):
             feature = feature[0] if isinstance(feature, list) else feature["feature"]
@@ -110,7 +110,7 @@ class _TagColumn:
         return cls(name, names or ((name,) if numeric else ()), numeric and not names)
 
     def tags(self, cell: Any) -> tuple[str, ...] | None:
-        """Tags of one cell; None when it is none."""
+        """Tags of one cell; None if it is not readable as tags."""
         if self.flag:
             return (self.column,) if cell else ()
         if not self.flag and self.names and not isinstance(cell, str):
@@ -122,17 +122,17 @@ class _TagColumn:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Which column of a piece is what."""
+class DatasetColumns:
+    """The roles of a piece's columns."""
 
     image: str
     tags: tuple[_TagColumn, ...]
     mask: bool
-    others: tuple[str, ...]  # that describe a row
+    others: tuple[str, ...]  # id and lists of a row
 
     @classmethod
-    def of(cls, piece: Piece, tag_columns: Sequence[str]) -> "Columns":
-        """What a piece's own schema says, and what the user named."""
+    def of(cls, piece: Piece, tag_columns: Sequence[str]) -> "DatasetColumns":
+        """From a piece's schema and the tag columns that the user named."""
         schema = piece.schema()
         features = _features(schema)
         image = _image_column(piece, schema, features)
@@ -141,7 +141,7 @@ class Columns:
         return cls(image, tags, MASK in schema.names and image != MASK, others)
 
     def described(self) -> list[str]:
-        """What has to be read of each row beside its pixels."""
+        """Columns that are read of each row, beside its pixels."""
         return list(dict.fromkeys((*self.others, *(tag.column for tag in self.tags))))
 
     def classes(self) -> tuple[str, ...]:
@@ -149,8 +149,8 @@ class Columns:
         return tuple(dict.fromkeys(name for tag in self.tags for name in tag.names if name != "background"))
 
     def tags_of(self, row: dict[str, Any]) -> tuple[str, ...] | None:
-        """Tags of one row; None when a cell holds none."""
-        said = [tag.tags(row[tag.column]) for tag in self.tags]
-        if None in said:
+        """Tags of one row; None if a cell is not readable as tags."""
+        cells = [tag.tags(row[tag.column]) for tag in self.tags]
+        if None in cells:
             return None
-        return tuple(dict.fromkeys(tag for cell in said for tag in cell or ()))
+        return tuple(dict.fromkeys(tag for cell in cells for tag in cell or ()))

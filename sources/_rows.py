@@ -1,4 +1,4 @@
-"""Rows of a CSV, JSON lines or Parquet file, each with its number in the file, and what is wrong with the rest."""
+"""Read a CSV, JSON lines or Parquet file: rows with their numbers, and the problems of unreadable ones."""
 
 import csv
 import json
@@ -21,11 +21,11 @@ class Rows:
     """A table in memory."""
 
     columns: tuple[str, ...]
-    rows: Sequence[tuple[int, Mapping[str, Any]]]  # number in the file, from 1; of a CSV the line, header included
+    rows: Sequence[tuple[int, Mapping[str, Any]]]  # number in the file, from 1; for a CSV the line, header included
 
 
-def read_rows(found: Findings, path: Path) -> Rows:
-    """Read a table. What cannot be read is noted in `found`, never raised.
+def read_rows(findings: Findings, path: Path) -> Rows:
+    """Read a table. Unreadable rows are noted in `findings`, not raised.
 
     Raises:
         DataError: the suffix is not known.
@@ -33,23 +33,23 @@ def read_rows(found: Findings, path: Path) -> Rows:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(
-            f"{path}: {suffix or 'no suffix'} is no table", f"Name a {', '.join(SUFFIXES[:-1])} or .parquet."
+            f"{path}: {suffix or 'no suffix'} is not a table format", f"Name a {', '.join(SUFFIXES[:-1])} or .parquet."
         )
     if suffix == ".parquet":
-        return _parquet(found, path)
+        return _parquet(findings, path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         row = None
         if isinstance(error, UnicodeDecodeError):
             row = error.object[: error.start].count(b"\n") + 1
-        found.add(path.name, f"not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", row)
+        findings.add(path.name, f"not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", row)
         return Rows((), ())
-    return _json_lines(found, path, text) if suffix in (".jsonl", ".ndjson", ".json") else _csv(found, path, text)
+    return _json_lines(findings, path, text) if suffix in (".jsonl", ".ndjson", ".json") else _csv(findings, path, text)
 
 
-def _csv(found: Findings, path: Path, text: str) -> Rows:
-    """Cells apart by commas, semicolons or tabs, whichever the header holds most of."""
+def _csv(findings: Findings, path: Path, text: str) -> Rows:
+    """Cells separated by commas, semicolons or tabs, whichever is most frequent in the header."""
     lines = text.splitlines(keepends=True)
     first = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
@@ -64,18 +64,18 @@ def _csv(found: Findings, path: Path, text: str) -> Rows:
                 header = tuple(cell.strip() for cell in cells)
             elif len(cells) != len(header):
                 reason = f"{len(cells)} cells, the header has {len(header)}"
-                found.leave_out(f"row {reader.line_num}", path.name, reason, reader.line_num)
+                findings.leave_out(f"row {reader.line_num}", path.name, reason, reader.line_num)
             else:
                 rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
-        found.add(path.name, f"not readable as CSV: {error}", reader.line_num)
+        findings.add(path.name, f"not readable as CSV: {error}", reader.line_num)
     if len(set(header)) != len(header):
-        found.add(path.name, "two columns have the same name", 1)
+        findings.add(path.name, "two columns have the same name", 1)
     return Rows(header, rows)
 
 
-def _json_lines(found: Findings, path: Path, text: str) -> Rows:
-    """One object a line, or one list of objects, numbered from 1; the columns are the keys of all of them."""
+def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
+    """One object per line, or one list of objects, numbered from 1; the columns are the keys of all objects."""
     columns: dict[str, None] = {}
     rows: list[tuple[int, Mapping[str, Any]]] = []
     lines: list[Any] = text.split("\n")
@@ -83,7 +83,7 @@ def _json_lines(found: Findings, path: Path, text: str) -> Rows:
         try:
             lines = json.loads(text)
         except (ValueError, RecursionError) as error:
-            found.add(path.name, f"not JSON: {str(error)[:80]}")
+            findings.add(path.name, f"not JSON: {str(error)[:80]}")
             return Rows((), ())
     for number, line in enumerate(lines, 1):
         if isinstance(line, str) and not line.strip():
@@ -91,21 +91,21 @@ def _json_lines(found: Findings, path: Path, text: str) -> Rows:
         try:
             row = json.loads(line) if isinstance(line, str) else line
         except (ValueError, RecursionError) as error:
-            found.leave_out(f"row {number}", path.name, f"not JSON: {str(error)[:80]}", number)
+            findings.leave_out(f"row {number}", path.name, f"not JSON: {str(error)[:80]}", number)
             continue
         if isinstance(row, dict):
             columns |= dict.fromkeys(row)
             rows.append((number, row))
         else:
-            found.leave_out(f"row {number}", path.name, "is no JSON object", number)
+            findings.leave_out(f"row {number}", path.name, "is not a JSON object", number)
     return Rows(tuple(columns), rows)
 
 
-def _parquet(found: Findings, path: Path) -> Rows:
+def _parquet(findings: Findings, path: Path) -> Rows:
     try:
         table = pq.ParquetFile(path).read()
         return Rows(tuple(table.column_names), list(enumerate(table.to_pylist(), 1)))
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        found.add(path.name, f"not readable as Parquet: {reason}")
+        findings.add(path.name, f"not readable as Parquet: {reason}")
         return Rows((), ())

@@ -1,8 +1,8 @@
-"""Deals photographs to train and val: the same share of every class, and nothing that is dealt already moves.
+"""Deal photographs to train and val: the same share of every class; what was dealt before keeps its list.
 
 The rarest class is dealt first (Sechidis et al., ECML 2011, iterative stratification, with one number of folds): of its
-photographs those with the lowest digests go to val until its share is full, the others to train. Neither the order of the
-photographs nor their names matter; photographs of the same bytes stay together.
+photographs those with the lowest digests go to val until its share is full, the others to train. Order and names of the
+photographs do not matter; photographs of the same bytes stay together.
 """
 
 from collections import Counter
@@ -17,11 +17,11 @@ def deal(tags_of: Mapping[str, frozenset[str]], fraction: float, dealt: Mapping[
     Args:
         tags_of: digest of a photograph's bytes → its tags.
         fraction: share of val, in (0, 1).
-        dealt: digests that have a list already; they keep it and count for the shares.
+        dealt: lists of digests that were dealt before; they are kept and count for the shares.
 
     Returns:
-        Digest → "train" or "val", for all of `tags_of`. A class of two or more photographs stands on both lists unless
-        `dealt` forbids it.
+        Digest → "train" or "val", for all of `tags_of`. A class of two or more photographs is on both lists, unless
+        `dealt` prevents it.
     """
     lists = {digest: dealt[digest] for digest in tags_of if digest in dealt}
     counts = Counter(tag for tags in tags_of.values() for tag in tags)
@@ -35,5 +35,5 @@ def deal(tags_of: Mapping[str, frozenset[str]], fraction: float, dealt: Mapping[
 
 
 def _share(count: int, fraction: float) -> int:
-    """How many of `count` go to val: rounded, but where there are two, one at least on each side."""
+    """Number of photographs for val: rounded, but with two or more, at least one on each side."""
     return min(max(round(count * fraction), 1), count - 1) if count > 1 else 0

@@ -1,4 +1,4 @@
-"""Tags of a VOC folder: from a tag file or from annotations."""
+"""Tags of a VOC folder: from a tag file, from annotations or from true masks."""
 
 import csv
 import re
@@ -14,24 +14,24 @@ from labelfactory.schema import BACKGROUND, VOID
 from sources._findings import Findings
 
 Listed = dict[str, tuple[set[str], Path, int]]
-"""Image id → its lists, and the file and row that named it first."""
+"""Image id → its lists, and the file and row of its first mention."""
 
 
-def listing(found: Findings, folder: str, suffixes: Sequence[str]) -> dict[str, list[Path]]:
-    """The files of a folder by image id (the name without its suffix)."""
+def listing(findings: Findings, folder: str, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    """The files of a folder by image id (the name without suffix)."""
     files: dict[str, list[Path]] = {}
-    if (found.root / folder).is_dir():
-        for path in sorted((found.root / folder).iterdir()):
+    if (findings.root / folder).is_dir():
+        for path in sorted((findings.root / folder).iterdir()):
             if path.suffix.lower() in suffixes:
                 files.setdefault(path.stem, []).append(path)
     return files
 
 
-def read_tags(found: Findings, named: Path | None, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
+def read_tags(findings: Findings, named: Path | None, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
     """Read the tags of every listed image from the tag file, else from the annotations.
 
     Args:
-        found: gets every problem, and knows the folder.
+        findings: collects the problems; its root is the folder.
         named: the tag file, if it is not tags.csv in the folder.
         names: all names of the folder, the background first.
         listed: the images wanted.
@@ -39,52 +39,52 @@ def read_tags(found: Findings, named: Path | None, names: Sequence[str], listed:
     Returns:
         Image id → its tags, each of them one of `names`. An image without a row or an annotation is noted and left out.
     """
-    path = named or found.root / "tags.csv"
+    path = named or findings.root / "tags.csv"
     if named is not None or path.exists():
-        known = len(found.problems)
-        tags = _tags_from_file(found, path, names, listed)
-        if len(found.problems) > known:  # the file as a whole; that no image has a row in it goes without saying
+        known = len(findings.problems)
+        tags = _tags_from_file(findings, path, names, listed)
+        if len(findings.problems) > known:  # of the whole file: missing rows are not reported too
             return {image_id: tags.get(image_id, []) for image_id in listed}
         for image_id in listed:
             if image_id not in tags:
-                reason = f"no row for {image_id!r} (a photograph without any object needs one with no tag)"
-                found.leave_out(image_id, path, reason)
+                reason = f"no row for {image_id!r} (a photograph without objects needs a row without tags)"
+                findings.leave_out(image_id, path, reason)
         return tags
-    if (found.root / "Annotations").is_dir():
-        return _tags_from_annotations(found, names, listed)
-    found.add("tags.csv", "there is neither a tag file nor Annotations/; name one with --tags")
+    if (findings.root / "Annotations").is_dir():
+        return _tags_from_annotations(findings, names, listed)
+    findings.add("tags.csv", "there is neither a tag file nor Annotations/; name one with --tags")
     return {}
 
 
-def _tags_from_file(found: Findings, path: Path, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
+def _tags_from_file(findings: Findings, path: Path, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
     tags: dict[str, list[str]] = {}
     first_row: dict[str, int] = {}
     columns: list[int] | None = None  # of the tags; None: every cell after the first
-    rows = _rows(found, path)
+    rows = _rows(findings, path)
     for row, cells in rows:
         if not first_row and columns is None and cells[0].lower() in ("image_id", "image", "id", "filename"):
             columns = [k for k, cell in enumerate(cells) if cell.lower() in ("tags", "labels", "classes")] or [-1]
             continue
         image_id = cells[0]
         if image_id in first_row:
-            found.leave_out(f"{image_id}:{row}", path, f"{image_id!r} stands in row {first_row[image_id]} too", row)
+            findings.leave_out(f"{image_id}:{row}", path, f"{image_id!r} appears in row {first_row[image_id]} too", row)
         first_row.setdefault(image_id, row)
         if image_id not in listed:
             continue
         if columns is not None and max(columns) >= len(cells):
-            found.leave_out(image_id, path, f"{image_id!r} has {len(cells)} columns, too few to hold tags", row)
+            findings.leave_out(image_id, path, f"{image_id!r} has {len(cells)} columns, too few for tags", row)
             tags[image_id] = []
             continue
         chosen = cells[1:] if columns is None else [cells[k] for k in columns]
-        tags[image_id] = _known(found, image_id, path, names, [t for c in chosen for t in _split(c, names)], row)
-    if not first_row and not found.problems:
-        found.add(path, "holds no row of tags")
+        tags[image_id] = _known(findings, image_id, path, names, [t for c in chosen for t in _split(c, names)], row)
+    if not first_row and not findings.problems:
+        findings.add(path, "contains no row of tags")
     return tags
 
 
-def _rows(found: Findings, path: Path) -> list[tuple[int, list[str]]]:
-    """The rows that hold anything, each with its number in the file; cells stand apart by commas, else by tabs."""
-    lines = found.read(path)
+def _rows(findings: Findings, path: Path) -> list[tuple[int, list[str]]]:
+    """The rows that are not blank, with their numbers in the file; cells are separated by commas, else by tabs."""
+    lines = findings.read(path)
     reader = csv.reader(lines, delimiter="," if any("," in line for line in lines) else "\t")
     rows = []
     try:
@@ -92,68 +92,68 @@ def _rows(found: Findings, path: Path) -> list[tuple[int, list[str]]]:
             if any(cell.strip() for cell in cells):
                 rows.append((reader.line_num, [cell.strip() for cell in cells]))
     except csv.Error as error:
-        found.add(path, str(error), reader.line_num)
+        findings.add(path, str(error), reader.line_num)
     return rows
 
 
 def _split(cell: str, names: Sequence[str]) -> list[str]:
-    """Tags of one cell: by `|` or `;`, else by blanks unless the whole is a class name."""
+    """Tags of one cell: split at `|` or `;`, else at blanks unless the whole cell is a class name."""
     if "|" in cell or ";" in cell:
         return [tag.strip() for tag in re.split(r"[|;]", cell) if tag.strip()]
     return [cell] if cell in names else cell.split()
 
 
-def _tags_from_annotations(found: Findings, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
-    files = listing(found, "Annotations", (".xml",))
+def _tags_from_annotations(findings: Findings, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
+    files = listing(findings, "Annotations", (".xml",))
     tags: dict[str, list[str]] = {}
     for image_id, (_, path, row) in listed.items():
         if image_id not in files:
-            found.leave_out(image_id, path, f"Annotations/{image_id}.xml does not exist", row)
+            findings.leave_out(image_id, path, f"Annotations/{image_id}.xml does not exist", row)
             continue
         source = files[image_id][0]
         try:
             tree = ElementTree.parse(source)
         except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
-            found.leave_out(image_id, source, f"not readable as XML: {error}")
+            findings.leave_out(image_id, source, f"not readable as XML: {error}")
             continue
-        said = [(thing.findtext("name") or "").strip() for thing in tree.iter("object")]
-        tags[image_id] = _known(found, image_id, source, names, said, None)
+        object_names = [(node.findtext("name") or "").strip() for node in tree.iter("object")]
+        tags[image_id] = _known(findings, image_id, source, names, object_names, None)
     return tags
 
 
 def read_tags_from_masks(
-    found: Findings, names: Sequence[str], listed: Listed, masks: Mapping[str, Sequence[Path]]
+    findings: Findings, names: Sequence[str], listed: Listed, masks: Mapping[str, Sequence[Path]]
 ) -> dict[str, list[str]]:
-    """Tags from the classes that each true mask shows. An image without a mask, or with a bad one, is noted and left out."""
+    """Tags from the classes in each true mask. An image without a mask, or with a bad one, is noted and left out."""
     tags: dict[str, list[str]] = {}
     for image_id, (_, path, row) in listed.items():
         if image_id not in masks:
-            found.leave_out(image_id, path, f"SegmentationClass/{image_id}.png does not exist", row)
+            findings.leave_out(image_id, path, f"SegmentationClass/{image_id}.png does not exist", row)
             continue
         mask = masks[image_id][0]
         try:
             values = np.unique(decode_mask(mask.read_bytes()))
         except OSError as error:
-            found.leave_out(image_id, mask, f"not readable: {error.strerror}")
+            findings.leave_out(image_id, mask, f"not readable: {error.strerror}")
             continue
         except DataError as error:
-            found.leave_out(image_id, mask, error.problem)
+            findings.leave_out(image_id, mask, error.problem)
             continue
         unknown = [int(v) for v in values if v >= len(names) and v != VOID]
         if unknown:
-            found.leave_out(image_id, mask, f"the mask holds {unknown[0]}, which is no class")
+            findings.leave_out(image_id, mask, f"the mask contains {unknown[0]}, which is not a class")
             continue
         tags[image_id] = [names[int(v)] for v in values if v not in (BACKGROUND, VOID)]
     return tags
 
 
 def _known(
-    found: Findings, image_id: str, path: Path, names: Sequence[str], tags: Iterable[str], row: int | None
+    findings: Findings, image_id: str, path: Path, names: Sequence[str], tags: Iterable[str], row: int | None
 ) -> list[str]:
     known = []
     for tag in dict.fromkeys(tags):
         if tag in names[1:]:
             known.append(tag)
         else:
-            found.leave_out(image_id, path, f"tag {tag!r} is no class{did_you_mean(tag, names[1:])}", row)
+            findings.leave_out(image_id, path, f"tag {tag!r} is not a class{did_you_mean(tag, names[1:])}", row)
     return known

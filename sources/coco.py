@@ -1,11 +1,11 @@
-"""COCO instances: tags from the categories that an image shows, true masks drawn from polygons and RLE.
+"""COCO instances: tags from the categories of an image's annotations, true masks drawn from polygons and RLE.
 
     INSTANCES.json    images (id, file_name, width, height), annotations (image_id, category_id, segmentation, iscrowd),
                       categories (id, name)
     --images DIR      the photographs, by file_name
 
-In a true mask, larger objects are drawn first and smaller ones over them; a crowd region is void where no single object
-stands. Masks go to data/raw/coco/<digest of the JSON>/; photographs stay where they are. The image id is the file_name
+In a true mask, smaller objects are drawn over larger ones; a crowd region is void where no single object is.
+Masks go to data/raw/coco/<digest of the JSON>/; photographs are not copied. The image id is the file_name
 without its suffix.
 Source: the COCO data format, https://cocodataset.org/#format-data; pycocotools draws.
 """
@@ -31,49 +31,53 @@ MOST_PIXELS = 64_000_000
 
 
 def find_coco(path: Path, images: Path, *, list_name: str = "") -> Batch:
-    """Find what an instances file names; no photograph is opened.
+    """Find the photographs of an instances file; none is opened.
 
     Args:
         path: the JSON.
         images: the folder of the photographs.
-        list_name: the list that all of them stand on, if that is decided.
+        list_name: put all photographs on this list.
 
     Raises:
-        DataError: not readable, or not of this form.
+        DataError: the file is not readable, or not of this form.
     """
-    found = Findings(path)
+    findings = Findings(path)
     loaded = _read(path)
     if not images.is_dir():
         raise DataError(f"{images}: no such folder", "Name the folder of the photographs with --images.")
-    categories = {c["id"]: c["name"] for c in _records(found, loaded, "categories", id=int, name=str)}
+    categories = {c["id"]: c["name"] for c in _records(findings, loaded, "categories", id=int, name=str)}
     names = tuple(dict.fromkeys(categories[k] for k in sorted(categories)))
     if len(names) > MAX_CLASSES:
-        found.add(path.name, f"{len(names)} categories, but a mask of bytes holds at most {MAX_CLASSES}")
+        findings.add(path.name, f"{len(names)} categories; a mask can have at most {MAX_CLASSES}")
     numbers = {k: names.index(name) + 1 for k, name in categories.items()}
-    records = _records(found, loaded, "images", id=int, file_name=str)
+    records = _records(findings, loaded, "images", id=int, file_name=str)
     of_image: dict[int, list[Mapping[str, Any]]] = {record["id"]: [] for record in records}
-    for number, annotation in enumerate(_records(found, loaded, "annotations", image_id=int, category_id=int)):
+    for number, annotation in enumerate(_records(findings, loaded, "annotations", image_id=int, category_id=int)):
         where = f"{path.name}, annotations[{number}]"
         if annotation["image_id"] not in of_image:
-            found.leave_out(f"annotation {number}", where, "an annotation without its image", what="mask")
+            findings.leave_out(f"annotation {number}", where, "an annotation without its image", what="mask")
         elif annotation["category_id"] not in numbers:
-            reason = f"category {annotation['category_id']} is no class"
-            found.leave_out(f"annotation {number}", where, reason, what="mask")
+            reason = f"category {annotation['category_id']} is not a class"
+            findings.leave_out(f"annotation {number}", where, reason, what="mask")
         else:
             of_image[annotation["image_id"]].append(annotation)
     folder = RAW / "coco" / digest_file(path)[:16]
     candidates = [
         candidate
         for number, record in enumerate(records)
-        if (candidate := _candidate(found, number, record, of_image[record["id"]], numbers, categories, images, folder))
+        if (
+            candidate := _candidate(
+                findings, number, record, of_image[record["id"]], numbers, categories, images, folder
+            )
+        )
     ]
     return Batch(
         root=path,
         command=f"import coco {path} --images {images}",
         names=names,
         candidates=tuple(c if not list_name else Candidate(**{**vars(c), "lists": (list_name,)}) for c in candidates),
-        left_out=tuple(found.left_out),
-        problems=tuple(found.problems),
+        left_out=tuple(findings.left_out),
+        problems=tuple(findings.problems),
         mask_values=dict(enumerate(names, 1)),
     )
 
@@ -86,19 +90,19 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {str(error)[:120]}", "Name the JSON file of the annotations.") from None
     if not isinstance(loaded, dict) or not all(isinstance(loaded.get(k), list) for k in ("images", "categories")):
-        raise DataError(f"{path}: holds no images and categories", "Name a file of COCO instances.")
+        raise DataError(f"{path}: contains no images and categories", "Name a file of COCO instances.")
     return loaded
 
 
-def _records(found: Findings, loaded: Mapping[str, Any], key: str, **fields: type) -> list[dict[str, Any]]:
-    """The objects of a list that have the fields asked for; the others are noted."""
+def _records(findings: Findings, loaded: Mapping[str, Any], key: str, **fields: type) -> list[dict[str, Any]]:
+    """The objects of a list that have these fields; the others are noted."""
     records = []
     listed = loaded.get(key) or []
     for number, record in enumerate(listed if isinstance(listed, list) else []):
         wrong = [n for n, kind in fields.items() if not isinstance(record, dict) or not isinstance(record.get(n), kind)]
         if wrong:
-            found.leave_out(
-                f"{key}[{number}]", f"{found.root.name}, {key}[{number}]", f"has no {' and no '.join(wrong)}"
+            findings.leave_out(
+                f"{key}[{number}]", f"{findings.root.name}, {key}[{number}]", f"has no {' and no '.join(wrong)}"
             )
         else:
             records.append(record)
@@ -106,7 +110,7 @@ def _records(found: Findings, loaded: Mapping[str, Any], key: str, **fields: typ
 
 
 def _candidate(
-    found: Findings,
+    findings: Findings,
     number: int,
     record: Mapping[str, Any],
     annotations: Sequence[Mapping[str, Any]],
@@ -115,11 +119,11 @@ def _candidate(
     images: Path,
     folder: Path,
 ) -> Candidate | None:
-    where, name = f"{found.root.name}, images[{number}]", record["file_name"]
+    where, name = f"{findings.root.name}, images[{number}]", record["file_name"]
     image_id = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
     path = images / name
     if "\0" in name or not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(images)):  # noqa: PTH100
-        found.leave_out(image_id, where, f"{name!r} lies outside {images}")
+        findings.leave_out(image_id, where, f"{name!r} is outside of {images}")
         return None
     single = [a for a in annotations if not a.get("iscrowd")]
     size = record.get("height"), record.get("width")
@@ -143,13 +147,13 @@ def draw(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[int, int], h
     """Draw the annotations of one image.
 
     Args:
-        annotations: of COCO; each has category_id and segmentation.
+        annotations: COCO annotations with category_id and segmentation.
         numbers: category → value in the mask.
         height: pixels.
         width: pixels.
 
     Returns:
-        [height, width] uint8; 0 where nothing is, 255 in crowds.
+        [height, width] uint8; 0 is the background, 255 in crowds.
 
     Raises:
         DataError: a segmentation cannot be drawn.
@@ -178,17 +182,17 @@ def _region(segmentation: Any, height: int, width: int) -> np.ndarray:
             return np.zeros((height, width), dtype=bool)
         parts = np.asarray(coco_mask.decode(coco_mask.frPyObjects(polygons, height, width)), dtype=bool)
         return np.asarray(parts.any(axis=2))
-    except Exception as error:  # pycocotools raises whatever its C code runs into
+    except Exception as error:  # pycocotools raises several kinds of errors
         raise DataError(f"a segmentation cannot be drawn: {error}") from None
 
 
 def _fill(runs: Sequence[int], height: int, width: int) -> np.ndarray:
-    """Runs of 0 and 1 in turn, down the columns, as [height, width] bool.
+    """Alternating runs of 0 and 1, down the columns, as [height, width] bool.
 
-    pycocotools would write beyond its memory where runs do not fit: it is not asked before they do, and then not needed.
+    Not done by pycocotools, which writes beyond its memory if the runs do not fit the image.
 
     Raises:
-        ValueError: a run is no length, or they do not fill the image.
+        ValueError: a run is not a length, or the runs do not fill the image.
     """
     if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != height * width:
         raise ValueError("its runs do not fill the image")
@@ -197,10 +201,10 @@ def _fill(runs: Sequence[int], height: int, width: int) -> np.ndarray:
 
 
 def _runs(counts: Any) -> list[int]:
-    """Run lengths, from a list of them or from COCO's string: 5 bits a character, differences to the run before the last.
+    """Run lengths, from a list or from COCO's string: 5 bits per character, differences to the run before the last.
 
     Raises:
-        ValueError: the string breaks off or holds other characters.
+        ValueError: the string is incomplete or has other characters.
     """
     if isinstance(counts, list):
         return counts
@@ -210,7 +214,7 @@ def _runs(counts: Any) -> list[int]:
     for character in text:
         bits = ord(character) - 48
         if not 0 <= bits < 64:
-            raise ValueError(f"{character!r} stands in no run")
+            raise ValueError(f"{character!r} is not a character of a run")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
@@ -220,5 +224,5 @@ def _runs(counts: Any) -> list[int]:
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value = shift = 0
     if shift:
-        raise ValueError("its runs break off")
+        raise ValueError("its last run is incomplete")
     return runs

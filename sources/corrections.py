@@ -1,11 +1,11 @@
-"""Masks that were edited elsewhere: a folder of PNG masks, or a file of COCO instances, as corrections.
+"""Read masks that were edited elsewhere, as corrections: a folder of PNG masks, or a file of COCO instances.
 
-    DIR              *.png, named like our exports name them; below SegmentationClass/ or gtFine/ where there is one.
-                     Pixels are class ids; of classes.txt where that is there. Colours, too: those of labelmap.txt (CVAT
-                     writes it), else VOC's.
+    DIR              *.png, named as in our exports; below SegmentationClass/ or gtFine/ if there is such a folder.
+                     Pixels are class ids, those of classes.txt if that exists; or colours, those of labelmap.txt
+                     (written by CVAT), else VOC's.
     INSTANCES.json   COCO instances; images by file_name, classes by name. An image without an annotation is background.
 
-A mask that equals what is there already was not edited: it is counted and left alone.
+A mask that equals the current one was not edited: it is counted and ignored.
 """
 
 import json
@@ -29,49 +29,49 @@ from sources.coco import draw
 SHOWN = 20
 LABEL_IDS = "_gtFine_labelIds"
 FOLDERS = ("SegmentationClass", "gtFine")
-"""Where VOC and Cityscapes exports keep their masks; the photographs beside them are no masks."""
+"""Mask folders of VOC and Cityscapes exports; the photographs beside them are not masks."""
 
 Current = Callable[[ImageRecord], Mask | None]
-"""The mask that an image has now, [H, W] uint8; None where it has none."""
+"""Returns the current mask of an image, [H, W] uint8; None if it has none."""
 
 
 @dataclass
 class Edited:
-    """What a folder or file brings."""
+    """The masks of a folder or file."""
 
     masks: dict[str, Mask] = field(default_factory=dict)  # image_id → [H, W] uint8 in the data set's class ids
-    same: list[str] = field(default_factory=list)  # images whose mask equals the one that is there
+    same: list[str] = field(default_factory=list)  # images whose mask equals the current one
 
 
 def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: bool = False) -> Edited:
-    """Read edited masks and hold each against its photograph and against the mask that is there.
+    """Read edited masks; check each against its photograph and compare it with the current mask.
 
     Args:
         path: the folder, or the JSON.
-        dataset: whose images they are.
-        current: gives the mask that an image has now.
-        take_equal: take masks that equal the one that is there, too: somebody looked at them and found them right.
+        dataset: of the images.
+        current: returns the current mask of an image.
+        take_equal: also take masks that equal the current one, as confirmed by a person.
 
     Raises:
-        DataError: lists every mask that cannot be taken, with its file and the reason; then none is taken.
+        DataError: lists every unusable mask with its file and the reason; then none is taken.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder", "Name a folder of PNG masks, or a JSON of COCO instances.")
-    found = list(_of_folder(path, dataset) if path.is_dir() else _of_coco(path, dataset))
+    listed = list(_of_folder(path, dataset) if path.is_dir() else _of_coco(path, dataset))
     names, training = _names(dataset), {record.image_id for record in dataset.training}
     edited, problems = Edited(), []
-    with progress("corrections", len(found)) as tick:
-        for where, name, load in found:
+    with progress("corrections", len(listed)) as tick:
+        for where, name, load in listed:
             tick()
             record = names.get(name)
             if record is None:
                 known = sorted(names) if len(names) < 10_000 else ()
                 near = did_you_mean(name, known)
-                problems.append(
-                    f"{where}: no image {name!r} is in the data set{near if 'did you mean' in near else ''}"
-                )
+                problems.append(f"{where}: the data set has no image {name!r}{near if 'did you mean' in near else ''}")
             elif record.image_id not in training:
-                problems.append(f"{where}: {record.image_id} is not on the training list; only its masks are made")
+                problems.append(
+                    f"{where}: {record.image_id} is not on the training list; other photographs have no masks"
+                )
             elif record.image_id in edited.masks or record.image_id in edited.same:
                 problems.append(f"{where}: a second mask for {record.image_id}")
             else:
@@ -86,26 +86,26 @@ def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: b
                 else:
                     edited.masks[record.image_id] = mask
     if problems:
-        count = f"{len(problems)} of {len(found)} masks cannot be taken, so none is"
+        count = f"{len(problems)} of {len(listed)} masks are not usable; none was added"
         more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         lines = [f"{path}: {count}", *(f"  {line}" for line in problems[:SHOWN]), *more]
-        raise DataError("\n".join(lines), "Mend these or take them out, and add the rest again.")
+        raise DataError("\n".join(lines), "Mend or remove these, and add the rest again.")
     return edited
 
 
 Load = Callable[[ImageRecord], Mask]
 Named = Iterator[tuple[str, str, Load]]
-"""Where a mask lies, the name of its image, and what reads it."""
+"""The location of a mask, the name of its image, and the function that reads it."""
 
 
 def _names(dataset: Dataset) -> dict[str, ImageRecord]:
-    """Images by their id and by the name that exports give their files."""
-    found = {file_name(record.image_id): record for record in dataset.usable}
-    return found | {record.image_id: record for record in dataset.usable}
+    """Images by id and by the file name of exports."""
+    by_file_name = {file_name(record.image_id): record for record in dataset.usable}
+    return by_file_name | {record.image_id: record for record in dataset.usable}
 
 
 def _checked(mask: Mask, record: ImageRecord, dataset: Dataset) -> Mask:
-    """The mask upright, of its photograph's size, of nothing but classes."""
+    """The mask, turned upright; refused if its size is not the photograph's or a value is not a class."""
     size = (record.height, record.width)
     if mask.shape != size:
         mask = upright(mask, orientation(Path(record.path)))
@@ -113,7 +113,7 @@ def _checked(mask: Mask, record: ImageRecord, dataset: Dataset) -> Mask:
         raise DataError(f"{mask.shape[1]}×{mask.shape[0]} pixels, its photograph {size[1]}×{size[0]}")
     wrong = np.setdiff1d(np.unique(mask), [*range(len(dataset.classes) + 1), VOID])
     if len(wrong):
-        raise DataError(f"it holds {', '.join(map(str, wrong[:5]))}, which is no class id")
+        raise DataError(f"it contains {', '.join(map(str, wrong[:5]))}, which is not a class id")
     return mask
 
 
@@ -124,7 +124,9 @@ def _of_folder(folder: Path, dataset: Dataset) -> Named:
     inside = next((folder / name for name in FOLDERS if (folder / name).is_dir()), folder)
     paths = [path for path in sorted(inside.rglob("*.png")) if not path.name.startswith(".")]
     if not paths:
-        raise DataError(f"{folder}: holds no mask (*.png)", "Name a folder of PNG masks, or a JSON of COCO instances.")
+        raise DataError(
+            f"{folder}: contains no mask (*.png)", "Name a folder of PNG masks, or a JSON of COCO instances."
+        )
     values, colours = _values(folder, dataset), _colours(folder, dataset)
     for path in paths:
         name = path.stem.removesuffix(LABEL_IDS)
@@ -145,15 +147,15 @@ def _read_png(path: Path, values: NDArray[np.uint8], colours: Mapping[int, int])
             return numbers
     except DataError:
         raise
-    except Exception as error:  # a decoder fed with a hostile file raises anything
+    except Exception as error:  # a decoder may raise anything on a hostile file
         raise DataError(f"not a readable mask: {error}") from None
-    seen, places = np.unique(pixels @ [65536, 256, 1], return_inverse=True)
-    unknown = [colour for colour in seen.tolist() if colour not in colours]
+    values_in_use, indices = np.unique(pixels @ [65536, 256, 1], return_inverse=True)
+    unknown = [colour for colour in values_in_use.tolist() if colour not in colours]
     if unknown:
         shown = ", ".join(f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in unknown[:3])
-        raise DataError(f"it holds the colour {shown}, which is no class's")
-    ids = np.array([colours[colour] for colour in seen.tolist()], dtype=np.uint8)
-    mask: Mask = ids[places].reshape(pixels.shape[:2])
+        raise DataError(f"it contains the colour {shown}, which is not a class's")
+    ids = np.array([colours[colour] for colour in values_in_use.tolist()], dtype=np.uint8)
+    mask: Mask = ids[indices].reshape(pixels.shape[:2])
     return mask
 
 
@@ -167,7 +169,7 @@ def _rows(path: Path) -> list[str]:
 def _number(name: str, path: Path, dataset: Dataset) -> int:
     known = dataset.classes.names
     if name not in known:
-        raise DataError(f"{path}: {name!r} is no class{did_you_mean(name, known)}", "Mend the name of the class.")
+        raise DataError(f"{path}: {name!r} is not a class{did_you_mean(name, known)}", "Correct the name of the class.")
     return known.index(name) + 1
 
 
@@ -186,7 +188,7 @@ def _colours(folder: Path, dataset: Dataset) -> dict[int, int]:
     if not path.is_file():
         ids = [*range(len(dataset.classes) + 1), VOID]
         return {int(palette()[k] @ np.array([65536, 256, 1])): k for k in ids}
-    found = {}
+    numbers = {}
     for row in _rows(path):
         if row.startswith("#"):
             continue
@@ -194,10 +196,10 @@ def _colours(folder: Path, dataset: Dataset) -> dict[int, int]:
         try:
             red, green, blue = (int(part) for part in rest.split(":")[0].split(","))
         except ValueError:
-            raise DataError(f"{path}: {row[:60]!r} is not of the form name:r,g,b::", "Mend this row.") from None
+            raise DataError(f"{path}: {row[:60]!r} is not of the form name:r,g,b::", "Correct this row.") from None
         known = {"background": BACKGROUND, "void": VOID}
-        found[red << 16 | green << 8 | blue] = known[name] if name in known else _number(name, path, dataset)
-    return found
+        numbers[red << 16 | green << 8 | blue] = known[name] if name in known else _number(name, path, dataset)
+    return numbers
 
 
 # --- COCO -------------------------------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ def _drawer(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[int, int]
     def load(record: ImageRecord) -> Mask:
         unknown = [a.get("category_id") for a in annotations if a.get("category_id") not in numbers]
         if unknown:
-            raise DataError(f"category {unknown[0]} is no class")
+            raise DataError(f"category {unknown[0]} is not a class")
         return draw(annotations, numbers, record.height, record.width)
 
     return load

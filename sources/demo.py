@@ -1,7 +1,7 @@
-"""The demo data set: animals drawn by us, each a small telling head on a large plain body, with true masks.
+"""The demo data set: drawn animals with true masks, each a small distinctive head on a large plain body.
 
-A classifier looks at the head alone, so its CAM lights up only there; the affinity walk and the CRF earn their keep by
-spreading it over the body. Image i depends on (seed, i) and on nothing else: a larger count adds images, changes none.
+A classifier uses the head alone, so its CAM covers only that; the affinity walk and the CRF have to spread it over the
+body. Image i depends on (seed, i) alone: a larger count adds images and changes none.
 """
 
 import io
@@ -26,7 +26,7 @@ TRAIN, VAL = "train", "val"
 
 
 def list_of(index: int) -> str:
-    """The list image `index` stands on, whatever the count: every fourth is for validation."""
+    """The list of image `index`, whatever the count: every fourth is for validation."""
     return VAL if index % 4 == 3 else TRAIN
 
 
@@ -37,9 +37,9 @@ def render_image(index: int, seed: int) -> tuple[Photograph, Mask]:
         The photograph, [H, W, 3] uint8 RGB, and its true mask, [H, W] uint8; both sides within 160..224.
     """
     rng = np.random.default_rng([seed, index])
-    if index % 33 == 17:  # about 3 % show no animal at all: legal negatives
+    if index % 33 == 17:  # about 3 % show no animal: legal negatives
         names = []
-    else:  # the first animal goes round the classes, so that each is there in every handful of images
+    else:  # the first animal cycles through the classes
         more = int(rng.choice(3, p=[0.45, 0.35, 0.20]))
         names = [
             CLASSES.names[index % len(CLASSES)],
@@ -49,7 +49,7 @@ def render_image(index: int, seed: int) -> tuple[Photograph, Mask]:
 
 
 def render_demo(folder: Path, *, count: int, seed: int, start: int = 0) -> Manifest:
-    """Render images `start` to `count - 1` and their true masks; files that are there already stay untouched.
+    """Render images `start` to `count - 1` and their true masks; unchanged files are not written again.
 
     Args:
         folder: gets images/<image_id>.jpg and masks/<image_id>.png.
@@ -65,8 +65,7 @@ def render_demo(folder: Path, *, count: int, seed: int, start: int = 0) -> Manif
     """
     if min(seed, start) < 0 or count <= start:
         raise DataError(
-            f"--count {count} --seed {seed}: nothing to render"
-            + (f", {start} images are there already" if start else ""),
+            f"--count {count} --seed {seed}: nothing to render" + (f", {start} images exist already" if start else ""),
             f"Give a --count of at least {max(start, 0) + 1} and a --seed of at least 0.",
         )
     for name in ("images", "masks"):
@@ -78,7 +77,7 @@ def render_demo(folder: Path, *, count: int, seed: int, start: int = 0) -> Manif
 
 
 def find_demo(folder: Path, *, count: int, seed: int) -> Batch:
-    """The same as a source like any other, for classes, names and lists that are chosen; draws into `folder` first.
+    """The demo as a batch, for other classes, names or lists; renders into `folder` first.
 
     Raises:
         DataError: as `render_demo`.
@@ -114,11 +113,13 @@ def _render_entry(folder: Path, index: int, seed: int) -> Entry:
         tags=tuple(sorted(CLASSES.names[int(k) - 1] for k in present if k)),
         mask_path=mask_path.as_posix(),
         mask_sha256=digest_bytes(mask_bytes),
+        width=mask.shape[1],
+        height=mask.shape[0],
     )
 
 
 def _write_if_new(path: Path, data: bytes) -> None:
-    """An unchanged file keeps its time, so that nothing has to hash it again."""
+    """An unchanged file keeps its modification time, so that DVC does not hash it again."""
     if path.exists() and path.read_bytes() == data:
         return
     with write_whole(path) as temporary:

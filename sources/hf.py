@@ -1,13 +1,13 @@
-"""A Hugging Face dataset on the disk: what `save_to_disk` wrote, or a folder of Parquet files.
+"""A Hugging Face dataset on the disk: written by `save_to_disk`, or a folder of Parquet files.
 
     image column    image, img, photo or photograph, or the only one of its kind; bytes inside, or paths from DIR
     tag columns     tags, tag, labels, label, classes or class: text, numbers of a ClassLabel, or lists of either;
                     or, named with --tag-columns, columns of 0 and 1 whose name is the tag
     mask            read as a true mask where the tags are a ClassLabel: pixel value k is its k-th name
     image_id, id    the image id; without it the split and the row's number
-    lists           the list of lists a photograph stands on, as our own export writes it; else its split
+    lists           the photograph's lists, as our export writes them; else its split
 
-What the dataset holds inside goes to data/raw/hf/; nothing of Hugging Face's is needed to read it.
+Photographs and masks inside the dataset are written to data/raw/hf/. No library of Hugging Face is needed.
 """
 
 import io
@@ -28,7 +28,7 @@ from labelfactory.errors import DataError
 from labelfactory.names import file_name
 from sources._batch import RAW, Batch, Candidate
 from sources._findings import Findings
-from sources._hf_columns import MASK, Columns, Piece
+from sources._hf_columns import MASK, DatasetColumns, Piece
 from sources.folder import LISTS
 
 HOME = RAW / "hf"
@@ -39,23 +39,23 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
 
     Args:
         root: the folder.
-        tag_columns: names of the tag columns; empty to look for them.
-        list_name: the list that all of them stand on, if that is decided.
+        tag_columns: names of the tag columns; empty for the usual names.
+        list_name: put all photographs on this list.
 
     Raises:
-        DataError: no dataset, or one without images or tags.
+        DataError: there is no dataset, or it has no images or no tags.
     """
-    found = Findings(root)
+    findings = Findings(root)
     pieces = list(_pieces(root))
     if not pieces:
         raise DataError(
-            f"{root}: holds no dataset", "Name a folder that `save_to_disk` wrote, or one of Parquet files."
+            f"{root}: contains no dataset", "Name a folder that `save_to_disk` wrote, or one of Parquet files."
         )
     candidates: list[Candidate] = []
     classes: tuple[str, ...] = ()
     masked = False
     for piece in pieces:
-        columns = Columns.of(piece, tag_columns)
+        columns = DatasetColumns.of(piece, tag_columns)
         classes = classes or columns.classes()
         has_masks = columns.mask and bool(classes)
         masked = masked or has_masks
@@ -64,7 +64,7 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
             where = f"{piece.path.name}, row {number + 1}"
             tags = columns.tags_of(row)
             if tags is None:
-                found.leave_out(image_id, where, "its tags are no text, list or number of a class")
+                findings.leave_out(image_id, where, "its tags are not a text, a list or the number of a class")
                 continue
             photograph = _Cell(piece, columns.image, number, root)
             stem = file_name(image_id)
@@ -85,14 +85,14 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         command=f"import hf {root}",
         names=classes,
         candidates=tuple(candidates),
-        left_out=tuple(found.left_out),
-        problems=tuple(found.problems),
+        left_out=tuple(findings.left_out),
+        problems=tuple(findings.problems),
         mask_values=dict(enumerate(classes, 1)) if masked else {},
     )
 
 
 def _lists(row: dict[str, Any], piece: Piece, decided: str) -> tuple[str, ...]:
-    """The lists of one row: the one that is decided, those it names, or its split."""
+    """The lists of one row: the one of the command line, its own, or its split."""
     named = (decided,) if decided else tuple(row.get("lists") or ())
     return named or ((piece.split,) if piece.split else ())
 
@@ -128,7 +128,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Cell:
-    """An image of a dataset, read when it is asked for."""
+    """An image of a dataset, read on demand."""
 
     piece: Piece
     column: str
@@ -144,15 +144,15 @@ class _Cell:
             return bytes(cell["bytes"])
         path = self.root / (cell["path"] or "")
         if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(self.root)):  # noqa: PTH100
-            raise DataError(f"{cell['path']!r} lies outside {self.root}")
+            raise DataError(f"{cell['path']!r} is outside of {self.root}")
         return path.read_bytes()
 
     def suffix(self) -> str:
-        """By what the bytes are, since a dataset need not say."""
+        """The suffix by the content, since a dataset need not state it."""
         try:
             with Image.open(io.BytesIO(self.load())) as opened:
                 kind = opened.format or ""
-        except Exception:  # looked at later, when what is wrong can be said
+        except Exception:  # the inspection reports the problem
             kind = ""
         return {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}.get(kind, ".img")
 

@@ -1,10 +1,10 @@
 """A table of photographs: CSV, JSON lines or Parquet, with a column of paths and a column of tags.
 
     path    path, file, filename, file_name, image, image_path or url: a path from the table's folder (or --root), or a URL
-            that fsspec knows (http, https, s3, gs, az, sftp, …), fetched once into data/raw/table/
-    tags    tags, tag, labels, label, classes or class: a list, or tags apart by `|`, `;` or `,`; empty is a legal negative
+            (http, https, s3, gs, az, sftp, …), fetched once into data/raw/table/
+    tags    tags, tag, labels, label, classes or class: a list, or tags separated by `|`, `;` or `,`; empty is a legal negative
     id      image_id or id; without it the path without its suffix is the image id
-    list    split, list, lists or subset: train, val, …; without it --val-fraction deals them
+    list    split, list, lists or subset: train, val, …; without it --val-fraction splits them
 
 Other column names are given with --path-column, --tags-column and so on.
 """
@@ -34,8 +34,8 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Names of the columns; empty for those of the module's table."""
+class ColumnNames:
+    """Names of a table's columns; empty for the usual names (module docstring)."""
 
     path: str = ""
     tags: str = ""
@@ -44,81 +44,81 @@ class Columns:
 
 
 def find_table(
-    path: Path, *, root: Path | None = None, columns: Columns | None = None, list_name: str = "", keep: bool = True
+    path: Path, *, root: Path | None = None, columns: ColumnNames | None = None, list_name: str = "", keep: bool = True
 ) -> Batch:
-    """Find the photographs that a table names; none is opened.
+    """Find the photographs of a table; none is opened.
 
     Args:
-        path: the table; its suffix says what it is: .csv, .tsv, .txt, .jsonl, .ndjson, .json, .parquet.
-        root: the folder from which paths count and out of which none may lead; None for the table's own.
+        path: the table, .csv, .tsv, .txt, .jsonl, .ndjson, .json or .parquet.
+        root: the folder that paths are relative to and must stay inside of; None for the table's own.
         columns: names of the columns.
-        list_name: the list that all of them stand on, if that is decided.
+        list_name: put all photographs on this list.
         keep: keep what is fetched from URLs in data/raw/table.
 
     Raises:
-        DataError: the table is missing or its suffix is not known.
+        DataError: the table is missing or has an unknown suffix.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file", "Name a table: .csv, .jsonl or .parquet.")
-    found = Findings(path)
-    rows = read_rows(found, path)
+    findings = Findings(path)
+    rows = read_rows(findings, path)
     home = root or path.parent
-    names = _find_columns(found, rows, columns or Columns()) if not found.problems else {}
+    names = _find_columns(findings, rows, columns or ColumnNames()) if not findings.problems else {}
     candidates = []
     if "path" in names and "tags" in names:
         for number, row in rows.rows:
-            candidate = _candidate(found, f"{path.name}, row {number}", row, names, home, keep)
+            candidate = _candidate(findings, f"{path.name}, row {number}", row, names, home, keep)
             if candidate is not None:
                 candidates.append(candidate)
     if list_name:
         candidates = [Candidate(**{**vars(c), "lists": (list_name,)}) for c in candidates]
     return Batch(
-        path, f"import table {path}", (), tuple(candidates), tuple(found.left_out), problems=tuple(found.problems)
+        path, f"import table {path}", (), tuple(candidates), tuple(findings.left_out), problems=tuple(findings.problems)
     )
 
 
-def _find_columns(found: Findings, rows: Rows, wanted: Columns) -> dict[str, str]:
-    """Which column holds what; a missing column of paths or tags is a problem."""
-    if not rows.rows and not found.left_out:
-        found.add(found.root.name, "holds no row")
+def _find_columns(findings: Findings, rows: Rows, wanted: ColumnNames) -> dict[str, str]:
+    """Role → name of its column; a missing column of paths or tags is a problem."""
+    if not rows.rows and not findings.left_out:
+        findings.add(findings.root.name, "contains no row")
         return {}
     names: dict[str, str] = {}
     by_low = {name.strip().lower(): name for name in reversed(rows.columns)}
     for what, usual in COLUMNS.items():
         asked: str = getattr(wanted, what)
         if asked and asked not in rows.columns:
-            found.add(f"--{what}-column", f"there is no column {asked!r}; the table has {', '.join(rows.columns)}")
+            findings.add(f"--{what}-column", f"there is no column {asked!r}; the table has {', '.join(rows.columns)}")
         known = asked if asked in rows.columns else next((by_low[n] for n in usual if n in by_low), "")
         if known:
             names[what] = known
         elif what in ("path", "tags") and not asked:
             has = ", ".join(str(name)[:40] for name in rows.columns[:20]) or "no named column"
-            found.add(
-                found.root.name,
+            findings.add(
+                findings.root.name,
                 f"has no column of {what}s ({has}); name it with --{what}-column".replace("tagss", "tags"),
             )
     return names
 
 
 def _candidate(
-    found: Findings, where: str, row: Mapping[str, Any], names: Mapping[str, str], home: Path, keep: bool
+    findings: Findings, where: str, row: Mapping[str, Any], names: Mapping[str, str], home: Path, keep: bool
 ) -> Candidate | None:
-    """One row; None, and a note, when it names no photograph that could be looked at."""
+    """The candidate of one row; None, and a note, if it names no photograph."""
     stated = row.get(names["path"])
     if not isinstance(stated, str) or not stated.strip() or "\0" in stated:
-        found.leave_out("", where, "names no photograph" if not stated else f"{stated!r} is no path")
+        findings.leave_out("", where, "names no photograph" if not stated else f"{stated!r} is not a path")
         return None
     stated = stated.strip()
     tags = tags_of_cell(row.get(names["tags"]))
     if tags is None:
-        found.leave_out("", where, f"{str(row[names['tags']])[:60]!r} is no list of tags", path=stated)
+        findings.leave_out("", where, f"{str(row[names['tags']])[:60]!r} is not a list of tags", path=stated)
         return None
     image_id = str(row.get(names.get("id", "")) or stated.removesuffix(PurePosixPath(stated).suffix))
     lists = tags_of_cell(row.get(names.get("list", ""))) or ()
     load: Callable[[], bytes] | None = None
     if "://" in stated:
         if urlsplit(stated).scheme.lower() not in REMOTE or "::" in stated:
-            found.leave_out(image_id, where, f"{stated!r} is no URL that is fetched ({', '.join(REMOTE)})")
+            findings.leave_out(image_id, where, f"{stated!r}: URLs must begin with one of {', '.join(REMOTE)}")
             return None
         suffix = PurePosixPath(urlsplit(stated).path).suffix[:8]
         path = RAW / "table" / f"{digest_bytes(stated.encode())[:32]}{suffix if suffix.isascii() else ''}"
@@ -127,10 +127,10 @@ def _candidate(
         path = home / stated
         inside = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link out of the root
         if not Path(os.path.abspath(path)).is_relative_to(inside):  # noqa: PTH100
-            found.leave_out(
+            findings.leave_out(
                 image_id,
                 where,
-                f"{stated!r} lies outside {home.resolve() if home == Path() else home}; --root names another folder",
+                f"{stated!r} is outside of {home.resolve() if home == Path() else home}; --root names another folder",
                 path=stated,
             )
             return None
@@ -138,7 +138,7 @@ def _candidate(
 
 
 def tags_of_cell(cell: Any) -> tuple[str, ...] | None:
-    """Tags of one cell: a list, JSON of a list, or text apart by `|`, `;` or `,`. None when it is none of these."""
+    """Tags of one cell: a list, JSON of a list, or text separated by `|`, `;` or `,`; None for anything else."""
     if cell is None or cell != cell:  # NaN is an empty cell
         return ()
     if isinstance(cell, str):

@@ -4,11 +4,11 @@
     ImageSets/<list>.txt                  one image id a row; else ImageSets/Segmentation/, else ImageSets/Main/
     SegmentationClass/<image_id>.png      true masks, if any
     tags.csv                              rows of image_id,tag|tag (also `tag;tag`, `tag tag`), with or without a header
-    Annotations/<image_id>.xml            read when there is no tag file: each object's name is a tag
-                                          (true masks give tags too, but only when that is asked for)
+    Annotations/<image_id>.xml            read if there is no tag file: each object's name is a tag
+                                          (true masks give tags too, only with tags_from_masks)
     classes.txt                           row number - 1 is the class's number in the masks; else VOC's own 20 classes
 
-Photographs and masks stay where they are. A name from a list is only ever looked up in the listing of these folders.
+Photographs and masks are not copied. A name from a list is only looked up in the listings of these folders.
 """
 
 import re
@@ -28,19 +28,19 @@ VOC_NAMES = (
 # fmt: on
 LIST_FOLDERS = ("ImageSets", "ImageSets/Segmentation", "ImageSets/Main")
 MASKS = (".png",)
-OWN_NAMES = "where VOC's own 20 are not meant, write classes.txt into the folder: background, then a class in each row"
+OWN_NAMES = "for other classes than VOC's own 20, write classes.txt into the folder: background, then one class per row"
 
 
 def find_voc(
     root: Path, *, tags_file: Path | None = None, lists: Sequence[str] | None = None, tags_from_masks: bool = False
 ) -> Batch:
-    """Find what a folder in VOC layout holds; no photograph is opened.
+    """Find the photographs of a folder in VOC layout; none is opened.
 
     Args:
         root: the folder.
-        tags_file: the tag file, if it is not `root`/tags.csv.
+        tags_file: the tag file, if not `root`/tags.csv.
         lists: names of the lists to import; None for all.
-        tags_from_masks: take the tags from the true masks. Without it no mask is opened here.
+        tags_from_masks: take the tags from the true masks; otherwise no mask is opened here.
 
     Returns:
         The photographs on the lists, by image id. Classes that are not chosen become void in the true masks.
@@ -48,20 +48,20 @@ def find_voc(
     Raises:
         DataError: there is no such folder.
     """
-    found = Findings(root)
+    findings = Findings(root)
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder", "Name a folder that holds JPEGImages/ and ImageSets/.")
-    names = _class_names(found)
-    lists_of = _read_lists(found, names, lists)
-    if not lists_of and not found.problems:
-        found.add("--lists", "no image stands on a list that is to be imported")
-    photographs, masks = listing(found, "JPEGImages", PHOTOGRAPHS), listing(found, "SegmentationClass", MASKS)
-    _check_photographs(found, lists_of, photographs)
+        raise DataError(f"{root}: no such folder", "Name a folder that contains JPEGImages/ and ImageSets/.")
+    names = _class_names(findings)
+    lists_of = _read_lists(findings, names, lists)
+    if not lists_of and not findings.problems:
+        findings.add("--lists", "the lists to import contain no image")
+    photographs, masks = listing(findings, "JPEGImages", PHOTOGRAPHS), listing(findings, "SegmentationClass", MASKS)
+    _check_photographs(findings, lists_of, photographs)
     for image_id in sorted(masks.keys() - photographs.keys() - lists_of.keys()):
-        found.leave_out(image_id, masks[image_id][0], "a mask without its photograph", what="mask")
-    from_masks = read_tags_from_masks(found, names, lists_of, masks) if tags_from_masks else None
-    tags = read_tags(found, tags_file, names, lists_of) if from_masks is None else from_masks
-    bad = {item.image_id for item in found.left_out if item.what == "photograph"}
+        findings.leave_out(image_id, masks[image_id][0], "a mask without its photograph", what="mask")
+    from_masks = read_tags_from_masks(findings, names, lists_of, masks) if tags_from_masks else None
+    tags = read_tags(findings, tags_file, names, lists_of) if from_masks is None else from_masks
+    bad = {item.image_id for item in findings.left_out if item.what == "photograph"}
     complete = [i for i in sorted(lists_of) if i in photographs and i in tags and i not in bad]
     words = ["import voc", str(root), *([f"--lists {','.join(lists)}"] if lists else [])]
     return Batch(
@@ -75,79 +75,79 @@ def find_voc(
                 path=photographs[i][0],
                 tags=tuple(tags[i]),
                 lists=tuple(sorted(lists_of[i][0])),
-                where=found.place(*lists_of[i][1:]),
+                where=findings.location(*lists_of[i][1:]),
                 mask=masks[i][0] if i in masks else None,
             )
             for i in complete
         ),
-        left_out=tuple(found.left_out),
-        problems=tuple(found.problems),
+        left_out=tuple(findings.left_out),
+        problems=tuple(findings.problems),
         mask_values=dict(enumerate(names[1:], 1)),
     )
 
 
-def _check_photographs(found: Findings, lists_of: Listed, photographs: Mapping[str, Sequence[Path]]) -> None:
+def _check_photographs(findings: Findings, lists_of: Listed, photographs: Mapping[str, Sequence[Path]]) -> None:
     if not photographs:
-        found.add("JPEGImages", f"holds no photograph ({', '.join(PHOTOGRAPHS)})")
+        findings.add("JPEGImages", f"contains no photograph ({', '.join(PHOTOGRAPHS)})")
         return
     for image_id, (_, path, row) in lists_of.items():
         if image_id not in photographs:
-            found.leave_out(image_id, path, f"JPEGImages/{image_id}.jpg does not exist", row)
+            findings.leave_out(image_id, path, f"JPEGImages/{image_id}.jpg does not exist", row)
         elif len(photographs[image_id]) > 1:
             several = " or ".join(p.name for p in photographs[image_id])
-            found.leave_out(image_id, path, f"{image_id!r} could be {several}", row)
+            findings.leave_out(image_id, path, f"{image_id!r} could be {several}", row)
 
 
-def _class_names(found: Findings) -> tuple[str, ...]:
-    """All names of the folder by their number in the masks; the first is the background."""
-    path = found.root / "classes.txt"
+def _class_names(findings: Findings) -> tuple[str, ...]:
+    """All class names by their number in the masks; the first is the background."""
+    path = findings.root / "classes.txt"
     if not path.exists():
         return VOC_NAMES
-    rows = [row.strip() for row in found.read(path)]
+    rows = [row.strip() for row in findings.read(path)]
     while rows and not rows[-1]:
         rows.pop()
     if rows and "background" not in rows[0].lower():
-        found.add(path, f"{rows[0]!r} stands where the background belongs", 1)
+        findings.add(path, f"the first row must be `background`, not {rows[0]!r}", 1)
     for row, name in enumerate(rows, 1):
         if not name:
-            found.add(path, "is empty", row)
+            findings.add(path, "is empty", row)
         elif name in rows[: row - 1]:
-            found.add(path, f"{name!r} stands in row {rows.index(name) + 1} too", row)
+            findings.add(path, f"{name!r} appears in row {rows.index(name) + 1} too", row)
     if len(rows) < 2:
-        found.add(path, "names no class")
+        findings.add(path, "names no class")
     return tuple(rows) or VOC_NAMES
 
 
-def _read_lists(found: Findings, names: Sequence[str], wanted: Sequence[str] | None) -> Listed:
+def _read_lists(findings: Findings, names: Sequence[str], wanted: Sequence[str] | None) -> Listed:
     files: dict[str, Path] = {}
     for folder in LIST_FOLDERS:
-        here = {path.stem: path for path in sorted((found.root / folder).glob("*.txt"))}
-        if folder == "ImageSets/Main":  # holds <class>_<list>.txt too, which say what is where, not which images
+        here = {path.stem: path for path in sorted((findings.root / folder).glob("*.txt"))}
+        if folder == "ImageSets/Main":  # <class>_<list>.txt beside the lists name the images of one class
             per_class = {f"{class_name}_{name}" for class_name in names for name in here}
             here = {name: path for name, path in here.items() if name not in per_class}
         if wanted is not None or not files:
             files = {**here, **files}
     if not files:
-        found.add("ImageSets", "holds no list (<list>.txt)")
+        findings.add("ImageSets", "contains no list (<list>.txt)")
     listed: Listed = {}
     for name in files if wanted is None else wanted:
         if name in files:
-            _read_list(found, name, files[name], listed)
+            _read_list(findings, name, files[name], listed)
         elif files:
-            found.add("--lists", f"there is no list {name!r}{did_you_mean(name, files)}")
+            findings.add("--lists", f"there is no list {name!r}{did_you_mean(name, files)}")
     return listed
 
 
-def _read_list(found: Findings, name: str, path: Path, listed: Listed) -> None:
-    seen: dict[str, int] = {}
-    rows = [(row, text.strip()) for row, text in enumerate(found.read(path), 1) if text.strip()]
+def _read_list(findings: Findings, name: str, path: Path, listed: Listed) -> None:
+    rows_of: dict[str, int] = {}
+    rows = [(row, text.strip()) for row, text in enumerate(findings.read(path), 1) if text.strip()]
     if not rows:
-        found.add(path, "the list is empty")
+        findings.add(path, "the list is empty")
     for row, image_id in rows:
         if re.search(r"[/\\\0]", image_id) or image_id in (".", ".."):
-            found.leave_out(f"{name}:{row}", path, f"{image_id!r} is a path, not an image id", row)
-        elif image_id in seen:
-            found.leave_out(f"{name}:{row}", path, f"{image_id!r} stands in row {seen[image_id]} too", row)
+            findings.leave_out(f"{name}:{row}", path, f"{image_id!r} is a path, not an image id", row)
+        elif image_id in rows_of:
+            findings.leave_out(f"{name}:{row}", path, f"{image_id!r} appears in row {rows_of[image_id]} too", row)
         else:
-            seen[image_id] = row
+            rows_of[image_id] = row
             listed.setdefault(image_id, (set(), path, row))[0].add(name)

@@ -31,7 +31,9 @@ class SegmenterSection(TrainingSection, CropSection, BackboneSection):
     moved = {"width": "net", "rates": "net", "confidence_weights": "objective"}
 
     net: method_of("models.segmenters") = Field(description="the net")  # type: ignore[valid-type]
-    objective: method_of("models.mask_objectives") = Field(description="how it learns from noisy masks")  # type: ignore[valid-type]
+    objective: method_of("models.mask_objectives") = Field(
+        default="cross_entropy", validate_default=True, description="how it learns from noisy masks"
+    )  # type: ignore[valid-type]
     ema_decay: float = Field(ge=0, lt=1, description="moving average of the weights; 0 for none")
 
 

@@ -1,9 +1,9 @@
-"""Check every photograph of an import once, and say which of them train, which are scored, and in which shard each stands.
+"""Check every photograph of an import; assign each to training, scoring or neither, and to its shard.
 
 Reads   data/import/manifest.parquet    what the importer wrote (labelfactory.dataset.manifest), and the photographs it names
 Writes  data/dataset/images.parquet     one row per photograph (labelfactory.dataset.prepared); true masks are not opened
-A photograph that cannot be used is quarantined with its reason, never dropped. One that was fine under the same id, path
-and digest last time is read and hashed, not decoded again.
+A photograph that cannot be used is quarantined with its reason, never dropped. Every file is read and hashed; one whose
+digest is that of the import is decoded only if neither the import nor the last run measured it.
 """
 
 from collections import Counter
@@ -46,13 +46,19 @@ class PrepareConfig(Section):
     )
 
 
+Key = tuple[str, str, str]
+"""Image id, path and SHA-256: the same photograph under the same name."""
+Size = tuple[int, int]
+"""Width and height in pixels, upright."""
+
+
 @dataclass(frozen=True)
 class Checked:
-    """What looking at one photograph said."""
+    """The result of checking one photograph."""
 
     width: int = 0  # pixels, upright
     height: int = 0
-    reason: str = ""  # why it cannot be used; empty when it can
+    reason: str = ""  # why it cannot be used; empty if it can
 
 
 def prepare(manifest: Manifest, config: PrepareConfig, previous: Dataset | None = None) -> Dataset:
@@ -60,27 +66,27 @@ def prepare(manifest: Manifest, config: PrepareConfig, previous: Dataset | None 
 
     Args:
         manifest: the import; every entry has its position.
-        config: the lists, and how many bad photographs are bearable.
-        previous: the data set as it was prepared last time, if it was.
+        config: the lists, and the share of bad photographs that is accepted.
+        previous: the data set of the last run, if there is one.
 
     Returns:
         The data set, rows in the manifest's order.
 
     Raises:
-        DataError: a list without images, a class without a tagged training image, an id that stands twice, the same bytes
-            in training and validation, or too many bad photographs, all of them listed with row, file and reason.
+        DataError: a list without images, a class without a tagged training image, a duplicate id, the same bytes in
+            training and validation, or too many bad photographs, all of them listed with row, file and reason.
     """
-    _refuse_twins(manifest.entries)
+    _refuse_duplicates(manifest.entries)
     _check_lists(manifest.entries, manifest.classes, config)
     _refuse_leaks(manifest.entries, config)
-    results = _check_all(manifest.entries, manifest.classes, fine(previous))
+    results = _check_all(manifest.entries, manifest.classes, known_sizes(manifest, previous))
     records = tuple(_record(e, c, config) for e, c in zip(manifest.entries, results, strict=True))
     bad = [f"  {line}" for line in bad_lines(records)]
     if bad and len(bad) > config.max_bad_fraction * len(records):
         raise DataError(
             f"{len(bad)} of {len(records)} photographs cannot be used (prepare.max_bad_fraction is "
             f"{config.max_bad_fraction:g})\n" + "\n".join(bad),
-            f"{IMPORT_AGAIN} Or raise prepare.max_bad_fraction to go on without them.",
+            f"{IMPORT_AGAIN} Or raise prepare.max_bad_fraction to leave them out.",
         )
     if bad:
         _check_lists([r for r in records if r.status == "ok"], manifest.classes, config)
@@ -96,9 +102,16 @@ def prepare(manifest: Manifest, config: PrepareConfig, previous: Dataset | None 
     )
 
 
-def fine(dataset: Dataset | None) -> dict[tuple[str, str, str], ImageRecord]:
-    """The usable photographs of a data set by (image_id, path, sha256): what makes a look at the pixels needless."""
-    return {(r.image_id, r.path, r.sha256): r for r in (dataset.usable if dataset else ())}
+def known_sizes(manifest: Manifest, previous: Dataset | None) -> dict[Key, Size]:
+    """Sizes that need no decoding: measured by the import, or by the last run."""
+    usable = previous.usable if previous else ()
+    return {_key(r): (r.width, r.height) for r in usable} | {
+        _key(e): (e.width, e.height) for e in manifest.entries if e.width
+    }
+
+
+def _key(image: Entry | ImageRecord) -> Key:
+    return image.image_id, image.path, image.sha256
 
 
 def bad_lines(records: Iterable[ImageRecord]) -> list[str]:
@@ -106,24 +119,24 @@ def bad_lines(records: Iterable[ImageRecord]) -> list[str]:
     return [f"row {row}, {r.path}: {r.reason}" for row, r in enumerate(records, 1) if r.status != "ok"]
 
 
-def _refuse_twins(entries: Sequence[Entry]) -> None:
+def _refuse_duplicates(entries: Sequence[Entry]) -> None:
     for what, count in (
         ("image id", Counter(e.image_id for e in entries)),
         ("position", Counter(e.position for e in entries)),
     ):
-        twins = [str(value) for value, times in count.items() if times > 1]
-        if twins:
-            raise DataError(f"{what} stands twice in the import: {', '.join(twins)}", "Import the images again.")
+        duplicates = [str(value) for value, times in count.items() if times > 1]
+        if duplicates:
+            raise DataError(f"duplicate {what} in the import: {', '.join(duplicates)}", "Import the images again.")
 
 
 def _refuse_leaks(entries: Sequence[Entry], config: PrepareConfig) -> None:
-    """A photograph that is learnt and scored makes every score too good."""
+    """A photograph in training and validation makes every score too good."""
     leaks = same_bytes(entries, config.train_list, config.val_list)
     if leaks:
         raise DataError(
-            f"the same bytes stand on the lists {config.train_list!r} and {config.val_list!r}\n"
+            f"the lists {config.train_list!r} and {config.val_list!r} share {len(leaks)} photographs (same bytes)\n"
             + "\n".join(f"  {', '.join(e.path for e in group)}" for group in leaks),
-            "Take each from one of the lists and type `labelfactory import …` again, then `dvc repro`.",
+            "Remove each from one of the lists and type `labelfactory import …` again, then `dvc repro`.",
         )
 
 
@@ -134,7 +147,7 @@ def _check_lists(images: Sequence[Entry] | Sequence[ImageRecord], classes: Class
         if not counts[name]:
             lists = ", ".join(f"{n} ({c})" for n, c in sorted(counts.items())) or "none"
             raise DataError(
-                f"no usable image stands on the list {name!r}",
+                f"the list {name!r} has no usable image",
                 f"Set prepare.{key} in params.yaml to one of the import's lists: {lists}.",
             )
     tagged = Counter(tag for image in images if config.train_list in image.lists for tag in image.tags)
@@ -146,23 +159,17 @@ def _check_lists(images: Sequence[Entry] | Sequence[ImageRecord], classes: Class
         )
 
 
-def _check_all(
-    entries: Sequence[Entry], classes: Classes, known: Mapping[tuple[str, str, str], ImageRecord]
-) -> list[Checked]:
-    """Look at every photograph, on all cores; one that is `known` to be fine is not decoded."""
-
-    def look(entry: Entry) -> Checked:
-        return _check(entry, classes, known.get((entry.image_id, entry.path, entry.sha256)))
-
+def _check_all(entries: Sequence[Entry], classes: Classes, sizes: Mapping[Key, Size]) -> list[Checked]:
+    """Check every photograph, on all cores; one with a known size is not decoded."""
     results = []
     with ThreadPoolExecutor() as pool, progress("prepare", len(entries)) as tick:
-        for result in pool.map(look, entries):
+        for result in pool.map(lambda entry: _check(entry, classes, sizes.get(_key(entry))), entries):
             results.append(result)
             tick()
     return results
 
 
-def _check(entry: Entry, classes: Classes, known: ImageRecord | None) -> Checked:
+def _check(entry: Entry, classes: Classes, size: Size | None) -> Checked:
     try:
         data = Path(entry.path).read_bytes()
     except OSError as error:
@@ -171,14 +178,12 @@ def _check(entry: Entry, classes: Classes, known: ImageRecord | None) -> Checked
         return Checked(reason="changed since it was imported")
     for tag in entry.tags:
         if tag not in classes.names:
-            return Checked(reason=f"tag {tag!r} is no class{did_you_mean(tag, classes.names)}")
-    if known is not None:
-        return Checked(known.width, known.height)
+            return Checked(reason=f"tag {tag!r} is not a class{did_you_mean(tag, classes.names)}")
     try:
-        height, width, _ = decode_photograph(data).shape
+        width, height = size or decode_photograph(data).shape[1::-1]
     except DataError as error:
         return Checked(reason=error.problem)
-    except Exception as error:  # a decoder fed with a hostile file raises anything; one file must not stop a million
+    except Exception as error:  # a decoder may raise anything on a hostile file, which must not stop the others
         return Checked(reason=f"not decodable: {type(error).__name__}: {error}")
     if min(height, width) < MIN_SIDE:
         return Checked(reason=f"{width}×{height} pixels: too small, a side needs {MIN_SIDE}")
@@ -212,16 +217,17 @@ class Prepare(Stage[PrepareConfig]):
     writes = "dataset"
 
     def units(self, metrics: Mapping[str, Any]) -> int:
-        """Photographs that were decoded."""
-        return int(metrics["decoded"])
+        """Photographs that were checked."""
+        return int(metrics["images"])
 
     def run(self) -> dict[str, Any]:
-        """Check the import and write the data set; what is bad is said aloud and named in the report."""
+        """Check the import and write the data set; bad photographs are printed and named in the report."""
         target = self.output / "images.parquet"
         manifest = read_manifest(self.folder("import") / "manifest.parquet")
         previous = _previous(target)
         dataset = prepare(manifest, self.cfg, previous)
-        reused = len(fine(previous).keys() & fine(dataset).keys())
+        sizes = known_sizes(manifest, previous)
+        reused = sum(_key(record) in sizes for record in dataset.usable)
         write_dataset(dataset, target)
         bad = bad_lines(dataset.records)
         if bad:
@@ -242,14 +248,14 @@ class Prepare(Stage[PrepareConfig]):
 
 
 def _previous(path: Path) -> Dataset | None:
-    """The data set of last time, or None when there is none or it is of another make. A newer program's is not replaced."""
+    """The data set of the last run; None if there is none or it is unreadable. One of a newer format is not replaced."""
     try:
         return read_dataset(path)
     except NewerFormatError:
         raise
     except MissingError:
         return None
-    except Exception:  # only saves decoding: an older or damaged file costs time, nothing else
+    except Exception:  # it only saves decoding
         return None
 
 

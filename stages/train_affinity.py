@@ -31,7 +31,9 @@ class TrainAffinityConfig(TrainingSection, CropSection):
 
     moved = dict.fromkeys(("radius", "depths", "width"), "method")
 
-    method: method_of("models.affinity") = Field(description="the affinity network and its loss")  # type: ignore[valid-type]
+    method: method_of("models.affinity") = Field(
+        default="psa", validate_default=True, description="the affinity network and its loss"
+    )  # type: ignore[valid-type]
     learn_backbone: bool = Field(description="whether the classifier's backbone learns on")
     freeze_stages: int = Field(ge=0, le=8, description="where it learns on: stages after the stem that do not")
 

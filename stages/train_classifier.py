@@ -38,7 +38,9 @@ from models.objectives import Objective
 class TrainClassifierConfig(TrainingSection, CropSection, BackboneSection):
     """Section `train_classifier` of params.yaml."""
 
-    objective: method_of("models.objectives") = Field(description="how it learns from tags")  # type: ignore[valid-type]
+    objective: method_of("models.objectives") = Field(
+        default="tags", validate_default=True, description="how it learns from tags"
+    )  # type: ignore[valid-type]
 
     @model_validator(mode="after")
     def _starts_from_elsewhere(self) -> "TrainClassifierConfig":

@@ -4,7 +4,6 @@ Slots are Prefect's global concurrency limits, one a device, under the device's 
 The slot of a process that was killed is free again when its lease ends.
 """
 
-import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from prefect.concurrency.sync import concurrency
 
 from flows.server.api import Api
 from labelfactory.devices import pick_device
+from labelfactory.environment import positive
 from labelfactory.learning.ranks import DEVICES_VARIABLE
 
 LEASE_SECONDS = 60.0
@@ -26,8 +26,7 @@ def device_slots() -> list[str]:
     if device.type != "cuda":
         return [f"{device} of {platform.node()}"]
     numbers = [device.index] if device.index is not None else list(range(torch.cuda.device_count()))
-    fewer = os.environ.get(DEVICES_VARIABLE, "")
-    numbers = numbers[: int(fewer)] if fewer.isdigit() and int(fewer) else numbers
+    numbers = numbers[: positive(DEVICES_VARIABLE, len(numbers))]
     # the card's own name: under CUDA_VISIBLE_DEVICES each process counts from 0
     return [f"gpu {torch.cuda.get_device_properties(number).uuid}" for number in numbers]
 

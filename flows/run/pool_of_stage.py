@@ -36,8 +36,8 @@ def wanted_pool(stage: str) -> str:
 
 
 @dataclass
-class Place:
-    """A flow run's own place, and the way to others.
+class StagePlacement:
+    """A flow run's own placement, and the way to others.
 
     Args:
         api: the server; None outside of a worker, where everything runs here.
@@ -111,12 +111,12 @@ class Place:
                 _wait(self.api, child["id"], child["work_pool_name"] or "")
 
 
-def here(*, stays: bool) -> Place:
+def current_placement(*, stays: bool) -> StagePlacement:
     """The place of the flow run that calls, as its server knows it. Outside of a worker everything runs here."""
     if this_run.id is None or URL_VARIABLE not in os.environ:
-        return Place()
+        return StagePlacement()
     api = find_api()
-    return Place(api, this_run.id, api.get(f"/flow_runs/{this_run.id}")["work_pool_name"] or "", stays)
+    return StagePlacement(api, this_run.id, api.get(f"/flow_runs/{this_run.id}")["work_pool_name"] or "", stays)
 
 
 def _mark(run: str) -> str:

@@ -19,7 +19,7 @@ from flows.line.dvc_process import LineProcess, LineProcessError, StageError
 from flows.line.summary import read_summary
 from flows.run.gpu_slots import devices_held
 from flows.run.pending_work import has_work
-from flows.run.pool_of_stage import Place, wanted_pool
+from flows.run.pool_of_stage import StagePlacement, wanted_pool
 from flows.server.intervals import retry_seconds
 from labelfactory.errors import UserError
 
@@ -29,7 +29,7 @@ PROGRESS = re.compile(r"^(?P<title>[^:]+): (?P<done>\d+)/(?P<total>\d+) (?P<rest
 """A line of `labelfactory.progress`: `extract_cams: 120/437 images, 3.1/s, 39 s, about 102 s left`."""
 
 
-def stage_task(stage: str, *, again: bool = True) -> Task[[LineProcess, Place, str, bool], State[Any]]:
+def stage_task(stage: str, *, again: bool = True) -> Task[[LineProcess, StagePlacement, str, bool], State[Any]]:
     """The task of a stage; it has the stage's name, and so have its runs. `again`: what crashed is tried again."""
     pauses = retry_seconds() if again else []
     return bring_up_to_date.with_options(
@@ -43,7 +43,7 @@ def worth_another_try(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> 
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=worth_another_try)
-def bring_up_to_date(line: LineProcess, place: Place, stage: str, force: bool) -> State[Any]:
+def bring_up_to_date(line: LineProcess, placement: StagePlacement, stage: str, force: bool) -> State[Any]:
     """Let DVC bring one stage up to date; log what it says, show how far it is."""
     logger = get_run_logger()
     with _progress_artifact(stage) as show:
@@ -54,7 +54,7 @@ def bring_up_to_date(line: LineProcess, place: Place, stage: str, force: bool) -
             show(text)
 
         try:
-            return _run(line, place, stage, force, hear)
+            return _run(line, placement, stage, force, hear)
         except StageError as error:
             return Failed(name=USER_ERROR if error.users else CRASHED, message=str(error))
         except UserError as error:
@@ -63,16 +63,18 @@ def bring_up_to_date(line: LineProcess, place: Place, stage: str, force: bool) -
             return Failed(name=CRASHED, message=str(error))
 
 
-def _run(line: LineProcess, place: Place, stage: str, force: bool, hear: Callable[[str], None]) -> State[Any]:
+def _run(
+    line: LineProcess, placement: StagePlacement, stage: str, force: bool, hear: Callable[[str], None]
+) -> State[Any]:
     with ExitStack() as held:
-        if place.api is not None and wanted_pool(stage):
+        if placement.api is not None and wanted_pool(stage):
             if not force and not line.stale([stage]):
                 return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
             if force or has_work(stage):
-                pool = place.elsewhere(stage)
+                pool = placement.elsewhere(stage)
                 if pool:
-                    return as_told(place.run_stage(pool, stage, force=force, hear=hear))
-                held.enter_context(devices_held(place.api, hear))
+                    return as_told(placement.run_stage(pool, stage, force=force, hear=hear))
+                held.enter_context(devices_held(placement.api, hear))
         if not line.bring_up_to_date(stage, force=force, hear=hear):
             return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
     made = {summary.name: summary.made for summary in read_summary().stages}

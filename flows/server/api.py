@@ -1,37 +1,36 @@
-"""Prefect's REST API, as much of it as commands and the watcher need: they answer at once, since Prefect itself is not loaded."""
+"""Client for the part of Prefect's REST API that commands and the watcher use; Prefect itself takes seconds to load."""
 
 import base64
 import json
 import os
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from labelfactory.errors import LabelfactoryError, UserError
+from labelfactory.http_client import NoAnswerError, RefusedError, send
 
 URL_VARIABLE, KEY_VARIABLE, AUTH_VARIABLE = "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"
 STATE_FILE = Path(".labelfactory/services.json")
-"""What `labelfactory up` has started in this folder."""
+"""Lists what `labelfactory up` started in this folder."""
 TIMEOUT_SECONDS = 90.0
-"""Longer than the minute that the server itself waits for SQLite's lock: after that it says that it is busy."""
+"""Longer than the minute for which the server waits for SQLite's lock before it answers that it is busy."""
 BUSY = (429, 503)
-"""A server that is busy, its database locked for example, answers so; nothing was done."""
+"""Statuses of a busy server, such as one whose database is locked; the request had no effect."""
 BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 
 class ApiError(LabelfactoryError):
     """The server answered with an error."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(f"Prefect's server answers {status}: {said}")
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"Prefect's server answers {status}: {body}")
         self.status = status
 
 
 class ServerDownError(UserError):
-    """Nobody answers at the server's address."""
+    """No server answers at this address."""
 
 
 class Api:
@@ -42,7 +41,7 @@ class Api:
 
     @property
     def page(self) -> str:
-        """The address that a person opens."""
+        """Address of the server's web page."""
         return self.url.removesuffix("/api")
 
     def get(self, path: str) -> Any:
@@ -50,7 +49,7 @@ class Api:
         return self.call("GET", path)
 
     def find(self, path: str) -> Any | None:
-        """GET; None where the server knows no such thing."""
+        """GET; None where the server answers 404."""
         try:
             return self.get(path)
         except ApiError as error:
@@ -59,16 +58,16 @@ class Api:
             return None
 
     def provide(self, path: str, body: dict[str, Any]) -> None:
-        """POST what has a name, unless something of that name is there; then it stays as it is.
+        """POST a named object, unless one of that name exists; that one stays as it is.
 
-        It is looked for first: the server logs a refusal with a traceback, as if something were wrong.
+        Asked with GET first: the server logs a refused POST with a traceback.
         """
         if self.find(f"{path}{quote(body['name'])}") is not None:
             return
         try:
             self.post(path, body)
         except ApiError as error:
-            if error.status != 409:  # somebody else was faster
+            if error.status != 409:  # created meanwhile
                 raise
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
@@ -76,47 +75,42 @@ class Api:
         return self.call("POST", path, body)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One request. Returns the answer, parsed; None where it is empty.
+        """Send one request, again while the server is busy. Returns the parsed JSON of its answer, None for an empty one.
 
         Raises:
-            ServerDownError: nobody answers.
-            ApiError: the server refuses.
+            ServerDownError: no answer.
+            ApiError: the server refuses the request.
+            UserError: the server expects other credentials.
         """
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **_login()}
-        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         for pause in BUSY_PAUSES:
             try:
-                return self._send(request)
+                return self._send(method, path, body)
             except ApiError as error:
                 if error.status not in BUSY:
                     raise
             time.sleep(pause)
-        return self._send(request)
+        return self._send(method, path, body)
 
-    def _send(self, request: urllib.request.Request) -> Any:
+    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                said = error.read().decode(errors="replace")[:500]
-            if error.code in (401, 403):
+            text = send(method, f"{self.url}{path}", content=body, headers=_login(), timeout=TIMEOUT_SECONDS)
+        except RefusedError as error:
+            if error.status in (401, 403):
                 raise UserError(
-                    f"{self.url}: the server wants other credentials ({error.code})",
+                    f"{self.url}: the server expects other credentials ({error.status})",
                     f"Set {AUTH_VARIABLE} (or {KEY_VARIABLE}) to those that it was started with.",
                 ) from None
-            raise ApiError(error.code, said) from None
-        except (OSError, ValueError) as error:
+            raise ApiError(error.status, error.body) from None
+        except NoAnswerError as error:
             raise ServerDownError(
-                f"{self.url}: no Prefect server answers ({getattr(error, 'reason', error)})",
+                f"{self.url}: no Prefect server answers ({error.reason})",
                 f"Type `labelfactory up`, or set {URL_VARIABLE} to the server's address.",
             ) from None
         return json.loads(text) if text else None
 
 
 def _login() -> dict[str, str]:
-    """Credentials from the environment, as Prefect itself sends them."""
+    """Authorization header from the environment, in the form that Prefect sends."""
     if key := os.environ.get(KEY_VARIABLE):
         return {"Authorization": f"Bearer {key}"}
     if auth := os.environ.get(AUTH_VARIABLE):
@@ -125,10 +119,10 @@ def _login() -> dict[str, str]:
 
 
 def find_api() -> Api:
-    """The server at $PREFECT_API_URL, else the one that `labelfactory up` started here; it has answered once.
+    """The server at $PREFECT_API_URL, else the one that `labelfactory up` started here; checked with one request.
 
     Raises:
-        UserError: there is none, or it is down.
+        UserError: no server is known, or it does not answer.
     """
     url = os.environ.get(URL_VARIABLE) or _own_url()
     if url is None:
@@ -141,7 +135,7 @@ def find_api() -> Api:
 
 
 def find_page() -> str:
-    """The address of the server's page, asked of nobody: $PREFECT_UI_URL, or beside the known API; empty if there is none."""
+    """Address of the server's web page, without a request: $PREFECT_UI_URL, or that of the known API; empty if none is known."""
     url = os.environ.get("PREFECT_UI_URL") or os.environ.get(URL_VARIABLE) or _own_url() or ""
     return url.rstrip("/").removesuffix("/api")
 

@@ -2,6 +2,7 @@
 
 import os
 
+from labelfactory.environment import positive
 from labelfactory.errors import UserError
 
 LABEL = "labelfactory.heartbeat"
@@ -17,19 +18,12 @@ RETRY_SECONDS = "10,60"
 
 
 def beat_seconds() -> float:
-    """Seconds between two beats: $LABELFACTORY_HEARTBEAT_SECONDS, else 20. Workers and watcher must agree on it.
+    """Seconds between two beats: $LABELFACTORY_HEARTBEAT_SECONDS, else 20; the same for workers and watcher.
 
     Raises:
-        UserError: the variable is no positive number.
+        UserError: the variable is not a positive number.
     """
-    value = os.environ.get(EVERY_VARIABLE, "")
-    try:
-        seconds = float(value) if value else EVERY_SECONDS
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{EVERY_VARIABLE}={value!r} is no positive number", f"Type `unset {EVERY_VARIABLE}`.")
-    return seconds
+    return positive(EVERY_VARIABLE, EVERY_SECONDS)
 
 
 def retry_seconds() -> list[float]:

@@ -1,26 +1,24 @@
-"""Tell a webhook something, as JSON."""
+"""Post JSON to a webhook."""
 
-import json
 import os
-import urllib.error
-import urllib.request
 from typing import Any
 
 from flows.server.api import Api
 from flows.server.credentials import from_block
+from labelfactory.http_client import send
 
 WEBHOOK_VARIABLE = "LABELFACTORY_WEBHOOK"
-"""Where to POST; never in a file of the project, since such an address often holds a token."""
+"""Holds the address; never written into a file of the project, since such an address often contains a token."""
 WEBHOOK_BLOCK = "labelfactory-webhook"
-"""The Prefect Secret block that holds it where the environment does not."""
+"""The Prefect Secret block that holds the address where the environment does not."""
 TIMEOUT_SECONDS = 10.0
 
 
 def webhook_address(api: Api | None) -> str:
-    """The address, or nothing where nobody is to be told.
+    """The webhook's address; empty where none is configured.
 
     Raises:
-        UserError, ApiError: the server does not say.
+        UserError, ApiError: the server does not return the block.
     """
     address = os.environ.get(WEBHOOK_VARIABLE, "")
     return address or (from_block(api, WEBHOOK_BLOCK) if api else "")
@@ -30,16 +28,9 @@ def post(address: str, content: dict[str, Any]) -> None:
     """POST JSON.
 
     Raises:
-        OSError: nobody answers, or the answer is an error.
-        ValueError: it is no address of http or https.
+        HttpError: no answer, or an answer other than success. Its text contains the address.
+        ValueError: the address is not of http or https.
     """
     if not address.startswith(("http://", "https://")):
-        raise ValueError("no address of http or https")
-    body = json.dumps(content, ensure_ascii=False).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-            answer.read()
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise
+        raise ValueError("the address must begin with http:// or https://")
+    send("POST", address, content=content, timeout=TIMEOUT_SECONDS)

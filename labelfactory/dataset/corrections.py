@@ -1,15 +1,15 @@
-"""Masks that a person drew: they take the place of the line's for their images.
+"""Masks that a person corrected; they replace the line's masks of their images.
 
 data/corrections/corrections.parquet, one row per corrected image, by image_id:
     image_id    string, unique, as in the import
-    photograph  string, SHA-256 of the photograph's file that was corrected
+    photograph  string, SHA-256 of the photograph's file at that time
     mask        string, SHA-256 of the PNG beside this table
     classes     list<string>, names of class ids 1, 2, … in that PNG
 data/corrections/<name>.<mask's first digits>.png: palette PNG of class ids, 255 void, upright, at the photograph's size; the
-name is `labelfactory.names.file_name(image_id)`. A new mask is a new file, so the table never names half of one.
+name is `labelfactory.names.file_name(image_id)`. A new mask is a new file, so the table never names a partial one.
 
-An input, like data/import: the line reads it and never writes it. A photograph that was imported with other bytes since
-then is no longer the one that was corrected: its row waits, unused.
+An input, like data/import: the line reads it and never writes it. If a photograph was imported with other bytes since
+then, its row is not used.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ from labelfactory.schema import BACKGROUND, VOID, Classes, Mask
 CORRECTIONS = Path("data/corrections")
 TABLE = "corrections.parquet"
 HUMAN = "human"
-"""Source of a mask that a person drew, in rows, in the ledger and in every audit."""
+"""Source of a corrected mask in rows, ledger and audits."""
 REMEDY = "Add the correction again with `labelfactory corrections add`, or `labelfactory corrections remove` it."
 
 SCHEMA = pa.schema(
@@ -46,7 +46,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Correction:
-    """One image whose mask a person drew; fields as in the module's table."""
+    """One corrected image; fields as in the module's table."""
 
     image_id: str
     photograph: str
@@ -55,20 +55,20 @@ class Correction:
 
     @property
     def digest(self) -> str:
-        """Over what the mask says: its pixels and what they mean."""
+        """Over the mask's file and the names of its class ids."""
         return digest_json([self.mask, list(self.classes)])
 
     def fits(self, record: ImageRecord) -> bool:
-        """Whether it was drawn over the photograph that the data set holds now."""
+        """Whether it belongs to the photograph's current bytes."""
         return self.photograph == record.sha256
 
     def path(self, folder: Path = CORRECTIONS) -> Path:
-        """Where its mask lies."""
+        """The file of its mask."""
         return folder / f"{file_name(self.image_id)}.{self.mask[:16]}.png"
 
 
 def read_corrections(folder: Path = CORRECTIONS) -> dict[str, Correction]:
-    """All corrections by image; none where there is no table.
+    """All corrections by image id; empty if there is no table.
 
     Raises:
         DataError: the table is damaged.
@@ -76,25 +76,25 @@ def read_corrections(folder: Path = CORRECTIONS) -> dict[str, Correction]:
     path = folder / TABLE
     if not path.exists():
         return {}
-    rows, _ = read_table(path, remedy="Restore it from a backup: it names what was corrected by hand.")
-    found = [Correction(**{**row, "classes": tuple(row["classes"])}) for row in rows]
-    return {correction.image_id: correction for correction in found}
+    rows, _ = read_table(path, remedy="Restore it from a backup: it lists the corrected masks.")
+    corrections = (Correction(**{**row, "classes": tuple(row["classes"])}) for row in rows)
+    return {correction.image_id: correction for correction in corrections}
 
 
 def write_corrections(corrections: Iterable[Correction], folder: Path = CORRECTIONS) -> None:
-    """Write the table whole or not at all. The same corrections give the same bytes."""
+    """Write the table atomically. The same corrections give the same bytes."""
     ordered = sorted(corrections, key=lambda correction: correction.image_id)
     write_table(folder / TABLE, ordered, SCHEMA, {"format": 1})
 
 
 def store_mask(image_id: str, photograph: str, mask: Mask, classes: Classes, folder: Path = CORRECTIONS) -> Correction:
-    """Write the PNG of a correction, whole or not at all; the table does not name it yet.
+    """Write the PNG of a correction atomically; the caller adds it to the table.
 
     Args:
         image_id: of the import.
         photograph: SHA-256 of its file.
         mask: [H, W] uint8 of class ids, 255 void, upright.
-        classes: what the ids mean.
+        classes: of the ids.
         folder: of the corrections.
     """
     data = encode_mask(mask)
@@ -106,10 +106,10 @@ def store_mask(image_id: str, photograph: str, mask: Mask, classes: Classes, fol
 
 
 def corrected_mask(correction: Correction, classes: Classes, folder: Path = CORRECTIONS) -> Mask:
-    """The mask of a correction in the ids of `classes`, [H, W] uint8; pixels of a class that is gone are void.
+    """The mask of a correction in the ids of `classes`, [H, W] uint8; pixels of a removed class are void.
 
     Raises:
-        DataError: its file is missing, or is another than the one that was added.
+        DataError: its file is missing or has changed.
     """
     path = correction.path(folder)
     try:

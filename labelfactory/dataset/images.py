@@ -1,6 +1,6 @@
-"""Pixels in and out of files: photographs as RGB, masks as palette PNG.
+"""Read and write pixels: photographs as RGB, masks as palette PNG.
 
-Nothing here opens a true mask by name; that is `labelfactory.dataset.truth`, which two stages may import.
+Only `labelfactory.dataset.truth` opens true masks by name; two stages may import it.
 """
 
 import io
@@ -20,10 +20,10 @@ from labelfactory.schema import Mask, palette
 Photograph = NDArray[np.uint8]
 
 Image.MAX_IMAGE_PIXELS = 64_000_000
-warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused at the header, before anything is unpacked
+warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused by the header, before decoding
 
 MIN_SIDE = 4
-"""Pixels; in a smaller photograph there is nothing to find."""
+"""Pixels; smaller photographs are refused."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,17 +34,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what turns stored pixels upright; 1 is upright."""
+"""EXIF orientation → transposition that turns stored pixels upright; 1 is upright."""
 
 
 def decode_photograph(data: bytes) -> Photograph:
-    """Decode a photograph: EXIF orientation applied, any mode turned into RGB, transparent pixels over white.
+    """Decode a photograph: EXIF orientation applied, any mode converted to RGB, transparent pixels over white.
 
     Returns:
         [H, W, 3] uint8, writable.
 
     Raises:
-        DataError: not an image, truncated, or a decompression bomb. The caller knows the file's name.
+        DataError: not an image, truncated, or a decompression bomb. The caller adds the file's name.
     """
     if not data:
         raise DataError("the file is empty")
@@ -60,7 +60,7 @@ def decode_photograph(data: bytes) -> Photograph:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip them at 255
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         grey = np.array(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise DataError("pixels of 32 bits, at most 16 are read")
@@ -74,22 +74,22 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def orientation(path: Path) -> int:
-    """The EXIF orientation of a photograph, 1 to 8; 1, upright, where its file says nothing."""
+    """The EXIF orientation of a photograph, 1 to 8; 1 (upright) if its file states none."""
     try:
         with Image.open(path) as opened:
             stated = opened.getexif().get(0x0112, 1)
-    except Exception:  # only asks; whoever reads the photograph says what is wrong with it
+    except Exception:  # a damaged photograph is reported where it is decoded
         return 1
     return stated if stated in _TURNS else 1
 
 
 def upright(mask: Mask, turned: int) -> Mask:
-    """Turn a mask as EXIF orientation `turned` turns its photograph. [H, W] uint8, or [W, H] for 5 to 8."""
+    """Turn a mask like a photograph of EXIF orientation `turned`. [H, W] uint8, or [W, H] for 5 to 8."""
     return mask if turned == 1 else np.array(Image.fromarray(mask).transpose(_TURNS[turned]))
 
 
 def read_photograph(path: Path, sha256: str) -> Photograph:
-    """Read a photograph and hold its bytes against the digest it was imported with.
+    """Read a photograph and check its bytes against their digest in the import.
 
     Returns:
         [H, W, 3] uint8.
@@ -112,7 +112,7 @@ def read_photograph(path: Path, sha256: str) -> Photograph:
 
 
 def shrink(image: Photograph, scale: float) -> Photograph:
-    """The photograph at `scale` times its size, at most 1; each pixel the mean of those that it stands for."""
+    """The photograph at `scale` times its size, at most 1; each pixel is the mean of those that it replaces."""
     if scale >= 1:
         return image
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
@@ -152,5 +152,5 @@ def decode_mask(data: bytes) -> Mask:
         raise
     except UnidentifiedImageError:
         raise DataError("not a readable mask: not an image") from None
-    except Exception as error:  # a decoder fed with a hostile file raises anything
+    except Exception as error:  # a decoder may raise anything on a hostile file
         raise DataError(f"not a readable mask: {error}") from None

@@ -1,7 +1,7 @@
-"""What an import left out, beside its manifest.
+"""Photographs and masks that an import left out; written beside its manifest.
 
 data/import/left_out.json: a list of {image_id, where, path, reason, what}. `where` is the file and row that name it, `what`
-is "photograph", or "mask" where the photograph itself was taken. No file: nothing was left out.
+is "photograph", or "mask" if the photograph itself was imported. No file: nothing was left out.
 """
 
 import json
@@ -17,7 +17,7 @@ LEFT_OUT = Path("data/import/left_out.json")
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A photograph, or its mask alone, that could not be taken, and why."""
+    """A photograph, or its mask alone, that could not be imported, with the reason."""
 
     image_id: str
     where: str
@@ -28,13 +28,13 @@ class LeftOut:
     @property
     def line(self) -> str:
         """Row, file and reason in one line."""
-        place = f"{self.where}: " if self.where else ""
+        where = f"{self.where}: " if self.where else ""
         file = f"{self.path}: " if self.path and self.path not in self.where else ""
-        return f"{place}{file}{self.reason}"
+        return f"{where}{file}{self.reason}"
 
 
 def write_left_out(items: Iterable[LeftOut], path: Path = LEFT_OUT) -> None:
-    """Write them, whole or not at all; without any the file goes."""
+    """Write the list atomically; an empty list deletes the file."""
     listed = [asdict(item) for item in items]
     if listed:
         write_json(path, listed)
@@ -43,7 +43,7 @@ def write_left_out(items: Iterable[LeftOut], path: Path = LEFT_OUT) -> None:
 
 
 def read_left_out(path: Path = LEFT_OUT) -> tuple[LeftOut, ...]:
-    """What the import left out; nothing where there is no file.
+    """What the import left out; empty if there is no file.
 
     Raises:
         DataError: the file is damaged.

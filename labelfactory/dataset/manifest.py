@@ -1,16 +1,18 @@
-"""The import manifest: what every importer writes and `prepare` reads.
+"""The import manifest, written by every importer and read by `prepare`.
 
 data/import/manifest.parquet, one row per photograph, in the order of `position`:
-    image_id    string, unique, the image's name for ever
-    path        string, as a path from the project's root where it lies inside, absolute elsewhere
+    image_id    string, unique and permanent
+    path        string, relative to the project's root if inside, else absolute
     sha256      string, of the file's bytes
-    lists       list<string>, ascending: the lists it stands on (train, train_aug, val, …)
+    lists       list<string>, ascending: its lists (train, train_aug, val, …)
     tags        list<string>, ascending class names; empty is a legal negative
     mask_path   string or null: the true mask, if there is one. Opened by `labelfactory.dataset.truth` alone.
     mask_sha256 string or null
-    position    int64: given once, never changed; 256 positions to a shard. A removed image leaves a gap.
+    position    int64: assigned once, never changed; 256 positions per shard. A removed image leaves a gap.
+    width, height   int32, pixels, upright (EXIF applied), as the import measured them; 0: not measured
 Schema metadata `labelfactory` (JSON): format, source (the command that wrote it), classes (names in order),
     mask_ids (pixel value in the true masks → class id; every other value is void).
+Format 1 has no width and height: they are read as 0.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
 
 MANIFEST = Path("data/import/manifest.parquet")
-FORMAT = 1
+FORMAT = 2
 IMPORT_AGAIN = "Import the photographs again."
 
 SCHEMA = pa.schema(
@@ -38,6 +40,8 @@ SCHEMA = pa.schema(
         pa.field("mask_path", pa.string()),
         pa.field("mask_sha256", pa.string()),
         pa.field("position", pa.int64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
     ]
 )
 
@@ -54,11 +58,13 @@ class Entry:
     mask_path: str | None = None
     mask_sha256: str | None = None
     position: int = -1
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All photographs of an import, the classes, and how the true masks number them."""
+    """All photographs of an import, the classes, and their values in the true masks."""
 
     classes: Classes
     mask_ids: dict[int, int]
@@ -66,7 +72,7 @@ class Manifest:
     entries: tuple[Entry, ...]
 
     def numbered(self) -> "Manifest":
-        """Give a position to each entry that has none (-1): after the last one."""
+        """Assign a position after the last one to each entry without one (-1)."""
         following = max((e.position for e in self.entries), default=-1) + 1
         entries = []
         for entry in self.entries:
@@ -76,10 +82,10 @@ class Manifest:
         return replace(self, entries=tuple(entries))
 
     def appended(self, new: "Manifest") -> "Manifest":
-        """Join the images of `new` whose id is not here yet. What is here keeps its place and its values.
+        """Append the images of `new` whose ids are new. Present entries stay unchanged.
 
         Raises:
-            DataError: the two have other classes or number their masks otherwise.
+            DataError: the classes or their values in the true masks differ.
         """
         if new.classes != self.classes:
             raise DataError(
@@ -98,10 +104,9 @@ class Manifest:
 
 
 def same_bytes(entries: Sequence[Entry], train: str, val: str) -> list[tuple[Entry, ...]]:
-    """Photographs of the same bytes of which one stands on the list `train` and one on `val`, in groups.
+    """Groups of photographs of the same bytes of which one is on the list `train` and one on `val`.
 
-    Two names of one list are the user's own choice: nothing is found then. Bytes that were never read (no digest) are
-    the same as no others.
+    Empty if both names are the same list. Entries without a digest are ignored.
     """
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -112,7 +117,7 @@ def same_bytes(entries: Sequence[Entry], train: str, val: str) -> list[tuple[Ent
 
 
 def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
-    """Write the manifest whole or not at all. The same manifest gives the same bytes."""
+    """Write the manifest atomically. The same manifest gives the same bytes."""
     rows = sorted(manifest.numbered().entries, key=lambda e: e.position)
     meta = {
         "format": FORMAT,
@@ -124,10 +129,10 @@ def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
 
 
 def with_truth(name: str, path: Path = MANIFEST) -> bool:
-    """Whether a photograph on the list came with a true mask whose file is still there. No mask is opened.
+    """Whether a photograph on the list has a true mask whose file exists. No mask is opened.
 
     Raises:
-        DataError: the import is damaged.
+        DataError: the manifest is damaged.
     """
     table, _ = read_columns(path, ["lists", "mask_path"], remedy=IMPORT_AGAIN)
     rows = zip(table["lists"].to_pylist(), table["mask_path"].to_pylist(), strict=True)
@@ -135,7 +140,7 @@ def with_truth(name: str, path: Path = MANIFEST) -> bool:
 
 
 def lists_of(path: Path = MANIFEST) -> set[str]:
-    """Names of the lists on which photographs stand, without reading each of them. Raises as `read_manifest`."""
+    """Names of the lists of all photographs, from one column. Raises as `read_manifest`."""
     _check_there(path)
     table, meta = read_columns(path, ["lists"], remedy=IMPORT_AGAIN)
     check_format(path, meta, FORMAT)

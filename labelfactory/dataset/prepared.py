@@ -1,13 +1,13 @@
-"""The prepared data set: every photograph checked once, with its size, tags, lists and shard.
+"""The prepared data set: every checked photograph with its size, tags, lists and shard.
 
 data/dataset/images.parquet, one row per photograph of the manifest, in its order:
     image_id, path, sha256, lists, tags, mask_path, mask_sha256, position   as in the manifest
-    width, height   int32, pixels, upright (EXIF applied); 0 for a quarantined image
+    width, height   int32, pixels, upright (EXIF applied): the manifest's, or measured by `prepare`; 0 if quarantined
     split           string: "train" (goes through the line), "score" (scored only) or "rest"
     shard           int32: position // shard_size
     status          string: "ok" or "quarantined"; reason: string, empty when ok
 Schema metadata `labelfactory` (JSON): the manifest's, with max_bad_fraction, train_list, val_list, shard_size and
-    compression. Format 1, which had neither of the last two, is read as one of 256 images to a shard and zstd.
+    compression. Format 1 has neither of the last two: they are read as 256 images per shard and zstd.
 """
 
 from collections.abc import Mapping
@@ -33,14 +33,12 @@ SHARD_SIZE = 256
 COMPRESSION = "zstd"
 FORMAT = 2
 ROW_GROUP = 4096
-"""Rows that are read at once where one shard is asked for."""
+"""Rows that are read at once for one shard."""
 TRAINS = (pc.field("split") == "train") & (pc.field("status") == "ok")
 
 SCHEMA = pa.schema(
     [
         *MANIFEST_SCHEMA,
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("shard", pa.int32(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
@@ -70,7 +68,7 @@ class ImageRecord:
 
     @property
     def digest(self) -> str:
-        """Over what a stage may read of it: the photograph's bytes and the tags."""
+        """Over the parts that a stage may read: the photograph's bytes and the tags."""
         return digest_json([self.sha256, list(self.tags)])
 
     def photograph(self) -> Photograph:
@@ -98,24 +96,24 @@ class Dataset:
 
     @cached_property
     def training(self) -> tuple[ImageRecord, ...]:
-        """Photographs that go through the line: the usable ones of the training list."""
+        """The usable photographs of the training list, which go through the line."""
         return tuple(r for r in self.usable if r.split == "train")
 
     def on_list(self, name: str) -> tuple[ImageRecord, ...]:
         """The usable photographs of a list.
 
         Raises:
-            DataError: no photograph stands on it.
+            DataError: it has none.
         """
-        found = tuple(r for r in self.usable if name in r.lists)
-        if not found:
+        records = tuple(r for r in self.usable if name in r.lists)
+        if not records:
             lists = sorted({n for r in self.records for n in r.lists})
-            raise DataError(f"no image stands on the list {name!r}", f"The data set has the lists {', '.join(lists)}.")
-        return found
+            raise DataError(f"the list {name!r} has no usable image", f"The data set has the lists {', '.join(lists)}.")
+        return records
 
 
 def write_dataset(dataset: Dataset, path: Path = IMAGES) -> None:
-    """Write the data set whole or not at all. The same data set gives the same bytes."""
+    """Write the data set atomically. The same data set gives the same bytes."""
     meta = {
         "format": FORMAT,
         "classes": list(dataset.classes.names),
@@ -130,7 +128,7 @@ def write_dataset(dataset: Dataset, path: Path = IMAGES) -> None:
 
 
 def read_dataset(path: Path = IMAGES) -> Dataset:
-    """Read the data set that `prepare` wrote.
+    """Read the data set of `prepare`.
 
     Raises:
         MissingError: `prepare` has not run.
@@ -157,7 +155,7 @@ class ShardedDataset:
 
     Attributes:
         classes, max_bad_fraction, shard_size, compression: as in Dataset.
-        counts: shard → number of its training images, ascending; shards without any are left out.
+        counts: shard → number of its training images, ascending; without empty shards.
 
     Raises:
         MissingError, DataError: as `read_dataset`.
@@ -173,7 +171,7 @@ class ShardedDataset:
         self.shard_size: int = meta.get("shard_size", SHARD_SIZE)
         self.compression: str = meta.get("compression", COMPRESSION)
         counts: dict[int, int] = {}
-        self._groups: dict[int, list[int]] = {}  # shard → row groups in which it has training images
+        self._groups: dict[int, list[int]] = {}  # shard → row groups with its training images
         for group, table in enumerate(read_groups(path, ["shard", "split", "status"], remedy=REMEDY)):
             for shard, count in zip(*np.unique(table.filter(TRAINS)["shard"], return_counts=True), strict=True):
                 counts[int(shard)] = counts.get(int(shard), 0) + int(count)
@@ -196,7 +194,7 @@ class ShardedDataset:
         ]
 
     def bad_ids(self) -> set[str]:
-        """Photographs that `prepare` set aside."""
+        """Ids of the photographs that `prepare` quarantined."""
         table, _ = read_columns(self._path, ["image_id", "status"], remedy=REMEDY)
         return set(table.filter(pc.not_equal(table["status"], "ok"))["image_id"].to_pylist())
 

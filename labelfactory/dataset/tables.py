@@ -1,4 +1,4 @@
-"""Small tables whose head says what they are: one Parquet file, JSON under `labelfactory` in its metadata."""
+"""Small tables with a head: one Parquet file, with JSON under `labelfactory` in its metadata."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,9 +18,9 @@ HEAD = b"labelfactory"
 def write_table(
     path: Path, rows: Iterable[object], schema: pa.Schema, head: Mapping[str, Any], *, row_group: int | None = None
 ) -> None:
-    """Write objects as rows, whole or not at all; a column takes the attribute of its name.
+    """Write objects as rows, atomically; a column is the attribute of its name.
 
-    Equal rows and an equal head give equal bytes. `row_group` rows can be read alone.
+    Equal rows and an equal head give equal bytes. `row_group`: rows per row group.
     """
     marked = schema.with_metadata({HEAD: json.dumps(head, sort_keys=True)})
     table = pa.Table.from_pylist([{name: getattr(row, name) for name in schema.names} for row in rows], schema=marked)
@@ -33,7 +33,7 @@ def read_table(path: Path, *, remedy: str) -> tuple[list[dict[str, Any]], dict[s
     """Read rows and head.
 
     Raises:
-        DataError: the file is damaged, or somebody else's; `remedy` says what to type.
+        DataError: the file is damaged or has no such head; `remedy` becomes its remedy.
     """
     table, head = read_columns(path, None, remedy=remedy)
     return table.to_pylist(), head
@@ -45,7 +45,7 @@ def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> t
         table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
         return table, json.loads(table.schema.metadata[HEAD])
     except (pa.ArrowInvalid, OSError, TypeError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: is damaged, or no table of labelfactory's", remedy) from error
+        raise DataError(f"{path}: is damaged, or not a table of labelfactory", remedy) from error
 
 
 def read_group(path: Path, group: int, *, remedy: str) -> pa.Table:
@@ -67,18 +67,20 @@ def _opened(path: Path, remedy: str) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             yield opened
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: is damaged, or no table of labelfactory's", remedy) from error
+        raise DataError(f"{path}: is damaged, or not a table of labelfactory", remedy) from error
 
 
 def check_format(path: Path, head: Mapping[str, Any], known: int) -> None:
-    """Refuse what a newer program wrote.
+    """Refuse a newer format.
 
     Raises:
         NewerFormatError: the format is above `known`.
-        DataError: none is named.
+        DataError: the head states no format.
     """
     stated = head.get("format")
     if not isinstance(stated, int) or stated < 1:
-        raise DataError(f"{path}: format {stated!r} is none of labelfactory's", f"Delete {path} and make it again.")
+        raise DataError(
+            f"{path}: format {stated!r} is not a format of labelfactory", f"Delete {path} and make it again."
+        )
     if stated > known:
         raise NewerFormatError(f"{path}: format {stated} is newer than this program's {known}", "Update labelfactory.")

@@ -1,4 +1,4 @@
-"""True masks. Only `evaluate` and `train_upper_bound` may import this module; a contract and a test hold them to it."""
+"""True masks. Only `evaluate` and `train_upper_bound` may import this module; an import contract and a test check that."""
 
 from pathlib import Path
 
@@ -12,18 +12,18 @@ from labelfactory.schema import VOID, Mask
 
 
 def has_truth(record: ImageRecord) -> bool:
-    """Whether the photograph came with a true mask that still exists."""
+    """Whether the photograph has a true mask whose file exists."""
     return record.mask_path is not None and Path(record.mask_path).exists()
 
 
 def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:
-    """The true mask in the data set's class ids, turned upright with its photograph unless it is upright already.
+    """The true mask in the data set's class ids, turned upright like its photograph if it is not upright already.
 
     Returns:
-        [height, width] uint8; pixel values that are no class of the data set are void.
+        [height, width] uint8; pixel values that are not a class of the data set are void.
 
     Raises:
-        DataError: missing, changed since the import, of another size than its photograph, or not a mask.
+        DataError: missing, changed since the import, not of its photograph's size, or not a mask.
     """
     if record.mask_path is None:
         raise DataError(f"{record.image_id}: has no true mask")

@@ -5,7 +5,6 @@ over the batch only where the shares count alike; a mean over valid pixels has t
 """
 
 import json
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from torch import Tensor, distributed
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from labelfactory.devices import pick_device
+from labelfactory.environment import positive
 from labelfactory.errors import UserError
 from labelfactory.progress import Tick, progress
 
@@ -38,20 +38,16 @@ def training_devices(batch: int, *, shared: bool = True) -> int:
         shared: whether devices may share it (`Learner.shares_batches`); if not, one is used.
 
     Raises:
-        UserError: the variable is no positive number, or there are fewer GPUs.
+        UserError: the variable is not a positive whole number, or there are fewer GPUs.
     """
-    device, value = pick_device(), os.environ.get(DEVICES_VARIABLE, "")
-    if value and (not value.isdigit() or int(value) < 1):
-        raise UserError(f"{DEVICES_VARIABLE}={value!r} is no positive number", f"Type `unset {DEVICES_VARIABLE}`.")
-    there = 1
-    if device.type == "cuda":
-        there = torch.cuda.device_count() if device.index is None else 1
-        if value and int(value) > there:
-            raise UserError(
-                f"{DEVICES_VARIABLE}={value}, but {there} GPU{'s' if there > 1 else ''} to train on",
-                f"Type `unset {DEVICES_VARIABLE}`.",
-            )
-    wanted = int(value) if value else there
+    device = pick_device()
+    there = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+    wanted = positive(DEVICES_VARIABLE, there)
+    if device.type == "cuda" and wanted > there:
+        raise UserError(
+            f"{DEVICES_VARIABLE}={wanted}, but {there} GPU{'s' if there > 1 else ''} to train on",
+            f"Type `unset {DEVICES_VARIABLE}`.",
+        )
     return max(count for count in range(1, wanted + 1) if batch % count == 0) if shared else 1
 
 

@@ -1,1 +1,1 @@
-"""Processes that share work, one thread each."""
+"""Pools of worker processes."""

@@ -1,12 +1,11 @@
-"""Work spread over processes of one thread each, so that a result does not depend on how many there are.
+"""A pool of processes with one thread each, so that results do not depend on their number.
 
-A process that dies or hangs over a task is noticed: it is replaced and the task is tried once more; then it is lost, and
-whoever asked says what that means (per_image.py: quarantine). The processes end with their parent, however that ends.
+A process that dies or hangs on a task is replaced and the task retried once; then it is lost, and the caller decides
+(labelfactory/stage/per_image.py: quarantine). The processes end with their parent, however that ends.
 
-How they start and what they do is in pool_process.py.
+How a process starts and what it does: process.py.
 """
 
-import os
 import signal
 import time
 from collections import deque
@@ -18,30 +17,31 @@ from typing import Any, Protocol, TypeVar
 
 from labelfactory.console import say
 from labelfactory.devices import one_thread_each, pick_device, workers
-from labelfactory.errors import LabelfactoryError, UserError
+from labelfactory.environment import positive
+from labelfactory.errors import LabelfactoryError
 from labelfactory.pool.process import start_process
 
 R = TypeVar("R")
 Lost = Callable[[tuple[Any, ...], str], R]
 TRIES = 2
-"""A task is given to so many processes: once, and again where the first died or hung over it."""
+"""A task is tried twice: again where the first process died or hung."""
 SECONDS_VARIABLE = "LABELFACTORY_TASK_SECONDS"
 TASK_SECONDS = 900.0
 START_SECONDS = 900.0
-"""How long a process may take to load its networks."""
+"""Limit for a process to load its networks."""
 
 
 class Submit(Protocol):
-    """Maps a function over tasks; results come in any order. `lost` makes the result of a task that nobody survives."""
+    """Maps a function over tasks; results come in any order. `lost` makes the result of a lost task."""
 
     def __call__(
         self, function: Callable[..., R], tasks: Iterable[tuple[Any, ...]], lost: Lost[R] | None = None
     ) -> Iterator[R]:
-        """Raises what the function raises; WorkerLostError for a lost task if there is no `lost`."""
+        """Raises what the function raises, and WorkerLostError for a lost task without `lost`."""
 
 
 class WorkerLostError(LabelfactoryError):
-    """Processes died or hung over one task, or while they started."""
+    """Processes died or hung on one task, or while they started."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class _Job:
 
 @dataclass
 class _Worker:
-    """One process, and what it has in hand."""
+    """One process and its current task."""
 
     process: Any
     pipe: Connection
@@ -64,11 +64,11 @@ class _Worker:
         self.job, self.deadline = job, time.monotonic() + task_seconds()
         try:
             self.pipe.send((function, job.task))
-        except OSError:  # it has died: its pipe says so when it is read
+        except OSError:  # it has died: `receive` finds out
             return
 
-    def hear(self) -> tuple[str, Any]:
-        """What it says. Raises EOFError when it is dead or overdue."""
+    def receive(self) -> tuple[str, Any]:
+        """Its next message. Raises EOFError when it is dead or overdue."""
         if not self.pipe.poll():
             raise EOFError
         kind, value, memory = self.pipe.recv()
@@ -76,9 +76,9 @@ class _Worker:
         return kind, value
 
     def end(self) -> str:
-        """Kill it and say how it went."""
+        """Kill it and return how it ended."""
         overdue = self.deadline < time.monotonic()
-        self.process.join(0 if overdue else 1)  # one that is dying says itself of what
+        self.process.join(0 if overdue else 1)  # a dying one sets its own exit code
         alive = self.process.is_alive()
         self.kill()
         code = self.process.exitcode
@@ -94,28 +94,21 @@ class _Worker:
 
 
 def task_seconds() -> float:
-    """How long a process may have one task in hand: $LABELFACTORY_TASK_SECONDS, else 900.
+    """Seconds that a process may spend on one task: $LABELFACTORY_TASK_SECONDS, else 900.
 
     Raises:
-        UserError: the variable is no positive number.
+        UserError: the variable is not a positive number.
     """
-    value = os.environ.get(SECONDS_VARIABLE, "")
-    try:
-        seconds = float(value) if value else TASK_SECONDS
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{SECONDS_VARIABLE}={value!r} is no positive number", f"Type `unset {SECONDS_VARIABLE}`.")
-    return seconds
+    return positive(SECONDS_VARIABLE, TASK_SECONDS)
 
 
 @contextmanager
 def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> Iterator[Submit]:
-    """Start `count` processes; yield a function that maps over tasks and gives results as they come, in any order.
+    """Start `count` processes; yield a function that maps over tasks and yields results in any order.
 
     Args:
         count: processes.
-        initializer: called once in each process; a function at the top of a module. What it raises, the first task does.
+        initializer: called once in each process; a function at the top of a module. Its exception is raised by `submit`.
         initargs: its arguments.
     """
     pool = _Pool(count, initializer, initargs)
@@ -127,10 +120,10 @@ def process_pool(count: int, initializer: Callable[..., None], initargs: tuple[A
 
 @contextmanager
 def spread(tasks: int, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> Iterator[Submit]:
-    """A pool of processes for so many tasks; this process alone where one is enough, or where a GPU does the work.
+    """A pool of processes for a number of tasks; this process alone where one is enough, or where a GPU does the work.
 
     Args:
-        tasks: how many there will be, at least one.
+        tasks: their number, at least one.
         initializer, initargs: as for `process_pool`.
     """
     on_cpu = pick_device().type == "cpu"
@@ -160,15 +153,15 @@ class _Pool:
             for worker in self._workers:
                 if worker.ready and not worker.job and waiting:
                     worker.give(function, waiting.popleft())
-            for worker in self._speaking():
+            for worker in self._ready_to_read():
                 try:
-                    kind, value = worker.hear()
+                    kind, value = worker.receive()
                 except (EOFError, OSError):
                     job, how = self._replace(worker)
                     if job is None:
                         continue
                     if job.tries < TRIES:
-                        say(f"a worker process {how}; what it had in hand is tried again")
+                        say(f"a worker process {how}; its task is tried again")
                         waiting.appendleft(job)
                         continue
                     reason = f"the worker process {how}, {job.tries} times"
@@ -180,21 +173,21 @@ class _Pool:
                     raise value
                 if worker.ready:
                     worker.job = None
-                    if waiting:  # before the result is looked at: nobody waits for us
+                    if waiting:  # before the result is used, so that the process does not wait
                         worker.give(function, waiting.popleft())
                     yield value
                 worker.ready = True
 
-    def _speaking(self) -> list[_Worker]:
-        """Workers that have said something, are dead, or are overdue."""
+    def _ready_to_read(self) -> list[_Worker]:
+        """Workers that have sent something, are dead, or are overdue."""
         busy = [worker for worker in self._workers if worker.job or not worker.ready]
         left = min(worker.deadline for worker in busy) - time.monotonic()
-        heard = set(wait([worker.pipe for worker in busy], timeout=max(0.0, left)))
+        readable = set(wait([worker.pipe for worker in busy], timeout=max(0.0, left)))
         now = time.monotonic()
-        return [worker for worker in busy if worker.pipe in heard or worker.deadline < now]
+        return [worker for worker in busy if worker.pipe in readable or worker.deadline < now]
 
     def _replace(self, worker: _Worker) -> tuple[_Job | None, str]:
-        """Put a new process in the place of one that died or hung. Gives what it had in hand, and how it went."""
+        """Replace a process that died or hung. Returns its task, and how it ended."""
         how, job = worker.end(), worker.job
         if job is not None:
             job.tries += 1
@@ -209,7 +202,7 @@ class _Pool:
         return _Worker(*start_process(*self._setup))
 
     def close(self) -> None:
-        """End all processes at once: whatever they have in hand, nobody waits for it."""
+        """End all processes at once, whatever their tasks."""
         for worker in self._workers:
             worker.kill()
 
@@ -223,5 +216,5 @@ def _note(memory: int) -> None:
 
 
 def largest_memory() -> int:
-    """The most resident memory of any process of any pool of this process, in the units of `ru_maxrss`."""
+    """Largest resident memory of any process of this process's pools, in the units of `ru_maxrss`."""
     return _largest

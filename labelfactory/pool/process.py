@@ -1,8 +1,8 @@
-"""One process of a pool: how it starts, what it does, and how it ends.
+"""One process of a pool: how it starts, what it does, how it ends.
 
-Processes are forks of one that has loaded the libraries and done nothing else (multiprocessing's fork server): those take
-seconds and some 300 MB once, not once for each, and no thread or lock of the parent is copied. A stage makes it of itself,
-before it does anything (`fork_from_here`): then nothing is loaded twice. Others start it anew with their first pool.
+Processes are forked from a server process that has loaded the libraries and nothing else (multiprocessing's fork server):
+loading takes seconds and some 300 MB once instead of once per process, and no thread or lock of the parent is copied. A stage
+forks the server from itself before its work begins (`fork_from_here`); otherwise the first pool starts one.
 """
 
 import multiprocessing.forkserver
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
@@ -26,51 +26,63 @@ from typing import Any, NoReturn
 from labelfactory.devices import one_thread_each
 
 LIBRARIES = ["torch", "cv2", "pandas", "pyarrow.parquet", "pydantic", "yaml", "safetensors.torch", "scipy.sparse"]
-"""What the fork server loads: what most work needs and takes long to load."""
+"""Loaded by the fork server: slow to load, and needed by most work."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Read by the libraries when they are loaded."""
+"""Libraries read these when they are loaded."""
 LONGEST_SOCKET = 103
-"""Bytes that every system allows to the path of a socket (Linux 107, macOS 103)."""
+"""Bytes of a socket's path that every system allows (Linux 107, macOS 103)."""
 PAUSES = (0.1, 1.0, 5.0)
-"""Seconds before a start is tried again: a fork server that dies refuses, and is not dead at once."""
+"""Seconds before each new try of a start: a dying fork server refuses before its process is gone."""
 FORKS_SAFELY = sys.platform == "linux"
-"""On macOS libraries of the system break in a process that was forked of one that loaded them."""
+"""On macOS, system libraries break in a fork of a process that loaded them."""
 
 
 def fork_from_here() -> None:
-    """Let all pools of this process start as forks of what it is now, with the modules that it has loaded.
+    """Make the fork server a fork of this process as it is now, with the modules that it has loaded.
 
-    To be called by a program that has loaded its modules and done nothing yet. Where it has threads or was started without one
-    of the three standard streams, or the system does not fork safely, nothing happens: the first pool starts a fork server
-    then, which loads the libraries.
+    Call it after loading modules and before any work. It does nothing if the process has threads, lacks a standard stream, or
+    the system does not fork safely; then the first pool starts a fork server, which loads the libraries itself.
     """
     if not FORKS_SAFELY or threading.active_count() > 1 or _context().get_start_method() != "forkserver":
         return
-    if sys.stdin is None or sys.stdout is None or sys.stderr is None:  # its descriptor may be one of ours by now
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:  # another file may have its descriptor
         return
     sys.stdout.flush()
     sys.stderr.flush()
     multiprocessing.resource_tracker.ensure_running()
-    start_anew = multiprocessing.util.spawnv_passfds  # with what multiprocessing would start the server
-    multiprocessing.util.spawnv_passfds = lambda path, args, passfds: os.fork() or _serve_forks(*passfds)
+    spawn = multiprocessing.util.spawnv_passfds  # the function by which multiprocessing starts the server
+    multiprocessing.util.spawnv_passfds = _fork_server
     try:
         multiprocessing.forkserver.ensure_running()
-    except OSError:  # no room for another process: the first pool says so, if it is still so
+    except (
+        OSError,
+        ValueError,
+    ):  # no room for another process, or a Python that passes other files: left to the first pool
         return
     finally:
-        multiprocessing.util.spawnv_passfds = start_anew
+        multiprocessing.util.spawnv_passfds = spawn
+
+
+def _fork_server(path: object, args: object, passfds: Sequence[int]) -> int:
+    """In the place of `multiprocessing.util.spawnv_passfds`, which has no public substitute: fork, return the pid.
+
+    Raises:
+        ValueError: the files are not the two that `_serve_forks` takes.
+    """
+    listener, alive = passfds
+    return os.fork() or _serve_forks(listener, alive)
 
 
 def _serve_forks(listener: int, alive: int) -> NoReturn:
-    """Fork for whoever asks at the listener, until nobody holds the other end of `alive`: we must not, either."""
+    """Fork on each request at the listener, until all other ends of `alive` are closed, its copies here included."""
     code = 1
     try:
         for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
             if descriptor not in (0, 1, 2, listener, alive):
-                with suppress(OSError):  # the folder's own
+                with suppress(OSError):  # that of the listing itself
                     os.close(descriptor)
         multiprocessing.forkserver.main(listener, alive, [])
-    except SystemExit:  # nobody is left
+    except SystemExit:  # no client is left
         code = 0
     except Exception:
         traceback.print_exc()
@@ -79,13 +91,13 @@ def _serve_forks(listener: int, alive: int) -> NoReturn:
 
 
 def start_process(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> tuple[Any, Connection]:
-    """Start a process that says (kind, value, ru_maxrss): ready once initialised, then a result or error for each task.
+    """Start a process that sends (kind, value, ru_maxrss): `ready` once initialised, then a result or error per task.
 
     Args:
         initializer, initargs: as for `process_pool`.
 
     Returns:
-        The process, and the pipe that takes (function, arguments) and gives what it says.
+        The process, and the pipe that takes (function, arguments) and returns what it sends.
     """
     context = _context()
     ours, theirs = context.Pipe()
@@ -94,12 +106,12 @@ def start_process(initializer: Callable[..., None], initargs: tuple[Any, ...]) -
     )
     with _environment(**ONE_THREAD):
         _begin(process)
-    theirs.close()  # so that we read the end of the pipe when the process is gone
+    theirs.close()  # so that the pipe ends with the process
     return process, ours
 
 
 def _begin(process: Any) -> None:
-    """Start it; where the fork server was just killed, once that is gone and another can be."""
+    """Start it; after a kill of the fork server, once that process is gone and another can start."""
     for pause in PAUSES:
         try:
             process.start()
@@ -110,7 +122,7 @@ def _begin(process: Any) -> None:
 
 
 def _context() -> Any:
-    """How processes start: by the fork server; anew where its socket would have too long a path."""
+    """The start method: the fork server, or spawn where the path of its socket would be too long."""
     longest = len(os.fsencode(tempfile.gettempdir())) + len("/pymp-xxxxxxxx/listener-xxxxxxxx")
     if longest > LONGEST_SOCKET:
         return get_context("spawn")
@@ -122,36 +134,36 @@ def _context() -> Any:
 def _serve(
     pipe: Connection, environment: dict[str, str], initializer: Callable[..., None], initargs: tuple[Any, ...]
 ) -> None:
-    os.environ.clear()  # those of the fork server's start may be others
+    os.environ.clear()  # the fork server may have started with others
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread_each()
     try:
         initializer(*initargs)
-        _say(pipe, "ready", None)
+        _send(pipe, "ready", None)
         while True:
             function, task = pipe.recv()
-            _say(pipe, "result", function(*task))
+            _send(pipe, "result", function(*task))
     except (EOFError, BrokenPipeError):  # the parent is gone
         return
     except Exception as error:
-        _say_error(pipe, error)
+        _send_error(pipe, error)
 
 
-def _say(pipe: Connection, kind: str, value: Any) -> None:
+def _send(pipe: Connection, kind: str, value: Any) -> None:
     pipe.send((kind, value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
-def _say_error(pipe: Connection, error: Exception) -> None:
+def _send_error(pipe: Connection, error: Exception) -> None:
     try:
-        _say(pipe, "error", error)
+        _send(pipe, "error", error)
     except Exception:  # an exception that cannot be pickled
-        _say(pipe, "error", RuntimeError(f"{type(error).__name__}: {error}"))
+        _send(pipe, "error", RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed outright cannot end us."""
+    """End this process when its parent was killed."""
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -160,7 +172,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Set variables that child processes inherit, and put the old ones back."""
+    """Set variables for child processes, and restore the old ones."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

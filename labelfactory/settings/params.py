@@ -62,7 +62,7 @@ class Section(BaseModel):
         folded = {key: value for key, value in values.items() if key not in flat}
         for key in flat:
             field = cls.moved[key]
-            choice = folded.get(field)
+            choice = folded.get(field, cls.model_fields[field].default)
             choice = (
                 {"name": choice} if isinstance(choice, str) else dict(choice) if isinstance(choice, Mapping) else {}
             )

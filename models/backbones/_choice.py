@@ -16,9 +16,13 @@ class BackboneSection(Section):
 
     backbone: method_of("models.backbones") = Field(description=("network under the classifier"))  # type: ignore[valid-type]
     block: method_of("models.blocks") = Field(  # type: ignore[valid-type]
-        description="attention module behind taps of the backbone; starts as the identity"
+        default="none",
+        validate_default=True,
+        description="attention module behind taps of the backbone; starts as the identity",
     )
-    block_taps: tuple[Literal["c2", "c3", "c4", "c5"], ...] = Field(description="features behind which a block stands")
+    block_taps: tuple[Literal["c2", "c3", "c4", "c5"], ...] = Field(
+        default=("c5",), description="features behind which a block stands"
+    )
     output_stride: Literal[8, 16, 32] = Field(description="pixels to a cell of its last features, by dilation")
     weights: str = Field(
         description="what the backbone starts from: `package`, `random`, `classifier` (that of this line, in "

@@ -4,8 +4,6 @@ import hashlib
 import importlib
 import os
 import pickle
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +12,8 @@ from torch import Tensor
 
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError, ParamsError, UserError
+from labelfactory.http_client import HttpError, download
 
-CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30.0
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says so
@@ -96,9 +94,10 @@ def _download(url: str, sha256: str, progress: Progress | None) -> Path:
         if found != sha256.lower():
             raise _wrong_digest(url, found, sha256)
         partial.replace(path)
-    except OSError as error:  # urllib's errors are OSErrors
+    except (HttpError, OSError) as error:
         raise MissingError(
-            f"cannot download {url}: {error}", "Check the address, or download the file and give its path."
+            f"cannot download {url}: {error.reason if isinstance(error, HttpError) else error}",
+            "Check the address, or download the file and give its path.",
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -108,17 +107,13 @@ def _download(url: str, sha256: str, progress: Progress | None) -> Path:
 def _fetch(url: str, target: Path, progress: Progress | None) -> str:
     """Write the body of `url` to `target`; return its SHA-256."""
     state, done = hashlib.sha256(), 0
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, target.open("wb") as stream:
-        length = response.headers.get("Content-Length")
-        total = int(length) if length else None
-        while chunk := response.read(CHUNK):
-            stream.write(chunk)
-            state.update(chunk)
-            done += len(chunk)
+    with download(url, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as stream:
+        for piece in answer.pieces:
+            stream.write(piece)
+            state.update(piece)
+            done += len(piece)
             if progress is not None:
-                progress(done, total)
-    if total is not None and done != total:
-        raise urllib.error.URLError(f"the connection ended after {done} of {total} bytes")
+                progress(done, answer.total)
     return state.hexdigest()
 
 

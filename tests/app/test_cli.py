@@ -276,7 +276,7 @@ def test_a_tag_that_is_no_class_is_refused_with_its_row(here, labelfactory):
     folder = voc_folder(here / "photos", "a,cat\nb,dgo\nc,cat|dog\n")
     problem, _ = two_parts(labelfactory("import", "voc", str(folder), code=2))
     assert "tags.csv, row 2" in problem or "tags.csv:2" in problem
-    assert "'dgo' is no class; did you mean `dog`?" in problem
+    assert "'dgo' is not a class; did you mean `dog`?" in problem
 
 
 def test_an_empty_list_is_refused(here, labelfactory, capsys):

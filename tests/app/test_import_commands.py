@@ -75,7 +75,7 @@ def test_a_dry_run_counts_and_writes_nothing(here, labelfactory):
     (here / "photos/0.jpg").write_bytes(b"")
     labelfactory("profile", "--set", "prepare.max_bad_fraction=0.5")
     output = labelfactory("import", "table", str(table), "--val-fraction", "0.4", "--dry-run")
-    assert "would hold 5 images, 0 with a true mask" in output
+    assert "would have 5 images, 0 with a true mask" in output
     assert "classes: cat 2, dog 3" in output
     assert "lists: train 3, val 2" in output
     assert "tags.csv, row 2: " in output
@@ -149,7 +149,7 @@ def test_a_mistyped_tag_is_said(here, labelfactory):
     [
         (["--rename", "cat"], "--rename 'cat' is not of the form old=new"),
         (["--val-fraction", "1.5"], "--val-fraction 1.5 is no share"),
-        (["--classes", "cta"], "'cta' is no class of this source; did you mean `cat`?"),
+        (["--classes", "cta"], "'cta' is not a class of this source; did you mean `cat`?"),
     ],
 )
 def test_options_of_an_import_are_checked(here, labelfactory, words, said):

@@ -33,7 +33,7 @@ from labelfactory.rows.header import shard_schema
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from models.backbones import build_backbone
 from models.segmenters import build_segmenter
-from sources._settle import Wishes, settle
+from sources._import_plan import ImportOptions, plan_import
 from sources.coco import find_coco
 from sources.hf import find_hf
 from sources.voc import find_voc
@@ -154,14 +154,14 @@ def test_pycocotools_reads_the_same_pixels(line, name, capsys):
 def test_coco_comes_back_through_the_importer(line):
     """Export, import: the same masks, void included, and the same photographs."""
     folder, _ = written("coco")
-    settled = settle(find_coco(folder / "instances.json", folder / "images"), Wishes(val_fraction=0.5))
-    settled.write_files()
-    by_sha = {e.sha256: e for e in settled.manifest.entries}
+    plan = plan_import(find_coco(folder / "instances.json", folder / "images"), ImportOptions(val_fraction=0.5))
+    plan.write_files()
+    by_sha = {e.sha256: e for e in plan.manifest.entries}
     for image_id, mask in line.items():
         record = next(r for r in Selection("masks").dataset.records if r.image_id == image_id)
         if image_id != "turned":
             assert np.array_equal(decode_mask(Path(by_sha[record.sha256].mask_path).read_bytes()), mask)
-    assert not settled.left_out
+    assert not plan.left_out
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
@@ -181,12 +181,12 @@ def test_a_photograph_without_a_suffix_gets_one(line, workspace, kind):
 def test_voc_comes_back_with_the_same_digests(line):
     """Photographs, tags and masks: the digests that keys are made of."""
     folder, _ = written("voc")
-    settled = settle(find_voc(folder), Wishes(check_masks=True))
-    assert not settled.left_out
-    assert settled.manifest.classes.names == CLASSES
+    plan = plan_import(find_voc(folder), ImportOptions(check_masks=True))
+    assert not plan.left_out
+    assert plan.manifest.classes.names == CLASSES
     records = {r.image_id: r for r in Selection("masks").records}
     masks = {i: hashlib.sha256(encode_mask(m)).hexdigest() for i, m in line.items()}
-    back = {e.image_id: e for e in settled.manifest.entries}
+    back = {e.image_id: e for e in plan.manifest.entries}
     names = {"a": "a", "b": "b", "été/1 x": "%C3%A9t%C3%A9%2F1%20x", "turned": "turned"}
     for image_id, record in records.items():
         entry = back[names[image_id]]
@@ -207,11 +207,11 @@ def test_datasets_reads_photographs_masks_and_tags(line):
         assert np.array_equal(np.array(row["mask"]), line[row["image_id"]])
         assert np.array_equal(np.array(row["image"].convert("RGB")), records[row["image_id"]].photograph())
         assert tuple(loaded.features["tags"].feature.names[t] for t in row["tags"]) == records[row["image_id"]].tags
-    settled = settle(find_hf(folder), Wishes(check_masks=True))
-    settled.write_files()
-    assert not settled.left_out
-    assert settled.manifest.mask_ids == {0: 0, 1: 1, 2: 2}
-    for entry in settled.manifest.entries:
+    plan = plan_import(find_hf(folder), ImportOptions(check_masks=True))
+    plan.write_files()
+    assert not plan.left_out
+    assert plan.manifest.mask_ids == {0: 0, 1: 1, 2: 2}
+    for entry in plan.manifest.entries:
         assert entry.tags == records[entry.image_id].tags
         assert entry.lists == records[entry.image_id].lists
         assert np.array_equal(decode_mask(Path(entry.mask_path).read_bytes()), line[entry.image_id])
@@ -362,7 +362,7 @@ def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "tarin"}, "no image stands on the list 'tarin'"),
+        ({"split": "tarin"}, "the list 'tarin' has no usable image"),
         ({"split": "val"}, "no photograph on the list 'val' has a mask"),
         ({"min_quality": 0.99}, "no mask reaches the quality 0.99"),
     ],

@@ -11,13 +11,13 @@ from PIL import Image
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.manifest import Manifest
 from labelfactory.errors import DataError
-from sources._settle import Wishes, settle
+from sources._import_plan import ImportOptions, plan_import
 from sources.voc import VOC_NAMES, find_voc
 
 
 def read_voc(root: Path, *, classes: list[str] | tuple[str, ...] = (), **options) -> Manifest:
     """The manifest that an import writes when no photograph may be bad."""
-    return settle(find_voc(root, **options), Wishes(classes=tuple(classes))).manifest
+    return plan_import(find_voc(root, **options), ImportOptions(classes=tuple(classes))).manifest
 
 
 TAGS = {"a": "cat|chair", "b": "dog", "c": "", "d": "cat|dog"}
@@ -115,10 +115,12 @@ def test_classes_txt_numbers_the_masks_and_its_names_may_hold_blanks(voc):
 
 def test_whoever_names_other_classes_hears_of_classes_txt(voc):
     """And no longer once it is there."""
-    with pytest.raises(DataError, match=r"'bee' is no class of this source.*; .* write classes\.txt into the folder"):
+    with pytest.raises(
+        DataError, match=r"'bee' is not a class of this source.*; .* write classes\.txt into the folder"
+    ):
         read_voc(voc, classes=["bee"])
     (voc / "classes.txt").write_text("background\ncat\nchair\ndog\n")
-    with pytest.raises(DataError, match="'bee' is no class of this source") as caught:
+    with pytest.raises(DataError, match="'bee' is not a class of this source") as caught:
         read_voc(voc, classes=["bee"])
     assert "classes.txt" not in str(caught.value)
 
@@ -151,7 +153,7 @@ def test_tags_come_from_masks_only_when_asked(voc, monkeypatch):
         raise AssertionError("a true mask was opened")
 
     monkeypatch.setattr("sources._voc_tags.decode_mask", opened)
-    monkeypatch.setattr("sources._look.decode_mask", opened)
+    monkeypatch.setattr("sources._inspect.decode_mask", opened)
     assert len(read_voc(voc, classes=["cat", "dog"]).entries) == 4
 
 
@@ -187,7 +189,7 @@ BAD = {
     "no tags for an image": (write("tags.csv", b"a,cat\nb,dog\nd,dog\n"), r"tags.csv: no row for 'c'"),
     "tags of other images": (write("tags.csv", b"x,cat\ny,dog\n"), r"tags.csv: no row for 'a'"),
     "too few columns": (write("tags.csv", b"id,split,tags\na,x\nb,x,dog\nc,x,\nd,x,\n"), r"row 2: 'a' has 2 columns"),
-    "no rows": (write("tags.csv", b"image_id,tags\n\n"), r"tags.csv: holds no row"),
+    "no rows": (write("tags.csv", b"image_id,tags\n\n"), r"tags.csv: contains no row"),
     "a cell without end": (write("tags.csv", b"a,cat\n" + b"b," + b"x" * 200_000), r"tags.csv, row 2: field larger"),
     "no tag file": (remove("tags.csv"), r"neither a tag file nor Annotations/"),
     "an image id that climbs out": (append("ImageSets/val.txt", "../x\n"), r"val.txt, row 2: '../x' is a path"),
@@ -223,10 +225,10 @@ def test_bad_folders_are_refused_with_file_and_row(voc, case):
     ("options", "message"),
     [
         ({"classes": ["cat", "dgo"]}, r"--classes: 'dgo' is no class.*mean `dog`"),
-        ({"classes": ["cat", "background"]}, r"--classes: 'background' is no class"),
+        ({"classes": ["cat", "background"]}, r"--classes: 'background' is not a class"),
         ({"classes": ["cat", "cat"]}, r"--classes: 'cat' is named 2 times"),
         ({"classes": ["cat"], "lists": ["trian"]}, r"--lists: there is no list 'trian'; did you mean `train`"),
-        ({"classes": ["cat"], "lists": []}, r"--lists: no image stands on a list"),
+        ({"classes": ["cat"], "lists": []}, r"--lists: the lists to import contain no image"),
         ({"classes": ["cat"], "tags_file": Path("no.csv")}, r"no.csv: not readable: No such file"),
     ],
 )

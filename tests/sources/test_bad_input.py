@@ -17,14 +17,14 @@ from labelfactory.dataset.images import encode_mask
 from labelfactory.errors import DataError
 from labelfactory.names import file_name
 from sources._findings import Findings
+from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources._rows import read_rows
-from sources._settle import Settled, Wishes, settle
 from sources.coco import find_coco
 from sources.table import find_table
 from sources.voc import find_voc
 
 GOOD = 20
-LENIENT = Wishes(max_bad_fraction=0.1, check_masks=True)
+LENIENT = ImportOptions(max_bad_fraction=0.1, check_masks=True)
 STRICT = dataclasses.replace(LENIENT, max_bad_fraction=0.0)
 
 
@@ -98,19 +98,19 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "ImageSets/train.txt, row 19: JPEGImages/bad.jpg does not exist",
     ),
     "a path outside the root": (listed("../x\n"), "ImageSets/train.txt, row 20: '../x' is a path, not an image id"),
-    "a duplicate id": (listed("bad\n"), "ImageSets/train.txt, row 20: 'bad' stands in row 19 too"),
-    "a tag that is no class": (
+    "a duplicate id": (listed("bad\n"), "ImageSets/train.txt, row 20: 'bad' appears in row 19 too"),
+    "a tag that is not a class": (
         tags("bad,catt\n"),
-        "tags.csv, row 21: tag 'catt' is no class; did you mean `cat`?",
+        "tags.csv, row 21: tag 'catt' is not a class; did you mean `cat`?",
     ),
     "no tags": (tags(""), "tags.csv: no row for 'bad'"),
     "a mask of another size": (
         mask(encode_mask(np.ones((5, 6), np.uint8))),
         MASK + "the mask is 6×5 pixels, its photograph 12×10",
     ),
-    "a mask value that is no class": (
+    "a mask value that is not a class": (
         mask(encode_mask(np.full((10, 12), 7, np.uint8))),
-        MASK + "the mask holds 7, which is no class",
+        MASK + "the mask contains 7, which is not a class",
     ),
     "a mask in colours": (mask(png(1)), MASK + "a mask must be a palette or grey image, this one is RGB"),
     "an empty mask": (mask(b""), MASK + "the mask is empty"),
@@ -127,14 +127,14 @@ def test_one_bad_of_many_is_left_out_with_row_file_and_reason(here, case):
     """Under the limit the others are imported; a bad mask costs the mask, not its photograph."""
     spoil, message = CASES[case]
     spoil(Path("voc"))
-    settled = settle(find_voc(Path("voc")), LENIENT)
-    assert [line for line in lines_of(settled) if line.startswith(message)] == lines_of(settled) != []
-    ids = {entry.image_id for entry in settled.manifest.entries}
+    plan = plan_import(find_voc(Path("voc")), LENIENT)
+    assert [line for line in lines_of(plan) if line.startswith(message)] == lines_of(plan) != []
+    ids = {entry.image_id for entry in plan.manifest.entries}
     assert ids >= {f"i{k:02d}" for k in range(GOOD)}
-    only_mask = settled.left_out[0].what == "mask"
+    only_mask = plan.left_out[0].what == "mask"
     assert ("bad" in ids) == (only_mask or case in ("a path outside the root", "a duplicate id"))
     if only_mask and "ghost" not in message:
-        assert next(e for e in settled.manifest.entries if e.image_id == "bad").mask_path is None
+        assert next(e for e in plan.manifest.entries if e.image_id == "bad").mask_path is None
 
 
 @pytest.mark.parametrize("case", list(CASES))
@@ -144,7 +144,7 @@ def test_over_the_limit_nothing_is_imported(here, case):
     spoil(Path("voc"))
     before = contents(here)
     with pytest.raises(DataError) as caught:
-        settle(find_voc(Path("voc")), STRICT)
+        plan_import(find_voc(Path("voc")), STRICT)
     assert any(line.strip().startswith(message) for line in caught.value.problem.splitlines())
     assert "max_bad_fraction" in caught.value.remedy
     assert contents(here) == before
@@ -161,7 +161,7 @@ STOPS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no list": (
         lambda root: [path.unlink() for path in (root / "ImageSets").iterdir()],
-        "ImageSets: holds no list (<list>.txt)",
+        "ImageSets: contains no list (<list>.txt)",
     ),
 }
 
@@ -172,7 +172,7 @@ def test_what_concerns_all_photographs_stops_every_import(here, case):
     spoil, message = STOPS[case]
     spoil(Path("voc"))
     with pytest.raises(DataError) as caught:
-        settle(find_voc(Path("voc")), dataclasses.replace(LENIENT, max_bad_fraction=1.0))
+        plan_import(find_voc(Path("voc")), dataclasses.replace(LENIENT, max_bad_fraction=1.0))
     assert f"  {message}" in caught.value.problem.splitlines()
     assert ": 1 problem\n" in caught.value.problem  # and nothing that follows from it
 
@@ -185,32 +185,32 @@ def test_all_problems_come_in_one_pass(here):
     (root / "JPEGImages/i05.png").unlink()
     tags("bad,owl\n")(root)
     with pytest.raises(DataError, match="4 problems") as caught:
-        settle(find_voc(root), STRICT)
-    for word in ("the file is empty", "not a readable mask", "does not exist", "'owl' is no class"):
+        plan_import(find_voc(root), STRICT)
+    for word in ("the file is empty", "not a readable mask", "does not exist", "'owl' is not a class"):
         assert word in caught.value.problem
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 TABLES: dict[str, tuple[str, str]] = {
-    "a path outside the root": ('{"path": "../secret.png", "tags": "cat"}', "'../secret.png' lies outside voc"),
-    "an absolute path": ('{"path": "/etc/passwd", "tags": "cat"}', "'/etc/passwd' lies outside voc"),
-    "a URL of this machine": ('{"path": "file:///etc/passwd", "tags": "cat"}', "is no URL that is fetched"),
-    "a chained URL": ('{"path": "zip://a::http://x/y", "tags": "cat"}', "is no URL that is fetched"),
+    "a path outside the root": ('{"path": "../secret.png", "tags": "cat"}', "'../secret.png' is outside of voc"),
+    "an absolute path": ('{"path": "/etc/passwd", "tags": "cat"}', "'/etc/passwd' is outside of voc"),
+    "a URL of this machine": ('{"path": "file:///etc/passwd", "tags": "cat"}', "URLs must begin with one of"),
+    "a chained URL": ('{"path": "zip://a::http://x/y", "tags": "cat"}', "URLs must begin with one of"),
     "a missing file": ('{"path": "JPEGImages/no.png", "tags": "cat"}', "No such file or directory"),
     "a folder": ('{"path": "JPEGImages", "tags": "cat"}', "Is a directory"),
     "no path": ('{"path": "", "tags": "cat"}', "names no photograph"),
-    "a path that is a number": ('{"path": 7, "tags": "cat"}', "7 is no path"),
-    "a path with a NUL": ('{"path": "a\\u0000b", "tags": "cat"}', "is no path"),
-    "half a character": ('{"path": "JPEGImages/\\ud800.png", "tags": "cat"}', "is no image id"),
-    "tags that are a number": ('{"path": "JPEGImages/bad.png", "tags": 3}', "'3' is no list of tags"),
-    "a duplicate id": ('{"path": "JPEGImages/i00.png", "tags": "cat"}', "the image id 'JPEGImages/i00' stands twice"),
-    "a tag that is no class": (
+    "a path that is a number": ('{"path": 7, "tags": "cat"}', "7 is not a path"),
+    "a path with a NUL": ('{"path": "a\\u0000b", "tags": "cat"}', "is not a path"),
+    "half a character": ('{"path": "JPEGImages/\\ud800.png", "tags": "cat"}', "is not an image id"),
+    "tags that are a number": ('{"path": "JPEGImages/bad.png", "tags": 3}', "'3' is not a list of tags"),
+    "a duplicate id": ('{"path": "JPEGImages/i00.png", "tags": "cat"}', "the image id 'JPEGImages/i00' appears twice"),
+    "a tag that is not a class": (
         '{"path": "JPEGImages/bad.png", "tags": "cta"}',
-        "tag 'cta' is no class; did you mean `cat`?",
+        "tag 'cta' is not a class; did you mean `cat`?",
     ),
     "not JSON": ("{path: x}", "not JSON: "),
-    "no object": ("[1, 2]", "is no JSON object"),
+    "no object": ("[1, 2]", "is not a JSON object"),
 }
 
 
@@ -220,9 +220,9 @@ def test_one_bad_row_of_a_table_is_left_out(here, case):
     line, message = TABLES[case]
     rows = [json.dumps({"path": f"JPEGImages/i{k:02d}.png", "tags": ["cat"]}) for k in range(GOOD)]
     Path("voc/t.jsonl").write_text("\n".join([*rows, line]) + "\n", encoding="utf-8")
-    settled = settle(find_table(Path("voc/t.jsonl")), dataclasses.replace(LENIENT, classes=("cat",)))
-    assert len(settled.manifest.entries) == GOOD
-    (said,) = lines_of(settled)
+    plan = plan_import(find_table(Path("voc/t.jsonl")), dataclasses.replace(LENIENT, classes=("cat",)))
+    assert len(plan.manifest.entries) == GOOD
+    (said,) = lines_of(plan)
     assert said.startswith("t.jsonl, row 21")
     assert message in said
 
@@ -231,21 +231,21 @@ def test_one_bad_row_of_a_table_is_left_out(here, case):
     ("name", "data", "message"),
     [
         ("t.csv", "path,tags\nä,cat\n".encode("latin-1"), r"t.csv, row 2: not readable: not UTF-8 text"),
-        ("t.csv", b"", r"t.csv: holds no row"),
-        ("t.csv", b"path,tags\n", r"t.csv: holds no row"),
+        ("t.csv", b"", r"t.csv: contains no row"),
+        ("t.csv", b"path,tags\n", r"t.csv: contains no row"),
         ("t.csv", b"a,b\nc,d\n", r"t.csv: has no column of paths \(a, b\); name it with --path-column"),
         ("t.csv", b"path,path,tags\na,b,c\n", r"t.csv, row 1: two columns have the same name"),
         ("t.csv", b"path,tags\na," + b"x" * 200_000 + b"\n", r"t.csv, row 2: not readable as CSV: field larger"),
         ("t.parquet", b"PAR1 no", r"t.parquet: not readable as Parquet"),
         ("t.jsonl", b'{"tags": "cat"}\n', r"t.jsonl: has no column of paths"),
-        ("t.xlsx", b"", r"t.xlsx: .xlsx is no table"),
+        ("t.xlsx", b"", r"t.xlsx: .xlsx is not a table format"),
     ],
 )
 def test_a_table_that_cannot_be_read_stops_the_import(here, name, data, message):
     """File, row where there is one, and the reason."""
     Path(name).write_bytes(data)
     with pytest.raises(DataError, match=message):
-        settle(find_table(Path(name)), LENIENT)
+        plan_import(find_table(Path(name)), LENIENT)
 
 
 def test_an_id_may_hold_anything_and_its_files_are_safe(here):
@@ -265,7 +265,7 @@ def test_an_id_may_hold_anything_and_its_files_are_safe(here):
     ]
     rows = [{"path": f"JPEGImages/i{k:02d}.png", "tags": ["cat"], "image_id": name} for k, name in enumerate(ids)]
     Path("voc/t.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-    manifest = settle(find_table(Path("voc/t.jsonl")), STRICT).manifest
+    manifest = plan_import(find_table(Path("voc/t.jsonl")), STRICT).manifest
     assert [entry.image_id for entry in manifest.entries] == ids
     names = [file_name(name) for name in ids]
     assert len(set(names)) == len(ids)
@@ -307,7 +307,7 @@ def test_any_table_is_read_or_refused(tmp_path, data, suffix):
     assert all(number >= 1 for number, _ in rows.rows)
     problem = ""
     try:
-        settle(find_table(path), dataclasses.replace(LENIENT, max_bad_fraction=1.0))
+        plan_import(find_table(path), dataclasses.replace(LENIENT, max_bad_fraction=1.0))
     except DataError as error:
         problem = error.problem
     assert problem.startswith(str(path))  # no photograph is there, so every table ends so
@@ -343,15 +343,15 @@ def test_any_segmentation_is_drawn_or_refused(here, listed, size):
     loaded = {"images": [image, good], "annotations": [region, *listed], "categories": [{"id": 1, "name": "cat"}]}
     Path("c.json").write_text(json.dumps(loaded))
     before = contents(here)
-    settled = settle(
+    plan = plan_import(
         find_coco(Path("c.json"), Path("voc/JPEGImages")), dataclasses.replace(LENIENT, max_bad_fraction=1.0)
     )
-    assert {entry.image_id for entry in settled.manifest.entries} == {"i00", "i01"}
+    assert {entry.image_id for entry in plan.manifest.entries} == {"i00", "i01"}
     assert contents(here) == before
 
 
-def lines_of(settled: Settled) -> list[str]:
-    return [item.line for item in settled.left_out]
+def lines_of(plan: ImportPlan) -> list[str]:
+    return [item.line for item in plan.left_out]
 
 
 def contents(folder: Path) -> dict[str, str]:

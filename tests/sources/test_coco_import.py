@@ -14,11 +14,11 @@ from pycocotools import mask as coco_mask
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError
-from sources._settle import Settled, Wishes, settle
+from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources.coco import draw, find_coco
 
 HEIGHT, WIDTH = 10, 12
-EASY = Wishes(val_fraction=0.5)
+EASY = ImportOptions(val_fraction=0.5)
 
 
 def box(left: int, top: int, right: int, bottom: int) -> list[list[float]]:
@@ -39,11 +39,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def found(listed: list[dict[str, object]], **wishes: object) -> Settled:
+def found(listed: list[dict[str, object]], **options: object) -> ImportPlan:
     images = [{"id": 10 + k, "file_name": f"{k}.png", "height": HEIGHT, "width": WIDTH} for k in range(3)]
     categories = [{"id": 90, "name": "dog"}, {"id": 3, "name": "cat"}]
     Path("c.json").write_text(json.dumps({"images": images, "annotations": listed, "categories": categories}))
-    return settle(find_coco(Path("c.json"), Path("images")), dataclasses.replace(EASY, **wishes))
+    return plan_import(find_coco(Path("c.json"), Path("images")), dataclasses.replace(EASY, **options))
 
 
 def runs(region: np.ndarray, *, packed: bool) -> dict[str, object]:
@@ -59,7 +59,7 @@ def runs(region: np.ndarray, *, packed: bool) -> dict[str, object]:
 
 def test_tags_masks_and_classes_by_hand(here):
     """Classes in the order of their ids; small objects over large ones; a crowd is void where no object stands."""
-    settled = found(
+    plan = found(
         [
             annotation(10, 3, box(4, 4, 6, 6)),
             annotation(10, 90, box(2, 2, 8, 8)),
@@ -67,17 +67,17 @@ def test_tags_masks_and_classes_by_hand(here):
             annotation(11, 90, box(0, 0, 1, 1), 1),
         ]
     )
-    assert settled.manifest.classes.names == ("cat", "dog")
-    assert settled.manifest.mask_ids == {0: 0, 1: 1, 2: 2}
-    assert [entry.tags for entry in settled.manifest.entries] == [("cat", "dog"), (), ()]
+    assert plan.manifest.classes.names == ("cat", "dog")
+    assert plan.manifest.mask_ids == {0: 0, 1: 1, 2: 2}
+    assert [entry.tags for entry in plan.manifest.entries] == [("cat", "dog"), (), ()]
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     expected[:3] = 255
     expected[2:8, 2:8] = 2
     expected[4:6, 4:6] = 1
-    settled.write_files()
-    written = decode_mask(Path(settled.manifest.entries[0].mask_path).read_bytes())
+    plan.write_files()
+    written = decode_mask(Path(plan.manifest.entries[0].mask_path).read_bytes())
     assert np.array_equal(written, expected)
-    assert settle(find_coco(Path("c.json"), Path("images")), EASY, settled.manifest).manifest == settled.manifest
+    assert plan_import(find_coco(Path("c.json"), Path("images")), EASY, plan.manifest).manifest == plan.manifest
 
 
 def test_classes_that_are_not_chosen_become_void(here):
@@ -99,7 +99,7 @@ def test_any_region_survives_its_runs(bits, packed):
 
 BAD = {
     "an annotation without its image": (annotation(99, 3, box(0, 0, 2, 2)), "an annotation without its image"),
-    "an unknown category": (annotation(10, 4, box(0, 0, 2, 2)), "category 4 is no class"),
+    "an unknown category": (annotation(10, 4, box(0, 0, 2, 2)), "category 4 is not a class"),
     "no image_id": ({"category_id": 3}, "has no image_id"),
     "a polygon of two corners": (annotation(10, 3, [[0, 0, 1, 1]]), "cannot be drawn: a polygon needs three corners"),
     "runs of another size": (
@@ -115,19 +115,17 @@ BAD = {
 def test_a_bad_annotation_is_left_out_with_its_place(here, case):
     """It costs a mask, not a photograph."""
     bad, message = BAD[case]
-    settled = found(
-        [annotation(11, 3, box(0, 0, 2, 2)), annotation(11, 90, box(4, 0, 6, 2)), bad], max_bad_fraction=0.5
-    )
-    (item,) = settled.left_out
+    plan = found([annotation(11, 3, box(0, 0, 2, 2)), annotation(11, 90, box(4, 0, 6, 2)), bad], max_bad_fraction=0.5)
+    (item,) = plan.left_out
     assert message in item.line
     assert "c.json, " in item.line
     assert item.what == "mask" or "has no" in message
-    assert len(settled.manifest.entries) == 3
+    assert len(plan.manifest.entries) == 3
 
 
 def test_a_file_that_is_no_coco_is_refused(here):
     """Missing, not JSON, other JSON; a folder that is not there."""
-    for data, message in ((b"{", "not JSON"), (b"[]", "holds no images"), (b'{"images": []}', "holds no images")):
+    for data, message in ((b"{", "not JSON"), (b"[]", "contains no images"), (b'{"images": []}', "contains no images")):
         Path("c.json").write_bytes(data)
         with pytest.raises(DataError, match=message):
             find_coco(Path("c.json"), Path("images"))
@@ -147,29 +145,29 @@ def test_a_photograph_outside_the_folder_is_left_out(here):
         "categories": [{"id": 3, "name": "cat"}],
     }
     Path("c.json").write_text(json.dumps(listed))
-    settled = settle(find_coco(Path("c.json"), Path("images")), dataclasses.replace(EASY, max_bad_fraction=0.9))
-    assert [item.reason for item in settled.left_out] == [
-        "'../c.json' lies outside images",
-        "'/etc/passwd' lies outside images",
+    plan = plan_import(find_coco(Path("c.json"), Path("images")), dataclasses.replace(EASY, max_bad_fraction=0.9))
+    assert [item.reason for item in plan.left_out] == [
+        "'../c.json' is outside of images",
+        "'/etc/passwd' is outside of images",
     ]
 
 
 def test_masks_join_photographs_that_have_none(here):
     """What is here may number its classes otherwise as long as no mask of it does; then it is refused."""
-    plain = Wishes(val_fraction=0.5, classes=("dog", "cat"))
-    first = settle(find_coco(_file([annotation(10, 3, box(0, 0, 2, 2))], "a", 0), Path("images")), plain).manifest
+    plain = ImportOptions(val_fraction=0.5, classes=("dog", "cat"))
+    first = plan_import(find_coco(_file([annotation(10, 3, box(0, 0, 2, 2))], "a", 0), Path("images")), plain).manifest
     bare = dataclasses.replace(
         first,
         mask_ids={0: 0, 1: 1, 2: 2},
         entries=tuple(dataclasses.replace(e, mask_path=None, mask_sha256=None) for e in first.entries),
     )
     more = find_coco(_file([annotation(11, 90, box(0, 0, 2, 2))], "b", 1), Path("images"))
-    joined = settle(more, Wishes(append=True), bare).manifest
+    joined = plan_import(more, ImportOptions(append=True), bare).manifest
     assert joined.mask_ids == {0: 0, 1: 2, 2: 1}
     assert joined.entries[0] == bare.entries[0]
     other = dataclasses.replace(first, mask_ids={0: 0, 1: 1, 2: 2})
     with pytest.raises(DataError, match="number their classes differently"):
-        settle(more, Wishes(append=True), other)
+        plan_import(more, ImportOptions(append=True), other)
 
 
 def _file(listed: list[dict[str, object]], name: str, image: int) -> Path:

@@ -291,10 +291,10 @@ def test_the_pixels_of_an_editors_file_are_understood(made, how):
 
 
 BAD = {
-    "no image": ("zebra.png", DRAWN, "no image 'zebra' is in the data set"),
+    "no image": ("zebra.png", DRAWN, "the data set has no image 'zebra'"),
     "another size": ("b.png", DRAWN.T.copy(), "5×6 pixels, its photograph 6×5"),
-    "no class": ("b.png", np.full(SIZE, 9, np.uint8), "it holds 9, which is no class id"),
-    "a foreign colour": ("b.png", np.full((*SIZE, 3), 77, np.uint8), "the colour (77, 77, 77), which is no class's"),
+    "no class": ("b.png", np.full(SIZE, 9, np.uint8), "it contains 9, which is not a class id"),
+    "a foreign colour": ("b.png", np.full((*SIZE, 3), 77, np.uint8), "the colour (77, 77, 77), which is not a class's"),
     "scored only": ("v.png", DRAWN, "v is not on the training list"),
 }
 
@@ -312,7 +312,7 @@ def test_a_mask_that_cannot_be_taken_is_named_and_none_is_taken(made, case):
         Image.fromarray(pixels).save(f"in/{name}")
     with pytest.raises(DataError) as caught:
         edited("in", made)
-    assert f"1 of 2 masks cannot be taken, so none is\n  {name}: " in caught.value.problem
+    assert f"1 of 2 masks are not usable; none was added\n  {name}: " in caught.value.problem
     assert said in caught.value.problem
 
 
@@ -322,9 +322,9 @@ def test_a_mask_that_cannot_be_taken_is_named_and_none_is_taken(made, case):
         ("{", "not COCO instances"),
         ('{"images": [], "categories": 7}', "not COCO instances"),
         ('{"images": [{"id": 1, "file_name": "b.png"}], "categories": [{"id": 3, "name": "cow"}], '
-         '"annotations": [{"image_id": 1, "category_id": 3, "segmentation": []}]}', "'cow' is no class"),
+         '"annotations": [{"image_id": 1, "category_id": 3, "segmentation": []}]}', "'cow' is not a class"),
         ('{"images": [{"id": 1, "file_name": "b.png"}], "categories": [], '
-         '"annotations": [{"image_id": 1, "category_id": 3, "segmentation": []}]}', "category 3 is no class"),
+         '"annotations": [{"image_id": 1, "category_id": 3, "segmentation": []}]}', "category 3 is not a class"),
         ('{"images": [{"id": 1, "file_name": "b.png"}], "categories": [], "annotations": [{"image_id": 2}]}', "not COCO"),
     ],
 )  # fmt: skip

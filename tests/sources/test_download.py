@@ -66,7 +66,7 @@ def server() -> Iterator[Server]:
     made.server_close()
 
 
-def test_a_connection_that_breaks_is_gone_on_with(server, tmp_path):
+def test_a_broken_connection_is_resumed(server, tmp_path):
     """Each answer ends after 1 MB: the next one begins where it stopped, and the file is whole."""
     server.portion = 1_000_000
     download(server.url, tmp_path / "voc.tar", MD5)
@@ -119,7 +119,7 @@ def test_a_disk_that_is_too_small_is_said_before_the_first_byte(server, tmp_path
     """By what the server says that the file has; a part that is here counts."""
     (tmp_path / "voc.tar.part").write_bytes(DATA[:1_000_000])
     monkeypatch.setattr(under_test.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_900_000))
-    with pytest.raises(DataError, match="2 MB are to be fetched, 2 MB are free on the disk"):
+    with pytest.raises(DataError, match="2 MB to download, 2 MB free on the disk"):
         download(server.url, tmp_path / "voc.tar", MD5)
     assert (tmp_path / "voc.tar.part").stat().st_size == 1_000_000
     monkeypatch.setattr(under_test.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2_000_000))
@@ -158,6 +158,6 @@ def test_an_archive_that_climbs_out_is_refused(server, tmp_path):
         info.size = 1
         archive.addfile(info, io.BytesIO(b"x"))
     server.data = stream.getvalue()
-    with pytest.raises(DataError, match="not unpacked"):
+    with pytest.raises(DataError, match="cannot be unpacked"):
         fetch_voc2012(tmp_path / "in", url=server.url, md5=hashlib.md5(server.data).hexdigest())
     assert not (tmp_path / "escaped.txt").exists()

@@ -10,16 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loopback import Loopback, QuietHandler
 from PIL import Image
 
 from labelfactory.dataset.manifest import Manifest
 from labelfactory.errors import DataError
 from sources._batch import Batch
-from sources._settle import Wishes, settle
+from sources._import_plan import ImportOptions, plan_import
 from sources.folder import find_folder
-from sources.table import Columns, find_table
+from sources.table import ColumnNames, find_table
 
-EASY = Wishes(val_fraction=0.5)
+EASY = ImportOptions(val_fraction=0.5)
 
 
 def picture(seed: int, kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> bytes:
@@ -68,7 +69,7 @@ def test_a_folder_is_a_class(here):
     (here / "photos/cat/holiday/été 1.jpg").write_bytes(picture(99, "JPEG"))
     (here / "photos/cat/notes.txt").write_text("no picture")
     (here / "photos/cat/.hidden.png").write_bytes(b"x")
-    manifest = settle(find_folder(Path("photos")), EASY).manifest
+    manifest = plan_import(find_folder(Path("photos")), EASY).manifest
     assert tags_of(manifest)["cat/holiday/été 1"] == ("cat",)
     assert len(manifest.entries) == 9
     assert manifest.classes.names == ("cat", "dog")
@@ -83,7 +84,7 @@ def test_folders_of_lists_hold_folders_of_classes(here):
         for kind in ("cat", "dog"):
             (here / "all" / name / kind).mkdir(parents=True)
             (here / "all" / name / kind / "a.png").write_bytes(picture(hash((name, kind)) % 1000))
-    manifest = settle(find_folder(Path("all")), Wishes()).manifest
+    manifest = plan_import(find_folder(Path("all")), ImportOptions()).manifest
     assert {(e.image_id, e.lists, e.tags) for e in manifest.entries} == {
         ("train/cat/a", ("train",), ("cat",)),
         ("train/dog/a", ("train",), ("dog",)),
@@ -94,7 +95,7 @@ def test_folders_of_lists_hold_folders_of_classes(here):
 
 def test_folders_that_are_not_chosen_are_not_taken(here):
     """Not even as photographs without a tag."""
-    manifest = settle(
+    manifest = plan_import(
         find_folder(Path("photos"), classes=["dog"]), dataclasses.replace(EASY, classes=("dog",))
     ).manifest
     assert tags_of(manifest) == {f"dog/{k}": ("dog",) for k in range(4)}
@@ -104,11 +105,11 @@ def test_no_folder_and_an_empty_one_are_said(here):
     """Each with what to do."""
     with pytest.raises(DataError, match="no such folder"):
         find_folder(Path("nothing"))
-    with pytest.raises(DataError, match="holds no folder"):
+    with pytest.raises(DataError, match="contains no folder"):
         find_folder(Path("photos/cat"))
     (here / "photos/owl").mkdir()
-    with pytest.raises(DataError, match="photos/owl: holds no photograph"):
-        settle(find_folder(Path("photos")), EASY)
+    with pytest.raises(DataError, match="photos/owl: contains no photograph"):
+        plan_import(find_folder(Path("photos")), EASY)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ ROWS = [
 def test_tables_of_every_make_say_the_same(here, name):
     """Paths from the table's folder; tags as a list or apart by bars; lists from a column; ids from the paths."""
     rows = ROWS if name == "t.csv" else [{**row, "labels": str(row["labels"]).split("|")} for row in ROWS]
-    manifest = settle(find_table(write_table(Path(name), rows)), Wishes()).manifest
+    manifest = plan_import(find_table(write_table(Path(name), rows)), ImportOptions()).manifest
     assert tags_of(manifest) == {
         "photos/cat/0": ("cat", "dog"),
         "photos/cat/1": ("cat",),
@@ -139,14 +140,14 @@ def test_tables_of_every_make_say_the_same(here, name):
 def test_tags_stand_apart_in_several_ways(here, cell):
     """Bars, semicolons, commas, or JSON of a list."""
     table = write_table(Path("t.jsonl"), [{"path": "photos/cat/0.png", "tags": cell}])
-    assert settle(find_table(table), EASY).manifest.entries[0].tags == ("cat", "dog")
+    assert plan_import(find_table(table), EASY).manifest.entries[0].tags == ("cat", "dog")
 
 
 def test_columns_root_and_list_can_be_named(here):
     """A table that knows nothing of us."""
     table = write_table(Path("t.jsonl"), [{"bild": "cat/0.png", "was": "cat", "nr": 7}])
-    batch = find_table(table, root=Path("photos"), columns=Columns("bild", "was", "nr"), list_name="val")
-    entry = settle(batch, Wishes()).manifest.entries[0]
+    batch = find_table(table, root=Path("photos"), columns=ColumnNames("bild", "was", "nr"), list_name="val")
+    entry = plan_import(batch, ImportOptions()).manifest.entries[0]
     assert (entry.image_id, entry.path, entry.lists) == ("7", "photos/cat/0.png", ("val",))
 
 
@@ -155,13 +156,30 @@ def test_urls_are_fetched_once(here):
     with fsspec.open("memory://bucket/a.png", "wb") as stream:
         stream.write(picture(1))
     table = write_table(Path("t.jsonl"), [{"url": "memory://bucket/a.png", "tags": "cat"}])
-    settle(find_table(table, keep=False), dataclasses.replace(EASY, dry_run=True))
+    plan_import(find_table(table, keep=False), dataclasses.replace(EASY, dry_run=True))
     assert not (here / "data").exists()
-    first = settle(find_table(table), EASY).manifest.entries[0]
+    first = plan_import(find_table(table), EASY).manifest.entries[0]
     assert (here / first.path).read_bytes() == picture(1)
     assert first.image_id == "memory://bucket/a"
     fsspec.filesystem("memory").rm("/bucket/a.png")
-    assert settle(find_table(table), EASY).manifest.entries[0] == first
+    assert plan_import(find_table(table), EASY).manifest.entries[0] == first
+
+
+def test_photographs_come_over_http(here):
+    """By our own client: kept once, and a refusal is the row's reason."""
+
+    class Handler(QuietHandler):
+        def answer(self) -> None:
+            self.send_response(200 if self.path == "/a.png" else 404)
+            self.end_headers()
+            self.wfile.write(picture(1))
+
+    server = Loopback(Handler)
+    rows = [{"url": f"{server.root}/{name}.png", "tags": "cat"} for name in "ab"]
+    plan = plan_import(find_table(write_table(Path("t.jsonl"), rows)), dataclasses.replace(EASY, max_bad_fraction=0.5))
+    server.close()
+    assert (here / plan.manifest.entries[0].path).read_bytes() == picture(1)
+    assert [item.reason for item in plan.left_out] == [f"{server.root}/b.png: not fetched: the server answers 404"]
 
 
 # --- what every import can be asked -----------------------------------------------------------------------------------
@@ -173,35 +191,35 @@ def found(here: Path) -> Batch:
 
 def test_classes_can_have_other_names(here):
     """old=new renames, two of one name become one, old= drops the tag; a name that is not there is an error."""
-    manifest = settle(found(here), dataclasses.replace(EASY, rename={"cat": "pet", "dog": "pet"})).manifest
+    manifest = plan_import(found(here), dataclasses.replace(EASY, rename={"cat": "pet", "dog": "pet"})).manifest
     assert manifest.classes.names == ("pet",)
     assert {e.tags for e in manifest.entries} == {("pet",)}
-    dropped = settle(found(here), dataclasses.replace(EASY, rename={"cat": ""})).manifest
+    dropped = plan_import(found(here), dataclasses.replace(EASY, rename={"cat": ""})).manifest
     assert dropped.classes.names == ("dog",)
     assert tags_of(dropped)["cat/0"] == ()
-    with pytest.raises(DataError, match="--rename: 'cta' is no class of this source; did you mean `cat`"):
-        settle(found(here), dataclasses.replace(EASY, rename={"cta": "x"}))
+    with pytest.raises(DataError, match="--rename: 'cta' is not a class of this source; did you mean `cat`"):
+        plan_import(found(here), dataclasses.replace(EASY, rename={"cta": "x"}))
 
 
 def test_append_moves_nothing(here):
     """Positions, splits and values stay; new photographs join, dealt so that the shares stay; twice changes nothing."""
-    first = settle(found(here), EASY).manifest
+    first = plan_import(found(here), EASY).manifest
     for number in range(4, 8):
         (here / f"photos/cat/{number}.png").write_bytes(picture(number + 50))
     more = dataclasses.replace(EASY, append=True)
-    grown = settle(found(here), more, first).manifest
+    grown = plan_import(found(here), more, first).manifest
     assert grown.entries[: len(first.entries)] == first.entries
     assert sum(e.lists == ("val",) for e in grown.entries if e.tags == ("cat",)) == 4
-    assert settle(found(here), more, grown).manifest == grown
+    assert plan_import(found(here), more, grown).manifest == grown
 
 
 def test_a_second_import_keeps_the_split(here):
     """Without --append too, as long as the share is the same; files that moved keep theirs, since bytes decide."""
-    first = settle(found(here), EASY).manifest
+    first = plan_import(found(here), EASY).manifest
     for number in range(4, 9):
         (here / f"photos/dog/{number}.png").write_bytes(picture(number + 70))
     (here / "photos/cat/0.png").rename(here / "photos/cat/moved.png")
-    second = settle(found(here), EASY, first).manifest
+    second = plan_import(found(here), EASY, first).manifest
     lists = {e.sha256: e.lists for e in second.entries}
     assert all(lists[e.sha256] == e.lists for e in first.entries)
 
@@ -209,9 +227,9 @@ def test_a_second_import_keeps_the_split(here):
 def test_the_same_bytes_are_reported_and_stay_together(here):
     """Two names of one photograph: said, and dealt to one list."""
     (here / "photos/dog/copy.png").write_bytes((here / "photos/dog/0.png").read_bytes())
-    settled = settle(found(here), EASY)
-    assert settled.twins == (("dog/0", "dog/copy"),)
-    by_id = {e.image_id: e.lists for e in settled.manifest.entries}
+    plan = plan_import(found(here), EASY)
+    assert plan.twins == (("dog/0", "dog/copy"),)
+    by_id = {e.image_id: e.lists for e in plan.manifest.entries}
     assert by_id["dog/0"] == by_id["dog/copy"]
 
 
@@ -219,16 +237,16 @@ def test_the_same_bytes_in_train_and_val_are_an_error(here):
     """Every such photograph is listed with its lists."""
     (here / "photos/copy.png").write_bytes((here / "photos/cat/0.png").read_bytes())
     rows = [*ROWS, {"file": "photos/copy.png", "labels": "cat", "split": "val"}]
-    with pytest.raises(DataError, match="same bytes stand on the lists 'train' and 'val'") as caught:
-        settle(find_table(write_table(Path("t.csv"), rows)), Wishes())
+    with pytest.raises(DataError, match="the lists 'train' and 'val' share 1 photographs") as caught:
+        plan_import(find_table(write_table(Path("t.csv"), rows)), ImportOptions())
     assert "photos/cat/0.png (train), photos/copy.png (val)" in caught.value.problem
 
 
 def test_a_few_bad_ones_are_left_out_with_row_file_and_reason(here):
     """Under the limit the others are taken; at the limit too; over it nothing is."""
     (here / "photos/cat/0.png").write_bytes(b"")
-    settled = settle(found(here), dataclasses.replace(EASY, max_bad_fraction=1 / 8))
-    assert [item.line for item in settled.left_out] == ["photos/cat/0.png: the file is empty"]
-    assert len(settled.manifest.entries) == 7
+    plan = plan_import(found(here), dataclasses.replace(EASY, max_bad_fraction=1 / 8))
+    assert [item.line for item in plan.left_out] == ["photos/cat/0.png: the file is empty"]
+    assert len(plan.manifest.entries) == 7
     with pytest.raises(DataError, match=r"photos/cat/0\.png: the file is empty"):
-        settle(found(here), dataclasses.replace(EASY, max_bad_fraction=0.124))
+        plan_import(found(here), dataclasses.replace(EASY, max_bad_fraction=0.124))

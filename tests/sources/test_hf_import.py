@@ -13,10 +13,10 @@ from PIL import Image as Picture
 
 from labelfactory.dataset.images import decode_mask, decode_photograph, encode_mask
 from labelfactory.errors import DataError
-from sources._settle import Wishes, settle
+from sources._import_plan import ImportOptions, plan_import
 from sources.hf import find_hf
 
-EASY = Wishes(val_fraction=0.5)
+EASY = ImportOptions(val_fraction=0.5)
 
 
 def png(seed: int) -> bytes:
@@ -42,16 +42,16 @@ def test_a_saved_dataset_of_class_labels_with_masks(here):
     features = Features({"image": Image(), "labels": List(ClassLabel(names=["cat", "dog"])), "mask": Image()})
     rows = {"image": cells(3), "labels": [[0], [1, 0], []], "mask": [{"bytes": m, "path": None} for m in masks]}
     Dataset.from_dict(rows, features=features).save_to_disk("d")
-    settled = settle(find_hf(Path("d")), dataclasses.replace(EASY, check_masks=True))
-    settled.write_files()
-    assert [entry.tags for entry in settled.manifest.entries] == [("cat",), ("cat", "dog"), ()]
-    assert settled.manifest.classes.names == ("cat", "dog")
-    assert settled.manifest.mask_ids == {0: 0, 1: 1, 2: 2}
-    for k, entry in enumerate(settled.manifest.entries):
+    plan = plan_import(find_hf(Path("d")), dataclasses.replace(EASY, check_masks=True))
+    plan.write_files()
+    assert [entry.tags for entry in plan.manifest.entries] == [("cat",), ("cat", "dog"), ()]
+    assert plan.manifest.classes.names == ("cat", "dog")
+    assert plan.manifest.mask_ids == {0: 0, 1: 1, 2: 2}
+    for k, entry in enumerate(plan.manifest.entries):
         assert Path(entry.path).read_bytes() == png(k)
         assert Path(entry.path).suffix == ".png"
         assert np.array_equal(decode_mask(Path(entry.mask_path).read_bytes()), decode_mask(masks[k]))
-    assert not settled.left_out
+    assert not plan.left_out
 
 
 def test_splits_are_lists_and_text_is_a_tag(here):
@@ -62,7 +62,7 @@ def test_splits_are_lists_and_text_is_a_tag(here):
         for name, first in (("train", 0), ("validation", 5))
     }
     DatasetDict(parts).save_to_disk("d")
-    manifest = settle(find_hf(Path("d")), Wishes()).manifest
+    manifest = plan_import(find_hf(Path("d")), ImportOptions()).manifest
     assert [(e.image_id, e.lists, e.tags) for e in manifest.entries] == [
         ("train-000000", ("train",), ("cat", "dog")),
         ("train-000001", ("train",), ("dog",)),
@@ -72,12 +72,12 @@ def test_splits_are_lists_and_text_is_a_tag(here):
 
 
 def test_parquet_with_a_column_for_each_tag(here):
-    """Columns of 0 and 1 whose names are the tags."""
+    """ColumnNames of 0 and 1 whose names are the tags."""
     features = Features({"image": Image(), "cat": Value("int64"), "dog": Value("bool")})
     Path("d").mkdir()
     rows = {"image": cells(2), "cat": [1, 0], "dog": [True, True]}
     Dataset.from_dict(rows, features=features).to_parquet("d/train-00000-of-00001.parquet")
-    manifest = settle(find_hf(Path("d"), tag_columns=["cat", "dog"]), EASY).manifest
+    manifest = plan_import(find_hf(Path("d"), tag_columns=["cat", "dog"]), EASY).manifest
     assert [entry.tags for entry in manifest.entries] == [("cat", "dog"), ("dog",)]
 
 
@@ -87,16 +87,16 @@ def test_photographs_beside_the_dataset_are_read(here):
     Path("d/a.png").write_bytes(png(1))
     images = [{"bytes": None, "path": "a.png"}, {"bytes": None, "path": "../b.png"}, None]
     pq.write_table(pa.table({"image": images, "label": ["cat"] * 3}), "d/train.parquet")
-    settled = settle(find_hf(Path("d")), dataclasses.replace(EASY, max_bad_fraction=0.9))
-    assert len(settled.manifest.entries) == 1
-    settled.write_files()
-    assert decode_photograph(Path(settled.manifest.entries[0].path).read_bytes()).shape == (6, 8, 3)
-    assert [item.reason for item in settled.left_out] == ["'../b.png' lies outside d", "there is no image in this row"]
+    plan = plan_import(find_hf(Path("d")), dataclasses.replace(EASY, max_bad_fraction=0.9))
+    assert len(plan.manifest.entries) == 1
+    plan.write_files()
+    assert decode_photograph(Path(plan.manifest.entries[0].path).read_bytes()).shape == (6, 8, 3)
+    assert [item.reason for item in plan.left_out] == ["'../b.png' is outside of d", "there is no image in this row"]
 
 
 def test_what_is_no_dataset_says_so(here):
     """No files, damaged files, no image column, no tag column."""
-    with pytest.raises(DataError, match="holds no dataset"):
+    with pytest.raises(DataError, match="contains no dataset"):
         find_hf(here / "nothing")
     Path("d").mkdir()
     Path("d/train.parquet").write_bytes(b"PAR1")

@@ -13,9 +13,9 @@ from app.main import COMMANDS, command_line
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.errors import DataError, MissingError
 from sources._demo_animals import HEADS
-from sources._settle import Wishes
+from sources._import_plan import ImportOptions
 from sources.demo import render_demo
-from sources.intake import DEMO_FOLDER, append_from, take, take_batch
+from sources.intake import DEMO_FOLDER, append_from, import_batch, import_manifest
 from sources.voc import find_voc
 
 
@@ -38,7 +38,7 @@ def drop(folder: Path, image_id: str, tag: str) -> None:
 def test_what_was_dropped_into_the_imports_own_folder_is_appended(here):
     """A folder with a space in its name; the classes, the lists and what is here stay as they were."""
     folder = voc_folder(here / "my photos")
-    take_batch(find_voc(folder, lists=["train"]), Wishes(classes=("cat", "dog")))
+    import_batch(find_voc(folder, lists=["train"]), ImportOptions(classes=("cat", "dog")))
     before = read_manifest()
     content = MANIFEST.read_bytes()
     assert append_from().added == 0
@@ -54,7 +54,7 @@ def test_what_was_dropped_into_the_imports_own_folder_is_appended(here):
 def test_names_that_were_changed_stay_changed(here):
     """What the import renamed, it renames again at night."""
     folder = voc_folder(here / "photos")
-    take_batch(find_voc(folder), Wishes(classes=("big cat", "dog"), rename={"cat": "big cat", "sofa": ""}))
+    import_batch(find_voc(folder), ImportOptions(classes=("big cat", "dog"), rename={"cat": "big cat", "sofa": ""}))
     drop(folder, "d", "cat")
     assert append_from().added == 1
     assert [entry.tags for entry in read_manifest().entries if entry.image_id == "d"] == [("big cat",)]
@@ -62,7 +62,7 @@ def test_names_that_were_changed_stay_changed(here):
 
 def test_another_folder_is_read_with_the_classes_that_are_here(here):
     """Whatever order its own names have."""
-    take_batch(find_voc(voc_folder(here / "first")), Wishes(classes=("dog", "cat")))
+    import_batch(find_voc(voc_folder(here / "first")), ImportOptions(classes=("dog", "cat")))
     second = voc_folder(here / "second")
     for name in ("JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg"):
         (second / name).rename(second / name.replace("/", "/second-"))
@@ -75,7 +75,7 @@ def test_another_folder_is_read_with_the_classes_that_are_here(here):
 
 def test_a_larger_demo_adds_images_of_the_same_seed(here):
     """And the demo's own source adds none."""
-    take(render_demo(DEMO_FOLDER, count=3, seed=7), append=False)
+    import_manifest(render_demo(DEMO_FOLDER, count=3, seed=7), append=False)
     assert append_from().added == 0
     assert append_from("demo:5").added == 2
     assert [entry.image_id for entry in read_manifest().entries] == [f"demo-7-{k:05d}" for k in range(5)]
@@ -94,7 +94,7 @@ def test_the_demo_takes_the_options_of_every_import(here):
     said = typed(
         "import", "demo", "--count", "20", "--classes", "fox,eagle owl", "--rename", "owl=eagle owl", "--dry-run"
     )
-    assert "would hold 20 images, 20 with a true mask" in said
+    assert "would have 20 images, 20 with a true mask" in said
     assert list(here.iterdir()) == []
     typed("import", "demo", "--count", "20", "--classes", "fox,eagle owl", "--rename", "owl=eagle owl")
     manifest = read_manifest()
@@ -117,7 +117,7 @@ def test_what_cannot_be_read_again_is_said(here):
     with pytest.raises(MissingError, match="nothing was imported yet"):
         append_from()
     folder = voc_folder(here / "photos")
-    take_batch(find_voc(folder), Wishes(classes=("cat", "dog")))
+    import_batch(find_voc(folder), ImportOptions(classes=("cat", "dog")))
     shutil.rmtree(folder)
     content = MANIFEST.read_bytes()
     with pytest.raises(DataError, match="no such folder"):

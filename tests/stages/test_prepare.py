@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
-from labelfactory.dataset.prepared import SHARD_SIZE, read_dataset
+from labelfactory.dataset import images
+from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, write_manifest
+from labelfactory.dataset.prepared import IMAGES, SHARD_SIZE, read_dataset
 from labelfactory.errors import DataError, MissingError, NewerFormatError, ParamsError
 from labelfactory.schema import Classes
 from labelfactory.settings.params import check_sections
+from sources._import_plan import ImportOptions
+from sources.folder import find_folder
+from sources.intake import import_batch
 from stages.prepare import Prepare, PrepareConfig, prepare
 
 STORED = {"shard_size": 256, "compression": "zstd"}
@@ -100,7 +104,7 @@ BAD = {
     "empty": (lambda m: damaged(m, 0, b""), "the file is empty"),
     "not an image": (lambda m: damaged(m, 0, b"GIF? no"), "not an image"),
     "truncated": (truncated, "not decodable"),
-    "unknown tag": (mistagged, "tag 'catt' is no class; did you mean `cat`?"),
+    "unknown tag": (mistagged, "tag 'catt' is not a class; did you mean `cat`?"),
 }
 
 
@@ -171,7 +175,7 @@ def test_a_quarantined_photograph_does_not_count_for_its_class(tmp_path):
 def test_an_image_id_stands_once(tmp_path):
     """Two rows of one name would overwrite each other in every later stage."""
     twins = [entry(tmp_path, "a", "train", "cat dog"), entry(tmp_path, "a", "val", "cat")]
-    with pytest.raises(DataError, match="image id stands twice in the import: a"):
+    with pytest.raises(DataError, match="duplicate image id in the import: a"):
         prepare(manifest_of(*twins), CONFIG)
 
 
@@ -179,7 +183,7 @@ def test_the_same_bytes_in_train_and_val_are_refused(small):
     """A photograph that is learnt and scored makes every score too good; both files are named."""
     copied = dataclasses.replace(small.entries[3], sha256=small.entries[0].sha256)
     leaking = dataclasses.replace(small, entries=(*small.entries[:3], copied, small.entries[4]))
-    with pytest.raises(DataError, match="the same bytes stand on the lists 'train' and 'val'") as caught:
+    with pytest.raises(DataError, match="the lists 'train' and 'val' share 1 photographs") as caught:
         prepare(leaking, CONFIG)
     assert f"{small.entries[0].path}, {copied.path}" in caught.value.problem
     same = PrepareConfig(train_list="train", val_list="train", max_bad_fraction=1, **STORED)
@@ -239,6 +243,51 @@ def test_the_stage_writes_the_data_set_and_counts_what_it_did(small, tmp_path, m
     assert first["quarantined_images"][0].startswith("row 5, ")
     assert "row 5, " in capsys.readouterr().err
     assert len(read_dataset(Path("data/dataset/images.parquet")).usable) == 4
+
+
+def without_sizes(path: Path) -> None:
+    """The manifest as format 1 had it."""
+    table = pq.read_table(path)
+    head = json.loads(table.schema.metadata[b"labelfactory"]) | {"format": 1}
+    pq.write_table(table.drop(["width", "height"]).replace_schema_metadata({"labelfactory": json.dumps(head)}), path)
+
+
+def test_a_photograph_is_decoded_once_by_import_and_prepare_together(tmp_path, monkeypatch):
+    """With sizes in the manifest prepare decodes nothing; without them it decodes all, and writes the same bytes."""
+    monkeypatch.chdir(tmp_path)
+    for k in range(6):
+        path = Path(f"photos/{'train' if k < 4 else 'val'}/{'cat' if k % 2 else 'dog'}/{k}.jpg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if k == 3 else 1  # lies on its side
+        Image.new("RGB", (8 + k, 5), (k, 0, 0)).save(path, exif=exif)
+    decodes = []
+    decode = images._as_rgb
+    monkeypatch.setattr(images, "_as_rgb", lambda image: decodes.append(image.size) or decode(image))
+    import_batch(find_folder(Path("photos")), ImportOptions())
+    assert len(decodes) == 6
+    measured = Prepare(CONFIG).run()
+    assert len(decodes) == 6
+    assert (measured["images"], measured["decoded"], measured["reused"]) == (6, 0, 6)
+    dataset, content = read_dataset(), IMAGES.read_bytes()
+    assert sorted((r.width, r.height) for r in dataset.records) == [(5, 11), (8, 5), (9, 5), (10, 5), (12, 5), (13, 5)]
+    IMAGES.unlink()
+    without_sizes(MANIFEST)
+    assert Prepare(CONFIG).run()["decoded"] == 6
+    assert len(decodes) == 12
+    assert IMAGES.read_bytes() == content
+
+
+def test_a_size_in_the_manifest_saves_no_check_of_the_bytes(small):
+    """A file that changed after it was measured is set aside, and one that is too small has no use."""
+    sizes = [(7, 5), (7, 5), (3, 5), (7, 5), (7, 5)]
+    entries = [
+        dataclasses.replace(e, width=width, height=height)
+        for e, (width, height) in zip(small.entries, sizes, strict=True)
+    ]
+    dataset = prepare(changed(dataclasses.replace(small, entries=tuple(entries))), CONFIG)
+    reasons = ["changed since it was imported", "", "3×5 pixels: too small, a side needs 4", "", ""]
+    assert [r.reason for r in dataset.records] == reasons
 
 
 def test_a_damaged_data_set_of_last_time_only_costs_time(small, tmp_path, monkeypatch):

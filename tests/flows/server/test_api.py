@@ -110,7 +110,7 @@ def test_the_login_comes_from_the_environment_and_stands_in_no_error(answers, mo
     """As Prefect itself sends it; a refusal names the variable, never its value."""
     monkeypatch.setenv(module.AUTH_VARIABLE, "admin:geheim")
     server = answers((401, {}))
-    with pytest.raises(UserError, match="other credentials") as caught:
+    with pytest.raises(UserError, match="expects other credentials") as caught:
         server.api.post("/x", {})
     assert module.AUTH_VARIABLE in caught.value.remedy
     assert "geheim" not in str(caught.value)

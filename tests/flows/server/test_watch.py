@@ -106,7 +106,7 @@ def test_a_run_is_planned_anew_twice_whether_or_not_it_begins(monkeypatch, begin
 def test_a_pace_that_is_none_is_refused(monkeypatch, value):
     """Two parts, as all that a user can mend."""
     monkeypatch.setenv("LABELFACTORY_HEARTBEAT_SECONDS", value)
-    with pytest.raises(UserError, match="is no positive number") as caught:
+    with pytest.raises(UserError, match="must be a positive number") as caught:
         beat_seconds()
     assert caught.value.remedy
 

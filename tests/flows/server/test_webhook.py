@@ -6,6 +6,7 @@ import pytest
 from listener import Listener
 
 from flows.server.webhook import post
+from labelfactory.http_client import NoAnswerError, RefusedError
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_a_message_arrives_as_json(listener):
 def test_a_refusal_is_an_error(listener):
     """The caller has to know, to write it into the log."""
     listener.status = 500
-    with pytest.raises(OSError, match="500"):
+    with pytest.raises(RefusedError, match="500"):
         post(listener.address, {})
 
 
@@ -33,12 +34,12 @@ def test_nobody_there_is_an_error():
     """So is a port that nobody listens on any more."""
     listener = Listener()
     listener.close()
-    with pytest.raises(OSError, match="refused"):
+    with pytest.raises(NoAnswerError, match="refused"):
         post(listener.address, {})
 
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "hooks.example.org", ""])
 def test_only_http_is_posted_to(address):
     """An address from the environment opens no file."""
-    with pytest.raises(ValueError, match="no address of http"):
+    with pytest.raises(ValueError, match="must begin with http"):
         post(address, {})

@@ -28,6 +28,8 @@ entries = st.builds(
     tags=st.sets(st.sampled_from(CLASSES.names)).map(lambda s: tuple(sorted(s))),
     mask_path=st.none() | NAMES,
     mask_sha256=st.none() | NAMES,
+    width=st.integers(0, 5000),
+    height=st.integers(0, 5000),
 )
 manifests = st.builds(
     Manifest,
@@ -53,6 +55,20 @@ def test_a_manifest_comes_back_as_it_was(tmp_path, manifest):
     assert read_manifest(tmp_path / "m.parquet") == manifest
     write_manifest(read_manifest(tmp_path / "m.parquet"), tmp_path / "m.parquet")
     assert (tmp_path / "m.parquet").read_bytes() == first
+
+
+def test_an_older_manifest_is_read_as_one_that_was_not_measured(tmp_path):
+    """Format 1 had no width and no height; all else is as it was."""
+    path = tmp_path / "m.parquet"
+    manifest = simple("a", "b")
+    measured = tuple(dataclasses.replace(e, width=7, height=5) for e in manifest.entries)
+    write_manifest(dataclasses.replace(manifest, entries=measured), path)
+    table = pq.read_table(path)
+    head = json.loads(table.schema.metadata[b"labelfactory"])
+    assert head["format"] == 2
+    old = table.drop(["width", "height"]).replace_schema_metadata({"labelfactory": json.dumps(head | {"format": 1})})
+    pq.write_table(old, path)
+    assert read_manifest(path) == manifest
 
 
 def test_positions_are_given_once():
@@ -97,9 +113,7 @@ def test_a_missing_manifest_and_a_newer_one_say_what_to_type(tmp_path):
 
 records = st.builds(
     lambda entry, size, split, bad: ImageRecord(
-        **dataclasses.asdict(entry),
-        width=size,
-        height=size + 1,
+        **dataclasses.asdict(entry) | {"width": size, "height": size + 1},
         split=split,
         shard=0,
         status="quarantined" if bad else "ok",
@@ -151,7 +165,7 @@ def test_a_table_of_somebody_elses_is_refused(tmp_path):
     """Parquet, but without our head."""
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"image_id": ["a"]}), path)
-    with pytest.raises(DataError, match="no table of labelfactory's"):
+    with pytest.raises(DataError, match="not a table of labelfactory"):
         read_manifest(path)
 
 

@@ -239,7 +239,7 @@ def test_every_gpu_of_the_worker_is_used_unless_told(monkeypatch, device, device
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("0", "no positive number"), ("two", "no positive number"), ("5", "4 GPU")]
+    ("value", "said"), [("0", "a positive whole number"), ("two", "a positive whole number"), ("5", "4 GPU")]
 )
 def test_a_number_of_devices_that_cannot_be_is_said_before_training(monkeypatch, value, said):
     """What is wrong and what to type."""

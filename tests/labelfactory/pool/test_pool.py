@@ -144,7 +144,7 @@ def test_a_process_that_died_is_replaced_and_its_task_tried_again(tmp_path, caps
     """As where memory ran out once: nothing is lost, and it is said."""
     with process_pool(1, nothing, ()) as submit:
         assert sorted(submit(die_once, [(k, str(tmp_path / "mark")) for k in range(6)])) == list(range(6))
-    assert "a worker process died (SIGKILL); what it had in hand is tried again" in capsys.readouterr().err
+    assert "a worker process died (SIGKILL); its task is tried again" in capsys.readouterr().err
 
 
 def test_what_processes_are_forks_of_may_die_too(tmp_path):
@@ -287,7 +287,7 @@ def test_processes_that_die_while_they_start_do_not_start_for_ever():
 def test_a_limit_that_is_no_number_is_refused(monkeypatch, value):
     """Before anything hangs."""
     monkeypatch.setenv("LABELFACTORY_TASK_SECONDS", value)
-    with pytest.raises(UserError, match="no positive number"):
+    with pytest.raises(UserError, match="must be a positive number"):
         task_seconds()
 
 

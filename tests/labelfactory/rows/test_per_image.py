@@ -375,6 +375,6 @@ def test_an_image_over_which_workers_die_is_quarantined_and_the_others_go_on(pro
     assert tally == Tally(4, 0, 1, 3, 0)
     assert states()["b"] == "the worker process died (SIGKILL), 2 times"
     assert {i for i, state in states().items() if state == "ok"} == set("acde")
-    assert "what it had in hand is tried again" in capsys.readouterr().err
+    assert "its task is tried again" in capsys.readouterr().err
     monkeypatch.setenv("LABELFACTORY_WORKERS", "1")
     assert update(cfg=BrightnessConfig(batch=batch)) == (["b"], Tally(1, 4, 0, 1, 0))

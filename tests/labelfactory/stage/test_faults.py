@@ -228,7 +228,7 @@ def test_a_data_set_of_format_1_is_read_with_what_it_meant(project):
 
 
 @pytest.mark.parametrize(
-    ("number", "problem"), [(3, "is newer than this program's 2"), (0, "is none of labelfactory's")]
+    ("number", "problem"), [(3, "is newer than this program's 2"), (0, "is not a format of labelfactory")]
 )
 def test_a_data_set_of_another_format_is_refused(project, number, problem):
     """By whoever reads it."""
@@ -271,5 +271,5 @@ def test_the_sharded_data_set_is_the_data_set(project, monkeypatch):
 def test_a_table_of_somebody_else_is_no_data_set(project):
     """Damage and foreign files end in the same two lines."""
     pq.write_table(pa.table({"x": [1]}), dataset.IMAGES)
-    with pytest.raises(DataError, match="no table of labelfactory's"):
+    with pytest.raises(DataError, match="not a table of labelfactory"):
         ShardedDataset()

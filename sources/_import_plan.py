@@ -1,4 +1,4 @@
-"""From what a source found to a manifest: classes, one look at every file, splits, duplicates, and what is left out."""
+"""Make a manifest of a source's batch: classes, one inspection of every file, splits, duplicates, left-out photographs."""
 
 import os
 from collections import Counter
@@ -13,20 +13,20 @@ from labelfactory.files import write_whole
 from labelfactory.schema import BACKGROUND, Classes
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems
-from sources._look import Looked, look_at_all
+from sources._inspect import Inspection, inspect_all
 from sources._split import TRAIN, VAL, deal
 
 LONGEST_ID = 1024
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the command line asks of every source."""
+class ImportOptions:
+    """The options that every source shares."""
 
     classes: tuple[str, ...] = ()  # in order; empty for all
-    rename: Mapping[str, str] = field(default_factory=dict)  # a name of the source → ours; "" drops it
-    val_fraction: float | None = None  # None: the source's own lists, or a fifth where it has none
-    check_masks: bool = False  # look into the true masks too, not only at their size
+    rename: Mapping[str, str] = field(default_factory=dict)  # a name of the source → its name here; "" drops it
+    val_fraction: float | None = None  # None: the source's own lists, or 0.2 where it has none
+    check_masks: bool = False  # check the pixels of true masks too, not only their size
     max_bad_fraction: float = 0.0
     train_list: str = TRAIN
     val_list: str = VAL
@@ -35,16 +35,16 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A manifest that may be written, and what a person should know of it."""
+class ImportPlan:
+    """A manifest that may be written, and what to report of it."""
 
     manifest: Manifest
     left_out: tuple[LeftOut, ...]
-    twins: tuple[tuple[str, ...], ...]  # ids of photographs of the same bytes
-    pending: tuple[Candidate, ...]  # their photographs or masks are not on the disk yet
+    twins: tuple[tuple[str, ...], ...]  # image ids of photographs of the same bytes
+    pending: tuple[Candidate, ...]  # photographs or masks that are to be written
 
     def write_files(self) -> None:
-        """Write the photographs and masks that the source holds inside itself; those that are there stay untouched."""
+        """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
         for candidate in self.pending:
             for path, load in ((candidate.path, candidate.photograph_bytes), (candidate.mask, candidate.mask_bytes)):
                 if path is None or load is None:
@@ -57,105 +57,105 @@ class Settled:
                     temporary.write_bytes(data)
 
 
-def settle(batch: Batch, wishes: Wishes, old: Manifest | None = None) -> Settled:
-    """Make a manifest of what a source found. Nothing is written.
+def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = None) -> ImportPlan:
+    """Make a manifest of a batch. Nothing is written.
 
     Args:
-        batch: what the source found.
-        wishes: what the command line asks.
-        old: the manifest on the disk, if there is one: what `append` joins, and what photographs keep their split by.
+        batch: from a source.
+        options: from the command line.
+        old: the manifest on the disk, if there is one: `append` extends it, and its photographs keep their split.
 
     Raises:
-        DataError: lists everything that is wrong, with file and row, when it stops the import.
+        DataError: lists every problem with file and row, if they stop the import.
     """
-    append_to = old if wishes.append else None
+    append_to = old if options.append else None
     problems = list(batch.problems)
-    batch, known = _renamed(batch, wishes.rename, problems)
-    chosen = _chosen(batch, known, wishes, append_to, problems)
+    batch, known = _renamed(batch, options.rename, problems)
+    chosen = _chosen(batch, known, options, append_to, problems)
     fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
     total = len({c.image_id or c.where for c in batch.candidates} | {b.image_id or b.where for b in batch.left_out})
-    checked = set(batch.mask_values) if wishes.check_masks else None
-    looked = look_at_all(fresh, checked) if fresh else []
-    taken: list[tuple[Candidate, Looked]] = []
-    for candidate, seen in zip(fresh, looked, strict=True):
-        if seen.reason:
-            left_out.append(_left(candidate, seen.reason))
+    checked = set(batch.mask_values) if options.check_masks else None
+    inspections = inspect_all(fresh, checked) if fresh else []
+    taken: list[tuple[Candidate, Inspection]] = []
+    for candidate, inspection in zip(fresh, inspections, strict=True):
+        if inspection.reason:
+            left_out.append(_left(candidate, inspection.reason))
             continue
-        if seen.mask_reason:
-            left_out.append(_left(candidate, seen.mask_reason, what="mask"))
+        if inspection.mask_reason:
+            left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
             candidate = replace(candidate, mask=None, mask_bytes=None)
-        taken.append((candidate, seen))
+        taken.append((candidate, inspection))
     if append_to is None and chosen and not problems:
         tagged = {tag for candidate, _ in taken for tag in candidate.tags}
         problems += [f"--classes: no photograph is tagged {name!r}" for name in chosen if name not in tagged]
     bad = len({b.image_id or b.where for b in left_out})
-    stop = bad > wishes.max_bad_fraction * max(total, 1)
-    raise_problems(batch.root, problems, left_out, stop=stop, shown=None if wishes.dry_run else SHOWN)
+    stop = bad > options.max_bad_fraction * max(total, 1)
+    raise_problems(batch.root, problems, left_out, stop=stop, shown=None if options.dry_run else SHOWN)
     if not taken and append_to is None:
-        raise DataError(f"{batch.root}: holds no photograph that can be taken", "Name another folder or file.")
-    lists = _lists(taken, wishes, old)
-    entries = tuple(_entry(c, seen, lists.get(seen.sha256)) for c, seen in taken)
+        raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
+    lists = _lists(taken, options, old)
+    entries = tuple(_entry(c, inspection, lists.get(inspection.sha256)) for c, inspection in taken)
     numbers = {name: k for k, name in enumerate(chosen, 1)}
     mask_ids = {BACKGROUND: BACKGROUND} | {v: numbers[n] for v, n in batch.mask_values.items() if n in numbers}
     if not batch.mask_values:
         mask_ids |= {k: k for k in numbers.values()}
-    new = Manifest(Classes(tuple(chosen)), mask_ids, _command(batch, wishes, chosen), entries)
+    new = Manifest(Classes(tuple(chosen)), mask_ids, _command(batch, options, chosen), entries)
     if append_to is None:
         manifest = new.numbered()
     else:
-        if not any(entry.mask_path for entry in append_to.entries):  # nothing is numbered yet
+        if not any(entry.mask_path for entry in append_to.entries):  # its masks have no numbers yet
             append_to = replace(append_to, mask_ids=mask_ids)
         masked = any(entry.mask_path for entry in entries)
         manifest = append_to.appended(new if masked else replace(new, mask_ids=append_to.mask_ids))
-    _refuse_leaks(manifest, wishes)
+    _refuse_leaks(manifest, options)
     pending = tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes)
-    return Settled(manifest, tuple(left_out), _twins(manifest), pending)
+    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending)
 
 
 def _renamed(batch: Batch, rename: Mapping[str, str], problems: list[str]) -> tuple[Batch, tuple[str, ...]]:
-    """The batch under its new names, and all names of the source in order."""
+    """The batch with its new names, and all names of the source in order."""
     tagged = sorted({tag for candidate in batch.candidates for tag in candidate.tags})
     known = batch.names or tuple(tagged)
     for name in rename:
         if name not in known and name not in tagged:
-            problems.append(f"--rename: {name!r} is no class of this source{did_you_mean(name, known)}")
+            problems.append(f"--rename: {name!r} is not a class of this source{did_you_mean(name, known)}")
 
-    def ours(names: Sequence[str]) -> tuple[str, ...]:
+    def new_names(names: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(new for name in names if (new := rename.get(name, name))))
 
     renamed = replace(
         batch,
-        names=ours(batch.names),
-        candidates=tuple(replace(c, tags=ours(c.tags)) for c in batch.candidates),
+        names=new_names(batch.names),
+        candidates=tuple(replace(c, tags=new_names(c.tags)) for c in batch.candidates),
         mask_values={v: new for v, name in batch.mask_values.items() if (new := rename.get(name, name))},
     )
-    return renamed, ours(known)
+    return renamed, new_names(known)
 
 
 def _chosen(
-    batch: Batch, known: tuple[str, ...], wishes: Wishes, append_to: Manifest | None, problems: list[str]
+    batch: Batch, known: tuple[str, ...], options: ImportOptions, append_to: Manifest | None, problems: list[str]
 ) -> tuple[str, ...]:
     """The classes of the data set, in order."""
-    if append_to is not None and not wishes.classes:
+    if append_to is not None and not options.classes:
         return append_to.classes.names
-    for name in dict.fromkeys(wishes.classes):
+    for name in dict.fromkeys(options.classes):
         if name not in known:
             note = f"; {batch.names_note}" if batch.names_note else ""
-            problems.append(f"--classes: {name!r} is no class of this source{did_you_mean(name, known)}{note}")
-        elif wishes.classes.count(name) > 1:
-            problems.append(f"--classes: {name!r} is named {wishes.classes.count(name)} times")
+            problems.append(f"--classes: {name!r} is not a class of this source{did_you_mean(name, known)}{note}")
+        elif options.classes.count(name) > 1:
+            problems.append(f"--classes: {name!r} is named {options.classes.count(name)} times")
     if not known and not problems:
         problems.append("no photograph has a tag")
-    return wishes.classes or known
+    return options.classes or known
 
 
 def _sorted_out(
     batch: Batch, chosen: tuple[str, ...], append_to: Manifest | None, also: tuple[str, ...]
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """Candidates that are worth a look, and those that are not: bad ids, ids that stand twice, tags that are no class.
+    """Candidates to inspect, and those left out: bad ids, duplicate ids, unknown tags.
 
-    Where the source names its classes, tags of classes that were not chosen are dropped. `also` are tags that need no
-    mention: where --classes itself is wrong, every row would be.
+    If the source names its classes, tags of classes that were not chosen are dropped. `also` are unknown tags that are
+    not reported: if --classes itself is wrong, every row would be.
     """
     here = {entry.image_id for entry in append_to.entries} if append_to else set()
     first: dict[str, str] = {}
@@ -170,12 +170,12 @@ def _sorted_out(
             or len(image_id) > LONGEST_ID
             or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in image_id)
         ):
-            left_out.append(_left(candidate, f"{image_id[:40]!r} is no image id: empty, too long or not printable"))
+            left_out.append(_left(candidate, f"{image_id[:40]!r} is not an image id: empty, too long or not printable"))
         elif image_id in first:
             other = f" ({first[image_id]})" if first[image_id] else ""
-            left_out.append(_left(candidate, f"the image id {image_id!r} stands twice{other}"))
+            left_out.append(_left(candidate, f"the image id {image_id!r} appears twice{other}"))
         elif unknown:
-            reasons = [f"tag {tag!r} is no class{did_you_mean(tag, chosen)}" for tag in unknown]
+            reasons = [f"tag {tag!r} is not a class{did_you_mean(tag, chosen)}" for tag in unknown]
             left_out.append(_left(candidate, "; ".join(reasons)))
         elif image_id not in here:
             tags = tuple(sorted(set(candidate.tags) & set(chosen)))
@@ -189,50 +189,54 @@ def _left(candidate: Candidate, reason: str, what: str = "photograph") -> LeftOu
     return LeftOut(candidate.image_id, candidate.where, path.as_posix(), reason, what)
 
 
-def _lists(taken: Sequence[tuple[Candidate, Looked]], wishes: Wishes, old: Manifest | None) -> dict[str, str]:
-    """Digest → list where the lists are dealt by us; empty where the source's own are kept."""
-    fraction = wishes.val_fraction
+def _lists(
+    taken: Sequence[tuple[Candidate, Inspection]], options: ImportOptions, old: Manifest | None
+) -> dict[str, str]:
+    """Digest → list, for photographs that are dealt to lists; empty if the source's own lists are kept."""
+    fraction = options.val_fraction
     if fraction is None and any(candidate.lists for candidate, _ in taken):
         return {}
     if fraction is None:
         fraction = 0.2
     tags: dict[str, frozenset[str]] = {}
-    for candidate, seen in taken:
-        tags[seen.sha256] = tags.get(seen.sha256, frozenset()) | set(candidate.tags)
+    for candidate, inspection in taken:
+        tags[inspection.sha256] = tags.get(inspection.sha256, frozenset()) | set(candidate.tags)
     dealt: dict[str, str] = {}
-    if old is not None and (wishes.append or f"--val-fraction {fraction:g}" in old.source):
+    if old is not None and (options.append or f"--val-fraction {fraction:g}" in old.source):
         for entry in old.entries:
             if entry.lists in ((TRAIN,), (VAL,)):
                 dealt[entry.sha256] = entry.lists[0]
-                if wishes.append:
+                if options.append:
                     tags.setdefault(entry.sha256, frozenset(entry.tags))
     return deal(tags, fraction, dealt)
 
 
-def _entry(candidate: Candidate, seen: Looked, dealt: str | None) -> Entry:
+def _entry(candidate: Candidate, inspection: Inspection, dealt: str | None) -> Entry:
     return Entry(
         image_id=candidate.image_id,
         path=stored(candidate.path),
-        sha256=seen.sha256,
+        sha256=inspection.sha256,
         lists=(dealt,) if dealt else tuple(sorted(set(candidate.lists))),
         tags=candidate.tags,
         mask_path=stored(candidate.mask) if candidate.mask else None,
-        mask_sha256=seen.mask_sha256,
+        mask_sha256=inspection.mask_sha256,
+        width=inspection.width,
+        height=inspection.height,
     )
 
 
-def _command(batch: Batch, wishes: Wishes, chosen: Sequence[str]) -> str:
-    """How the import is said in the manifest; a split that was dealt is part of it, so that a second import keeps it."""
+def _command(batch: Batch, options: ImportOptions, chosen: Sequence[str]) -> str:
+    """The command as the manifest states it, with the fraction of a dealt split, so that a second import keeps the split."""
     own = all(candidate.lists for candidate in batch.candidates)
-    fraction = wishes.val_fraction if wishes.val_fraction is not None else (None if own else 0.2)
+    fraction = options.val_fraction if options.val_fraction is not None else (None if own else 0.2)
     words = [batch.command, f"--classes {','.join(chosen)}"]
-    words += [f"--rename {old}={new}" for old, new in wishes.rename.items()]
+    words += [f"--rename {old}={new}" for old, new in options.rename.items()]
     words += [f"--val-fraction {fraction:g}"] if fraction is not None else []
     return " ".join(words)
 
 
-def _refuse_leaks(manifest: Manifest, wishes: Wishes) -> None:
-    leaks = same_bytes(manifest.entries, wishes.train_list, wishes.val_list)
+def _refuse_leaks(manifest: Manifest, options: ImportOptions) -> None:
+    leaks = same_bytes(manifest.entries, options.train_list, options.val_list)
     if leaks:
         groups = [
             ", ".join(f"{e.path} ({'+'.join(e.lists)})" for e in sorted(group, key=lambda e: e.path)) for group in leaks
@@ -240,12 +244,12 @@ def _refuse_leaks(manifest: Manifest, wishes: Wishes) -> None:
         raise DataError(
             "\n".join(
                 [
-                    f"the same bytes stand on the lists {wishes.train_list!r} and {wishes.val_list!r}: "
-                    f"{len(leaks)} photographs",
+                    f"the lists {options.train_list!r} and {options.val_list!r} share {len(leaks)} photographs "
+                    "(same bytes)",
                     *(f"  {group}" for group in groups),
                 ]
             ),
-            "Take each from one of the lists, or let --val-fraction deal them, and import again.",
+            "Remove each from one of the lists, or split them with --val-fraction, and import again.",
         )
 
 
@@ -259,6 +263,6 @@ def _twins(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
 
 
 def stored(path: Path) -> str:
-    """The path as the manifest keeps it: from the current folder when inside it, absolute elsewhere."""
+    """The path in the manifest: relative to the current folder if inside it, else absolute."""
     full = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link out of the project
     return (full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full).as_posix()

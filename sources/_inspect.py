@@ -1,4 +1,4 @@
-"""Opens every candidate once, on all cores: its digest, its size, and what is wrong with it or with its true mask."""
+"""Open every candidate once, on all cores: its digest, its size, and the problems of photograph and true mask."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -17,61 +17,63 @@ from sources._batch import Candidate
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What looking at one candidate said."""
+class Inspection:
+    """The result of opening one candidate."""
 
     sha256: str = ""
     mask_sha256: str | None = None
-    reason: str = ""  # why the photograph cannot be taken
+    reason: str = ""  # why the photograph cannot be imported
     mask_reason: str = ""  # why its mask cannot
     size: int = 0  # bytes that are written under data/ for it
+    width: int = 0  # pixels, upright
+    height: int = 0
 
 
-def look_at_all(
+def inspect_all(
     candidates: Sequence[Candidate], mask_values: Iterable[int] | None, *, command: str = "import"
-) -> list[Looked]:
-    """Look at every candidate.
+) -> list[Inspection]:
+    """Inspect every candidate.
 
     Args:
-        candidates: what a source found.
-        mask_values: values that a true mask may hold, to be held against its pixels; None to read no more of a mask than
-            its size. 0 and 255 are always allowed.
-        command: what the progress is called.
+        candidates: of one source.
+        mask_values: values that the pixels of a true mask may have, beside 0 and 255; None: only the size of a mask is
+            read.
+        command: title of the progress.
     """
     allowed = None if mask_values is None else np.array(sorted({BACKGROUND, VOID, *mask_values}))
-    looked = []
+    inspections = []
     with ThreadPoolExecutor() as pool, progress(command, len(candidates)) as tick:
-        for result in pool.map(lambda candidate: look(candidate, allowed), candidates):
-            looked.append(result)
+        for result in pool.map(lambda candidate: inspect(candidate, allowed), candidates):
+            inspections.append(result)
             tick(size=result.size)
-    return looked
+    return inspections
 
 
-def look(candidate: Candidate, allowed: np.ndarray | None) -> Looked:
-    """Look at one candidate."""
+def inspect(candidate: Candidate, allowed: np.ndarray | None) -> Inspection:
+    """Inspect one candidate; `allowed` are the values of its mask, None to leave them unread."""
     try:
         data = candidate.photograph_bytes() if candidate.photograph_bytes else candidate.path.read_bytes()
     except OSError as error:
-        return Looked(reason=error.strerror or str(error) or "not readable")
+        return Inspection(reason=error.strerror or str(error) or "not readable")
     except DataError as error:
-        return Looked(reason=error.problem)
+        return Inspection(reason=error.problem)
     except ValueError as error:  # a path with a NUL
-        return Looked(reason=f"not readable: {error}")
+        return Inspection(reason=f"not readable: {error}")
     try:
-        size = decode_photograph(data).shape[:2]
+        height, width = size = decode_photograph(data).shape[:2]
     except DataError as error:
-        return Looked(reason=error.problem)
-    except Exception as error:  # a decoder fed with a hostile file raises anything; one file must not stop a million
-        return Looked(reason=f"not decodable: {type(error).__name__}: {error}")
+        return Inspection(reason=error.problem)
+    except Exception as error:  # a decoder may raise anything on a hostile file, which must not stop the others
+        return Inspection(reason=f"not decodable: {type(error).__name__}: {error}")
     if min(size) < MIN_SIDE:
-        return Looked(reason=f"{size[1]}×{size[0]} pixels: too small, a side needs {MIN_SIDE}")
-    mask_sha256, mask_reason = _look_at_mask(candidate, size, allowed)
+        return Inspection(reason=f"{size[1]}×{size[0]} pixels: too small, a side needs {MIN_SIDE}")
+    mask_sha256, mask_reason = _inspect_mask(candidate, size, allowed)
     written = len(data) if candidate.photograph_bytes else 0
-    return Looked(digest_bytes(data), mask_sha256, "", mask_reason, written)
+    return Inspection(digest_bytes(data), mask_sha256, "", mask_reason, written, width, height)
 
 
-def _look_at_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarray | None) -> tuple[str | None, str]:
-    """Digest of the true mask, and what is wrong with it; (None, "") where there is none."""
+def _inspect_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarray | None) -> tuple[str | None, str]:
+    """Digest and problem of the true mask; (None, "") if there is none."""
     if candidate.mask is None:
         return None, ""
     try:
@@ -79,12 +81,15 @@ def _look_at_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarr
         if not data:
             return None, "the mask is empty"
         height, width = _mask_size(data)
-        if (height, width) not in (tuple(size), tuple(size[::-1])):  # turned: labelfactory.dataset.truth turns it
+        if (height, width) not in (
+            tuple(size),
+            tuple(size[::-1]),
+        ):  # the latter is turned by labelfactory.dataset.truth
             return None, f"the mask is {width}×{height} pixels, its photograph {size[1]}×{size[0]}"
         if allowed is not None:
             wrong = np.setdiff1d(np.unique(decode_mask(data)), allowed)
             if len(wrong):
-                return None, f"the mask holds {_some(wrong)}, which is no class"
+                return None, f"the mask contains {_some(wrong)}, which is not a class"
     except OSError as error:
         return None, f"the mask is not readable: {error.strerror or error}"
     except DataError as error:
@@ -93,7 +98,7 @@ def _look_at_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarr
 
 
 def _mask_size(data: bytes) -> tuple[int, int]:
-    """Height and width from the mask's header; its pixels stay packed.
+    """Height and width from the mask's header, without decoding its pixels.
 
     Raises:
         DataError: not an image, or one in colours instead of numbers.
@@ -103,7 +108,7 @@ def _mask_size(data: bytes) -> tuple[int, int]:
             mode, (width, height) = opened.mode, opened.size
     except UnidentifiedImageError:
         raise DataError("not a readable mask: not an image") from None
-    except Exception as error:  # a decoder fed with a hostile file raises anything
+    except Exception as error:  # a decoder may raise anything on a hostile file
         raise DataError(f"not a readable mask: {error}") from None
     if mode not in ("P", "L"):
         raise DataError(f"a mask must be a palette or grey image, this one is {mode}")
