@@ -75,7 +75,7 @@ EDITS: dict[str, tuple[Callable[[], None], set[str]]] = {
     ),
     "a docstring of a method": (replaced("models/cams/cam.py", '"""CAM:', '"""Class activation maps:'), set()),
     "a docstring of a value room": (
-        replaced("labelfactory/dataset/images.py", "Pixels in and out", "In and out"),
+        replaced("labelfactory/dataset/images.py", "Read and write pixels", "In and out"),
         set(),
     ),
     "a message of the training loop": (
