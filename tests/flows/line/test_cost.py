@@ -24,7 +24,7 @@ PREPARE = PrepareConfig(
 @pytest.fixture
 def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, Section]:
     """Two stages of rows that have run over a … e. Gives the sections, which a test may change."""
-    workspace.wire("prepare", "brightness", "outline")
+    workspace.wire("prepare", "brightness", "outline", "train_teacher")
     sections: dict[str, Section] = {"prepare": PREPARE, "brightness": BrightnessConfig(), "outline": Section()}
     kinds = {"prepare": Prepare, "brightness": Brightness, "outline": Outline}
     monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)

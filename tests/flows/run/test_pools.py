@@ -20,7 +20,7 @@ from flows.server.services import known_workers
 from labelfactory.settings.wiring import read_wiring
 from lineage.ledger import Ledger
 from pages.links import run_links
-from pages.project import Places, Project
+from pages.project import PageAddresses, Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(1500)]
 
@@ -116,7 +116,7 @@ def test_stages_run_where_they_belong(factory):
     assert "dirty: 1 file differs" in factory.artifacts(done["id"])["line"]
     assert "up to date" in call(factory.folder, "dvc", "status")
     root = f"http://127.0.0.1:{factory.port}"
-    ((name, address),) = run_links(Project(UNKNOWN, UNKNOWN, Places(prefect=root)), "", line["tags"])
+    ((name, address),) = run_links(Project(UNKNOWN, UNKNOWN, PageAddresses(prefect=root)), "", line["tags"])
     assert (name, address) == ("Prefect", url_for("flow-run", obj_id=done["id"], default_base_url=root))
     page = httpx.get(address, headers={"Accept": "text/html"}, timeout=60)  # as a browser asks
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
