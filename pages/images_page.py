@@ -15,7 +15,7 @@ from lineage.withdraw import models_of
 from pages.chain import chain
 from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, ImageQuery
 from pages.image_table import DATA
-from pages.layers import Layer, layers_of_line, model_file
+from pages.line_layers import Layer, layers_of_line, model_file
 from pages.links import image_link, model_link, picture_link
 from pages.project import Project, version_of
 from pages.snapshot import Row, Snapshot

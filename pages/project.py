@@ -20,7 +20,8 @@ from lineage.pixel import PixelAudit
 from pages.cache import Cache
 from pages.image_query import ImageQuery
 from pages.image_table import DATA, files_behind
-from pages.layers import ModelOnDisk, layers_of_line, model_file, picture
+from pages.layers import ModelOnDisk, picture
+from pages.line_layers import layers_of_line, model_file
 from pages.slow_query import SlowQuery
 from pages.snapshot import Row, Snapshot, record_of
 

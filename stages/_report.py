@@ -1,31 +1,25 @@
-"""Gathers the content of the report: the line's table, figures, curves, a gallery and provenance."""
+"""Gathers the content of the report: the line's table, figures, curves, the gallery and provenance."""
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out
 from labelfactory.dataset.prepared import Dataset, ImageRecord
-from labelfactory.dataset.truth import has_truth, true_mask
 from labelfactory.digests import digest_file
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, read_passport
-from labelfactory.rows.reader import RowReader
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.versions import git_state
-from models.seeds import scores_at_size
-from reporting.content import Curve, GalleryItem, Report, StageLine, Step, Tile
+from reporting.content import Curve, Report, StageLine, Step
 from reporting.phrases import what_it_made
+from stages._gallery import MaskColumns, Tagged, choose, gallery_item, tagged_masks
 from stages._scoring import DATA, Counts, Scorer, scored_maps, scored_stages
-
-MASKS = ("agreement", "area", "source")
-"""Columns of the masks that the gallery is chosen by."""
 
 
 def make_report(
@@ -47,8 +41,8 @@ def make_report(
         each: each image's own mIoU by score name, where it has a true mask.
         gallery: images for each of best, median and worst.
     """
-    masks = _MaskColumns(scorer.rows[read_wiring().masks.noun])
-    tagged = _tagged(masks, dataset)
+    masks = MaskColumns(scorer.rows[read_wiring().masks.noun])
+    tagged = tagged_masks(masks, dataset)
     return Report(
         title="Report of the line",
         subtitle=f"{len(dataset.training)} photographs of the list {dataset.train_list!r}, "
@@ -59,7 +53,7 @@ def make_report(
         metrics={key: float(value) for key, value in metrics.items()},
         thresholds=_thresholds(metrics, per_list),
         curves=[*_threshold_curves(metrics, per_list), *_loss_curves()],
-        gallery=[_item(scorer, dataset, record, why, each) for record, why in _choose(tagged, each, gallery)],
+        gallery=[gallery_item(scorer, dataset, record, why, each) for record, why in choose(tagged, each, gallery)],
         provenance=_provenance(dataset),
         notes=_notes(dataset, metrics, masks, tagged),
     )
@@ -130,87 +124,6 @@ def _read_csv(path: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
 
 
-class _MaskColumns:
-    """The columns of the masks that the gallery is chosen by, without their pixels: image_id → value."""
-
-    def __init__(self, rows: RowReader) -> None:
-        self.agreement, self.area, self.source = (rows.values(name) for name in MASKS)
-
-    @property
-    def drawn(self) -> list[str]:
-        """Images whose mask a person drew."""
-        return [image_id for image_id, source in self.source.items() if source == HUMAN]
-
-
-class _Tagged(NamedTuple):
-    """A tagged photograph with a mask of the line."""
-
-    record: ImageRecord
-    agreement: float  # of walk and CRF
-    empty: bool  # background and void alone
-
-
-def _tagged(masks: _MaskColumns, dataset: Dataset) -> dict[str, _Tagged]:
-    """All of them by id, without masks that a person drew."""
-    tagged = {}
-    for record in dataset.training:
-        image_id = record.image_id
-        if record.tags and masks.source.get(image_id, HUMAN) != HUMAN:
-            empty = not np.any(masks.area[image_id][1:])
-            tagged[image_id] = _Tagged(record, float(masks.agreement[image_id]), empty)
-    return tagged
-
-
-def _choose(
-    tagged: Mapping[str, _Tagged], each: Mapping[str, Mapping[str, float]], count: int
-) -> list[tuple[ImageRecord, str]]:
-    """The empty masks, the best, median and worst by agreement of walk and CRF, and by mIoU where there is a true mask.
-
-    On an empty mask walk and CRF agree perfectly: it has no part in that order.
-    """
-    empty = [image_id for image_id, item in tagged.items() if item.empty]
-    agreement = {image_id: item.agreement for image_id, item in tagged.items() if not item.empty}
-    masks = read_wiring().masks.meta.scores.name
-    miou = {image_id: each[image_id][masks] for image_id in tagged if masks in each.get(image_id, {})}
-    chosen = [(tagged[image_id].record, "shows none of its tags") for image_id in empty[:count]]
-    for name, values in (("agreement", agreement), ("mIoU", {k: v for k, v in miou.items() if np.isfinite(v)})):
-        order = sorted(values, key=lambda image_id: (-values[image_id], image_id))
-        middle = max(0, (len(order) - count) // 2)
-        for word, ids in (
-            ("best", order[:count]),
-            ("median", order[middle : middle + count]),
-            ("worst", order[-count:]),
-        ):
-            chosen += [(tagged[image_id].record, f"{word} by {name}") for image_id in (ids if count else [])]
-    return chosen
-
-
-def _item(
-    scorer: Scorer, dataset: Dataset, record: ImageRecord, why: str, each: Mapping[str, Mapping[str, float]]
-) -> GalleryItem:
-    photograph = record.photograph()
-    names = dataset.classes.with_background
-    tiles = [Tile("photograph", "photograph", photograph)]
-    for stage, row in scorer.rows_of(scorer.maps, record):
-        if stage.meta.scores.cut:
-            maps = scores_at_size(row[stage.meta.scores.column], photograph.shape[:2])
-            heats = zip(row["class_ids"], maps, strict=True)
-            tiles += [Tile(f"{stage.word} {names[k]}", "heat", np.clip(m, 0, 1)) for k, m in heats]
-    masks = scorer.masks_of(record, photograph)
-    own = [stage for stage in (*scorer.maps, *scorer.masks) if stage.meta.scores.name in masks]
-    tiles += [Tile(s.meta.scores.cut or s.word, "mask", masks[s.meta.scores.name]) for s in own]
-    if has_truth(record):
-        tiles.append(Tile("truth", "mask", true_mask(record, dataset)))
-    wiring = read_wiring()
-    if wiring.model.meta.scores.name in masks:
-        tiles.append(Tile("prediction", "mask", masks[wiring.model.meta.scores.name]))
-    row = scorer.rows[wiring.masks.noun][record.image_id]
-    figures = {"agreement": float(row["agreement"]), "mean confidence": float(row["mean_confidence"])}
-    references = {stage.meta.scores.name for stage in scored_stages() if stage.meta.scores.reference}
-    figures |= {f"mIoU {k}": value for k, value in each.get(record.image_id, {}).items() if k not in references}
-    return GalleryItem(record.image_id, why, photograph, tiles, figures)
-
-
 def _provenance(dataset: Dataset) -> dict[str, str]:
     commit, dirty = git_state()
     provenance = {
@@ -228,9 +141,7 @@ def _provenance(dataset: Dataset) -> dict[str, str]:
     return provenance
 
 
-def _notes(
-    dataset: Dataset, metrics: Mapping[str, Any], masks: _MaskColumns, tagged: Mapping[str, _Tagged]
-) -> list[str]:
+def _notes(dataset: Dataset, metrics: Mapping[str, Any], masks: MaskColumns, tagged: Mapping[str, Tagged]) -> list[str]:
     notes = []
     if not metrics["true_masks"]:
         notes.append("There are no true masks, so nothing was scored.")

@@ -13,6 +13,7 @@ from labelfactory.dataset.manifest import SCHEMA as MANIFEST
 from labelfactory.dataset.prepared import SCHEMA as DATASET
 from labelfactory.learning.training import write_curve
 from labelfactory.rows.header import shard_schema
+from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.runner import stage_class
 from lineage.artifacts import ROWS
 from lineage.ledger import SCHEMAS
@@ -21,7 +22,7 @@ from stages.evaluate import images_schema
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/data-formats.md").read_text(encoding="utf-8")
 PARTS = dict(re.findall(r"^##+ ([^\n]+)\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
-STAGES = {"cams": "extract_cams", "affinity_labels": "label_affinity", "walks": "random_walk", "masks": "refine_crf"}
+STAGES = {stage.noun: stage.name for stage in read_wiring(ROOT / "dvc.yaml").of_kind("rows")}
 
 
 def columns_of(title: str) -> list[str]:

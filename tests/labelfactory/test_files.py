@@ -1,12 +1,13 @@
 """An output appears whole or not at all."""
 
+import csv
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from labelfactory.files import remove_leftovers, write_json, write_whole
+from labelfactory.files import remove_leftovers, write_csv, write_json, write_whole
 
 
 def write_half(path: Path, error: type[BaseException]) -> None:
@@ -25,6 +26,18 @@ def test_an_error_leaves_the_old_file_and_no_other(tmp_path, error, old):
     with pytest.raises(error):
         write_half(path, error)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if old is None else [old])
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path):
+    """A row that fails leaves the old table; names with commas and quotes come back."""
+    path = tmp_path / "table.csv"
+    write_csv(path, ("class", "iou"), [("a, b", 0.5), ('c "d"', 1)])
+    with path.open(newline="", encoding="utf-8") as stream:
+        assert list(csv.reader(stream)) == [["class", "iou"], ["a, b", "0.5"], ['c "d"', "1"]]
+    before = path.read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        write_csv(path, ("class", "iou"), ((str(k), 1 / k) for k in (1, 0)))
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [before]
 
 
 def test_the_new_file_takes_the_old_ones_place(tmp_path):

@@ -26,7 +26,7 @@ from lineage.diff import diff
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
-from lineage.pixel import audit_pixel
+from lineage.pixel import _because, audit_pixel
 from lineage.record import record
 from lineage.settings_diff import parameters
 from lineage.verify import verify
@@ -272,6 +272,23 @@ def test_a_pixel_names_each_step_and_refuses_a_place_outside(line):
         audit_pixel("image-3", 16, 0)
     with pytest.raises(MissingError, match="did you mean `image-3`"):
         audit_pixel("imge-3", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("winners", "sentence"),
+    [
+        ("cat cat cat", "CAM, walk and CRF agree on cat."),
+        ("dog cat cat", "The walk changed dog to cat, and the CRF kept it."),
+        ("dog dog cat", "CAM and walk said dog; the CRF changed it to cat."),
+        ("dog void cat", "The CAM said dog, the walk void, and the CRF decided cat."),
+    ],
+)
+def test_the_sentence_of_a_pixel(winners, sentence):
+    """Each way in which three steps agree or not; a person's mask has no steps before it."""
+    steps = list(zip(("CAM", "walk", "CRF"), winners.split(), strict=True))
+    assert _because(steps, "refine_crf") == sentence
+    assert _because(steps, "human") == f"A human decided: {winners.split()[-1]}."
+    assert _because([("blur", "cat"), *steps], "refine_crf").endswith("cat.")
 
 
 # --- verify -----------------------------------------------------------------------------------------------------------

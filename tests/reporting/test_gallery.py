@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stages._report import _choose, _MaskColumns, _tagged
+from stages._gallery import MaskColumns, choose, tagged_masks
 
 
 class Masks:
@@ -34,14 +34,14 @@ def made() -> tuple[Any, Any]:
         "drawn": row(1.0, 0.0, 0.0, source="human"),
     }
     records = [SimpleNamespace(image_id=name, tags=() if name == "untagged" else ("cat",)) for name in rows]
-    return _MaskColumns(Masks(rows)), SimpleNamespace(training=records)  # type: ignore[arg-type]
+    return MaskColumns(Masks(rows)), SimpleNamespace(training=records)  # type: ignore[arg-type]
 
 
 def test_an_empty_mask_is_not_the_best(made):
     """Walk and CRF agree perfectly on nothing: such a mask is shown as what it is, and has no part in the order."""
-    tagged = _tagged(*made)
+    tagged = tagged_masks(*made)
     assert [image_id for image_id, found in tagged.items() if found.empty] == ["empty"]
-    assert [(record.image_id, why) for record, why in _choose(tagged, {}, 1)] == [
+    assert [(record.image_id, why) for record, why in choose(tagged, {}, 1)] == [
         ("empty", "shows none of its tags"),
         ("good", "best by agreement"),
         ("fair", "median by agreement"),
@@ -50,4 +50,4 @@ def test_an_empty_mask_is_not_the_best(made):
 
 
 def test_a_gallery_of_none_is_empty(made):
-    assert _choose(_tagged(*made), {}, 0) == []
+    assert choose(tagged_masks(*made), {}, 0) == []

@@ -55,6 +55,16 @@ def test_every_usable_row_is_found_by_its_image(folder):
             reader[missing]
 
 
+def test_one_column_is_read_without_the_rest(folder, monkeypatch):
+    """Decoded, of usable rows alone; no row is opened whole, and no digest is computed."""
+    reader = RowReader(folder.folder)
+    monkeypatch.setattr(ShardFolder, "row", lambda *_: pytest.fail("a whole row was read"))
+    column = reader.values("x")
+    assert column.keys() == reader.states.keys()
+    assert all(np.array_equal(x, value(int(image_id.split("-")[1]))) for image_id, x in column.items())
+    assert reader.values("key") == {image_id: state.key for image_id, state in reader.states.items()}
+
+
 def test_states_are_read_without_payloads(folder):
     """Id, key, digest, status and reason, in order."""
     states = folder.states(7)
