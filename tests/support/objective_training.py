@@ -16,7 +16,7 @@ from labelfactory.learning.learner import Batch
 from labelfactory.learning.resume import Resume
 from labelfactory.learning.training import TrainingSection, fit
 from labelfactory.schema import Classes
-from labelfactory.settings.registry import MethodConfig, choose
+from labelfactory.settings.registry import Family, MethodConfig, choose
 from models.backbones import build_backbone
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
 from models.objectives import Objective
@@ -27,6 +27,8 @@ TAGS = (("red",), ("green",), ("blue",), ("red", "green"), ("green", "blue"), ("
 """Of the photographs: one without tags, some with two, every class in several."""
 VIEW = CropSection(crop=33, long_side_min=40, long_side_max=52, colour_jitter=0.1)
 BATCH = 4
+LONG_SIDE = 49
+"""Of a photograph that is looked at whole, pixels."""
 STEPS = len(TAGS) // BATCH
 """Of an epoch."""
 
@@ -84,6 +86,13 @@ class Drawings(TagExamples):
         return super().get(index, rng)
 
 
+def small(method: MethodConfig | str) -> MethodConfig:
+    """An objective by its name with its own defaults, but for knobs in pixels, which fit the drawings."""
+    family = Family("models.objectives")
+    sizes = {knob: LONG_SIDE for knob in ("long_side",) if isinstance(method, str) and family.has_knob(method, knob)}
+    return choose(family.package, {"name": method, **sizes} if sizes else method)
+
+
 def settings(**changes: Any) -> TrainingSection:
     """Three epochs of two steps, unless told otherwise."""
     values: dict[str, Any] = {
@@ -106,19 +115,18 @@ def settings(**changes: Any) -> TrainingSection:
 
 def architecture(method: MethodConfig | str) -> dict[str, Any]:
     """As a passport has it: what `classifier_from` builds the network from."""
-    chosen = choose("models.objectives", method)
     return {
         "backbone": "tiny",
         "output_stride": 16,
         "folded": False,
         "classes": len(CLASSES),
-        "objective": chosen.model_dump(mode="json"),
+        "objective": small(method).model_dump(mode="json"),
     }
 
 
 def new_objective(method: MethodConfig | str, *, epochs: int = 3, seed: int = 0) -> Objective:
     """An objective around a fresh network whose batch norm does not learn, so that devices can share a batch."""
-    chosen = choose("models.objectives", method)
+    chosen = small(method)
     kind = chosen.subclass_of(Objective)
     torch.manual_seed(seed)
     backbone = build_backbone("tiny", output_stride=16, state=None, pretrained=False)
@@ -175,6 +183,6 @@ def train(
 def tag_loss(network: nn.Module) -> Tensor:
     """How badly a network names what the photographs show, whole and without augmentation."""
     examples = Drawings()
-    wholes = [examples.whole(k, 49) for k in range(len(examples))]
+    wholes = [examples.whole(k, LONG_SIDE) for k in range(len(examples))]
     logits = torch.cat([network.eval()(whole["image"][None]) for whole in wholes])
     return multilabel_soft_margin(logits, examples.targets)
