@@ -1,6 +1,7 @@
 """Pairs of images that share a tag: which images form them in an epoch, and how a batch finds them again."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -61,7 +62,8 @@ def paired_batches(targets: NDArray[np.bool_], size: int, rng: np.random.Generat
 
 
 def partners(target: Tensor) -> Tensor:
-    """The partner of each image of a batch: in order, the next free one that shares a tag; itself where there is none.
+    """The partner of each image of a batch: its neighbour at the places 0 and 1, 2 and 3, …, if they share a tag; else the
+    next image without a partner that shares one; itself where there is none.
 
     It finds the pairs of `paired_batches` again, also in one device's share of a batch.
 
@@ -72,9 +74,10 @@ def partners(target: Tensor) -> Tensor:
         [B] int64 on the target's device, a permutation that is its own inverse.
     """
     shared = (target.float() @ target.float().T > 0).tolist()
-    found = list(range(len(shared)))
-    for one, row in enumerate(shared):
-        if found[one] == one:
-            other = next((k for k in range(one + 1, len(row)) if row[k] and found[k] == k), one)
+    count = len(shared)
+    found = list(range(count))
+    neighbours = [(one, one + 1) for one in range(0, count - 1, 2)]
+    for one, other in neighbours + list(combinations(range(count), 2)):
+        if shared[one][other] and found[one] == one and found[other] == other:
             found[one], found[other] = other, one
     return torch.tensor(found, device=target.device)

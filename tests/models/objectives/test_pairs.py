@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tagged_pictures import CLASSES, targets
@@ -43,19 +44,39 @@ def test_batches_are_full_and_repeat_no_image(tags, size, seed):
         assert sum(pair in adjacent for pair in pairs) >= len(pairs) - 1
 
 
-def test_every_image_is_drawn_about_as_often():
-    """Also the only one without tags, which is odd in each epoch, where every epoch leaves out three of seven."""
-    tags = [[0], [0], [1], [1], [2], [2], []]
-    held = targets(tags).numpy() > 0
+@settings(deadline=None)
+@given(tags=TAG_LISTS, seed=st.integers(0, 99))
+def test_a_partner_is_the_next_one_in_a_random_order(tags, seed):
+    """As two loops over the order say."""
+    order = np.random.default_rng(seed).permutation(len(tags)).tolist()
+    expected, taken = [], set()
+    for place, one in enumerate(order):
+        others = [k for k in order[place + 1 :] if share(one, k, tags) and k not in taken]
+        if one not in taken and others:
+            expected.append((one, others[0]))
+            taken |= {one, others[0]}
+    assert pairs_of_epoch(targets(tags).numpy() > 0, np.random.default_rng(seed))[0] == expected
+
+
+@pytest.mark.parametrize("last", [[[2], [2], []], [[], [], []]])
+def test_every_image_is_drawn_about_as_often(last):
+    """Also those without tags, of which one or three are left in each epoch; every epoch leaves out three of seven."""
+    held = targets([[0], [0], [1], [1], *last]).numpy() > 0
     drawn = Counter(
         image for k in range(1200) for batch in paired_batches(held, 4, np.random.default_rng(k)) for image in batch
     )
     assert all(abs(drawn[image] / 1200 - 4 / 7) < 0.06 for image in range(7))
 
 
+def test_a_batch_keeps_the_pairs_of_its_epoch():
+    """Images 0 and 1 have no partner; 0 does not take image 2 from its own."""
+    tags = [[0], [], [0, 1], [1], [0], [0]]
+    assert partners(targets(tags)).tolist() == [0, 1, 3, 2, 5, 4]
+
+
 def test_partners_by_hand():
-    """The next free image with a common tag; else the image itself; not two partners for one."""
-    tags = [[0], [1], [0, 1], [0], [], [2]]
+    """The next image with a common tag that has no neighbour; else the image itself; not two partners for one."""
+    tags = [[0], [1], [0, 1], [], [0], [2]]
     assert partners(targets(tags)).tolist() == [2, 1, 0, 3, 4, 5]
     assert partners(targets([[1]])).tolist() == [0]
     assert partners(targets([[0], [1], [1], [0]])).tolist() == [3, 2, 1, 0]
