@@ -108,6 +108,8 @@ def _rows(
     stage: PerImageStage[Any], changes: _Import, moved: Mapping[str, bool], waiting: Mapping[str, set[str]]
 ) -> set[str]:
     """Images whose row is computed: other keys than on disk, new or changed images, rows above that will be computed."""
+    if not getattr(stage, "enabled", True):
+        return set()
     learnt = [noun for noun in stage.reads if noun not in ("dataset", *stage.reads_rows) and moved.get(noun)]
     try:
         known = {r.image_id for shard in stage.sharded.counts for r in stage.sharded.records(shard)}

@@ -21,7 +21,13 @@ from stages.evaluate import IMAGES_SCHEMA
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/data-formats.md").read_text(encoding="utf-8")
 PARTS = dict(re.findall(r"^##+ ([^\n]+)\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
-STAGES = {"cams": "extract_cams", "affinity_labels": "label_affinity", "walks": "random_walk", "masks": "refine_crf"}
+STAGES = {
+    "priors": "make_priors",
+    "cams": "extract_cams",
+    "affinity_labels": "label_affinity",
+    "walks": "random_walk",
+    "masks": "refine_crf",
+}
 
 
 def columns_of(title: str) -> list[str]:
