@@ -1,6 +1,7 @@
 """Learn to name what is in a photograph, from its tags alone.
 
 Reads   data/dataset      photographs and tags of the training list; tags of the validation list for mAP
+        data/priors       map [h, w] uint8, supervision; only if the objective learns from them
 Writes  data/classifier   checkpoint.safetensors, training_rows.parquet, curve.csv
 Source  Multi-label soft margin loss, multi-scale crops and mirror images as in Ahn & Kwak, CVPR 2018, arXiv:1803.10464.
         Deviations: AdamW or a correct SGD in place of their PolyOptimizer; frozen batch norm.
@@ -23,6 +24,7 @@ from labelfactory.digests import digest_json
 from labelfactory.learning.batches import batches_in_epoch
 from labelfactory.learning.examples import CropSection, TagExamples
 from labelfactory.learning.learner import Learner
+from labelfactory.learning.supervision import check_supervision
 from labelfactory.learning.training import TrainingSection
 from labelfactory.metrics import average_precision
 from labelfactory.progress import progress
@@ -52,7 +54,7 @@ class TrainClassifierConfig(TrainingSection, CropSection, BackboneSection):
 class TrainClassifier(TrainingStage[TrainClassifierConfig]):
     """Trains the multi-label classifier."""
 
-    reads = ("dataset",)
+    reads = ("dataset", "priors")
     writes = "classifier"
     supervision = "tags"
 
@@ -81,14 +83,23 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
         }
 
     def label_kinds(self) -> set[str]:
-        """Tags, what the objective needs beside them, and what the rows that it reads have seen."""
-        seen = {
-            kind
-            for rows in self.rows_read.values()
-            for kinds in rows.values("supervision").values()
-            for kind in kinds.split()
-        }
-        return {self.supervision, *self.objective.supervision, *seen}
+        """Tags, what the objective needs beside them, and what the rows that it reads have seen.
+
+        Raises:
+            SupervisionError: rows have seen stronger labels than params.yaml allows.
+        """
+        kinds = {self.supervision, *self.objective.supervision}
+        for noun, rows in self.rows_read.items():
+            seen = {kind for words in rows.values("supervision").values() for kind in words.split()}
+            check_supervision(
+                f"data/{noun}",
+                seen,
+                self.cfg.allow_supervision,
+                why="its maps have seen",
+                instead="Choose another prior",
+            )
+            kinds |= seen
+        return kinds
 
     def row_source(self, image_id: str) -> str:
         """Tags."""

@@ -137,6 +137,8 @@ def _rows(
 
     And whether a shard is written, be it only that a row goes or moves.
     """
+    if not getattr(stage, "enabled", True):
+        return set(), False
     learnt = [noun for noun in stage.reads if noun not in (dataset, *stage.reads_rows) and moved.get(noun)]
     pending: set[str] = set()
     writes = False

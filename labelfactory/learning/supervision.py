@@ -1,13 +1,29 @@
 """Which kinds of labels a line may use: weights that saw stronger ones than tags are refused unless allowed by name."""
 
+from collections.abc import Collection
+
 from labelfactory.errors import SupervisionError
 
 TAG_SUPERVISION = frozenset({"imagenet-tags", "tags"})
 """Kinds of labels that a line may use which claims to need only tags."""
 
 
-def check_supervision(start: str, supervision: list[str], allowed: list[str]) -> None:
-    """Refuse to start a tag-supervised line from weights that saw stronger labels.
+def check_supervision(
+    start: str,
+    supervision: Collection[str],
+    allowed: Collection[str],
+    *,
+    why: str = "its weights have seen",
+    instead: str = "Start from other weights",
+    key: str = "allow_supervision",
+) -> None:
+    """Refuse to start a tag-supervised line from weights or maps that saw stronger labels.
+
+    Args:
+        start: what has seen the labels, for the message.
+        supervision: the kinds of labels.
+        allowed: kinds that params.yaml allows by name.
+        why, instead, key: of the message: how it came to them, another way out, and the key that allows them.
 
     Raises:
         SupervisionError: a kind of label is neither weak nor allowed by name.
@@ -15,6 +31,6 @@ def check_supervision(start: str, supervision: list[str], allowed: list[str]) ->
     strong = sorted(set(supervision) - TAG_SUPERVISION - set(allowed))
     if strong:
         raise SupervisionError(
-            f"{start}: its weights have seen {', '.join(strong)}, which is more than tags",
-            f"Start from other weights, or write allow_supervision: [{', '.join(strong)}] in params.yaml.",
+            f"{start}: {why} {', '.join(strong)}, which is more than tags",
+            f"{instead}, or write {key}: [{', '.join(strong)}] in params.yaml.",
         )

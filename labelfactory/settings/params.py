@@ -139,7 +139,7 @@ def check_sections(values: Mapping[str, Any], sections: Mapping[str, type[Sectio
             problems.append(f"{name}: unknown section{did_you_mean(str(name), sections)}")
     for name, model in sections.items():
         if name not in values:
-            problems.append(f"{name}: section is missing")
+            problems.append(f"{name}: section is missing{_to_write(name, model)}")
             continue
         try:
             checked[name] = model.model_validate(values[name])
@@ -151,6 +151,14 @@ def check_sections(values: Mapping[str, Any], sections: Mapping[str, type[Sectio
             f"{source}: {count}\n" + "\n".join(f"  {p}" for p in problems), f"Mend {source} and run `dvc repro` again."
         )
     return checked
+
+
+def _to_write(name: str, model: type[Section]) -> str:
+    """What to write for a section that an older file lacks, where each of its fields has a default."""
+    if any(field.is_required() for field in model.model_fields.values()):
+        return ""
+    inside = ", ".join(f"{key}: {field.default}" for key, field in model.model_fields.items())
+    return f"; write `{name}: {{{inside}}}`"
 
 
 def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from labelfactory.dataset.corrections import read_corrections
 from labelfactory.dataset.manifest import MANIFEST, lists_of, with_truth
 from labelfactory.errors import ParamsError, UserError, did_you_mean
+from labelfactory.learning.learner import Learner
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.settings.params import Section
 
@@ -15,9 +16,9 @@ def check_line(sections: Mapping[str, Section]) -> None:
 
     Raises:
         ParamsError: no image stands on a list, no photograph has a true mask to learn from, a file of weights is another than
-            the one named, or two sections contradict each other.
+            the one named, an objective reads maps that no stage makes, or two sections contradict each other.
         MissingError: weights are not there.
-        SupervisionError: weights have seen stronger labels than tags.
+        SupervisionError: weights, an objective or a prior have seen stronger labels than tags.
         DataError: the import is damaged.
     """
     if MANIFEST.exists():
@@ -27,6 +28,7 @@ def check_line(sections: Mapping[str, Section]) -> None:
         if hasattr(section, "check_weights"):
             _check_weights(name, section)
     _check_backbones(sections)
+    _check_objective(sections)
 
 
 def _check_lists(sections: Mapping[str, Section]) -> None:
@@ -77,3 +79,36 @@ def _backbone(section: Any) -> str:
     """The backbone of a section, with its block where it has one."""
     name: str = section.backbone.name
     return name if section.block.name == "none" else f"{name} with {section.block.name}"
+
+
+def _check_objective(sections: Mapping[str, Section]) -> None:
+    """What the classifier's objective learns from beside the tags."""
+    classifier: Any = sections.get("train_classifier")
+    priors: Any = sections.get("make_priors")
+    if not hasattr(classifier, "objective"):
+        return
+    objective: Any = classifier.objective.subclass_of(Learner)
+    allowed = classifier.allow_supervision
+    check_supervision(
+        f"train_classifier.objective: {classifier.objective.name}",
+        objective.supervision,
+        allowed,
+        why="it learns from",
+        instead="Choose another objective",
+        key="train_classifier.allow_supervision",
+    )
+    if "priors" not in objective.reads:
+        return
+    if priors is None or not priors.enabled:
+        raise ParamsError(
+            f"train_classifier.objective: {classifier.objective.name} learns from data/priors, and make_priors.method is none",
+            "Type `labelfactory profile --set make_priors.method=spectral_residual`, or choose another objective.",
+        )
+    check_supervision(
+        f"make_priors.method: {priors.method.name}",
+        priors.supervision,
+        allowed,
+        why="its maps have seen",
+        instead="Choose another prior",
+        key="train_classifier.allow_supervision",
+    )

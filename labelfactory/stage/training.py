@@ -145,7 +145,7 @@ class TrainingStage(Stage[T]):
             training_rows_digest=digest_rows(rows.items()),
             parents={name: p.weights_digest for name, p in parents.items()},
             supervision=seen,
-            allowed_supervision=self.allowed_supervision(),
+            allowed_supervision=self._allowed(parents),
             metrics=metrics,
         )
         self._write_rows(rows)
@@ -183,6 +183,11 @@ class TrainingStage(Stage[T]):
             check_supervision(name, passport.supervision, [*allowed, *passport.allowed_supervision])
         kinds = {*self.label_kinds(), *self.foreign_supervision()}
         return sorted(kinds.union(*(p.supervision for p in parents.values())))
+
+    def _allowed(self, parents: Mapping[str, Passport]) -> list[str]:
+        """Kinds of stronger labels that params.yaml allows these weights, and those that it allowed their parents."""
+        inherited = (kind for passport in parents.values() for kind in passport.allowed_supervision)
+        return list(dict.fromkeys([*self.allowed_supervision(), *inherited]))
 
     def _write_rows(self, rows: Mapping[str, str]) -> None:
         ids = sorted(rows)

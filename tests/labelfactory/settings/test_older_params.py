@@ -41,6 +41,14 @@ def test_an_older_file_has_the_digests_of_the_newer_one():
     assert {name: section.digest() for name, section in old.items()} == {n: s.digest() for n, s in new.items()}
 
 
+def test_a_section_that_is_newer_than_the_file_is_named_with_what_to_write():
+    """DVC wants it in the file."""
+    values = older()
+    del values["make_priors"]
+    with pytest.raises(ParamsError, match=r"make_priors: section is missing; write `make_priors: \{method: none\}`"):
+        checked(values)
+
+
 def test_an_older_value_reaches_the_method_that_owns_it():
     """Of the chosen method alone."""
     values = older()

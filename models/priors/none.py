@@ -1,0 +1,1 @@
+"""No prior: the stage make_priors is off."""
