@@ -81,7 +81,7 @@ class Oaa(Objective):
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:
         super().__init__(network, config, targets=targets, epochs=epochs)
-        self.start = max(config.accumulate_from, math.ceil(config.integral_from * epochs))
+        self.start = max(config.accumulate_from, min(math.ceil(config.integral_from * epochs), epochs - 1))
         if self.start >= epochs:
             raise ParamsError(
                 f"oaa learns attention after epoch {self.start}, and the training has {epochs}",

@@ -2,23 +2,17 @@
 
 import pytest
 import torch
-from objective_training import architecture, new_objective, views
+from drawn_photographs import views
+from objective_training import architecture, new_objective
 from torch import Tensor
 
 from labelfactory.errors import ParamsError
 from labelfactory.settings.registry import choose
 from models.classifier import classifier_from
 from models.grids import aligned_size
-from models.objectives import seam
-from models.objectives.seam import (
-    SeamClassifier,
-    correlate,
-    hardest_mean,
-    lowest_mean,
-    seeds_of,
-    stretch,
-    with_background,
-)
+from models.objectives import _pixel_correlation, seam
+from models.objectives._pixel_correlation import correlate, seeds_of, with_background
+from models.objectives.seam import SeamClassifier, hardest_mean, lowest_mean, stretch
 
 
 def maps(*rows: list[float]) -> Tensor:
@@ -61,7 +55,7 @@ def test_the_mean_keeps_a_flat_field_and_its_range(monkeypatch):
     torch.testing.assert_close(flat, torch.full_like(flat, 0.7), atol=1e-4, rtol=0)
     refined = correlate(seeds, embedding)
     assert ((refined >= 0) & (refined <= 1)).all()
-    monkeypatch.setattr(seam, "PLACES", 3)
+    monkeypatch.setattr(_pixel_correlation, "PLACES", 3)
     torch.testing.assert_close(correlate(seeds, embedding), refined)
 
 
