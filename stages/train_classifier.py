@@ -95,7 +95,7 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
                 f"data/{noun}",
                 seen,
                 self.cfg.allow_supervision,
-                why="its maps have seen",
+                what="its maps",
                 instead="Choose another prior",
             )
             kinds |= seen

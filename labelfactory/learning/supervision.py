@@ -13,17 +13,17 @@ def check_supervision(
     supervision: Collection[str],
     allowed: Collection[str],
     *,
-    why: str = "its weights have seen",
+    what: str = "its weights",
     instead: str = "Start from other weights",
     key: str = "allow_supervision",
 ) -> None:
     """Refuse to start a tag-supervised line from weights or maps that saw stronger labels.
 
     Args:
-        start: what has seen the labels, for the message.
+        start: where they come from, for the message.
         supervision: the kinds of labels.
         allowed: kinds that params.yaml allows by name.
-        why, instead, key: of the message: how it came to them, another way out, and the key that allows them.
+        what, instead, key: of the message: what has seen the labels, another way out, and the key that allows them.
 
     Raises:
         SupervisionError: a kind of label is neither weak nor allowed by name.
@@ -31,6 +31,6 @@ def check_supervision(
     strong = sorted(set(supervision) - TAG_SUPERVISION - set(allowed))
     if strong:
         raise SupervisionError(
-            f"{start}: {why} {', '.join(strong)}, which is more than tags",
+            f"{start}: {what} have seen {', '.join(strong)}, which is more than tags",
             f"{instead}, or write {key}: [{', '.join(strong)}] in params.yaml.",
         )

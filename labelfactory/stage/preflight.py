@@ -93,7 +93,7 @@ def _check_objective(sections: Mapping[str, Section]) -> None:
         f"train_classifier.objective: {classifier.objective.name}",
         objective.supervision,
         allowed,
-        why="it learns from",
+        what="its sources",
         instead="Choose another objective",
         key="train_classifier.allow_supervision",
     )
@@ -108,7 +108,7 @@ def _check_objective(sections: Mapping[str, Section]) -> None:
         f"make_priors.method: {priors.method.name}",
         priors.supervision,
         allowed,
-        why="its maps have seen",
+        what="its maps",
         instead="Choose another prior",
         key="train_classifier.allow_supervision",
     )

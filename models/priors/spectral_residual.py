@@ -51,6 +51,8 @@ def prior_map(
     factor = min(1.0, side / max(grey.shape))
     height, width = (max(1, round(length * factor)) for length in grey.shape)
     small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA).astype(np.float64) / 255
+    if small.min() == small.max():  # its spectrum is rounding alone
+        return np.zeros(small.shape, dtype=np.uint8)
     smooth = cv2.GaussianBlur(residual_energy(small, window), (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
     return scaled(np.asarray(smooth, dtype=np.float64))
 
@@ -75,7 +77,5 @@ def periodic_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float6
 
 def scaled(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Values [h, w] from their least, 0, to their greatest, 255; zeros where all are alike."""
-    least, greatest = float(values.min()), float(values.max())
-    if greatest - least <= 1e-6 * max(greatest, TINY):
-        return np.zeros(values.shape, dtype=np.uint8)
-    return np.rint((values - least) / (greatest - least) * 255).astype(np.uint8)
+    span = float(values.max() - values.min())
+    return np.rint((values - values.min()) / (span or 1.0) * 255).astype(np.uint8)
