@@ -1,4 +1,4 @@
-"""`labelfactory promote`: say which segmenter is the champion."""
+"""`labelfactory promote`: make a segmenter the champion."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -24,22 +24,22 @@ def promote(
     record()
     ledger = Ledger()
     lookup = open_ledger(ledger)
-    found = lookup.model(model)
-    if found.name != "segmenter":
-        raise DataError(f"{found.label} is no segmenter", "Only a segmenter is promoted; name one by its version.")
-    if found.digest in lookup.withdrawn_models():
+    segmenter = lookup.model(model)
+    if segmenter.name != "segmenter":
+        raise DataError(f"{segmenter.label} is not a segmenter", "Name a segmenter by its version.")
+    if segmenter.digest in lookup.withdrawn_models():
         raise DataError(
-            f"{found.label} learnt from images that were withdrawn", "Type `labelfactory run`, promote that."
+            f"{segmenter.label} learnt from withdrawn images", "Type `labelfactory run`, and promote the new segmenter."
         )
-    if lookup.aliases().get("champion") == found.digest:
-        say(f"promote: {found.label} is the champion already")
+    if lookup.aliases().get("champion") == segmenter.digest:
+        say(f"promote: {segmenter.label} is the champion already")
     else:
-        detail = {"alias": "champion", "model": found.digest}
+        detail = {"alias": "champion", "model": segmenter.digest}
         now = datetime.now(UTC).replace(microsecond=0)
         with ledger.locked():
             Outbox(ledger.folder / "outbox").put("promoted", digest_json([detail, now.isoformat()]), detail)
-            ledger.append("events", events_table([("promoted", found.digest, detail, now)]))
-        say(f"promote: {found.label} is the champion")
+            ledger.append("events", events_table([("promoted", segmenter.digest, detail, now)]))
+        say(f"promote: {segmenter.label} is the champion")
     delivered = deliver()
     if delivered.waiting:
-        say(f"promote: MLflow did not answer ({delivered.problem}); it hears of it with the next `labelfactory record`")
+        say(f"promote: MLflow did not answer ({delivered.problem}); the next `labelfactory record` delivers it")

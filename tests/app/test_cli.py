@@ -290,7 +290,7 @@ def test_an_empty_list_is_refused(here, labelfactory, capsys):
     labelfactory("profile", "--set", "prepare.val_list=vla")
     assert run_guarded("prepare") == 2
     problem, remedy = two_parts(capsys.readouterr().err)
-    assert "no usable image stands on the list 'vla'" in problem
+    assert "the list 'vla' has no usable image" in problem
     assert "train (2), val (1)" in remedy
 
 

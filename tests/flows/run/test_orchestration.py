@@ -99,7 +99,7 @@ def test_a_users_error_is_not_tried_again(factory, listener):
     done = factory.wait(factory.run("prepare"))
     call(factory.folder, "labelfactory", "profile", "--set", "prepare.val_list=val")
     assert (done["state"]["type"], done["state"]["name"]) == ("FAILED", "User error")
-    assert "no usable image stands on the list 'vla'" in done["state"]["message"]
+    assert "the list 'vla' has no usable image" in done["state"]["message"]
     task = factory.tasks(done["id"])["prepare"]
     assert (task["state"]["name"], task["run_count"]) == ("User error", 1)
     wait_until(lambda: any(heard["run_id"] == done["id"] for heard in listener.heard))
