@@ -1,1 +1,1 @@
-"""What a person touches: one file per command."""
+"""The command line: one file per command."""

@@ -1,4 +1,4 @@
-"""The options that all imports share, as the intake takes them."""
+"""The options that all imports share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from sources._import_plan import ImportOptions
 from stages.prepare import PrepareConfig
 
 DEMO_SOURCE = "import demo "
-"""How the source of a demo's manifest begins."""
+"""Prefix of the source in a demo's manifest."""
 
 
 def words_of(text: str) -> list[str]:
@@ -26,10 +26,10 @@ def words_of(text: str) -> list[str]:
 def import_options(
     classes: str, rename: Sequence[str] | None, val_fraction: float | None, *, append: bool, dry_run: bool, **more: Any
 ) -> ImportOptions:
-    """The options that all sources share, with the limits of params.yaml.
+    """The options that all imports share, with the limits of params.yaml.
 
     Raises:
-        UserError: one of them is of the wrong form.
+        UserError: an option has the wrong form.
     """
     renamed: dict[str, str] = {}
     for pair in rename or ():
@@ -38,7 +38,9 @@ def import_options(
             raise UserError(f"--rename {pair!r} is not of the form old=new", "Type it like this: --rename sofa=couch")
         renamed[old] = new
     if val_fraction is not None and not 0 < val_fraction < 1:
-        raise UserError(f"--val-fraction {val_fraction:g} is no share", "Give a number between 0 and 1, such as 0.2.")
+        raise UserError(
+            f"--val-fraction {val_fraction:g} must be between 0 and 1", "Type it like this: --val-fraction 0.2"
+        )
     limits = _limits()
     return ImportOptions(
         classes=tuple(words_of(classes)),
@@ -54,26 +56,26 @@ def import_options(
 
 
 def _limits() -> PrepareConfig:
-    """Section `prepare` of params.yaml; the strictest limits where there is none."""
+    """Section `prepare` of params.yaml; the strictest limits if there is none."""
     path = Path(PARAMS_FILE)
     try:
         return PrepareConfig.model_validate(read_yaml(path).get("prepare") if path.exists() else None)
-    except ValidationError:  # `labelfactory run` says what is wrong with it
+    except ValidationError:  # `labelfactory run` reports the problem
         return PrepareConfig(
             train_list="train", val_list="val", max_bad_fraction=0, shard_size=SHARD_SIZE, compression=COMPRESSION
         )
 
 
 def refuse_other_data(source: str) -> None:
-    """`make demo` must never take the place of somebody's own photographs."""
+    """Refuse to replace an import of another source: `make demo` must not replace a user's own photographs."""
     old = read_manifest() if MANIFEST.exists() else None
     if old is not None and not old.source.startswith(source):
         raise DataError(
-            f"this folder holds another data set: {len(old.entries)} images ({old.source})",
-            "Type `make demo` in a fresh clone, or `labelfactory import demo` to put the demo in its place.",
+            f"this folder has another data set: {len(old.entries)} images ({old.source})",
+            "Type `make demo` in a fresh clone, or `labelfactory import demo` to replace it.",
         )
 
 
 def withdrawn_digests() -> set[str]:
-    """Digests of the photographs that were withdrawn."""
+    """Digests of the withdrawn photographs."""
     return set(Lookup().withdrawn().values())

@@ -1,4 +1,4 @@
-"""`labelfactory audit …`: where a model, a mask or a pixel comes from, what changed, and whether all of it still fits."""
+"""`labelfactory audit …`: the origin of a model, a mask or a pixel, differences, and a check of all digests."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ cli = typer.Typer(help="Answer an auditor: where it comes from, what changed, wh
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SHORT = 12
-"""Digits of a digest that people are shown; --json has all."""
+"""Digits of a digest in printed output; --json has all."""
 FEW = 3
-"""Rows of a model that are shown as examples."""
+"""Rows of a model that are printed as examples."""
 SHOWN = 20
-"""Images that are listed by name; --json has all."""
+"""Images that are listed; --json has all."""
 SEVERAL_CAUSES = (
-    "A mask that has several causes counts under each of them; `alone` counts those that have no other. What each of several did "
-    "is not recorded: set back one of the settings, run again, and ask for that difference."
+    "A mask with several causes counts under each of them; `alone` counts those with no other cause. The effect of each of several "
+    "is not recorded: reset one of the settings, run again, and ask for that difference."
 )
 
 
@@ -53,7 +53,7 @@ def model(
 
 
 def _with_a_few_rows(answer: dict[str, Any], rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The answer with the first rows that the model learnt from, and how to get all, where a person looks for them."""
+    """The answer with the first training rows of the model and the command for all, below `training`."""
     few = {f"first {FEW} rows": rows[:FEW], "every_row": f"labelfactory audit model {name} --json"}
     shown: dict[str, Any] = {}
     for part, value in answer.items():
@@ -64,7 +64,7 @@ def _with_a_few_rows(answer: dict[str, Any], rows: list[dict[str, Any]], name: s
 @cli.command()
 def mask(
     image_id: Annotated[str, typer.Argument(help="The image's id in the import.")],
-    version: Annotated[int | None, typer.Option(help="Which of its masks, from 1. Default: the last.")] = None,
+    version: Annotated[int | None, typer.Option(help="Number of the mask, from 1. Default: the last.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the chain behind a mask, and every model that ever learnt from the image."""
@@ -104,23 +104,23 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Recompute the digests and name everything that does not fit; exit 2 if anything does not."""
-    found = find_misfits(deep=deep)
+    findings = find_misfits(deep=deep)
     if as_json:
-        typer.echo(json.dumps({"fits": not found, "findings": [f.__dict__ for f in found]}, indent=2))
+        typer.echo(json.dumps({"fits": not findings, "findings": [f.__dict__ for f in findings]}, indent=2))
     else:
-        for finding in found:
+        for finding in findings:
             typer.echo(f"{finding.where}: {finding.what}")
-        typer.echo(f"{len(found)} finding{'s' * (len(found) > 1)}" if found else "everything fits")
-    if found:
+        typer.echo(f"{len(findings)} finding{'s' * (len(findings) > 1)}" if findings else "everything fits")
+    if findings:
         raise typer.Exit(2)
 
 
 def _recorded() -> Lookup:
-    """The ledger, with what is on disk now; it is asked even where the disk cannot be read."""
+    """The ledger after recording what is on the disk; as it is if that cannot be recorded."""
     try:
         record()
     except UserError as error:
-        typer.echo(f"what is on disk could not be recorded: {error.problem}", err=True)
+        typer.echo(f"the files on the disk could not be recorded: {error.problem}", err=True)
     return open_ledger()
 
 
@@ -135,7 +135,7 @@ def _print(answer: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _show(console: Console, name: str, value: Any, indent: str) -> None:
-    """One value under its name: nested values below, lists of mappings a line each."""
+    """Print one value under its name: nested values below it, one line per mapping of a list."""
     title = f"{indent}[bold]{escape(name.replace('_', ' '))}[/]"
     if isinstance(value, Mapping):
         console.print(title)
@@ -173,7 +173,7 @@ def _one_line(item: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """A digest by its first digits, a figure to four of them, all else as it is; --json has all."""
+    """A digest by its first digits, a number with four digits, anything else unchanged; --json has all."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     text = str(value)

@@ -1,4 +1,4 @@
-"""`labelfactory corrections add | list | remove`: masks edited by hand, which take the place of the line's."""
+"""`labelfactory corrections add | list | remove`: masks edited by hand, which replace the line's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,22 +22,22 @@ from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from sources.corrections import find_edited
 
-cli = typer.Typer(help="Masks edited by hand: they take the place of ours.", no_args_is_help=True)
+cli = typer.Typer(help="Masks edited by hand, which replace the line's.", no_args_is_help=True)
 
 MASKS = Path("data/masks")
 SHOWN = 10
-RUN = "`labelfactory run` makes anew what depends on it"
+RUN = "`labelfactory run` updates what depends on it"
 
 
 @cli.command()
 def add(
     path: Annotated[Path, typer.Argument(metavar="DIR|INSTANCES.json", help="PNG masks, or COCO instances.")],
     take_equal: Annotated[
-        bool, typer.Option("--take-equal", help="Take masks that equal ours too: a person found them right.")
+        bool, typer.Option("--take-equal", help="Also take masks that equal ours, as confirmed by a person.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all of them, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all masks, write nothing.")] = False,
 ) -> None:
-    """Take masks that were edited elsewhere; only those that differ from ours, unless told otherwise."""
+    """Take masks that were edited elsewhere; by default only those that differ from ours."""
     dataset = read_dataset()
     known = read_corrections()
     rows = RowReader(MASKS)
@@ -50,7 +50,7 @@ def add(
 
     edited = find_edited(path, dataset, current, take_equal=take_equal)
     if edited.same:
-        say(f"corrections: {len(edited.same)} equal the masks that are there and stay as they are")
+        say(f"corrections: {len(edited.same)} equal the current masks and stay unchanged")
     if not edited.masks:
         say("corrections: nothing new")
         return
@@ -69,7 +69,7 @@ def add(
 
 @cli.command("list")
 def list_() -> None:
-    """Say which images have a corrected mask, and whether it is in use."""
+    """List the images with a corrected mask, and whether it is in use."""
     known = read_corrections()
     if not known:
         say("corrections: none; `labelfactory corrections add DIR` takes masks that were edited elsewhere")
@@ -84,7 +84,7 @@ def remove(
     image_ids: Annotated[list[str] | None, typer.Argument(help="Images by their ids in the import.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove all corrections.")] = False,
 ) -> None:
-    """Let the line make these masks again."""
+    """Remove corrections, so that the line makes these masks again."""
     known = read_corrections()
     if bool(image_ids) == everything:
         raise DataError(
@@ -95,10 +95,10 @@ def remove(
         if image_id not in known:
             raise MissingError(
                 f"{image_id!r} has no correction{did_you_mean(image_id, known)}",
-                "Nothing was removed. Name one that has.",
+                "Nothing was removed. Type `labelfactory corrections list`.",
             )
     if not chosen:
-        say("corrections: there is none to remove")
+        say("corrections: none to remove")
         return
     write_corrections(correction for image_id, correction in known.items() if image_id not in chosen)
     for image_id in chosen:
@@ -108,11 +108,11 @@ def remove(
 
 def _state(correction: Correction, photograph: str | None) -> str:
     if photograph is None:
-        return "waits: the import does not hold this image"
-    return "in use" if photograph == correction.photograph else "waits: the photograph has changed since"
+        return "not in use: the import does not have this image"
+    return "in use" if photograph == correction.photograph else "not in use: the photograph has changed"
 
 
 def _some(image_ids: Sequence[str]) -> str:
-    """How many, and the first by name."""
+    """The number of masks and the first image ids."""
     more = f" and {len(image_ids) - SHOWN} more" if len(image_ids) > SHOWN else ""
     return f"{len(image_ids)} mask{'s' if len(image_ids) != 1 else ''} ({', '.join(image_ids[:SHOWN])}{more})"

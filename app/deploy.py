@@ -8,16 +8,16 @@ from flows.server.api import find_api
 
 
 def deploy(
-    cron: Annotated[str, typer.Option(help='When new images are labelled, such as "0 3 * * *".')] = "",
-    pool: Annotated[str, typer.Option(help="Pool that all flows run on. Default: as prefect.yaml says.")] = "",
+    cron: Annotated[str, typer.Option(help='Schedule on which new images are labelled, such as "0 3 * * *".')] = "",
+    pool: Annotated[str, typer.Option(help="Pool of all flows. Default: those in prefect.yaml.")] = "",
     source: Annotated[
-        str, typer.Option(help="Folder in which the scheduled run looks for new images. Default: the import's own.")
+        str, typer.Option(help="Folder of new images for the scheduled run. Default: that of the import.")
     ] = "",
 ) -> None:
     """Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."""
     api = find_api()
     from flows.server.deployments import (
-        deploy as register,  # loads Prefect and torch, which a server that is down need not
+        deploy as register,  # loads Prefect and torch: only once the server has answered
     )
 
     for name in register(api, cron=cron, pool=pool, source=source):

@@ -1,4 +1,4 @@
-"""`labelfactory doctor`: is everything here that the line needs, and if not, what to type."""
+"""`labelfactory doctor`: check everything that the line needs, and print what to type if something is missing."""
 
 import importlib.metadata
 import platform
@@ -20,21 +20,21 @@ from labelfactory.stage.runner import read_sections
 from models.backbones._weights import package_weights
 
 Finding = tuple[bool, str, str]
-"""Whether it is well, what was seen, and what to type if it is not."""
+"""Whether a check passed, its result, and what to type if it failed."""
 
 LEAST_FREE_GB = 5
 
 
 def doctor() -> None:
-    """Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 where something has to be mended."""
+    """Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails."""
     console = Console()
     bad = 0
     for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _params, _import):
-        for well, seen, remedy in check():
+        for passed, result, remedy in check():
             console.print(
-                f"[{'green' if well else 'red'}]{'ok  ' if well else 'BAD '}[/] {escape(seen)}", soft_wrap=True
+                f"[{'green' if passed else 'red'}]{'ok  ' if passed else 'BAD '}[/] {escape(result)}", soft_wrap=True
             )
-            if not well:
+            if not passed:
                 bad += 1
                 console.print(f"     {escape(remedy)}", soft_wrap=True)
     if bad:
@@ -42,14 +42,18 @@ def doctor() -> None:
 
 
 def _python() -> Iterator[Finding]:
-    right = (3, 11) <= sys.version_info[:2] < (3, 13)
-    yield right, f"Python {platform.python_version()}, {cores()} cores", "Install Python 3.11 and type `make install`."
+    supported = (3, 11) <= sys.version_info[:2] < (3, 13)
+    yield (
+        supported,
+        f"Python {platform.python_version()}, {cores()} cores",
+        "Install Python 3.11 and type `make install`.",
+    )
 
 
 def _torch() -> Iterator[Finding]:
     version = torch.__version__.split("+")[0]
-    right = (2, 10) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 14)
-    yield right, f"torch {torch.__version__}", "Type `make install`."
+    supported = (2, 10) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 14)
+    yield supported, f"torch {torch.__version__}", "Type `make install`."
 
 
 def _gpu() -> Iterator[Finding]:
@@ -71,13 +75,17 @@ def _weights() -> Iterator[Finding]:
 
 
 def _dvc() -> Iterator[Finding]:
-    here = Path(".dvc").is_dir()
-    yield here, f"DVC {importlib.metadata.version('dvc')}{'' if here else ', but no .dvc folder'}", "Type `dvc init`."
+    has_folder = Path(".dvc").is_dir()
+    yield (
+        has_folder,
+        f"DVC {importlib.metadata.version('dvc')}{'' if has_folder else ', but no .dvc folder'}",
+        "Type `dvc init`.",
+    )
 
 
 def _git() -> Iterator[Finding]:
-    found = shutil.which("git")
-    yield found is not None, f"git: {found or 'not found'}", "Install git: DVC and the passports need it."
+    program = shutil.which("git")
+    yield program is not None, f"git: {program or 'not found'}", "Install git: DVC and the passports need it."
 
 
 def _disk() -> Iterator[Finding]:
@@ -97,7 +105,7 @@ def _import() -> Iterator[Finding]:
 
 
 def _tried(action: Callable[[], object], name: str) -> Finding:
-    """Do it, and turn what a user can mend into a finding."""
+    """Run a check and turn a UserError into a finding."""
     try:
         action()
     except UserError as error:

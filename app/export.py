@@ -1,4 +1,4 @@
-"""`labelfactory export FORMAT`: masks and photographs as other tools read them."""
+"""`labelfactory export FORMAT`: masks and photographs in other tools' formats."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from labelfactory.errors import UserError, did_you_mean
 
 
 class What(StrEnum):
-    """What an export holds."""
+    """The content of an export."""
 
     MASKS = "masks"
     PREDICTIONS = "predictions"
@@ -24,7 +24,7 @@ def export(
     name: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(formats())}.")],
     out: Annotated[Path, typer.Option(help="Folder; an earlier export there is replaced.")],
     split: Annotated[str, typer.Option(help="A list, such as train. Default: all photographs.")] = "",
-    what: Annotated[What, typer.Option(help="The line's masks, or what the trained segmenter says.")] = What.MASKS,
+    what: Annotated[What, typer.Option(help="The line's masks, or predictions of the trained segmenter.")] = What.MASKS,
     min_quality: Annotated[
         float,
         typer.Option(
@@ -36,11 +36,11 @@ def export(
 ) -> None:
     """Write masks and photographs for other tools, with provenance.json."""
     if name not in formats():
-        raise UserError(f"{name!r} is no format{did_you_mean(name, formats())}", f"Choose {', '.join(formats())}.")
+        raise UserError(f"{name!r} is not a format{did_you_mean(name, formats())}", f"Choose {', '.join(formats())}.")
     selection = Selection(what.value, split=split, min_quality=min_quality)
-    found = write_export(name, selection, out)
-    error = found["facts"].get("pixel_error")
-    costs = "" if error is None else f"; as polygons {100 * error:.3f} % of the pixels differ"
-    left = len(selection.records) - len(found["images"])
+    provenance = write_export(name, selection, out)
+    error = provenance["facts"].get("pixel_error")
+    polygons = "" if error is None else f"; as polygons {100 * error:.3f} % of the pixels differ"
+    left = len(selection.records) - len(provenance["images"])
     below = f", {left} below the quality left out" if left else ""
-    say(f"export: {len(found['images'])} {what.value} in {out} as {name}{below}{costs}")
+    say(f"export: {len(provenance['images'])} {what.value} in {out} as {name}{below}{polygons}")

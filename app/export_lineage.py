@@ -12,11 +12,11 @@ from lineage.record import record
 
 
 def export_lineage(
-    folder: Annotated[Path, typer.Argument(help="Where openlineage.jsonl and prov.json are written.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder for openlineage.jsonl and prov.json.")] = Path(
         "lineage-export"
     ),
 ) -> None:
-    """Write what the ledger knows in the forms of OpenLineage and W3C PROV."""
+    """Write the ledger in the formats of OpenLineage and W3C PROV."""
     record()
     for path in write(open_ledger(), folder):
         say(f"export-lineage: {path}")

@@ -1,4 +1,4 @@
-"""`labelfactory import SOURCE`: say which photographs, tags and true masks the line works on."""
+"""`labelfactory import SOURCE`: choose the photographs, tags and true masks of the line."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ cli = typer.Typer(
     help="Import photographs, tags and true masks; `labelfactory run` does the rest.", no_args_is_help=True
 )
 
-Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before; move nothing else.")]
+Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count, list every problem, write nothing.")]
 NamedClasses = Annotated[str, typer.Option("--classes", help="Classes, in order, with commas. Default: all.")]
 Rename = Annotated[
@@ -31,7 +31,7 @@ ValFraction = Annotated[
     float | None,
     typer.Option("--val-fraction", help="Share of the list val, the same in every class. Default: 0.2 without lists."),
 ]
-CheckMasks = Annotated[bool, typer.Option("--check-masks", help="Look at every pixel of the true masks too.")]
+CheckMasks = Annotated[bool, typer.Option("--check-masks", help="Check every pixel of the true masks too.")]
 ListName = Annotated[str, typer.Option("--list", help="Put all of them on this list, such as train or val.")]
 
 
@@ -45,7 +45,7 @@ def demo(
     append: Append = False,
     dry_run: DryRun = False,
     only_over_demo: Annotated[
-        bool, typer.Option("--only-over-demo", help="Refuse to take the place of anything but a demo import.")
+        bool, typer.Option("--only-over-demo", help="Refuse to replace anything but a demo import.")
     ] = False,
 ) -> None:
     """Render the demo data set: five kinds of animals, with tags and true masks."""
@@ -57,13 +57,13 @@ def demo(
             import_batch(find_demo(Path(folder), count=count, seed=seed), options, withdrawn=withdrawn_digests())
     elif classes or rename or append or val_fraction is not None:
         import_batch(find_demo(DEMO_FOLDER, count=count, seed=seed), options, withdrawn=withdrawn_digests())
-    else:  # nothing to choose: what we drew ourselves needs no second look
+    else:  # rendered images need no inspection
         import_manifest(render_demo(DEMO_FOLDER, count=count, seed=seed), append=False, withdrawn=withdrawn_digests())
 
 
 @cli.command()
 def folder(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Holds a folder of photographs for each class.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Contains a folder of photographs for each class.")],
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -71,7 +71,7 @@ def folder(
     append: Append = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import folders that are named after their class; photographs stay where they are."""
+    """Import folders that are named after their class; photographs are not copied."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
@@ -80,9 +80,9 @@ def folder(
 
 @cli.command()
 def table(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet with a row a photograph.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet, one row per photograph.")],
     path_column: Annotated[str, typer.Option(help="Column of paths or URLs. Default: path, file, image, url, …")] = "",
-    tags_column: Annotated[str, typer.Option(help="Column of tags: a list, or apart by | ; or ,")] = "",
+    tags_column: Annotated[str, typer.Option(help="Column of tags: a list, or separated by | ; or ,")] = "",
     id_column: Annotated[str, typer.Option(help="Column of image ids. Default: image_id, id; else the path.")] = "",
     list_column: Annotated[str, typer.Option(help="Column of lists. Default: split, list, …, if there is one.")] = "",
     root: Annotated[Path | None, typer.Option(help="Folder that paths start from. Default: the table's.")] = None,
@@ -93,7 +93,7 @@ def table(
     append: Append = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import what a table names: paths stay where they are, URLs (http, s3, gs, …) are fetched once."""
+    """Import the photographs of a table: files are not copied, URLs (http, s3, gs, …) are fetched once."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     columns = ColumnNames(path_column, tags_column, id_column, list_column)
     import_batch(
@@ -149,11 +149,12 @@ def voc(
         typer.Argument(metavar="DIR", help="Folder in VOC layout: JPEGImages, ImageSets, tags.csv or Annotations."),
     ],
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch VOC 2012 (2 GB) into DIR first; goes on where it broke off.")
+        bool, typer.Option("--download", help="Download VOC 2012 (2 GB) into DIR first; resumes a broken download.")
     ] = False,
     tags: Annotated[Path | None, typer.Option(help="Tag file; default: tags.csv, else Annotations/*.xml.")] = None,
     tags_from_masks: Annotated[
-        bool, typer.Option("--tags-from-masks", help="Take the tags from the true masks; else those stay closed.")
+        bool,
+        typer.Option("--tags-from-masks", help="Take the tags from the true masks; otherwise those are not opened."),
     ] = False,
     lists: Annotated[str, typer.Option(help="Lists to import, with commas. Default: all.")] = "",
     check_masks: CheckMasks = False,
@@ -165,10 +166,10 @@ def voc(
 ) -> None:
     """Import a folder in VOC layout; classes that are not named become void. Nothing is copied.
 
-    Other classes than VOC's own 20 stand in the folder's classes.txt: background, then a class in each row.
+    Name other classes than VOC's own 20 in the folder's classes.txt: background, then one class per row.
     """
     options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks}
     options = import_options(classes, rename, val_fraction, **options)
-    home = fetch_voc2012(directory) if download else directory
-    found = find_voc(home, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
-    import_batch(found, options, withdrawn=withdrawn_digests())
+    folder = fetch_voc2012(directory) if download else directory
+    batch = find_voc(folder, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
+    import_batch(batch, options, withdrawn=withdrawn_digests())

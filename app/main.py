@@ -28,7 +28,7 @@ COMMANDS = {
         "sweep",
         "Run the line once for each combination of values, as DVC experiments; params.yaml and data/ stay as they are.",
     ),
-    "status": Command("status", "status", "Say of each stage whether it is up to date, and if not, why."),
+    "status": Command("status", "status", "Show whether each stage is up to date, and if not, why."),
     "report": Command("report", "report", "Print the line's table and the path of the HTML report."),
     "export": Command("export", "export", "Write masks and photographs for other tools, with provenance.json."),
     "predict": Command(
@@ -43,12 +43,14 @@ COMMANDS = {
         "Print every parameter and every knob of a method: meaning, range, default (Markdown).",
     ),
     "profile": Command(
-        "profile", "profile", "Lay a profile from profiles/ over params.yaml; comments and other values stay."
+        "profile", "profile", "Apply a profile from profiles/ to params.yaml; comments and other values stay."
     ),
-    "corrections": Command("corrections", "cli", "Masks edited by hand: they take the place of ours."),
+    "corrections": Command("corrections", "cli", "Masks edited by hand, which replace the line's."),
     "quarantine": Command("quarantine", "cli", "Samples that could not be processed: list, retry, release."),
     "record": Command(
-        "record", "record", "Record what is on disk: masks, models, runs. The same state twice adds nothing."
+        "record",
+        "record",
+        "Record what is on the disk: masks, models, runs. Recording the same state again adds nothing.",
     ),
     "audit": Command("audit", "cli", "Answer an auditor: where it comes from, what changed, what does not fit."),
     "serve": Command("serve", "serve", "Show images, masks, models and the line as pages, at http://127.0.0.1:8600."),
@@ -58,31 +60,31 @@ COMMANDS = {
     "withdraw": Command(
         "withdraw",
         "withdraw",
-        "Remove images, mark every model that learnt from them, rerun what is stale, prove that nothing is left.",
+        "Remove images, mark every model that learnt from them, rerun what is stale, check that nothing is left.",
     ),
     "export-lineage": Command(
-        "export_lineage", "export_lineage", "Write what the ledger knows in the forms of OpenLineage and W3C PROV."
+        "export_lineage", "export_lineage", "Write the ledger in the formats of OpenLineage and W3C PROV."
     ),
     "doctor": Command(
         "doctor",
         "doctor",
-        "Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 where something has to be mended.",
+        "Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails.",
     ),
     "up": Command(
         "up",
         "start",
         "Start Prefect's server, a worker for each pool and a watcher for dead runs; wait until they answer.",
     ),
-    "down": Command("up", "end", "End what `labelfactory up` started in this folder, and nothing else."),
+    "down": Command("up", "end", "End the processes that `labelfactory up` started in this folder."),
     "deploy": Command(
         "deploy", "deploy", "Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."
     ),
     "push": Command(
         "storage",
         "push",
-        "Send photographs, the import and the line's outputs to DVC's remote; what is there is not sent twice.",
+        "Send photographs, the import and the line's outputs to DVC's remote; only what it does not have.",
     ),
-    "pull": Command("storage", "pull", "Fetch what another machine pushed: afterwards this clone goes on from there."),
+    "pull": Command("storage", "pull", "Fetch what another machine pushed, so that this clone continues from there."),
 }
 
 

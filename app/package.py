@@ -14,7 +14,7 @@ from labelfactory.errors import DataError
 from labelfactory.learning.checkpoints import CHECKPOINT
 
 CHECKED = 8
-"""Photographs of the data set that the file is checked with."""
+"""Number of photographs of the data set that check the file."""
 
 
 def package(
@@ -29,7 +29,7 @@ def package(
     checked = write_package(checkpoint, out, _given(check) if check else _of_the_data_set())
     say(
         f"package: {out}, {out.stat().st_size / 1e6:.1f} MB; on {checked.images} photographs {100 * checked.same_pixels:.3f} % "
-        f"of the pixels as torch says, probabilities within {checked.worst_confidence:.1g}"
+        f"of the pixels equal torch's, probabilities within {checked.worst_confidence:.1g}"
     )
 
 
@@ -44,7 +44,7 @@ def _given(paths: list[Path]) -> Iterator[Photograph]:
 
 
 def _of_the_data_set() -> Iterator[Photograph]:
-    """Some photographs that are scored, and of the others where there are none."""
+    """Photographs of the data set, scored ones first."""
     if not IMAGES.exists():
         raise DataError(f"{IMAGES}: there is no data set to check the file with", "Name pictures: --check PICTURE.")
     usable = sorted(read_dataset().usable, key=lambda record: (record.split != "score", record.position))

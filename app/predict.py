@@ -24,8 +24,8 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for <name>.png, the mask, and <name>_overlay.jpg.")],
     checkpoint: Annotated[Path, typer.Option(help="A segmenter's checkpoint.")] = Path("data/segmenter") / CHECKPOINT,
-    scales: Annotated[str, typer.Option(help="Sizes at which it looks, with commas.")] = ",".join(map(str, SCALES)),
-    flip: Annotated[bool, typer.Option(help="Also look at the mirror image.")] = True,
+    scales: Annotated[str, typer.Option(help="Scales of the photograph, with commas.")] = ",".join(map(str, SCALES)),
+    flip: Annotated[bool, typer.Option(help="Also use the mirror image.")] = True,
 ) -> None:
     """Segment new pictures: a mask of class ids and a picture with the mask over it."""
     paths = _files(images)
@@ -48,30 +48,33 @@ def predict(
                 temporary.write_bytes(encode_mask(mask))
             with write_whole(out / f"{name}_overlay.jpg") as temporary:
                 Image.fromarray(mask_over(photograph, mask)).save(temporary, format="JPEG", quality=92)
-            seen = [
+            classes = [
                 f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
             ]
-            lines.append(f"  {path}: {', '.join(seen) or 'background alone'}; confidence {confidence:.2f}")
+            lines.append(f"  {path}: {', '.join(classes) or 'background alone'}; confidence {confidence:.2f}")
             tick(size=(out / f"{name}.png").stat().st_size + (out / f"{name}_overlay.jpg").stat().st_size)
     say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
     if bad:
-        raise DataError("\n".join([f"{len(bad)} pictures cannot be read", *(f"  {b}" for b in bad)]), "Mend these.")
+        raise DataError(
+            "\n".join([f"{len(bad)} pictures are not readable", *(f"  {b}" for b in bad)]),
+            "Replace these.",
+        )
 
 
 def _files(images: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
+    paths: list[Path] = []
     for path in images:
         inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTOGRAPHS) if path.is_dir() else [path]
         if not inside:
             raise DataError(
-                f"{path}: holds no picture ({', '.join(PHOTOGRAPHS)})", "Name pictures or a folder of them."
+                f"{path}: contains no picture ({', '.join(PHOTOGRAPHS)})", "Name pictures or a folder of them."
             )
-        found += inside
-    return list(dict.fromkeys(found))
+        paths += inside
+    return list(dict.fromkeys(paths))
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """A name for the files of each picture: its own, with a number where several have the same."""
+    """File name → picture; a number is appended where several have the same name."""
     named: dict[str, Path] = {}
     for path in paths:
         name, number = file_name(path.stem), 1
@@ -89,6 +92,6 @@ def _scales(text: str) -> list[float]:
         scales = []
     if not scales or not all(0.1 <= scale <= 4 for scale in scales):
         raise DataError(
-            f"--scales {text!r} are no numbers between 0.1 and 4", "Type it like this: --scales 0.75,1,1.25"
+            f"--scales {text!r}: each must be a number between 0.1 and 4", "Type it like this: --scales 0.75,1,1.25"
         )
     return scales

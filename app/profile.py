@@ -1,4 +1,4 @@
-"""`labelfactory profile`: lay a profile over params.yaml, so that `dvc repro` always reads one file."""
+"""`labelfactory profile`: apply a profile to params.yaml, the one file that `dvc repro` reads."""
 
 import io
 from pathlib import Path
@@ -22,18 +22,18 @@ EXAMPLE = "Type it like this: --set random_walk.beta=10"
 
 
 def profile(
-    name: Annotated[str | None, typer.Argument(help="A profile, or none to list them.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A profile; without one, all are listed.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value, over the profile; may be repeated.")
+        list[str] | None, typer.Option("--set", help="section.key=value, applied after the profile; may be repeated.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every stage that has one.", min=0)] = None,
 ) -> None:
-    """Lay a profile from profiles/ over params.yaml; comments and other values stay."""
+    """Apply a profile from profiles/ to params.yaml; comments and other values stay."""
     if name is None and not settings and seed is None:
         _list()
         return
     path = Path(PARAMS_FILE)
-    read_yaml(path)  # says what is wrong with it
+    read_yaml(path)  # raises its problems
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
@@ -50,7 +50,7 @@ def profile(
             changes,
         )
     if not changes:
-        say("profile: params.yaml says all of that already")
+        say("profile: params.yaml has these values already")
         return
     _check(yaml.safe_load(_text(editor, values)))
     with write_whole(path) as temporary:
@@ -59,12 +59,12 @@ def profile(
 
 
 def _check(values: dict[str, Any]) -> None:
-    """Refuse values that the line would refuse, before they are written."""
+    """Refuse invalid values before they are written."""
     sections = {stage: stage_class(stage).section for stage in read_wiring()}
     try:
         check_sections(values, sections, f"{PARAMS_FILE} as it would be")
     except ParamsError as error:
-        raise ParamsError(error.problem, f"{PARAMS_FILE} stays as it was; mend the profile or the --set.") from None
+        raise ParamsError(error.problem, f"{PARAMS_FILE} is unchanged; correct the profile or the --set.") from None
 
 
 def _text(editor: YAML, values: Any) -> str:
@@ -85,7 +85,7 @@ def _read(name: str) -> dict[str, Any]:
     known = [p.stem for p in PROFILES.glob("*.yaml")]
     if name not in known:
         raise ParamsError(
-            f"{name!r} is no profile{did_you_mean(name, known)}", "Type `labelfactory profile` to list them."
+            f"{name!r} is not a profile{did_you_mean(name, known)}", "Type `labelfactory profile` to list them."
         )
     return read_yaml(path)
 
@@ -104,7 +104,7 @@ def _parse(setting: str) -> dict[str, Any]:
 
 
 def _overlay(values: Any, over: dict[str, Any], changes: list[str], prefix: str = "") -> None:
-    """Set the values of `over`, deep, and note each change as `section.key: old → new`."""
+    """Set the values of `over` recursively, and note each change as `section.key: old → new`."""
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(values.get(key), str) and "name" not in value:
             value = {"name": values[key], **value}  # knobs of the method that is chosen
@@ -115,7 +115,7 @@ def _overlay(values: Any, over: dict[str, Any], changes: list[str], prefix: str 
             values[key] = value
         elif isinstance(value, dict) and isinstance(values.get(key), dict):
             _overlay(values[key], value, changes, f"{prefix}{key}.")
-        elif key not in values or values[key] != value:  # an unknown key is a change too: the check names it
+        elif key not in values or values[key] != value:  # unknown keys too: the check names them
             changes.append(f"{prefix}{key}: {values.get(key)} → {value}")
             values[key] = _in_one_line(value, values.get(key)) if isinstance(value, list) else value
 
@@ -128,7 +128,7 @@ def _another_method(old: Any, new: Any) -> bool:
 
 
 def _in_one_line(value: list[Any], old: Any) -> CommentedSeq:
-    """A list as `[a, b]`, with the comment that the old one had behind it."""
+    """A list as `[a, b]`, with the comment after the old one."""
     new = CommentedSeq(value)
     new.fa.set_flow_style()
     if isinstance(old, CommentedSeq):

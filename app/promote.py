@@ -1,4 +1,4 @@
-"""`labelfactory promote`: say which segmenter is the champion."""
+"""`labelfactory promote`: make a segmenter the champion."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -25,23 +25,23 @@ def promote(
     record()
     ledger = Ledger()
     lookup = open_ledger(ledger)
-    found = lookup.model(model)
+    promoted = lookup.model(model)
     name = read_wiring().model.noun
-    if found.name != name:
-        raise DataError(f"{found.label} is no {name}", f"Only a {name} is promoted; name one by its version.")
-    if found.digest in lookup.withdrawn_models():
+    if promoted.name != name:
+        raise DataError(f"{promoted.label} is not a {name}", f"Only a {name} is promoted; name one by its version.")
+    if promoted.digest in lookup.withdrawn_models():
         raise DataError(
-            f"{found.label} learnt from images that were withdrawn", "Type `labelfactory run`, promote that."
+            f"{promoted.label} learnt from withdrawn images", "Type `labelfactory run`, and promote the new one."
         )
-    if lookup.aliases().get("champion") == found.digest:
-        say(f"promote: {found.label} is the champion already")
+    if lookup.aliases().get("champion") == promoted.digest:
+        say(f"promote: {promoted.label} is the champion already")
     else:
-        detail = {"alias": "champion", "model": found.digest}
+        detail = {"alias": "champion", "model": promoted.digest}
         now = datetime.now(UTC).replace(microsecond=0)
         with ledger.locked():
             Outbox(ledger.folder / "outbox").put("promoted", digest_json([detail, now.isoformat()]), detail)
-            ledger.append("events", events_table([("promoted", found.digest, detail, now)]))
-        say(f"promote: {found.label} is the champion")
+            ledger.append("events", events_table([("promoted", promoted.digest, detail, now)]))
+        say(f"promote: {promoted.label} is the champion")
     delivered = deliver()
     if delivered.waiting:
-        say(f"promote: MLflow did not answer ({delivered.problem}); it hears of it with the next `labelfactory record`")
+        say(f"promote: MLflow did not answer ({delivered.problem}); the next `labelfactory record` delivers it")

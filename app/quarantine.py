@@ -1,4 +1,4 @@
-"""`labelfactory quarantine`: what was set aside and why; try it again, or let it out for the next run."""
+"""`labelfactory quarantine`: list quarantined samples, retry them, or release them for the next run."""
 
 import json
 from typing import Annotated
@@ -13,25 +13,27 @@ from labelfactory.stage.quarantine import SetAside, let_out, set_aside
 
 cli = typer.Typer(no_args_is_help=True, help="Samples that could not be processed: list, retry, release.")
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="Which. Default: all of a --stage.")]
-OfStage = Annotated[str, typer.Option("--stage", help="All that this stage set aside; `all` for every stage.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="Image ids. Default: all of a --stage.")]
+OfStage = Annotated[
+    str, typer.Option("--stage", help="All samples that this stage quarantined; `all` for every stage.")
+]
 
 
 @cli.command("list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Name each sample in quarantine, the stage that put it there, and why."""
-    found = set_aside()
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List each sample in quarantine with its stage and the reason."""
+    samples = set_aside()
     if as_json:
-        typer.echo(json.dumps([item.__dict__ for item in found], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([item.__dict__ for item in samples], indent=2, ensure_ascii=False))
         return
-    for item in found:
+    for item in samples:
         typer.echo(f"{item.image_id}  {item.stage}  {item.reason}")
-    say(f"{len(found)} in quarantine")
+    say(f"{len(samples)} in quarantine")
 
 
 @cli.command()
 def release(ids: Ids = None, stage: OfStage = "") -> None:
-    """Forget the verdict on samples: the next run tries them again. Other rows keep their bytes."""
+    """Release samples: the next run tries them again. Other rows keep their bytes."""
     released = _let_out(ids, stage)
     say(f"{len(released)} released; `labelfactory run` tries them again, and nothing else")
 
@@ -42,7 +44,7 @@ def retry(
     stage: OfStage = "",
     no_retrain: Annotated[bool, typer.Option("--no-retrain", help="Leave models and thresholds as they are.")] = False,
 ) -> None:
-    """Release samples and run the line at once."""
+    """Release samples and run the line."""
     tried = {item.image_id for item in _let_out(ids, stage)}
     bring_up_to_date((), check_tree(strict=False), retrain=not no_retrain)
     left = [item for item in set_aside() if item.image_id in tried]

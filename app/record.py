@@ -1,4 +1,4 @@
-"""`labelfactory record`: write what was made into the ledger, and tell MLflow."""
+"""`labelfactory record`: write new masks, models and runs into the ledger, and deliver them to MLflow."""
 
 from flows.run.git_tree import Tree
 from labelfactory.console import say
@@ -9,12 +9,12 @@ from lineage.record import record as record_on_disk
 
 
 def record() -> None:
-    """Record what is on disk: masks, models, runs. The same state twice adds nothing."""
+    """Record what is on the disk: masks, models, runs. Recording the same state again adds nothing."""
     report(record_on_disk(), deliver())
 
 
 def remember(tree: Tree | None = None) -> None:
-    """The same on behalf of another command: it goes on where the record cannot be taken, and says so."""
+    """Record for another command; a problem is printed, not raised."""
     try:
         recorded = record_on_disk({"git_tree": str(tree)} if tree else None)
     except UserError as error:
@@ -26,7 +26,7 @@ def remember(tree: Tree | None = None) -> None:
 
 
 def report(recorded: Recorded, delivered: Delivered) -> None:
-    """Say what was new, and what MLflow has not heard yet."""
+    """Print what is new, and what waits for MLflow."""
     if not (recorded.masks or recorded.models or recorded.executions or delivered.taken or delivered.waiting):
         say("record: nothing new")
         return

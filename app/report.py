@@ -1,4 +1,4 @@
-"""`labelfactory report`: the line's table again, and where the HTML report lies."""
+"""`labelfactory report`: the line's table, and the path of the HTML report."""
 
 from app.table import print_table
 from flows.line.summary import REPORT

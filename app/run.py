@@ -1,4 +1,4 @@
-"""`labelfactory run`: check everything, bring the line up to date, print what was made."""
+"""`labelfactory run`: check everything, bring the line up to date, print its table."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,14 +25,14 @@ def run(
     no_retrain: Annotated[
         bool, typer.Option("--no-retrain", help="Leave models and thresholds as they are; label new images with them.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Ask stages that are up to date as well.")] = False,
-    on: Annotated[str, typer.Option(help="Hand the run to a worker of this pool, and return at once.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Also run stages that are up to date.")] = False,
+    on: Annotated[str, typer.Option(help="Submit the run to a worker of this pool, and return at once.")] = "",
     runner: Annotated[
         str, typer.Option(help="With --on: local, or dask or ray to spread images over a cluster.")
     ] = "local",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a git tree that is not clean.")] = False,
     here: Annotated[
-        bool, typer.Option("--here", help="With --on: every stage on that pool, whatever it wants.")
+        bool, typer.Option("--here", help="With --on: run every stage on that pool, whatever pool dvc.yaml names.")
     ] = False,
 ) -> None:
     """Run what is stale: `dvc repro` with checks before and a table after."""
@@ -54,11 +54,11 @@ def run(
 def bring_up_to_date(targets: Sequence[str], tree: Tree, *, retrain: bool, force: bool = False) -> None:
     """Check, run, record, and print the table."""
     check_run(targets)
-    remember(tree)  # what was made by other ways since the last record; it may be overwritten now
+    remember(tree)  # outputs made since the last record, which the run may overwrite
     try:
         ran = reproduce(targets, retrain=retrain, force=force)
     finally:
-        remember(tree)  # what is finished, even where a later stage failed
+        remember(tree)  # finished stages, even if a later one failed
     if not ran:
         say("everything is up to date")
     print_table()

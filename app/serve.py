@@ -1,4 +1,4 @@
-"""`labelfactory serve`: pages to look at images, masks, models and the line. They read, and change nothing."""
+"""`labelfactory serve`: read-only pages of images, masks, models and the line."""
 
 import os
 import secrets
@@ -19,16 +19,16 @@ from pages.slow_query import SlowQuery
 
 TOKEN_VARIABLE = "LABELFACTORY_TOKEN"
 PATIENCE = 600.0
-"""Seconds after which DVC and MLflow are asked again, although nothing was seen to change."""
+"""Seconds after which DVC and MLflow are queried again without a visible change."""
 WATCHED = (Path("dvc.lock"), WIRING_FILE, Path("params.yaml"), Path("data/import"), Path("data/corrections"))
 
 
 def serve(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8600,
-    host: Annotated[str, typer.Option(help="Address to listen on; anything but this machine asks for a token.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on; other than on 127.0.0.1, visitors need a token.")] = (
         "127.0.0.1"
     ),
-    token: Annotated[str, typer.Option(help="What visitors have to bring. Default: a new one for other hosts.")] = "",
+    token: Annotated[str, typer.Option(help="Token of visitors. Default: a new one if the host needs one.")] = "",
     mlflow: Annotated[str, typer.Option(help="Address of MLflow's page, for links to its runs.")] = "",
 ) -> None:
     """Show images, masks, models and the line as pages, at http://127.0.0.1:8600."""
@@ -38,10 +38,10 @@ def serve(
     if host not in LOOPBACK and not token:
         token = secrets.token_urlsafe(24)
     if token and not (token.isascii() and token.replace("-", "").replace("_", "").isalnum()):
-        raise UserError("a token is made of letters, digits, - and _", "Leave --token out, and one is made.")
+        raise UserError("a token may have letters, digits, - and _", "Leave --token out to get a new one.")
     page = _mlflow_page(mlflow)
 
-    from pages.project import PageAddresses, Project  # what serves and draws pages takes a second to load
+    from pages.project import PageAddresses, Project  # takes a second to load
     from pages.server import open_socket, run_server
 
     opened = open_socket(host, port)
@@ -51,12 +51,12 @@ def serve(
 
 
 def _state() -> SlowQuery:
-    """What DVC says is stale. It is asked where something changed that stages hang on, and by its own process."""
+    """Query of DVC's state in a subprocess, repeated when a file that stages depend on changes."""
     return SlowQuery([sys.executable, "-m", "flows.line.status_query"], _changes, patience=PATIENCE)
 
 
 def _changes() -> list[tuple[str, int]]:
-    """Times of all that a page can see change: code and settings of the stages, imports, and what the stages made."""
+    """Modification times of the stages' code, settings, imports and reports."""
     code = {path for wired in read_wiring().values() for path in wired.code}
     folders = {path for path in code if path.is_dir()}
     files = {*WATCHED, *(code - folders), *(f for folder in folders for f in folder.rglob("*.py"))}
@@ -65,16 +65,19 @@ def _changes() -> list[tuple[str, int]]:
 
 
 def _runs() -> SlowQuery:
-    """Which MLflow run each execution became. Loading MLflow takes seconds, so it is loaded elsewhere."""
+    """Query of the MLflow run of each execution, in a subprocess, since MLflow takes seconds to load."""
     return SlowQuery(
         [sys.executable, "-m", "lineage.mlflow_runs"], lambda: Ledger().head()["digest"], patience=PATIENCE
     )
 
 
 def _mlflow_page(named: str) -> str:
-    """MLflow's page: the one that is named, or its server where that is an address."""
+    """Address of MLflow's page: from the option, or the tracking server if that is an address."""
     uri = tracking_uri()
-    found = named or (uri if uri.startswith(("http://", "https://")) else "")
-    if found and not found.startswith(("http://", "https://")):
-        raise UserError(f"--mlflow {found!r} is no address", "Type it like this: --mlflow http://127.0.0.1:5000")
-    return found.rstrip("/")
+    address = named or (uri if uri.startswith(("http://", "https://")) else "")
+    if address and not address.startswith(("http://", "https://")):
+        raise UserError(
+            f"--mlflow {address!r} must begin with http:// or https://",
+            "Type it like this: --mlflow http://127.0.0.1:5000",
+        )
+    return address.rstrip("/")

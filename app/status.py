@@ -16,11 +16,11 @@ from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import read_wiring
 
 SHOWN = 6
-"""Reasons that are shown for one stage."""
+"""Number of reasons that are shown per stage."""
 FOLLOWS = "follows"
-"""The state of a stage that DVC calls up to date, but that a run will come to, because one above it is stale."""
+"""State of a stage that is up to date for DVC, but follows a stale one and will run."""
 IDLE = "asked again, nothing to do"
-"""The state of a stage that DVC calls stale, but whose rows or network have the keys that they should have."""
+"""State of a stage that is stale for DVC, but whose rows or network have the keys that they should have."""
 COLOURS = {
     "up to date": "green",
     IDLE: "green",
@@ -32,14 +32,14 @@ COLOURS = {
 
 
 def status() -> None:
-    """Say of each stage whether it is up to date, and if not, why."""
+    """Show whether each stage is up to date, and if not, why."""
     table = Table(title="The line", title_justify="left", title_style="bold")
     table.add_column("stage")
     table.add_column("state")
     table.add_column("rows", justify="right")
     table.add_column("minutes", justify="right")
     table.add_column("why", overflow="fold")
-    read_yaml(Path(PARAMS_FILE))  # DVC would list each parameter of a file that it cannot read
+    read_yaml(Path(PARAMS_FILE))  # DVC would list every parameter of an unreadable file
     states = line_status()
     planned = _costs(states, retrain=True)
     for stage in states:
@@ -85,7 +85,7 @@ def _state(stage: StageState, planned: Mapping[str, Cost]) -> str:
 
 
 def _costs(states: Sequence[StageState], *, retrain: bool) -> dict[str, Cost]:
-    """What a run would cost; nothing where params.yaml or the import cannot be read: `run` says what is wrong."""
+    """Cost of a run by stage; empty if params.yaml or the import is not readable, which `run` reports."""
     try:
         return {cost.stage: cost for cost in costs(states, retrain=retrain)}
     except UserError:
@@ -93,7 +93,7 @@ def _costs(states: Sequence[StageState], *, retrain: bool) -> dict[str, Cost]:
 
 
 def _say_costs(console: Console, states: Sequence[StageState], planned: Mapping[str, Cost]) -> None:
-    """What the two ways of running cost, before either is typed."""
+    """Print the costs of a run with and without training."""
     console.print(f"  labelfactory run: {in_words(list(planned.values()))}", soft_wrap=True, highlight=False)
     if set(read_wiring().learning) <= locked_stages():
         frozen = _costs(states, retrain=False)
@@ -103,5 +103,5 @@ def _say_costs(console: Console, states: Sequence[StageState], planned: Mapping[
 
 
 def _quarantined() -> list[str]:
-    """What `prepare` set aside when it last ran."""
+    """Photographs that the last run of `prepare` quarantined."""
     return list(read_json(REPORTS / "prepare.json").get("quarantined_images", []))

@@ -16,7 +16,7 @@ from labelfactory.errors import UserError
 
 def sweep(
     parameters: Annotated[list[str], typer.Argument(help="section.key=value,value; several give each combination.")],
-    on: Annotated[str, typer.Option(help="Hand the sweep to a worker of this pool, and return at once.")] = "",
+    on: Annotated[str, typer.Option(help="Submit the sweep to a worker of this pool, and return at once.")] = "",
 ) -> None:
     """Run the line once for each combination of values, as DVC experiments; params.yaml and data/ stay as they are."""
     wanted = parse(parameters)
@@ -25,17 +25,18 @@ def sweep(
         run = submit(find_api(), on, {"parameters": wanted}, flow="sweep")
         typer.echo(f"{run.name}: {run.page}")
         return
-    from flows.sweep import sweep_here  # loads Prefect and matplotlib, which a wrong parameter need not
+    from flows.sweep import sweep_here  # loads Prefect and matplotlib: only once the parameters are right
 
     outcomes, folder = sweep_here(wanted, lambda text: say(f"  {text}"), say)
     _print(outcomes)
-    typer.echo(f"Table and plot: {folder}; `dvc exp apply NAME` takes one over")
+    typer.echo(f"Table and plot: {folder}; `dvc exp apply NAME` applies one")
     failed = [outcome for outcome in outcomes if outcome.problem]
     for outcome in failed:
         say(f"{outcome.name}: {outcome.problem}")
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(outcomes)} variants failed", "Mend it and type the same: what is done is kept."
+            f"{len(failed)} of {len(outcomes)} variants failed",
+            "Mend them and type the same again: finished variants are kept.",
         )
 
 

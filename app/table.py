@@ -1,4 +1,4 @@
-"""The line as one table: stage, what it made, seconds, mIoU on each list."""
+"""The line as one table: stage, output, seconds, mIoU on each list."""
 
 from rich.console import Console
 from rich.table import Table

@@ -13,12 +13,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def start(
-    pool: Annotated[list[str] | None, typer.Option(help="Pool to work for: cpu or gpu; may be given twice.")] = None,
-    host: Annotated[str, typer.Option(help="Address that the server listens on; 0.0.0.0 opens it to others.")] = (
-        "127.0.0.1"
-    ),
+    pool: Annotated[list[str] | None, typer.Option(help="Pool of the workers: cpu or gpu; may be repeated.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address that the server listens on; 0.0.0.0 opens it to other machines.")
+    ] = ("127.0.0.1"),
     port: Annotated[int, typer.Option(help="Its port.", min=1, max=65535)] = 4200,
-    join: Annotated[str, typer.Option(help="Work for the server at this address instead of starting one.")] = "",
+    join: Annotated[str, typer.Option(help="Work for the server at this address; start none.")] = "",
     database: Annotated[
         str, typer.Option(help="PostgreSQL for server and MLflow: postgresql://USER@HOST/NAME. Default: SQLite files.")
     ] = "",
@@ -27,9 +27,11 @@ def start(
     pools = pool or ["cpu"]
     for name in pools:
         if name not in POOLS:
-            raise ParamsError(f"--pool {name!r} is no pool{did_you_mean(name, POOLS)}", f"Use {' or '.join(POOLS)}.")
+            raise ParamsError(f"--pool {name!r} is not a pool{did_you_mean(name, POOLS)}", f"Use {' or '.join(POOLS)}.")
     if host not in LOOPBACK and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
-        say(f"warning: whoever reaches {host}:{port} can start runs; docs/deployment.md says how to set a login")
+        say(
+            f"warning: everyone who can reach {host}:{port} can start runs; docs/deployment.md explains how to set a login"
+        )
     before = read_services()
     services = up(host=host, port=port, pools=pools, join=join, database=database)
     if before == services:
@@ -38,9 +40,9 @@ def start(
 
 
 def end() -> None:
-    """End what `labelfactory up` started in this folder, and nothing else."""
+    """End the processes that `labelfactory up` started in this folder."""
     ended = down()
-    say(f"ended: {', '.join(ended)}" if ended else "nothing of ours is running here")
+    say(f"ended: {', '.join(ended)}" if ended else "`labelfactory up` started nothing here")
 
 
 def _print(services: Services) -> None:

@@ -1,1 +1,1 @@
-"""What other tools read: one file per format. Each has `write(selection, folder)`, which gives facts for provenance.json."""
+"""Exports for other tools: one file per format. Each has `write(selection, folder)`, which returns facts for provenance.json."""

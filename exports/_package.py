@@ -1,10 +1,10 @@
-"""The segmenter as one ONNX file that needs nothing of ours: photograph in, class ids out.
+"""The segmenter as one self-contained ONNX file: photograph in, class ids out.
 
     image       uint8 [height, width, 3], RGB, upright, of any size; normalisation and resizing are inside
     mask        uint8 [height, width], class ids
     confidence  float32 [height, width], probability of that class
-Its metadata: classes (JSON, names by class id), passport (JSON), mean and std (JSON, what the graph itself takes off and
-divides by), weights_digest. It looks at one scale, without a mirror image: `labelfactory predict --scales 1 --no-flip`.
+Its metadata: classes (JSON, names by class id), passport (JSON), mean and std (JSON, applied inside the graph),
+weights_digest. It uses one scale and no mirror image, like `labelfactory predict --scales 1 --no-flip`.
 Source: ONNX, https://onnx.ai/onnx/repo-docs/IR.html; exported by torch.onnx, checked by onnxruntime.
 """
 
@@ -33,13 +33,13 @@ from models.segmenters import Segmenter, predict, segmenter_from
 OPSET = 20  # the first with GridSample of any rank
 SMALLEST, LARGEST = 4, 16_384  # sides of a photograph, pixels
 CLOSE = 1e-3
-"""Probabilities of torch and of onnxruntime may differ by this much; where two classes are closer, either may win."""
+"""Probabilities of torch and onnxruntime may differ by this much; of two classes that are closer, either may win."""
 SAME = 0.999
 """Share of pixels that must have the same class."""
 
 
 class PhotographToMask(nn.Module):
-    """A segmenter with everything around it: `predict` at scale 1, written so that sizes stay open in the graph."""
+    """A segmenter with normalisation and resizing: `predict` at scale 1, for any size of photograph in the graph."""
 
     def __init__(self, net: Segmenter) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class PhotographToMask(nn.Module):
 
 
 def aligned_side(side: int, stride: int) -> int:
-    """`models.grids.aligned_size` of one side at scale 1, in whole numbers alone: halves go to the even neighbour."""
+    """`models.grids.aligned_size` of one side at scale 1, in integer arithmetic: halves are rounded to even."""
     cells = (side - 1 + stride // 2 - 1 + (side - 1) // stride % 2) // stride
     at_least_one: int = torch.sym_max(1, cells)  # type: ignore[no-untyped-call]
     return at_least_one * stride + 1
@@ -65,7 +65,7 @@ def aligned_side(side: int, stride: int) -> int:
 
 @dataclass(frozen=True)
 class Checked:
-    """What holding the file against torch said."""
+    """The result of comparing the file with torch."""
 
     images: int
     same_pixels: float  # share of pixels with the same class
@@ -73,17 +73,17 @@ class Checked:
 
 
 def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]) -> Checked:
-    """Write the ONNX file of a segmenter, once it was found to say what torch says.
+    """Write the ONNX file of a segmenter after checking that its predictions are torch's.
 
     Args:
         checkpoint: of a segmenter.
-        out: the file; appears whole or not at all.
-        photographs: [H, W, 3] uint8 RGB each; real ones, at least one.
+        out: the file, written atomically.
+        photographs: [H, W, 3] uint8 RGB each; at least one.
 
     Raises:
         MissingError: no such checkpoint, or onnx is not installed.
-        DataError: the checkpoint is of no segmenter, or there is no photograph.
-        LabelfactoryError: the file does not say what torch says.
+        DataError: the checkpoint is not of a segmenter, or there is no photograph.
+        LabelfactoryError: the predictions differ from torch's.
     """
     state, passport = load_checkpoint(checkpoint)
     if "net" not in passport.architecture:
@@ -94,7 +94,7 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
     out.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(out) as temporary:
         _export(net, temporary)
-        _say_what_it_is(temporary, net, passport)
+        _write_metadata(temporary, net, passport)
         checked = check_package(temporary, net, photographs)
         if checked.same_pixels < SAME or checked.worst_confidence > CLOSE:
             raise LabelfactoryError(
@@ -105,7 +105,7 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
 
 
 def check_package(path: Path, net: Segmenter, photographs: Iterable[Photograph]) -> Checked:
-    """Hold a file against the network that it was made of, pixel by pixel.
+    """Compare a file with the network that it was exported from, pixel by pixel.
 
     Raises:
         DataError: there is no photograph.
@@ -135,13 +135,13 @@ def _need(name: str) -> Any:
 def _export(net: Segmenter, path: Path) -> None:
     sides = {0: torch.export.Dim("height", min=SMALLEST, max=LARGEST)}
     sides[1] = torch.export.Dim("width", min=SMALLEST, max=LARGEST)
-    example = torch.zeros(97, 131, 3, dtype=torch.uint8)  # nothing about this size enters the graph
+    example = torch.zeros(97, 131, 3, dtype=torch.uint8)  # the graph does not depend on this size
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of torchvision's operators, which no net here has
+    logger.setLevel(logging.ERROR)  # it warns of torchvision's operators, which are not used here
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's own calls of what torch deprecates
+            warnings.simplefilter("ignore", FutureWarning)  # from torch's own code
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.onnx.export(
                 PhotographToMask(net).eval(),
@@ -159,19 +159,19 @@ def _export(net: Segmenter, path: Path) -> None:
         logger.setLevel(level)
 
 
-def _say_what_it_is(path: Path, net: Segmenter, passport: Passport) -> None:
-    """Classes, passport and normalisation into the file's metadata."""
+def _write_metadata(path: Path, net: Segmenter, passport: Passport) -> None:
+    """Write classes, passport and normalisation into the file's metadata."""
     onnx = _need("onnx")
     model = onnx.load(str(path))
     backbone = net.backbone
-    said = {
+    metadata = {
         "classes": json.dumps(["background", *passport.classes], ensure_ascii=False),
         "weights_digest": passport.weights_digest,
         "mean": json.dumps([round(float(x), 6) for x in backbone.mean.flatten()]),
         "std": json.dumps([round(float(x), 6) for x in backbone.std.flatten()]),
         "passport": passport.model_dump_json(),
     }
-    for key, value in said.items():
+    for key, value in metadata.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     model.producer_name = "labelfactory"

@@ -1,7 +1,7 @@
-"""Masks as polygons, and how many pixels that costs.
+"""Masks as polygons, and the share of pixels that differ.
 
-A polygon goes through the centres of an object's edge pixels. A hole is reached over a bridge of no width, as formats
-without holes demand. Drawing the polygons again says how far they are from the mask.
+A polygon goes through the centres of an object's edge pixels. A hole is joined by a bridge of no width, since the formats
+have no holes. The pixel error is measured by drawing the polygons again.
 """
 
 import cv2
@@ -15,15 +15,15 @@ Polygon = NDArray[np.int32]
 
 
 def polygons_of(mask: Mask) -> list[tuple[int, Polygon]]:
-    """Class id and outline of every connected region of a class, [H, W] uint8 in; background and void have none."""
-    found = []
+    """Class id and outline of every connected region of a mask, [H, W] uint8; background and void are left out."""
+    polygons = []
     for label in (int(k) for k in np.unique(mask) if k not in (BACKGROUND, VOID)):
         contours, tree = cv2.findContours((mask == label).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         for k, contour in enumerate(contours):
             if tree[0][k][3] < 0:
                 holes = [contours[h][:, 0] for h in range(len(contours)) if tree[0][h][3] == k]
-                found.append((label, _at_least_three(_with_holes(contour[:, 0], holes))))
-    return found
+                polygons.append((label, _at_least_three(_with_holes(contour[:, 0], holes))))
+    return polygons
 
 
 def draw(polygons: list[tuple[int, Polygon]], shape: tuple[int, int]) -> Mask:
@@ -35,7 +35,7 @@ def draw(polygons: list[tuple[int, Polygon]], shape: tuple[int, int]) -> Mask:
 
 
 class PixelError:
-    """How far drawn polygons are from their masks; void counts nowhere."""
+    """Share of pixels in which drawn polygons differ from their masks; void is ignored."""
 
     def __init__(self) -> None:
         self.wrong = self.known = self.worst = 0.0
@@ -56,25 +56,25 @@ class PixelError:
 
 
 def _with_holes(outline: Polygon, holes: list[Polygon]) -> Polygon:
-    """One closed line round a region and its holes."""
+    """One closed line around a region and its holes."""
     joined = outline
     left = list(holes)
     while left:
         pairs = [_nearest(joined, hole) for hole in left]
         nearest = min(range(len(left)), key=lambda k: pairs[k][0])
-        _, here, there = pairs[nearest]
+        _, on_line, on_hole = pairs[nearest]
         hole = left.pop(nearest)
-        loop = np.concatenate([hole[there:], hole[: there + 1]])
-        joined = np.concatenate([joined[: here + 1], loop, joined[here:]])
+        loop = np.concatenate([hole[on_hole:], hole[: on_hole + 1]])
+        joined = np.concatenate([joined[: on_line + 1], loop, joined[on_line:]])
     return joined
 
 
 def _nearest(line: Polygon, hole: Polygon) -> tuple[int, int, int]:
-    """Squared distance and places of the two corners that are nearest to each other."""
+    """Squared distance and indices of the nearest two corners."""
     apart = line[:, None].astype(np.int64) - hole[None].astype(np.int64)
     squares = (apart**2).sum(axis=2)
-    here, there = np.unravel_index(int(squares.argmin()), squares.shape)
-    return int(squares[here, there]), int(here), int(there)
+    on_line, on_hole = np.unravel_index(int(squares.argmin()), squares.shape)
+    return int(squares[on_line, on_hole]), int(on_line), int(on_hole)
 
 
 def _at_least_three(polygon: Polygon) -> Polygon:

@@ -1,4 +1,4 @@
-"""The trained segmenter on photographs, from its checkpoint alone."""
+"""Predictions of a trained segmenter, from its checkpoint alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +17,16 @@ SCALES = (0.75, 1.0, 1.25)
 
 
 class Predictor:
-    """A segmenter, ready.
+    """A segmenter that is loaded on this machine's device.
 
     Args:
         path: its checkpoint.
-        scales: of a photograph that it looks at.
-        flip: also look at the mirror image.
+        scales: of the photograph, averaged.
+        flip: also use the mirror image.
 
     Raises:
         MissingError: no such checkpoint.
-        DataError: damaged, or of no segmenter.
+        DataError: damaged, or not of a segmenter.
     """
 
     def __init__(self, path: Path, *, scales: Sequence[float] = SCALES, flip: bool = True) -> None:
@@ -47,7 +47,7 @@ class Predictor:
             photograph: [H, W, 3] uint8 RGB.
 
         Returns:
-            [H, W] uint8 of class ids, never void, and the mean of the best class's probability.
+            [H, W] uint8 of class ids, never void, and the mean probability of the best class.
         """
         image = to_tensor(photograph)[None].to(self.device)
         best, labels = predict(self.net, image, scales=self.scales, flip=self.flip)[0].max(dim=0)

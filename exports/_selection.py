@@ -1,4 +1,4 @@
-"""Which photographs and masks an export holds, read one after the other."""
+"""The photographs and masks of an export, read one by one."""
 
 import io
 from collections.abc import Iterator
@@ -44,14 +44,14 @@ class Item:
 
     @property
     def name(self) -> str:
-        """A name for its files, without a suffix."""
+        """Name of its files, without suffix."""
         return file_name(self.record.image_id)
 
     @cached_property
     def photograph(self) -> tuple[bytes, str]:
-        """The photograph's file and its suffix.
+        """The bytes of the photograph's file, and its suffix.
 
-        One that EXIF turns becomes an upright PNG: of the readers of a format some obey EXIF and some do not.
+        A photograph with an EXIF orientation becomes an upright PNG, since not every reader applies EXIF.
         """
         path = Path(self.record.path)
         if orientation(path) == 1:
@@ -63,7 +63,7 @@ class Item:
         return stream.getvalue(), ".png"
 
     def write_photograph(self, folder: Path) -> Path:
-        """Write it into a folder; gives its path."""
+        """Write the photograph into a folder; returns its path."""
         data, suffix = self.photograph
         path = folder / f"{self.name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class Item:
 
 
 def _suffix(data: bytes) -> str:
-    """By what the bytes are: what came from a URL need not have one."""
+    """The suffix by the content: the file of a URL may have none."""
     with Image.open(io.BytesIO(data)) as opened:
         return SUFFIXES.get(opened.format or "", f".{(opened.format or 'img').lower()}")
 
@@ -81,9 +81,9 @@ class Selection:
     """The photographs of a data set that have a mask, of one list, above a quality.
 
     Args:
-        what: "masks", the pseudo-masks of the line, or "predictions", what the trained segmenter says.
+        what: "masks", the pseudo-masks of the line, or "predictions" of the trained segmenter.
         split: a list of the data set; empty for all photographs.
-        min_quality: leave out masks below it; of 0 to 1.
+        min_quality: leave out masks below it; in [0, 1].
 
     Raises:
         MissingError: there is no data set, no mask or no segmenter yet.
@@ -101,12 +101,12 @@ class Selection:
         self._rows = RowReader(folder) if what == "masks" else None
         if self._rows is not None:
             if not self._rows.states:
-                raise MissingError(f"data/{self._maker.noun}: holds no mask yet", "Type `labelfactory run`.")
+                raise MissingError(f"data/{self._maker.noun}: contains no mask yet", "Type `labelfactory run`.")
             self.records = tuple(r for r in self.records if r.image_id in self._rows)
         if not self.records:
             raise DataError(
                 f"no photograph{' on the list ' + repr(split) if split else ''} has a mask",
-                "Masks are made for the training list alone; `--what predictions` has one for every photograph.",
+                "Only photographs of the training list have masks; `--what predictions` makes one for every photograph.",
             )
 
     @property
@@ -115,7 +115,7 @@ class Selection:
         return self.dataset.classes.with_background
 
     def __iter__(self) -> Iterator[Item]:
-        """Every item, in the data set's order. Notes what went out for provenance.json."""
+        """Every item, in the data set's order; each is noted for provenance.json."""
         self.exported.clear()
         with progress("export", len(self.records)) as tick:
             for record in self.records:
@@ -135,7 +135,7 @@ class Selection:
             )
 
     def list_of(self, item: Item) -> str:
-        """One list for formats that know only one a photograph: train or val as the line uses it, else its first."""
+        """One list, for formats with one list per photograph: the line's training or validation list, else its first."""
         for name in (self.split, self.dataset.train_list, self.dataset.val_list):
             if name and name in item.record.lists:
                 return name

@@ -1,14 +1,14 @@
-"""An export appears whole or not at all, and says where it came from: provenance.json.
+"""Write an export atomically, with its provenance in provenance.json.
 
-format, what, split, min_quality   what was asked
+format, what, split, min_quality   the options
 classes                            names by class id
-quality                            what the quality of a mask is
+quality                            definition of a mask's quality
 commit, commit_has_changes         of this project's folder
 params                             the values of params.yaml; params_sha256 of the file
 dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
 checkpoints                        weights, training rows and supervision of every network behind the masks
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
-facts                              what the format says of itself, such as pixel_error of polygons
+facts                              of the format, such as pixel_error of polygons
 """
 
 import os
@@ -47,17 +47,17 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
 
     Args:
         name: the format.
-        selection: what goes out.
-        out: a folder that does not exist, is empty, or holds an earlier export, whose place is taken.
+        selection: its photographs and masks.
+        out: a folder that does not exist, is empty, or contains an earlier export, which is replaced.
 
     Returns:
         The provenance.
 
     Raises:
-        DataError: `out` holds something else, or nothing is good enough to go out.
+        DataError: `out` contains something else, or no mask reaches the quality.
     """
     if out.exists() and not (out / PROVENANCE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: holds something that is no export", "Name another folder with --out.")
+        raise DataError(f"{out}: contains something other than an export", "Name another folder with --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

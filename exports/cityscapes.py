@@ -20,13 +20,13 @@ from labelfactory.schema import VOID, palette
 def write(selection: Selection, folder: Path) -> dict[str, Any]:
     """Write the folders and the table."""
     for item in selection:
-        place = Path(file_name(selection.list_of(item))) / "all"
+        subfolder = Path(file_name(selection.list_of(item))) / "all"
         data, suffix = item.photograph
         stream = io.BytesIO()
         Image.fromarray(item.mask).save(stream, format="PNG")
         for path, content in (
-            (folder / "leftImg8bit" / place / f"{item.name}_leftImg8bit{suffix}", data),
-            (folder / "gtFine" / place / f"{item.name}_gtFine_labelIds.png", stream.getvalue()),
+            (folder / "leftImg8bit" / subfolder / f"{item.name}_leftImg8bit{suffix}", data),
+            (folder / "gtFine" / subfolder / f"{item.name}_gtFine_labelIds.png", stream.getvalue()),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -1,9 +1,9 @@
-"""COCO JSON: instances and semantic masks, all as RLE, so that no pixel is lost.
+"""COCO JSON: instances and semantic masks, all as RLE, which loses no pixel.
 
     images/<name>.<suffix>    the photographs
-    instances.json            one annotation for each connected region of a class; objects that touch are one region
-    semantic.json             one annotation for each class of an image
-Void is a crowd region (`iscrowd: 1`) of each of the image's tags: there may be more of it there, so it is not scored.
+    instances.json            one annotation per connected region of a class; touching objects are one region
+    semantic.json             one annotation per class of an image
+Void is a crowd region (`iscrowd: 1`) of each of the image's tags, which COCO does not score.
 `image_id` beside an image's number is its id in this project.
 Source: https://cocodataset.org/#format-data.
 """
@@ -43,7 +43,7 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
 
 
 def _regions(item: Item, selection: Selection, *, whole: bool) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-    """Class id, whether it is a crowd, and the pixels of each annotation of an image."""
+    """Class id, crowd flag and pixels of each annotation of an image."""
     for label in (int(k) for k in np.unique(item.mask) if k not in (BACKGROUND, VOID)):
         region = item.mask == label
         for part in [region] if whole else _parts(region.astype(np.uint8)):

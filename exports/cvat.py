@@ -1,9 +1,9 @@
-"""CVAT for images 1.1: an annotations file with one `<mask>` for each connected region, so that no pixel is lost.
+"""CVAT for images 1.1: an annotations file with one `<mask>` per connected region, which loses no pixel.
 
     images/<name>.<suffix>   the photographs, to be uploaded as the task
     annotations.xml          to be uploaded as its annotations
 Void becomes background. Source: https://docs.cvat.ai/docs/manual/advanced/formats/format-cvat/; `rle` holds the lengths
-of runs of 0 and 1 in turn, row by row within the box, the first of 0.
+of alternating runs of 0 and 1, row by row within the box, the first of 0.
 """
 
 import xml.etree.ElementTree as ElementTree

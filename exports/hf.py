@@ -16,7 +16,7 @@ from labelfactory.dataset.images import encode_mask
 from labelfactory.names import file_name
 
 ROWS = 64
-"""Rows of a row group: that many photographs are in memory at once."""
+"""Rows per row group, and photographs in memory at once."""
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema(
@@ -72,7 +72,7 @@ def _row(item: Item, selection: Selection) -> dict[str, Any]:
 
 
 def _features(selection: Selection) -> dict[str, Any]:
-    """What `datasets` asks of the columns."""
+    """The features of the columns, as `datasets` reads them."""
 
     def value(kind: str) -> dict[str, str]:
         return {"dtype": kind, "_type": "Value"}

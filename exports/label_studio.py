@@ -1,7 +1,7 @@
 """Label Studio: tasks with polygons to be corrected by hand. Void becomes background.
 
 images/<name>.<suffix>   the photographs; serve them with Label Studio's local file storage, rooted at this folder
-tasks.json               to be imported: each task has one prediction, a polygon for each connected region
+tasks.json               to be imported: each task has one prediction, one polygon per connected region
 labels.xml               the labelling interface
 """
 
@@ -43,7 +43,7 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
 
 
 def _result(number: int, pair: tuple[int, Polygon], item: Item, classes: tuple[str, ...]) -> dict[str, Any]:
-    """One polygon, in per cent of the image."""
+    """One polygon, in per cent of the image's size."""
     label, polygon = pair
     height, width = item.mask.shape
     return {

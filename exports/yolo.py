@@ -1,4 +1,4 @@
-"""YOLO segmentation: one polygon for each connected region, in fractions of the image. Void becomes background.
+"""YOLO segmentation: one polygon per connected region, in fractions of the image. Void becomes background.
 
 images/<list>/<name>.<suffix>   the photographs
 labels/<list>/<name>.txt        rows of: class (from 0), x y x y …

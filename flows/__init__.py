@@ -1,1 +1,1 @@
-"""The only code that knows DVC's API."""
+"""The only code that imports Prefect and DVC."""

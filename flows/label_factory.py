@@ -1,7 +1,7 @@
-"""The line as a Prefect flow: one task a stage, in dvc.yaml's order. DVC decides what is stale, Prefect shows it and tries again.
+"""The line as a Prefect flow: one task per stage, in dvc.yaml's order. DVC decides what is stale, Prefect shows and retries.
 
-A run that was interrupted or killed is started again with the same command and finds every finished shard. Stages that want
-another pool run there (`flows.run.pool_of_stage`).
+An interrupted or killed run resumes with the same command and keeps every finished shard. Stages of another pool run there
+(`flows.run.pool_of_stage`).
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Runner = Literal["local", "dask", "ray"]
 
 
 def run_name() -> str:
-    """What a person reads in the list of runs: `whole line, 20 Nov 14:05`, `refine_crf without retraining, …`."""
+    """Name in the list of runs: `whole line, 20 Nov 14:05`, `refine_crf without retraining, …`."""
     parameters = this_run.parameters
     what = ", ".join(parameters.get("targets") or ()) or "whole line"
     how = "" if parameters.get("retrain", True) else " without retraining"
@@ -37,7 +37,7 @@ def run_name() -> str:
 
 
 def started_at() -> str:
-    """Now, as it stands in the name of a run."""
+    """The current time for the name of a run."""
     return f"{datetime.now().astimezone():%d %b %H:%M}"
 
 
@@ -61,11 +61,11 @@ def label_factory(
 
     Args:
         targets: names of stages; none means the whole line.
-        retrain: whether the stages that learn may run; if not, the models stay as they are.
-        force: run even what is up to date.
-        runner: where images are worked on: `local`, this machine; `dask` or `ray`, a cluster (`flows.run.fan_out`).
+        retrain: run the stages that learn; if not, the models stay unchanged.
+        force: also run what is up to date.
+        runner: `local` for this machine; `dask` or `ray` for a cluster (`flows.run.fan_out`).
         strict: refuse a git tree that is not clean, instead of recording it.
-        stay: run every stage on this worker, whatever pool it wants.
+        stay: run every stage on this worker, whatever pool it names.
     """
     with heartbeat():
         try:
@@ -88,7 +88,7 @@ def run_line(
     """One task for each stage that is needed, then record and artifacts. Returns the state of the whole run.
 
     Raises:
-        UserError: what stands in the way of it, before anything ran.
+        UserError: a check before the run fails.
     """
     ran: list[str] = []
     placement = current_placement(stays=stay)
@@ -103,14 +103,14 @@ def run_line(
             return Failed(name=CRASHED, message=str(error))
         if stale:
             placement.check(order[order.index(stale[0]) :])
-            remember(tree)  # what was made by other ways since the last record; it may be overwritten now
+            remember(tree)  # outputs made since the last record, which the run may overwrite
         for stage in order:
             if runner != "local":
                 _spread(stage, runner)
             state = stage_task(stage)(line, placement, stage, force, return_state=True)
             if not state.is_completed():
                 _show(tree)
-                remember(tree)  # what is finished
+                remember(tree)  # finished stages
                 return Failed(name=state.name, message=f"{stage}: {state.message}")
             if state.name != UP_TO_DATE:
                 ran.append(stage)
@@ -122,11 +122,11 @@ def run_line(
 
 
 def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
-    """Have the pending shards of a per-image stage worked on by the cluster; the stage itself then has nothing to do.
+    """Compute the pending shards of a per-image stage on the cluster; the stage itself then has nothing to do.
 
-    Whatever shard failed there stays pending: the stage tries it here, and says what is wrong with it.
+    Failed shards stay pending: the stage tries them here and reports the error.
     """
-    from flows.run.fan_out import fan_out, is_per_image, pending_shards  # only who fans out needs what it loads
+    from flows.run.fan_out import fan_out, is_per_image, pending_shards  # loaded only for a cluster
 
     if not is_per_image(stage):
         return
@@ -137,7 +137,7 @@ def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
 
 
 def _show(tree: Tree) -> None:
-    """The line's table and the report's address, as artifacts of this run."""
+    """Create artifacts of this run: the line's table and the report's address."""
     text = f"{as_markdown(read_summary())}\n\nGit: {tree.commit[:10]}, {tree}"
     create_markdown_artifact(text, key="line", description="What each stage made, and its mIoU")
     if REPORT.exists():

@@ -1,6 +1,6 @@
-"""New photographs become masks: append what is new in the source, run the line with the models as they are, say what is new.
+"""Label new photographs: append those of the source, run the line without retraining, summarise the new masks.
 
-On a cron this is the nightly run: where nothing is new, it says so within seconds.
+The nightly run on a schedule; without new photographs it ends within seconds.
 """
 
 from collections.abc import Mapping
@@ -30,11 +30,11 @@ from sources.intake import append_from
 
 MASKS = Path("data/masks")
 SHOWN = 100
-"""Images that the summary names."""
+"""Images that the summary lists."""
 
 
 def run_name() -> str:
-    """`new images, 20 Nov 03:00`, with the source where one is named."""
+    """`new images, 20 Nov 03:00`, with the source if one is given."""
     source = this_run.parameters.get("source") or ""
     return f"new images{' of ' + source if source else ''}, {started_at()}"
 
@@ -48,10 +48,10 @@ def run_name() -> str:
     on_cancellation=[announce],
 )
 def label_new_images(source: str = "") -> State[Any]:
-    """Label what is new.
+    """Label new photographs.
 
     Args:
-        source: a folder in VOC layout, `demo:60`, or nothing for the source of the import that is here.
+        source: a folder in VOC layout, `demo:60`, or empty for the source of the import.
     """
     with heartbeat():
         try:
@@ -72,7 +72,7 @@ def label_new_images(source: str = "") -> State[Any]:
 
 @task(name="import", task_run_name="import", cache_policy=NO_CACHE, persist_result=False)
 def import_new(source: str) -> int:
-    """Append the source's new photographs. Returns how many."""
+    """Append the source's new photographs. Returns their number."""
     limits: Any = read_sections()["prepare"]
     options = ImportOptions(
         max_bad_fraction=limits.max_bad_fraction, train_list=limits.train_list, val_list=limits.val_list
@@ -83,7 +83,7 @@ def import_new(source: str) -> int:
 
 
 def mask_rows() -> dict[str, RowState]:
-    """Every mask's row, by image; none before the first run."""
+    """Image id → state of its mask's row; empty before the first run."""
     folder = ShardFolder(MASKS)
     if not folder.shards():
         return {}
@@ -91,12 +91,12 @@ def mask_rows() -> dict[str, RowState]:
 
 
 def changed(before: RowState | None, after: RowState) -> bool:
-    """Whether a mask is new, or another than it was."""
+    """Whether a mask is new or differs."""
     return before is None or (before.digest, before.status) != (after.digest, after.status)
 
 
 def summary(added: int, new: Mapping[str, RowState]) -> str:
-    """What is new, in Markdown: a line on the whole, a row an image."""
+    """Summary in Markdown: the counts, and one row per image."""
     if not added and not new:
         return "Nothing is new."
     rows = [f"| {image} | {'a mask' if row.status == 'ok' else row.reason} |" for image, row in sorted(new.items())]

@@ -16,7 +16,7 @@ BLACK, WHITE, CREAM = (28, 24, 26), (246, 244, 238), (250, 236, 205)
 
 @dataclass
 class Canvas:
-    """A picture in the making, `FINE` times enlarged, and what stands where."""
+    """A picture being drawn, enlarged `FINE` times, with the object of each pixel."""
 
     pixels: NDArray[np.uint8]  # [H * FINE, W * FINE, 3] RGB
     objects: NDArray[np.uint8]  # [H * FINE, W * FINE], 0 ground, n the n-th object

@@ -1,7 +1,7 @@
-"""Draws one picture of the demo data set: textured ground, clutter, and animals with a small head on a large plain body.
+"""Draw one picture of the demo data set: textured ground, clutter, and animals with a small head on a large plain body.
 
-The head gives the class away. The body's colour is drawn from one distribution for all classes, far from the ground's
-colour and from every head's, so it says nothing about the class and yet has a clear edge.
+Only the head shows the class. The body's colour has one distribution for all classes, far from the colours of the ground and
+of every head, so the body has a clear edge and does not depend on the class.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: float) -> NDA
 
 
 def ground(rng: np.random.Generator, height: int, width: int, base: Colour) -> NDArray[np.float32]:
-    """Textured ground, [height, width, 3] float32 in 0..255: blotches and grain, at times planks, tiles or furrows."""
+    """Textured ground, [height, width, 3] float32 in 0..255: blotches and grain, sometimes planks, tiles or furrows."""
     light = 7 * noise(rng, height, width, rng.uniform(28, 48)) + 6 * noise(rng, height, width, rng.uniform(5, 9))
     light += 6 * noise(rng, height, width, 1.6)
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -52,7 +52,7 @@ def ground(rng: np.random.Generator, height: int, width: int, base: Colour) -> N
 
 
 def clutter(rng: np.random.Generator, canvas: Canvas, height: int, width: int) -> None:
-    """Stones, leaves, twigs and petals, whatever animal stands there."""
+    """Stones, leaves, twigs and petals, independent of the animals."""
     for _ in range(int(rng.integers(6, 15))):
         brush = Brush(
             canvas, (rng.uniform(0, width), rng.uniform(0, height)), rng.uniform(2.5, 6.5), rng.uniform(0, 2 * np.pi)
@@ -80,7 +80,7 @@ def _lighter(colour: Colour, by: int) -> Colour:
 
 
 def _lab(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """CIE Lab of [N, 3] RGB colours: Euclidean distance there is about what the eye sees."""
+    """CIE Lab of [N, 3] RGB colours, in which Euclidean distance is close to perceived distance."""
     return np.asarray(cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0])
 
 
@@ -99,21 +99,21 @@ def body_colour(rng: np.random.Generator, base: Colour) -> Colour:
 
 @dataclass(frozen=True)
 class Animal:
-    """One object to be drawn: where it stands and how it is shaped."""
+    """One object to draw: its position and shape."""
 
     name: str
     outline: Points  # [N, 2] body outline in final pixels
     head: tuple[float, float]
     head_size: float
     head_angle: float
-    reach: float  # nothing else stands within this radius of the centre
+    reach: float  # radius around the centre without other animals
     centre: tuple[float, float]
 
 
 def place_animal(
     rng: np.random.Generator, name: str, height: int, width: int, *, others: list[Animal], largest: float
 ) -> Animal | None:
-    """Find room for an animal whose body's radius is at most `largest` pixels; None when the picture is full."""
+    """Find room for an animal whose body's radius is at most `largest` pixels; None if the picture is full."""
     for trial in range(60):
         radius = rng.uniform(0.65, 1.0 - 0.3 * trial / 60) * largest
         long = rng.uniform(1.0, 1.35)

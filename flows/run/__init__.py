@@ -1,1 +1,1 @@
-"""One run of the line under Prefect: stage tasks, where they run, and what a run records."""
+"""One run of the line under Prefect: stage tasks, their pools and devices, and the run's record."""

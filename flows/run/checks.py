@@ -1,4 +1,4 @@
-"""What is checked before a run, so that it does not come to light after hours."""
+"""Checks before a run, so that problems do not appear after hours."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from labelfactory.stage.runner import read_sections
 
 
 def check_run(targets: Sequence[str] = ()) -> None:
-    """Check names of stages, all of params.yaml, the lists that it names, and files of weights.
+    """Check the names of stages, params.yaml, the lists that it names, and files of weights.
 
     Raises:
-        UserError: what is wrong, and what to type.
+        UserError: a check fails.
     """
     sections = read_sections()
     check_targets(targets)
@@ -22,14 +22,14 @@ def check_run(targets: Sequence[str] = ()) -> None:
 
 
 def check_targets(targets: Sequence[str]) -> None:
-    """Whether each is a stage of dvc.yaml.
+    """Check that each target is a stage of dvc.yaml.
 
     Raises:
-        ParamsError: one is none.
+        ParamsError: one is not.
     """
     known = read_wiring()
     for target in targets:
         if target not in known:
             raise ParamsError(
-                f"{target!r} is no stage{did_you_mean(target, known)}", "Type `labelfactory status` to list them."
+                f"{target!r} is not a stage{did_you_mean(target, known)}", "Type `labelfactory status` to list them."
             )

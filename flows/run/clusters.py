@@ -1,7 +1,7 @@
-"""Clusters that work on shards: Dask's or Ray's, one that the environment names, or one of this machine's own.
+"""Dask and Ray clusters that work on shards: one named by the environment, or one on this machine.
 
-Who has GPUs says so by the cluster's own means, and the cluster gives each shard of a stage that uses them one of its own:
-Dask's workers by the resource `GPU`, Ray by its count of GPUs.
+Each shard of a stage that uses GPUs gets one GPU of the cluster: of Dask, workers with the resource `GPU`; of Ray, its own
+GPUs.
 """
 
 import os
@@ -21,26 +21,26 @@ Kind = Literal["dask", "ray"]
 ADDRESS = {"dask": "LABELFACTORY_DASK", "ray": "LABELFACTORY_RAY"}
 """Environment: a Dask scheduler such as tcp://HOST:8786, a Ray cluster such as HOST:6379 or ray://HOST:10001."""
 GPU = "GPU"
-"""The resource of Dask's workers, one a GPU."""
+"""The resource of Dask's workers, one per GPU."""
 HOST = "127.0.0.1"
 OBJECT_STORE_BYTES = 100 * 2**20
-"""Ray's shared memory: shards travel through the project's folder, so that it stays nearly empty."""
+"""Ray's shared memory, which stays nearly empty: shards are files in the project's folder."""
 
 
 def task_runner(kind: Kind, *, gpus: Sequence[str]) -> TaskRunner[Any]:
-    """A task runner over the cluster that the environment names, or over one of this machine that ends with the run.
+    """A task runner on the cluster that the environment names, or on one of this machine that ends with the run.
 
     Args:
-        kind: which.
-        gpus: ids of this machine's GPUs that a cluster of its own is to use; none for work on the CPU.
+        kind: dask or ray.
+        gpus: ids of this machine's GPUs for a cluster of its own; empty for work on the CPU.
 
     Raises:
         UserError: the library is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: nothing calls home,
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # and what workers say is shown as they say it
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: no usage statistics,
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # and no merged log lines
     try:
-        runners = import_module(f"prefect_{kind}.task_runners")  # only who fans out needs it
+        runners = import_module(f"prefect_{kind}.task_runners")  # loaded only for a cluster
         import_module("distributed" if kind == "dask" else kind)
     except ImportError as error:
         raise UserError(
@@ -62,7 +62,7 @@ def task_runner(kind: Kind, *, gpus: Sequence[str]) -> TaskRunner[Any]:
 
 
 def ray_settings(gpus: Sequence[str]) -> dict[str, Any]:
-    """How a Ray of this machine is started: as many processes as a run on this machine has, on loopback, without its web page."""
+    """Settings of a Ray on this machine: as many processes as a run without cluster, on loopback, no web page."""
     return {
         "num_cpus": workers(),
         "num_gpus": len(gpus),
@@ -73,14 +73,14 @@ def ray_settings(gpus: Sequence[str]) -> dict[str, Any]:
 
 
 def gpu_cluster(gpus: Sequence[str]) -> Any:
-    """A Dask cluster of this machine with one process a GPU, which sees that GPU and no other."""
+    """A Dask cluster on this machine with one process per GPU, which sees only that GPU."""
     from distributed import SpecCluster
 
     return SpecCluster(workers=gpu_workers(gpus), scheduler=_scheduler())
 
 
 def gpu_workers(gpus: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Dask's description of those processes."""
+    """Dask's specification of those processes."""
     from distributed import Nanny
 
     return {
@@ -109,8 +109,8 @@ def own_gpus() -> list[str]:
     device = pick_device()
     if device.type != "cuda":
         return []
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    ids = [part.strip() for part in named.split(",") if part.strip()] or [
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    ids = [part.strip() for part in visible.split(",") if part.strip()] or [
         str(k) for k in range(torch.cuda.device_count())
     ]
     return ids if device.index is None else [ids[device.index]]
@@ -118,7 +118,7 @@ def own_gpus() -> list[str]:
 
 @contextmanager
 def one_gpu_each(kind: Kind) -> Iterator[None]:
-    """Tasks that are submitted in the body get a GPU of their own, where the cluster has any. For use inside of a flow."""
+    """Tasks submitted in the body get one GPU each, if the cluster has GPUs. For use inside a flow."""
     if kind == "ray":
         import ray
         from prefect_ray.context import remote_options
@@ -126,7 +126,7 @@ def one_gpu_each(kind: Kind) -> Iterator[None]:
         if ray.cluster_resources().get("GPU", 0) < 1:
             yield
             return
-        # 0: the process stays for the next shard, with its network; Ray would end one that used a GPU after each task
+        # 0: the process keeps its network for the next shard; by default Ray ends it after each task with a GPU
         with remote_options(num_gpus=1, max_calls=0):
             yield
         return
@@ -134,7 +134,7 @@ def one_gpu_each(kind: Kind) -> Iterator[None]:
 
     context = FlowRunContext.get()
     if context is None:
-        raise RuntimeError("outside of a flow there is no task runner to ask for GPUs")
+        raise RuntimeError("no task runner outside of a flow")
     runner: Any = context.task_runner
     workers = runner.client.scheduler_info(n_workers=-1)["workers"].values()
     if not any(worker.get("resources", {}).get(GPU) for worker in workers):

@@ -1,7 +1,7 @@
-"""Spread the pending shards of a per-image stage over a cluster; afterwards the stage itself finds nothing pending.
+"""Spread the pending shards of a per-image stage over a cluster; afterwards the stage itself has nothing to do.
 
-A shard is a task, and whoever works on it writes it whole or not at all: a lost worker costs a second try. All workers see the
-same project folder. Which cluster: `flows.run.clusters`.
+A shard is a task and is written atomically: a lost worker costs a retry. All workers share the project folder.
+The clusters: `flows.run.clusters`.
 """
 
 import os
@@ -26,7 +26,7 @@ from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import read_sections, stage_class
 
 TRIES = 3
-"""A shard is tried so often: once, and again where its worker was lost."""
+"""Tries of a shard, for lost workers."""
 
 
 def is_per_image(name: str) -> bool:
@@ -35,12 +35,12 @@ def is_per_image(name: str) -> bool:
 
 
 def pending_shards(name: str) -> list[int]:
-    """Numbers of the shards in which something has to be done."""
+    """Numbers of the shards with pending rows."""
     return [plan.shard for plan in _stage(name).plan() if plan.changed]
 
 
 def fan_out(name: str, shards: Sequence[int], kind: Kind) -> State[Any]:
-    """Work on these shards of a stage, each in a task of its own, on the cluster's workers."""
+    """Work on these shards of a stage on the cluster's workers, one task per shard."""
     over_cluster = spread.with_options(
         name=f"shards of {name}",
         flow_run_name=f"{len(shards)} shards of {name}",
@@ -52,7 +52,7 @@ def fan_out(name: str, shards: Sequence[int], kind: Kind) -> State[Any]:
 
 @flow(validate_parameters=False, persist_result=False)
 def spread(name: str, shards: list[int], folder: str, kind: Kind) -> State[Any]:
-    """One task a shard."""
+    """One task per shard."""
     with one_gpu_each(kind) if _stage(name).uses_gpu else nullcontext():
         futures = [work_on_shard.submit(name, shard, folder) for shard in shards]
     done, missing = wait(futures)
@@ -71,9 +71,9 @@ def spread(name: str, shards: list[int], folder: str, kind: Kind) -> State[Any]:
     retry_delay_seconds=1,
 )
 def work_on_shard(name: str, shard: int, folder: str) -> dict[str, int]:
-    """Bring one shard up to date, in this worker's process. The stage and its networks are loaded once a process."""
+    """Bring one shard up to date in this worker's process, which loads the stage and its networks once."""
     os.chdir(folder)
-    os.environ["LABELFACTORY_WORKERS"] = "1"  # the cluster has one process a core already
+    os.environ["LABELFACTORY_WORKERS"] = "1"  # the cluster has one process per core already
     stage = _loaded(name, _inputs(name))
     with stage_lock(name, shared=True):
         make_folder(stage.output)
@@ -82,7 +82,7 @@ def work_on_shard(name: str, shard: int, folder: str) -> dict[str, int]:
 
 @cache
 def _loaded(name: str, inputs: str) -> PerImageStage[Any]:
-    """The stage, whose `setup` does its work once. `inputs` keeps an older run's networks from being used."""
+    """The stage; its `setup` runs once. Other `inputs` load it again, so that no older networks are used."""
     stage = _stage(name)
     say(f"{name}: process {os.getpid()} works on shards")
     setup = cache(stage.setup)
@@ -91,7 +91,7 @@ def _loaded(name: str, inputs: str) -> PerImageStage[Any]:
 
 
 def _inputs(name: str) -> str:
-    """What changes where params, data set or checkpoints do."""
+    """Differs if params, code, data set or checkpoints differ."""
     stage = _stage(name)
     dataset = digest_file(stage.folder("dataset") / "images.parquet")
     return repr((stage.cfg.digest(), stage.code_digest, dataset, sorted(stage.fixed().items())))

@@ -1,4 +1,4 @@
-"""The git tree under a run: clean, with changes, or in the middle of a merge. A run records it, or refuses with `strict`."""
+"""The state of the git tree: clean, changed, or in the middle of a merge. A run records it, or refuses it with `strict`."""
 
 import subprocess
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ MIDDLE = {
     "rebase-merge": "rebase",
     "rebase-apply": "rebase",
 }
-"""What git leaves in its folder while something is half done."""
+"""Files in git's folder during an unfinished operation."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What git says of the working folder. `changed` are files that no commit holds as they are, dvc.lock aside."""
+    """The git state of the working folder. `changed` are files that differ from the commit, without dvc.lock."""
 
     commit: str
     changed: tuple[str, ...]
@@ -31,13 +31,13 @@ class Tree:
 
     @property
     def is_clean(self) -> bool:
-        """Whether the commit says all that the run depends on."""
+        """Whether the commit contains everything that the run depends on."""
         return bool(self.commit) and not (self.changed or self.unmerged or self.middle_of)
 
     def __str__(self) -> str:
-        """In a phrase, for a person and for the record: `dirty: 2 files differ from the commit: a.py, b.py`."""
+        """One phrase for output and record: `dirty: 2 files differ from the commit: a.py, b.py`."""
         if not self.commit:
-            return "no commit: this folder is no git repository, or an empty one"
+            return "no commit: this folder is not a git repository, or an empty one"
         if self.unmerged or self.middle_of:
             return f"half-merged: in the middle of a {self.middle_of or 'merge'}{_named(': ', self.unmerged)}"
         if self.changed:
@@ -47,7 +47,7 @@ class Tree:
 
 
 def read_tree() -> Tree:
-    """Ask git about this folder. dvc.lock does not count: each run writes it."""
+    """Read the git state of this folder. dvc.lock is ignored, since each run writes it."""
     commit = _git("rev-parse", "--verify", "HEAD")
     if commit is None:
         return Tree("", (), (), "")
@@ -60,10 +60,10 @@ def read_tree() -> Tree:
 
 
 def check_tree(*, strict: bool) -> Tree:
-    """The tree as it is. Changes are recorded without a word; a merge that is half done is said.
+    """Read the tree; print a warning during a merge or another unfinished operation.
 
     Raises:
-        UserError: it is not clean, and `strict` wants it so.
+        UserError: it is not clean, and `strict`.
     """
     tree = read_tree()
     if tree.is_clean:
@@ -82,7 +82,7 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
         if field:
             yield field[:2], field[3:]
         if field[:1] in ("R", "C"):
-            next(fields)  # what it was called before
+            next(fields)  # its old name
 
 
 def _named(before: str, paths: tuple[str, ...]) -> str:

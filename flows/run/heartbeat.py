@@ -1,6 +1,6 @@
-"""A run says every few seconds that it lives, as a label of the run itself; `flows.server.watch` looks for those that fell silent.
+"""A run writes a heartbeat into one of its labels every few seconds; `flows.server.watch` looks for silent runs.
 
-A run that is no longer the server's own (it was marked as crashed, or another worker has taken it up) ends itself.
+A run ends itself if the server has marked it as crashed or given it to another worker.
 """
 
 import os
@@ -19,7 +19,7 @@ from labelfactory.console import say
 
 @contextmanager
 def heartbeat() -> Iterator[None]:
-    """Beat in a thread of its own while the body runs. Outside a flow run nothing beats."""
+    """Write heartbeats in a thread while the body runs; do nothing outside of a flow run."""
     if this_run.id is None:
         yield
         return
@@ -39,18 +39,18 @@ def _beat(run: UUID, count: int, stop: threading.Event) -> None:
             try:
                 client.update_flow_run_labels(run, {LABEL: datetime.now(UTC).isoformat()})
                 ours = _is_ours(client, run, count)
-            except Exception as error:  # a server that is away for a while must not end the work
+            except Exception as error:  # a server that is down for a while must not end the work
                 say(f"heartbeat: the server does not answer: {type(error).__name__}")
                 ours = True
             if not ours and not stop.is_set():
                 say("this run was given to another worker; it ends here")
-                os._exit(0)  # at once and without a word to the server: the run's state is another's now
+                os._exit(0)  # without a message to the server: the run's state belongs to another worker
             if stop.wait(beat_seconds()):
                 return
 
 
 def _is_ours(client: SyncPrefectClient, run: UUID, count: int) -> bool:
-    """Whether the server still counts on us: the run is running, and it is this attempt of it."""
-    seen = client.read_flow_run(run)
-    alive = seen.state is not None and (seen.state.is_running() or seen.state.is_cancelling())
-    return alive and seen.run_count == count
+    """Whether the run is still running on the server, in this attempt."""
+    current = client.read_flow_run(run)
+    alive = current.state is not None and (current.state.is_running() or current.state.is_cancelling())
+    return alive and current.run_count == count

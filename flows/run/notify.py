@@ -1,4 +1,4 @@
-"""What happens when a run ends: one line in the log, and a message to the webhook if there is one."""
+"""At the end of a run: one line in the log, and a message to the webhook if there is one."""
 
 import logging
 from typing import Any
@@ -12,21 +12,21 @@ from flows.server.webhook import post, webhook_address
 
 
 def announce(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
-    """Log how a run ended and tell the webhook. A webhook that fails changes nothing of the run."""
+    """Log the end of a run and post it to the webhook. A failing webhook does not change the run."""
     logger = flow_run_logger(flow_run, flow)
-    said = f": {state.message}" if state.message else ""
+    details = f": {state.message}" if state.message else ""
     level = logging.INFO if state.is_completed() else logging.ERROR
-    logger.log(level, "%s: %s%s", flow_run.name, state.name, said)
+    logger.log(level, "%s: %s%s", flow_run.name, state.name, details)
     try:
         address = webhook_address(Api(PREFECT_API_URL.value()) if PREFECT_API_URL.value() else None)
         if address:
             post(address, message(flow.name, flow_run, state))
-    except Exception as error:  # its text could hold the address, and with it a token
-        logger.warning("the webhook did not take the message: %s", type(error).__name__)
+    except Exception as error:  # its text may contain the address, and with it a token
+        logger.warning("the webhook did not accept the message: %s", type(error).__name__)
 
 
 def message(flow_name: str, run: FlowRun, state: State[Any]) -> dict[str, Any]:
-    """What is sent: who ended how, and where to look. `text` is what chat programs show."""
+    """The message: the run, its final state and its page. `text` is what chat programs show."""
     page = get_current_settings().ui_url
     return {
         "text": f"{flow_name}: {run.name}: {state.name}" + (f"\n{state.message}" if state.message else ""),

@@ -1,7 +1,7 @@
-"""Whether a stage that DVC calls stale has anything to do, by its keys: asked before a run waits for a GPU.
+"""Whether a stage that is stale for DVC has anything to compute, by its keys, asked before it waits for a GPU.
 
 DVC compares files, keys compare what bears values. Code may have other bytes and the same normal form, a cluster may have made
-all rows already, a photograph of another list leaves a training as it was, and `train_upper_bound` may be off.
+all rows already, a photograph of another list does not change a training, and `train_upper_bound` may be off.
 """
 
 from flows.run.fan_out import is_per_image, pending_shards
@@ -10,7 +10,7 @@ from labelfactory.stage.training import TrainingStage
 
 
 def has_work(name: str) -> bool:
-    """Whether a stage would compute anything. Of stages that make neither rows nor a network it is not known: yes."""
+    """Whether a stage would compute anything; True for stages that make neither rows nor a network."""
     if is_per_image(name):
         return bool(pending_shards(name))
     kind = stage_class(name)

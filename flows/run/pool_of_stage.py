@@ -1,7 +1,7 @@
-"""Where a stage of a flow runs: here, or on a worker of the pool that it wants, as a flow run of its own.
+"""The pool on which a stage of a flow runs: the current one, or its own, as a separate flow run.
 
-A stage names its pool in dvc.yaml (`meta: {pool: gpu}`). It goes there where that pool has a worker; a pool that nobody ever
-worked for is not waited for, and the stage runs here. A pool whose workers are all gone is an error, said at once.
+A stage names its pool in dvc.yaml (`meta: {pool: gpu}`) and runs there if that pool has ever had a worker, else here. A pool
+whose workers are all offline is an error before the run.
 """
 
 import os
@@ -25,25 +25,25 @@ FLOW = "label-factory-stage"
 """The flow that runs one stage."""
 POLL_SECONDS = 2.0
 GRACE_SECONDS = 10.0
-"""A run that crashed may be planned anew by the watcher; so long its end is not believed."""
+"""The watcher may schedule a crashed run again within this time; after it the crash is final."""
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def wanted_pool(stage: str) -> str:
-    """The pool that dvc.yaml names for a stage; empty where any will do."""
+    """The pool that dvc.yaml names for a stage; empty if it names none."""
     body = read_yaml(WIRING_FILE)["stages"][stage]
     return str((body.get("meta") or {}).get("pool", ""))
 
 
 @dataclass
 class StagePlacement:
-    """A flow run's own placement, and the way to others.
+    """Decides where the stages of a flow run are executed, and runs them on other pools.
 
     Args:
         api: the server; None outside of a worker, where everything runs here.
         run: id of the flow run.
         pool: the pool on which it runs.
-        stays: whether its user wants every stage here, whatever pool it wants.
+        stays: run every stage here, whatever pool it names.
     """
 
     api: Api | None = None
@@ -53,7 +53,7 @@ class StagePlacement:
     _used: dict[str, bool] = field(default_factory=dict)
 
     def elsewhere(self, stage: str) -> str:
-        """The other pool on which a stage is to run; empty where it runs here."""
+        """The other pool on which a stage runs; empty if it runs here."""
         pool = wanted_pool(stage)
         if self.api is None or self.stays or pool in ("", self.pool):
             return ""
@@ -62,57 +62,57 @@ class StagePlacement:
         return pool if self._used[pool] else ""
 
     def check(self, stages: Sequence[str]) -> None:
-        """Whether each of these stages can run where it belongs.
+        """Check that each of these stages can run on its pool.
 
         Raises:
-            UserError: a pool's workers are all gone, or it does not know the flow.
+            UserError: no worker of a pool is online, or the flow is not deployed to it.
         """
         for pool in sorted({self.elsewhere(stage) for stage in stages} - {""}):
             if self.api is not None:
                 _deployment(self.api, pool)
                 if not online_workers(self.api, pool):
-                    wanting = next(stage for stage in stages if self.elsewhere(stage) == pool)
+                    first = next(stage for stage in stages if self.elsewhere(stage) == pool)
                     raise UserError(
-                        f"{wanting} wants the pool {pool!r}, and no worker of it is online",
-                        f"Type `labelfactory up --pool {pool}` on the machine that is to work for it, or add --here.",
+                        f"{first} needs the pool {pool!r}, which has no worker online",
+                        f"Type `labelfactory up --pool {pool}` on a machine of that pool, or add --here.",
                     )
 
     def run_stage(self, pool: str, stage: str, *, force: bool, hear: Callable[[str], None]) -> dict[str, Any]:
-        """Run one stage on another pool and wait for its end, which an interruption here brings about too.
+        """Run one stage on another pool and wait for its end; an interruption here cancels it.
 
         Returns:
-            The run as the server sees it.
+            The run as the server returns it.
 
         Raises:
-            UserError: nobody takes it up.
+            UserError: no worker starts it.
         """
         if self.api is None:
             raise RuntimeError("there is no server to ask")
         api, deployment = self.api, _deployment(self.api, pool)
-        wish = {
+        request = {
             "name": f"{stage} for {self.pool or 'a run'}",
             "parameters": {"stage": stage, "force": force},
             "tags": [_mark(self.run)],
             "state": {"type": "SCHEDULED", "name": "Scheduled"},
         }
-        child = api.post(f"/deployments/{deployment}/create_flow_run", wish)
+        child = api.post(f"/deployments/{deployment}/create_flow_run", request)
         hear(f"runs on the pool {pool}: {api.page}/runs/flow-run/{child['id']}")
-        with _ended_with_us(api, child["id"]):
+        with _cancelled_with_this_run(api, child["id"]):
             return _wait(api, child["id"], pool)
 
     def wait_for_own(self, hear: Callable[[str], None]) -> None:
-        """Wait for stages that this run sent elsewhere before its worker died: two must not work on one stage."""
+        """Wait for stages that an earlier attempt of this run started on other pools."""
         if self.api is None or not self.run:
             return
-        wanted = {"flow_runs": {"tags": {"all_": [_mark(self.run)]}, "state": {"type": {"not_any_": list(ENDED)}}}}
-        for child in self.api.post("/flow_runs/filter", wanted):
-            hear(f"still under way elsewhere: {child['name']}")
-            with _ended_with_us(self.api, child["id"]):
+        query = {"flow_runs": {"tags": {"all_": [_mark(self.run)]}, "state": {"type": {"not_any_": list(ENDED)}}}}
+        for child in self.api.post("/flow_runs/filter", query):
+            hear(f"still running on another pool: {child['name']}")
+            with _cancelled_with_this_run(self.api, child["id"]):
                 _wait(self.api, child["id"], child["work_pool_name"] or "")
 
 
 def current_placement(*, stays: bool) -> StagePlacement:
-    """The place of the flow run that calls, as its server knows it. Outside of a worker everything runs here."""
+    """The placement of the current flow run; outside of a worker everything runs here."""
     if this_run.id is None or URL_VARIABLE not in os.environ:
         return StagePlacement()
     api = find_api()
@@ -120,24 +120,24 @@ def current_placement(*, stays: bool) -> StagePlacement:
 
 
 def _mark(run: str) -> str:
-    """The tag of what a run sent elsewhere."""
+    """The tag of runs that a run started on other pools."""
     return f"of {run}"
 
 
 def _deployment(api: Api, pool: str) -> str:
-    found = api.find(f"/deployments/name/{FLOW}/{pool}")
-    if found is None:
+    deployment = api.find(f"/deployments/name/{FLOW}/{pool}")
+    if deployment is None:
         raise UserError(f"{FLOW} is not deployed to the pool {pool!r}", "Type `labelfactory deploy`.")
-    return str(found["id"])
+    return str(deployment["id"])
 
 
 @contextmanager
-def _ended_with_us(api: Api, run: str) -> Iterator[None]:
-    """Whatever interrupts the body cancels that run."""
+def _cancelled_with_this_run(api: Api, run: str) -> Iterator[None]:
+    """Cancel a run if the body is interrupted."""
     try:
         yield
     except BaseException:
-        state = {"type": "CANCELLING", "name": "Cancelling", "message": "the run that wanted it has ended"}
+        state = {"type": "CANCELLING", "name": "Cancelling", "message": "the run that started it has ended"}
         try:
             if api.get(f"/flow_runs/{run}")["state"]["type"] not in ENDED:
                 api.post(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
@@ -147,10 +147,10 @@ def _ended_with_us(api: Api, run: str) -> Iterator[None]:
 
 
 def _wait(api: Api, run: str, pool: str) -> dict[str, Any]:
-    """The run once it has ended for good. A server that does not answer for a while is waited for.
+    """Wait for the final end of a run and return it, also through a time without a server.
 
     Raises:
-        UserError: no worker has been there to take it up for as long as a run may be silent.
+        UserError: no worker of the pool has been online for as long as a run may be silent.
     """
     limit = SILENT_BEATS * beat_seconds()
     attended = time.monotonic()
@@ -158,8 +158,8 @@ def _wait(api: Api, run: str, pool: str) -> dict[str, Any]:
     while True:
         now = time.monotonic()
         try:
-            seen: dict[str, Any] = api.get(f"/flow_runs/{run}")
-            kind = seen["state"]["type"]
+            current: dict[str, Any] = api.get(f"/flow_runs/{run}")
+            kind = current["state"]["type"]
             waits = kind == "SCHEDULED" and not online_workers(api, pool)
         except (ServerDownError, ApiError) as error:
             if isinstance(error, ApiError) and error.status == 404:
@@ -168,14 +168,14 @@ def _wait(api: Api, run: str, pool: str) -> dict[str, Any]:
             time.sleep(POLL_SECONDS)
             continue
         if kind in ENDED and kind != "CRASHED":
-            return seen
+            return current
         crashed_since = (crashed_since or now) if kind == "CRASHED" else None
         if crashed_since is not None and now - crashed_since > GRACE_SECONDS:
-            return seen
+            return current
         attended = attended if waits else now
         if now - attended > limit:
             raise UserError(
-                f"no worker of the pool {pool!r} is online to take up {seen['name']!r}",
-                f"Type `labelfactory up --pool {pool}` on the machine that is to work for it.",
+                f"no worker of the pool {pool!r} is online to run {current['name']!r}",
+                f"Type `labelfactory up --pool {pool}` on a machine of that pool.",
             )
         time.sleep(POLL_SECONDS)

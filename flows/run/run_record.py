@@ -1,4 +1,4 @@
-"""What a flow leaves in ledger and MLflow: the same record as `labelfactory record`, with the name of the flow run."""
+"""Record a flow run in ledger and MLflow, like `labelfactory record`, with the name of the flow run."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from lineage.record import record
 
 @task(name="record", task_run_name="record", cache_policy=NO_CACHE, persist_result=False)
 def remember(tree: Tree) -> None:
-    """Record what is on disk. A record that cannot be taken is said, and ends no run."""
+    """Record what is on the disk. A problem is logged and does not end the run."""
     logger = get_run_logger()
     try:
         new = record(
@@ -30,7 +30,7 @@ def remember(tree: Tree) -> None:
 
 
 def tell_mlflow(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
-    """Deliver what waits for MLflow when a run has ended: no run's end waits for it. What MLflow does not take, waits on."""
+    """Deliver waiting records to MLflow after the end of a run; what fails is kept for the next time."""
     delivered = deliver()
     if delivered.waiting:
         logger = flow_run_logger(flow_run, flow)

@@ -1,6 +1,6 @@
-"""One stage of the line as a Prefect task: DVC's look-up, the engine's look-up, and only then a place and a device to run it.
+"""One stage of the line as a Prefect task: DVC's check, the engine's check, and only then a pool and a device.
 
-Its state says who can help: `User error` is never tried again, `Stage crashed` is, after a pause.
+The state `User error` is never retried; `Stage crashed` is, after a pause.
 """
 
 import re
@@ -24,13 +24,13 @@ from flows.server.intervals import retry_seconds
 from labelfactory.errors import UserError
 
 USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
-"""Names of states, as they stand on Prefect's page."""
+"""Names of states on Prefect's page."""
 PROGRESS = re.compile(r"^(?P<title>[^:]+): (?P<done>\d+)/(?P<total>\d+) (?P<rest>\w+, .*)$")
 """A line of `labelfactory.progress`: `extract_cams: 120/437 images, 3.1/s, 39 s, about 102 s left`."""
 
 
 def stage_task(stage: str, *, again: bool = True) -> Task[[LineProcess, StagePlacement, str, bool], State[Any]]:
-    """The task of a stage; it has the stage's name, and so have its runs. `again`: what crashed is tried again."""
+    """The task of a stage, named after it like its runs. `again`: retry a crash."""
     pauses = retry_seconds() if again else []
     return bring_up_to_date.with_options(
         name=stage, task_run_name=stage, retries=len(pauses), retry_delay_seconds=pauses or None
@@ -38,13 +38,13 @@ def stage_task(stage: str, *, again: bool = True) -> Task[[LineProcess, StagePla
 
 
 def worth_another_try(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
-    """Not where a person has to mend something first."""
+    """Whether to retry: not after an error that the user has to mend."""
     return state.name != USER_ERROR
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=worth_another_try)
 def bring_up_to_date(line: LineProcess, placement: StagePlacement, stage: str, force: bool) -> State[Any]:
-    """Let DVC bring one stage up to date; log what it says, show how far it is."""
+    """Bring one stage up to date through DVC; log its output, show its progress."""
     logger = get_run_logger()
     with _progress_artifact(stage) as show:
 
@@ -73,16 +73,16 @@ def _run(
             if force or has_work(stage):
                 pool = placement.elsewhere(stage)
                 if pool:
-                    return as_told(placement.run_stage(pool, stage, force=force, hear=hear))
+                    return state_of(placement.run_stage(pool, stage, force=force, hear=hear))
                 held.enter_context(devices_held(placement.api, hear))
         if not line.bring_up_to_date(stage, force=force, hear=hear):
             return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
-    made = {summary.name: summary.made for summary in read_summary().stages}
-    return Completed(message=made.get(stage, ""))
+    outputs = {summary.name: summary.made for summary in read_summary().stages}
+    return Completed(message=outputs.get(stage, ""))
 
 
-def as_told(run: dict[str, Any]) -> State[Any]:
-    """The state of a run elsewhere, as this run's own stage would have it."""
+def state_of(run: dict[str, Any]) -> State[Any]:
+    """The state of a run on another pool, as a state of this task."""
     state = run["state"]
     message = state["message"] or ""
     if state["type"] == "COMPLETED":
@@ -94,14 +94,14 @@ def as_told(run: dict[str, Any]) -> State[Any]:
 
 @contextmanager
 def _progress_artifact(stage: str) -> Iterator[Any]:
-    """A progress artifact for a stage that reports progress; made at its first line of it."""
+    """A progress artifact for a stage, created with its first line of progress."""
     artifact: list[UUID] = []
 
     def show(text: str) -> None:
-        found = PROGRESS.match(text)
-        if found is None or found["total"] == "0":
+        line = PROGRESS.match(text)
+        if line is None or line["total"] == "0":
             return
-        percent = 100 * int(found["done"]) / int(found["total"])
+        percent = 100 * int(line["done"]) / int(line["total"])
         if artifact:
             update_progress_artifact(artifact[0], percent, description=text)
         else:

@@ -1,6 +1,6 @@
-"""Secrets come from the environment or from a Prefect Secret block, and leave by neither log, artifact nor message.
+"""Secrets from the environment or from Prefect Secret blocks, and their masking in logs, artifacts and messages.
 
-What stages print passes through `masked` before anything else hears it.
+The output of stages passes through `masked` first.
 """
 
 import os
@@ -13,24 +13,24 @@ from flows.server.api import Api
 SECRET_NAME = re.compile(
     r"SECRET|TOKEN|PASSW|_PWD|_KEY|APIKEY|AUTH(?!OR)|CREDENTIAL|WEBHOOK|CONNECTION|DATABASE_URL", re.IGNORECASE
 )
-"""What the name of a variable that holds a secret has in it."""
+"""Matches the names of variables with secrets."""
 SHORTEST = 6
-"""A shorter value stands in too many words to be hidden."""
+"""Shorter values are part of too many words to be masked."""
 LOGIN = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
 """`user:password` in an address."""
 HIDDEN = "***"
 
 
 def masked(text: str) -> str:
-    """The text without secrets of the environment and without logins in addresses."""
+    """The text with the environment's secrets and logins in addresses masked."""
     return LOGIN.sub(HIDDEN, _environments()(text))
 
 
 def from_block(api: Api, name: str) -> str:
-    """The value of a Prefect Secret block; empty where there is none.
+    """The value of a Prefect Secret block; empty if there is none.
 
     Raises:
-        ApiError: the server refuses.
+        ApiError: the server refuses the request.
     """
     block = api.find(f"/block_types/slug/secret/block_documents/name/{name}?include_secrets=true")
     return str(block["data"]["value"]) if block else ""
@@ -38,9 +38,9 @@ def from_block(api: Api, name: str) -> str:
 
 @cache
 def _environments() -> Callable[[str], str]:
-    """Hides the values of this process's environment: a process's own does not change while it runs a line."""
+    """Masks the secret values of this process's environment, read once."""
     values = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST}
-    # `user:password` is as bad in halves
+    # also the two halves of `user:password`
     values |= {half for value in values for half in value.split(":", 1) if "//" not in value and len(half) >= SHORTEST}
     if not values:
         return lambda text: text

@@ -1,6 +1,6 @@
 """PostgreSQL for the server and for MLflow: one database, a schema for each, and no password in any file.
 
-Both name their tables as they like, and both keep an `alembic_version`, so they cannot share a schema.
+They cannot share a schema: both have a table `alembic_version`.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from labelfactory.errors import ParamsError, UserError
 SERVER_SCHEMA, TRACKING_SCHEMA = "prefect", "mlflow"
 FORM = "Write postgresql://USER@HOST:5432/NAME; the password comes from PGPASSWORD or ~/.pgpass."
 PASSWORD_VARIABLE = "PGPASSWORD"
-"""What both drivers, libpq's and asyncpg, read."""
+"""Read by both drivers, libpq and asyncpg."""
 
 
 @dataclass(frozen=True)
 class Database:
-    """One database; its address may hold a password, and nothing here shows it."""
+    """One database; its address may contain a password, which is never shown."""
 
     address: URL
 
@@ -38,29 +38,29 @@ class Database:
         return self._bare().update_query_dict(search).render_as_string()
 
     def password(self) -> dict[str, str]:
-        """Environment in which the password is found, where the address holds one."""
+        """Environment with the password, if the address contains one."""
         return {PASSWORD_VARIABLE: str(self.address.password)} if self.address.password else {}
 
     def server(self) -> dict[str, str]:
-        """Environment of Prefect's server, which is to find the password there too."""
+        """Environment of Prefect's server, without the password."""
         query = {"ssl" if name == "sslmode" else name: value for name, value in self.address.query.items()}
         url = self._bare().set(drivername="postgresql+asyncpg", query=query)
         return {
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": url.render_as_string(),
-            # public: an administrator may have put the extension pg_trgm there, which the server needs
+            # public: may have the extension pg_trgm, which the server needs
             "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": f"{SERVER_SCHEMA}, public",
         }
 
     def _bare(self) -> URL:
-        """The address without its password; `URL.set` takes a password of None for no wish."""
-        held = self.address
-        return URL.create(held.drivername, held.username, None, held.host, held.port, held.database, held.query)
+        """The address without its password, which `URL.set` cannot remove."""
+        url = self.address
+        return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
 
     def prepare(self) -> None:
-        """Make the two schemas, if they are not there.
+        """Create the two schemas if they are missing.
 
         Raises:
-            UserError: no driver, nobody answers, or the user may not do it.
+            UserError: no driver, no answer, or no permission.
         """
         try:
             engine = create_engine(self.address.set(drivername="postgresql+psycopg2"))
@@ -74,9 +74,9 @@ class Database:
                 for schema in (SERVER_SCHEMA, TRACKING_SCHEMA):
                     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
         except DBAPIError as error:
-            said = " ".join(str(error.orig).split())
+            reason = " ".join(str(error.orig).split())
             remedy = f"Start PostgreSQL, and give the user a database of its own. {FORM}"
-            raise UserError(f"{self.shown}: {said}", remedy) from None
+            raise UserError(f"{self.shown}: {reason}", remedy) from None
         finally:
             engine.dispose()
 
@@ -85,13 +85,13 @@ def read_database(address: str) -> Database:
     """The database at an address such as postgresql://USER@HOST:5432/NAME.
 
     Raises:
-        ParamsError: it is none; the message does not repeat it, since it may hold a password.
+        ParamsError: the address is wrong; the message does not repeat it, since it may contain a password.
     """
     try:
         url = make_url(address.replace("postgres://", "postgresql://", 1))
         kind = url.get_backend_name()
     except (ArgumentError, NoSuchModuleError, ValueError):
-        raise ParamsError("--database: that is no database's address", FORM) from None
+        raise ParamsError("--database: not the address of a database", FORM) from None
     if kind != "postgresql":
         raise ParamsError(f"--database: {kind} is not PostgreSQL", f"{FORM} Without --database, SQLite is used.")
     if not url.database:

@@ -1,4 +1,4 @@
-"""Register the deployments of prefect.yaml with the server. Everything that can be wrong is said before anything is registered."""
+"""Register the deployments of prefect.yaml with the server, after all checks."""
 
 import os
 from pathlib import Path
@@ -19,23 +19,23 @@ from labelfactory.settings.params import read_yaml
 
 WIRING_FILE = Path("prefect.yaml")
 SCHEDULED = "nightly"
-"""The deployment that a cron is for."""
+"""The deployment that has the schedule."""
 
 
 def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> list[str]:
-    """Register all deployments, each to work in this folder.
+    """Register all deployments, to run in this folder.
 
     Args:
         api: the server.
-        cron: when `nightly` runs; without one its schedule stays as prefect.yaml says: off.
-        pool: the pool that all of them run on; default: each its own.
-        source: where `nightly` looks for new images; default: where the import came from.
+        cron: schedule of `nightly`; default: that of prefect.yaml, which is off.
+        pool: the pool of all deployments; default: that of each.
+        source: of the new images for `nightly`; default: that of the import.
 
     Returns:
         Their names, `flow/deployment`.
 
     Raises:
-        UserError: the cron is none, or there is no such pool.
+        UserError: the cron expression is wrong, or there is no such pool.
     """
     schedule = _schedule(cron) if cron else None
     planned = [dict(entry) for entry in read_yaml(WIRING_FILE)["deployments"]]
@@ -66,7 +66,7 @@ def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> lis
 
 
 def _moved(planned: list[dict[str, Any]], pool: str) -> list[dict[str, Any]]:
-    """The deployments on one pool: one for each flow, under the pool's name, and the scheduled one."""
+    """The deployments moved to one pool: one per flow, named after the pool, and the scheduled one."""
     moved: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in planned:
         name = pool if entry["name"] == entry["work_pool"]["name"] else entry["name"]
@@ -84,13 +84,13 @@ def _schedule(cron: str, *, active: bool = True) -> DeploymentScheduleCreate:
         return DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone=_zone()), active=active)
     except ValidationError:
         raise ParamsError(
-            f"{cron!r} is no cron expression",
+            f"{cron!r} is not a cron expression",
             'Write five fields: minute, hour, day, month, weekday; "0 3 * * *" is every night at three.',
         ) from None
 
 
 def _zone() -> str | None:
-    """This machine's time zone by its name, so that three o'clock is three o'clock here."""
+    """Name of this machine's time zone, so that cron times are local times."""
     zone = os.environ.get("TZ") or _linked_zone()
     return zone if zone and Path("/usr/share/zoneinfo", zone).exists() else None
 

@@ -1,11 +1,11 @@
-"""Prefect's server, whose garbage is collected in a thread of its own.
+"""Prefect's server, with garbage collection in a separate thread.
 
     python -m flows.server.prefect_server --host 127.0.0.1 --port 4200      as `prefect server start`
 
-A cursor of SQLite whose statement failed, as the database was locked, lives on in its error's traceback until Python happens to
-collect garbage, and its end waits for its connection. That connection may be waiting for the lock again, up to the minute that
-Prefect gives it, and whoever holds the lock needs the server's event loop to let go of it. Python collects garbage in that very
-loop: nothing answers, not even a read, until the minute is over. In another thread the same wait is in nobody's way.
+An SQLite cursor whose statement failed on a locked database lives in its error's traceback until garbage collection, and its
+finalizer waits for its connection. That connection may be waiting for the lock again, for up to Prefect's minute, and the
+holder of the lock needs the server's event loop to release it. If garbage is collected in that loop, the server answers
+nothing for that minute. In another thread the wait blocks nothing.
 """
 
 import gc
@@ -17,13 +17,13 @@ from typing import NoReturn
 from prefect.cli import app
 
 SECONDS = 1.0
-"""Between two collections of what is young."""
+"""Seconds between two collections of young objects."""
 ROUNDS = 60
-"""Every so many of them, all is collected."""
+"""After this many of them, all objects are collected."""
 
 
 def collect_beside() -> threading.Thread:
-    """From now on garbage is collected in the returned thread alone, a daemon, which ends with the process."""
+    """Collect garbage only in the returned thread, a daemon, from now on."""
     gc.disable()
     collector = threading.Thread(target=_collect, name="garbage collector", daemon=True)
     collector.start()

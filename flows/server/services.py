@@ -1,7 +1,7 @@
-"""Server, workers and watcher on this machine: started together, known by pid and start time, ended together.
+"""Start and end server, workers and watcher on this machine.
 
-.labelfactory/services.json holds the server's address and what was started; the logs lie beside it. Nothing else is ever ended:
-a pid that another process has taken over since has another start time.
+.labelfactory/services.json lists the server's address and the started processes; their logs are beside it. A process is
+identified by pid and start time, so that no other process with a reused pid is ended.
 """
 
 import json
@@ -29,7 +29,7 @@ from lineage.deliver import track_at
 
 POOLS = ("cpu", "gpu")
 RUNS_AT_ONCE = 1
-"""Runs of a pool at one time: they share one folder, in which DVC lets one work."""
+"""Concurrent runs of a pool: one, since DVC allows one at a time in a folder."""
 START_SECONDS = 180.0
 END_SECONDS = 20.0
 QUIET = {
@@ -37,66 +37,66 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLI_PROMPT": "false",
-    # in memory, as is the default, a server that starts anew would never free the slots of before
+    # the default, in memory: a restarted server would never free the slots of before
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
-"""Nothing calls home, nothing asks, and slots outlive the server."""
+"""No analytics, no prompts, and slots that survive a restart of the server."""
 NO_SETTINGS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
 class Service:
-    """A process that was started here."""
+    """A process that `up` started."""
 
     name: str
     pid: int
-    started: float  # seconds since 1970, as the system says it: with the pid, the process's identity
+    started: float  # seconds since 1970, from the system
     log: str
-    worker: str = ""  # its name among a pool's workers, if it is one
+    worker: str = ""  # its name in the pool, if it is a worker
 
     def process(self) -> psutil.Process | None:
-        """The process, if it is still the same and alive."""
+        """The process; None if it has ended."""
         try:
-            found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.started) < 0.5 and found.status() != psutil.STATUS_ZOMBIE
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < 0.5 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
-        return found if same else None
+        return process if same else None
 
 
 @dataclass(frozen=True)
 class Services:
-    """All that `up` started in this folder, and the server that it belongs to."""
+    """All processes that `up` started in this folder, and their server's address."""
 
     api: str
     services: tuple[Service, ...]
 
 
 def read_services() -> Services | None:
-    """What the state file says; None where there is none."""
+    """Read the state file; None if there is none."""
     if not STATE_FILE.exists():
         return None
-    held = json.loads(STATE_FILE.read_text(encoding="utf-8"))
-    return Services(held["api"], tuple(Service(**service) for service in held["services"]))
+    state = json.loads(STATE_FILE.read_text(encoding="utf-8"))
+    return Services(state["api"], tuple(Service(**service) for service in state["services"]))
 
 
 def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: str = "") -> Services:
-    """Start what is not running yet, and wait until all of it answers.
+    """Start what is not running yet, and wait until everything answers.
 
     Args:
         host: address that the server listens on.
         port: its port.
-        pools: pools for which this machine works.
+        pools: pools of this machine's workers.
         join: address of another machine's server; then only workers start here.
         database: address of a PostgreSQL for server and MLflow; default: SQLite files in this folder.
 
     Raises:
-        UserError: the port is taken, the database cannot be used, or something ended at its start; its log's end is in
-            the message.
+        UserError: the port is in use, the database cannot be used, or a process ended at its start (the message
+            has the end of its log).
     """
-    kept_in = read_database(database) if database else None
-    if kept_in:
-        os.environ.update(kept_in.password())  # for MLflow here, and for all that is started below
+    postgres = read_database(database) if database else None
+    if postgres:
+        os.environ.update(postgres.password())  # for MLflow here, and for the processes below
     known = read_services()
     kept = [service for service in known.services if service.process()] if known else []
     names = {service.name for service in kept}
@@ -108,11 +108,11 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
             Api(url).get("/health")
         elif "server" not in names:
             _refuse_taken(host, port)
-            if kept_in:
-                kept_in.prepare()
-                track_at(kept_in.tracking)
+            if postgres:
+                postgres.prepare()
+                track_at(postgres.tracking)
             server = [sys.executable, "-m", "flows.server.prefect_server", "--host", host, "--port", str(port)]
-            _start(kept, "server", server, url, kept_in.server() if kept_in else {})
+            _start(kept, "server", server, url, postgres.server() if postgres else {})
             _wait(lambda: _answers(Api(url)), kept[-1], url)
         _start_workers(kept, names, url, pools, watched=not join)
     except BaseException:
@@ -128,7 +128,7 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
 def _start_workers(
     kept: list[Service], names: Container[str], url: str, pools: Sequence[str], *, watched: bool
 ) -> None:
-    """The pools, the watcher, and a worker for each pool that has none of ours."""
+    """Create the pools, start the watcher, and a worker for each pool without one."""
     api = Api(url)
     for pool in POOLS:
         api.provide("/work_pools/", {"name": pool, "type": "process", "concurrency_limit": RUNS_AT_ONCE})
@@ -148,7 +148,7 @@ def _is_online(api: Api, pool: str, worker: str) -> bool:
 
 
 def down() -> list[str]:
-    """End what `up` started here, and the runs that its workers work on. Returns the names of what was ended."""
+    """End what `up` started here, and the runs of its workers. Returns the names of the ended processes."""
     known = read_services()
     if known is None:
         return []
@@ -158,9 +158,9 @@ def down() -> list[str]:
 
 
 def _end(services: Sequence[Service], api: Api | None = None) -> list[str]:
-    """End processes and what they started, last one first; whoever does not listen is killed.
+    """Terminate processes and their children, last one first; kill those that do not end.
 
-    With `api`, workers are taken off their pools' lists: they end on purpose, and nobody is to wait for them.
+    With `api`, workers are removed from their pools, so that no run waits for them.
     """
     ended = []
     for service in reversed(services):
@@ -178,32 +178,32 @@ def _end(services: Sequence[Service], api: Api | None = None) -> list[str]:
             _quietly(child.kill)
         ended.append(service.name)
         if api is not None and service.worker:
-            _take_off(api, service)
+            _remove_worker(api, service)
     return ended
 
 
-def _take_off(api: Api, service: Service) -> None:
+def _remove_worker(api: Api, service: Service) -> None:
     pool = service.name.removeprefix("worker ")
     try:
         api.call("DELETE", f"/work_pools/{pool}/workers/{quote(service.worker)}")
     except (ApiError, UserError):
-        say(f"{api.page} did not hear that {service.worker} has ended")
+        say(f"{service.worker} could not be removed from its pool at {api.page}")
 
 
 def online_workers(api: Api, pool: str) -> list[str]:
-    """Names of the workers that have been heard of lately."""
+    """Names of a pool's workers that are online."""
     return [name for name, online in known_workers(api, pool).items() if online]
 
 
 def known_workers(api: Api, pool: str) -> dict[str, bool]:
-    """All workers that a pool has, and whether each has been heard of lately. `down` takes its own off the list."""
+    """All workers of a pool, and whether each is online; empty if there is no such pool."""
     try:
-        found = api.post(f"/work_pools/{pool}/workers/filter", {})
+        workers = api.post(f"/work_pools/{pool}/workers/filter", {})
     except ApiError as error:
         if error.status == 404:
             return {}
         raise
-    return {worker["name"]: worker["status"] == "ONLINE" for worker in found}
+    return {worker["name"]: worker["status"] == "ONLINE" for worker in workers}
 
 
 def _start(
@@ -214,7 +214,7 @@ def _start(
     settings: Mapping[str, str] = NO_SETTINGS,
     worker: str = "",
 ) -> None:
-    """Start one process in a session of its own, and note it at once: whatever happens next, `down` can end it."""
+    """Start one process in its own session and add it to the state file at once, so that `down` can end it."""
     folder = STATE_FILE.parent
     folder.mkdir(exist_ok=True)
     log = folder / f"{name.replace(' ', '-')}.log"
@@ -245,7 +245,7 @@ def _write(url: str, services: Sequence[Service]) -> None:
 
 
 def _wait(ready: Callable[[], bool], service: Service, what: str) -> None:
-    """Wait until it answers; its end, or too long a time, is an error with the log's last lines."""
+    """Wait until a service answers. Its end, or a timeout, is a UserError with the log's last lines."""
     end = time.monotonic() + START_SECONDS
     while not ready():
         ended = service.process() is None
@@ -270,13 +270,13 @@ def _refuse_taken(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise UserError(
-                f"{host}:{port} cannot be taken: {error.strerror}", "Type `labelfactory up --port 4201`, or another."
+                f"{host}:{port} cannot be used: {error.strerror}", "Type `labelfactory up --port 4201`, or another."
             ) from None
 
 
 def _quietly(action: Callable[[], Any]) -> None:
-    """What has ended meanwhile needs no ending."""
+    """Run an action on a process that may have ended."""
     try:
         action()
     except psutil.NoSuchProcess:
-        say("a process ended by itself meanwhile")
+        say("a process had ended already")

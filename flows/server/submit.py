@@ -1,4 +1,4 @@
-"""Hand a run of the line to a pool's workers; what stands in its way is said at once, not after an hour of waiting."""
+"""Submit a run of the line to a pool's workers, after checking that it can start."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from labelfactory.errors import UserError, did_you_mean
 
 @dataclass(frozen=True)
 class Submitted:
-    """A run that waits for a worker."""
+    """A submitted run."""
 
     run_id: str
     name: str
@@ -18,12 +18,12 @@ class Submitted:
 
 
 def check_pool(api: Api, pool: str) -> None:
-    """Whether there is such a pool.
+    """Check that a pool exists.
 
     Raises:
-        UserError: there is none.
+        UserError: it does not.
     """
-    pools = [found["name"] for found in api.post("/work_pools/filter", {})]
+    pools = [entry["name"] for entry in api.post("/work_pools/filter", {})]
     if pool not in pools:
         raise UserError(
             f"there is no work pool {pool!r}{did_you_mean(pool, pools)}",
@@ -32,7 +32,7 @@ def check_pool(api: Api, pool: str) -> None:
 
 
 def submit(api: Api, pool: str, parameters: dict[str, Any], *, flow: str = "label-factory") -> Submitted:
-    """Plan one run, now.
+    """Submit one run.
 
     Args:
         api: the server.
@@ -47,7 +47,7 @@ def submit(api: Api, pool: str, parameters: dict[str, Any], *, flow: str = "labe
     if not online_workers(api, pool):
         raise UserError(
             f"no worker of the pool {pool!r} is online",
-            f"Type `labelfactory up --pool {pool}` on the machine that is to work for it.",
+            f"Type `labelfactory up --pool {pool}` on a machine of that pool.",
         )
     deployment = api.find(f"/deployments/name/{flow}/{pool}")
     if deployment is None:

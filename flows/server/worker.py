@@ -1,7 +1,6 @@
-"""A pool's worker, started anew when it ends of itself.
+"""A pool's worker that is restarted when it ends unexpectedly.
 
-Prefect's own worker ends at an error that none of its loops expects, and nothing starts it again: the night's runs would
-wait for a worker until the morning.
+Prefect's own worker ends at an unexpected error and nothing restarts it: the night's runs would wait until the morning.
 """
 
 import asyncio
@@ -25,39 +24,39 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, WorkerFlowRunResponse
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
-"""Seconds before a worker is started anew: twice as long each time."""
+"""Seconds before a restart, doubled each time."""
 EARLY_SECONDS = 30.0
-"""Who ends so soon after the very first start has never worked: an error, of which `up` tells at once."""
+"""A first worker that ends within this time is an error, which `up` prints."""
 STEADY_SECONDS = 600.0
-"""A worker that lived so long starts the next pause from the first again."""
+"""After a life of this length the next pause is the first again."""
 
 
 class Worker(ProcessWorker):
-    """Prefect's worker of processes, which outlives a run that is planned anew while its process is still here.
+    """Prefect's process worker, which survives a run that is scheduled again while its old process still runs here.
 
-    The watcher gives a silent run to whoever asks first. Prefect's worker, asked to start a run that it still counts among
-    its own, ends with an error, and takes all its runs along; this one leaves the run until the older process has ended.
+    Prefect's worker ends with an error, and ends all its runs, if it is given a run that it still has; this one leaves such
+    a run until the old process has ended.
     """
 
     @classmethod
     def __dispatch_key__(cls) -> str:
-        return "labelfactory process"  # beside Prefect's own in its list of workers, not in its place
+        return "labelfactory process"  # an own key: Prefect's worker stays registered
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: "list[WorkerFlowRunResponse]") -> "list[FlowRun]":
-        here = self.limiter.statistics().borrowers
-        new = [planned for planned in flow_run_response if planned.flow_run.id not in here]
+        running = self.limiter.statistics().borrowers
+        new = [planned for planned in flow_run_response if planned.flow_run.id not in running]
         return await super()._submit_scheduled_flow_runs(new)
 
 
 async def work(start: Callable[[], Awaitable[None]], name: str) -> None:
-    """Run a worker until it is told to end; whatever error it ends with, start the next one.
+    """Run a worker until it is told to end; after an error, start the next one.
 
     Args:
-        start: makes a worker and runs it; returns, or is cancelled, when it was told to end.
-        name: its name, for what is said.
+        start: creates and runs a worker; returns, or is cancelled, when it is told to end.
+        name: its name in messages.
 
     Raises:
-        Exception: what the first worker ended with, if it ended at its start.
+        Exception: the error of the first worker, if it ended at its start.
     """
     pause = FIRST_PAUSE
     for number in count():
@@ -71,13 +70,13 @@ async def work(start: Callable[[], Awaitable[None]], name: str) -> None:
                 raise
             if lived > STEADY_SECONDS:
                 pause = FIRST_PAUSE
-            say(f"{name} ended of itself, and starts again in {pause:.0f} s: {_causes(error)}")
+            say(f"{name} ended unexpectedly, and restarts in {pause:.0f} s: {_causes(error)}")
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _causes(error: BaseException) -> str:
-    """Every error of a group, a line in all."""
+    """All errors of a group, in one line."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(_causes(one) for one in error.exceptions)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -94,7 +93,7 @@ def main(
         worker = Worker(work_pool_name=pool, name=name, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=beat)
         await worker.start(printer=say)
 
-    # Prefect's handlers end a worker by SIGINT, which is ignored in what a shell has started in the background
+    # Prefect's handlers end a worker by SIGINT, which background processes of a shell ignore
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def until_told() -> None:

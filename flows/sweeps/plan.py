@@ -1,4 +1,4 @@
-"""Which variants a sweep has: every combination of the values that it gives, each checked before the first one runs."""
+"""The variants of a sweep: every combination of its values, all checked before the first one runs."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -18,12 +18,12 @@ from labelfactory.stage.runner import stage_class
 
 EXAMPLE = "Type it like this: labelfactory sweep random_walk.beta=4,8,16"
 Parameters = Mapping[str, Sequence[Any]]
-"""Dotted name of a parameter → the values that it takes."""
+"""Dotted name of a parameter → its values."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination, and the name of its experiment: the same params, code and import have the same name."""
+    """One combination and the name of its experiment, which follows from params, code and import."""
 
     name: str
     settings: Mapping[str, Any]
@@ -50,9 +50,9 @@ def parse(words: Sequence[str]) -> dict[str, list[Any]]:
     """`random_walk.beta=4,8` → {"random_walk.beta": [4, 8]}. Values are YAML; a list is written as `[1.0, 2.0]`.
 
     Raises:
-        ParamsError: a word is of another form, or a name stands there twice.
+        ParamsError: a word has another form, or a name appears twice.
     """
-    found: dict[str, list[Any]] = {}
+    parameters: dict[str, list[Any]] = {}
     for word in words:
         name, equals, values = word.partition("=")
         try:
@@ -61,36 +61,36 @@ def parse(words: Sequence[str]) -> dict[str, list[Any]]:
             listed = None
         if not listed:
             raise ParamsError(f"{word!r} is not of the form section.key=value,value", EXAMPLE)
-        if name in found:
-            raise ParamsError(f"{name} is given twice", EXAMPLE)
-        found[name] = listed
-    return found
+        if name in parameters:
+            raise ParamsError(f"{name} appears twice", EXAMPLE)
+        parameters[name] = listed
+    return parameters
 
 
 def variants(parameters: Parameters) -> list[Variant]:
-    """All combinations, in the order in which they are written.
+    """All combinations, in the order of the values.
 
     Raises:
-        ParamsError: there is none, params.yaml has no such parameter, or a stage would refuse a value.
+        ParamsError: there is none, params.yaml has no such parameter, or a value is invalid.
     """
     if not parameters or not all(parameters.values()):
         raise ParamsError("a sweep needs a parameter and its values", EXAMPLE)
     values = read_yaml(Path(PARAMS_FILE))
     sections = {stage: stage_class(stage).section for stage in read_wiring()}
-    stands = _stands()
-    made = []
+    inputs = _inputs()
+    planned = []
     for combination in product(*parameters.values()):
         settings = dict(zip(parameters, combination, strict=True))
         varied = deepcopy(values)
         for name, value in settings.items():
             _put(varied, name, value)
         check_sections(varied, sections, f"{PARAMS_FILE} with {', '.join(f'{n}={v}' for n, v in settings.items())}")
-        made.append(Variant(f"sweep-{digest_json({'params': varied, **stands})[:12]}", settings, varied))
-    return made
+        planned.append(Variant(f"sweep-{digest_json({'params': varied, **inputs})[:12]}", settings, varied))
+    return planned
 
 
-def _stands() -> dict[str, str]:
-    """What a result depends on beside params: the code of all stages and the import."""
+def _inputs() -> dict[str, str]:
+    """Digests of the inputs beside params: the code of all stages and the import."""
     code = sorted({path for stage in read_wiring().values() for path in stage.code})
     return {"code": digest_code([path.resolve() for path in code], Path.cwd()), "import": digest_file(MANIFEST)}
 
@@ -103,7 +103,7 @@ def _at(values: Any, name: str) -> Any:
 
 
 def _put(values: Any, name: str, value: Any) -> None:
-    """Set a dotted name that is there already; a misspelt one would be a variant of nothing."""
+    """Set an existing dotted name. Raises ParamsError for an unknown one."""
     *path, last = name.split(".")
     for part in path:
         inside = _inside(values, part, name)
@@ -125,5 +125,5 @@ def _inside(values: Any, part: str, name: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value in one line of YAML, as DVC's overrides are read."""
+    """A value in one line of YAML, for DVC's overrides."""
     return str(yaml.safe_dump(value, default_flow_style=True, width=4096)).removesuffix("\n").removesuffix("\n...")

@@ -14,7 +14,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def as_svg(outcomes: Sequence[Outcome]) -> str:
-    """One plot: along the axis of one numeric parameter if that is all that was varied, else variant by variant.
+    """One plot: along the parameter if only one numeric parameter varies, else one row per variant.
 
     The same outcomes give the same bytes.
     """
@@ -23,22 +23,22 @@ def as_svg(outcomes: Sequence[Outcome]) -> str:
     along = settings[0] if len(settings) == 1 and all(_is_number(o.settings[settings[0]]) for o in done) else ""
     if along:
         done = sorted(done, key=lambda outcome: float(outcome.settings[along]))
-    drawn: dict[str, Any] = {"svg.hashsalt": "labelfactory", "svg.fonttype": "none"}
-    with matplotlib.rc_context(drawn):
+    style: dict[str, Any] = {"svg.hashsalt": "labelfactory", "svg.fonttype": "none"}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=(7, 4) if along else (7, 1.6 + 0.35 * len(done)), layout="constrained")
         axes = figure.add_subplot()
-        places = list(range(len(done)))
+        rows = list(range(len(done)))
         for marker, name in zip(MARKERS * len(scores), scores, strict=False):
             values = [100 * o.scores.get(name, math.nan) for o in done]
             if along:
                 axes.plot([float(o.settings[along]) for o in done], values, marker=marker, label=name)
             else:
-                axes.plot(values, places, marker=marker, linestyle="none", label=name)
+                axes.plot(values, rows, marker=marker, linestyle="none", label=name)
         if along:
             axes.set_xlabel(along)
             axes.set_ylabel("mIoU, %")
         else:
-            axes.set_yticks(places, [_settings_in_words(o.settings) for o in done])
+            axes.set_yticks(rows, [_settings_in_words(o.settings) for o in done])
             axes.invert_yaxis()
             axes.set_xlabel("mIoU, %")
         axes.grid(alpha=0.3)

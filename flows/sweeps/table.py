@@ -1,4 +1,4 @@
-"""A sweep as one table: what each variant changed, and the mIoU that it came to."""
+"""A sweep as one table: the settings and the mIoU of each variant."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """One variant: its settings, dotted name → value, and its scores, metric → fraction; or why there are none."""
+    """One variant: its settings, dotted name → value, and its scores, metric → fraction; or its problem."""
 
     name: str
     settings: Mapping[str, Any]
@@ -18,19 +18,19 @@ class Outcome:
 
 
 def scores_of(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The mIoUs among the line's metrics: `train/masks` → fraction, as the line's table has them."""
+    """The mIoUs among the line's metrics: `train/masks` → fraction, as in the line's table."""
     return {key.removeprefix("miou/"): value for key, value in metrics.items() if key.startswith("miou/")}
 
 
 def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
-    """Names of all settings and of all scores, each in the order in which they first appear."""
+    """Names of all settings and of all scores, in the order of their first appearance."""
     settings = dict.fromkeys(name for outcome in outcomes for name in outcome.settings)
     scores = dict.fromkeys(name for outcome in outcomes for name in outcome.scores)
     return list(settings), list(scores)
 
 
 def as_markdown(outcomes: Sequence[Outcome]) -> str:
-    """A row a variant; the best value of each score is bold; a variant that failed says why."""
+    """One row per variant; the best value of each score is bold; a failed variant has its problem."""
     settings, scores = columns(outcomes)
     best = {name: max(o.scores[name] for o in outcomes if name in o.scores) for name in scores}
     rows = [["experiment", *settings, *(f"mIoU {name}, %" for name in scores), ""]]
@@ -44,14 +44,14 @@ def as_markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def as_csv(outcomes: Sequence[Outcome]) -> str:
-    """The same for other programs; scores are fractions."""
+    """The same as CSV; scores are fractions."""
     settings, scores = columns(outcomes)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["experiment", *settings, *(f"miou/{name}" for name in scores), "problem"])
     for outcome in outcomes:
-        found = [outcome.scores.get(name, "") for name in scores]
-        writer.writerow([outcome.name, *(outcome.settings.get(n, "") for n in settings), *found, outcome.problem])
+        values = [outcome.scores.get(name, "") for name in scores]
+        writer.writerow([outcome.name, *(outcome.settings.get(n, "") for n in settings), *values, outcome.problem])
     return stream.getvalue()
 
 

@@ -134,7 +134,7 @@ def test_a_server_that_is_down_is_said_at_once(here, labelfactory, monkeypatch, 
 def test_up_refuses_a_pool_that_is_none_and_a_port_that_is_taken(here, labelfactory):
     """Before anything is started."""
     problem, remedy = two_parts(labelfactory("up", "--pool", "gpus", code=2))
-    assert "'gpus' is no pool; did you mean `gpu`?" in problem
+    assert "'gpus' is not a pool; did you mean `gpu`?" in problem
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -142,7 +142,7 @@ def test_up_refuses_a_pool_that_is_none_and_a_port_that_is_taken(here, labelfact
         problem, remedy = two_parts(labelfactory("up", "--port", port, code=2))
     assert f"127.0.0.1:{port} cannot be taken" in problem
     assert "--port" in remedy
-    assert "nothing of ours is running here" in labelfactory("down")
+    assert "`labelfactory up` started nothing here" in labelfactory("down")
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_a_setting_that_cannot_be_read_is_refused(here, labelfactory, setting):
 def test_an_unknown_target_names_the_near_stage(here, labelfactory):
     """`run refine_crff` says what is near, before DVC is asked."""
     problem, remedy = two_parts(labelfactory("run", "refine_crff", code=2))
-    assert "'refine_crff' is no stage; did you mean `refine_crf`?" in problem
+    assert "'refine_crff' is not a stage; did you mean `refine_crf`?" in problem
     assert remedy == "Type `labelfactory status` to list them."
 
 
@@ -290,7 +290,7 @@ def test_an_empty_list_is_refused(here, labelfactory, capsys):
     labelfactory("profile", "--set", "prepare.val_list=vla")
     assert run_guarded("prepare") == 2
     problem, remedy = two_parts(capsys.readouterr().err)
-    assert "no usable image stands on the list 'vla'" in problem
+    assert "the list 'vla' has no usable image" in problem
     assert "train (2), val (1)" in remedy
 
 
@@ -313,7 +313,7 @@ def test_a_profile_keeps_comments_and_says_what_it_changes(here, labelfactory):
     assert re.findall(r"#.*", changed) == re.findall(r"#.*", text)
     different = [pair for pair in zip(text.splitlines(), changed.splitlines(), strict=True) if pair[0] != pair[1]]
     assert len(different) == 4
-    assert "says all of that already" in labelfactory("profile", "--set", "random_walk.beta=9.5")
+    assert "has these values already" in labelfactory("profile", "--set", "random_walk.beta=9.5")
     assert "random_walk.nonsense: unknown key" in labelfactory("profile", "--set", "random_walk.nonsense=", code=2)
 
 
@@ -373,7 +373,7 @@ def test_doctor_says_what_to_type(here, labelfactory, monkeypatch):
     for word in ("Python", "torch", "DVC", "git", "GiB free", "params.yaml", "computes on cpu; precision auto is "):
         assert word in output
     monkeypatch.setenv("LABELFACTORY_DEVICE", "tpu2")
-    assert "BAD  LABELFACTORY_DEVICE='tpu2' is no device" in labelfactory("doctor", code=2)
+    assert "BAD  LABELFACTORY_DEVICE='tpu2' is not a device" in labelfactory("doctor", code=2)
 
 
 def test_strict_refuses_a_tree_that_no_commit_holds(here, labelfactory):
@@ -391,5 +391,5 @@ def test_strict_refuses_a_tree_that_no_commit_holds(here, labelfactory):
 def test_an_unknown_format_names_the_near_one(here, labelfactory):
     """`export coc` says what is near."""
     problem, remedy = two_parts(labelfactory("export", "coc", "--out", "out", code=2))
-    assert "'coc' is no format; did you mean `coco`?" in problem
+    assert "'coc' is not a format; did you mean `coco`?" in problem
     assert "label_studio" in remedy

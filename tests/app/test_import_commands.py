@@ -52,7 +52,7 @@ def test_an_import_over_another_says_what_it_replaces(here, labelfactory):
     """Nobody's data set is exchanged in silence."""
     labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
     output = labelfactory("import", "demo", "--count", "10")
-    assert "takes the place of 3 images (import voc" in output
+    assert "replaces 3 images (import voc" in output
 
 
 def test_make_demo_never_replaces_somebodys_data(here, labelfactory):
@@ -148,7 +148,7 @@ def test_a_mistyped_tag_is_said(here, labelfactory):
     ("words", "said"),
     [
         (["--rename", "cat"], "--rename 'cat' is not of the form old=new"),
-        (["--val-fraction", "1.5"], "--val-fraction 1.5 is no share"),
+        (["--val-fraction", "1.5"], "--val-fraction 1.5 must be between 0 and 1"),
         (["--classes", "cta"], "'cta' is not a class of this source; did you mean `cat`?"),
     ],
 )

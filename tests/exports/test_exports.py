@@ -354,7 +354,7 @@ def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):
     assert not (folder / "tags.csv").exists()
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years")
-    with pytest.raises(DataError, match="holds something that is no export"):
+    with pytest.raises(DataError, match="contains something other than an export"):
         export("coco", Selection("masks"), Path("mine"))
     assert Path("mine/thesis.txt").read_text() == "years"
 
@@ -378,7 +378,7 @@ def test_an_empty_export_is_an_error(line, options, message):
 def test_without_masks_the_remedy_is_to_run(workspace):
     """Before the line has run."""
     shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")
-    with pytest.raises(MissingError, match="holds no mask yet"):
+    with pytest.raises(MissingError, match="contains no mask yet"):
         Selection("masks")
     with pytest.raises(MissingError, match="no such checkpoint"):
         Selection("predictions")

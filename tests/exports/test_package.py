@@ -157,7 +157,7 @@ def test_the_command_writes_it_and_says_how_near_it_is(tmp_path, monkeypatch):
     assert "there is no data set to check the file with" in str(refused.exception)
     done = CliRunner().invoke(command_line(*COMMANDS), [*words, "--check", "a.png"])
     assert done.exit_code == 0, done.output
-    assert "on 1 photographs 100.000 % of the pixels as torch says" in done.stderr
+    assert "on 1 photographs 100.000 % of the pixels equal torch's" in done.stderr
     assert (
         onnxruntime.InferenceSession("deep/net.onnx", providers=["CPUExecutionProvider"]).get_inputs()[0].name
         == "image"

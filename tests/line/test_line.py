@@ -346,7 +346,7 @@ def test_bare_repro_is_recorded_and_an_image_can_be_withdrawn(variant):
     assert "--dry-run: nothing was changed" in asked
     assert "3 versions of masks" in asked
     assert "segmenter 1" in asked
-    assert "nothing of these images is left" in call(variant, "labelfactory", "withdraw", image_id, "--by", "tester")
+    assert "contain nothing of these images" in call(variant, "labelfactory", "withdraw", image_id, "--by", "tester")
     assert image_id not in {state.image_id for state in ShardFolder(variant / "data/masks").all_states()}
     assert "everything fits" in call(variant, "labelfactory", "audit", "verify")
     assert "1 withdrawn photographs are left out" in call(variant, "labelfactory", "import", "demo", "--count", "24")

@@ -97,7 +97,7 @@ def test_another_host_asks_for_a_token(folder):
     [
         (("--host", "192.0.2.1"), "192.0.2.1:"),
         (("--token", "a b"), "letters, digits"),
-        (("--mlflow", "nowhere"), "--mlflow 'nowhere' is no address"),
+        (("--mlflow", "nowhere"), "--mlflow 'nowhere' must begin with http"),
     ],
 )
 def test_what_is_wrong_is_said(folder, words, said):

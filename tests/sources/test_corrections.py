@@ -399,8 +399,8 @@ def test_a_correction_that_waits_says_why(made, labelfactory):
     write_corrections([Correction(i, "0" * 64, "1" * 64, ("cat",)) for i in ("a", "gone")])
     write_manifest(Manifest(CLASSES, {}, "test", (Entry("a", "a.png", "2" * 64, ("train",), ("cat",)),)))
     said = labelfactory("list")
-    assert "a  waits: the photograph has changed since" in said
-    assert "gone  waits: the import does not hold this image" in said
+    assert "a  not in use: the photograph has changed" in said
+    assert "gone  not in use: the import does not have this image" in said
 
 
 # --- exports ----------------------------------------------------------------------------------------------------------

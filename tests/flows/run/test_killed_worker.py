@@ -76,7 +76,7 @@ def test_another_worker_takes_up_what_a_killed_one_left(factory):
     wait_until(lambda: factory.read(run)["state"]["type"] != "RUNNING", lambda: factory.log("watcher"))
     assert factory.wait(run, ("SCHEDULED",))["state"]["name"] == "AwaitingRetry"
     assert "Crashed" in [state["name"] for state in factory.api.get(f"/flow_run_states/?flow_run_id={run}")]
-    assert "another worker may take it up" in factory.log("watcher")
+    assert "another worker may run it" in factory.log("watcher")
 
     held.unlink()
     del factory.environment[COLD]  # nobody kills what starts from here on

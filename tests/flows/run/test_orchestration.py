@@ -73,12 +73,12 @@ def instead_of_prepare(factory: Factory, program: str) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", "refine_crff", "--on", "cpu"), "'refine_crff' is no stage; did you mean `refine_crf`?"),
+        (("run", "refine_crff", "--on", "cpu"), "'refine_crff' is not a stage; did you mean `refine_crf`?"),
         (("run", "--on", "gpu"), "no worker of the pool 'gpu' is online"),
         (("run", "--on", "cpus"), "there is no work pool 'cpus'; did you mean `cpu`?"),
         (("deploy", "--pool", "nowhere"), "there is no work pool 'nowhere'"),
-        (("deploy", "--cron", "every night"), "'every night' is no cron expression"),
-        (("deploy", "--cron", "61 3 * * *"), "'61 3 * * *' is no cron expression"),
+        (("deploy", "--cron", "every night"), "'every night' is not a cron expression"),
+        (("deploy", "--cron", "61 3 * * *"), "'61 3 * * *' is not a cron expression"),
     ],
 )
 def test_what_cannot_work_is_said_at_once(factory, words, said):
@@ -99,7 +99,7 @@ def test_a_users_error_is_not_tried_again(factory, listener):
     done = factory.wait(factory.run("prepare"))
     call(factory.folder, "labelfactory", "profile", "--set", "prepare.val_list=val")
     assert (done["state"]["type"], done["state"]["name"]) == ("FAILED", "User error")
-    assert "no usable image stands on the list 'vla'" in done["state"]["message"]
+    assert "the list 'vla' has no usable image" in done["state"]["message"]
     task = factory.tasks(done["id"])["prepare"]
     assert (task["state"]["name"], task["run_count"]) == ("User error", 1)
     wait_until(lambda: any(heard["run_id"] == done["id"] for heard in listener.heard))
@@ -190,6 +190,6 @@ def test_down_ends_what_up_started_and_nothing_else(factory):
     shown = factory.type("down")
     assert "worker cpu, server" in shown
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    assert "nothing of ours is running here" in factory.type("down")
+    assert "`labelfactory up` started nothing here" in factory.type("down")
     assert "no Prefect server is known here" in two_parts(factory.type("run", "--on", "cpu", code=2))
     assert not Path(factory.folder, ".labelfactory/services.json").exists()

@@ -106,7 +106,7 @@ def test_stages_run_where_they_belong(factory):
     tasks = factory.tasks(done["id"])
     assert tasks["extract_cams"]["state"]["message"] == sent["extract_cams"]["state"]["message"] == "9 rows computed"
     assert "runs on the pool gpu: http://127.0.0.1" in logs(factory, done["id"])
-    assert f"asks for the slot of {SLOT}" in logs(factory, sent["train_classifier"]["id"])
+    assert f"waits for the slot of {SLOT}" in logs(factory, sent["train_classifier"]["id"])
     assert free_slots(factory) == 1
     assert "IntegrityError" not in factory.log("server")  # a limit that is there is not made again
     (line,) = [e["detail"] for e in Ledger(factory.folder / "data/ledger").events("line")]
@@ -141,7 +141,7 @@ def test_a_stage_waits_for_its_device(factory):
         run = factory.run("train_classifier")
         wait_until(lambda: "train_classifier" in children(factory, run), lambda: story(factory, run))
         child = children(factory, run)["train_classifier"]["id"]
-        wait_until(lambda: f"asks for the slot of {SLOT}" in logs(factory, child), lambda: story(factory, run))
+        wait_until(lambda: f"waits for the slot of {SLOT}" in logs(factory, child), lambda: story(factory, run))
         assert running_in(factory.folder, "stages.train_classifier") == []
         assert factory.read(child)["state"]["type"] == "RUNNING"
     assert factory.wait(run)["state"]["message"] == "1 of 2 stages ran: train_classifier."
@@ -171,7 +171,7 @@ def test_a_pool_whose_worker_is_gone_is_said_at_once(factory):
     wait_until(lambda: not known_workers(factory.api, "gpu")[worker])
     done = factory.wait(factory.run("train_classifier"))
     assert done["state"]["name"] == "User error"
-    assert "train_classifier wants the pool 'gpu', and no worker of it is online" in done["state"]["message"]
+    assert "train_classifier needs the pool 'gpu', which has no worker online" in done["state"]["message"]
     assert factory.tasks(done["id"]) == {}
     done = factory.wait(factory.run("train_classifier", "--here"))
     assert done["state"]["message"] == "1 of 2 stages ran: train_classifier."

@@ -105,7 +105,7 @@ def test_who_does_not_know_the_login_is_refused(factory):
     """In two lines that name the variable; with it the same command works."""
     for words in (("deploy",), ("run", "--on", "cpu")):
         shown = without_login(factory, *words)
-        assert "the server wants other credentials (401)" in shown
+        assert "the server expects other credentials (401)" in shown
         assert "PREFECT_API_AUTH_STRING" in shown
         assert "Traceback" not in shown
     assert "label-factory/cpu" in factory.type("deploy")

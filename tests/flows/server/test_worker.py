@@ -44,7 +44,7 @@ def test_it_starts_anew_after_any_error(monkeypatch, capsys):
     group = ExceptionGroup("unhandled", [RuntimeError("server\nanswered 500"), ExceptionGroup("", [OSError("gone")])])
     assert run([ValueError("first"), group, None], monkeypatch) == [5.0, 10.0]
     first, second = capsys.readouterr().err.strip().splitlines()
-    assert first == "vm-gpu ended of itself, and starts again in 5 s: ValueError: first"
+    assert first == "vm-gpu ended unexpectedly, and restarts in 5 s: ValueError: first"
     assert second.endswith("in 10 s: RuntimeError: server answered 500; OSError: gone")
 
 
