@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from factory import small_project
 from made_line import MadeLine
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
+from small_line import small_project
 from workspace import call, make_workspace
 
 from flows.line.storage import Moved, pull, push

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import Factory, one_image_a_shard, running_in, serving, small_project, wait_until
+from factory import Factory, one_image_a_shard, running_in, serving, wait_until
+from small_line import small_project
 from workspace import call, copy_workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.starts_cluster, pytest.mark.timeout(900)]
 
 IMAGES, TRAIN = 16, 12
 SLOWER = {"extract_cams__scales": "[3.0, 2.0]", "extract_cams__precision": "32-true"}
