@@ -28,6 +28,8 @@ KILLING = {"kill", "killpg"}
 """A test that uses one of these names is marked `kills`."""
 SLOW = ("starts_program", "starts_server", "starts_bucket", "starts_cluster", "starts_browser", "starts_postgres")
 """What costs seconds: a test with one of these markers is slow."""
+LONGEST = ("starts_cluster", "starts_server", "starts_program", "slow")
+"""Files with such tests come first, in this order."""
 SLOW_FILE = re.compile(r"^pytestmark = (?:\[[^]]*|[^\n]*)mark\.slow\b", re.MULTILINE)
 
 
@@ -86,7 +88,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Set the markers; then files with slow tests first: of several processes none is left alone with the last of them."""
+    """Set the markers; then files of the longest tests first: of several processes none is left alone with the last of them."""
     known: dict[object, set[str]] = {}
     for item in items:
         fixtures = item._fixtureinfo.name2fixturedefs.values()
@@ -97,8 +99,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
         if any(item.get_closest_marker(marker) for marker in SLOW):
             item.add_marker("slow")
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    longest_first = {item.path: len(LONGEST) for item in items}
+    for item in items:
+        rank = next((k for k, marker in enumerate(LONGEST) if item.get_closest_marker(marker)), len(LONGEST))
+        longest_first[item.path] = min(longest_first[item.path], rank)
+    items.sort(key=lambda item: longest_first[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
