@@ -5,6 +5,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # libraries that would call home
 export DO_NOT_TRACK := true
+# without bytecode each process of the tests compiles the project and its tests anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test endurance lint types contracts quick kill-test chaos docs bench clean
@@ -28,7 +30,8 @@ demo: install  ## render the demo data set, run the whole line, print a table an
 	@labelfactory record
 	@labelfactory report
 
-check: install lint types contracts quick  ## what to run before each commit: under 3 minutes
+check: install  ## what to run before each commit: under 90 s on two cores; mypy runs beside the tests
+	@$(MAKE) --no-print-directory --jobs 2 lint contracts quick types
 
 lint: install
 	ruff check .
@@ -41,9 +44,9 @@ contracts: install
 	lint-imports
 
 quick: install
-	pytest -q -m 'not slow' -n 2
+	pytest -q -m 'not slow' -n 2 --dist worksteal --hypothesis-profile quick
 
-test: install  ## all tests but those of endurance: under 15 minutes
+test: install  ## all tests but those of endurance: under 8 minutes on two cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not endurance'
 
 endurance: install  ## tests that start clusters, pools of workers and PostgreSQL, and kill what they started: 10 minutes

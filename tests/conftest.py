@@ -16,7 +16,6 @@ import torch
 from brightness import Brightness, Outline
 from golden import hold
 from PIL import Image
-from warm_python import start_warming
 from workspace import ROOT, copy_workspace, make_workspace
 
 from app import main as app_main
@@ -27,24 +26,13 @@ from labelfactory.settings.params import read_yaml
 torch.set_num_threads(1)
 cv2.setNumThreads(0)
 
+pytest_plugins = ("whole_session", "marks")
 IMAGES_PER_SHARD = 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest tests/golden --rewrite-golden`: after values were moved on purpose."""
     parser.addoption("--rewrite-golden", action="store_true", help="write the figures of tests/golden anew")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Where several processes test, they share one server of warm programs, which gets ready meanwhile."""
-    if config.getoption("numprocesses", None):
-        start_warming()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: of several processes none is left alone with the last of them."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
 
 
 class Workspace:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pycocotools.coco import COCO
-from small_line import SMALL
+from small_line import small
 from workspace import call, make_workspace
 
 from sources.demo import render_demo
@@ -14,7 +14,6 @@ from sources.demo import render_demo
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 COUNT = 24
-SETTINGS = [f"--set={name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def test_five_commands_from_photographs_to_coco(project):
     """import, profile, run, report, export; the broken file is named at each step, and no mask is lost."""
     imported = call(project, "labelfactory", "import", "table", "photos/tags.csv")
     assert f"tags.csv, row {COUNT + 2}: photos/images/broken.jpg: not an image" in imported
-    call(project, "labelfactory", "profile", "photographs-cpu", *SETTINGS)
+    call(project, "labelfactory", "profile", "photographs-cpu", *small())
     call(project, "labelfactory", "run", timeout=1500)
     report = call(project, "labelfactory", "report")
     assert "There are no true masks, so nothing was scored." in report

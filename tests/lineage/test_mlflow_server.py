@@ -27,7 +27,7 @@ from pages.slow_query import SlowQuery
 
 USER, PASSWORD = "keeper", "rosebud-in-mlflow"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.starts_server, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

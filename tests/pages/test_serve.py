@@ -18,7 +18,7 @@ from workspace import ROOT
 
 from lineage.record import record
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.starts_server, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

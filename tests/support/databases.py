@@ -4,7 +4,6 @@ Making one anew takes each of both seven seconds and more, most of what a small 
 with copies; those of others (test_orchestration, test_own_data) with nothing, as a user's does.
 """
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -12,7 +11,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from warm_python import KNOWN, warm_python
+from once import once
+from warm_python import warm_python
 
 PREFECT, MLFLOW = ".labelfactory/prefect/prefect.db", "data/mlflow/mlflow.db"
 MAKE = {
@@ -31,17 +31,14 @@ def with_databases(folder: Path) -> Path:
 
 def fresh(name: str) -> Path:
     """The database, made by the first of all test processes that asks."""
-    warm_python()
-    shared = Path(os.environ.get(KNOWN) or tempfile.mkdtemp())
-    made = shared / Path(name).name
-    with (shared / f"{made.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            with tempfile.TemporaryDirectory() as home:
-                path = Path(home) / made.name
-                words = [word.format(f"sqlite:///{path}", home) for word in MAKE[name]]
-                environment = {**os.environ, "PREFECT_HOME": home, "DO_NOT_TRACK": "true"}
-                subprocess.run([warm_python() / "python", *words], env=environment, check=True, capture_output=True)
-                with sqlite3.connect(path) as database:
-                    database.execute("VACUUM INTO ?", (str(made),))  # with what its journal still holds
-    return made
+
+    def make(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as home:
+            journalled = Path(home) / path.name
+            words = [word.format(f"sqlite:///{journalled}", home) for word in MAKE[name]]
+            environment = {**os.environ, "PREFECT_HOME": home, "DO_NOT_TRACK": "true"}
+            subprocess.run([warm_python() / "python", *words], env=environment, check=True, capture_output=True)
+            with sqlite3.connect(journalled) as database:
+                database.execute("VACUUM INTO ?", (str(path),))  # with what its journal still holds
+
+    return once(Path(name).name, make)

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 from databases import with_databases
-from small_line import SMALL
-from workspace import call, make_workspace
+from starts import require, starts
+from workspace import call
 
 from flows.server.api import Api
 from labelfactory.dataset.manifest import read_manifest, write_manifest
@@ -34,16 +34,6 @@ def free_port() -> int:
     return port
 
 
-def small_project(folder: Path, images: int, **settings: str) -> Path:
-    """A workspace with drawn images and params for seconds; nothing has run."""
-    make_workspace(folder, git=True)
-    call(folder, "labelfactory", "import", "demo", "--count", str(images))
-    values = {f"{name}.{key}": value for name, keys in SMALL.items() for key, value in keys.items()}
-    values |= {name.replace("__", "."): value for name, value in settings.items()}
-    call(folder, "labelfactory", "profile", "demo", *[f"--set={name}={value}" for name, value in values.items()])
-    return folder
-
-
 def one_image_a_shard(folder: Path) -> None:
     """Give the images positions 256 apart: few images, many shards, as a large set has them."""
     path = folder / "data/import/manifest.parquet"
@@ -52,6 +42,7 @@ def one_image_a_shard(folder: Path) -> None:
     write_manifest(replace(manifest, entries=spread), path)
 
 
+@starts("starts_server")
 class Factory:
     """The project, its server, and its worker for the pool cpu. The first `up` starts them, `down` ends them."""
 
@@ -61,6 +52,8 @@ class Factory:
 
     def type(self, *words: str, code: int = 0) -> str:
         """What a person types in the project."""
+        if "--runner" in words:
+            require("starts_cluster")
         before = {name: os.environ.get(name) for name in self.environment}
         os.environ.update(self.environment)
         try:

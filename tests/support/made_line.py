@@ -45,6 +45,14 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 NOUNS = {"extract_cams": "cams", "label_affinity": "affinity_labels", "random_walk": "walks", "refine_crf": "masks"}
 
+_made: dict[int, dict[Path, bytes]] = {}
+"""Number of images → the files of a project as it is when it has just been made."""
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    """Files by their path in the folder."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
 
 class MadeLine:
     """The current folder as a project; each method leaves what one stage would."""
@@ -53,7 +61,18 @@ class MadeLine:
     """Whether every segmenter ends with the same weights, whatever it learns from."""
 
     def __init__(self, images: int = 4) -> None:
+        """Make the project of that many images. The same one is made once a process, and copied."""
         self.root = Path.cwd()
+        if images not in _made:
+            there = _contents(self.root)
+            self._make(images)
+            _made[images] = {path: content for path, content in _contents(self.root).items() if path not in there}
+            return
+        for path, content in _made[images].items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def _make(self, images: int) -> None:
         for name in ("dvc.yaml", "params.yaml"):
             shutil.copyfile(ROOT / name, name)
         params = read_yaml(Path("params.yaml"))

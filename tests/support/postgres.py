@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from factory import free_port
+from starts import starts
 
 USER, PASSWORD = "maker", "geheim/@:1"
 """A password as people choose them: each of its signs means something in an address."""
@@ -46,6 +47,7 @@ class Postgres:
         return self.address(name)
 
 
+@starts("starts_postgres")
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
     """Start a cluster; at the end nothing of it is left. Skips, and says so, where PostgreSQL is not installed."""

@@ -1,6 +1,11 @@
-"""A line of seconds: the settings that make every stage small."""
+"""A line of seconds: the settings that make every stage small, and the project in which it has run."""
 
 from pathlib import Path
+
+from databases import with_databases
+from once import once
+from starts import starts
+from workspace import call, copy_workspace, make_workspace
 
 from labelfactory.settings.wiring import read_wiring
 
@@ -46,5 +51,41 @@ SMALL = {
 }
 
 
+IMAGES = 24
+
+
+def small(**others: object) -> list[str]:
+    """What `labelfactory profile` is told for it; `others` are settings of a test's own, with `__` for the dot."""
+    values = {f"{name}.{key}": value for name, keys in SMALL.items() for key, value in keys.items()}
+    values |= {name.replace("__", "."): value for name, value in others.items()}
+    return [f"--set={name}={value}" for name, value in values.items()]
+
+
+def small_project(folder: Path, images: int, **settings: object) -> Path:
+    """Make a workspace with drawn images and params for seconds; nothing has run. Gives its folder."""
+    make_workspace(folder, git=True)
+    call(folder, "labelfactory", "import", "demo", "--count", str(images))
+    call(folder, "labelfactory", "profile", "demo", *small(**settings))
+    return folder
+
+
+@starts("starts_program")
+def imported_line() -> Path:
+    """A project of 24 drawn images and fresh databases; nothing has run. One for all tests, which copy it."""
+    return once("imported", lambda folder: with_databases(small_project(folder, IMAGES)))
+
+
+@starts("starts_program")
+def finished_line() -> Path:
+    """A copy of it after `dvc repro`, which has run every stage. One for all tests, which copy it."""
+
+    def run(folder: Path) -> None:
+        copy_workspace(imported_line(), folder)
+        assert ran(call(folder, "dvc", "repro"), folder) == list(read_wiring(folder / "dvc.yaml"))
+
+    return once("finished", run)
+
+
 def ran(output: str, folder: Path) -> list[str]:
+    """Stages that DVC says it has run, in dvc.yaml's order."""
     return [name for name in read_wiring(folder / "dvc.yaml") if f"Running stage '{name}'" in output]

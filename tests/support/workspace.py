@@ -1,11 +1,15 @@
 """A copy of this repository in a temporary folder, in which a test may run the line as a person would."""
 
+import compileall
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from once import once
+from starts import starts
 from warm_python import COLD, warm_python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,10 +20,16 @@ CONSOLE_SCRIPTS = {
 }
 """What the commands of these names do."""
 LEFT_OUT = ("data", "dvc.lock", "tests", "benchmarks", "docs")
+IMMUTABLE = (".dvc/cache/files/", ".git/objects/")
+"""Where files are never written to once they are there."""
 
 
 def make_workspace(folder: Path, *, git: bool = False) -> Path:
     """Copy what git tracks or would track, but no data and no tests; with `git`, as a repository of one commit."""
+    return copy_workspace(once("repository" if git else "files", _repository if git else _files), folder)
+
+
+def _files(folder: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -32,19 +42,34 @@ def make_workspace(folder: Path, *, git: bool = False) -> Path:
         if name and source.is_file() and Path(name).parts[0] not in LEFT_OUT:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / name)
-    if git:
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
-        for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "The project"]):
-            subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
-    return folder
+    compileall.compile_dir(folder, quiet=1)  # here once, not in each project anew
+
+
+def _repository(folder: Path) -> None:
+    _files(folder)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "The project"]):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
 
 
 def copy_workspace(source: Path, target: Path) -> Path:
-    """A second workspace with all that the first one made, DVC's cache included."""
-    shutil.copytree(source, target, symlinks=True)
+    """A second workspace with all that the first one made, DVC's cache included.
+
+    Objects of DVC's cache and of git are shared by hard links: both programs replace them and never write to them.
+    """
+
+    def copy(file: str, to: str) -> str:
+        if Path(file).relative_to(source).as_posix().startswith(IMMUTABLE):
+            with suppress(OSError):  # another file system
+                os.link(file, to)
+                return to
+        return shutil.copy2(file, to)
+
+    shutil.copytree(source, target, symlinks=True, copy_function=copy, dirs_exist_ok=True)
     return target
 
 
+@starts("starts_program")
 def call(folder: Path, *words: str, code: int = 0, timeout: float = 900, cold: bool = False) -> str:
     """Run a command in a workspace with its own code; check its exit code, give all it printed.
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from factory import small_project
 from made_line import MadeLine
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
@@ -203,9 +202,9 @@ def test_what_stands_in_the_way_is_an_error_of_two_parts(made, other):
     assert not MANIFEST.exists()
 
 
-def test_another_clone_goes_on_as_if_it_had_made_it(bucket, tmp_path):
+def test_another_clone_goes_on_as_if_it_had_made_it(bucket, imported, tmp_path):
     """By the commands, on a project that really ran: after `pull`, `run` finds everything up to date."""
-    folder = small_project(tmp_path / "first", 16)
+    folder = imported
     clone = make_workspace(tmp_path / "clone", git=True)
     shutil.copyfile(folder / "params.yaml", clone / "params.yaml")
     for place in (folder, clone):

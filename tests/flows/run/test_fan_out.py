@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import Factory, one_image_a_shard, running_in, serving, small_project, wait_until
+from factory import Factory, one_image_a_shard, running_in, serving, wait_until
+from small_line import small_project
 from workspace import call, copy_workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.starts_cluster, pytest.mark.timeout(900)]
 
 IMAGES, TRAIN = 16, 12
 SLOWER = {"extract_cams__scales": "[3.0, 2.0]", "extract_cams__precision": "32-true"}
@@ -103,8 +104,9 @@ from flows.run.clusters import one_gpu_each, task_runner
 
 @task
 def seen():
+    began = time.time()
     time.sleep(0.5)
-    return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], time.time()
+    return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], began, time.time()
 
 @flow
 def ask(kind):
@@ -126,8 +128,8 @@ def test_a_cluster_of_this_machine_gives_each_task_a_gpu_of_its_own(factory, kin
     said = call(factory.folder, "python", "-c", GPUS, kind)
     seen = [line.split()[1:] for line in said.splitlines() if line.startswith("seen ")]
     assert len(seen) == 6, said
-    assert {gpu for _, gpu, _ in seen} == {"4", "5"}
+    assert {gpu for _, gpu, _, _ in seen} == {"4", "5"}
     for gpu in ("4", "5"):
-        ends = sorted(float(end) for _, one, end in seen if one == gpu)
-        assert all(later - sooner >= 0.5 for sooner, later in itertools.pairwise(ends)), seen
-    assert len({process for process, _, _ in seen}) == 2, seen
+        spans = sorted((float(began), float(ended)) for _, one, began, ended in seen if one == gpu)
+        assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans)), seen
+    assert len({process for process, *_ in seen}) == 2, seen

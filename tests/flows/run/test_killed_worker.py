@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import QUICK_BEATS, Factory, one_image_a_shard, running_in, serving, small_project, wait_until
+from factory import QUICK_BEATS, Factory, one_image_a_shard, running_in, serving, wait_until
+from small_line import small_project
 from warm_python import COLD
 
 pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(1800)]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import SETTINGS, Factory, running_in, small_project, wait_until
+from factory import SETTINGS, Factory, running_in, wait_until
 from listener import Listener
+from small_line import small_project
 from workspace import call
 
 from labelfactory.rows.shards import ShardFolder

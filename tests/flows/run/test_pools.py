@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from databases import with_databases
-from factory import Factory, running_in, small_project, wait_until
+from factory import Factory, running_in, wait_until
 from prefect.utilities.urls import url_for
+from small_line import small_project
 from visiting import UNKNOWN
 from workspace import call
 

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import pyarrow.parquet as pq
 import pytest
 from databases import with_databases
-from factory import SETTINGS, Factory, running_in, small_project, wait_until
+from factory import SETTINGS, Factory, running_in, wait_until
 from listener import Listener
+from small_line import small_project
 from warm_python import warm_python
 from workspace import BIN
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from factory import SETTINGS, Factory, running_in, small_project, wait_until
+from factory import SETTINGS, Factory, running_in, wait_until
 from postgres import PASSWORD, Postgres, running_postgres
+from small_line import small_project
 from warm_python import warm_python
 from workspace import copy_workspace
 

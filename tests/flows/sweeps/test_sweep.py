@@ -11,9 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from databases import with_databases
 from dvc.utils.hydra import apply_overrides
-from factory import small_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from workspace import ROOT, call
@@ -171,12 +169,11 @@ def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant(
 @pytest.mark.slow
 @pytest.mark.endurance
 @pytest.mark.timeout(1800)
-def test_a_sweep_really_runs(tmp_path):
+def test_a_sweep_really_runs(imported, finished):
     """Two values of one parameter, the first as it is already: DVC experiments, one table, one plot, and all else untouched."""
-    folder = with_databases(small_project(tmp_path / "project", 12))
     words = ("labelfactory", "sweep", "evaluate.scales=[1.0],[0.5]")
-    assert "has not run to its end here" in call(folder, *words, code=2)
-    call(folder, "dvc", "repro")
+    assert "has not run to its end here" in call(imported, *words, code=2)
+    folder = finished
     before = state(folder)
     out = call(folder, *words)
     assert "sweep: 2 of 2: evaluate.scales=[0.5]" in out

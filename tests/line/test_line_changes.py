@@ -1,0 +1,97 @@
+"""What a change costs: a parameter, a comment, new images, other tags, an image that is taken away."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from line_outputs import LEARNT, counts, digests, edit_manifest, report, stages, states_of
+from small_line import ran
+from workspace import call
+
+from labelfactory.dataset.manifest import read_manifest
+from labelfactory.settings.wiring import read_wiring
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def test_a_changed_crf_reruns_what_follows_and_nothing_before(finished):
+    """Status names the parameter beforehand; afterwards earlier outputs are the same bytes."""
+    before = digests(finished)
+    changed = call(finished, "labelfactory", "profile", "--set", "refine_crf.method.crf.bilateral_compat=1")
+    assert "refine_crf.method.crf.bilateral_compat: 10 → 1" in changed
+    status = call(finished, "labelfactory", "status")
+    assert "params.yaml refine_crf.method.crf.bilateral_compat: 10 → 1" in status
+    assert [line.split()[1] for line in status.splitlines() if "stale" in line] == ["refine_crf"]
+    order = stages(finished)
+    assert ran(call(finished, "dvc", "repro"), finished) == order[order.index("refine_crf") :]
+    after = digests(finished)
+    assert {key.split("/")[0] for key in after if after[key] != before[key]} == {"masks", "segmenter"}
+    assert report(finished, "refine_crf")["rows_computed"] == 18
+    assert ran(call(finished, "dvc", "repro"), finished) == []
+
+
+def test_new_images_with_the_models_as_they_are(finished):
+    """--no-retrain: 6 images more cost 6 images; models, thresholds and dvc.yaml stay as they are."""
+    kept = {name: (finished / name).read_bytes() for name in [*LEARNT, "dvc.yaml"]}
+    before = digests(finished)
+    call(finished, "labelfactory", "import", "demo", "--append", "--count", "30")
+    call(finished, "labelfactory", "run", "--no-retrain")
+    assert {name for name, content in kept.items() if (finished / name).read_bytes() != content} == set()
+    after = digests(finished)
+    assert {key: after[key] for key in before} == before
+    for name in ("extract_cams", "label_affinity", "random_walk", "refine_crf"):
+        made = report(finished, name)
+        assert (made["rows_computed"], made["rows_copied"]) == (5, 18), name
+    status = call(finished, "labelfactory", "status").splitlines()
+    stale = {line.split()[1]: line for line in status if "stale" in line}
+    assert set(stale) == set(read_wiring().learning)
+    assert "data/dataset: modified" in stale["train_classifier"]
+
+
+def test_one_image_costs_one_image(finished):
+    """Times mean nothing; other tags are a row per stage; a removed image is none; status says so beforehand."""
+    for path in [*finished.glob("data/raw/demo/*/*"), *finished.glob("data/import/*"), *finished.glob("stages/*.py")]:
+        os.utime(path, (1, 1))
+    assert "everything is up to date" in call(finished, "labelfactory", "run")
+
+    before = states_of(finished)
+    entries = read_manifest(finished / "data/import/manifest.parquet").entries
+    one = next(e for e in entries if "train" in e.lists and len(e.tags) > 1)
+    edit_manifest(finished, lambda all_: tuple(replace(e, tags=e.tags[:1]) if e == one else e for e in all_))
+    assert "--no-retrain: at most 4 rows, 0 stages that learn" in call(finished, "labelfactory", "status")
+    call(finished, "labelfactory", "run", "--no-retrain", "label_affinity", "refine_crf")
+    assert counts(finished) == {(1, 17)}
+    after = states_of(finished)
+    assert {name.split("/")[1] for name, state in after.items() if state != before[name]} == {one.image_id}
+
+    other = next(e for e in entries if "train" in e.lists and e.tags and e != one)
+    edit_manifest(finished, lambda all_: tuple(e for e in all_ if e.image_id != other.image_id))
+    said = call(finished, "labelfactory", "status")
+    assert "--no-retrain: at most 0 rows, 0 stages that learn" in said
+    assert "labelfactory run: at most 68 rows" in said
+    call(finished, "labelfactory", "run", "--no-retrain", "label_affinity", "refine_crf")
+    assert counts(finished) == {(0, 17)}
+    left = states_of(finished)
+    assert left == {name: state for name, state in after.items() if not name.endswith(f"/{other.image_id}")}
+
+    call(finished, "labelfactory", "run", "train_classifier")
+    learnt = report(finished, "train_classifier")
+    assert (learnt["trained"], learnt["training_rows"]) == (True, 17)
+
+
+def test_a_comment_in_a_stage_makes_it_stale_and_nothing_else(finished):
+    """Its rows are computed again to the same digests; who reads them is asked, and has nothing to do."""
+    before = digests(finished)
+    with (finished / "stages/label_affinity.py").open("a") as code:
+        code.write("# a word\n")
+    status = call(finished, "labelfactory", "status")
+    assert [line.split()[1] for line in status.splitlines() if "stale" in line] == ["label_affinity"]
+    first, *asked = ran(call(finished, "dvc", "repro"), finished)
+    assert first == "label_affinity"
+    assert digests(finished) == before
+    made = report(finished, "label_affinity")
+    assert (made["rows_computed"], made["rows_copied"]) == (18, 0)
+    assert report(finished, "train_affinity")["trained"] is False
+    for name in asked:
+        assert report(finished, name).get("rows_computed", 0) == 0, name
+        assert not report(finished, name).get("trained", False), name
