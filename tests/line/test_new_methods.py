@@ -28,12 +28,15 @@ from models.losses.multilabel_soft_margin import multilabel_soft_margin
 from models.objectives import Objective
 {KNOB}
 class Mine(Objective):
+    reads = ("priors",)
+
     def __init__(self, network, config, *, targets, epochs):
         super().__init__(network, config, targets=targets, epochs=epochs)
         self.register_buffer("seen", torch.zeros(len(targets)))
 
     def forward(self, batch):
         assert self.config.knob == 4
+        assert batch["priors"].shape == batch["image"][:, 0].shape
         logits = self.network(batch["image"])
         return {{"tags": multilabel_soft_margin(logits, batch["target"]), "size": 0.001 * logits.square().mean()}}
 
@@ -41,6 +44,13 @@ class Mine(Objective):
         with self.looking():
             for batch in look(65):
                 self.seen[batch["index"]] += self.network(batch["image"]).sigmoid().max()
+''',
+    "priors": f'''"""How bright each pixel is."""
+import numpy as np
+{KNOB}
+def prior_map(photograph, source, *, knob):
+    assert knob == 4
+    return photograph.mean(axis=2).astype(np.uint8)
 ''',
     "cams": f'''"""All that the network sees, of the photograph itself."""
 {KNOB}
@@ -132,6 +142,7 @@ from models.backbones.tiny import build, published_weights
 ''',
 }
 CHOICES = {
+    "make_priors.method": "priors",
     "train_classifier.objective": "objectives",
     "train_classifier.backbone": "backbones",
     "train_classifier.block": "blocks",
@@ -199,7 +210,7 @@ def test_a_passport_names_method_and_knobs(project, noun, field, family):
     assert read_passport(project / f"data/{noun}/checkpoint.safetensors").params[field] == chosen(family)
 
 
-@pytest.mark.parametrize("noun", ["cams", "affinity_labels", "walks", "masks"])
+@pytest.mark.parametrize("noun", ["priors", "cams", "affinity_labels", "walks", "masks"])
 def test_rows_were_made_by_them(project, noun):
     """None in quarantine, over a knob that did not arrive."""
     states = ShardFolder(project / "data" / noun).all_states()
