@@ -78,4 +78,5 @@ def periodic_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float6
 def scaled(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Values [h, w] from their least, 0, to their greatest, 255; zeros where all are alike."""
     span = float(values.max() - values.min())
-    return np.rint((values - values.min()) / (span or 1.0) * 255).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.rint((values - values.min()) / (span or 1.0) * 255).astype(np.uint8)
+    return levels
