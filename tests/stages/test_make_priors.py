@@ -11,15 +11,20 @@ from small_line import SMALL
 from workspace import ROOT, call, make_workspace
 
 from app.profile import _overlay as overlay
+from flows.line import cost
+from flows.line.dvc_line import StageState
+from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
 from labelfactory.errors import ParamsError, SupervisionError
 from labelfactory.learning.checkpoints import read_passport
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder
+from labelfactory.schema import Classes
 from labelfactory.settings.params import check_sections, read_yaml
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.preflight import check_line
 from labelfactory.stage.runner import stage_class
 from stages.make_priors import MakePriors, MakePriorsConfig
+from stages.prepare import Prepare, PrepareConfig
 from stages.train_classifier import TrainClassifier
 
 FILES = {"name": "files", "folder": "net", "supervision": ["saliency", "masks"]}
@@ -78,6 +83,21 @@ def test_off_makes_nothing_and_says_so(photographs, capsys):
     assert list(off.plan()) == []
     assert off.update().rows_computed == 0
     assert list(off.output.iterdir()) == []
+
+
+@pytest.mark.parametrize(("method", "rows_of_a_run"), [("none", 0), ("spectral_residual", 6)])
+def test_off_costs_nothing(photographs, monkeypatch, method, rows_of_a_run):
+    """What a run is said to cost beforehand, with a photograph that is new."""
+    photographs.wire("prepare", "make_priors")
+    prepare = PrepareConfig(train_list="train", val_list="train", max_bad_fraction=0, shard_size=2, compression="zstd")
+    sections = {"prepare": prepare, "make_priors": MakePriorsConfig(method=method)}
+    monkeypatch.setattr(cost, "stage_class", {"prepare": Prepare, "make_priors": MakePriors}.__getitem__)
+    monkeypatch.setattr(cost, "read_sections", lambda: sections)
+    records = [*photographs.records, replace(photographs.records[0], image_id="f", position=5)]
+    entries = tuple(Entry(r.image_id, r.path, r.sha256, r.lists, r.tags, position=r.position) for r in records)
+    write_manifest(Manifest(Classes(("cat", "dog")), {0: 0, 1: 1, 2: 2}, "test", entries))
+    states = [StageState(name, "stale", ()) for name in sections]
+    assert cost.costs(states)[1].rows == rows_of_a_run
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
