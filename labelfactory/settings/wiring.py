@@ -1,7 +1,7 @@
 """The graph of the line, read from dvc.yaml: stages in order, what each reads and makes, and what its `meta` says of it.
 
-Everything that depends on the graph asks here: which outputs hold rows, networks or thresholds, which stage made an output,
-what lies upstream, which stages are optional, learn, or are scored.
+The only source of facts on the graph: which outputs hold rows, networks or thresholds, which stage makes an output, what is
+upstream of it, and which stages are optional, are trained, or are scored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ class Score(Section):
     """What `evaluate` measures of a stage's output."""
 
     name: str = ""  # in metrics: miou/<split>/<name>
-    gloss: str = ""  # what it is, for people
+    gloss: str = ""  # one phrase on it
     column: str = ""  # of the rows: class scores [K, h, w], a mask, or partial labels; empty for a network
     thresholds: str = ""  # noun of the thresholds that turn class scores into a mask
     cut: str = ""  # word for class scores after the threshold, if the pages show them
@@ -34,12 +34,12 @@ class Score(Section):
 
 
 class Meta(Section):
-    """`meta` of a stage in dvc.yaml. DVC does not look at it."""
+    """`meta` of a stage in dvc.yaml. DVC ignores it."""
 
     kind: Kind = ""
     optional: bool = False  # params.yaml can leave the stage out
-    result: bool = False  # its output is what the line is for: the masks (rows), the model (network)
-    replaces: str = ""  # noun of the rows in whose place its scores go on, where it was trained
+    result: bool = False  # its output is a result of the line: the masks (rows), the model (network)
+    replaces: str = ""  # noun of the rows that its scores replace in later stages, where it was trained
     pool: str = ""  # a flow runs the stage on a worker of this pool, if one has a worker
     word: str = ""  # for the output of one image, or the network; by default the noun
     gloss: str = ""  # one phrase on the output
@@ -70,7 +70,7 @@ class StageWiring:
 
     @property
     def word(self) -> str:
-        """How people call its output."""
+        """The name of its output in pages and reports."""
         return self.meta.word or self.noun.replace("_", " ")
 
     @property
@@ -125,7 +125,7 @@ class Wiring(Mapping[str, StageWiring]):
 
     @cached_property
     def masks(self) -> StageWiring:
-        """The stage that makes the masks: what the line is for.
+        """The stage that makes the line's masks.
 
         Raises:
             ParamsError: dvc.yaml names none.
@@ -138,18 +138,18 @@ class Wiring(Mapping[str, StageWiring]):
         return self._result("network")
 
     def _result(self, kind: Kind) -> StageWiring:
-        found = [stage for stage in self.of_kind(kind) if stage.meta.result]
-        if len(found) != 1:
-            problem = f"{WIRING_FILE}: {len(found)} stages of kind {kind} have `result: true`, not one"
+        results = [stage for stage in self.of_kind(kind) if stage.meta.result]
+        if len(results) != 1:
+            problem = f"{WIRING_FILE}: {len(results)} stages of kind {kind} have `result: true`, not one"
             raise ParamsError(problem, f"Set it in the `meta` of one stage of {WIRING_FILE}.")
-        return found[0]
+        return results[0]
 
     def maker(self, noun: str) -> StageWiring | None:
-        """The stage that writes data/<noun>; None for what no stage writes, such as the import."""
+        """The stage that writes data/<noun>; None if no stage does, as for the import."""
         return next((stage for stage in self.values() if stage.noun == noun), None)
 
     def stage_of(self, name: str, kind: Kind) -> StageWiring | None:
-        """The stage of that name, if it is there and of that kind."""
+        """The stage of that name; None if dvc.yaml has none, or it is of another kind."""
         stage = self.get(name)
         return stage if stage is not None and stage.meta.kind == kind else None
 
@@ -163,24 +163,24 @@ class Wiring(Mapping[str, StageWiring]):
 
     def upstream(self, name: str) -> tuple[str, ...]:
         """All stages that a stage depends on, directly or through others, in order."""
-        found, waiting = set[str](), [name]
-        while waiting:
-            new = set(self.before(waiting.pop())) - found
-            found |= new
-            waiting += new
-        return tuple(stage for stage in self if stage in found)
+        names, pending = set[str](), [name]
+        while pending:
+            new = set(self.before(pending.pop())) - names
+            names |= new
+            pending += new
+        return tuple(stage for stage in self if stage in names)
 
     def rows_behind(self, noun: str) -> tuple[str, ...]:
         """Nouns of all row outputs that rows of `noun` are made from, in the order of the line."""
         maker = self.maker(noun)
-        above = self.upstream(maker.name) if maker else ()
-        chain, waiting = set[str](), [noun]
-        while waiting:
-            stage = self.maker(waiting.pop())
+        upstream = self.upstream(maker.name) if maker else ()
+        chain, pending = set[str](), [noun]
+        while pending:
+            stage = self.maker(pending.pop())
             new = {n for n in (stage.inputs if stage else ()) if n in self.row_outputs} - chain
             chain |= new
-            waiting += new
-        return tuple(self[name].noun for name in above if self[name].noun in chain)
+            pending += new
+        return tuple(self[name].noun for name in upstream if self[name].noun in chain)
 
 
 def read_wiring(path: Path = WIRING_FILE) -> Wiring:
@@ -193,7 +193,7 @@ def read_wiring(path: Path = WIRING_FILE) -> Wiring:
     try:
         stat = path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-    except OSError:  # read_yaml says what is wrong
+    except OSError:  # read_yaml raises it
         stamp = (0, 0, 0)
     return _parsed(path.absolute(), path, stamp)
 
@@ -214,7 +214,7 @@ def stage_wiring(name: str) -> StageWiring:
     """
     wiring = read_wiring()
     if name not in wiring:
-        raise ParamsError(f"{name!r} is no stage{did_you_mean(name, wiring)}")
+        raise ParamsError(f"{name!r} is not a stage{did_you_mean(name, wiring)}")
     return wiring[name]
 
 

@@ -65,7 +65,7 @@ def test_settings_that_contradict_each_other_or_the_data_are_refused_first(
     [
         ("", "expected sections, found NoneType"),
         ("prepare:\n\ttrain_list: a", "not readable as YAML"),
-        ("prepare: {train_list: a}\nprepare: {train_list: b}", "'prepare' stands there twice"),
+        ("prepare: {train_list: a}\nprepare: {train_list: b}", "'prepare' appears twice"),
         (None, "params.yaml: no such file"),
     ],
     ids=["empty", "tab", "twice", "missing"],
