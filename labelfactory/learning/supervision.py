@@ -1,16 +1,16 @@
-"""Which kinds of labels a line may use: weights that saw stronger ones than tags are refused unless allowed by name."""
+"""Which kinds of labels a line may use: weights that have seen stronger ones than tags are refused unless allowed by name."""
 
 from labelfactory.errors import SupervisionError
 
 TAG_SUPERVISION = frozenset({"imagenet-tags", "tags"})
-"""Kinds of labels that a line may use which claims to need only tags."""
+"""Kinds of labels of a line that needs only tags."""
 
 
 def check_supervision(start: str, supervision: list[str], allowed: list[str]) -> None:
-    """Refuse to start a tag-supervised line from weights that saw stronger labels.
+    """Refuse weights that have seen labels stronger than tags.
 
     Raises:
-        SupervisionError: a kind of label is neither weak nor allowed by name.
+        SupervisionError: a kind of label is neither in TAG_SUPERVISION nor allowed by name.
     """
     strong = sorted(set(supervision) - TAG_SUPERVISION - set(allowed))
     if strong:

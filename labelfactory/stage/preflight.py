@@ -1,4 +1,4 @@
-"""What would come to light only hours later, asked before anything runs."""
+"""Checks before a run, for errors that would otherwise show hours later."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from labelfactory.settings.params import Section
 
 
 def check_line(sections: Mapping[str, Section]) -> None:
-    """Hold the sections of params.yaml against each other and against what is on disk.
+    """Check the sections of params.yaml against each other and against the files on disk.
 
     Raises:
-        ParamsError: no image stands on a list, no photograph has a true mask to learn from, a file of weights is another than
+        ParamsError: a list has no image, no photograph has a true mask to train on, a file of weights has another digest than
             the one named, or two sections contradict each other.
         MissingError: weights are not there.
         SupervisionError: weights have seen stronger labels than tags.
@@ -30,19 +30,19 @@ def check_line(sections: Mapping[str, Section]) -> None:
 
 
 def _check_lists(sections: Mapping[str, Section]) -> None:
-    """Lists that `evaluate` scores."""
+    """Check the lists that `evaluate` scores."""
     known = lists_of()
     evaluate: Any = sections.get("evaluate")
     for name in evaluate.lists if evaluate else ():
         if name not in known:
             raise ParamsError(
-                f"evaluate.lists: no image stands on the list {name!r}{did_you_mean(name, known)}",
+                f"evaluate.lists: the list {name!r} has no image{did_you_mean(name, known)}",
                 f"Mend params.yaml; the import has the lists {', '.join(sorted(known))}.",
             )
 
 
 def _check_upper_bound(sections: Mapping[str, Section]) -> None:
-    """True masks, where a network is to learn from them."""
+    """Check that there are true masks if a network is trained on them."""
     bound: Any = sections.get("train_upper_bound")
     prepare: Any = sections.get("prepare")
     if bound and prepare and bound.enabled and not with_truth(prepare.train_list):
@@ -53,7 +53,7 @@ def _check_upper_bound(sections: Mapping[str, Section]) -> None:
 
 
 def _check_weights(name: str, section: Any) -> None:
-    """What a network starts from; the masks of people may touch it where they touch the line anyway."""
+    """Check a network's starting weights. Those that have seen masks are allowed if the line uses masks that people drew."""
     human = ["masks"] if read_corrections() else []
     check_supervision(name, section.supervision, [*section.allow_supervision, *human])
     try:
@@ -63,7 +63,7 @@ def _check_weights(name: str, section: Any) -> None:
 
 
 def _check_backbones(sections: Mapping[str, Section]) -> None:
-    """One backbone where one network starts from the other's."""
+    """Check that the segmenter has the classifier's backbone if it starts from it."""
     classifier: Any = sections.get("train_classifier")
     segmenter: Any = sections.get("train_segmenter")
     if classifier and segmenter and segmenter.from_classifier and _backbone(segmenter) != _backbone(classifier):

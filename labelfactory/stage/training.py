@@ -1,4 +1,4 @@
-"""A stage that trains one network: its key, its passport, its rows, and nothing to do when they have not changed."""
+"""A stage that trains one network: its key, its passport, its training rows; with an unchanged key nothing is trained."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,29 +29,29 @@ T = TypeVar("T", bound=TrainingSection)
 class TrainingStage(Stage[T]):
     """Trains one network and writes checkpoint.safetensors, training_rows.parquet and curve.csv into its folder.
 
-    The key of a checkpoint is over its training rows, parents, params and code. Where it stands on disk already, nothing
-    is trained; where a run of the same key was killed, it goes on after the last finished epoch.
+    The key of a checkpoint is over its training rows, parents, params and code. If the checkpoint on disk has it, nothing is
+    trained; an interrupted run of the same key resumes after its last finished epoch.
     """
 
     supervision: ClassVar[str]
-    """The kind of labels that this training reads: tags or masks."""
+    """The kind of labels that this stage trains on: tags or masks."""
     without_images: ClassVar[str] = "Import images for the training list."
-    """What to do where there is nothing to learn from."""
+    """Remedy when there is no training image."""
 
     def training_rows(self) -> Mapping[str, str]:
-        """image_id → digest of what is learnt from, source of truth for the key."""
+        """image_id → digest of the image's labels; part of the key."""
         raise NotImplementedError
 
     def row_source(self, image_id: str) -> str:
-        """Where the label of a row comes from, for the audit: tags, affinity_labels, refine_crf, human, true masks."""
+        """The source of a row's label, for the audit: tags, affinity_labels, refine_crf, human, true masks."""
         raise NotImplementedError
 
     def label_kinds(self) -> set[str]:
-        """Kinds of labels that this training reads, as a passport names them."""
+        """Kinds of labels that this stage trains on, as a passport names them."""
         return {self.supervision}
 
     def parents(self) -> dict[str, Passport]:
-        """Passports of our own checkpoints that this training starts from or learns from."""
+        """Passports of the line's checkpoints that this training starts from or depends on."""
         return {}
 
     def foreign_supervision(self) -> list[str]:
@@ -63,11 +63,11 @@ class TrainingStage(Stage[T]):
         return []
 
     def architecture(self) -> dict[str, Any]:
-        """All that is needed to build the network again, JSON."""
+        """All that is needed to rebuild the network, JSON."""
         raise NotImplementedError
 
     def learner(self) -> tuple[Learner, Sequence[Tensor]]:
-        """The network with its starting weights under its loss, and which of its parameters are pretrained."""
+        """The network with its starting weights and its loss, and those of its parameters that are pretrained."""
         raise NotImplementedError
 
     def examples(self) -> Examples:
@@ -86,12 +86,12 @@ class TrainingStage(Stage[T]):
         """Whether the checkpoint on disk was made from the present rows, parents, params and code.
 
         Raises:
-            UserError: what it reads is not there.
+            UserError: an input is missing.
         """
         return self._kept(self._key(self.training_rows(), self.parents())) is not None
 
     def units(self, metrics: Mapping[str, Any]) -> int:
-        """Rows that were learnt from, if anything was learnt."""
+        """Training rows, if the network was trained."""
         return int(metrics["training_rows"]) if metrics.get("trained") else 0
 
     @property
@@ -109,10 +109,12 @@ class TrainingStage(Stage[T]):
         remove_leftovers(self.output)
         kept = self._kept(key)
         if kept is not None:
-            Resume(self.output / "resume.pt", key).clear()  # of a run that was killed when all was written
+            Resume(
+                self.output / "resume.pt", key
+            ).clear()  # left by a run that was killed after its checkpoint was written
             say(f"{self.stage_name()}: the checkpoint is up to date")
             return {"trained": False, "training_rows": len(rows), **kept.metrics}
-        seen = self._supervision(parents)
+        supervision = self._supervision(parents)
         resume = Resume(self.output / "resume.pt", key)
         learner, pretrained = self.learner()
         examples = self.examples()
@@ -144,7 +146,7 @@ class TrainingStage(Stage[T]):
             training_rows=len(rows),
             training_rows_digest=digest_rows(rows.items()),
             parents={name: p.weights_digest for name, p in parents.items()},
-            supervision=seen,
+            supervision=supervision,
             allowed_supervision=self.allowed_supervision(),
             metrics=metrics,
         )
@@ -170,13 +172,13 @@ class TrainingStage(Stage[T]):
     def _kept(self, key: str) -> Passport | None:
         try:
             passport = load_checkpoint(self.checkpoint)[1] if self.checkpoint.exists() else None
-        except UserError as error:  # a damaged checkpoint of our own is made again
+        except UserError as error:  # a damaged checkpoint is made again
             say(f"{error.problem}: trained again")
             return None
         return passport if passport is not None and passport.key == key else None
 
     def _supervision(self, parents: Mapping[str, Passport]) -> list[str]:
-        """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
+        """All kinds of labels that these weights have seen; stronger ones than tags must be allowed by name."""
         allowed = [*self.allowed_supervision(), *self.label_kinds()]
         check_supervision(self.stage_name(), self.foreign_supervision(), allowed)
         for name, passport in parents.items():

@@ -13,7 +13,7 @@ def test_what_would_fail_after_hours_is_checked_first(here, labelfactory):
     labelfactory("import", "demo", "--count", "10")
     labelfactory("profile", "demo", "--set", "evaluate.lists=[train, vla]")
     problem, remedy = two_parts(labelfactory("run", code=2))
-    assert "no image stands on the list 'vla'; did you mean `val`?" in problem
+    assert "the list 'vla' has no image; did you mean `val`?" in problem
     assert "train, val" in remedy
     labelfactory("profile", "voc12-resnet50", "--set", "evaluate.lists=[train, val]")
     problem, remedy = two_parts(labelfactory("run", code=2))
