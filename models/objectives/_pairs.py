@@ -1,4 +1,4 @@
-"""Pairs of images that share a tag: which images form them in an epoch, and how a batch finds them again."""
+"""Pairs of images that share a tag: those of an epoch, and those of a batch."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def pairs_of_epoch(targets: NDArray[np.bool_], rng: np.random.Generator) -> tuple[list[tuple[int, int]], list[int]]:
-    """Every image once: with the next one, in a random order, that shares a tag and is still free; else alone.
+    """Pair each image with the next one in a random order that shares a tag and is still free; others stay alone.
 
     Work grows with the number of tags, not with its square.
 
@@ -18,11 +18,11 @@ def pairs_of_epoch(targets: NDArray[np.bool_], rng: np.random.Generator) -> tupl
         rng: source of the order.
 
     Returns:
-        The pairs, and the images that are left: those without tags, and at most one of each tag.
+        The pairs, and the images without partner: those without tags, and at most one of each tag.
     """
     order = [int(index) for index in rng.permutation(len(targets))]
-    place = {index: position for position, index in enumerate(order)}
-    waiting: list[list[int]] = [[i for i in reversed(order) if targets[i, c]] for c in range(targets.shape[1])]
+    positions = {index: position for position, index in enumerate(order)}
+    tagged: list[list[int]] = [[i for i in reversed(order) if targets[i, c]] for c in range(targets.shape[1])]
     free = [True] * len(order)
     pairs: list[tuple[int, int]] = []
     alone: list[int] = []
@@ -30,11 +30,11 @@ def pairs_of_epoch(targets: NDArray[np.bool_], rng: np.random.Generator) -> tupl
         if not free[index]:
             continue
         free[index] = False
-        queues = [waiting[c] for c in np.flatnonzero(targets[index])]
+        queues = [tagged[c] for c in np.flatnonzero(targets[index])]
         for queue in queues:
             while queue and not free[queue[-1]]:
                 queue.pop()
-        partner = min((queue[-1] for queue in queues if queue), key=place.__getitem__, default=None)
+        partner = min((queue[-1] for queue in queues if queue), key=positions.__getitem__, default=None)
         if partner is None:
             alone.append(index)
         else:
@@ -46,16 +46,16 @@ def pairs_of_epoch(targets: NDArray[np.bool_], rng: np.random.Generator) -> tupl
 def paired_batches(targets: NDArray[np.bool_], size: int, rng: np.random.Generator) -> list[list[int]]:
     """An epoch's batches: pairs side by side, in random order, each image in one batch at most.
 
-    Batches of odd size tear pairs apart, and so does an odd number of images, one of them. What makes no full batch is
-    left out, unless it is the only one; each image as often as any other.
+    Batches of odd size split pairs, and an odd number of images splits one. An incomplete batch is left out, unless it is the
+    only one; every image is equally likely to be left out.
     """
     pairs, alone = pairs_of_epoch(targets, rng)
     units: list[Sequence[int]] = [*pairs, *(alone[k : k + 2] for k in range(0, len(alone) - 1, 2))]
     order = [image for k in rng.permutation(len(units)) for image in units[k]]
-    if len(alone) % 2:  # at a random place, for the last one is left out most often
+    if len(alone) % 2:  # at a random position: the last one is left out most often
         order.append(alone[-1])
-        place = int(rng.integers(len(order)))
-        order[place], order[-1] = order[-1], order[place]
+        position = int(rng.integers(len(order)))
+        order[position], order[-1] = order[-1], order[position]
     size = min(size, len(order))
     return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
 
@@ -63,7 +63,7 @@ def paired_batches(targets: NDArray[np.bool_], size: int, rng: np.random.Generat
 def partners(target: Tensor) -> Tensor:
     """The partner of each image of a batch: in order, the next free one that shares a tag; itself where there is none.
 
-    It finds the pairs of `paired_batches` again, also in one device's share of a batch.
+    These are the pairs of `paired_batches`, also in one device's share of a batch.
 
     Args:
         target: [B, C] of 0 and 1.
@@ -72,9 +72,9 @@ def partners(target: Tensor) -> Tensor:
         [B] int64 on the target's device, a permutation that is its own inverse.
     """
     shared = (target.float() @ target.float().T > 0).tolist()
-    found = list(range(len(shared)))
+    partner = list(range(len(shared)))
     for one, row in enumerate(shared):
-        if found[one] == one:
-            other = next((k for k in range(one + 1, len(row)) if row[k] and found[k] == k), one)
-            found[one], found[other] = other, one
-    return torch.tensor(found, device=target.device)
+        if partner[one] == one:
+            other = next((k for k in range(one + 1, len(row)) if row[k] and partner[k] == k), one)
+            partner[one], partner[other] = other, one
+    return torch.tensor(partner, device=target.device)

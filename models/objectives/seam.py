@@ -1,11 +1,11 @@
-"""SEAM: the CAM of a small view of the image must be the small CAM of the image; so CAMs spread over whole objects.
+"""SEAM: the CAM of the resized image must equal the resized CAM; so CAMs spread over whole objects.
 
 Source  Wang et al., CVPR 2020, arXiv:2004.04581, and the authors' code: two views, the tag loss on both, ER between their
         CAMs, ECR between the CAM of one and the refined CAM of the other, and a loss on the lowest quarter of the refined
-        CAM. The pixel correlation module (PCM) refines a CAM: each place takes the mean of all places, weighted by the
-        positive part of the cosine of an embedding of image and middle features; the CAM and the features reach it without
-        gradient. As with the authors, all differences are of maps that are stretched to [0, 1] and 0 for what is not tagged,
-        and ECR's share counts the channels of all classes and the background.
+        CAM. The pixel correlation module (PCM) refines a CAM: each position takes the mean over all positions, weighted by
+        the positive part of the cosine of an embedding of image and middle features; the CAM and the features reach it
+        without gradient. As with the authors, all differences are of maps that are stretched to [0, 1] and 0 for classes
+        that are not tagged, and ECR's share counts the channels of all classes and the background.
         Deviations: the features are those of our backbones at strides 8 and 16 in place of ResNet-38's conv4 and conv5; no
         dropout before the head; both views have sides of k × stride + 1, and maps are compared on the network's grid of the
         small view, cell on cell, not at the image's size; the untrained CAM of the background is left out.
@@ -29,22 +29,22 @@ from models.objectives import Objective
 C3_WIDTH, C4_WIDTH, EMBEDDING_WIDTH = 64, 128, 192
 """Channels of the module's 1×1 convolutions, as in the paper's code."""
 EPSILON = 1e-5
-PLACES = 1024
-"""Places that are refined at once: memory grows with the grid, not with its square, where no gradient is kept."""
+POSITIONS = 1024
+"""Positions that are refined together: without gradients, memory grows with the grid, not with its square."""
 
 
 class Config(MethodConfig):
     """Knobs of `seam`."""
 
     scale: float = Field(default=0.3, gt=0, lt=1, description="of the small view")
-    hardest: float = Field(default=0.2, gt=0, le=1, description="share of the largest differences that ECR learns from")
+    hardest: float = Field(default=0.2, gt=0, le=1, description="share of the largest differences in ECR")
     lowest: float = Field(
-        default=0.25, gt=0, le=1, description="share of the places that are taken to show no tagged object"
+        default=0.25, gt=0, le=1, description="share of the positions taken to be without tagged object"
     )
 
 
 class View(NamedTuple):
-    """What the network says of a view: logits [B, C]; evidence [B, C, h, w] and refined [B, 1 + C, h, w], float32."""
+    """The network's output for a view: logits [B, C]; evidence [B, C, h, w] and refined [B, 1 + C, h, w], float32."""
 
     logits: Tensor
     evidence: Tensor
@@ -124,7 +124,7 @@ class Seam(Objective):
 
 
 def _on_grid(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Maps or images on another grid; first cell on first and last on last, as on sides of k × stride + 1."""
+    """Maps or images on another grid; corner cells on corner cells, as on sides of k × stride + 1."""
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
 
 
@@ -148,12 +148,12 @@ def seeds_of(evidence: Tensor) -> Tensor:
 
 
 def correlate(seeds: Tensor, embedding: Tensor) -> Tensor:
-    """Mean of seeds [B, S, h, w] over all places, weighted by the positive part of the cosine of embedding [B, E, h, w]."""
-    places = embedding.flatten(2)
-    places = places / (places.norm(dim=1, keepdim=True) + EPSILON)
+    """Mean of seeds [B, S, h, w] over all positions, weighted by the positive part of the cosine of embedding [B, E, h, w]."""
+    vectors = embedding.flatten(2)
+    vectors = vectors / (vectors.norm(dim=1, keepdim=True) + EPSILON)
     means = []
-    for part in places.split(PLACES, dim=2):
-        weights = (places.transpose(1, 2) @ part).relu()
+    for part in vectors.split(POSITIONS, dim=2):
+        weights = (vectors.transpose(1, 2) @ part).relu()
         means.append(seeds.flatten(2) @ (weights / (weights.sum(dim=1, keepdim=True) + EPSILON)))
     return torch.cat(means, dim=2).view_as(seeds)
 
@@ -165,6 +165,6 @@ def hardest_mean(differences: Tensor, share: float) -> Tensor:
 
 
 def lowest_mean(maps: Tensor, share: float) -> Tensor:
-    """Mean over images of the lowest share of places, each with the highest of its maps [B, C, h, w] ≥ 0; a scalar."""
+    """Mean over images of the lowest share of positions, each with the highest of its maps [B, C, h, w] ≥ 0; a scalar."""
     flat = maps.amax(dim=1).flatten(1)
     return flat.topk(max(1, int(share * flat.shape[1])), dim=1, largest=False).values.mean()
