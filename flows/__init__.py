@@ -1,1 +1,1 @@
-"""The only code that knows DVC's API."""
+"""Flows and the line: the only code that uses the APIs of Prefect and DVC."""

@@ -1,7 +1,7 @@
-"""The line as a Prefect flow: one task a stage, in dvc.yaml's order. DVC decides what is stale, Prefect shows it and tries again.
+"""The line as a Prefect flow: one task per stage, in dvc.yaml's order. DVC decides what is stale; Prefect shows and retries.
 
-A run that was interrupted or killed is started again with the same command and finds every finished shard. Stages that want
-another pool run there (`flows.run.pool_of_stage`).
+An interrupted run is started again with the same command and resumes after its finished shards. A stage with another pool
+runs there (`flows.run.pool_of_stage`).
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Runner = Literal["local", "dask", "ray"]
 
 
 def run_name() -> str:
-    """What a person reads in the list of runs: `whole line, 20 Nov 14:05`, `refine_crf without retraining, …`."""
+    """Name of a run in the list of runs: `whole line, 20 Nov 14:05`, `refine_crf without retraining, …`."""
     parameters = this_run.parameters
     what = ", ".join(parameters.get("targets") or ()) or "whole line"
     how = "" if parameters.get("retrain", True) else " without retraining"
@@ -37,7 +37,7 @@ def run_name() -> str:
 
 
 def started_at() -> str:
-    """Now, as it stands in the name of a run."""
+    """The present time in the format of run names."""
     return f"{datetime.now().astimezone():%d %b %H:%M}"
 
 
@@ -61,11 +61,11 @@ def label_factory(
 
     Args:
         targets: names of stages; none means the whole line.
-        retrain: whether the stages that learn may run; if not, the models stay as they are.
-        force: run even what is up to date.
-        runner: where images are worked on: `local`, this machine; `dask` or `ray`, a cluster (`flows.run.fan_out`).
+        retrain: whether training and calibrating stages may run; if not, the models stay as they are.
+        force: run stages that are up to date too.
+        runner: where images are processed: `local`, this machine; `dask` or `ray`, a cluster (`flows.run.fan_out`).
         strict: refuse a git tree that is not clean, instead of recording it.
-        stay: run every stage on this worker, whatever pool it wants.
+        stay: run every stage on this worker, whatever its pool.
     """
     with heartbeat():
         try:
@@ -88,7 +88,7 @@ def run_line(
     """One task for each stage that is needed, then record and artifacts. Returns the state of the whole run.
 
     Raises:
-        UserError: what stands in the way of it, before anything ran.
+        UserError: the run cannot start.
     """
     ran: list[str] = []
     place = here(stays=stay)
@@ -122,11 +122,11 @@ def run_line(
 
 
 def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
-    """Have the pending shards of a per-image stage worked on by the cluster; the stage itself then has nothing to do.
+    """Process the pending shards of a per-image stage on the cluster; the stage itself then has nothing to do.
 
-    Whatever shard failed there stays pending: the stage tries it here, and says what is wrong with it.
+    A shard that failed there stays pending: the stage tries it here, and reports the error.
     """
-    from flows.run.fan_out import fan_out, is_per_image, pending_shards  # only who fans out needs what it loads
+    from flows.run.fan_out import fan_out, is_per_image, pending_shards  # loads Dask or Ray, which only this needs
 
     if not is_per_image(stage):
         return
@@ -137,7 +137,7 @@ def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
 
 
 def _show(tree: Tree) -> None:
-    """The line's table and the report's address, as artifacts of this run."""
+    """Create the line's table and a link to the report, as artifacts of this run."""
     text = f"{as_markdown(read_summary())}\n\nGit: {tree.commit[:10]}, {tree}"
     create_markdown_artifact(text, key="line", description="What each stage made, and its mIoU")
     if REPORT.exists():

@@ -1,4 +1,4 @@
-"""One stage as a flow of its own: what a run on another pool hands over. What it needs is up to date already."""
+"""One stage as a flow of its own, for a stage that runs on another pool; its inputs are up to date."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def label_factory_stage(stage: str, force: bool = False) -> State[Any]:
 
     Args:
         stage: its name.
-        force: run it even where it is up to date.
+        force: run it even if it is up to date.
     """
     with heartbeat(), LineProcess() as line:
         try:

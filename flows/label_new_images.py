@@ -1,6 +1,6 @@
-"""New photographs become masks: append what is new in the source, run the line with the models as they are, say what is new.
+"""Masks for new photographs: append them from the source, run the line with the present models, list the new masks.
 
-On a cron this is the nightly run: where nothing is new, it says so within seconds.
+Meant for a nightly schedule: without new photographs it ends within seconds.
 """
 
 from collections.abc import Mapping
@@ -48,10 +48,10 @@ def run_name() -> str:
     on_cancellation=[announce],
 )
 def label_new_images(source: str = "") -> State[Any]:
-    """Label what is new.
+    """Label new photographs.
 
     Args:
-        source: a folder in VOC layout, `demo:60`, or nothing for the source of the import that is here.
+        source: a folder in VOC layout, `demo:60`, or empty for the source of the present import.
     """
     with heartbeat():
         try:
@@ -81,7 +81,7 @@ def import_new(source: str) -> int:
 
 
 def mask_rows() -> dict[str, RowState]:
-    """Every mask's row, by image; none before the first run."""
+    """The row of every mask, by image; empty before the first run."""
     folder = ShardFolder(MASKS)
     if not folder.shards():
         return {}
@@ -89,12 +89,12 @@ def mask_rows() -> dict[str, RowState]:
 
 
 def changed(before: RowState | None, after: RowState) -> bool:
-    """Whether a mask is new, or another than it was."""
+    """Whether a mask is new or changed."""
     return before is None or (before.digest, before.status) != (after.digest, after.status)
 
 
 def summary(added: int, new: Mapping[str, RowState]) -> str:
-    """What is new, in Markdown: a line on the whole, a row an image."""
+    """The new masks in Markdown: a total, and one row per image."""
     if not added and not new:
         return "Nothing is new."
     rows = [f"| {image} | {'a mask' if row.status == 'ok' else row.reason} |" for image, row in sorted(new.items())]

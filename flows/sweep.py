@@ -1,7 +1,7 @@
-"""Variants of the line side by side: each combination of parameters is a DVC experiment; at the end one table and one plot.
+"""Variants of the line: each combination of parameters is a DVC experiment; the results are one table and one plot.
 
-The workspace stays as it is. An experiment that is there already is not run again, so a sweep that was killed goes on where it
-was. A variant that fails says why in the table, and the others run.
+The workspace is not changed. An existing experiment is not run again, so an interrupted sweep resumes. The table has the error
+of a variant that fails, and the others run.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ def sweep(parameters: dict[str, list[Any]]) -> State[Any]:
         with LineProcess() as line:
             outcomes = [_outcome(line, variant) for variant in planned]
     folder = write(outcomes, parameters)
-    create_markdown_artifact(as_markdown(outcomes), key="sweep", description="Each variant, and what it came to")
+    create_markdown_artifact(as_markdown(outcomes), key="sweep", description="Each variant and its scores")
     create_link_artifact((folder / "plot.svg").resolve().as_uri(), "The plot", key="sweep-plot")
     failed = [outcome for outcome in outcomes if outcome.problem]
     if failed:
@@ -71,7 +71,7 @@ def sweep(parameters: dict[str, list[Any]]) -> State[Any]:
 
 @task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=worth_another_try)
 def run_variant(line: LineProcess, variant: Variant, scores: dict[str, float]) -> State[Any]:
-    """One experiment; its scores are put into `scores`."""
+    """Run one experiment; its scores are added to `scores`."""
     logger = get_run_logger()
     try:
         metrics = line.vary(variant.name, variant.overrides, hear=lambda text: logger.info("%s", text))
@@ -95,29 +95,29 @@ def _outcome(line: LineProcess, variant: Variant) -> Outcome:
 
 
 def plan(parameters: Parameters) -> list[Variant]:
-    """The variants, and whether the line can run them.
+    """The variants of a sweep, after checks that the line can run them.
 
     Raises:
-        UserError: a parameter or a value is none, or there is no finished line to start from.
+        UserError: a parameter or value is unknown, or there is no finished line to start from.
     """
     planned = variants(parameters)
     check_run()
     missing = set(read_wiring()) - locked_stages()
     if missing:
         raise UserError(
-            f"the line has not run to its end here ({len(missing)} stages never ran), so each variant would begin anew",
+            f"the line has not run to its end here ({len(missing)} stages never ran), so each variant would run all of it",
             "Type `labelfactory run` first.",
         )
     return planned
 
 
 def sweep_here(parameters: Parameters, hear: Hear, show: Callable[[str], None]) -> tuple[list[Outcome], Path]:
-    """The same without a server: for the command line.
+    """`sweep` without a server, for the command line.
 
     Args:
         parameters: as in `sweep`.
         hear: gets each line that the stages print.
-        show: gets a line for each variant that begins.
+        show: gets a line at the start of each variant.
 
     Raises:
         UserError: as `plan`.
@@ -136,7 +136,7 @@ def sweep_here(parameters: Parameters, hear: Hear, show: Callable[[str], None]) 
 
 
 def write(outcomes: Sequence[Outcome], parameters: Parameters) -> Path:
-    """Write table.md, table.csv and plot.svg. The same parameters have the same folder, which is returned."""
+    """Write table.md, table.csv and plot.svg into a folder that depends on the parameters alone. Returns the folder."""
     folder = SWEEPS / digest_json({name: list(values) for name, values in parameters.items()})[:8]
     folder.mkdir(parents=True, exist_ok=True)
     files = {"table.md": as_markdown(outcomes) + "\n", "table.csv": as_csv(outcomes), "plot.svg": as_svg(outcomes)}

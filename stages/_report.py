@@ -25,7 +25,7 @@ from reporting.phrases import what_it_made
 from stages._scoring import DATA, Counts, Scorer, scored_maps, scored_stages
 
 MASKS = ("agreement", "area", "source")
-"""Columns of the masks that the gallery is chosen by."""
+"""Columns of the masks by which the gallery is chosen."""
 
 
 def make_report(
@@ -44,7 +44,7 @@ def make_report(
         scorer: opens every scored output.
         metrics: flat metrics of `evaluate`.
         per_list: counts of each scored list.
-        each: each image's own mIoU by score name, where it has a true mask.
+        each: mIoU of each image with a true mask, by score name.
         gallery: images for each of best, median and worst.
     """
     masks = _MaskColumns(scorer.rows[read_wiring().masks.noun])
@@ -101,7 +101,7 @@ def _threshold_curves(metrics: Mapping[str, Any], per_list: Mapping[str, Counts]
             if scores.name in counts.curves:
                 series[f"mIoU on {split}"] = counts.curves[scores.name].curve()[1]
                 marks[f"best on {split}"] = metrics[f"threshold/{split}/{scores.name}_best"]
-        for path in sorted(folder.glob("*.csv")):  # the curve by which the calibrating stage chose
+        for path in sorted(folder.glob("*.csv")):  # the curve of the calibrating stage
             points = _read_csv(path)
             for column in [name for name in points if name != "threshold"]:
                 values = np.interp(x, points["threshold"], points[column], left=np.nan, right=np.nan)
@@ -131,7 +131,7 @@ def _read_csv(path: Path) -> dict[str, list[float]]:
 
 
 class _MaskColumns:
-    """The columns of the masks that the gallery is chosen by, without their pixels: image_id → value."""
+    """The columns of the masks by which the gallery is chosen, without pixels: image_id → value."""
 
     def __init__(self, rows: RowReader) -> None:
         self.agreement, self.area, self.source = (rows.values(name) for name in MASKS)
@@ -151,7 +151,7 @@ class _Tagged(NamedTuple):
 
 
 def _tagged(masks: _MaskColumns, dataset: Dataset) -> dict[str, _Tagged]:
-    """All of them by id, without masks that a person drew."""
+    """Tagged photographs by id, without those whose mask a person drew."""
     tagged = {}
     for record in dataset.training:
         image_id = record.image_id
@@ -166,7 +166,7 @@ def _choose(
 ) -> list[tuple[ImageRecord, str]]:
     """The empty masks, the best, median and worst by agreement of walk and CRF, and by mIoU where there is a true mask.
 
-    On an empty mask walk and CRF agree perfectly: it has no part in that order.
+    Walk and CRF agree perfectly on an empty mask, so that order leaves empty masks out.
     """
     empty = [image_id for image_id, item in tagged.items() if item.empty]
     agreement = {image_id: item.agreement for image_id, item in tagged.items() if not item.empty}

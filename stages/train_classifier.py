@@ -1,4 +1,4 @@
-"""Learn to name what is in a photograph, from its tags alone.
+"""Train the multi-label classifier on tags.
 
 Reads   data/dataset      photographs and tags of the training list; tags of the validation list for mAP
 Writes  data/classifier   checkpoint.safetensors, training_rows.parquet, curve.csv
@@ -56,7 +56,7 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
 
     @property
     def objective(self) -> type[Objective]:
-        """How it learns."""
+        """The class of the objective."""
         return self.cfg.objective.subclass_of(Objective)
 
     @cached_property
@@ -66,11 +66,11 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
 
     @cached_property
     def records(self) -> list[ImageRecord]:
-        """Photographs of the training list that have every row which the objective reads."""
+        """Photographs of the training list with every row that the objective reads."""
         return [r for r in self.dataset.training if all(r.image_id in rows for rows in self.rows_read.values())]
 
     def training_rows(self) -> Mapping[str, str]:
-        """Each photograph of the training list with its tags, and the rows that the objective reads."""
+        """Digest of each photograph with its tags, and of the rows that the objective reads."""
         if not self.rows_read:
             return {record.image_id: record.digest for record in self.records}
         return {
@@ -79,25 +79,25 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
         }
 
     def label_kinds(self) -> set[str]:
-        """Tags, what the objective needs beside them, and what the rows that it reads have seen."""
-        seen = {
+        """Tags, what the objective needs beside them, and the supervision of the rows that it reads."""
+        of_rows = {
             kind
             for rows in self.rows_read.values()
             for kinds in rows.values("supervision").values()
             for kind in kinds.split()
         }
-        return {self.supervision, *self.objective.supervision, *seen}
+        return {self.supervision, *self.objective.supervision, *of_rows}
 
     def row_source(self, image_id: str) -> str:
         """Tags."""
         return "tags"
 
     def foreign_supervision(self) -> list[str]:
-        """What the backbone's weights have seen."""
+        """Kinds of labels that the backbone's weights have seen."""
         return self.cfg.supervision
 
     def allowed_supervision(self) -> list[str]:
-        """What params.yaml allows."""
+        """The section's `allow_supervision`."""
         return self.cfg.allow_supervision
 
     def architecture(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
         }
 
     def learner(self) -> tuple[Learner, Sequence[Tensor]]:
-        """The backbone under a fresh head, and the objective around it."""
+        """The backbone under a new head, in its objective."""
         torch.manual_seed(self.cfg.seed)
         backbone = start_backbone(self.cfg)
         pretrained = backbone.published_parameters() if self.cfg.weights != "random" else []
@@ -119,7 +119,7 @@ class TrainClassifier(TrainingStage[TrainClassifierConfig]):
         return self.objective(network, self.cfg.objective, targets=examples.targets, epochs=epochs), pretrained
 
     def examples(self) -> TagExamples:
-        """Random views of the training list."""
+        """Random crops of the training list."""
         maps = {noun: partial(_map_of, rows) for noun, rows in self.rows_read.items()}
         return TagExamples(self.records, self.dataset.classes, self.cfg, maps)
 

@@ -1,9 +1,9 @@
 """The cost of bringing the line up to date: rows and networks per stage, and minutes.
 
-An upper bound, from the keys on disk and from changes in the import. DVC asks a stage whenever a file of code has other bytes;
-where its keys are as they were, it costs nothing. A row that depends on one that will be computed counts too, and so does every row
-below a network that will learn: it may end in the same values, which is not known yet. Minutes follow from the pace of each
-stage's last large run.
+An upper bound, from the keys on disk and from changes in the import. DVC runs a stage whenever a file of code has other bytes;
+with unchanged keys it costs nothing. A row that depends on a pending row counts too, and so does every row below a network that
+will be trained: its values may stay the same, which is not known yet. Minutes follow from the pace of each stage's last large
+run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ from labelfactory.stage.training import TrainingStage
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage will do.
+    """The cost of one stage.
 
     Attributes:
         stage: its name.
-        runs: whether there is anything to do for it; a stage that DVC calls stale may have nothing.
-        rows: rows that it computes, at most; 0 for a stage that makes none.
-        removed: rows that go.
-        seconds: how long, by its own pace; None where it has never run.
+        runs: whether it has work; a stage that DVC calls stale may have none.
+        rows: rows that it computes, at most; 0 for a stage without rows.
+        removed: rows that are removed.
+        seconds: duration by its own pace; None where it has never run.
     """
 
     stage: str
@@ -43,10 +43,10 @@ class Cost:
 
 @dataclass
 class _Import:
-    """What changed in the import since `prepare` last ran."""
+    """Changes in the import since `prepare` last ran."""
 
     total: int
-    """Training images there will be; 0 where nothing changed."""
+    """Number of training images after `prepare`; 0 where nothing changed."""
     changed: frozenset[str]
     """Training images that are new, or have other bytes or tags."""
     removed: frozenset[str]
@@ -56,8 +56,8 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
     """The cost of `labelfactory run`, stage by stage.
 
     Args:
-        states: what DVC says of the stages (`line_status`).
-        retrain: whether the stages that learn may run.
+        states: DVC's state of each stage (`line_status`).
+        retrain: whether training and calibrating stages may run.
     """
     sections: Any = read_sections()
     wiring = read_wiring()
@@ -66,7 +66,7 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
     current = prepared.state == "up to date"
     changes = _Import(0, frozenset(), frozenset()) if current else _import_changes(sections[prepare.name])
     moved: dict[str, bool] = {}  # noun → whether it will change
-    waiting: dict[str, set[str]] = {}  # noun of rows → images whose row will be computed
+    pending_images: dict[str, set[str]] = {}  # noun of rows → images whose row will be computed
     planned = []
     for state in states:
         kind: Any = stage_class(state.name)
@@ -75,8 +75,8 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
         if (state.state == "up to date" and not touched) or (not retrain and state.name in wiring.learning):
             cost = Cost(state.name, runs=False)
         elif isinstance(stage, PerImageStage):
-            waiting[stage.writes], writes = _rows(stage, prepare.noun, changes, moved, waiting)
-            count = len(waiting[stage.writes])
+            pending_images[stage.writes], writes = _rows(stage, prepare.noun, changes, moved, pending_images)
+            count = len(pending_images[stage.writes])
             writes |= bool(count or changes.removed)
             cost = Cost(state.name, writes, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
         elif isinstance(stage, TrainingStage):
@@ -91,14 +91,14 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
             moved[stage.writes] = bool(changes.changed or changes.removed or other_params)
             if not moved[stage.writes] and _makes_the_same(state, stage):
                 cost = Cost(state.name, runs=False)
-        elif not touched and _makes_the_same(state, stage):  # a threshold that is chosen again is the same one
+        elif not touched and _makes_the_same(state, stage):  # a threshold that is chosen again is the same
             moved[stage.writes] = False
         planned.append(cost)
     return planned
 
 
 def _makes_the_same(state: StageState, stage: Stage[Any]) -> bool:
-    """Whether DVC asks a stage without keys of its own only for bytes of code that computes what it did last time."""
+    """Whether a stage without keys of its own is stale only for code that computes the same as in its last run."""
     if isinstance(stage, (PerImageStage, TrainingStage)) or not state.reasons:
         return False
     code = {path.as_posix() for path in stage.wiring.code}
@@ -110,16 +110,16 @@ def _makes_the_same(state: StageState, stage: Stage[Any]) -> bool:
         return False
 
 
-def _import_changes(wanted: Any) -> _Import:
-    """The manifest against the prepared data set: training images alone. `wanted`: section `prepare`."""
+def _import_changes(section: Any) -> _Import:
+    """Compare training images of the manifest and of the prepared data set. `section`: `prepare`."""
     entries = read_manifest().entries
-    new = {e.image_id: (e.sha256, e.tags) for e in entries if wanted.train_list in e.lists}
+    new = {e.image_id: (e.sha256, e.tags) for e in entries if section.train_list in e.lists}
     try:
         dataset = ShardedDataset()
     except UserError:
         return _Import(len(new), frozenset(new), frozenset())
     old = {r.image_id: (r.sha256, r.tags) for shard in dataset.counts for r in dataset.records(shard)}
-    if dataset.shard_size != wanted.shard_size:  # every image moves
+    if dataset.shard_size != section.shard_size:  # every image moves
         return _Import(len(new), frozenset(new), frozenset())
     bad = dataset.bad_ids()
     changed = frozenset(i for i, what in new.items() if old.get(i) != what and i not in bad)
@@ -131,13 +131,13 @@ def _rows(
     dataset: str,
     changes: _Import,
     moved: Mapping[str, bool],
-    waiting: Mapping[str, set[str]],
+    pending_images: Mapping[str, set[str]],
 ) -> tuple[set[str], bool]:
-    """Images whose row is computed: other keys than on disk, new or changed images, rows above that will be computed.
+    """Images whose row is computed: keys differ from those on disk, images are new or changed, upstream rows are pending.
 
-    And whether a shard is written, be it only that a row goes or moves.
+    Also whether a shard is written, if only because a row is removed or moved.
     """
-    learnt = [noun for noun in stage.reads if noun not in (dataset, *stage.reads_rows) and moved.get(noun)]
+    everywhere = any(moved.get(noun) for noun in stage.reads if noun not in (dataset, *stage.reads_rows))
     pending: set[str] = set()
     writes = False
     try:
@@ -145,12 +145,12 @@ def _rows(
         for plan in stage.plan(tolerant=True):
             pending.update(r.image_id for r in plan.pending)
             writes |= plan.changed
-    except UserError:  # a network or threshold that it reads is not there yet
+    except UserError:  # a network or threshold that it reads is missing
         known, pending, writes = set(), set(changes.changed), True
-        learnt = ["nothing is there yet"]
-    if learnt:
+        everywhere = True
+    if everywhere:
         pending = known
-    pending = pending.union(changes.changed, *(waiting.get(noun, set()) for noun in stage.reads_rows))
+    pending = pending.union(changes.changed, *(pending_images.get(noun, set()) for noun in stage.reads_rows))
     return pending - changes.removed, writes
 
 
@@ -162,7 +162,7 @@ def _is_current(stage: TrainingStage[Any]) -> bool:
 
 
 def _seconds(stage: str, units: int) -> float | None:
-    """At the stage's own pace; as long as last time where `units` is 0."""
+    """Duration at the stage's own pace; that of its last run where `units` is 0."""
     pace = read_json(REPORTS / f"{stage}.json").get("pace")
     return (units or pace["units"]) * pace["seconds"] / pace["units"] if pace else None
 
