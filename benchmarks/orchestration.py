@@ -1,13 +1,13 @@
-"""What Prefect costs: the line as a flow beside bare `dvc repro`, and a thousand shards planned and mapped over a cluster.
+"""Cost of Prefect: the line as a flow against `dvc repro`, and a thousand shards planned and mapped over a cluster.
 
     python -m benchmarks.orchestration [--images 24] [--rounds 2] [--shards 1000] [--only line|shards]
 
-The line is that of the tests: drawn pictures, the smallest nets. `dvc repro` and the flow run in turns, each round in fresh
-copies of one project; a flow's time is from the worker's start of it to its end, as the server notes both. CPU seconds are
-those of all processes that the one or the other needs; on a machine that does other work too they are the safer figure.
+The line is that of the tests: drawn pictures, the smallest nets. `dvc repro` and the flow alternate, each round in new copies
+of one project; a flow's time is from its start by the worker to its end, by the server's record. CPU seconds are those of all
+processes; on a machine with other work they are the safer figure.
 
-For the shards a stage that makes a row of a few bytes stands in for `extract_cams`, one image a shard, so that nothing but
-the machinery is measured. The server falls behind when its answers become slow or its notes of finished tasks come late.
+For the shards, a stage with rows of a few bytes replaces `extract_cams`, one image per shard, so that only the machinery is
+measured. A server that falls behind answers slowly or records finished tasks late.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def repro(folder: Path) -> Cost:
 
 
 def flow(factory: Factory) -> Cost:
-    """The same through server and worker."""
+    """The line through server and worker."""
     worker = psutil.Process(factory.pid("worker cpu"))
     before = worker.cpu_times()
     done = factory.wait(factory.run())
@@ -120,22 +120,22 @@ def flow(factory: Factory) -> Cost:
 
 
 def line(images: int, rounds: int, place: Path) -> None:
-    """Both in turns, from nothing and once more when nothing is stale."""
+    """Both in turns, from nothing and again when nothing is stale."""
     project = small_project(place / "project", images)
-    found: dict[str, list[Cost]] = {name: [] for name in ("repro", "flow", "repro again", "flow again")}
+    costs_of: dict[str, list[Cost]] = {name: [] for name in ("repro", "flow", "repro again", "flow again")}
     for turn in range(rounds):
         folder = copy_workspace(project, place / f"repro-{turn}")
-        found["repro"].append(repro(folder))
-        found["repro again"].append(repro(folder))
+        costs_of["repro"].append(repro(folder))
+        costs_of["repro again"].append(repro(folder))
         with serving(copy_workspace(project, place / f"flow-{turn}")) as factory:
-            found["flow"].append(flow(factory))
-            found["flow again"].append(flow(factory))
-    for name, costs in found.items():
+            costs_of["flow"].append(flow(factory))
+            costs_of["flow again"].append(flow(factory))
+    for name, costs in costs_of.items():
         print(f"{name:12}", "  |  ".join(map(str, costs)))
     for name in ("", " again"):
         for what in ("wall", "cpu"):
-            bare = statistics.median(getattr(cost, what) for cost in found[f"repro{name}"])
-            ours = statistics.median(getattr(cost, what) for cost in found[f"flow{name}"])
+            bare = statistics.median(getattr(cost, what) for cost in costs_of[f"repro{name}"])
+            ours = statistics.median(getattr(cost, what) for cost in costs_of[f"flow{name}"])
             limit = LIMIT_SECONDS + LIMIT_SHARE * bare
             said = "within" if ours - bare <= limit else "OVER"
             print(
@@ -145,7 +145,7 @@ def line(images: int, rounds: int, place: Path) -> None:
 
 @contextmanager
 def asked(factory: Factory, every: float = 0.5) -> Iterator[list[float]]:
-    """Meanwhile ask the server, as its page would, and note how long each answer took, in seconds."""
+    """Poll the server within the `with` block, as its page would; the list gets the seconds of each answer."""
     took: list[float] = []
     stop = threading.Event()
 
@@ -165,7 +165,7 @@ def asked(factory: Factory, every: float = 0.5) -> Iterator[list[float]]:
 
 
 def shards(count: int, place: Path) -> None:
-    """Plan and map so many shards, and look whether the server keeps up."""
+    """Plan and map `count` shards, and measure whether the server keeps up."""
     folder = make_workspace(place / "shards", git=True)
     write_dataset(dataset(count), folder / IMAGES)
     (folder / "stages/extract_cams.py").write_text(CHEAP_STAGE)
@@ -194,7 +194,7 @@ def shards(count: int, place: Path) -> None:
 
 
 def dataset(count: int) -> Dataset:
-    """So many images of which nobody opens one, each in a shard of its own."""
+    """`count` images, each in its own shard; none is opened."""
     records = tuple(
         ImageRecord(
             image_id=f"{number:05d}",
@@ -218,7 +218,7 @@ def dataset(count: int) -> Dataset:
 
 
 def mapped(factory: Factory) -> dict[str, Any]:
-    """Plan and map in a process of the project's own."""
+    """Plan and map in a process of the project."""
     program = factory.folder / "map.py"
     program.write_text(MAP)
     # the worker's: its server's address, its home
@@ -232,7 +232,7 @@ def mapped(factory: Factory) -> dict[str, Any]:
 
 
 def completed(factory: Factory) -> int:
-    """Tasks that the server knows as finished."""
+    """Number of tasks that the server has recorded as finished."""
     counted: int = factory.api.post("/task_runs/count", {"task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}})
     return counted
 

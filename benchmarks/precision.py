@@ -1,4 +1,4 @@
-"""Seconds of a network in 32 bits and in bfloat16 on this device: what `precision: auto` has to choose between.
+"""Seconds of a network in 32 bits and in bfloat16 on this device: the choice of `precision: auto`.
 
     python -m benchmarks.precision [--repeats 6] [--threads 2]
 
@@ -22,7 +22,7 @@ PRECISIONS: tuple[FabricPrecision, ...] = ("32-true", "bf16-mixed")
 
 
 def seconds_of(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds until the device has done it."""
+    """Seconds until the device has finished the work."""
     began = time.perf_counter()
     work()
     if device.type == "cuda":
