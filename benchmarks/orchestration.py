@@ -53,7 +53,7 @@ from labelfactory.stage.runner import main
 
 
 class Config(Section):
-    """Takes whatever stands in the section."""
+    """Accepts any key of the section."""
 
     model_config = {"extra": "ignore"}
 
@@ -119,15 +119,15 @@ def flow(factory: Factory) -> Cost:
     return Cost(wall, spent)
 
 
-def line(images: int, rounds: int, place: Path) -> None:
+def line(images: int, rounds: int, top: Path) -> None:
     """Both in turns, from nothing and again when nothing is stale."""
-    project = small_project(place / "project", images)
+    project = small_project(top / "project", images)
     costs_of: dict[str, list[Cost]] = {name: [] for name in ("repro", "flow", "repro again", "flow again")}
     for turn in range(rounds):
-        folder = copy_workspace(project, place / f"repro-{turn}")
+        folder = copy_workspace(project, top / f"repro-{turn}")
         costs_of["repro"].append(repro(folder))
         costs_of["repro again"].append(repro(folder))
-        with serving(copy_workspace(project, place / f"flow-{turn}")) as factory:
+        with serving(copy_workspace(project, top / f"flow-{turn}")) as factory:
             costs_of["flow"].append(flow(factory))
             costs_of["flow again"].append(flow(factory))
     for name, costs in costs_of.items():
@@ -137,9 +137,9 @@ def line(images: int, rounds: int, place: Path) -> None:
             bare = statistics.median(getattr(cost, what) for cost in costs_of[f"repro{name}"])
             ours = statistics.median(getattr(cost, what) for cost in costs_of[f"flow{name}"])
             limit = LIMIT_SECONDS + LIMIT_SHARE * bare
-            said = "within" if ours - bare <= limit else "OVER"
+            verdict = "within" if ours - bare <= limit else "OVER"
             print(
-                f"{what:4} the flow{name} adds {ours - bare:6.1f} s, ratio {ours / bare:.3f}; {said} the limit {limit:.1f} s"
+                f"{what:4} the flow{name} adds {ours - bare:6.1f} s, ratio {ours / bare:.3f}; {verdict} the limit {limit:.1f} s"
             )
 
 
@@ -164,25 +164,26 @@ def asked(factory: Factory, every: float = 0.5) -> Iterator[list[float]]:
         thread.join()
 
 
-def shards(count: int, place: Path) -> None:
+def shards(count: int, top: Path) -> None:
     """Plan and map `count` shards, and measure whether the server keeps up."""
-    folder = make_workspace(place / "shards", git=True)
+    folder = make_workspace(top / "shards", git=True)
     write_dataset(dataset(count), folder / IMAGES)
     (folder / "stages/extract_cams.py").write_text(CHEAP_STAGE)
     with serving(folder) as factory:
         with asked(factory) as quiet:
             time.sleep(10)
         with asked(factory) as busy:
-            made = mapped(factory)
+            result = mapped(factory)
         began = time.monotonic()
-        while completed(factory) < made["shards"]:
+        while completed(factory) < result["shards"]:
             if time.monotonic() - began > 120:
-                raise RuntimeError(f"the server knows of {completed(factory)} finished tasks of {made['shards']}")
+                raise RuntimeError(f"the server knows of {completed(factory)} finished tasks of {result['shards']}")
             time.sleep(0.2)
         late = time.monotonic() - began
-    print(f"{made['shards']} shards: {made['state']}")
+    print(f"{result['shards']} shards: {result['state']}")
     print(
-        f"planned in {made['plan']:.1f} s, mapped in {made['map']:.1f} s: {1000 * made['map'] / made['shards']:.0f} ms a shard"
+        f"planned in {result['plan']:.1f} s, mapped in {result['map']:.1f} s:"
+        f" {1000 * result['map'] / result['shards']:.0f} ms per shard"
     )
     print(f"the server knew of the last finished task {late:.1f} s after the flow had ended")
     for name, took in (("before", quiet), ("meanwhile", busy)):
@@ -244,11 +245,11 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--only", choices=("line", "shards"))
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as top:
         if options.only != "shards":
-            line(options.images, options.rounds, Path(place))
+            line(options.images, options.rounds, Path(top))
         if options.only != "line":
-            shards(options.shards, Path(place))
+            shards(options.shards, Path(top))
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ def main() -> None:
         deepest.float().mean().backward()
 
     @torch.no_grad()
-    def infer(precision: FabricPrecision, seen: Tensor = pixels) -> None:
+    def infer(precision: FabricPrecision, images: Tensor = pixels) -> None:
         with inference_precision(precision, device):
-            net(seen)
+            net(images)
 
     print(f"efficientnet_lite2 at stride 16, {BATCH} × {SIDE}×{SIDE}, on {device} with {args.threads} threads")
     for name, work in (("forward and backward", train), ("forward", infer)):

@@ -112,15 +112,15 @@ def command(*words: str) -> Measured:
         [sys.executable, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert process.stdout is not None
-    said = process.stdout.read().decode(errors="replace")
+    output = process.stdout.read().decode(errors="replace")
     _, status, used = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"{' '.join(words)}: {said[-2000:]}")
+        raise RuntimeError(f"{' '.join(words)}: {output[-2000:]}")
     return {
         "seconds": time.perf_counter() - began,
         "cpu": used.ru_utime + used.ru_stime,
         "mib": used.ru_maxrss / 1024,
-        "ran": said.count("Running stage"),
+        "ran": output.count("Running stage"),
     }
 
 
@@ -130,12 +130,12 @@ def stage(name: str) -> dict[str, Any]:
     from labelfactory.stage.runner import stage_class
 
     kind = stage_class(name)
-    made = kind(kind.section.model_validate(read_yaml(Path("params.yaml"))[name]))
-    made.output.mkdir(parents=True, exist_ok=True)
+    science = kind(kind.section.model_validate(read_yaml(Path("params.yaml"))[name]))
+    science.output.mkdir(parents=True, exist_ok=True)
     if name == "prepare":
-        made.run()
+        science.run()
         return {}
-    return dict(made.update().__dict__)
+    return dict(science.update().__dict__)
 
 
 def export() -> dict[str, Any]:
@@ -206,10 +206,10 @@ def measure_rows(count: int) -> dict[str, Measured]:
     from stages.extract_cams import ExtractCams, ExtractCamsConfig
 
     science.SHAPE = (1, 1, 1)  # type: ignore[misc]
-    made = ExtractCams(ExtractCamsConfig(seed=0))
-    made.output.mkdir(parents=True, exist_ok=True)
-    step("rows, all", lambda: dict(made.update().__dict__))
-    step("planning", lambda: {"pending": sum(len(plan.pending) for plan in made.plan())})
+    cams = ExtractCams(ExtractCamsConfig(seed=0))
+    cams.output.mkdir(parents=True, exist_ok=True)
+    step("rows, all", lambda: dict(cams.update().__dict__))
+    step("planning", lambda: {"pending": sum(len(plan.pending) for plan in cams.plan())})
     return figures_of
 
 

@@ -81,13 +81,13 @@ def measure(method: str, grid: tuple[int, int], features: int, repeats: int, thr
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device) / 2**30
-    made: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def once() -> None:
-        made[:] = [METHODS[method](field, scores)]
+        outputs[:] = [METHODS[method](field, scores)]
 
     seconds = min(seconds_of(once, device) for _ in range(repeats))
-    small = made[0].double().cpu() if scores[0].numel() < 100_000 else None
+    small = outputs[0].double().cpu() if scores[0].numel() < 100_000 else None
     return Result(seconds, peak_gib(device) - before, small)
 
 

@@ -57,7 +57,7 @@ def resample(maps: Tensor, *, stride: int, image_size: tuple[int, int], size: tu
 
 
 def _positions(maps: Tensor, cells: int, pixels: int, stride: int, out: int) -> Tensor:
-    """Where each of `out` cells lies on the maps' side, as grid_sample counts: −1 the first cell, 1 the last."""
+    """Positions of `out` cells on the maps' side in grid_sample's coordinates: −1 is the first cell, 1 the last."""
     centres = (torch.arange(out, device=maps.device, dtype=torch.float32) + 0.5) * (pixels / out) - 0.5
     return centres * (2 / (stride * max(cells - 1, 1))) - 1
 

@@ -34,7 +34,7 @@ class CalibrationSection(Section):
     """How thresholds are chosen without a true mask."""
 
     images: int = Field(ge=1, description="training images in the sample")
-    scale: float = Field(gt=0, le=2, description="of these images for the classifier")
+    scale: float = Field(gt=0, le=2, description="scale of these images at the classifier's input")
     precision: Precision = Field(description="of the network")
 
 

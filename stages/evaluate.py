@@ -58,8 +58,8 @@ class EvaluateConfig(Section):
     """Section `evaluate` of params.yaml."""
 
     lists: tuple[str, ...] = Field(min_length=1, description="lists that are scored; the name is part of each metric's")
-    scales: Scales = Field(description="of the photograph for a net")
-    flip: bool = Field(description="whether nets also run on the mirror image")
+    scales: Scales = Field(description="scales of the photograph at a net's input")
+    flip: bool = Field(description="run on the mirror image too")
     precision: Precision = Field(description="of the nets")
     gallery: int = Field(ge=0, le=12, description="images in the report for each of best, median and worst")
 

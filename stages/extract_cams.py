@@ -31,8 +31,8 @@ class ExtractCamsConfig(Section):
     """Section `extract_cams` of params.yaml."""
 
     method: method_of("models.cams") = Field(description="the CAM method")  # type: ignore[valid-type]
-    scales: Scales = Field(description="of the photograph for the network")
-    flip: bool = Field(description="whether the network also runs on the mirror image")
+    scales: Scales = Field(description="scales of the photograph at the network's input")
+    flip: bool = Field(description="run on the mirror image too")
     precision: Precision = Field(description="of the network")
     batch_size: int = Field(ge=1, le=256, description="images in a batch, of equal input sizes")
 

@@ -28,7 +28,7 @@ class LabelAffinityConfig(Section):
     moved = dict.fromkeys(("gt_prob", "alpha_low", "alpha_high", "crf"), "method")
 
     method: method_of("models.affinity_labels") = Field(description="two thresholds, or two exponents")  # type: ignore[valid-type]
-    scale: float = Field(gt=0, le=1, description="of the photograph for the CRF, whose kernels scale with it")
+    scale: float = Field(gt=0, le=1, description="scale of the photograph for the CRF and its kernels")
 
 
 class LabelAffinity(PerImageStage[LabelAffinityConfig]):

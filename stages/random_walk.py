@@ -51,7 +51,7 @@ class RandomWalkConfig(Section):
             "compete for each cell, or the CAMs of the classes alone"
         )
     )
-    teacher_scales: Scales = Field(description="of the photograph for a teacher")
+    teacher_scales: Scales = Field(description="scales of the photograph at a teacher's input")
     radius: int = Field(ge=2, le=16, description="cells nearer than this are joined")
     beta: float = Field(gt=0, description="power on affinities; higher values sharpen borders")
     stride: Literal[4, 8] = Field(description="pixels per cell of the walk's grid")

@@ -43,7 +43,7 @@ class RefineCrfConfig(Section):
     moved = dict.fromkeys(("unary", "gt_prob", "crf"), "method")
 
     method: method_of("models.refinement") = Field(description="the refinement")  # type: ignore[valid-type]
-    scale: float = Field(gt=0, le=1, description="of the photograph for the CRF, whose kernels scale with it")
+    scale: float = Field(gt=0, le=1, description="scale of the photograph for the CRF and its kernels")
     min_confidence: float = Field(ge=0, le=1, description="void where the best probability is lower")
 
 

@@ -33,7 +33,7 @@ class TrainAffinityConfig(TrainingSection, CropSection):
 
     method: method_of("models.affinity") = Field(description="the affinity network and its loss")  # type: ignore[valid-type]
     learn_backbone: bool = Field(description="whether the classifier's backbone learns on")
-    freeze_stages: int = Field(ge=0, le=8, description="if it learns on, the stages after the stem that are frozen")
+    freeze_stages: int = Field(ge=0, le=8, description="stages after the stem that are frozen even if it learns on")
 
 
 class TrainAffinity(LabelledStage[TrainAffinityConfig]):

@@ -42,7 +42,7 @@ class TrainingSection(Section):
     )
     batch_size: int = Field(ge=1, le=1024, description="windows in a step")
     learning_rate: float = Field(gt=0, description="of the pretrained weights")
-    head_factor: float = Field(gt=0, description="learning rate of new layers, as a multiple of that")
+    head_factor: float = Field(gt=0, description="learning rate of new layers, as a multiple of `learning_rate`")
     rate: Literal["absolute", "relative"] = Field(
         description="`relative`: the learning rate times each pretrained tensor's root mean square"
     )

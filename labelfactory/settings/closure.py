@@ -2,7 +2,7 @@
 
 Imports are followed from the stage's file, those inside functions too. Of a plug-in family only the chosen methods are
 followed. Of the ground floor only the value rooms count; its other files share one number, `ENGINE_FORMAT`.
-docs/architecture.md says what that saves.
+See docs/architecture.md.
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -92,9 +92,9 @@ def _download(url: str, sha256: str, progress: Progress | None) -> Path:
         return path
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        found = _fetch(url, partial, progress)
-        if found != sha256.lower():
-            raise _wrong_digest(url, found, sha256)
+        digest = _fetch(url, partial, progress)
+        if digest != sha256.lower():
+            raise _wrong_digest(url, digest, sha256)
         partial.replace(path)
     except OSError as error:  # urllib's errors are OSErrors
         raise MissingError(

@@ -29,7 +29,7 @@ class Config(MethodConfig):
         default=800,
         ge=16,
         le=20_000,
-        description="cells of a grid; a finer grid is halved: work grows with their square",
+        description="most cells of a grid; a finer grid is halved: work grows with their square",
     )
 
 

@@ -106,7 +106,7 @@ class SparseTransition:
             ShapeError: the scores are not on this transition's grid.
         """
         if scores.ndim != 3 or tuple(scores.shape[1:]) != self.grid:
-            raise ShapeError(f"scores {list(scores.shape)} do not lie on the transition's grid {list(self.grid)}")
+            raise ShapeError(f"scores {list(scores.shape)} are not on the transition's grid {list(self.grid)}")
         state = torch.zeros(len(scores), self._size + 2 * self._margin, device=self._planes.device)
         self._on_grid(self._inner(state)).copy_(scores)
         self._inner(state).mul_(self._root)
