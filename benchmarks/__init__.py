@@ -1,1 +1,1 @@
-"""What the line costs, beside what it replaces: `make bench`."""
+"""Cost of the line against the tools that it replaces: `make bench`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`; the work is in a module of its own, which fresh processes can import by its name."""
+"""`python -m benchmarks`; the work is in its own module, which new processes can import by name."""
 
 from benchmarks.parts import main
 

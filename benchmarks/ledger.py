@@ -1,10 +1,10 @@
-"""Look-ups in a ledger of a million masks and fifty models, and what a row of it costs on disk.
+"""Look-ups in a ledger of a million masks and fifty models, and the size of its rows on disk.
 
     python -m benchmarks.ledger [--images 20000] [--models 50] [--folder FOLDER]
 
 Each model has its own mask of each image, as if every mask changed before each training: images × models masks, and as
-many training rows. Digests are random bytes, which nothing compresses. Each look-up is asked for five images or models, once
-before; start-up makes the index and opens it. The slowest of the five is shown.
+many training rows. Digests are random bytes, which do not compress. Each look-up runs for five images or models after one
+that is not counted; the slowest of the five is shown. Start-up makes the index and opens it.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def weights(model: int) -> str:
 
 
 def make(ledger: Ledger, images: int, models: int) -> dict[str, float]:
-    """Fill a ledger as so many runs of the line would. Gives bytes a row by kind."""
+    """Fill a ledger as `models` runs of the line would. Returns bytes per row by kind."""
     names = pa.array([f"{2007 + i % 6}_{i:06d}" for i in range(images)])
     photographs, tags = digests(images), pa.array([("cat|dog", "cat", "person", "")[i % 4] for i in range(images)])
     size = dict.fromkeys(("masks", "training"), 0)
@@ -116,11 +116,11 @@ def slowest(question: Callable[[int], object]) -> float:
 
 
 def main() -> None:
-    """Make a ledger, ask it, print a table."""
+    """Make a ledger, time its look-ups, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--models", type=int, default=50)
-    parser.add_argument("--folder", type=Path, help="keep the ledger here, or use the one that is there")
+    parser.add_argument("--folder", type=Path, help="keep the ledger in this folder, or use the one in it")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         ledger = Ledger(args.folder or Path(temporary) / "ledger")

@@ -1,13 +1,13 @@
-"""What Prefect costs: the line as a flow beside bare `dvc repro`, and a thousand shards planned and mapped over a cluster.
+"""Cost of Prefect: the line as a flow against `dvc repro`, and a thousand shards planned and mapped over a cluster.
 
     python -m benchmarks.orchestration [--images 24] [--rounds 2] [--shards 1000] [--only line|shards]
 
-The line is that of the tests: drawn pictures, the smallest nets. `dvc repro` and the flow run in turns, each round in fresh
-copies of one project; a flow's time is from the worker's start of it to its end, as the server notes both. CPU seconds are
-those of all processes that the one or the other needs; on a machine that does other work too they are the safer figure.
+The line is that of the tests: drawn pictures, the smallest nets. `dvc repro` and the flow alternate, each round in new copies
+of one project; a flow's time is from its start by the worker to its end, by the server's record. CPU seconds are those of all
+processes; on a machine with other work they are the safer figure.
 
-For the shards a stage that makes a row of a few bytes stands in for `extract_cams`, one image a shard, so that nothing but
-the machinery is measured. The server falls behind when its answers become slow or its notes of finished tasks come late.
+For the shards, a stage with rows of a few bytes replaces `extract_cams`, one image per shard, so that only the machinery is
+measured. A server that falls behind answers slowly or records finished tasks late.
 """
 
 import argparse
@@ -53,7 +53,7 @@ from labelfactory.stage.runner import main
 
 
 class Config(Section):
-    """Takes whatever stands in the section."""
+    """Accepts any key of the section."""
 
     model_config = {"extra": "ignore"}
 
@@ -105,7 +105,7 @@ def repro(folder: Path) -> Cost:
 
 
 def flow(factory: Factory) -> Cost:
-    """The same through server and worker."""
+    """The line through server and worker."""
     worker = psutil.Process(factory.pid("worker cpu"))
     before = worker.cpu_times()
     done = factory.wait(factory.run())
@@ -119,33 +119,33 @@ def flow(factory: Factory) -> Cost:
     return Cost(wall, spent)
 
 
-def line(images: int, rounds: int, place: Path) -> None:
-    """Both in turns, from nothing and once more when nothing is stale."""
-    project = small_project(place / "project", images)
-    found: dict[str, list[Cost]] = {name: [] for name in ("repro", "flow", "repro again", "flow again")}
+def line(images: int, rounds: int, top: Path) -> None:
+    """Both in turns, from nothing and again when nothing is stale."""
+    project = small_project(top / "project", images)
+    costs_of: dict[str, list[Cost]] = {name: [] for name in ("repro", "flow", "repro again", "flow again")}
     for turn in range(rounds):
-        folder = copy_workspace(project, place / f"repro-{turn}")
-        found["repro"].append(repro(folder))
-        found["repro again"].append(repro(folder))
-        with serving(copy_workspace(project, place / f"flow-{turn}")) as factory:
-            found["flow"].append(flow(factory))
-            found["flow again"].append(flow(factory))
-    for name, costs in found.items():
+        folder = copy_workspace(project, top / f"repro-{turn}")
+        costs_of["repro"].append(repro(folder))
+        costs_of["repro again"].append(repro(folder))
+        with serving(copy_workspace(project, top / f"flow-{turn}")) as factory:
+            costs_of["flow"].append(flow(factory))
+            costs_of["flow again"].append(flow(factory))
+    for name, costs in costs_of.items():
         print(f"{name:12}", "  |  ".join(map(str, costs)))
     for name in ("", " again"):
         for what in ("wall", "cpu"):
-            bare = statistics.median(getattr(cost, what) for cost in found[f"repro{name}"])
-            ours = statistics.median(getattr(cost, what) for cost in found[f"flow{name}"])
+            bare = statistics.median(getattr(cost, what) for cost in costs_of[f"repro{name}"])
+            ours = statistics.median(getattr(cost, what) for cost in costs_of[f"flow{name}"])
             limit = LIMIT_SECONDS + LIMIT_SHARE * bare
-            said = "within" if ours - bare <= limit else "OVER"
+            verdict = "within" if ours - bare <= limit else "OVER"
             print(
-                f"{what:4} the flow{name} adds {ours - bare:6.1f} s, ratio {ours / bare:.3f}; {said} the limit {limit:.1f} s"
+                f"{what:4} the flow{name} adds {ours - bare:6.1f} s, ratio {ours / bare:.3f}; {verdict} the limit {limit:.1f} s"
             )
 
 
 @contextmanager
 def asked(factory: Factory, every: float = 0.5) -> Iterator[list[float]]:
-    """Meanwhile ask the server, as its page would, and note how long each answer took, in seconds."""
+    """Poll the server within the `with` block, as its page would; the list gets the seconds of each answer."""
     took: list[float] = []
     stop = threading.Event()
 
@@ -164,25 +164,26 @@ def asked(factory: Factory, every: float = 0.5) -> Iterator[list[float]]:
         thread.join()
 
 
-def shards(count: int, place: Path) -> None:
-    """Plan and map so many shards, and look whether the server keeps up."""
-    folder = make_workspace(place / "shards", git=True)
+def shards(count: int, top: Path) -> None:
+    """Plan and map `count` shards, and measure whether the server keeps up."""
+    folder = make_workspace(top / "shards", git=True)
     write_dataset(dataset(count), folder / IMAGES)
     (folder / "stages/extract_cams.py").write_text(CHEAP_STAGE)
     with serving(folder) as factory:
         with asked(factory) as quiet:
             time.sleep(10)
         with asked(factory) as busy:
-            made = mapped(factory)
+            result = mapped(factory)
         began = time.monotonic()
-        while completed(factory) < made["shards"]:
+        while completed(factory) < result["shards"]:
             if time.monotonic() - began > 120:
-                raise RuntimeError(f"the server knows of {completed(factory)} finished tasks of {made['shards']}")
+                raise RuntimeError(f"the server knows of {completed(factory)} finished tasks of {result['shards']}")
             time.sleep(0.2)
         late = time.monotonic() - began
-    print(f"{made['shards']} shards: {made['state']}")
+    print(f"{result['shards']} shards: {result['state']}")
     print(
-        f"planned in {made['plan']:.1f} s, mapped in {made['map']:.1f} s: {1000 * made['map'] / made['shards']:.0f} ms a shard"
+        f"planned in {result['plan']:.1f} s, mapped in {result['map']:.1f} s:"
+        f" {1000 * result['map'] / result['shards']:.0f} ms per shard"
     )
     print(f"the server knew of the last finished task {late:.1f} s after the flow had ended")
     for name, took in (("before", quiet), ("meanwhile", busy)):
@@ -194,7 +195,7 @@ def shards(count: int, place: Path) -> None:
 
 
 def dataset(count: int) -> Dataset:
-    """So many images of which nobody opens one, each in a shard of its own."""
+    """`count` images, each in its own shard; none is opened."""
     records = tuple(
         ImageRecord(
             image_id=f"{number:05d}",
@@ -218,7 +219,7 @@ def dataset(count: int) -> Dataset:
 
 
 def mapped(factory: Factory) -> dict[str, Any]:
-    """Plan and map in a process of the project's own."""
+    """Plan and map in a process of the project."""
     program = factory.folder / "map.py"
     program.write_text(MAP)
     # the worker's: its server's address, its home
@@ -232,7 +233,7 @@ def mapped(factory: Factory) -> dict[str, Any]:
 
 
 def completed(factory: Factory) -> int:
-    """Tasks that the server knows as finished."""
+    """Number of tasks that the server has recorded as finished."""
     counted: int = factory.api.post("/task_runs/count", {"task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}})
     return counted
 
@@ -244,11 +245,11 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--only", choices=("line", "shards"))
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as top:
         if options.only != "shards":
-            line(options.images, options.rounds, Path(place))
+            line(options.images, options.rounds, Path(top))
         if options.only != "line":
-            shards(options.shards, Path(place))
+            shards(options.shards, Path(top))
 
 
 if __name__ == "__main__":

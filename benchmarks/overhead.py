@@ -1,14 +1,14 @@
-"""What the engine costs beside a CAM pass on real photographs: keys, digests, planning and Parquet.
+"""Cost of the engine against a CAM pass on real photographs: keys, digests, planning and Parquet.
 
     LABELFACTORY_VOC_ANIMALS=DIR python -m benchmarks.overhead [--images 36]
 
 DIR is a folder in VOC layout with tags.csv. One process, one thread, EfficientNet-Lite2 at four scales with their mirror
-images, as in the profile voc-animals-cpu; processor seconds, which other work on the machine does not change. A third
-figure is an engine that finds nothing to do.
+images, as in the profile voc-animals-cpu; processor seconds, which other work on the machine does not change. The third
+figure is a run of the engine without work.
 
     … python -m benchmarks.overhead --increment 200
 
-The cheapest CAM pass there is (one scale of 0.5, no mirror images) over 200 photographs, then over 1 % more.
+The cheapest CAM pass (one scale of 0.5, no mirror images) over 200 photographs, then over 1 % more.
 """
 
 import argparse
@@ -43,7 +43,7 @@ LIMIT = 0.03
 
 
 class TimedCams(ExtractCams):
-    """The real stage, which notes how long its science takes; reading and decoding photographs belongs to it."""
+    """The real stage with the time of its science, which includes reading and decoding photographs."""
 
     science = 0.0
     loading = 0.0
@@ -69,24 +69,26 @@ class TimedCams(ExtractCams):
 
 def records_of(folder: Path, count: int) -> tuple[ImageRecord, ...]:
     """The first photographs with a tag of the six classes."""
-    found: list[ImageRecord] = []
+    records: list[ImageRecord] = []
     with (folder / "tags.csv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             tags = tuple(sorted({*row["tags"].split("|")} & {*CLASSES}))
             path = folder / "JPEGImages" / f"{row['image_id']}.jpg"
-            if len(found) == count or not tags or not path.exists():
+            if len(records) == count or not tags or not path.exists():
                 continue
             data = path.read_bytes()
             height, width, _ = decode_photograph(data).shape
-            where = {"path": str(path), "sha256": digest_bytes(data), "position": len(found), "shard": 0}
+            where = {"path": str(path), "sha256": digest_bytes(data), "position": len(records), "shard": 0}
             size = {"width": width, "height": height, "split": "train", "status": "ok", "reason": ""}
             nothing: dict[str, Any] = {"mask_path": None, "mask_sha256": None}
-            found.append(ImageRecord(image_id=row["image_id"], lists=("train",), tags=tags, **where, **size, **nothing))
-    return tuple(found)
+            records.append(
+                ImageRecord(image_id=row["image_id"], lists=("train",), tags=tags, **where, **size, **nothing)
+            )
+    return tuple(records)
 
 
 def write_classifier(path: Path) -> None:
-    """ImageNet's backbone under a fresh linear layer: how good it is does not change what it costs."""
+    """A backbone with ImageNet weights under a new linear layer: the cost does not depend on the weights."""
     torch.manual_seed(0)
     net = Classifier(build_backbone(BACKBONE, output_stride=16, state=None, pretrained=True), len(CLASSES)).eval()
     passport = Passport(
@@ -112,7 +114,7 @@ def write_classifier(path: Path) -> None:
 
 
 def project(count: int) -> tuple[ImageRecord, ...]:
-    """Code and classifier in the current folder. Gives the records of so many photographs."""
+    """Put code and classifier into the current folder. Returns the records of `count` photographs."""
     source = os.environ.get(VARIABLE)
     if not source:
         raise UserError(f"${VARIABLE} names no folder", f"Type `{VARIABLE}=DIR python -m benchmarks.overhead`.")
@@ -124,7 +126,7 @@ def project(count: int) -> tuple[ImageRecord, ...]:
 
 
 def measure(count: int) -> dict[str, float]:
-    """Processor seconds an image: of the science, of the engine, and of an engine with nothing to do; bytes of a row."""
+    """Processor seconds per image: science, engine, and engine without work; bytes per row."""
     records = project(count)
     write_dataset(Dataset(Classes(CLASSES), {}, "train", "train", 0.0, records))
     cfg = ExtractCamsConfig(method="cam", scales=(0.5, 1.0, 1.5, 2.0), flip=True, precision="bf16-mixed", batch_size=1)
@@ -141,12 +143,12 @@ def measure(count: int) -> dict[str, float]:
     nothing = time.process_time() - began
     engine = total - stage.science - stage.loading
     size = sum(path.stat().st_size for path in stage.output.iterdir())
-    found = {"science": stage.science, "engine": engine, "nothing to do": nothing, "bytes": size}
-    return {name: value / len(records) for name, value in found.items()}
+    figures = {"science": stage.science, "engine": engine, "nothing to do": nothing, "bytes": size}
+    return {name: value / len(records) for name, value in figures.items()}
 
 
 def measure_increment(count: int) -> tuple[float, float]:
-    """Processor seconds of a full pass and of 1 % more, each less what loading the network takes."""
+    """Processor seconds of a full pass and of 1 % more, each without loading the network."""
     records = project(count + count // 100)
     cfg = ExtractCamsConfig(method="cam", scales=(0.5,), flip=False, precision="bf16-mixed", batch_size=1)
     seconds = []
@@ -165,7 +167,7 @@ def main() -> None:
     """Measure and print; exit code 1 above the limit."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=36)
-    parser.add_argument("--increment", type=int, default=0, help="measure 1 %% more than so many instead")
+    parser.add_argument("--increment", type=int, default=0, help="measure 1 %% more photographs than this instead")
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.update(LABELFACTORY_WORKERS="1", LABELFACTORY_DEVICE="cpu")
@@ -176,11 +178,12 @@ def main() -> None:
             os.chdir(ROOT)
             print(f"{args.increment} photographs: {full:.2f} s; 1 % more: {more:.2f} s, {100 * more / full:.2f} %")
             sys.exit(more > LIMIT * full)
-        found = measure(args.images)
+        figures = measure(args.images)
         os.chdir(ROOT)
-    share = found["engine"] / found["science"]
+    share = figures["engine"] / figures["science"]
     print(
-        f"{args.images} photographs, processor seconds an image: " + ", ".join(f"{k} {v:.4g}" for k, v in found.items())
+        f"{args.images} photographs, processor seconds an image: "
+        + ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
     )
     print(f"the engine costs {100 * share:.2f} % of the CAM pass (limit {100 * LIMIT:.0f} %)")
     sys.exit(share > LIMIT)

@@ -1,9 +1,9 @@
-"""How long the pages of a hundred thousand images take, in wall time and in processor time.
+"""Wall time and processor time of the pages of a hundred thousand images.
 
     python -m benchmarks.pages [--images 100000] [--models 3]
 
-Data set, shards and ledger are made as the line would leave them, but for their payloads: a grid opens none. Each page is asked
-for three times after one that is not counted; the slowest is shown. On a busy machine the processor time is the one to read.
+Data set, shards and ledger are those of a line without payloads, which a grid does not open. Each page is requested three
+times after one that is not counted; the slowest is shown. On a busy machine, read the processor time.
 """
 
 import argparse
@@ -109,9 +109,9 @@ def _write_shards(masks: pa.Table) -> None:
 
 
 def visit() -> TestClient:
-    """A visitor of the pages of the current folder."""
-    nobody = SlowQuery([], lambda: None)
-    client = TestClient(make_site(Project(nobody, nobody)), base_url="http://127.0.0.1:8600")
+    """A client of the pages of the current folder."""
+    no_query = SlowQuery([], lambda: None)
+    client = TestClient(make_site(Project(no_query, no_query)), base_url="http://127.0.0.1:8600")
     client.headers["host"] = "127.0.0.1:8600"
     return client
 
@@ -128,32 +128,32 @@ def measure(question: Callable[[], object], times: int = 3) -> tuple[float, floa
 
 
 class Asked(NamedTuple):
-    """What a page took and is."""
+    """Cost and size of a page."""
 
     wall_ms: float
     processor_ms: float
     size: int
     """Bytes."""
     slowness: float
-    """Of the machine while it was asked: the higher of just before and just after."""
+    """Of the machine during the request: the higher of just before and just after."""
 
 
 def ask(client: TestClient) -> dict[str, Asked]:
-    """Ask for each page; each beside the machine's own speed, which on a throttled one changes from second to second."""
-    found = {}
+    """Request each page, and measure the machine's speed beside it, which changes from second to second if it is throttled."""
+    pages = {}
     before = slowness()
     for name, address in PAGES.items():
         answer = client.get(address)
         assert answer.status_code == 200, answer.text
         wall, processor = measure(lambda address=address: client.get(address))  # type: ignore[misc]
         after = slowness()
-        found[name] = Asked(wall, processor, len(answer.content), max(before, after))
+        pages[name] = Asked(wall, processor, len(answer.content), max(before, after))
         before = after
-    return found
+    return pages
 
 
 def slowness() -> float:
-    """How many times slower this machine is at this moment than the one on which the limit is to hold; at least 1."""
+    """How many times slower this machine is now than the one for which the limit is meant; at least 1."""
     start = time.process_time()
     total = 0
     for number in range(1_000_000):
@@ -162,7 +162,7 @@ def slowness() -> float:
 
 
 def main() -> None:
-    """Make a project, ask for pages, print a table."""
+    """Make a project, request its pages, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--models", type=int, default=3)

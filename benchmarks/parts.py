@@ -1,4 +1,4 @@
-"""Seconds and memory per image of CAM extraction, walk, CRF and scoring, each beside its reference in the same run.
+"""Seconds and memory per image of CAM extraction, walk, CRF and scoring, each against its reference in the same run.
 
     python -m benchmarks [--images 12] [--threads 1]
 
@@ -54,7 +54,7 @@ def photographs(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def classifier(*, folded: bool) -> Classifier:
-    """EfficientNet-Lite0 under a fresh linear layer for three classes."""
+    """EfficientNet-Lite0 under a new linear layer for three classes."""
     torch.manual_seed(0)
     backbone = build_backbone("efficientnet_lite0", output_stride=16, state=None, pretrained=True)
     if folded:
@@ -82,8 +82,8 @@ def cams_reference(count: int) -> Iterator[None]:
             size = [round(side * scale) for side in SIZE]
             resized = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
             for mirrored in (False, True):
-                seen = resized.flip(3) if mirrored else resized
-                maps = net.classifier(net.activation(seen)).relu()
+                view = resized.flip(3) if mirrored else resized
+                maps = net.classifier(net.activation(view)).relu()
                 total += F.interpolate(maps.flip(3) if mirrored else maps, size=SIZE, mode="bilinear")
         yield
 
@@ -171,7 +171,7 @@ PAIRS: dict[str, tuple[Task, Task]] = {
 
 
 def measure(name: str, which: int, count: int, threads: int) -> tuple[float, float]:
-    """Seconds an image after the first, and peak memory in MiB, of one task in this process."""
+    """Seconds per image after the first, and peak memory in MiB, of one task in this process."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     steps = PAIRS[name][which](count + 1)

@@ -1,4 +1,4 @@
-"""Seconds of a network in 32 bits and in bfloat16 on this device: what `precision: auto` has to choose between.
+"""Seconds of a network in 32 bits and in bfloat16 on this device: the choice of `precision: auto`.
 
     python -m benchmarks.precision [--repeats 6] [--threads 2]
 
@@ -22,7 +22,7 @@ PRECISIONS: tuple[FabricPrecision, ...] = ("32-true", "bf16-mixed")
 
 
 def seconds_of(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds until the device has done it."""
+    """Seconds until the device has finished the work."""
     began = time.perf_counter()
     work()
     if device.type == "cuda":
@@ -48,9 +48,9 @@ def main() -> None:
         deepest.float().mean().backward()
 
     @torch.no_grad()
-    def infer(precision: FabricPrecision, seen: Tensor = pixels) -> None:
+    def infer(precision: FabricPrecision, images: Tensor = pixels) -> None:
         with inference_precision(precision, device):
-            net(seen)
+            net(images)
 
     print(f"efficientnet_lite2 at stride 16, {BATCH} × {SIDE}×{SIDE}, on {device} with {args.threads} threads")
     for name, work in (("forward and backward", train), ("forward", infer)):

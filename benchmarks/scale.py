@@ -3,9 +3,9 @@
     python -m benchmarks.scale [--counts 1000,10000,100000] [--rows 1000000] [--out docs/scaling.json] [--plot docs/scaling.png]
 
 Photographs are thumbnails of 64 × 48; rows are as large as those of real photographs (benchmarks/scale_stages): CAMs of
-47 KB and masks of 12 KB an image, 6 GB for 100,000 images and as much again in DVC's cache. Each step runs in a process of
-its own, whose largest memory is shown less that of an idle one. `--rows` is one more size, without pixels and with rows of a
-few bytes: reading, planning and writing tables alone.
+47 KB and masks of 12 KB per image, 6 GB for 100,000 images and as much again in DVC's cache. Each step runs in its own
+process, whose peak memory is shown without that of an idle process. `--rows` is one more size, without pixels and with rows
+of a few bytes: reading, planning and writing tables alone.
 """
 
 import argparse
@@ -50,7 +50,7 @@ stages:
 
 
 def make_project(folder: Path) -> None:
-    """The code in a folder of its own, with two stages that compute nothing in the place of the real ones."""
+    """Copy the code into a folder, with two stages that compute nothing instead of the real ones."""
     for name in CODE:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "tmp", "cache"))
     for name in ("extract_cams", "refine_crf"):
@@ -80,7 +80,7 @@ def add_images(first: int, count: int) -> None:
 
 
 def measured(work: Callable[[], Any]) -> Measured:
-    """Run it in a fork. Gives seconds, MiB above an idle fork, and what numbers the work itself gives."""
+    """Run the work in a fork. Returns seconds, peak memory in MiB, and the numbers that the work returns."""
     reader, writer = os.pipe()
     began = time.perf_counter()
     pid = os.fork()
@@ -105,37 +105,37 @@ def measured(work: Callable[[], Any]) -> Measured:
 
 
 def command(*words: str) -> Measured:
-    """Run a command. Gives seconds, processor seconds and its own largest memory."""
+    """Run a command. Returns seconds, processor seconds and its peak memory."""
     began = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(ROOT)])}
     process = subprocess.Popen(
         [sys.executable, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert process.stdout is not None
-    said = process.stdout.read().decode(errors="replace")
+    output = process.stdout.read().decode(errors="replace")
     _, status, used = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"{' '.join(words)}: {said[-2000:]}")
+        raise RuntimeError(f"{' '.join(words)}: {output[-2000:]}")
     return {
         "seconds": time.perf_counter() - began,
         "cpu": used.ru_utime + used.ru_stime,
         "mib": used.ru_maxrss / 1024,
-        "ran": said.count("Running stage"),
+        "ran": output.count("Running stage"),
     }
 
 
 def stage(name: str) -> dict[str, Any]:
-    """One run of a stage, as `python -m stages.<name>` does it after its imports."""
+    """One run of a stage, as by `python -m stages.<name>` after its imports."""
     from labelfactory.settings.params import read_yaml
     from labelfactory.stage.runner import stage_class
 
     kind = stage_class(name)
-    made = kind(kind.section.model_validate(read_yaml(Path("params.yaml"))[name]))
-    made.output.mkdir(parents=True, exist_ok=True)
+    science = kind(kind.section.model_validate(read_yaml(Path("params.yaml"))[name]))
+    science.output.mkdir(parents=True, exist_ok=True)
     if name == "prepare":
-        made.run()
+        science.run()
         return {}
-    return dict(made.update().__dict__)
+    return dict(science.update().__dict__)
 
 
 def export() -> dict[str, Any]:
@@ -149,13 +149,13 @@ def export() -> dict[str, Any]:
 
 
 def measure(count: int) -> dict[str, Measured]:
-    """All steps on so many images, and the 1 % that comes after."""
-    found: dict[str, Measured] = {"idle": measured(dict)}
+    """All steps on `count` images, and on 1 % more."""
+    figures_of: dict[str, Measured] = {"idle": measured(dict)}
     add_images(0, count)
 
     def step(name: str, work: Callable[[], Any]) -> None:
-        found[name] = measured(work)
-        show(count, name, found[name])
+        figures_of[name] = measured(work)
+        show(count, name, figures_of[name])
 
     for name in ("prepare", "extract_cams", "refine_crf"):
         step(f"{name}, all", lambda name=name: stage(name))
@@ -166,22 +166,22 @@ def measure(count: int) -> dict[str, Measured]:
         "dvc repro, nothing to do": ("-m", "dvc", "repro"),
         "labelfactory status": ("-c", "from app.main import main; main()", "status"),
     }.items():
-        found[name] = command(*words)
-        show(count, name, found[name])
+        figures_of[name] = command(*words)
+        show(count, name, figures_of[name])
     step("export voc", export)
     add_images(count, max(1, count // 100))
     for name in ("prepare", "extract_cams", "refine_crf"):
         step(f"{name}, 1 % more", lambda name=name: stage(name))
     folders = [Path("data/dataset"), Path("data/cams"), Path("data/masks")]
-    found["on disk"] = {
+    figures_of["on disk"] = {
         "tracked_files": sum(len(list(folder.glob("*"))) for folder in folders),
         **{f"bytes_{p.name}": sum(f.stat().st_size for f in p.iterdir()) / count for p in folders},
     }
-    return found
+    return figures_of
 
 
 def measure_rows(count: int) -> dict[str, Measured]:
-    """What does not touch pixels, on so many rows of a few bytes."""
+    """The steps without pixels, on `count` rows of a few bytes."""
     digests = [digest_bytes(b"%d" % k) for k in range(count)]
     write_manifest(
         Manifest(
@@ -192,11 +192,11 @@ def measure_rows(count: int) -> dict[str, Measured]:
         )
     )
     del digests
-    found: dict[str, Measured] = {"idle": measured(dict)}  # a fork shows what its parent still holds of the above
+    figures_of: dict[str, Measured] = {"idle": measured(dict)}  # a fork shows what its parent still holds of the above
 
     def step(name: str, work: Callable[[], Any]) -> None:
-        found[name] = measured(work)
-        show(count, name, found[name])
+        figures_of[name] = measured(work)
+        show(count, name, figures_of[name])
 
     step("read manifest", read_manifest)
     step("write dataset", lambda: write_dataset(_dataset(count)))
@@ -206,11 +206,11 @@ def measure_rows(count: int) -> dict[str, Measured]:
     from stages.extract_cams import ExtractCams, ExtractCamsConfig
 
     science.SHAPE = (1, 1, 1)  # type: ignore[misc]
-    made = ExtractCams(ExtractCamsConfig(seed=0))
-    made.output.mkdir(parents=True, exist_ok=True)
-    step("rows, all", lambda: dict(made.update().__dict__))
-    step("planning", lambda: {"pending": sum(len(plan.pending) for plan in made.plan())})
-    return found
+    cams = ExtractCams(ExtractCamsConfig(seed=0))
+    cams.output.mkdir(parents=True, exist_ok=True)
+    step("rows, all", lambda: dict(cams.update().__dict__))
+    step("planning", lambda: {"pending": sum(len(plan.pending) for plan in cams.plan())})
+    return figures_of
 
 
 def _dataset(count: int) -> Dataset:
@@ -231,7 +231,7 @@ def _dataset(count: int) -> Dataset:
 
 
 def show(count: int, name: str, figures: Measured) -> None:
-    """One line at once: the whole takes its time."""
+    """Print one line at once: the whole benchmark takes long."""
     print(f"{count:>9,} {name:32} " + " ".join(f"{k} {v:.4g}" for k, v in figures.items()), flush=True)
 
 
@@ -264,7 +264,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def clear() -> None:
-    """Take away what the last size made."""
+    """Delete the files of the last size."""
     for name in ("data", "photographs", ".dvc/cache", ".dvc/tmp"):
         shutil.rmtree(name, ignore_errors=True)
     Path("dvc.lock").unlink(missing_ok=True)

@@ -7,14 +7,18 @@ Measured = dict[str, float]
 
 
 def table(results: dict[int, dict[str, Measured]]) -> str:
-    """Processor seconds and MiB above an idle process, a row a step and two columns a size, as Markdown."""
-    steps = list(dict.fromkeys(n for found in results.values() for n in found if n not in ("idle", "on disk")))
+    """Processor seconds and MiB above an idle process as Markdown, one row per step and two columns per size."""
+    steps = list(
+        dict.fromkeys(n for figures_of in results.values() for n in figures_of if n not in ("idle", "on disk"))
+    )
     lines = ["| step | " + " | ".join(f"{n:,} s | MiB" for n in results) + " |", "|---|" + "---:|---:|" * len(results)]
     for step in steps:
         cells = []
-        for found in results.values():
-            figures = found.get(step)
-            cells += [f"{figures['cpu']:.2f}", f"{figures['mib'] - found['idle']['mib']:.0f}"] if figures else ["", ""]
+        for figures_of in results.values():
+            figures = figures_of.get(step)
+            cells += (
+                [f"{figures['cpu']:.2f}", f"{figures['mib'] - figures_of['idle']['mib']:.0f}"] if figures else ["", ""]
+            )
         lines.append(f"| {step} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -27,7 +31,7 @@ def plot(results: dict[int, dict[str, Measured]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5))
-    names = dict.fromkeys(n for found in results.values() for n in found if n not in ("idle", "on disk"))
+    names = dict.fromkeys(n for figures_of in results.values() for n in figures_of if n not in ("idle", "on disk"))
     drawn = {n: [(k, f[n], f["idle"]) for k, f in results.items() if n in f] for n in names}
     for number, (name, points) in enumerate((n, p) for n, p in drawn.items() if len(p) > 1):
         look: dict[str, Any] = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--", "label": name}

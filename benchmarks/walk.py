@@ -1,10 +1,10 @@
-"""Seconds and memory of the random walk beside dense squaring as its authors do it, on random grids.
+"""Seconds and memory of the random walk against dense squaring as in the authors' code, on random grids.
 
     python -m benchmarks.walk [--dense] [--megapixels 20] [--threads 2]
 
-On $LABELFACTORY_DEVICE, else a GPU if there is one. Times are the best of three in one process. Peak memory is what a
-process of its own adds over one that holds only the libraries and the inputs of the smallest walk; on a GPU, what is
-allocated there beyond the inputs. Dense squaring at stride 4 takes minutes on a CPU: ask for it by --dense.
+On $LABELFACTORY_DEVICE, else a GPU if there is one. Times are the best of three in one process. Peak memory is measured in
+a separate process for each method: what the walk adds to the memory before it; on a GPU, what is allocated beyond the
+inputs. Dense squaring at stride 4 takes minutes on a CPU and needs --dense.
 """
 
 import argparse
@@ -81,24 +81,24 @@ def measure(method: str, grid: tuple[int, int], features: int, repeats: int, thr
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device) / 2**30
-    made: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def once() -> None:
-        made[:] = [METHODS[method](field, scores)]
+        outputs[:] = [METHODS[method](field, scores)]
 
     seconds = min(seconds_of(once, device) for _ in range(repeats))
-    small = made[0].double().cpu() if scores[0].numel() < 100_000 else None
+    small = outputs[0].double().cpu() if scores[0].numel() < 100_000 else None
     return Result(seconds, peak_gib(device) - before, small)
 
 
 def measure_alone(method: str, grid: tuple[int, int], features: int = FEATURES, repeats: int = 3) -> Result:
-    """Run one method in a fresh process, so that its peak memory is its own."""
+    """Run one method in a new process, so that its peak memory is its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (method, grid, features, repeats, torch.get_num_threads()))
 
 
 def table(title: str, results: dict[str, Result]) -> None:
-    """Print seconds, memory, and ratios to the first line that is dense, else to the exact walk."""
+    """Print seconds, memory, and ratios to the first method of the table."""
     base = next(iter(results.values()))
     print(
         f"\n{title}\n{'method':<16}{'seconds':>9}{'GiB':>8}{'faster':>9}{'largest difference':>20}   (to {next(iter(results))})"
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def large(megapixels: float) -> None:
-    """Walk over a large image at stride 4, and say whether its memory stays under the limit."""
+    """Walk over a large image at stride 4, and print whether its memory stays under the limit."""
     side = math.sqrt(megapixels * 1e6 / 12) / 4  # 4 : 3
     grid = (round(3 * side), round(4 * side))
     cells = grid[0] * grid[1]

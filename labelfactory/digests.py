@@ -1,4 +1,4 @@
-"""SHA-256 over everything that has to be told apart: bytes, files, JSON values, arrays, source code."""
+"""SHA-256 digests of bytes, files, JSON values, arrays and source code."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def digest_json(value: Any) -> str:
 
 
 def digest_payload(columns: Mapping[str, Any]) -> str:
-    """SHA-256 of named arrays, bytes and scalars; sees names, dtypes, shapes and every byte, not the order of names."""
+    """SHA-256 of named arrays, bytes and scalars: over names, dtypes, shapes and every byte, in any order of names."""
     state = hashlib.sha256()
     for name in sorted(columns):
         value = columns[name]

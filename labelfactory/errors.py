@@ -1,4 +1,4 @@
-"""Errors that a person can read: what is wrong with which value, and what to type.
+"""Errors for users: what is wrong with which value, and what to type.
 
 Exit codes: 0 done, 2 the user can mend it (`UserError`), 1 a bug (anything else).
 """
@@ -36,11 +36,11 @@ class DataError(UserError):
 
 
 class NewerFormatError(DataError):
-    """A newer labelfactory wrote the file: it is not ours to replace."""
+    """A newer labelfactory wrote the file, which is not replaced."""
 
 
 class MissingError(UserError):
-    """A file that an earlier step writes is not there."""
+    """A file that an earlier step writes is missing."""
 
 
 class SupervisionError(UserError):

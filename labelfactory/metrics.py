@@ -16,7 +16,7 @@ from labelfactory.schema import VOID, Mask
 class Confusion:
     """Counts of pixels: ``counts[t, p]`` have true class t and predicted class p. True void is not counted.
 
-    A pixel that is predicted void where the truth is a class misses that class: it is held in ``undecided[t]``.
+    A pixel that is predicted void where the truth is class t misses that class: it is counted in ``undecided[t]``.
     """
 
     def __init__(self, n_classes: int) -> None:
@@ -31,7 +31,7 @@ class Confusion:
             prediction: [H, W] uint8 class ids, 255 void.
 
         Raises:
-            ShapeError: the two have other sizes, or a value is no class.
+            ShapeError: the two differ in size, or a value is not a class.
         """
         if truth.shape != prediction.shape:
             raise ShapeError(f"truth {truth.shape} and prediction {prediction.shape} differ in size")
@@ -39,7 +39,7 @@ class Confusion:
         known = truth != VOID
         t, p = truth[known].astype(np.int64), prediction[known].astype(np.int64)
         if t.size and (t.max() >= n or p[p != VOID].max(initial=0) >= n):
-            raise ShapeError(f"a mask holds a class above {n - 1}")
+            raise ShapeError(f"a mask contains a class above {n - 1}")
         decided = p != VOID
         self.counts += np.bincount(t[decided] * n + p[decided], minlength=n * n).reshape(n, n)
         self.undecided += np.bincount(t[~decided], minlength=n)
@@ -105,17 +105,17 @@ class ThresholdCurve:
             score: [H, W] its score in [0, 1].
 
         Raises:
-            ShapeError: the three have other sizes, or a value is no class.
+            ShapeError: the three differ in size, or a value is not a class.
         """
         if not truth.shape == best.shape == score.shape:
             raise ShapeError(f"truth {truth.shape}, best {best.shape} and score {score.shape} differ in size")
         n, known = len(self.counts), truth != VOID
         if max(truth[known].max(initial=0), best[known].max(initial=0)) >= n:
-            raise ShapeError(f"a mask holds a class above {n - 1}")
+            raise ShapeError(f"a mask contains a class above {n - 1}")
         exact = score[known].astype(np.float64)  # float16 times 100 would round over the next threshold
         level = np.clip(np.floor(exact * self.BINS + 1e-4), 0, self.BINS).astype(np.int64)
-        place = (truth[known].astype(np.int64) * n + best[known]) * (self.BINS + 1) + level
-        self.counts += np.bincount(place, minlength=self.counts.size).reshape(self.counts.shape)
+        index = (truth[known].astype(np.int64) * n + best[known]) * (self.BINS + 1) + level
+        self.counts += np.bincount(index, minlength=self.counts.size).reshape(self.counts.shape)
 
     def confusion_at(self, threshold: float) -> Confusion:
         """The confusion matrix where scores of at least `threshold`, rounded to 0.01, are foreground."""
@@ -126,15 +126,15 @@ class ThresholdCurve:
         return confusion
 
     def best_pair(self, background: float, foreground: float) -> tuple[tuple[float, float], float]:
-        """The better pair of thresholds of a labelling that leaves void what lies between them.
+        """The best pair of thresholds of a labelling with void between them.
 
         Args:
             background: scores below it, rounded to 0.01, are background.
             foreground: scores of at least it are the best class.
 
         Returns:
-            Of all pairs that label no fewer pixels, the one of the highest mIoU over the pixels that it labels, an oracle's
-            choice; and what the given pair loses against it, in mIoU over the pixels that each labels.
+            Of all pairs that label no fewer pixels, the one with the highest mIoU over the pixels that it labels (an oracle's
+            choice), and by how much its mIoU exceeds that of the given pair, each over the pixels that it labels.
         """
         cuts = np.arange(1, self.BINS)
         above = self.counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1][:, :, cuts]  # [truth, best, cut]
@@ -147,11 +147,11 @@ class ThresholdCurve:
         union = truth + labelled - hits
         iou = np.divide(hits, union, out=np.zeros(union.shape), where=union > 0)
         miou = iou.sum(axis=0) / np.maximum((union > 0).sum(axis=0), 1)
-        here = tuple(int(np.clip(round(t * self.BINS), 1, self.BINS - 1)) - 1 for t in (background, foreground))
-        enough = truth.sum(axis=0) >= truth[:, here[0], here[1]].sum()
+        given = tuple(int(np.clip(round(t * self.BINS), 1, self.BINS - 1)) - 1 for t in (background, foreground))
+        enough = truth.sum(axis=0) >= truth[:, given[0], given[1]].sum()
         ordered = cuts[:, None] <= cuts[None]
         low, high = np.unravel_index(np.where(enough & ordered, miou, -1.0).argmax(), miou.shape)
-        return (float(cuts[low] / self.BINS), float(cuts[high] / self.BINS)), float(miou[low, high] - miou[here])
+        return (float(cuts[low] / self.BINS), float(cuts[high] / self.BINS)), float(miou[low, high] - miou[given])
 
     def curve(self) -> tuple[list[float], list[float]]:
         """Thresholds and the mIoU at each."""

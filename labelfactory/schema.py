@@ -33,7 +33,7 @@ class Classes:
         if len(self.names) > MAX_CLASSES:
             raise DataError(f"{len(self.names)} classes, but a mask of bytes holds at most {MAX_CLASSES}")
         if len(set(self.names)) != len(self.names):
-            raise DataError("a class is named twice", "Name each class once in --classes.")
+            raise DataError("a class name appears twice", "Name each class once in --classes.")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,11 +47,13 @@ class Classes:
         """Class ids of an image's tags, ascending, uint8 [K].
 
         Raises:
-            DataError: a tag is no class of the data set.
+            DataError: a tag is not a class of the data set.
         """
         wanted = set(tags)
         for tag in sorted(wanted - set(self.names)):
-            raise DataError(f"tag {tag!r} is no class{did_you_mean(tag, self.names)}", "Mend the tag or add the class.")
+            raise DataError(
+                f"tag {tag!r} is not a class{did_you_mean(tag, self.names)}", "Mend the tag or add the class."
+            )
         return np.array([i + 1 for i, name in enumerate(self.names) if name in wanted], dtype=np.uint8)
 
     def multi_hot(self, tags: Iterable[str]) -> NDArray[np.float32]:
@@ -95,5 +97,5 @@ def palette() -> NDArray[np.uint8]:
         for shift in range(7, -1, -1):
             colours[label] |= np.array([(bits >> c & 1) << shift for c in range(3)], dtype=np.uint8)
             bits >>= 3
-    colours.flags.writeable = False  # every mask that is written shares it
+    colours.flags.writeable = False  # shared by all callers
     return colours

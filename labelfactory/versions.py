@@ -21,7 +21,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries whose numbers go into the weights."""
+    """Versions of the libraries that compute the weights."""
     import torch
 
     return {"torch": torch.__version__, "numpy": np.__version__}

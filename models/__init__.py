@@ -1,1 +1,1 @@
-"""Tensors in, tensors out. Opens no file and logs nothing (weights come through `models.backbones.weights`)."""
+"""Tensors in, tensors out. Opens no file and logs nothing, except that `models.backbones._weights` reads weights."""

@@ -1,9 +1,9 @@
-"""A background threshold without a true mask: ask the classifier about its own masked photographs.
+"""A background threshold without true masks: the classifier scores masked photographs.
 
-For a threshold t, a labelling cuts a photograph in two: *kept* shows only the foreground, *removed* only the rest; what is
-cut away is grey. A good threshold keeps what the tags need (sufficient), removes nothing that shows them (necessary), and
-is small: J(t) = p(kept) · (1 − p(removed)) · (1 − area), each averaged over the photographs before they are multiplied.
-docs/decisions/0006 says what else was tried.
+For a threshold t, a labelling splits a photograph in two: *kept* shows only the foreground, *removed* only the background;
+the rest of each is grey. A good foreground is sufficient for the tags, necessary for them, and small:
+J(t) = p(kept) · (1 − p(removed)) · (1 − area), each averaged over the photographs before they are multiplied.
+docs/decisions/0006 lists the alternatives that were tried.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from models.classifier import Classifier
 from models.grids import enlarge, resize_images
 
 NEUTRAL = 127.0
-"""Grey of what is cut away: zero after the backbones' normalisation, or close to it."""
+"""Grey of masked pixels: zero after the backbones' normalisation, or close to it."""
 NEAR = 0.95
 """Share of the highest J from which a threshold counts as near the peak."""
 
 
 class Evidence(NamedTuple):
-    """What the classifier says of one photograph cut at each of T thresholds; each [T] float64 in [0, 1]."""
+    """The classifier's scores of one photograph masked at each of T thresholds; each [T] float64 in [0, 1]."""
 
     kept: NDArray[np.float64]
-    """Mean probability of the tags where only the foreground is seen."""
+    """Mean probability of the tags with only the foreground visible."""
     removed: NDArray[np.float64]
-    """The same where only the rest is seen."""
+    """The same with only the background visible."""
     area: NDArray[np.float64]
     """The foreground's share of the photograph."""
 
@@ -45,7 +45,7 @@ def masked_evidence(
     *,
     size: tuple[int, int],
 ) -> Evidence:
-    """Ask the classifier about one photograph, cut at each threshold.
+    """Score one photograph, masked at each threshold.
 
     Args:
         classifier: in evaluation mode; the caller decides on device and autocast.
@@ -53,19 +53,19 @@ def masked_evidence(
         scores: [K, h, w] in [0, 1], class scores over the whole photograph, K at least 1.
         class_ids: the K classes, 0 is the first object class.
         thresholds: T background thresholds.
-        size: (height, width) at which the classifier looks.
+        size: (height, width) of the classifier's input.
 
     Raises:
-        ShapeError: no class, or another number of them than of score channels.
+        ShapeError: no class, or the numbers of classes and of channels differ.
     """
     if not len(class_ids) or len(class_ids) != len(scores):
         raise ShapeError(f"{len(class_ids)} classes for {len(scores)} channels of scores")
-    seen = resize_images(image[None].float(), size)
+    resized = resize_images(image[None].float(), size)
     highest = enlarge(scores[None], size)[0].amax(dim=0)
     kept, removed, area = [], [], []
     for threshold in thresholds:
         inside = (highest >= threshold).float()
-        views = torch.cat([seen * inside + NEUTRAL * (1 - inside), seen * (1 - inside) + NEUTRAL * inside])
+        views = torch.cat([resized * inside + NEUTRAL * (1 - inside), resized * (1 - inside) + NEUTRAL * inside])
         tagged = classifier(views).float().sigmoid()[:, list(class_ids)].mean(dim=1)
         kept.append(float(tagged[0]))
         removed.append(float(tagged[1]))
@@ -74,9 +74,10 @@ def masked_evidence(
 
 
 def best_threshold(thresholds: Sequence[float], evidence: Sequence[Evidence]) -> tuple[float, NDArray[np.float64]]:
-    """The middle of the thresholds at which J over the photographs is near its highest, and J at each, [T] float64.
+    """The mean of the thresholds at which J over the photographs is near its maximum, and J at each, [T] float64.
 
-    J is flat around its peak, so that the peak alone is chance: the mean of all thresholds within 5 % of it is not.
+    J is flat around its peak, so the position of the peak itself is random; the mean of all thresholds within 5 % of it is
+    stable.
 
     Raises:
         ShapeError: there is no photograph.

@@ -20,7 +20,7 @@ from models.backbones._choice import rebuild_backbone
 from models.backbones._fold import fold_norms
 
 MOMENTUM = 0.05
-"""Share of the newest batch in the features' mean: it remembers some twenty batches."""
+"""Weight of the newest batch in the features' mean, which covers about twenty batches."""
 
 
 class Classifier(nn.Module):
@@ -28,11 +28,11 @@ class Classifier(nn.Module):
 
     Args:
         backbone: gives the features.
-        n_classes: number C of object classes; the background is none of them.
+        n_classes: number C of object classes, without the background.
 
     Attributes:
-        feature_mean: [D] float32, running mean of the features over the places of the photographs that it learnt from.
-            What every place has, tells no two places apart (models/cams/pcm.py).
+        feature_mean: [D] float32, running mean of the features over all positions of the training photographs. What all
+            positions share does not distinguish them (models/cams/pcm.py).
     """
 
     feature_mean: Tensor
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
         return features
 
     def note(self, features: Tensor) -> None:
-        """Take features [B, D, h, w] into their running mean, in training mode alone; every forward passes here."""
+        """Update the running mean with features [B, D, h, w], in training mode alone; every forward pass calls it."""
         if self.training:
             self.feature_mean.lerp_(joint_mean(features.detach().float().mean(dim=(0, 2, 3))), MOMENTUM)
 
@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         return torch.flatten(self.classifier(pooled), 1)
 
     def evidence(self, features: Tensor) -> Tensor:
-        """Logits at every position, [B, C, h, w], of features [B, D, h, w]; their mean over positions are the logits."""
+        """Logits at every position, [B, C, h, w], of features [B, D, h, w]; their mean over positions is `logits`."""
         evidence: Tensor = self.classifier(features)
         return evidence
 
@@ -86,7 +86,7 @@ class Classifier(nn.Module):
 def classifier_from(architecture: dict[str, Any], state: Mapping[str, Tensor]) -> Classifier:
     """The classifier of a checkpoint, in evaluation mode on the CPU, its batch norm folded into the convolutions.
 
-    One that was trained before classifiers knew the mean of their features has NaN there.
+    `feature_mean` is NaN where an older checkpoint has none.
     """
     objective = choose("models.objectives", architecture.get("objective", "tags"))
     learner: Any = objective.subclass_of(Learner)

@@ -1,7 +1,7 @@
-"""Image sizes on which a network's grid lies straight, and resampling from that grid to any other.
+"""Image sizes on which a network's grid is aligned with the image, and resampling from that grid to any other.
 
-On a side of k × stride + 1 pixels every layer of stride 2 reads an odd side, so that cell i of the network's grid looks
-at pixel i × stride exactly and both borders are alike. On other sides the grid leans to one side by up to half a cell.
+On a side of k × stride + 1 pixels every layer of stride 2 reads an odd side, so that cell i of the network's grid is centred
+on pixel i × stride exactly and both borders are alike. On other sides the grid is shifted by up to half a cell.
 Positions are those of `align_corners=False`: pixel p of a side of n covers [p / n, (p + 1) / n].
 """
 
@@ -38,13 +38,13 @@ def resample(maps: Tensor, *, stride: int, image_size: tuple[int, int], size: tu
     """Sample a network's output bilinearly at the cells of a grid that spans the whole image.
 
     Args:
-        maps: [B, C, h, w]; cell i looks at pixel i × stride of the network's input.
+        maps: [B, C, h, w]; cell i is centred on pixel i × stride of the network's input.
         stride: of the maps.
         image_size: (H, W) of the network's input.
         size: of the result; equal to `image_size` for one value per pixel.
 
     Returns:
-        [B, C, *size] of the maps' dtype. Beyond the outermost cells their values go on.
+        [B, C, *size] of the maps' dtype. Beyond the outermost cells their values are repeated.
     """
     rows, columns = (
         _positions(maps, cells, pixels, stride, out)
@@ -57,17 +57,17 @@ def resample(maps: Tensor, *, stride: int, image_size: tuple[int, int], size: tu
 
 
 def _positions(maps: Tensor, cells: int, pixels: int, stride: int, out: int) -> Tensor:
-    """Where each of `out` cells lies on the maps' side, as grid_sample counts: −1 the first cell, 1 the last."""
+    """Positions of `out` cells on the maps' side in grid_sample's coordinates: −1 is the first cell, 1 the last."""
     centres = (torch.arange(out, device=maps.device, dtype=torch.float32) + 0.5) * (pixels / out) - 0.5
     return centres * (2 / (stride * max(cells - 1, 1))) - 1
 
 
 def sample_at_cells(maps: Tensor, *, stride: int, image_size: tuple[int, int], cells: tuple[int, int]) -> Tensor:
-    """Sample maps that span the whole image at the cells of a network's grid: the way back from `resample`.
+    """Sample maps that span the whole image at the cells of a network's grid: the inverse of `resample`.
 
     Args:
         maps: [B, C, h, w] over the whole image, such as stored CAMs.
-        stride: of the network's grid; cell i looks at pixel i × stride of its input.
+        stride: of the network's grid; cell i is centred on pixel i × stride of its input.
         image_size: (H, W) of the network's input.
         cells: (rows, columns) of the network's grid.
 

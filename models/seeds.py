@@ -36,7 +36,7 @@ def channels_above(scores: NDArray[np.floating], threshold: float) -> NDArray[np
 
 
 def confident_seeds(cam: Tensor, *, foreground: float, background: float) -> Tensor:
-    """Where a random walk starts: cells that surely belong to the background or to a class. Others belong to nobody yet.
+    """The start of a random walk: cells that confidently belong to the background or to a class. Other cells are 0.
 
     Args:
         cam: [K, h, w] in [0, 1], K at least 1.
@@ -53,14 +53,14 @@ def confident_seeds(cam: Tensor, *, foreground: float, background: float) -> Ten
 
 
 def of_classes(probabilities: Tensor, class_ids: Sequence[int] | NDArray[np.uint8]) -> Tensor:
-    """A segmenter's probabilities, told which classes a photograph shows.
+    """Restrict a segmenter's probabilities to the background and the tagged classes of a photograph.
 
     Args:
         probabilities: [1 + C, H, W], the background first, summing to 1 over the classes.
         class_ids: labels of the K tagged classes; 1 is the first.
 
     Returns:
-        [1 + K, H, W], the background first, summing to 1; where nothing tagged is likely at all, the background has it.
+        [1 + K, H, W], the background first, summing to 1; where all of them are 0, the background becomes 1.
     """
     known = probabilities[[BACKGROUND, *(int(k) for k in class_ids)]]
     known[0] += 1e-6
@@ -68,9 +68,9 @@ def of_classes(probabilities: Tensor, class_ids: Sequence[int] | NDArray[np.uint
 
 
 def shares(walked: Tensor) -> Tensor:
-    """Let background and classes compete for each cell: what share of the evidence that reached it is a class's.
+    """Each class's share of the scores that reached a cell, among all classes and the background.
 
-    Each channel is divided by its own maximum first, so that a large object has no say over a small one.
+    Each channel is divided by its own maximum first, so that a large object does not outweigh a small one.
 
     Args:
         walked: [1 + K, h, w], the background first; values below 0 count as 0.

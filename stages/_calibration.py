@@ -1,6 +1,6 @@
-"""A sample of the training images, cut at each threshold and judged by the classifier, in all processes.
+"""A sample of the training images, masked at each threshold and scored by the classifier, in all processes.
 
-A sample is a function of the image ids alone (those with the smallest digests), so that it hardly moves when images join.
+The sample is a function of the image ids alone (those with the smallest digests), so that new images hardly change it.
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(2, 17))
 class CalibrationSection(Section):
     """How thresholds are chosen without a true mask."""
 
-    images: int = Field(ge=1, description="training images that the classifier judges")
-    scale: float = Field(gt=0, le=2, description="at which it looks at them")
+    images: int = Field(ge=1, description="training images in the sample")
+    scale: float = Field(gt=0, le=2, description="scale of these images at the classifier's input")
     precision: Precision = Field(description="of the network")
 
 
 def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSection, path: Path) -> float:
-    """Choose a background threshold for the class scores in a column, and write the curve of J beside it.
+    """Choose a background threshold for the class scores in a column, and write the curve of J to `path`.
 
     Raises:
         DataError: no training image has a tag and a usable row.
@@ -47,12 +47,12 @@ def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSecti
     sample = _sample(rows, dataset.training, cfg.images)
     setup = (cfg, rows.folder.folder, column)
     tasks = [(record, dataset.classes.ids(record.tags)) for record in sample]
-    found: list[tuple[str, Evidence]] = []
+    evidence_by_id: list[tuple[str, Evidence]] = []
     with progress("calibrating", len(sample)) as tick, spread(len(sample), _start, setup) as submit:
         for evidence in submit(_judge, tasks):
-            found.append(evidence)
+            evidence_by_id.append(evidence)
             tick()
-    in_order = [evidence for _, evidence in sorted(found, key=lambda pair: pair[0])]
+    in_order = [evidence for _, evidence in sorted(evidence_by_id, key=lambda pair: pair[0])]
     best, curve = best_threshold(THRESHOLDS, in_order)
     points = ((t, round(float(j), 6)) for t, j in zip(THRESHOLDS, curve, strict=True))
     write_csv(path, ("threshold", "J"), points)
@@ -60,10 +60,10 @@ def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSecti
 
 
 def _sample(rows: RowReader, records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
-    fit = [r for r in records if r.tags and r.image_id in rows]
-    if not fit:
+    usable = [r for r in records if r.tags and r.image_id in rows]
+    if not usable:
         raise DataError("no training image has a tag to calibrate on", "Set the thresholds in params.yaml as numbers.")
-    return sorted(fit, key=lambda r: digest_bytes(r.image_id.encode()))[:count]
+    return sorted(usable, key=lambda r: digest_bytes(r.image_id.encode()))[:count]
 
 
 class _Judge:

@@ -1,4 +1,4 @@
-"""What train_affinity and train_teacher share: they learn from the affinity labels."""
+"""Shared by train_affinity and train_teacher: training on the affinity labels."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -37,5 +37,5 @@ class LabelledStage(TrainingStage[T]):
         return "affinity_labels"
 
     def mask_of(self, record: ImageRecord) -> tuple[Mask, None]:
-        """The labels of a photograph, trusted alike."""
+        """The labels of a photograph, without a trust map."""
         return self.labels[record.image_id]["label"], None

@@ -1,4 +1,4 @@
-"""What train_teacher and train_upper_bound share: a segmenter beside the line's own, which params.yaml may leave out."""
+"""Shared by train_teacher and train_upper_bound: an optional segmenter beside the line's own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from stages._segmenter import SegmenterSection, SegmenterStage
 
 
 class OptionalSegmenterStage(SegmenterStage):
-    """Trains the segmenter's net in a folder of its own where its section has `enabled: true`; else leaves a curve without points.
+    """Trains the segmenter's net into its own folder if its section has `enabled: true`; else writes a curve without points.
 
-    Its section says what differs; all else stands in `train_segmenter`.
+    Its section holds only what differs from `train_segmenter`.
     """
 
     borrows = ("train_segmenter",)
@@ -25,11 +25,11 @@ class OptionalSegmenterStage(SegmenterStage):
 
     @staticmethod
     def changed(segmenter: SegmenterSection, own: Any) -> SegmenterSection:
-        """The segmenter's section with what this stage's own says otherwise."""
+        """The segmenter's section with this stage's own values."""
         return segmenter
 
     def run(self) -> dict[str, Any]:
-        """Train where params.yaml asks for it; else leave a curve without points, which DVC can draw."""
+        """Train if enabled; else write a curve without points, which DVC can draw."""
         if self.enabled:
             return {"enabled": True, **super().run()}
         for file in self.output.iterdir():
@@ -39,5 +39,5 @@ class OptionalSegmenterStage(SegmenterStage):
         return {"enabled": False}
 
     def is_current(self) -> bool:
-        """Nothing is to be done where it is off."""
+        """Whether the checkpoint is current; always true where the stage is off."""
         return not self.enabled or super().is_current()

@@ -1,4 +1,4 @@
-"""Scores one image after another against its true mask, in all processes; the counts of many images add up."""
+"""Scores images against their true masks, in all processes; counts of images are added up."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,18 +35,18 @@ def scored_stages() -> tuple[StageWiring, ...]:
 
 
 def scored_maps() -> tuple[StageWiring, ...]:
-    """Those whose rows are class scores, which a background threshold turns into masks."""
+    """The scored stages whose rows are class scores, which a background threshold turns into masks."""
     return tuple(stage for stage in scored_stages() if stage.meta.scores.thresholds)
 
 
 def score_names() -> tuple[str, ...]:
-    """What is scored by mIoU, as metrics name it."""
+    """Names of what is scored by mIoU, as in metrics."""
     return tuple(stage.meta.scores.name for stage in scored_stages())
 
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """How nets look at a photograph."""
+    """Inference of nets on a photograph."""
 
     scales: tuple[float, ...]
     flip: bool
@@ -62,7 +62,7 @@ class Counts:
     curves: dict[str, ThresholdCurve] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
     label_pixels: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    """Of partial labels, by score name: right, confident, all."""
+    """Pixels of partial labels, by score name: right, confident, all."""
 
     def has_curve(self, name: str) -> bool:
         """Whether class scores of that name were counted at all thresholds."""
@@ -107,7 +107,7 @@ class Scorer:
                 self.nets[stage.meta.scores.name] = segmenter_from(passport.architecture, state).to(self.device)
 
     def score_image(self, record: ImageRecord) -> Counts:
-        """Count the pixels of one image for every output that holds it."""
+        """Count the pixels of one image for every output that has it."""
         counts = Counts(len(self.dataset.classes) + 1)
         truth = true_mask(record, self.dataset)
         for stage, row in self.rows_of(self.maps, record):
@@ -130,7 +130,7 @@ class Scorer:
                 yield stage, self.rows[stage.noun][record.image_id]
 
     def masks_of(self, record: ImageRecord, photograph: Photograph | None = None) -> dict[str, Mask]:
-        """Score name → mask of one image, [H, W] uint8 class ids, 255 void, for every output that holds the image."""
+        """Score name → mask of one image, [H, W] uint8 class ids, 255 void, for every output that has the image."""
         size = (record.height, record.width)
         masks: dict[str, Mask] = {}
         for stage, row in self.rows_of(self.maps, record):
@@ -162,7 +162,7 @@ _scorer_of_this_process: Scorer | None = None
 
 
 def start_scorer(cfg: ScoringConfig) -> None:
-    """Open everything once in this process."""
+    """Open all outputs once in this process."""
     global _scorer_of_this_process
     _scorer_of_this_process = Scorer(cfg)
 
@@ -181,7 +181,7 @@ def score_images(records: Sequence[ImageRecord]) -> tuple[Counts, dict[str, dict
 
 
 def flat_metrics(counts: Counts, split: str, names: Sequence[str]) -> dict[str, Any]:
-    """`miou/<split>/<name>`, `iou/<split>/<name>/<class>` and how many images each is over."""
+    """`miou/<split>/<name>`, `iou/<split>/<name>/<class>` and the number of images of each."""
     metrics: dict[str, Any] = {}
     for name in [name for name in score_names() if name in counts.confusions]:
         confusion = counts.confusions[name]

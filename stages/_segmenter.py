@@ -1,4 +1,4 @@
-"""What the stages train_segmenter and train_upper_bound share: one net, one schedule, one loss, other masks."""
+"""Shared by train_segmenter, train_teacher and train_upper_bound: one net, one schedule, one loss, different masks."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -38,16 +38,16 @@ class SegmenterSection(TrainingSection, CropSection, BackboneSection):
 
 
 class SegmenterStage(TrainingStage[SegmenterSection]):
-    """Trains a segmenter on masks; a subclass says which."""
+    """Trains a segmenter on the masks that a subclass names."""
 
     @cached_property
     def records(self) -> list[ImageRecord]:
-        """Photographs that have a usable pseudo-mask; the upper bound learns from the same."""
+        """Photographs with a usable pseudo-mask, also for the upper bound."""
         rows = RowReader(self.folder("masks"))
         return [record for record in self.dataset.training if record.image_id in rows]
 
     def mask_of(self, record: ImageRecord) -> tuple[Mask, Trust | None]:
-        """The mask that is learnt, [H, W] uint8, 255 void, and how far each place is trusted."""
+        """The training mask, [H, W] uint8, 255 void, and its trust map or None."""
         raise NotImplementedError
 
     def training_rows(self) -> Mapping[str, str]:
@@ -55,11 +55,11 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
         raise NotImplementedError
 
     def foreign_supervision(self) -> list[str]:
-        """What the backbone's weights have seen."""
+        """Kinds of labels that the backbone's weights have seen."""
         return self.cfg.supervision
 
     def allowed_supervision(self) -> list[str]:
-        """What params.yaml allows."""
+        """The section's `allow_supervision`."""
         return self.cfg.allow_supervision
 
     def ema_decay(self) -> float:
@@ -79,18 +79,18 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
 
     @property
     def objective(self) -> type[MaskObjective]:
-        """How it learns from masks."""
+        """The class of the mask objective."""
         return self.cfg.objective.subclass_of(MaskObjective)
 
     def learner(self) -> tuple[Learner, Sequence[Tensor]]:
-        """The backbone under a fresh head, and the objective around it."""
+        """The backbone under a new head, in its objective."""
         torch.manual_seed(self.cfg.seed)
         backbone = self._classifier_backbone() if self.cfg.from_classifier else start_backbone(self.cfg)
         pretrained = backbone.published_parameters() if self.cfg.weights != "random" else []
         return self.objective(build_segmenter(backbone, self.architecture()), self.cfg.objective), pretrained
 
     def _classifier_backbone(self) -> Backbone:
-        """That of the classifier, at this net's output stride."""
+        """The classifier's backbone at this net's output stride."""
         state, passport = self.checkpoint_of("classifier")
         if passport.architecture["backbone"] != self.cfg.backbone.name:
             raise ParamsError(
@@ -103,5 +103,5 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
         return backbone
 
     def examples(self) -> Examples:
-        """Random views of photographs and masks."""
+        """Random crops of photographs and masks."""
         return MaskExamples(self.records, self.mask_of, self.cfg)

@@ -1,10 +1,10 @@
-"""Choose the seeds' background threshold and the two of the affinity labels, without a true mask.
+"""Choose the background threshold of the seeds and the two thresholds of the affinity labels, without true masks.
 
 Reads   data/dataset           photographs and tags of the training list
         data/classifier        checkpoint
         data/cams              cam [K, h, w] float16 in [0, 1]
 Writes  data/seed_thresholds   thresholds.json: background, affinity_foreground, affinity_background; j.csv
-Source  docs/decisions/0006. A stage of its own, so that every row may cite the numbers, and --no-retrain freezes them.
+Source  docs/decisions/0006. A separate stage, so that keys of rows include the numbers and --no-retrain freezes them.
 """
 
 from typing import Any
@@ -51,7 +51,7 @@ class CalibrateSeeds(Stage[CalibrateSeedsConfig]):
     spreads = True
 
     def run(self) -> dict[str, Any]:
-        """Choose what is `auto`, take the rest from params.yaml."""
+        """Choose the thresholds that are `auto`; take the others from params.yaml."""
         cfg, curve = self.cfg, self.output / "j.csv"
         curve.unlink(missing_ok=True)
         if cfg.background == "auto":

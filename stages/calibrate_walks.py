@@ -1,10 +1,10 @@
-"""Choose the walks' background threshold, without a true mask: where the walk agrees best with the affinity labels.
+"""Choose the background threshold of the walks without true masks: where they agree best with the affinity labels.
 
 Reads   data/dataset          class names
         data/affinity_labels  label: mask [h, w] uint8 over the whole photograph, 255 void
         data/walks            scores [K, h, w] float16 in [0, 1], class_ids [K] uint8
 Writes  data/walk_threshold   thresholds.json: background; agreement.csv: mIoU with the labels at each threshold
-Source  docs/decisions/0006. The labels are confident where they are not void, so they say where foreground ends.
+Source  docs/decisions/0006. The labels are confident where they are not void, so they show where the foreground ends.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ class CalibrateWalks(Stage[CalibrateWalksConfig]):
     writes = "walk_threshold"
 
     def run(self) -> dict[str, Any]:
-        """Choose it, or take it from params.yaml."""
+        """Choose the threshold if it is `auto`, else take it from params.yaml."""
         value = self.cfg.background
         (self.output / CURVE).unlink(missing_ok=True)
         threshold = Threshold(self._agreed(), "auto") if value == "auto" else Threshold(value, "params")

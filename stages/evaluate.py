@@ -1,9 +1,9 @@
 """Score every output of the line against the true masks, and write the report.
 
-Reads   data/dataset, every output that dvc.yaml lists as a dep, and the true masks; what is scored, `meta.scores` says
-Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html, images.parquet: of each
-        scored image its own mIoU by score name, and its true mask as it was scored, for those who may not open it
-Without true masks nothing is scored, and metrics.json says so: true_masks is 0.
+Reads   data/dataset, every output that dvc.yaml lists as a dep, and the true masks; `meta.scores` says what is scored
+Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html, images.parquet: for each
+        scored image its mIoU by score name, and its true mask as scored, for code that may not open true masks
+Without true masks nothing is scored, and true_masks in metrics.json is 0.
 """
 
 from collections.abc import Sequence
@@ -43,13 +43,13 @@ from stages._scoring import (
 AFFINITY = ("affinity_background", "affinity_foreground")
 """The thresholds of the affinity labels."""
 CHUNK = 8
-"""Images that a process scores before it answers."""
+"""Images per task of a process."""
 ROWS = 32
-"""Of images.parquet that are read together."""
+"""Rows in a row group of images.parquet."""
 
 
 def images_schema() -> pa.Schema:
-    """Columns of images.parquet: the image, its own mIoU by score name, its true mask."""
+    """Columns of images.parquet: the image, its mIoU by score name, its true mask."""
     scores = [(name, pa.float32()) for name in score_names()]
     return pa.schema([("image_id", pa.string()), *scores, ("truth", MaskColumn().arrow_type)])
 
@@ -58,17 +58,17 @@ class EvaluateConfig(Section):
     """Section `evaluate` of params.yaml."""
 
     lists: tuple[str, ...] = Field(min_length=1, description="lists that are scored; the name is part of each metric's")
-    scales: Scales = Field(description="sizes at which a net looks at a photograph")
-    flip: bool = Field(description="look at the mirror image too")
+    scales: Scales = Field(description="scales of the photograph at a net's input")
+    flip: bool = Field(description="run on the mirror image too")
     precision: Precision = Field(description="of the nets")
     gallery: int = Field(ge=0, le=12, description="images in the report for each of best, median and worst")
 
 
 class WiredInputs:
-    """The outputs that dvc.yaml lists as this stage's deps: another output is scored by its lines there alone."""
+    """The outputs that dvc.yaml lists as this stage's deps, so that its lines alone add an output to be scored."""
 
     def __get__(self, stage: object, kind: type) -> tuple[str, ...]:
-        """Read when it is asked for, in the project's folder."""
+        """Read dvc.yaml on access, in the project's folder."""
         return stage_wiring("evaluate").inputs
 
 
@@ -81,7 +81,7 @@ class Evaluate(Stage[EvaluateConfig]):
 
     def run(self) -> dict[str, Any]:
         """Score each list, write metrics, tables and the report."""
-        from reporting.page import write_report  # brings matplotlib; every stage reads this file to check its section
+        from reporting.page import write_report  # loads matplotlib; every stage imports this file to check its section
 
         cfg = ScoringConfig(self.cfg.scales, self.cfg.flip, self.cfg.precision)
         members = {name: self.dataset.on_list(name) for name in self.cfg.lists}
@@ -109,7 +109,7 @@ class Evaluate(Stage[EvaluateConfig]):
         records: Sequence[ImageRecord],
         per_list: dict[str, Counts],
     ) -> dict[str, dict[str, float]]:
-        """Score each image once and add it to every list that it stands on. Gives each image's own mIoU."""
+        """Score each image once and count it for each of its lists. Returns each image's mIoU."""
         on_lists = {r.image_id: frozenset(n for n in members if n in r.lists) for r in records}
         tasks = []
         for group in sorted(set(on_lists.values()), key=sorted):
@@ -127,7 +127,7 @@ class Evaluate(Stage[EvaluateConfig]):
         return each
 
     def _comparisons(self, metrics: dict[str, Any]) -> dict[str, float]:
-        """Chosen thresholds beside the best ones, and how near the model comes to full supervision."""
+        """Chosen thresholds against the best ones, and the model's mIoU as a fraction of full supervision."""
         comparisons: dict[str, float] = {}
         for scores in [stage.meta.scores for stage in scored_maps()]:
             comparisons[f"threshold/{scores.name}"] = read_thresholds(self.folder(scores.thresholds))[
@@ -146,7 +146,7 @@ class Evaluate(Stage[EvaluateConfig]):
         return comparisons
 
     def _affinity_thresholds(self, per_list: dict[str, Counts]) -> dict[str, float]:
-        """The two of the affinity labels beside the best that label as many pixels of the seeds: before any CRF."""
+        """The thresholds of the affinity labels against the best pair that labels as many pixels, before any CRF."""
         best_pairs: dict[str, float] = {}
         for scores in [stage.meta.scores for stage in scored_maps()]:
             thresholds = read_thresholds(self.folder(scores.thresholds))
@@ -177,7 +177,7 @@ class Evaluate(Stage[EvaluateConfig]):
         write_csv(self.output / "iou.csv", ("split", "what", "class", "iou"), rows)
 
     def _write_images(self, records: Sequence[ImageRecord], each: dict[str, dict[str, float]]) -> None:
-        """images.parquet, in the order of the ids; a mIoU is null where there is no mask or no class."""
+        """images.parquet, in the order of ids; an mIoU is null where there is no mask or no class."""
         ordered, names, schema = sorted(records, key=lambda record: record.image_id), score_names(), images_schema()
         with (
             write_whole(self.output / "images.parquet") as path,

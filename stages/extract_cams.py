@@ -1,4 +1,4 @@
-"""Find where in each photograph the evidence for its tags lies.
+"""Compute the CAMs of each photograph's tags.
 
 Reads   data/dataset      photographs and tags of the training list
         data/classifier   checkpoint
@@ -30,11 +30,11 @@ from models.classifier import classifier_from
 class ExtractCamsConfig(Section):
     """Section `extract_cams` of params.yaml."""
 
-    method: method_of("models.cams") = Field(description="how evidence is found")  # type: ignore[valid-type]
-    scales: Scales = Field(description="sizes at which a photograph is looked at")
-    flip: bool = Field(description="look at the mirror image too")
+    method: method_of("models.cams") = Field(description="the CAM method")  # type: ignore[valid-type]
+    scales: Scales = Field(description="scales of the photograph at the network's input")
+    flip: bool = Field(description="run on the mirror image too")
     precision: Precision = Field(description="of the network")
-    batch_size: int = Field(ge=1, le=256, description="images of like size at a time")
+    batch_size: int = Field(ge=1, le=256, description="images in a batch, of equal input sizes")
 
 
 class ExtractCams(PerImageStage[ExtractCamsConfig]):
@@ -59,7 +59,7 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
         return self.cfg.batch_size
 
     def group(self, record: ImageRecord) -> Hashable:
-        """Images that the network sees at the same sizes."""
+        """Images whose inputs to the network have equal sizes."""
         return network_sizes(record.height, record.width, scales=self.cfg.scales, stride=self.net_stride)
 
     @cached_property
@@ -69,7 +69,7 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
         return stride
 
     def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
-        """CAMs of a few photographs of like size."""
+        """CAMs of a batch of photographs with equal input sizes."""
         class_ids = [self.sharded.classes.ids(sample.record.tags) for sample in samples]
         with inference_precision(self.cfg.precision, self.device):
             cams = multiscale_cams(

@@ -1,11 +1,11 @@
-"""Keep of each seed what can be trusted; what lies between is void.
+"""Keep the confident pixels of each seed; the others are void.
 
 Reads   data/dataset           photographs of the training list
         data/cams              cam [K, h, w] float16 in [0, 1], class_ids [K] uint8
         data/seed_thresholds   the two thresholds of method irn
 Writes  data/affinity_labels   label: mask [h, w] uint8 over the whole photograph, at `scale` times its size, 255 void
 Source  irn: Ahn et al., CVPR 2019, arXiv:1904.05044. psa: Ahn & Kwak, CVPR 2018, arXiv:1803.10464.
-        Deviation: the CRF may look at a smaller photograph; its reach in pixels shrinks with it.
+        Deviation: the CRF may run on a smaller photograph; its kernels in pixels scale with it.
 """
 
 from pydantic import Field
@@ -27,12 +27,12 @@ class LabelAffinityConfig(Section):
 
     moved = dict.fromkeys(("gt_prob", "alpha_low", "alpha_high", "crf"), "method")
 
-    method: method_of("models.affinity_labels") = Field(description=("two thresholds, or two exponents"))  # type: ignore[valid-type]
-    scale: float = Field(gt=0, le=1, description="of the photograph that the CRF looks at; its reach shrinks with it")
+    method: method_of("models.affinity_labels") = Field(description="two thresholds, or two exponents")  # type: ignore[valid-type]
+    scale: float = Field(gt=0, le=1, description="scale of the photograph for the CRF and its kernels")
 
 
 class LabelAffinity(PerImageStage[LabelAffinityConfig]):
-    """Makes the labels that AffinityNet learns from."""
+    """Makes the training labels of AffinityNet."""
 
     reads = ("dataset", "cams", "seed_thresholds")
     writes = "affinity_labels"

@@ -1,14 +1,14 @@
-"""Spread what is known of each photograph along learned affinities: a teacher's scores where there is a teacher, else CAMs.
+"""Spread class scores of each photograph along learned affinities: a teacher's if there is a teacher, else seeds or CAMs.
 
 Reads   data/dataset           photographs of the training list
         data/cams              cam [K, h, w] float16 in [0, 1], class_ids [K] uint8
-        data/seed_thresholds   what a confident seed is
+        data/seed_thresholds   thresholds of confident seeds
         data/affinity          AffinityNet checkpoint
         data/teacher           checkpoint of a segmenter, where train_teacher is enabled
-Writes  data/walks             scores [K, h, w] float16 in [0, 1], class_ids [K] uint8: no background channel, its
+Writes  data/walks             scores [K, h, w] float16 in [0, 1], class_ids [K] uint8: without a background channel, whose
                                threshold is chosen after the walk
-Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Deviations: what walks (docs/decisions/0007, 0009); the walk is a
-        polynomial (docs/decisions/0004).
+Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Deviations: the start of the walk (docs/decisions/0007, 0009); the walk is
+        a polynomial (docs/decisions/0004).
 """
 
 from functools import cached_property
@@ -47,14 +47,14 @@ class RandomWalkConfig(Section):
     )  # type: ignore[valid-type]
     seeds: Literal["confident", "cam"] = Field(
         description=(
-            "what walks where there is no teacher: the confident seeds of classes and background, which then "
+            "start of the walk without a teacher: the confident seeds of classes and background, which then "
             "compete for each cell, or the CAMs of the classes alone"
         )
     )
-    teacher_scales: Scales = Field(description="scales of the photograph that a teacher looks at")
+    teacher_scales: Scales = Field(description="scales of the photograph at a teacher's input")
     radius: int = Field(ge=2, le=16, description="cells nearer than this are joined")
-    beta: float = Field(gt=0, description="power on affinities: more makes borders harder")
-    stride: Literal[4, 8] = Field(description="pixels to a cell of the grid that is walked on")
+    beta: float = Field(gt=0, description="power on affinities; higher values sharpen borders")
+    stride: Literal[4, 8] = Field(description="pixels per cell of the walk's grid")
     precision: Precision = Field(description="of the network")
 
 
@@ -72,13 +72,13 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
         return self.has_checkpoint("teacher")
 
     def fixed(self) -> dict[str, str]:
-        """AffinityNet, and whatever makes what walks."""
-        made = {"affinity": self.passport_of("affinity").weights_digest}
+        """AffinityNet, and the teacher or the thresholds that the start of the walk depends on."""
+        digests = {"affinity": self.passport_of("affinity").weights_digest}
         if self.taught:
-            return made | {"teacher": self.passport_of("teacher").weights_digest}
+            return digests | {"teacher": self.passport_of("teacher").weights_digest}
         if self.cfg.seeds == "confident":
-            return made | {"thresholds": thresholds_digest(self.folder("seed_thresholds"))}
-        return made
+            return digests | {"thresholds": thresholds_digest(self.folder("seed_thresholds"))}
+        return digests
 
     def setup(self) -> None:
         """Load the networks and the method."""
@@ -95,7 +95,7 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
 
     @torch.no_grad()
     def process(self, sample: Sample) -> Row:
-        """Walk over one photograph."""
+        """The walk of one photograph."""
         record, ids = sample.record, sample.of("cams")["class_ids"]
         target = grid_size(record.height, record.width, stride=self.cfg.stride)
         if len(ids) == 0:
@@ -115,13 +115,13 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
         return {"scores": scores.cpu().numpy().astype(np.float16), "class_ids": ids}
 
     def _taught(self, photograph: Tensor, ids: NDArray[np.uint8]) -> Tensor:
-        """What the teacher says of the background and of the tagged classes, [1 + K, H, W], summing to 1."""
+        """The teacher's probabilities of the background and of the tagged classes, [1 + K, H, W], summing to 1."""
         with inference_precision(self.cfg.precision, self.device):
-            said = predict(self.teacher, photograph, scales=self.cfg.teacher_scales, flip=False)[0].float()
-        return of_classes(said, ids)
+            probabilities = predict(self.teacher, photograph, scales=self.cfg.teacher_scales, flip=False)[0].float()
+        return of_classes(probabilities, ids)
 
     def _walked(self, known: Tensor, transition: SparseTransition) -> Tensor:
-        """Class scores [K, h, w] in [0, 1] after the walk of CAMs or of what a teacher said, at the cells."""
+        """Class scores [K, h, w] in [0, 1] after the walk, of CAMs or a teacher's probabilities at the cells."""
         if not self.taught and self.cfg.seeds == "cam":
             walked = self.walk(known, transition).clamp(min=0)
             return walked / walked.amax(dim=(1, 2), keepdim=True).clamp(min=1e-5)

@@ -1,13 +1,13 @@
-"""Draw each walk to the edges of its photograph: the pseudo-masks.
+"""Align each walk with the edges of its photograph: the pseudo-masks.
 
 Reads   data/dataset          photographs of the training list
         data/walks            scores [K, h, w] float16 in [0, 1], class_ids [K] uint8
-        data/walk_threshold   the background's score
-        data/corrections      masks that a person drew; each takes the place of ours for its image
+        data/walk_threshold   background threshold
+        data/corrections      masks that a person drew; each replaces the computed mask of its image
 Writes  data/masks            mask [H, W] uint8 palette PNG, 255 void; confidence [H/4, W/4] uint8, 255 is certain;
                               mean_confidence, void_share, agreement: float32 in [0, 1]; area [1 + C] float32: share
                               of each class id; source: refine_crf, or human with confidence and agreement of 1
-        Where `scale` is below 1, the CRF looks at a smaller photograph and its probabilities are enlarged.
+        Where `scale` is below 1, the CRF runs on a smaller photograph and its probabilities are enlarged.
 Source  Krähenbühl & Koltun, NIPS 2011, arXiv:1210.5644; from labels as in Ahn et al., CVPR 2019, arXiv:1904.05044.
 """
 
@@ -34,7 +34,7 @@ from labelfactory.stage.runner import main
 from models.refinement import refined
 
 CONFIDENCE_STRIDE = 4
-"""The stored confidence is that of every fourth pixel."""
+"""The confidence of every fourth pixel is stored."""
 
 
 class RefineCrfConfig(Section):
@@ -43,7 +43,7 @@ class RefineCrfConfig(Section):
     moved = dict.fromkeys(("unary", "gt_prob", "crf"), "method")
 
     method: method_of("models.refinement") = Field(description="the refinement")  # type: ignore[valid-type]
-    scale: float = Field(gt=0, le=1, description="of the photograph that the CRF looks at; its reach shrinks with it")
+    scale: float = Field(gt=0, le=1, description="scale of the photograph for the CRF and its kernels")
     min_confidence: float = Field(ge=0, le=1, description="void where the best probability is lower")
 
 
@@ -83,11 +83,11 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
         self.threshold = read_thresholds(self.folder("walk_threshold"))["background"].value
 
     def process(self, sample: Sample) -> Row:
-        """The pseudo-mask of one photograph, and how good it looks without a true one."""
+        """The pseudo-mask of one photograph, and measures of its quality."""
         if self.given(sample.record) is not None:
             return self._corrected(sample.record)
         walk = sample.of("walks")
-        made = refined(
+        result = refined(
             sample.photograph(),
             walk["scores"],
             walk["class_ids"],
@@ -96,11 +96,11 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
             scale=self.cfg.scale,
             min_confidence=self.cfg.min_confidence,
         )
-        confidence = made.probabilities.max(axis=0)
-        return self._row(made.mask, confidence, agreement=made.agreement, source=self.stage_name())
+        confidence = result.probabilities.max(axis=0)
+        return self._row(result.mask, confidence, agreement=result.agreement, source=self.stage_name())
 
     def _corrected(self, record: ImageRecord) -> Row:
-        """The row of a mask that a person drew: certain everywhere, and nothing that could be held against it."""
+        """The row of a mask that a person drew: confidence and agreement are 1."""
         mask = corrected_mask(self.corrections[record.image_id], self.sharded.classes, self.folder("corrections"))
         if mask.shape != (record.height, record.width):
             raise DataError(
@@ -122,7 +122,7 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
         }
 
     def summary(self) -> dict[str, Any]:
-        """How many masks a person drew."""
+        """The number of masks that a person drew."""
         sources = RowReader(self.output).values("source")
         return {"corrected": sum(source == HUMAN for source in sources.values())}
 

@@ -1,11 +1,11 @@
-"""Learn which neighbouring cells belong to one object.
+"""Train AffinityNet: which neighbouring cells belong to one object.
 
 Reads   data/dataset           photographs of the training list
         data/classifier        checkpoint: the backbone starts from it
         data/affinity_labels   label: mask, 255 void
 Writes  data/affinity          checkpoint.safetensors, training_rows.parquet, curve.csv
-Source  AffinityNet: Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Where `learn_backbone` is off, the classifier's backbone
-        does not learn on, as in IRN, arXiv:1904.05044.
+Source  AffinityNet: Ahn & Kwak, CVPR 2018, arXiv:1803.10464. Without `learn_backbone` the classifier's backbone is frozen,
+        as in IRN, arXiv:1904.05044.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class TrainAffinityConfig(TrainingSection, CropSection):
         default="psa", validate_default=True, description="the affinity network and its loss"
     )  # type: ignore[valid-type]
     learn_backbone: bool = Field(description="whether the classifier's backbone learns on")
-    freeze_stages: int = Field(ge=0, le=8, description="where it learns on: stages after the stem that do not")
+    freeze_stages: int = Field(ge=0, le=8, description="stages after the stem that are frozen even if it learns on")
 
 
 class TrainAffinity(LabelledStage[TrainAffinityConfig]):
@@ -62,7 +62,7 @@ class TrainAffinity(LabelledStage[TrainAffinityConfig]):
         }
 
     def learner(self) -> tuple[Learner, Sequence[Tensor]]:
-        """The classifier's backbone under a fresh head, and the method's loss."""
+        """The classifier's backbone under a new head, and the method's loss."""
         torch.manual_seed(self.cfg.seed)
         state, passport = self.checkpoint_of("classifier")
         backbone = classifier_from(passport.architecture, state).backbone
@@ -72,7 +72,7 @@ class TrainAffinity(LabelledStage[TrainAffinityConfig]):
         return LossLearner(network, self.cfg.method.bind("loss")), list(backbone.parameters())
 
     def examples(self) -> Examples:
-        """Random views of photographs and labels."""
+        """Random crops of photographs and labels."""
         return MaskExamples(self.records, self.mask_of, self.cfg)
 
 

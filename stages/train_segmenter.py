@@ -1,7 +1,7 @@
-"""Train the model that people use, on the pseudo-masks.
+"""Train the line's model on the pseudo-masks.
 
 Reads   data/dataset     photographs of the training list
-        data/classifier  passport; its backbone too, where the segmenter starts from it
+        data/classifier  passport; its backbone too if the segmenter starts from it
         data/affinity    passport
         data/teacher     passport, where there is one
         data/masks       mask [H, W] uint8, 255 void; source
@@ -50,15 +50,15 @@ class TrainSegmenter(SegmenterStage):
 
     @cached_property
     def sources(self) -> Mapping[str, str]:
-        """Who made each mask: refine_crf or human."""
+        """The source of each mask: refine_crf or human."""
         return self.masks.values("source")
 
     def row_source(self, image_id: str) -> str:
-        """The line, or a person who corrected it."""
+        """refine_crf, or human for a mask that a person drew."""
         return self.sources[image_id]
 
     def label_kinds(self) -> set[str]:
-        """Tags; and masks where a person drew some."""
+        """Tags; also masks if a person drew some."""
         return {self.supervision} | ({"masks"} if HUMAN in self.sources.values() else set())
 
     def parents(self) -> dict[str, Passport]:

@@ -1,12 +1,12 @@
-"""Train a first segmenter on the confident pixels alone; where there is one, its scores walk in place of the CAMs.
+"""Train a first segmenter, the teacher, on the confident pixels alone; the random walk then starts from its scores.
 
-A net that has seen all photographs of a class knows more of its shape than one photograph's CAM does. Off unless asked for.
+A net trained on all photographs of a class knows more of its shape than the CAM of one photograph. Off by default.
 
 Reads   data/dataset          photographs of the training list
         data/classifier       checkpoint, where the segmenter starts from it
         data/affinity_labels  label [h, w] uint8 over the whole photograph, 255 void
 Writes  data/teacher          checkpoint.safetensors, training_rows.parquet, curve.csv; when off, a curve without points
-Source  docs/decisions/0009. Training again on labels of one's own: Lee, ICML 2013 workshop (pseudo-labels).
+Source  docs/decisions/0009. Training on own labels: Lee, ICML 2013 workshop (pseudo-labels).
 """
 
 from typing import Any
@@ -22,17 +22,17 @@ from stages._segmenter import SegmenterSection
 
 
 class TrainTeacherConfig(Section):
-    """Section `train_teacher` of params.yaml; all else stands in `train_segmenter`."""
+    """Section `train_teacher` of params.yaml; other values are those of `train_segmenter`."""
 
     enabled: bool = Field(
         description=(
-            "train a first segmenter on the affinity labels; its scores then walk in place of the CAMs. All else "
-            "stands in `train_segmenter`"
+            "train a first segmenter on the affinity labels; its scores then replace the CAMs in the walk. Other values "
+            "are those of `train_segmenter`"
         )
     )
     epochs: int = Field(ge=1, le=1000, description="passes over the training list")
     least_steps: int = Field(
-        ge=0, le=1_000_000, description="more passes where those make fewer steps than this, as with few photographs"
+        ge=0, le=1_000_000, description="least number of steps in all; with few photographs it takes more passes"
     )
 
 
@@ -45,7 +45,7 @@ class TrainTeacher(LabelledStage[SegmenterSection], OptionalSegmenterStage):
 
     @staticmethod
     def changed(segmenter: SegmenterSection, own: Any) -> SegmenterSection:
-        """Another length."""
+        """The segmenter's section with this stage's length of training."""
         return segmenter.model_copy(update={"epochs": own.epochs, "least_steps": own.least_steps})
 
     def parents(self) -> dict[str, Passport]:

@@ -1,4 +1,4 @@
-"""Train the same net with the same schedule on the same photographs, but on their true masks. Off unless asked for.
+"""Train the segmenter's net with the same schedule on the same photographs, but on their true masks. Off by default.
 
 Reads   data/dataset       photographs of the training list and their true masks
         data/classifier    checkpoint, where the segmenter starts from it
@@ -21,9 +21,11 @@ from stages._optional import OptionalSegmenterStage
 
 
 class TrainUpperBoundConfig(Section):
-    """Section `train_upper_bound` of params.yaml; all else stands in `train_segmenter`."""
+    """Section `train_upper_bound` of params.yaml; other values are those of `train_segmenter`."""
 
-    enabled: bool = Field(description="train the segmenter on true masks too; all else stands in `train_segmenter`")
+    enabled: bool = Field(
+        description="train the segmenter on true masks too; other values are those of `train_segmenter`"
+    )
 
 
 class TrainUpperBound(OptionalSegmenterStage):
@@ -37,7 +39,7 @@ class TrainUpperBound(OptionalSegmenterStage):
 
     @cached_property
     def records(self) -> list[ImageRecord]:
-        """The segmenter's photographs, as far as they have a true mask."""
+        """The segmenter's photographs that have a true mask."""
         return [record for record in super().records if has_truth(record)]
 
     def mask_of(self, record: ImageRecord) -> tuple[Mask, None]:
@@ -49,11 +51,11 @@ class TrainUpperBound(OptionalSegmenterStage):
         return {record.image_id: str(record.mask_sha256) for record in self.records}
 
     def parents(self) -> dict[str, Passport]:
-        """The classifier, where the backbone starts from it."""
+        """The classifier, if the backbone starts from it."""
         return {"classifier": self.passport_of("classifier")} if self.cfg.from_classifier else {}
 
     def row_source(self, image_id: str) -> str:
-        """From the import."""
+        """True masks."""
         return "true masks"
 
 

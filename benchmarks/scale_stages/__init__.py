@@ -1,1 +1,1 @@
-"""Stages that compute nothing, for benchmarks/scale.py: payloads of real size, and all of the engine."""
+"""Stages that compute nothing, for benchmarks/scale.py: the whole engine with payloads of real size."""

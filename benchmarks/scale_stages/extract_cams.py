@@ -1,6 +1,6 @@
 """Rows as large as CAMs of photographs, without a network.
 
-Reads   data/dataset   images; no pixel is looked at
+Reads   data/dataset   images; no pixel is read
 Writes  data/cams      cam [2, 94, 125] float16, class_ids [K] uint8: what a photograph of 500 × 375 with two tags gives
 """
 
@@ -22,7 +22,7 @@ class ExtractCamsConfig(Section):
 
 
 class ExtractCams(PerImageStage[ExtractCamsConfig]):
-    """Cuts each row from one sheet of noise: it costs nothing to make, and zstd finds as little in it as in real maps."""
+    """Cuts each row from one sheet of noise: at no cost, and as hard to compress as real maps."""
 
     reads = ("dataset",)
     writes = "cams"
@@ -35,7 +35,7 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
         self.sheet = self.sheet.astype(np.float16)
 
     def process(self, sample: Sample) -> Row:
-        """A piece of the sheet that follows from the photograph's digest."""
+        """A piece of the sheet at a position given by the photograph's digest."""
         start = int(sample.record.sha256[:5], 16)
         cam = self.sheet[start : start + int(np.prod(SHAPE))].reshape(SHAPE)
         return {"cam": cam, "class_ids": self.sharded.classes.ids(sample.record.tags)}

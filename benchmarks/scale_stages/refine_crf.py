@@ -36,7 +36,7 @@ class RefineCrf(PerImageStage[RefineCrfConfig]):
     uses_gpu = False
 
     def process(self, sample: Sample) -> Row:
-        """Bands of classes that follow from the CAM."""
+        """A band of one class whose height is given by the CAM."""
         cams, record = sample.of("cams"), sample.record
         cam = cams["cam"]
         mask = np.zeros((record.height, record.width), np.uint8)

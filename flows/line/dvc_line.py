@@ -1,6 +1,6 @@
-"""The line under DVC: run it, ask what is stale and why, freeze what must not be trained again.
+"""The line under DVC: run stages, query what is stale and why, freeze stages that must not be trained again.
 
-DVC is the judge of what is stale; this file only asks and orders it. Bare `dvc repro` does the same as `reproduce`.
+DVC alone decides what is stale. `dvc repro` does the same as `reproduce`.
 """
 
 import logging
@@ -30,7 +30,7 @@ LOCK = Path("dvc.lock")
 
 @dataclass(frozen=True)
 class StageState:
-    """What DVC says of a stage: `up to date`, `stale`, `never run` or `frozen`, and why."""
+    """DVC's state of a stage: `up to date`, `stale`, `never run` or `frozen`, and the reasons."""
 
     name: str
     state: str
@@ -42,15 +42,15 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
 
     Args:
         targets: names of stages; none means the whole line.
-        retrain: whether the stages that learn may run; if not, the models stay as they are.
-        force: run even what is up to date.
+        retrain: whether training and calibrating stages may run; if not, the models stay as they are.
+        force: run stages that are up to date too.
 
     Returns:
         Names of the stages that ran, in order.
 
     Raises:
         StageFailedError: a stage failed, with its exit code.
-        UserError: DVC refuses, or the models are to stay although there are none.
+        UserError: DVC refuses, or `retrain` is false and there are no models.
     """
     with open_repo() as repo, _failures_named(), lock_repo(repo), _calm():
         if not retrain:
@@ -60,15 +60,14 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
 
 
 class Line:
-    """The line, one stage at a time: for a caller that wants to know what happens between two stages."""
+    """The line, one stage at a time, for a caller that acts between stages."""
 
     def __init__(self, repo: Repo) -> None:
         self._repo = repo
 
     def order(self, targets: Sequence[str] = (), *, retrain: bool = True) -> list[str]:
-        """Names of the stages that `reproduce` would look at, in the order of the line.
-
-        Without retraining, the stages that learn are not among them: nobody looks at what is frozen.
+        """Names of the stages that `reproduce` would check, in the order of the line. Without retraining, frozen stages are
+        left out.
 
         Raises:
             UserError: as `reproduce`.
@@ -77,14 +76,14 @@ class Line:
             graph = self._repo.index.graph
             wanted = [s for t in targets for s in self._repo.stage.collect(t)] if targets else list(graph.nodes)
             needed = {stage.addressing for stage in wanted}
-            needed |= {below.addressing for stage in wanted for below in descendants(graph, stage)}
+            needed |= {parent.addressing for stage in wanted for parent in descendants(graph, stage)}
         if not retrain:
             _check_models(targets)
             needed -= set(read_wiring().learning)
         return [name for name in read_wiring() if name in needed]
 
     def bring_up_to_date(self, stage: str, *, force: bool = False) -> bool:
-        """Bring one stage up to date, those before it being so. Returns whether it ran.
+        """Bring one stage up to date; those before it must be. Returns whether it ran.
 
         Raises:
             StageFailedError, UserError: as `reproduce`.
@@ -93,7 +92,7 @@ class Line:
             return bool(self._repo.reproduce(targets=[stage], single_item=True, force=force))
 
     def vary(self, name: str, overrides: Sequence[str]) -> dict[str, float]:
-        """Run the line with other params as the DVC experiment `name`, unless it is there. Returns its metrics.
+        """Run the line with other params as the DVC experiment `name`, unless it exists. Returns its metrics.
 
         Raises:
             StageFailedError, UserError: as `reproduce`.
@@ -102,7 +101,7 @@ class Line:
             return run_variant(self._repo, name, list(overrides))
 
     def stale(self, stages: Sequence[str]) -> list[str]:
-        """Those of these stages that DVC would run as things are now, whatever the ones before them will make.
+        """Those of these stages that are stale now, whatever earlier stages will make.
 
         Raises:
             UserError: as `reproduce`.
@@ -114,14 +113,14 @@ class Line:
 
 @contextmanager
 def open_line() -> Iterator[Line]:
-    """The line of this folder; DVC is opened once for all stages."""
+    """The line of this folder, with DVC opened once for all stages."""
     with open_repo() as repo:
         yield Line(repo)
 
 
 @contextmanager
 def _calm() -> Iterator[None]:
-    """A line a stage is enough, and the stage says it; of DVC only warnings and errors are heard."""
+    """Show only DVC's warnings and errors: each stage prints its own line."""
     logger = logging.getLogger("dvc")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -133,18 +132,18 @@ def _calm() -> Iterator[None]:
 
 @contextmanager
 def _failures_named() -> Iterator[None]:
-    """Turn DVC's errors into ours."""
+    """Turn DVC's errors into errors for users."""
     try:
         yield
     except ReproductionError as error:
         raise StageFailedError(*_blame(error)) from error
     except LockError as error:
-        raise BusyError("another run works in this folder: it holds DVC's lock", _WAIT) from error
+        raise BusyError("another run in this folder holds DVC's lock", _WAIT) from error
     except DvcException as error:
         raise UserError(f"DVC: {' '.join(str(error).split())}", _ASK_DVC) from error
 
 
-_ASK_DVC = "Mend what DVC names; `dvc status -v` says more."
+_ASK_DVC = "Mend what DVC names; `dvc status -v` shows more."
 _WAIT = "Wait until it is done, then type the same command again; a run that was killed leaves no lock."
 
 
@@ -172,13 +171,13 @@ def locked_stages() -> set[str]:
 
 
 def _lock() -> dict[str, Any]:
-    """What dvc.lock says of each stage's last run."""
+    """dvc.lock's record of each stage's last run."""
     stages: dict[str, Any] = read_yaml(LOCK).get("stages", {}) if LOCK.exists() else {}
     return stages
 
 
 def _reasons(name: str, entries: Sequence[object]) -> Iterator[str]:
-    """DVC's nested answer as phrases: `params.yaml refine_crf.gt_prob: 0.7 → 0.8`, `data/cams: modified`."""
+    """DVC's nested status as phrases: `params.yaml refine_crf.gt_prob: 0.7 → 0.8`, `data/cams: modified`."""
     for entry in entries:
         if isinstance(entry, str):
             yield entry
@@ -193,7 +192,7 @@ def _reasons(name: str, entries: Sequence[object]) -> Iterator[str]:
 
 
 def _changed_params(name: str, sections: Mapping[str, object]) -> Iterator[str]:
-    """Key by key what changed in the sections of params.yaml that a stage reads, since it last ran."""
+    """Each changed key in the sections of params.yaml that a stage reads, since its last run."""
     before = _lock().get(name, {}).get("params", {}).get(PARAMS_FILE, {})
     now = read_yaml(Path(PARAMS_FILE))
     for section, word in sections.items():
@@ -228,12 +227,12 @@ def open_repo() -> Iterator[Repo]:
 
 
 def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:
-    """Freeze the stages that learn, in DVC's memory alone: dvc.yaml is not touched, so a kill leaves nothing frozen.
+    """Freeze training and calibrating stages in DVC's memory alone: dvc.yaml is not changed, so a kill leaves nothing frozen.
 
-    The caller holds the repository's lock: DVC reads its stages anew when it takes one.
+    The caller holds the repository's lock: DVC reads its stages again when it takes one.
 
     Raises:
-        UserError: a stage that has never run would stay without output, or is to run by name.
+        UserError: such a stage has never run, or is one of `targets`.
     """
     _check_models(targets)
     learning = read_wiring().learning
@@ -243,7 +242,7 @@ def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:
 
 
 def _check_models(targets: Sequence[str]) -> None:
-    """Whether all that is to stay as it is, is there."""
+    """Check that the stages to be frozen have run and are not among `targets`."""
     learning = read_wiring().learning
     named = sorted(set(targets) & set(learning))
     if named:
@@ -256,9 +255,9 @@ def _check_models(targets: Sequence[str]) -> None:
 
 
 def _blame(error: ReproductionError) -> tuple[str, int]:
-    """Which stage failed, and its exit code: 2 where its user can mend it, below 0 for a signal.
+    """The name of the stage that failed, and its exit code: 2 if its user can mend it, below 0 for a signal.
 
-    DVC says both only in its messages.
+    DVC gives both only in its messages.
     """
     name = str(error).removeprefix("failed to reproduce ").strip("'")
     code = re.search(r"exited with (-?\d+)", str(error.__cause__))

@@ -1,10 +1,10 @@
-"""The one process that talks to DVC for a flow: stages run below it, and it ends with the flow, however that ends.
+"""The process that calls DVC for a flow: stages are its children, and it ends with the flow, however that ends.
 
-A flow gives it one stage at a time and reads all that the stage prints, line by line. Its stages are its own process group:
-whoever interrupts the flow ends the group. When the flow is killed outright, this process sees its input close and ends the
-group itself, so that no stage goes on writing while another worker takes up the same run.
+A flow sends it one stage at a time and reads the stage's output line by line. It leads a process group with its stages, which
+an interrupted flow ends. When the flow is killed, this process sees its input close and ends the group itself, so that no
+stage writes while another worker takes over the run.
 
-Protocol: requests are JSON, a line each, on standard input. What stages print comes out unchanged; a reply is a line that
+Protocol: requests are JSON, one per line, on standard input. Output of stages is passed on unchanged; a reply is a line that
 begins with `REPLY`.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 from flows.server.credentials import masked
 
 REPLY = "\x1e"
-"""How a reply begins: a character that no stage prints."""
+"""Marks a reply: a character that no stage prints."""
 LAST_LINES = 15
 """Lines of a stage that are kept for its error message."""
 PATIENCE_SECONDS = 10.0
@@ -33,24 +33,24 @@ Hear = Callable[[str], None]
 
 
 class LineProcessError(RuntimeError):
-    """The process itself came to its end: a kill, or no memory. Worth another try."""
+    """The process itself ended: it was killed, or out of memory. A retry may succeed."""
 
 
 class StageError(RuntimeError):
-    """A stage failed, and here is what it said.
+    """A stage failed.
 
     Args:
-        said: its last lines.
+        output: its last lines.
         users: whether its user can mend it (exit code 2).
     """
 
-    def __init__(self, said: str, *, users: bool) -> None:
-        super().__init__(said)
+    def __init__(self, output: str, *, users: bool) -> None:
+        super().__init__(output)
         self.users = users
 
 
 class LineProcess:
-    """The flow's end of it. Starts the process when it is first asked, and again after it was killed."""
+    """The flow's side. Starts the process at the first request, and again after it was killed."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -92,7 +92,7 @@ class LineProcess:
         return metrics
 
     def close(self) -> None:
-        """End the process and the stage that it runs, if it runs one."""
+        """End the process and its running stage."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -147,22 +147,22 @@ def _start() -> subprocess.Popen[str]:
 
 
 def _result(reply: dict[str, Any], last: Sequence[str]) -> Any:
-    """The reply's value, or its error; of a stage's last lines, those from its own `error:` on."""
+    """The reply's value. Raises its error, with a stage's last lines from its own `error:` on."""
     if "error" not in reply:
         return reply["value"]
     marks = [number for number, line in enumerate(last) if line.startswith("error: ")]
-    said = list(last)[marks[-1] :] if marks else list(last)
-    raise StageError("\n".join([masked(reply["error"]), *said]), users=reply["users"])
+    lines = list(last)[marks[-1] :] if marks else list(last)
+    raise StageError("\n".join([masked(reply["error"]), *lines]), users=reply["users"])
 
 
 def main() -> None:
-    """Answer one request after the other until the flow closes our input."""
+    """Answer requests until the flow closes standard input."""
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     incoming = os.fdopen(os.dup(0), encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a stage must not read our requests
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # stages must not read the requests
     threading.Thread(target=_listen, args=(incoming, requests), daemon=True).start()
 
-    from flows.line.dvc_line import open_line  # after the listener stands: importing DVC takes a second
+    from flows.line.dvc_line import open_line  # after the listener has started: importing DVC takes a second
 
     with open_line() as line:
         while True:
@@ -171,7 +171,7 @@ def main() -> None:
 
 
 def _listen(incoming: Any, requests: "queue.SimpleQueue[str]") -> None:
-    """Pass requests on; when the flow is gone, so is everything here."""
+    """Pass requests on; end the process group when the flow has ended."""
     for text in incoming:
         requests.put(text)
     os.killpg(os.getpgrp(), signal.SIGKILL)

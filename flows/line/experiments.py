@@ -1,4 +1,4 @@
-"""A variant of the line as a DVC experiment: in a folder of its own, so that neither the workspace nor its data change."""
+"""A variant of the line as a DVC experiment, in its own folder, so that neither the workspace nor its data change."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ METRICS = "data/evaluation/metrics.json"
 
 
 def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]:
-    """Run the line with other params, unless the experiment of that name is there.
+    """Run the line with other params, unless the experiment exists.
 
     Returns:
         Its metrics.
@@ -21,28 +21,28 @@ def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]
     Raises:
         DvcException: as `Repo.reproduce`.
     """
-    if not _is_there(repo, name):
+    if not _exists(repo, name):
         paths = [entry.path for entry in read_manifest().entries]
         repo.experiments.run(params=overrides, tmp_dir=True, name=name, copy_paths=list(copied_paths(paths)))
     return _metrics(repo, name)
 
 
 def copied_paths(paths: Sequence[str]) -> Iterator[str]:
-    """What an experiment's own folder needs beside what git and DVC hold: the import, corrections, and photographs that lie here.
+    """Paths that an experiment's folder needs beside those of git and DVC: the import, corrections, and photographs in the project.
 
-    dvc.lock too, which may not be committed: without it every stage would run again.
+    Also dvc.lock, which may not be committed: without it every stage would run again.
     """
     yield from ("dvc.lock", "data/import", "data/corrections")
     folders = {Path(*Path(path).parts[:2]) for path in paths if not Path(path).is_absolute()}
     yield from sorted(str(folder) for folder in folders)
 
 
-def _is_there(repo: Repo, name: str) -> bool:
+def _exists(repo: Repo, name: str) -> bool:
     return resolve_name(repo.scm, name).get(name) is not None
 
 
 def _metrics(repo: Repo, name: str) -> dict[str, float]:
-    shown: dict[str, Any] = repo.metrics.show(revs=[name])
-    files = next(iter(found["data"] for rev, found in shown.items() if rev != "workspace"))
+    revisions: dict[str, Any] = repo.metrics.show(revs=[name])
+    files = next(iter(content["data"] for revision, content in revisions.items() if revision != "workspace"))
     metrics: dict[str, float] = files[METRICS]["data"]
     return metrics

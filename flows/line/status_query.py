@@ -1,7 +1,7 @@
-"""What DVC says of the line, for a page that asks now and then: `python -m flows.line.status_query` prints JSON.
+"""DVC's state of the line, for a page that polls: `python -m flows.line.status_query` prints JSON.
 
-To ask, DVC takes the lock of the folder for a second or two, and a run that comes back from a stage waits for that lock only
-three seconds before it fails. So while a stage is at work DVC is not asked; the answer says so instead.
+The query holds DVC's lock of the folder for a second or two, and a run that ends a stage waits only three seconds for that
+lock before it fails. So DVC is not queried while a stage runs; the answer says so instead.
 """
 
 import json
@@ -16,7 +16,7 @@ RWLOCK = Path(".dvc/tmp/rwlock")
 
 
 def at_work() -> bool:
-    """Whether a stage is running in this folder now. What a killed process left in the file does not count."""
+    """Whether a stage is running in this folder now. Entries of killed processes do not count."""
     try:
         held = json.loads(RWLOCK.read_text(encoding="utf-8"))["write"]
         return any(psutil.pid_exists(int(writer["pid"])) for writer in held.values())
@@ -25,7 +25,7 @@ def at_work() -> bool:
 
 
 def look() -> dict[str, Any]:
-    """Whether a run is under way; if not, each stage with its state and reasons."""
+    """Whether a stage is running; if not, each stage with its state and reasons."""
     from flows.line.dvc_line import line_status  # loading DVC takes most of the time, and a run may start meanwhile
 
     if at_work():

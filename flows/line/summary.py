@@ -25,7 +25,7 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class LineSummary:
-    """The stages in the order of the line, and what is said below their table."""
+    """The stages in the order of the line, and notes below their table."""
 
     splits: tuple[str, ...]
     stages: tuple[StageSummary, ...]
@@ -33,7 +33,7 @@ class LineSummary:
 
     @property
     def seconds(self) -> float:
-        """All stages, each stage's last run."""
+        """Sum over all stages, each stage's last run."""
         return sum(stage.seconds or 0.0 for stage in self.stages)
 
 

@@ -1,4 +1,4 @@
-"""Other views of a photograph and its mask: scale, crop, mirror, colour. Every random choice comes from the generator."""
+"""Augmentation of a photograph and its mask: scale, crop, mirror, colour; all random choices come from the generator."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ FILL = 127
 
 @dataclass(frozen=True)
 class Crop:
-    """A window to be cut out of a photograph that was resized and perhaps mirrored."""
+    """A window of a resized and perhaps mirrored photograph."""
 
     height: int
     width: int
@@ -33,7 +33,7 @@ class Crop:
 
 
 def choose_crop(shape: tuple[int, int], *, size: int, long_side: tuple[int, int], rng: np.random.Generator) -> Crop:
-    """Choose how to see a photograph.
+    """Choose a random crop of a photograph.
 
     Args:
         shape: (H, W) of the photograph.
@@ -50,8 +50,8 @@ def choose_crop(shape: tuple[int, int], *, size: int, long_side: tuple[int, int]
 def cut_photograph(image: Photograph, crop: Crop) -> Photograph:
     """The window of a photograph, [size, size, 3] uint8; what lies outside is grey."""
     shrinking = crop.height < image.shape[0]
-    way = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return _window(cv2.resize(image, (crop.width, crop.height), interpolation=way), crop, FILL)
+    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return _window(cv2.resize(image, (crop.width, crop.height), interpolation=interpolation), crop, FILL)
 
 
 def cut_mask(mask: Mask, crop: Crop) -> Mask:
@@ -62,8 +62,8 @@ def cut_mask(mask: Mask, crop: Crop) -> Mask:
 def cut_map(values: NDArray[np.uint8], crop: Crop) -> NDArray[np.float32]:
     """The same window of a map of any size in 0..255, [size, size] float32 in [0, 1], bilinear; 0 outside."""
     wide = cv2.resize(values, (crop.width, crop.height), interpolation=cv2.INTER_LINEAR)
-    seen: NDArray[np.float32] = _window(wide, crop, 0).astype(np.float32) / np.float32(255)
-    return seen
+    window: NDArray[np.float32] = _window(wide, crop, 0).astype(np.float32) / np.float32(255)
+    return window
 
 
 def _window(array: Any, crop: Crop, fill: int) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
-"""What a training learns from: examples, their order in an epoch, and the processes that read them.
+"""Batches of a training set: the order of examples in an epoch, and the processes that read them.
 
-On a GPU processes read photographs while the network learns; one that dies or hangs is replaced, and costs no batch.
+On a GPU, loader processes read photographs during training; one that dies or hangs is replaced, and no batch is lost.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,49 +84,49 @@ def whole_batches(fabric: "Fabric", examples: Examples, long_side: int) -> Itera
 
 
 def _each_batch(fabric: "Fabric", view: _EpochView, groups: Sequence[list[int]]) -> Iterator[Batch]:
-    """These batches; a loader process that dies or hangs is replaced, and its batch is read again."""
+    """This process's part of these batches; after a loader process dies or hangs, its batch is read again."""
     share = len(groups[0]) // fabric.world_size
-    mine = [group[fabric.global_rank * share : (fabric.global_rank + 1) * share] for group in groups]
-    done, feeders, failures = 0, _feeders(fabric), 0
-    while done < len(mine):
+    own = [group[fabric.global_rank * share : (fabric.global_rank + 1) * share] for group in groups]
+    done, loaders, failures = 0, _loader_processes(fabric), 0
+    while done < len(own):
         try:
-            for batch in _loader(fabric, view, mine[done:], feeders):
+            for batch in _loader(fabric, view, own[done:], loaders):
                 done += 1
                 yield batch
         except RuntimeError as error:
-            if not feeders or "DataLoader" not in str(error):
+            if not loaders or "DataLoader" not in str(error):
                 raise
             failures += 1
-            feeders = feeders if failures < FEEDER_TRIES else 0
-            where = "in new processes" if feeders else "in this process"
+            loaders = loaders if failures < LOADER_FAILURES else 0
+            where = "in new processes" if loaders else "in this process"
             say(f"{' '.join(str(error).split())}; the batch is read again {where}")
 
 
 GROUPING = 1
-"""Tells the generator of groups from that of the order."""
-FEEDER_TRIES = 2
-"""Loader processes may die or hang so often in an epoch; then the training process reads its photographs itself."""
+"""Makes the seed of the groups another than that of the order."""
+LOADER_FAILURES = 2
+"""Failures of loader processes in an epoch after which the training process reads the photographs itself."""
 
 
-def _feeders(fabric: "Fabric") -> int:
-    """Processes that read photographs. On the CPU none: its cores are busy with the network, they would take turns."""
+def _loader_processes(fabric: "Fabric") -> int:
+    """Number of processes that read photographs. None on the CPU, whose cores are busy with the network."""
     return min(8, (cores() - 1) // fabric.world_size) if fabric.device.type != "cpu" else 0
 
 
-def _loader(fabric: "Fabric", view: _EpochView, groups: Sequence[list[int]], feeders: int) -> Any:
-    """Batches of these positions. A loader that dies, or is silent for too long, raises a RuntimeError that names it."""
+def _loader(fabric: "Fabric", view: _EpochView, groups: Sequence[list[int]], loaders: int) -> Any:
+    """Batches of these indices. A loader process that dies or hangs raises a RuntimeError that names `DataLoader`."""
     loader = DataLoader(
         view,
         batch_sampler=groups,
-        num_workers=feeders,
+        num_workers=loaders,
         pin_memory=fabric.device.type == "cuda",
-        timeout=task_seconds() if feeders else 0,
-        worker_init_fn=_start_feeder,
-        generator=torch.Generator(),  # of the loader's own: one that is started again takes nothing from the network's
+        timeout=task_seconds() if loaders else 0,
+        worker_init_fn=_start_loader,
+        generator=torch.Generator(),  # its own: a restarted loader draws nothing from the network's
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
 
-def _start_feeder(number: int) -> None:
-    """Each process that reads photographs has one thread: all of them together would have a thread a core each."""
+def _start_loader(number: int) -> None:
+    """One thread per loader process: with the default, each would have one per core."""
     one_thread_each()

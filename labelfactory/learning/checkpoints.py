@@ -1,7 +1,8 @@
 """Checkpoints: safetensors whose header carries a passport.
 
-The passport says what the weights are, what they were trained on, from which weights they started, and which kinds of
-labels ever touched them. `weights_digest` is over the tensors alone: it is what keys and other passports cite.
+The passport names the architecture, the training rows, the checkpoints that training started from, and the supervision: all
+kinds of labels that influenced the weights. Keys and other passports cite `weights_digest`, which is over architecture and
+tensors alone.
 """
 
 import json
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 CURVE = "curve.csv"
-"""Beside it: the loss of each epoch."""
+"""The loss of each epoch, in a file beside the checkpoint."""
 FORMAT = 1
 
 
 class Passport(BaseModel):
-    """What a checkpoint says of itself."""
+    """The metadata of a checkpoint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
@@ -59,8 +60,8 @@ def weights_digest(state: "Mapping[str, Tensor]", architecture: Mapping[str, Any
 
 
 def save_checkpoint(path: Path, state: "Mapping[str, Tensor]", passport: Passport) -> Passport:
-    """Write weights and passport, whole or not at all. Returns the passport with its weights' digest."""
-    from safetensors.torch import save_file  # loads torch, which those who read passports need not
+    """Write weights and passport atomically. Returns the passport with its weights' digest."""
+    from safetensors.torch import save_file  # loads torch, which reading a passport does not need
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
     stamped = passport.model_copy(update={"weights_digest": weights_digest(tensors, passport.architecture)})
@@ -75,7 +76,7 @@ def read_passport(path: Path) -> Passport:
 
     Raises:
         MissingError: no such file.
-        DataError: not one of our checkpoints, or of a newer format.
+        DataError: not a checkpoint of labelfactory, damaged, or of a newer format.
     """
     if not path.exists():
         raise MissingError(f"{path}: no such checkpoint", "Type `dvc repro`: the stage that trains it has not run.")
@@ -85,9 +86,9 @@ def read_passport(path: Path) -> Passport:
     except (OSError, UnicodeDecodeError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
     if text is None:
-        raise DataError(f"{path}: carries no passport", "Use a checkpoint that labelfactory wrote.")
+        raise DataError(f"{path}: has no passport", "Use a checkpoint that labelfactory wrote.")
     try:
-        stated = json.loads(text).get("format")  # first: a newer passport may have fields that this program refuses
+        stated = json.loads(text).get("format")  # before validation: a newer passport may have unknown fields
         if isinstance(stated, int) and stated > FORMAT:
             raise DataError(f"{path}: format {stated} is newer than this program's {FORMAT}", "Update labelfactory.")
         return Passport.model_validate_json(text)
@@ -97,7 +98,7 @@ def read_passport(path: Path) -> Passport:
 
 
 def load_checkpoint(path: Path) -> "tuple[dict[str, Tensor], Passport]":
-    """Weights (on the CPU) and passport, held against the digest.
+    """Weights (on the CPU) and passport; the weights are checked against their digest.
 
     Raises:
         MissingError: no such file.
@@ -108,5 +109,5 @@ def load_checkpoint(path: Path) -> "tuple[dict[str, Tensor], Passport]":
     passport = read_passport(path)
     state: dict[str, Tensor] = load_file(path)
     if weights_digest(state, passport.architecture) != passport.weights_digest:
-        raise DataError(f"{path}: the weights do not fit their passport", f"Delete {path} and type `dvc repro`.")
+        raise DataError(f"{path}: the weights do not match their passport", f"Delete {path} and type `dvc repro`.")
     return state, passport

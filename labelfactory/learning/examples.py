@@ -1,4 +1,4 @@
-"""Training sets: photographs with tags, and photographs with masks, read one by one from the disk."""
+"""Training sets: photographs with tags, or with masks, read one by one from the disk."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -22,11 +22,11 @@ Trust = NDArray[np.uint8]
 
 
 class CropSection(Section):
-    """How a photograph is seen in training."""
+    """How a photograph is cropped and its colours are changed in training."""
 
-    crop: int = Field(ge=33, le=1025, description="side of the square window, pixels; 16 n + 1 keeps the grid straight")
-    long_side_min: int = Field(ge=32, le=4096, description="the longer side is resized to a length between this")
-    long_side_max: int = Field(ge=32, le=4096, description="and this")
+    crop: int = Field(ge=33, le=1025, description="side of the square window, pixels; 16 n + 1 aligns the grid")
+    long_side_min: int = Field(ge=32, le=4096, description="least length of the resized longer side, pixels")
+    long_side_max: int = Field(ge=32, le=4096, description="greatest length of the resized longer side, pixels")
     colour_jitter: float = Field(
         ge=0, lt=1, description="brightness, contrast and saturation change by up to this share"
     )
@@ -42,14 +42,14 @@ class MaskReader(Protocol):
     """Where the masks of a training set come from."""
 
     def __call__(self, record: ImageRecord) -> tuple[Mask, Trust | None]:
-        """The mask of a photograph, [h, w] uint8, and how far each place is trusted, [h', w'] uint8 in 0..255, or None.
+        """The mask of a photograph, [h, w] uint8, and its trust map, [h', w'] uint8 in 0..255, or None.
 
-        Both span the whole photograph; their sizes are their own.
+        Both span the whole photograph; their sizes may differ.
         """
 
 
 class MapReader(Protocol):
-    """Where maps of a training set come from, such as a prior's."""
+    """Where the maps of a training set come from, such as a prior."""
 
     def __call__(self, record: ImageRecord) -> NDArray[np.uint8]:
         """A map over the whole photograph, [h, w] uint8 of any size; 255 is the highest value."""
@@ -60,7 +60,7 @@ class TagExamples:
 
     ``image`` [3, size, size] float32 in [0, 255]; ``target`` [C] float32 of 0 and 1; ``index`` int64;
     ``window`` [5] float32: top, left, height and width of the view as shares of the photograph, and 1 where it is mirrored.
-    Each map by its name: [size, size] float32 in [0, 1], 0 outside the photograph.
+    Each map under its name: [size, size] float32 in [0, 1], 0 outside the photograph.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class TagExamples:
         return torch.from_numpy(np.stack([self.classes.multi_hot(record.tags) for record in self.records]))
 
     def get(self, index: int, rng: np.random.Generator) -> Batch:
-        """One random view."""
+        """One random crop."""
         record, view = self.records[index], self.view
         image = record.photograph()
         crop = choose_crop(image.shape[:2], size=view.crop, long_side=(view.long_side_min, view.long_side_max), rng=rng)
-        seen = jitter_colours(cut_photograph(image, crop), view.colour_jitter, rng)
+        pixels = jitter_colours(cut_photograph(image, crop), view.colour_jitter, rng)
         maps = {name: torch.from_numpy(cut_map(read(record), crop)) for name, read in self.maps.items()}
-        return {"image": to_tensor(seen), "window": torch.from_numpy(crop.window), **self._labels(index), **maps}
+        return {"image": to_tensor(pixels), "window": torch.from_numpy(crop.window), **self._labels(index), **maps}
 
     def whole(self, index: int, long_side: int) -> Batch:
         """The whole photograph, without augmentation; no maps."""
@@ -104,8 +104,8 @@ def record_at_size(record: ImageRecord, long_side: int) -> Photograph:
     image = record.photograph()
     factor = long_side / max(image.shape[:2])
     size = tuple(max(1, round(side * factor)) for side in image.shape[1::-1])
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=way), dtype=np.uint8)
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), dtype=np.uint8)
 
 
 class MaskExamples:
@@ -122,17 +122,17 @@ class MaskExamples:
         return len(self.records)
 
     def get(self, index: int, rng: np.random.Generator) -> Batch:
-        """One random view."""
+        """One random crop."""
         record, view = self.records[index], self.view
         image = record.photograph()
         crop = choose_crop(image.shape[:2], size=view.crop, long_side=(view.long_side_min, view.long_side_max), rng=rng)
-        seen = jitter_colours(cut_photograph(image, crop), view.colour_jitter, rng)
+        pixels = jitter_colours(cut_photograph(image, crop), view.colour_jitter, rng)
         mask, trust = self.masks(record)
-        seen_trust = np.ones((view.crop, view.crop), np.float32) if trust is None else cut_map(trust, crop)
+        cut_trust = np.ones((view.crop, view.crop), np.float32) if trust is None else cut_map(trust, crop)
         return {
-            "image": to_tensor(seen),
+            "image": to_tensor(pixels),
             "mask": torch.from_numpy(cut_mask(mask, crop)),
-            "trust": torch.from_numpy(seen_trust),
+            "trust": torch.from_numpy(cut_trust),
             "index": torch.tensor(index),
         }
 

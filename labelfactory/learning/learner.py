@@ -1,4 +1,4 @@
-"""What a training loop trains: a network to be kept, and whatever its training needs beside it."""
+"""What a training loop trains: the network to be kept, and the parts that only training needs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
@@ -15,17 +15,17 @@ Look = Callable[[int], Iterator[Batch]]
 
 
 class Learner(nn.Module):
-    """A network and its loss. What it keeps from step to step is a parameter, a buffer or a module: so a training that was
-    killed resumes to the same bits.
+    """A network and its loss. All state that lasts from step to step is a parameter, a buffer or a module, so that an
+    interrupted training resumes to the same bits.
 
     Attributes:
-        network: what is trained and kept; other parts (heads, a frozen copy, memory) are for the training alone.
+        network: the network to be kept; other parts (heads, a frozen copy, memory) are for training alone.
     """
 
     network: nn.Module
     shares_batches: ClassVar[bool] = True
-    """Whether several devices may share a batch, because the loss is then that of one device up to rounding. False where it
-    draws at random or compares the images of a batch: such a learner trains on one device."""
+    """Whether several devices may share a batch: their loss equals that of one device up to rounding. False where the loss is
+    random or compares images of a batch; such a learner trains on one device."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ class Learner(nn.Module):
         return None
 
     def after_epoch(self, epoch: int, look: Look) -> None:
-        """Bring memory, clusters, frozen copies up to date. On several devices each process does the same.
+        """Update memory, clusters or frozen copies. On several devices every process does the same.
 
         Args:
             epoch: number of finished epochs, from 1.
-            look: gives the training set without augmentation.
+            look: iterates over the training set without augmentation.
         """
 
 

@@ -1,7 +1,7 @@
-"""Training on several devices at once: how many there are, and what makes the loss that of the joint batch.
+"""Training on several devices: how many are used, and means over the joint batch.
 
-Each process computes its equal share of every batch, and DDP averages their gradients. A mean over a share is as good as one
-over the batch only where the shares count alike; a mean over valid pixels has to know the others' counts: `joint_mean`.
+Each process computes an equal share of every batch, and DDP averages the gradients. The mean of the shares' means is that of
+the batch only where their counts are equal; a mean over valid pixels needs the counts of all processes: `joint_mean`.
 """
 
 import json
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 DEVICES_VARIABLE = "LABELFACTORY_DEVICES"
 USERS = "\x1e"
-"""Begins what a process says to its user, within the text of its end."""
+"""Marks a UserError in the traceback of a process."""
 
 
 def training_devices(batch: int, *, shared: bool = True) -> int:
     """Devices to train on: $LABELFACTORY_DEVICES, else every GPU; on the CPU one process.
 
-    Of them as many are used as share a batch evenly: three GPUs and a batch of 8 make two.
+    The number used is the largest that divides the batch: with three GPUs and a batch of 8, two.
 
     Args:
         batch: examples in a joint batch.
-        shared: whether devices may share it (`Learner.shares_batches`); if not, one is used.
+        shared: whether devices may share it (`Learner.shares_batches`); if not, the number is 1.
 
     Raises:
         UserError: the variable is not a positive whole number, or there are fewer GPUs.
@@ -52,12 +52,12 @@ def training_devices(batch: int, *, shared: bool = True) -> int:
 
 
 def joint_mean(count: Tensor) -> Tensor:
-    """The mean of a count over the processes that train together; the count itself where one trains alone.
+    """The mean of a count over all training processes; the count itself if there is one.
 
-    A loss that divides its own sum by it is, averaged over the processes, the loss of the joint batch.
+    Sums divided by it, averaged over the processes, are the mean over the joint batch.
 
     Args:
-        count: a tensor without gradient, such as the number of valid pixels; every process calls this as often.
+        count: a tensor without gradient, such as the number of valid pixels; every process must make the same calls.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return count
@@ -67,29 +67,29 @@ def joint_mean(count: Tensor) -> Tensor:
 
 
 def run_shares(fabric: "Fabric", work: Callable[..., Any], *arguments: Any) -> None:
-    """Do the work in each of the fabric's processes; what they return is lost.
+    """Call `work` in each of the fabric's processes; return values are discarded.
 
     Args:
         fabric: of several devices, not launched.
-        work: of (fabric, *arguments), which all travel to other processes.
+        work: called with (fabric, *arguments), all of which must be picklable.
 
     Raises:
-        UserError: one process raised it, perhaps alone, over a photograph of its share; the others are ended.
+        UserError: a process raised it; the others are ended.
     """
     try:
-        fabric.launch(_share, work, *arguments)  # type: ignore[arg-type]  # its annotation has no place for them
+        fabric.launch(_share, work, *arguments)  # type: ignore[arg-type]  # its annotation lacks the arguments
     except ProcessRaisedException as failed:
-        found = re.search(f"{USERS}(.*)", str(failed))
-        if found is None:
+        match = re.search(f"{USERS}(.*)", str(failed))
+        if match is None:
             raise
-        raise UserError(*json.loads(found.group(1))) from None
+        raise UserError(*json.loads(match.group(1))) from None
 
 
 def _share(fabric: "Fabric", work: Callable[..., Any], *arguments: Any) -> None:
-    """One process. What ends it reaches the others' parent as text."""
+    """Call `work` in one process; a UserError reaches the parent process as text."""
     warnings.filterwarnings(
         "ignore", message="find_unused_parameters=True was specified"
-    )  # most nets use all they have
+    )  # most nets use all parameters
     try:
         work(fabric, *arguments)
     except UserError as error:
@@ -98,7 +98,7 @@ def _share(fabric: "Fabric", work: Callable[..., Any], *arguments: Any) -> None:
 
 @contextmanager
 def progress_of_one(first: bool, title: str, total: int) -> Iterator[Tick]:
-    """`progress` in steps, for the first process alone; the others do as much at the same time."""
+    """`progress` in steps, shown by the first process; the others are in step with it."""
     if first:
         with progress(title, total, "steps") as tick:
             yield tick

@@ -1,4 +1,4 @@
-"""The state of a training after its last finished epoch: what a run that was killed goes on from."""
+"""The state of a training after its last finished epoch, from which an interrupted run resumes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from labelfactory.files import write_whole
 
 
 class Resume:
-    """The state after the last finished epoch, in a file beside the checkpoint to be. Gone when training is done."""
+    """The state after the last finished epoch, in a file beside the future checkpoint; deleted when training is done."""
 
     def __init__(self, path: Path, key: str) -> None:
         self.path, self.key = path, key
@@ -24,20 +24,20 @@ class Resume:
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception:  # a damaged file means no more than to begin at the first epoch
-            say(f"{self.path}: damaged; training begins anew")
+        except Exception:  # a damaged file may raise anything
+            say(f"{self.path}: damaged; training starts at the first epoch")
             return None
         return state if state.get("key") == self.key else None
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep the state, whole or not at all."""
+        """Write the state atomically."""
         with write_whole(self.path) as temporary:
             torch.save({**state, "key": self.key}, temporary)
 
     def restore(
         self, model: nn.Module, optimizer: Any, average: AveragedModel | None
     ) -> tuple[int, list[dict[str, float]]]:
-        """Bring back weights, optimiser and average. Returns the number of finished epochs, and their curve."""
+        """Load weights, optimiser and average. Returns the number of finished epochs, and their curve."""
         state = self.load()
         if state is None:
             return 0, []
@@ -55,7 +55,7 @@ class Resume:
         epoch: int,
         curve: Sequence[Mapping[str, float]],
     ) -> None:
-        """Keep all of that after an epoch."""
+        """Write what `restore` loads, after an epoch."""
         self.save(
             {
                 "model": model.state_dict(),
@@ -67,5 +67,5 @@ class Resume:
         )
 
     def clear(self) -> None:
-        """Training is done."""
+        """Delete the file when training is done."""
         self.path.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""The training loop of every network: Fabric for devices and precision, one schedule, resume after a kill.
+"""The training loop of every network: Fabric for devices and precision, one schedule, resume after an interruption.
 
-Every random choice is drawn from (seed, epoch, index), so a run that was killed and resumed from its last finished epoch
-ends in the same bytes as one that was not.
+Every random choice is drawn from (seed, epoch, index), so a run that was interrupted and resumed from its last finished epoch
+ends in the same bytes as an uninterrupted one.
 
-Several devices share each batch, a process each. Weights and loss are then those of one device up to rounding, except where
-a layer draws at random (dropout) or, on CPU processes alone, looks at its whole batch (batch norm that is not frozen).
+Several devices share each batch, with one process per device. Weights and loss are those of one device up to rounding, except
+with random layers (dropout) or, in CPU processes alone, layers over the whole batch (batch norm that is not frozen).
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 
 class TrainingSection(Section):
-    """What every training stage lets one set."""
+    """Parameters of every training stage."""
 
     epochs: int = Field(ge=1, le=1000, description="passes over the training list")
     least_steps: int = Field(
-        ge=0, le=1_000_000, description="more passes where those make fewer steps than this, as with few photographs"
+        ge=0, le=1_000_000, description="least number of steps in all; with few photographs it takes more passes"
     )
     batch_size: int = Field(ge=1, le=1024, description="windows in a step")
     learning_rate: float = Field(gt=0, description="of the pretrained weights")
-    head_factor: float = Field(gt=0, description="new layers learn this much faster")
+    head_factor: float = Field(gt=0, description="learning rate of new layers, as a multiple of `learning_rate`")
     rate: Literal["absolute", "relative"] = Field(
         description="`relative`: the learning rate times each pretrained tensor's root mean square"
     )
@@ -55,7 +55,7 @@ class TrainingSection(Section):
     seed: int = Field(ge=0, description="of every random choice")
 
     def epochs_of(self, batches: int) -> int:
-        """Epochs over a set of `batches` batches: a few photographs need more of them to make enough steps."""
+        """Number of epochs with `batches` batches each: `epochs`, or more to reach `least_steps`."""
         return max(self.epochs, -(-self.least_steps // batches))
 
 
@@ -70,10 +70,10 @@ def decay_factor(kind: str, step: int, steps: int, warmup: int) -> float:
 def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequence[Tensor]) -> torch.optim.Optimizer:
     """AdamW or SGD with momentum 0.9; new layers at `head_factor` times the learning rate.
 
-    The `relative` rate suits weights into which batch norm was folded: their sizes differ a thousandfold from layer to
-    layer, and a step of AdamW, which is as large for all, would leave most of them where they are.
+    The `relative` rate suits weights with folded batch norm: their sizes differ a thousandfold between layers, and a step of
+    AdamW, which is equally large for all, would barely change most of them.
 
-    All arguments go by keyword: the authors' code passes the weight decay into SGD's momentum.
+    Options are passed by keyword: the authors' code passes the weight decay into SGD's momentum.
     """
     if cfg.rate == "relative":
         scales = [(float(tensor.detach().square().mean().sqrt()), [tensor]) for tensor in pretrained]
@@ -89,19 +89,19 @@ def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequ
 
 
 def make_fabric(precision: Precision, devices: int = 1) -> "Fabric":
-    """Fabric on this machine's device, or on several of the same kind with a process each."""
-    from lightning_fabric import Fabric  # a second and more, which only those who train have to spend
+    """Fabric on this machine's device, or on several of the same kind with one process per device."""
+    from lightning_fabric import Fabric  # takes a second or more, and only training needs it
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     device = pick_device()
-    own = precision_on(device, precision)
-    # unused: a net may hold layers beyond the depth that its loss looks at
+    on_device = precision_on(device, precision)
+    # unused: a net may have layers deeper than the features that its loss uses
     strategy: Any = DDPStrategy(start_method="spawn", find_unused_parameters=True) if devices > 1 else "auto"
     if device.type == "cpu":
         torch.set_num_threads(max(1, cores() // devices))
-        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=own)
-    which: Any = [device.index] if device.index is not None else devices
-    return Fabric(accelerator=device.type, devices=which, strategy=strategy, precision=own)
+        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=on_device)
+    selected: Any = [device.index] if device.index is not None else devices
+    return Fabric(accelerator=device.type, devices=selected, strategy=strategy, precision=on_device)
 
 
 def fit(
@@ -117,31 +117,29 @@ def fit(
     """Train a network.
 
     Args:
-        learner: the network under its loss, on the CPU; its trainable parameters are split by `pretrained`, the others are
-            new.
+        learner: network and loss, on the CPU; trainable parameters that are not `pretrained` are new.
         examples: the training set.
         cfg: schedule, optimiser, precision, seed.
-        pretrained: parameters that learn at `learning_rate`; the rest at `head_factor` times that.
+        pretrained: parameters with `learning_rate`; the others have `head_factor` times that.
         title: for the progress bar.
-        resume: where the state after each epoch is kept.
-        ema_decay: 0, or the decay of an exponential moving average of the network's weights, which is then what is
-            returned.
+        resume: the file for the state after each epoch.
+        ema_decay: 0, or the decay of an exponential moving average of the network's weights, which is then returned.
 
     Returns:
-        The trained network on the CPU in eval mode, and one dict an epoch: epoch, loss, learning_rate, and each term of
-        the loss where it has several.
+        The trained network on the CPU in eval mode, and one dict per epoch: epoch, loss, learning_rate, and each term of
+        the loss if it has several.
     """
     slow = {id(p) for p in pretrained}
-    places = frozenset(k for k, p in enumerate(learner.parameters()) if id(p) in slow)
-    work = (learner, examples, cfg, places, title, resume, ema_decay)
+    indices = frozenset(k for k, p in enumerate(learner.parameters()) if id(p) in slow)
+    arguments = (learner, examples, cfg, indices, title, resume, ema_decay)
     devices = training_devices(min(cfg.batch_size, len(examples)), shared=learner.shares_batches)
     if devices > 1:
         say(f"{title}: {devices} devices share each batch")
-        run_shares(make_fabric(cfg.precision, devices), _fit, *work)
-    # after several devices only the state of the last epoch is left to be taken up
+        run_shares(make_fabric(cfg.precision, devices), _fit, *arguments)
+    # after training on several devices, this only loads the state of the last epoch
     fabric = make_fabric(cfg.precision)
     fabric.launch()
-    return _fit(fabric, *work)
+    return _fit(fabric, *arguments)
 
 
 def _fit(
@@ -154,7 +152,7 @@ def _fit(
     resume: Resume,
     ema_decay: float,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """`fit` in one process, launched; `pretrained` are places among the learner's parameters."""
+    """`fit` in one launched process; `pretrained` are indices of the learner's parameters."""
     parameters = list(enumerate(learner.parameters()))
     optimizer = make_optimizer(
         cfg,
@@ -203,7 +201,7 @@ def _fit(
 def _step(
     fabric: "Fabric", learner: nn.Module, optimizer: Any, batch: Batch, cfg: TrainingSection, share: float
 ) -> dict[str, float]:
-    """One step of the optimiser at a share of the learning rates. Gives the loss before it, and its terms if several."""
+    """One optimiser step at a share of the learning rates. Returns the loss before it, and its terms if there are several."""
     for group in optimizer.param_groups:
         group["lr"] = cfg.learning_rate * group["scale"] * share
     terms: Terms = learner(batch)
@@ -212,24 +210,22 @@ def _step(
     fabric.clip_gradients(learner, optimizer, max_norm=cfg.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad()
-    shown = {"loss": value, **(terms if len(terms) > 1 else {})}
-    return {name: float(joint_mean(term.detach())) for name, term in shown.items()}
+    points = {"loss": value, **(terms if len(terms) > 1 else {})}
+    return {name: float(joint_mean(point.detach())) for name, point in points.items()}
 
 
 def _means(steps: Sequence[Mapping[str, float]], title: str, epoch: int) -> dict[str, float]:
-    """Means over an epoch. A loss that is not finite has spoilt the weights, so training stops there.
+    """Means over an epoch. Training stops at a loss that is not finite, which has spoilt the weights.
 
     Raises:
         UserError: the loss of a step is not finite.
     """
     if not np.isfinite([step["loss"] for step in steps]).all():
-        raise UserError(
-            f"{title}: the loss is no finite number in epoch {epoch}", "Lower learning_rate in params.yaml."
-        )
+        raise UserError(f"{title}: the loss is not finite in epoch {epoch}", "Lower learning_rate in params.yaml.")
     return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
 
 
 def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:
-    """Write the loss curve as CSV, one row an epoch: what `dvc plots show` draws."""
+    """Write the loss curve as CSV for `dvc plots show`, one row per epoch."""
     header = list(curve[0]) if curve else ["epoch", "loss", "learning_rate"]
     write_csv(path, header, ([point[name] for name in header] for point in curve))

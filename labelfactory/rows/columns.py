@@ -1,9 +1,9 @@
 """What a row of a shard may hold, and how each kind of value is stored in Parquet.
 
-Arrays   struct<shape: list<int32>, data: binary>, little-endian, C order; the dtype stands in the field's metadata
+Arrays   struct<shape: list<int32>, data: binary>, little-endian, C order; the dtype is in the shard's header
 Masks    struct<bytes: binary, path: string>: a palette PNG, in the form that Hugging Face `datasets` reads as an image
 Numbers  a plain column
-Words    a plain column
+Text     a plain column
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from labelfactory.errors import ShapeError
 
 
 class Column(Protocol):
-    """One kind of value: its Parquet type and the way there and back."""
+    """One kind of value: its Parquet type, and the conversion to it and back."""
 
     @property
     def dtype(self) -> str:
@@ -29,10 +29,10 @@ class Column(Protocol):
         """Type of the column in Parquet."""
 
     def encode(self, value: Any, image_id: str) -> Any:
-        """From a value to what Parquet stores."""
+        """Convert a value to what Parquet stores."""
 
     def decode(self, stored: Any) -> Any:
-        """From what Parquet stores to the value."""
+        """Convert what Parquet stores to the value."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ArrayColumn:
     @property
     def arrow_type(self) -> pa.DataType:
         """Type of the column in Parquet."""
-        # "element" is Parquet's own name: a table that was read has the schema of one that was made
+        # "element" is Parquet's own name: a table has the same schema before it is written and after it is read
         return pa.struct([("shape", pa.list_(pa.field("element", pa.int32()))), ("data", pa.binary())])
 
     def encode(self, value: Any, image_id: str) -> Any:
@@ -73,9 +73,9 @@ class MaskColumn:
         return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
     def encode(self, value: Any, image_id: str) -> Any:
-        """Raises ShapeError when the value is no [H, W] uint8 array."""
+        """Raises ShapeError when the value is not an [H, W] uint8 array."""
         if value.dtype != np.uint8 or value.ndim != 2:
-            raise ShapeError(f"{image_id}: a mask is [H, W] uint8, not {value.dtype} {value.shape}")
+            raise ShapeError(f"{image_id}: a mask must be [H, W] uint8, not {value.dtype} {value.shape}")
         return {"bytes": encode_mask(value), "path": None}
 
     def decode(self, stored: Any) -> Any:
@@ -105,7 +105,7 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class TextColumn:
-    """A word or two."""
+    """A short text."""
 
     dtype: str = "str"
 
@@ -115,7 +115,7 @@ class TextColumn:
         return pa.string()
 
     def encode(self, value: Any, image_id: str) -> Any:
-        """Raises ShapeError when the value is no text."""
+        """Raises ShapeError when the value is not text."""
         if not isinstance(value, str):
             raise ShapeError(f"{image_id}: {type(value).__name__} in a column of text")
         return value
@@ -134,7 +134,7 @@ KINDS: dict[str, type[ArrayColumn] | type[MaskColumn] | type[NumberColumn] | typ
 
 
 def describe(columns: Mapping[str, Column]) -> dict[str, dict[str, str]]:
-    """Kind and dtype of each column, JSON: it stands in a shard's header, so that a shard explains itself."""
+    """Kind and dtype of each column, JSON: in a shard's header, so that a shard can be read on its own."""
     names = {kind: name for name, kind in KINDS.items()}
     return {name: {"kind": names[type(c)], "dtype": c.dtype} for name, c in columns.items()}  # type: ignore[index]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 COPIES = 2
-"""DVC keeps what it was told to keep in its cache, too."""
+"""Copies of a row on the disk: the second is in DVC's cache."""
 
 
 class RowMaker(Protocol):
@@ -39,14 +39,14 @@ class RowMaker(Protocol):
 
     @property
     def device(self) -> "torch.device":
-        """Where its networks live."""
+        """Device of its networks."""
 
     @property
     def batch_size(self) -> int:
         """Images in a batch."""
 
     def setup(self) -> None:
-        """Load what every image needs; called once in each process."""
+        """Load networks and thresholds; called once in each process."""
 
     def group(self, record: ImageRecord) -> Hashable:
         """Images of the same group may share a batch."""
@@ -57,7 +57,7 @@ class RowMaker(Protocol):
 
 @dataclass
 class Tally:
-    """What one run of the engine did."""
+    """Counts of one run of the engine."""
 
     rows_computed: int = 0
     rows_copied: int = 0
@@ -78,7 +78,7 @@ def update_shards(
         spec: whose shards.
         maker: makes the rows in this process.
         remake: a function at the top of a module, and its arguments: makes the maker in another process.
-        only: the shards to look at, where others work on the rest at the same time; then nothing is removed.
+        only: numbers of the shards to update, where other processes update the rest; then nothing is removed.
 
     Raises:
         DataError: more images than `prepare.max_bad_fraction` allows could not be processed.
@@ -88,8 +88,8 @@ def update_shards(
     total = spec.dataset.total
     if only is None:
         remove_leftovers(spec.output)
-        for gone in set(folder.shards()) - set(spec.dataset.counts):
-            folder.path(gone).unlink()
+        for removed in set(folder.shards()) - set(spec.dataset.counts):
+            folder.path(removed).unlink()
             tally.shards_removed += 1
     changed = _survey(spec, only, tally)
     pending = sum(changed.values())
@@ -110,7 +110,7 @@ def update_shards(
 
 
 def _survey(spec: RowSpec, only: Collection[int] | None, tally: Tally) -> dict[int, int]:
-    """Look at all shards and count those with nothing to do. Gives the others, each with its rows that are to be computed."""
+    """Plan all shards and count the rows of those without work. Returns the others: shard → number of pending rows."""
     changed = {}
     for plan in plan_shards(spec, only):
         if plan.changed:
@@ -135,7 +135,7 @@ Runner = Callable[[Sequence[Task]], Iterator[list[FinishedRow]]]
 
 def _compute(spec: RowSpec, maker: RowMaker, shard: OpenShard, run: Runner, tick: Tick) -> dict[str, FinishedRow]:
     plan = shard.plan
-    above = _rows_above(spec, shard)
+    upstream = _upstream_rows(spec, shard)
     groups: dict[Hashable, list[ImageRecord]] = defaultdict(list)
     for record in plan.pending:
         groups[maker.group(record)].append(record)
@@ -143,7 +143,7 @@ def _compute(spec: RowSpec, maker: RowMaker, shard: OpenShard, run: Runner, tick
     for members in groups.values():
         for start in range(0, len(members), maker.batch_size):
             batch = members[start : start + maker.batch_size]
-            samples = [Sample(r, _rows_of(r, above)) for r in batch]
+            samples = [Sample(r, _rows_of(r, upstream)) for r in batch]
             tasks.append((samples, [plan.inputs[r.image_id] for r in batch]))
     finished = {}
     for rows in run(tasks):
@@ -154,23 +154,23 @@ def _compute(spec: RowSpec, maker: RowMaker, shard: OpenShard, run: Runner, tick
     return finished
 
 
-def _rows_above(spec: RowSpec, shard: OpenShard) -> dict[str, dict[str, Row]]:
-    """What the pending rows are made of: noun → image_id → row."""
+def _upstream_rows(spec: RowSpec, shard: OpenShard) -> dict[str, dict[str, Row]]:
+    """The rows that pending rows are made from: noun → image_id → row."""
     ids = [r.image_id for r in shard.plan.pending if r.image_id not in shard.plan.given]
-    above = {}
+    upstream = {}
     for noun, path in spec.upstream.items() if ids else ():
         folder = ShardFolder(path)
-        table = shard.above.get(noun)
-        above[noun] = (
+        table = shard.upstream.get(noun)
+        upstream[noun] = (
             folder.rows(shard.plan.shard, ids) if table is None else folder.rows_in(shard.plan.shard, table, ids)
         )
-    shard.above.clear()  # decoded; not held twice while the shard is computed
-    return above
+    shard.upstream.clear()  # decoded; not held twice while the shard is computed
+    return upstream
 
 
-def _rows_of(record: ImageRecord, above: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
-    """What earlier stages made of an image; nothing for a row that was given."""
-    return {noun: rows[record.image_id] for noun, rows in above.items() if record.image_id in rows}
+def _rows_of(record: ImageRecord, upstream: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
+    """The upstream rows of an image; none where a person gave its row."""
+    return {noun: rows[record.image_id] for noun, rows in upstream.items() if record.image_id in rows}
 
 
 def _write(
@@ -199,13 +199,13 @@ def _write(
 
 
 def process_task(maker: RowMaker, samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]) -> list[FinishedRow]:
-    """Process one batch; if it fails, each image alone, so that a bad one takes no other with it."""
+    """Process one batch; if it fails, each image alone, so that only the bad ones are quarantined."""
     try:
         rows = maker.process_batch(samples)
         return [
             finish(s.record.image_id, i, row, maker.columns) for s, i, row in zip(samples, inputs, rows, strict=True)
         ]
-    except Exception as error:  # whatever a bad image brings about costs this image, not the night
+    except Exception as error:  # any error of an image costs this image, not the run
         if len(samples) > 1:
             return [row for s, i in zip(samples, inputs, strict=True) for row in process_task(maker, [s], [i])]
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -216,7 +216,7 @@ def process_task(maker: RowMaker, samples: Sequence[Sample], inputs: Sequence[di
 def _runner(
     spec: RowSpec, maker: RowMaker, remake: tuple[Callable[..., RowMaker], tuple[Any, ...]], pending: int
 ) -> Iterator[Runner]:
-    """Where batches are processed: in this process on a GPU or for very little work, else in a pool."""
+    """Gives the function that processes batches: in this process on a GPU or for one image, else in a pool."""
     count = min(workers(), pending)
     if count == 0:  # nothing is pending, unless a shard turns out to be damaged
         yield lambda tasks: _in_this_process(maker, tasks)
@@ -230,7 +230,7 @@ def _runner(
 
 
 def _in_this_process(maker: RowMaker, tasks: Sequence[Task]) -> Iterator[list[FinishedRow]]:
-    """Batches that nobody expected: the maker is set up once they are there."""
+    """Batches of a shard that turned out to be damaged; the maker is set up only if there are any."""
     if tasks:
         one_thread_each()
         maker.setup()
@@ -238,8 +238,8 @@ def _in_this_process(maker: RowMaker, tasks: Sequence[Task]) -> Iterator[list[Fi
 
 
 def _over(spec: RowSpec, submit: Submit, tasks: Sequence[Task]) -> Iterator[list[FinishedRow]]:
-    """Batches over a pool. Where processes die or hang over a batch, its images are tried alone; then the one that they
-    die over is quarantined.
+    """Batches in a pool. The images of a batch that kills or hangs its processes are tried one by one; one that does so
+    alone is quarantined.
     """
     alone: list[Task] = []
 

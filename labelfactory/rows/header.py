@@ -1,4 +1,4 @@
-"""What a shard says of itself: its format, whose it is, and how its columns are read."""
+"""The header of a shard: format, stage, classes, and the kinds of its columns."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from labelfactory.digests import digest_json
 from labelfactory.rows.columns import Column, describe, from_description
 
 ROW_FORMAT = 2
-"""Of the rows. Below it: made again by the stage that wrote them. Above it: refused."""
+"""Format of the rows. Older rows are made again by their stage; newer ones are refused."""
 UNCHECKED = {"format", "stage", "classes", "columns"}
-"""What the header of format 1 held: it had no digest of its own."""
+"""Keys of a header of format 1, which has no digest."""
 STATE_COLUMNS = ("image_id", "key", "digest", "status", "reason")
 CODECS = {"zstd": "zstd", "snappy": "snappy", "gzip": "gzip", "lz4": "lz4", "none": "uncompressed"}
-"""Compressions of a shard, and what Parquet's own metadata call them."""
+"""Compressions of a shard: name in params.yaml → name in Parquet's metadata."""
 HEADER = b"labelfactory"
-"""Its place in Parquet's metadata."""
+"""The header's key in Parquet's metadata."""
 
 
 def shard_schema(stage: str, columns: Mapping[str, Column], classes: Sequence[str]) -> pa.Schema:
@@ -39,16 +39,16 @@ def stated_format(schema: pa.Schema) -> int:
     """The format of a shard's rows, by its header.
 
     Raises:
-        ValueError: there is no such header, or it is damaged; says which.
+        ValueError: the header is missing or damaged.
     """
     try:
         header = json.loads(schema.metadata[HEADER])
         unchecked = header.keys() == UNCHECKED and header["format"] == 1
         intact, stated = unchecked or header.pop("check") == digest_json(header), int(header["format"])
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ValueError("its header is none of labelfactory's") from None
+        raise ValueError("its header is not one of labelfactory") from None
     if not intact:
-        raise ValueError("its header does not fit its digest")
+        raise ValueError("its header does not match its digest")
     return stated
 
 
@@ -56,7 +56,7 @@ def columns_of(schema: pa.Schema) -> dict[str, Column]:
     """How the columns of a shard are read, by its header.
 
     Raises:
-        ValueError: the header does not say.
+        ValueError: the header does not describe them.
     """
     try:
         return from_description(json.loads(schema.metadata[HEADER])["columns"])

@@ -1,4 +1,4 @@
-"""A shard as the stage that writes it reads it: states first, the payload only where it is needed, in one opening."""
+"""A stage's own shard, opened once: states first, the payload only where it is needed."""
 
 from types import TracebackType
 from typing import Any
@@ -13,14 +13,14 @@ from labelfactory.rows.shards import RowState, ShardFolder
 
 
 class OwnShard:
-    """One shard, open while it is a context. One that is damaged, or of another make than `schema`, is said to be made
-    again and counts as one without rows.
+    """One shard, open within a `with` block. One that is damaged, or whose header is not that of `schema`, is reported and
+    counts as a shard without rows, so that its stage makes it again.
 
     Args:
         folder: of the stage that writes it.
         shard: its number.
-        schema: what the stage writes now.
-        compression: likewise, by its name in params.yaml.
+        schema: of the stage's shards.
+        compression: of the stage's shards, by its name in params.yaml.
 
     Attributes:
         well_stored: whether the file is compressed as it should be.
@@ -47,20 +47,20 @@ class OwnShard:
         self._close()
 
     def states(self) -> dict[str, RowState]:
-        """Every row without its payload; from the payload's table where that was read already."""
+        """Every row without its payload; from the whole table if that was read already."""
         table = self._table
         if table is None:
             table = self._attempt(lambda: self._read(list(STATE_COLUMNS)))
         return self._attempt(lambda: self._folder.states_in(self._shard, table)) or {} if table is not None else {}
 
     def table(self) -> pa.Table | None:
-        """All of it; None where there is none or it is damaged."""
+        """The whole table; None where there is no file or it is damaged."""
         if self._table is None:
             self._table = self._attempt(lambda: self._read(None))
         return self._table
 
     def is_intact(self) -> bool:
-        """Whether its payload can be read too, if there is a file; nothing of it is kept."""
+        """Whether its payload is readable too, or there is no file; nothing of it is kept."""
         return self._file is None or self._attempt(lambda: self._read(None)) is not None
 
     def _open(self) -> None:
@@ -76,10 +76,10 @@ class OwnShard:
     def _read(self, columns: list[str] | None) -> pa.Table | None:
         return self._file.read(columns) if self._file is not None else None
 
-    def _attempt(self, what: Any) -> Any:
-        """Do it; damage of any kind makes this a shard without rows."""
+    def _attempt(self, action: Any) -> Any:
+        """Call `action`; any damage makes this a shard without rows."""
         try:
-            return what()
+            return action()
         except NewerFormatError:
             self._close()
             raise

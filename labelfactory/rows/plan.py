@@ -1,4 +1,4 @@
-"""What has to be done in each shard of a per-image stage: keys as they are on disk against keys as they should be."""
+"""The plan of each shard of a per-image stage: keys on disk are compared with keys as they should be."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,20 +21,20 @@ Inputs = dict[str, Any]
 
 @dataclass(frozen=True)
 class RowSpec:
-    """What the engine needs to know of a per-image stage to plan and store its rows."""
+    """All that the engine needs of a per-image stage to plan and store its rows."""
 
     stage: str
     output: Path
     columns: Mapping[str, Column]
     dataset: ShardedDataset
     upstream: Mapping[str, Path]
-    """Folders of the per-image outputs that its rows are made of, by noun."""
+    """Folders of the per-image outputs that its rows are made from, by noun."""
     shared: Mapping[str, Any]
     """Inputs of every row: stage, format, code, classes."""
     computed: Mapping[str, Any]
     """Inputs of every row that the stage computes: params, checkpoints, thresholds."""
     given: Callable[[ImageRecord], Mapping[str, str] | None]
-    """Digests of what a person gave in place of an image's row; None where the stage computes it."""
+    """Digests of a person's row for an image; None where the stage computes it."""
 
     def schema(self) -> pa.Schema:
         """Parquet schema of its shards."""
@@ -43,12 +43,12 @@ class RowSpec:
 
 @dataclass
 class ShardPlan:
-    """What has to be done in one shard."""
+    """The work in one shard."""
 
     shard: int
     records: list[ImageRecord]
     inputs: dict[str, Inputs] = field(default_factory=dict)
-    """What the keys of rows are made of that are not to be copied: image_id → inputs."""
+    """Inputs of the rows that are not copied: image_id → inputs."""
     pending: list[ImageRecord] = field(default_factory=list)
     given: set[str] = field(default_factory=set)
     """Images whose row a person gave."""
@@ -59,56 +59,56 @@ class ShardPlan:
 
 def plan_shards(spec: RowSpec, only: Collection[int] | None = None, *, tolerant: bool = False) -> Iterator[ShardPlan]:
     """Compare every row's key with the one on disk, a shard at a time. Only states are read, and the payload of a shard
-    in which nothing is to be done: damage there is found too. A damaged shard of our own is made again.
+    without work, to find damage there too. A damaged shard of the stage's own is made again.
 
     Args:
         spec: whose shards.
-        only: numbers of the shards to look at; None for all.
-        tolerant: whether a row may be missing above, as before a run: then its image is pending.
+        only: numbers of the shards to plan; None for all.
+        tolerant: whether an upstream row may be missing, as before a run; its image is then pending.
     """
     planner = _Planner(spec, tolerant=tolerant)
     for shard in spec.dataset.counts:
         if only is None or shard in only:
-            above = {noun: folder.states(shard) for noun, folder in planner.upstream.items()}
+            upstream = {noun: folder.states(shard) for noun, folder in planner.upstream.items()}
             with planner.own_shard(shard) as own:
-                plan = planner.plan(shard, own.states(), above)
+                plan = planner.plan(shard, own.states(), upstream)
                 plan.changed |= not own.well_stored
                 intact = plan.changed or own.is_intact()
-            yield plan if intact else planner.plan(shard, {}, above)
+            yield plan if intact else planner.plan(shard, {}, upstream)
 
 
 @dataclass
 class OpenShard:
-    """A shard that is about to be written: its plan, and what was read for it."""
+    """A shard to be written: its plan, and the tables that were read for it."""
 
     plan: ShardPlan
     before: pa.Table | None
-    """The shard as it is; None where there is none or it is damaged."""
-    above: dict[str, pa.Table]
-    """What its rows are made of, whole tables by noun; empty where no row is pending."""
+    """The shard on disk; None where there is none or it is damaged."""
+    upstream: dict[str, pa.Table]
+    """Whole tables of the upstream shards, by noun; empty where no row is pending."""
 
 
 def open_shards(spec: RowSpec, pending: Mapping[int, int]) -> Iterator[OpenShard]:
-    """Read the shards in which something is to be done, and plan them again: all plans at once would need memory for
-    every image. Each file is read once.
+    """Read the shards that have work, and plan them again: all plans at once would need memory for every image. Each file
+    is read once.
 
     Args:
         spec: whose shards.
-        pending: shard → rows of it that are to be computed, by `plan_shards`.
+        pending: shard → number of its pending rows, by `plan_shards`.
     """
     planner = _Planner(spec, tolerant=False)
     for shard in sorted(pending):
         tables = {noun: folder.table(shard) for noun, folder in planner.upstream.items()} if pending[shard] else {}
-        read = {noun: table for noun, table in tables.items() if table is not None}
-        above = {
-            noun: folder.states_in(shard, read[noun]) if noun in read else folder.states(shard)
+        whole = {noun: table for noun, table in tables.items() if table is not None}
+        upstream = {
+            noun: folder.states_in(shard, whole[noun]) if noun in whole else folder.states(shard)
             for noun, folder in planner.upstream.items()
         }
         with planner.own_shard(shard) as own:
             before = own.table()
-            plan = planner.plan(shard, own.states(), above)
+            plan = planner.plan(shard, own.states(), upstream)
             plan.changed |= not own.well_stored
-        yield OpenShard(plan, before, read)
+        yield OpenShard(plan, before, whole)
 
 
 class _Planner:
@@ -125,23 +125,23 @@ class _Planner:
         return OwnShard(self._own, shard, self._schema, self.spec.dataset.compression)
 
     def _given(self, record: ImageRecord) -> Inputs | None:
-        from_a_person = self.spec.given(record)
-        if from_a_person is None:
+        digests = self.spec.given(record)
+        if digests is None:
             return None
-        return {**self.spec.shared, "image": record.sha256, "tags": list(record.tags), **from_a_person}
+        return {**self.spec.shared, "image": record.sha256, "tags": list(record.tags), **digests}
 
     def plan(
-        self, shard: int, before: Mapping[str, RowState], above: Mapping[str, Mapping[str, RowState]]
+        self, shard: int, before: Mapping[str, RowState], upstream: Mapping[str, Mapping[str, RowState]]
     ) -> ShardPlan:
-        """What has to be done, by the rows on disk and those that they are made of (noun → image_id → state)."""
+        """The plan of a shard by its rows on disk and the upstream rows (noun → image_id → state)."""
         records, keys = self.spec.dataset.records(shard), self._keys
         plan = ShardPlan(shard, records)
         for record in records:
             name, digests = record.image_id, {}
-            from_a_person = self._given(record)
-            if from_a_person is not None:
+            given = self._given(record)
+            if given is not None:
                 plan.given.add(name)
-            for noun, states in above.items() if from_a_person is None else ():
+            for noun, states in upstream.items() if given is None else ():
                 if self.tolerant and name not in states:
                     digests[noun] = ""
                     continue
@@ -150,7 +150,7 @@ class _Planner:
                 if state.status != "ok":
                     plan.blocked[name] = f"{noun}: {state.reason}"
             old = before.get(name)
-            key = keys.key(record, digests) if from_a_person is None else row_key(from_a_person)
+            key = keys.key(record, digests) if given is None else row_key(given)
             current = old is not None and old.key == key
             if name in plan.blocked:
                 plan.changed |= not (current and old is not None and old.reason == plan.blocked[name])
@@ -158,12 +158,12 @@ class _Planner:
                 plan.pending.append(record)
             else:
                 continue
-            plan.inputs[name] = keys.inputs(record, digests) if from_a_person is None else from_a_person
+            plan.inputs[name] = keys.inputs(record, digests) if given is None else given
         plan.changed |= bool(plan.pending) or list(before) != [r.image_id for r in records]
         return plan
 
 
 def _upstream_state(noun: str, states: Mapping[str, RowState], record: ImageRecord) -> RowState:
     if record.image_id not in states:
-        raise MissingError(f"data/{noun}: has no row for the image {record.image_id}", "Type `dvc repro`.")
+        raise MissingError(f"data/{noun} has no row for the image {record.image_id}", "Type `dvc repro`.")
     return states[record.image_id]

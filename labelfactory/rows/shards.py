@@ -2,15 +2,15 @@
 
 data/<noun>/shard-00012.parquet, one row per image of the shard, in the data set's order:
     image_id  string
-    key       string, SHA-256 over all that the row depends on; two equal keys mean equal payloads
+    key       string, SHA-256 over all inputs of the row; equal keys mean equal payloads
     digest    string, SHA-256 over the payload's values; empty when quarantined
     status    "ok" or "quarantined"; reason: string, empty when ok
-    inputs    string, JSON: what the key was made of, by name
+    inputs    string, JSON: the inputs of the key, by name
     …         the stage's columns, null when quarantined
-Rows hold no times: the same inputs give the same bytes. Times stand in data/reports/<stage>.json.
+Rows hold no times: the same inputs give the same bytes. Times are in data/reports/<stage>.json.
 
-A row whose key is unchanged is copied; a shard without work is not opened for writing. Keys cite the digests of upstream
-rows, not their keys: a row that was recomputed to the same bytes stops the wave.
+A row whose key is unchanged is copied; a shard without work is not opened for writing. Keys contain the digests of upstream
+rows, not their keys: nothing is recomputed below a row that was recomputed to the same bytes.
 """
 
 import json
@@ -38,22 +38,22 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image on its way through a stage: its record and what earlier stages made of it."""
+    """One image for a stage: its record and its rows of earlier stages."""
 
     record: ImageRecord
     rows: Mapping[str, Row]
 
     def of(self, noun: str) -> Row:
-        """The row that an earlier stage made of the image, column name → value.
+        """The image's row of an earlier stage, column name → value.
 
         Args:
             noun: of an output that the stage names in `reads_rows`, such as cams.
 
         Raises:
-            KeyError: the stage does not read rows of that name; says which it reads.
+            KeyError: the stage does not read rows of that name.
         """
         if noun not in self.rows:
-            raise KeyError(f"no row of {noun!r} is read here; known: {', '.join(sorted(self.rows))}")
+            raise KeyError(f"the stage does not read rows of {noun!r}; known: {', '.join(sorted(self.rows))}")
         return self.rows[noun]
 
     def photograph(self) -> Photograph:
@@ -63,7 +63,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class RowState:
-    """What is known of a row without opening its payload."""
+    """A row without its payload."""
 
     image_id: str
     key: str
@@ -74,19 +74,19 @@ class RowState:
 
 @dataclass(frozen=True)
 class FinishedRow(RowState):
-    """A row as it goes into a shard: encoded, with its digest."""
+    """A row to be written: encoded, with its digest."""
 
     inputs: str
     payload: Mapping[str, Any]
 
 
 def row_key(inputs: Mapping[str, Any]) -> str:
-    """SHA-256 over everything that a row depends on, by name."""
+    """SHA-256 over all inputs of a row, by name."""
     return digest_json(dict(inputs))
 
 
 def finish(image_id: str, inputs: Mapping[str, Any], row: Row, columns: Mapping[str, Column]) -> FinishedRow:
-    """Encode what a stage made and take its digest. The digest is over the values, not over how Parquet stores them."""
+    """Encode a row and compute its digest, which is over the values, not over how Parquet stores them."""
     if set(row) != set(columns):
         raise KeyError(f"{image_id}: the stage made {sorted(row)}, its columns are {sorted(columns)}")
     encoded = {name: column.encode(row[name], image_id) for name, column in columns.items()}
@@ -105,7 +105,7 @@ def quarantine(image_id: str, inputs: Mapping[str, Any], reason: str, columns: I
 
 
 def stored_size(row: FinishedRow) -> int:
-    """About how many bytes a row takes on the disk."""
+    """Approximate size of a row on the disk, bytes."""
     parts = [value for stored in row.payload.values() if isinstance(stored, dict) for value in stored.values()]
     large = (value for value in parts if isinstance(value, bytes))
     return sum(len(pa.compress(value, codec="zstd", asbytes=True)) for value in large) + len(row.inputs) // 2
@@ -127,7 +127,7 @@ class ShardFolder:
         return sorted(int(p.stem.removeprefix("shard-")) for p in self.folder.glob("shard-*.parquet"))
 
     def states(self, shard: int) -> dict[str, RowState]:
-        """Every row of a shard without its payload; empty when the shard is not there.
+        """Every row of a shard without its payload; empty when there is no such shard.
 
         Raises:
             DataError: the file is damaged.
@@ -136,7 +136,7 @@ class ShardFolder:
         return self.states_in(shard, table) if table is not None else {}
 
     def states_in(self, shard: int, table: pa.Table) -> dict[str, RowState]:
-        """The same of a table that was read from the shard."""
+        """`states` of a table that was read from the shard."""
         try:
             rows = table.select(list(STATE_COLUMNS)).to_pylist()
         except (KeyError, ValueError) as error:
@@ -157,37 +157,37 @@ class ShardFolder:
         return [state for shard in shards for state in self.states(shard).values()]
 
     def rows(self, shard: int, wanted: Iterable[str]) -> dict[str, Row]:
-        """Payloads of some rows of a shard, each held against its digest; empty when the shard is not there.
+        """Payloads of some rows of a shard, each checked against its digest; empty when there is no such shard.
 
         Raises:
-            DataError: a row's bytes do not fit its digest.
+            DataError: a row's bytes do not match its digest.
         """
         table = self.table(shard)
         return {} if table is None else self.rows_in(shard, table, wanted)
 
     def rows_in(self, shard: int, table: pa.Table, wanted: Iterable[str]) -> dict[str, Row]:
-        """The same of a whole table that was read from the shard."""
+        """`rows` of a whole table that was read from the shard."""
         position = {image_id: i for i, image_id in enumerate(self.states_in(shard, table))}
         columns = self._columns(shard, table.schema)
         return {i: self._decoded(shard, table, position[i], columns) for i in wanted}
 
     def row(self, shard: int, position: int) -> Row:
-        """One payload by its place in the shard, held against its digest; reads only the row group that it stands in.
+        """One payload by its position in the shard, checked against its digest; reads only its row group.
 
-        The last group is kept: who reads row after row reads each group once.
+        The last group is kept, so that reading row after row reads each group once.
 
         Raises:
             DataError: the file or the row is damaged.
         """
-        place = (shard, position // ROW_GROUP)
-        if self._last is None or self._last[0] != place:
+        shard_and_group = (shard, position // ROW_GROUP)
+        if self._last is None or self._last[0] != shard_and_group:
             try:
                 with pq.ParquetFile(self.path(shard), memory_map=True, page_checksum_verification=True) as opened:
-                    group = opened.read_row_group(place[1])
+                    group = opened.read_row_group(shard_and_group[1])
             except (OSError, pa.ArrowException) as error:
                 raise self.damaged(shard, str(error)) from None
             self.check_format(shard, group.schema)
-            self._last = (place, group)
+            self._last = (shard_and_group, group)
         group = self._last[1]
         return self._decoded(shard, group, position % ROW_GROUP, self._columns(shard, group.schema))
 
@@ -201,7 +201,7 @@ class ShardFolder:
         except Exception:  # damaged bytes fail in the decoder in any way
             intact = False
         if not intact:
-            raise self.damaged(shard, f"the bytes of {name} do not fit its digest")
+            raise self.damaged(shard, f"the bytes of {name} do not match its digest")
         return values
 
     def _columns(self, shard: int, schema: pa.Schema) -> dict[str, Column]:
@@ -211,7 +211,7 @@ class ShardFolder:
             raise self.damaged(shard, str(error)) from None
 
     def check_format(self, shard: int, schema: pa.Schema) -> None:
-        """Refuse rows of another format: newer ones for good, older ones until their stage has made them again."""
+        """Refuse rows of another format: NewerFormatError for newer ones, DataError for older ones, which their stage replaces."""
         try:
             stated = stated_format(schema)
         except ValueError as error:
@@ -229,7 +229,7 @@ class ShardFolder:
             )
 
     def damaged(self, shard: int, reason: str) -> DataError:
-        """The error of a shard whose bytes are not what was written."""
+        """The error for a damaged shard."""
         path = self.path(shard)
         return DataError(
             f"{path}: damaged: {(reason.splitlines() or ['not readable'])[0]}", f"Delete {path} and type `dvc repro`."
@@ -251,7 +251,7 @@ class ShardFolder:
         return {i: value if column is None or value is None else column.decode(value) for i, value in stored}
 
     def write(self, shard: int, table: pa.Table, compression: str = "zstd") -> None:
-        """Write a shard whole or not at all. The same rows give the same bytes."""
+        """Write a shard atomically. The same rows give the same bytes."""
         with write_whole(self.path(shard)) as temporary:
             pq.write_table(
                 table.combine_chunks(),
@@ -263,7 +263,7 @@ class ShardFolder:
             )
 
     def table(self, shard: int, columns: list[str] | None = None) -> pa.Table | None:
-        """A whole shard, or some of its columns; None when it is not there.
+        """A whole shard, or some of its columns; None when there is no such file.
 
         Raises:
             DataError: the file is damaged, or of another format.

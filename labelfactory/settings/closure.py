@@ -1,8 +1,8 @@
-"""The code in a key: the files of ours that a stage runs, as far as they bear values, in their normal form.
+"""The code in a key: the project's files that a stage runs and that decide values, in normal form.
 
-A stage's file is followed through its imports, those inside functions too. Of a plug-in family only the chosen methods are
-followed, not their neighbours. Of the ground floor only the value rooms count; all other files there answer together with
-`ENGINE_FORMAT`. docs/architecture.md says what that saves.
+Imports are followed from the stage's file, those inside functions too. Of a plug-in family only the chosen methods are
+followed. Of the ground floor only the value rooms count; its other files share one number, `ENGINE_FORMAT`.
+See docs/architecture.md.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -15,8 +15,8 @@ from labelfactory.settings.source_file import read_source
 from labelfactory.settings.value_rooms import NOT_FOLLOWED, answers_by_number
 
 ENGINE_FORMAT = 1
-"""Raise it where a file that answers by number (`value_rooms.BY_NUMBER`) makes other rows or weights than before: every row and
-network is then made again. tests/golden fails where values move without it."""
+"""Raise it when a file covered by it (`value_rooms.BY_NUMBER`) makes different rows or weights: every row and network is then
+made again. tests/golden fails when values change without it."""
 
 Chosen = Mapping[str, Collection[str]]
 """Plug-in family, such as models.cams → the methods of it that a stage runs."""
@@ -31,7 +31,7 @@ ARCHITECTURE_FAMILIES = {
 """Keys of a passport's architecture that name a method, alone or with its knobs → its family."""
 
 UNNAMED = {"models.affinity": "psa", "models.blocks": "none", "models.objectives": "tags"}
-"""Family → the method of a network whose passport names none of it."""
+"""Family → the method of a network whose passport names no method of it."""
 
 
 def chosen_by(architecture: Mapping[str, Any]) -> dict[str, str]:
@@ -41,9 +41,9 @@ def chosen_by(architecture: Mapping[str, Any]) -> dict[str, str]:
 
 
 def joined(named: Iterable[Mapping[str, str]]) -> dict[str, set[str]]:
-    """What sections and checkpoints name, together: family → methods.
+    """All methods that sections and checkpoints name: family → methods.
 
-    Of a family that checkpoints name, none counts where none is named: a network that was not trained runs no code.
+    A family of networks that nothing names has its method in `UNNAMED`, or none: a network that was not trained runs no code.
     """
     chosen: dict[str, set[str]] = {family: set() for family in ARCHITECTURE_FAMILIES.values()}
     for family, method in (pair for methods in named for pair in methods.items()):
@@ -71,7 +71,7 @@ def code_of(module: str, chosen: Chosen | None = None, root: Path = Path()) -> d
     Args:
         module: the stage's.
         chosen: methods that it runs; of a family that is not named here all methods count.
-        root: the project's folder. Only files below it count as ours.
+        root: the project's folder. Files outside of it are not followed.
 
     Raises:
         MissingError: the module has no file.
@@ -82,35 +82,35 @@ def code_of(module: str, chosen: Chosen | None = None, root: Path = Path()) -> d
 
 
 def reached(module: str, chosen: Chosen | None = None, root: Path = Path()) -> set[str]:
-    """All files of ours that a stage runs, those that answer by number too. Arguments and errors as for `code_of`."""
+    """All project files that a stage runs, those covered by `ENGINE_FORMAT` too. Arguments and errors as for `code_of`."""
     chosen = {} if chosen is None else chosen
-    waiting = _files(module, root)
-    if not waiting:
-        raise MissingError(f"{module}: there is no such module in {root.resolve()}", "Type it in the project's folder.")
-    seen: set[str] = set()
-    while waiting:
-        path = waiting.pop()
-        if path in seen or path in NOT_FOLLOWED:
+    pending = _files(module, root)
+    if not pending:
+        raise MissingError(f"{module}: no such module in {root.resolve()}", "Run the command in the project's folder.")
+    paths: set[str] = set()
+    while pending:
+        path = pending.pop()
+        if path in paths or path in NOT_FOLLOWED:
             continue
-        seen.add(path)
+        paths.add(path)
         source = read_source(root / path)
         for name in source.imports:
-            waiting += _files(_absolute(name, path), root)
+            pending += _files(_absolute(name, path), root)
         for family in source.families:
             for method in chosen[family] if family in chosen else _methods(family, root):
-                waiting += _files(f"{family}.{method}", root)
-    return seen
+                pending += _files(f"{family}.{method}", root)
+    return paths
 
 
 def _absolute(name: str, path: str) -> str:
     """A module's name without leading dots, where the file `path` imports it."""
     level = len(name) - len(name.lstrip("."))
-    around = list(Path(path).parts[:-level]) if level else []
-    return ".".join([*around, *filter(None, [name.lstrip(".")])])
+    package = list(Path(path).parts[:-level]) if level else []
+    return ".".join([*package, *filter(None, [name.lstrip(".")])])
 
 
 def _files(module: str, root: Path) -> list[str]:
-    """The file of a module of ours and of the packages around it; none for a foreign one or a plain name."""
+    """The file of a project module and those of its packages; empty for any other name."""
     parts = module.split(".")
     own = "/".join(parts)
     path = f"{own}/__init__.py" if (root / own).is_dir() else f"{own}.py"

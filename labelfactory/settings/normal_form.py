@@ -1,13 +1,13 @@
-"""A Python file as what it computes: its syntax tree without all that changes no value.
+"""The normal form of a Python file: its syntax tree without the parts that cannot change a value.
 
 Left out are comments, layout, docstrings, descriptions of parameters (`Field(description=…)`), annotations of functions and
 variables, `if TYPE_CHECKING` blocks, the texts of errors (`raise X("…")`) and of assertions, messages (`say(…)`, a logger's), and
 the imports that only these needed. Names are kept: a renamed variable is another file.
 
-Kept all the same, because they may bear a value: annotations in a class (pydantic and dataclasses read them) and of a function
+Kept, because they may change a value: annotations in a class (pydantic and dataclasses read them) and of a function
 under a decorator that may read them; what a raised error carries beside text; a message that assigns.
 
-Holds nothing but the standard library, and writes the tree itself: `ast.dump` differs between versions of Python.
+Uses the standard library alone and writes the tree itself: `ast.dump` differs between versions of Python.
 """
 
 import ast
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 MESSAGES = frozenset({"say"})
-"""Functions that only tell a person something; `print` may write a file."""
+"""Functions that only show a message; `print` may write a file."""
 LOGGERS = frozenset({"log", "logger", "logging", "warnings"})
 LEVELS = frozenset({"debug", "info", "warning", "warn", "error", "exception", "critical", "log"})
 READ_NO_ANNOTATION = frozenset(
@@ -24,7 +24,7 @@ READ_NO_ANNOTATION = frozenset(
 )
 """Decorators under which a function's annotations change nothing."""
 UNWRITTEN = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
-"""Fields of the tree that say nothing, or say how a literal was spelled."""
+"""Fields of the tree without meaning, or for the spelling of a literal."""
 
 
 def normal_form(source: str) -> str:
@@ -47,7 +47,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes out what changes no value; `dropped` collects the names that the removed parts used."""
+    """Removes what cannot change a value; `dropped` collects the names that the removed parts used."""
 
     def __init__(self) -> None:
         self.dropped: set[str] = set()
@@ -159,7 +159,7 @@ def _words(node: ast.AST) -> Iterator[str]:
 
 
 def _import_left(statement: ast.stmt, needless: set[str]) -> bool:
-    """Take the needless names out of an import; whether anything of the statement is left."""
+    """Remove the needless names from an import. Returns whether anything of the statement is left."""
     if not isinstance(statement, (ast.Import, ast.ImportFrom)):
         return True
     statement.names = [a for a in statement.names if (a.asname or a.name.split(".")[0]) not in needless]
@@ -174,7 +174,7 @@ def _last_name(node: ast.AST) -> str:
 
 
 def _is_message(call: ast.Call) -> bool:
-    """Whether a call only tells a person something. One that assigns, awaits or yields on the way does more."""
+    """Whether a call only shows a message. One that also assigns, awaits or yields does more."""
     if any(isinstance(n, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)) for n in ast.walk(call)):
         return False
     if isinstance(call.func, ast.Attribute):
@@ -183,7 +183,7 @@ def _is_message(call: ast.Call) -> bool:
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Whether an expression is text for a person: a literal, an f-string, or a sum, choice or method of such."""
+    """Whether an expression is text: a literal, an f-string, or a sum, conditional or method of one."""
     if isinstance(node, ast.BinOp):
         return _is_text(node.left) or _is_text(node.right)
     if isinstance(node, ast.IfExp):

@@ -15,10 +15,10 @@ from labelfactory.errors import MissingError, ParamsError, did_you_mean
 
 PARAMS_FILE = "params.yaml"
 FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where it is there: params.yaml and dvc.yaml are read at the start of every stage."""
+"""libyaml where it is installed: params.yaml and dvc.yaml are read at the start of every stage."""
 
 Scales = Annotated[tuple[Annotated[float, Field(ge=0.1, le=4)], ...], Field(min_length=1)]
-"""At which a network looks at a photograph; 2 is twice its width and height."""
+"""Scales of a photograph for a network; 2 is twice its width and height."""
 
 
 class Section(BaseModel):
@@ -27,9 +27,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     speed_only: ClassVar[frozenset[str]] = frozenset()
-    """Names of fields that change the speed, never a value: they are in no key."""
+    """Names of fields that change the speed, never a value: keys leave them out."""
     moved: ClassVar[Mapping[str, str]] = {}
-    """Keys of older files → the field whose method owns them now."""
+    """Keys of older files → the field whose method has them now."""
 
     def digest(self) -> str:
         """SHA-256 of all values that can change a result."""
@@ -55,7 +55,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fold_moved_keys(cls, values: Any) -> Any:
-        """Take keys of an older params.yaml to the method that owns them now; those of other methods are dropped."""
+        """Move keys of an older params.yaml to the method that has them now; those of other methods are dropped."""
         flat = [key for key in cls.moved if isinstance(values, Mapping) and key in values]
         if not flat:
             return values
@@ -80,7 +80,7 @@ class Section(BaseModel):
 
 
 class KnobsError(ValueError):
-    """Knobs of a method are wrong: pydantic's report, and the model that it is about."""
+    """Knobs of a method are wrong: pydantic's report, and the method's model."""
 
     def __init__(self, error: ValidationError, model: type[Section]) -> None:
         super().__init__(str(error))
@@ -91,14 +91,14 @@ S = TypeVar("S", bound=Section)
 
 
 class Loader(FASTEST):  # type: ignore[misc]
-    """YAML's plain types; a key that stands twice in a mapping is an error, where YAML would take the last."""
+    """YAML's plain types; a duplicate key in a mapping is an error, where YAML would take the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """As PyYAML does, after a look at the keys."""
+        """As PyYAML does, after a check for duplicate keys."""
         keys = [key.value for key, _ in node.value]
         for key, _ in node.value:
             if keys.count(key.value) > 1 and key.value != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} appears twice", key.start_mark)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
@@ -111,7 +111,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ParamsError: not YAML, or not a mapping at the top.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # a safe one
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # a safe loader
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file", "Run the command in the project's root folder.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -162,12 +162,12 @@ def _to_write(name: str, model: type[Section]) -> str:
 
 
 def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:
-    """One text for each problem, to be put after the section's name: `.key: text`, or `: text` for the whole section."""
+    """One text per problem, to follow the section's name: `.key: text`, or `: text` for the whole section."""
     lines = []
-    places = [item["loc"] for item in error.errors()]
+    locations = [item["loc"] for item in error.errors()]
     for item in error.errors():
-        if item["type"] == "too_short" and any(place[:-1] == item["loc"] for place in places):  # what was wrong is gone
-            continue
+        if item["type"] == "too_short" and any(location[:-1] == item["loc"] for location in locations):
+            continue  # too short without the items that are wrong
         where = ".".join(str(part) for part in item["loc"])
         context = item.get("ctx", {})
         match item["type"]:
@@ -195,9 +195,9 @@ def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:
     return lines
 
 
-def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Names of the keys that the section, or a mapping inside it, may have."""
-    for part in place:
+    for part in location:
         field = model.model_fields.get(str(part))
         inner = field.annotation if field else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):

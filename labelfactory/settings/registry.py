@@ -94,10 +94,10 @@ class Family:
         return self.knows(name) and knob in self.config(str(name)).model_fields
 
     def choose(self, value: Any) -> Any:
-        """A method as params.yaml says it, `pcm` or `{name: pcm, rounds: 2}`, checked.
+        """Check a method as params.yaml names it: `pcm` or `{name: pcm, rounds: 2}`.
 
         Raises:
-            ValueError: no such method, or knobs that it does not have or take.
+            ValueError: no such method, an unknown knob, or a wrong value.
         """
         if isinstance(value, MethodConfig):
             return value
@@ -125,12 +125,12 @@ def load_method(family: str, name: str) -> ModuleType:
         ParamsError: the family has no such method.
     """
     if not Family(family).knows(name):
-        raise ParamsError(f"{name!r} is no method of {family}{did_you_mean(name, method_names(family))}")
+        raise ParamsError(f"{name!r} is not a method of {family}{did_you_mean(name, method_names(family))}")
     return importlib.import_module(f"{family}.{name}")
 
 
 def choose(family: str, value: Any) -> MethodConfig:
-    """A method by its name, or by name and knobs, as a checkpoint has it.
+    """A method by its name, or by name and knobs as in a checkpoint.
 
     Raises:
         ParamsError: the family has no such method, or the method no such knob.

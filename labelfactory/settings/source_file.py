@@ -1,4 +1,4 @@
-"""What one Python file says by itself: the digest of its normal form, what it imports, the families that it loads from."""
+"""Facts of one Python file: the digest of its normal form, its imports, the families from which it loads a method."""
 
 import ast
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ NAMES_A_FAMILY = ("load_method", "method_of", "choose", "Family")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of ours, by its text alone."""
+    """Facts of a project file, from its text alone."""
 
     digest: str
     """Of its normal form, 64 hex digits; empty for a file that computes nothing."""
@@ -40,7 +40,7 @@ def read_source(path: Path) -> SourceFile:
 
 @cache
 def _parsed(text: str) -> SourceFile:
-    """Kept by content: a process parses a file once, and sees when it has changed."""
+    """Cached by content: a process parses each version of a file once."""
     form, nodes = normal_form(text), list(_run_by_a_program(ast.parse(text)))
     imports = dict.fromkeys(name for node in nodes for name in _imported(node))
     families = dict.fromkeys(family for node in nodes for family in _family(node))

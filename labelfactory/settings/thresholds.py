@@ -1,4 +1,4 @@
-"""Thresholds that the line chose, on disk: what the calibrating stages write and later stages read.
+"""Thresholds on disk: written by the calibrating stages, read by later ones.
 
 data/<noun>/thresholds.json: {name: {"value": number, "source": "params" or "auto"}}
 """
@@ -20,12 +20,12 @@ THRESHOLDS = "thresholds.json"
 
 def _in_range(value: float | Literal["auto"]) -> float | Literal["auto"]:
     if value != "auto" and not 0 <= value <= 1:
-        raise ValueError(f"a threshold is auto or lies in [0, 1], not {value}")
+        raise ValueError(f"a threshold must be auto or in [0, 1], not {value}")
     return value
 
 
 Chosen = Annotated[float | Literal["auto"], AfterValidator(_in_range)]
-"""What params.yaml says of a threshold: a number in [0, 1], or that the line is to choose it."""
+"""A threshold in params.yaml: a number in [0, 1], or `auto`: the line chooses it."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Threshold:
 
 
 def write_thresholds(folder: Path, thresholds: Mapping[str, Threshold]) -> None:
-    """Write them whole or not at all."""
+    """Write thresholds.json atomically."""
     write_json(folder / THRESHOLDS, {name: asdict(t) for name, t in thresholds.items()})
 
 
 def read_thresholds(folder: Path) -> dict[str, Threshold]:
-    """Read them.
+    """Read thresholds.json.
 
     Raises:
         MissingError: the calibrating stage has not run.
@@ -54,5 +54,5 @@ def read_thresholds(folder: Path) -> dict[str, Threshold]:
 
 
 def thresholds_digest(folder: Path) -> str:
-    """Digest of the numbers alone; where they came from changes no row."""
+    """Digest of the numbers alone; their source changes no row."""
     return digest_json({name: t.value for name, t in read_thresholds(folder).items()})

@@ -1,1 +1,1 @@
-"""What every stage is: base classes for per-image and training stages, the runner, checks before a run."""
+"""The frame of every stage: base classes for per-image and training stages, the runner, checks before a run."""

@@ -1,4 +1,4 @@
-"""What every stage is: a section of params.yaml, folders that it reads, one that it writes, and a report."""
+"""The base class of every stage: a section of params.yaml, folders that it reads, one that it writes, and a report."""
 
 import inspect
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Stage(Generic[C]):
         raise NotImplementedError
 
     def units(self, metrics: Mapping[str, Any]) -> int:
-        """How much a run has done, by its metrics, in what its duration grows with; 0 where there was nothing to do."""
+        """Units of work that a run did, by its metrics; its duration is proportional to them. 0 if there was nothing to do."""
         return 1
 
     def folder(self, noun: str) -> Path:
@@ -77,7 +77,7 @@ class Stage(Generic[C]):
         return load_checkpoint(self.folder(noun) / CHECKPOINT)
 
     def has_checkpoint(self, noun: str) -> bool:
-        """Whether there is a checkpoint in a folder that this stage reads: a stage may have been off."""
+        """Whether there is a checkpoint in a folder that this stage reads: an optional stage writes none."""
         return (self.folder(noun) / CHECKPOINT).exists()
 
     def passport_of(self, noun: str) -> Passport:
@@ -92,7 +92,7 @@ class Stage(Generic[C]):
     def methods(self) -> dict[str, set[str]]:
         """Plug-in family → methods that this stage runs: those of its sections, and of the networks that it reads.
 
-        A stage that runs a method by a name of its own adds it.
+        A stage that runs a method that no section names adds it.
 
         Raises:
             DataError: a checkpoint that it reads is damaged.

@@ -40,7 +40,7 @@ class PerImageStage(Stage[C]):
 
     @property
     def device(self) -> "torch.device":
-        """Where the networks of this stage live."""
+        """Device of this stage's networks."""
         import torch
 
         return pick_device() if self.uses_gpu else torch.device("cpu")
@@ -50,14 +50,14 @@ class PerImageStage(Stage[C]):
         return {}
 
     def given(self, record: ImageRecord) -> dict[str, str] | None:
-        """Digests of what a person gave in place of this image's row; None where the stage makes it.
+        """Digests of a person's row for this image; None where the stage makes it.
 
-        Such a row depends on nothing that earlier stages made, and on no parameter: it stands even where they failed.
+        Such a row depends on no upstream row and no parameter, so it exists even where earlier stages quarantined the image.
         """
         return None
 
     def setup(self) -> None:
-        """Load what every image needs. Called once in each process."""
+        """Load networks and thresholds. Called once in each process."""
 
     def group(self, record: ImageRecord) -> Hashable:
         """Images of the same group may be processed in one batch."""
@@ -69,7 +69,7 @@ class PerImageStage(Stage[C]):
         return 1
 
     def process(self, sample: Sample) -> Row:
-        """Make one row. An exception puts the image into quarantine; the others go on."""
+        """Make one row. An exception quarantines this image alone."""
         raise NotImplementedError
 
     def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
@@ -85,7 +85,7 @@ class PerImageStage(Stage[C]):
         return int(metrics["rows_computed"])
 
     def row_spec(self) -> RowSpec:
-        """What the engine needs to know to plan and store this stage's rows."""
+        """All that the engine needs to plan and store this stage's rows."""
         return RowSpec(
             stage=self.stage_name(),
             output=self.output,
@@ -103,7 +103,7 @@ class PerImageStage(Stage[C]):
         )
 
     def plan(self, only: Collection[int] | None = None, *, tolerant: bool = False) -> Iterator[ShardPlan]:
-        """What has to be done in each shard; arguments as for `plan_shards`."""
+        """The plan of each shard; arguments as for `plan_shards`."""
         return plan_shards(self.row_spec(), only, tolerant=tolerant)
 
     def update(self, only: Collection[int] | None = None) -> Tally:
@@ -117,5 +117,5 @@ class PerImageStage(Stage[C]):
 
 
 def _make_stage(name: str, cfg: Section) -> Any:
-    """The stage again, in a worker process."""
+    """Build the stage in a worker process."""
     return stage_class(name)(cfg)

@@ -1,4 +1,4 @@
-"""Samples in quarantine: which, where and why; and how to let them out, so that the next run tries them again."""
+"""Samples in quarantine: which, where and why; and their release, so that the next run tries them again."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ from labelfactory.stage.base import DATA
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import stage_class
 
-LOOKS_FIRST = "prepare"
-"""The stage that sets photographs aside before any other sees them."""
+FIRST_STAGE = "prepare"
+"""The stage that quarantines photographs before any other reads them."""
 
 
 @dataclass(frozen=True)
@@ -30,45 +30,43 @@ class SetAside:
 
 
 def set_aside() -> list[SetAside]:
-    """All samples in quarantine, each once: at the stage where it began, in the line's order."""
-    return [found for stage in _stages() for found in _of(stage)]
+    """All samples in quarantine, each once: at the stage that quarantined it first, in the line's order."""
+    return [sample for stage in _stages() for sample in _of(stage)]
 
 
 def let_out(image_ids: Collection[str]) -> list[SetAside]:
-    """Forget the verdict on these samples: their rows go, so their stages are stale and try them again.
-
-    Nothing else is touched: other rows keep their bytes.
+    """Release samples: their rows are deleted, so that their stages are stale and try them again. Other rows keep their bytes.
 
     Raises:
         DataError: one of them is not in quarantine.
     """
-    found = [item for item in set_aside() if item.image_id in image_ids]
-    missing = sorted(set(image_ids) - {item.image_id for item in found})
+    samples = [sample for sample in set_aside() if sample.image_id in image_ids]
+    missing = sorted(set(image_ids) - {sample.image_id for sample in samples})
     if missing:
-        known = {item.image_id for item in set_aside()}
+        known = {sample.image_id for sample in set_aside()}
         raise DataError(
             f"{missing[0]!r} is not in quarantine{did_you_mean(missing[0], known)}",
             "Type `labelfactory quarantine list`.",
         )
-    for stage in dict.fromkeys(item.stage for item in found):
-        ids = {item.image_id for item in found if item.stage == stage}
-        _forget_photographs(ids) if stage == LOOKS_FIRST else _forget_rows(_kind(stage), ids)
-    return found
+    for stage in dict.fromkeys(sample.stage for sample in samples):
+        ids = {sample.image_id for sample in samples if sample.stage == stage}
+        _forget_photographs(ids) if stage == FIRST_STAGE else _forget_rows(_kind(stage), ids)
+    return samples
 
 
 def _stages() -> list[str]:
-    return [name for name in read_wiring() if name == LOOKS_FIRST or issubclass(stage_class(name), PerImageStage)]
+    return [name for name in read_wiring() if name == FIRST_STAGE or issubclass(stage_class(name), PerImageStage)]
 
 
 def _kind(stage: str) -> type[PerImageStage[Any]]:
     kind = stage_class(stage)
     if not issubclass(kind, PerImageStage):
-        raise LookupError(f"{stage} makes no rows")
+        raise LookupError(f"{stage} is not a per-image stage")
     return kind
 
 
 def _of(stage: str) -> Iterator[SetAside]:
-    if stage == LOOKS_FIRST:
+    if stage == FIRST_STAGE:
         if IMAGES.exists():
             yield from (SetAside(r.image_id, stage, r.reason) for r in read_dataset().records if r.status != "ok")
         return

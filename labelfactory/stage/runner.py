@@ -34,7 +34,7 @@ def stage_class(name: str) -> type[Stage[Any]]:
     for _, member in inspect.getmembers(module, inspect.isclass):
         if issubclass(member, Stage) and member.__module__ == module.__name__:
             return member
-    raise LookupError(f"stages/{name}.py holds no stage")
+    raise LookupError(f"stages/{name}.py defines no stage")
 
 
 def read_sections(path: Path = Path(PARAMS_FILE)) -> dict[str, Section]:
@@ -70,10 +70,7 @@ def run_stage(name: str) -> dict[str, Any]:
 
 
 def _pace(path: Path, units: int, seconds: float) -> dict[str, float] | None:
-    """Seconds for so many units, of this run; of an earlier one where that did more than twice as much.
-
-    A small run says little of the pace: most of it is start-up.
-    """
+    """Units and seconds of this run, or of an earlier one that did more than twice as much: start-up dominates a small run."""
     try:
         before: dict[str, float] | None = json.loads(path.read_text(encoding="utf-8")).get("pace")
     except (OSError, ValueError):
@@ -95,7 +92,7 @@ def run_guarded(name: str) -> int:
 
 
 def _peak_memory_mb() -> int:
-    """Largest resident memory of this process, and of the largest of its children and of its pools' processes, in MiB."""
+    """Peak resident memory, MiB: the largest of this process, its children and its pools' processes."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     scale = 1024 if sys.platform != "darwin" else 1024 * 1024

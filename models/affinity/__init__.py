@@ -1,4 +1,4 @@
-"""Affinity: how alike two nearby cells of an image are. Each method module holds
+"""Affinity: how similar two nearby cells of an image are. Each method module holds
 
 build(backbone, *, learn_backbone, **knobs) -> AffinityNetwork
 loss(network, batch, **knobs) -> terms, on photographs with affinity labels

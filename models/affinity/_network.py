@@ -1,4 +1,4 @@
-"""A backbone under the affinity head: photographs in, features out, in which cells of one object are alike."""
+"""A backbone under the affinity head: photographs in, features out that are similar in cells of one object."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ class AffinityNetwork(nn.Module):
     Args:
         backbone: gives features at strides 8, 16 and beyond.
         head: of the method; takes c3, c4 and c5.
-        learn_backbone: whether the backbone's own weights learn too.
+        learn_backbone: whether the backbone's weights are trained too.
     """
 
     def __init__(self, backbone: Backbone, head: nn.Module, *, learn_backbone: bool) -> None:
@@ -29,7 +29,7 @@ class AffinityNetwork(nn.Module):
         self.head = head
 
     def train(self, mode: bool = True) -> "AffinityNetwork":
-        """Set training mode; a backbone that does not learn stays in evaluation mode."""
+        """Set training mode; a backbone that is not trained stays in evaluation mode."""
         super().train(mode)
         if not self.learn_backbone:
             self.backbone.eval()
@@ -44,7 +44,7 @@ class AffinityNetwork(nn.Module):
 
 
 def affinity_method(architecture: Mapping[str, Any]) -> MethodConfig:
-    """The method of a checkpoint; one of before methods had knobs of their own is PSA's."""
+    """The method of a checkpoint; an older one, which names no method, has PSA's."""
     older = {"name": "psa", **{knob: architecture[knob] for knob in ("depths", "width") if knob in architecture}}
     return choose("models.affinity", architecture.get("affinity", older))
 

@@ -110,9 +110,9 @@ def _distance_plane(features: Tensor, offset: Offset) -> Tensor:
     plane = features.new_zeros(*features.shape[:-3], height, width)
     chunk = max(1, _CHUNK * height // max(1, features.numel()))
     for top in range(rows.start, rows.stop, chunk):
-        here = slice(top, min(top + chunk, rows.stop))
-        there = slice(here.start + offset[0], here.stop + offset[0])
-        plane[..., here, left] = (features[..., here, left] - features[..., there, right]).abs_().mean(dim=-3)
+        first = slice(top, min(top + chunk, rows.stop))
+        second = slice(first.start + offset[0], first.stop + offset[0])
+        plane[..., first, left] = (features[..., first, left] - features[..., second, right]).abs_().mean(dim=-3)
     return plane
 
 

@@ -1,4 +1,4 @@
-"""AffinityNet: features of three depths of a backbone, in which cells of one object are alike."""
+"""AffinityNet: features from three depths of a backbone that are similar in cells of one object."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -22,7 +22,7 @@ __all__ = ["AffinityNet", "pair_affinities", "pair_offsets", "transition_of"]
 
 GROUPS = 4
 STRIDE = 8
-"""Of the cells whose affinity is learnt."""
+"""Of the grid on which affinities are learnt."""
 Depth = Annotated[int, Field(ge=GROUPS, le=1024, multiple_of=GROUPS)]
 
 
@@ -73,7 +73,7 @@ class AffinityNet(nn.Module):
         width: channels of the result; PSA takes their sum, 448.
 
     Raises:
-        ShapeError: a depth is no multiple of 4.
+        ShapeError: a depth is not a multiple of 4.
 
     Source: Ahn & Kwak, CVPR 2018, arXiv:1803.10464; layers as in the authors' code. Deviations: group norm (4 groups, as
     in IRN's code) and ReLU after each projection, since backbones differ in the scale of their features; the last layer

@@ -1,4 +1,4 @@
-"""What the methods of this family share: the checks on a CAM, and the labelling of an image without tags."""
+"""Shared parts of this family: the check of a CAM, and the labels of an image without tags."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""IRN's affinity labels: a high threshold for what is foreground, a low one for what is background, void between."""
+"""IRN's affinity labels: a high threshold for the foreground, a low one for the background, void between."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from models.refinement.dense_crf import CrfConfig, refine_labels
 class Config(MethodConfig):
     """Knobs of `irn`."""
 
-    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="how far the CRF trusts a label")
+    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="for the CRF, the probability that a label is right")
     crf: CrfConfig = Field(
         default=CrfConfig(
             steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
@@ -36,15 +36,15 @@ def confident_labels(
     """Label the pixels that can be trusted.
 
     At each threshold a pixel takes its best class if that exceeds the threshold, else the background; a CRF refines
-    each of the two labellings. Foreground is what the high threshold's one says is a class, background what both say is
-    background.
+    each of the two labellings. A pixel is foreground if it has a class at the high threshold, background if it is
+    background at both.
 
     Args:
         image: [H, W, 3] uint8 RGB.
         cam: [K, H, W] float in [0, 1] at the image's size; K = 0 for an image without tags: all background.
         thresholds: `affinity_foreground`, the high one (IRN takes 0.30), and `affinity_background` (IRN takes 0.05).
-        scale: of the image against its photograph; the CRF's reach shrinks with it.
-        gt_prob: how far the CRF trusts a label; IRN takes 0.7.
+        scale: of the image against its photograph; the CRF's kernels scale with it.
+        gt_prob: probability that a label is right; IRN takes 0.7.
         crf: the CRF's parameters on the whole photograph.
 
     Returns:

@@ -37,14 +37,14 @@ def confident_labels(
 ) -> NDArray[np.uint8]:
     """Label the pixels that can be trusted.
 
-    The background's score is (1 - max CAM) ** alpha, so a low alpha makes it strong and a high one weak. What is a
-    class against the strong background is foreground; what is background against the weak one is background.
+    The background's score is (1 - max CAM) ** alpha, so a low alpha makes it strong and a high one weak. A pixel is
+    foreground if it has a class under the strong background, background if it is background under the weak one.
 
     Args:
         image: [H, W, 3] uint8 RGB.
         cam: [K, H, W] float in [0, 1] at the image's size; K = 0 for an image without tags: all background.
         thresholds: not read; the methods of this family share one signature.
-        scale: of the image against its photograph; the CRF's reach shrinks with it.
+        scale: of the image against its photograph; the CRF's kernels scale with it.
         alpha_low: exponent of the strong background; PSA takes 4.
         alpha_high: exponent of the weak background; PSA takes 32.
         crf: the CRF's parameters on the whole photograph.
@@ -56,7 +56,7 @@ def confident_labels(
         ShapeError: image and CAM differ in size.
 
     Source: Ahn & Kwak, CVPR 2018, arXiv:1803.10464, section 3.2. Deviation: the authors pool the CRF's scores by 8
-    before the argmax; here labels have the image's size and whoever trains on them chooses the grid.
+    before the argmax; here labels have the image's size, and training chooses the grid.
     """
     check_cam(image, cam)
     if len(cam) == 0:

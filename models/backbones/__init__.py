@@ -1,4 +1,4 @@
-"""Backbones: photographs in, features at four strides out. One file per name that params.yaml may give."""
+"""Backbones: photographs in, features at four strides out. One file per backbone."""
 
 from collections.abc import Mapping
 
@@ -16,12 +16,12 @@ def build_backbone(name: str, *, output_stride: int, state: Mapping[str, Tensor]
     Args:
         name: one of `registry.method_names("models.backbones")`.
         output_stride: 8, 16 or 32; the strides beyond it are replaced by dilation.
-        state: weights in their published names (the package's, torchvision's). None with `pretrained` takes those
-            that come with the network's package; None without it leaves the weights random.
+        state: weights under their published names (the package's, torchvision's). None with `pretrained` takes those
+            of the network's package; None without it leaves the weights random.
         pretrained: whether the weights have seen ImageNet's tags; it becomes the backbone's `supervision`.
 
     Raises:
-        ParamsError: no such backbone, a stride that it does not have, or no weights known for it.
+        ParamsError: no such backbone, a stride that it does not have, or no package with its weights.
         UserError: the weights belong to another network.
     """
     method = load_method("models.backbones", name)

@@ -1,7 +1,7 @@
-"""What every backbone shares: normalisation, the four taps, freezing, and where dilation replaces stride.
+"""The base class of every backbone: normalisation, the four taps, freezing, and dilation in place of stride.
 
-A stride-2 layer picks every other position of its input. Without the stride it computes all of them, and the layers
-that follow look twice as far apart: at the positions that the stride would have picked the values are the same.
+A stride-2 layer computes every other position of its input. Without the stride it computes all of them, and later layers
+have twice the dilation: at the positions that the stride would have kept, the values are the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ class StridePlan:
 
     def __init__(self, output_stride: int, *, start: int) -> None:
         if output_stride not in (8, 16, 32):
-            raise ParamsError(f"output_stride {output_stride} is none of 8, 16, 32")
+            raise ParamsError(f"output_stride must be 8, 16 or 32, not {output_stride}")
         self.limit = output_stride
         self.stride = start
         self.dilation = 1
@@ -52,7 +52,7 @@ class StridePlan:
 class Backbone(nn.Module):
     """A network that gives features at four strides.
 
-    A subclass sets `channels`, `head_channels`, `taps`, and says what its stem and its stages are.
+    A subclass sets `channels`, `head_channels` and `taps`, and defines `stem` and `stages`.
 
     Attributes:
         channels: of c2, c3, c4 and c5.
@@ -115,7 +115,7 @@ class Backbone(nn.Module):
         return c5
 
     def attach(self, build: Callable[[int], nn.Module | None], taps: Sequence[str] = TAPS) -> None:
-        """Put a block behind taps, such as ``c5``; published weights have to be loaded before.
+        """Insert a block behind taps, such as ``c5``, after published weights are loaded.
 
         Args:
             build: of the tap's channels → the block, or None for none.
@@ -127,7 +127,7 @@ class Backbone(nn.Module):
                 self.attached[name] = block
 
     def published_parameters(self) -> list[nn.Parameter]:
-        """Parameters without those of attached blocks, which start from scratch."""
+        """Parameters without those of attached blocks, which are new."""
         new = {id(p) for p in self.attached.parameters()}
         return [p for p in self.parameters() if id(p) not in new]
 
@@ -155,7 +155,7 @@ class Backbone(nn.Module):
         return self
 
     def load_published(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights that bear their published names.
+        """Load weights under their published names.
 
         Raises:
             UserError: a weight is missing, left over, or of another shape.

@@ -1,4 +1,4 @@
-"""Which backbone a network starts from, as params.yaml says it."""
+"""The backbone that a network starts from, as params.yaml names it."""
 
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ class BackboneSection(Section):
     allow_supervision: list[str] = Field(
         default=[], description="kinds stronger than tags that may touch this line; shown in every report"
     )
-    freeze_stages: int = Field(ge=0, le=8, description="stages after the stem that do not learn")
+    freeze_stages: int = Field(ge=0, le=8, description="stages after the stem that are frozen")
     fold_norms: bool = Field(
         description="fold pretrained batch norm into the convolutions before training: faster, other step sizes"
     )
@@ -49,14 +49,14 @@ class BackboneSection(Section):
         return self
 
     def check_weights(self, name: str) -> None:
-        """See that the weights are there. Those of an address are left for the training: a worker may have no way out.
+        """Check that the weights exist. A URL is left to the training: this machine may have no network.
 
         Args:
             name: of the section, for messages.
 
         Raises:
-            ParamsError: there are none for this backbone, or the file is another than the one named.
-            MissingError: their package or file is not there.
+            ParamsError: there are none for this backbone, or the file has another digest.
+            MissingError: their package or file is missing.
             UserError: the package's file holds no weights.
         """
         if self.weights == "package":
@@ -78,8 +78,8 @@ class BackboneSection(Section):
 def start_backbone(section: BackboneSection) -> Backbone:
     """Build the backbone of a section with its starting weights, frozen as the section says.
 
-    Pretrained batch norm stays as it is. Folded into the convolutions before it, it changes no value, but a step of the
-    optimiser then moves the product of both.
+    Folding pretrained batch norm into the convolutions changes no value of the network, but an optimiser step then changes
+    the product of both.
     """
     from models.backbones import build_backbone
 
@@ -96,7 +96,7 @@ def start_backbone(section: BackboneSection) -> Backbone:
 
 
 def backbone_architecture(section: BackboneSection) -> dict[str, Any]:
-    """What `rebuild_backbone` needs, JSON."""
+    """The input of `rebuild_backbone`, JSON."""
     return {
         "backbone": section.backbone.name,
         "output_stride": section.output_stride,

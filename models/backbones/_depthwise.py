@@ -1,9 +1,9 @@
-"""Depthwise convolution with gradients that are fast on a CPU, and whose forward pass does without cuDNN on a GPU.
+"""Depthwise convolution with gradients that are fast on a CPU, and a forward pass without cuDNN on a GPU.
 
-oneDNN has a fast weight gradient for 3×3 kernels without dilation only; others fall onto a path that was measured 10 to 30
-times slower, and the backward pass of a dilated network is mostly that. Here the input gradient is a convolution with the
-mirrored kernel, and the weight gradient is put together from undilated 3×3 ones: dilation 2 is taken apart into four
-grids of every other position, and a 5×5 kernel is covered by four overlapping 3×3 kernels. The values are the same.
+oneDNN has a fast weight gradient for 3×3 kernels without dilation only; others take a path that was measured 10 to 30 times
+slower, which dominates the backward pass of a dilated network. Here the input gradient is a convolution with the mirrored
+kernel, and the weight gradient is assembled from undilated 3×3 ones: dilation 2 is split into four grids of every other
+position, and a 5×5 kernel is covered by four overlapping 3×3 kernels. The values are the same.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -60,7 +60,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: 
         x: [B, C, H, W].
         weight: [C, 1, k, k], k 3 or 5.
         bias: [C] or None.
-        dilation: 1 or 2 for the fast way; others are convolved as usual.
+        dilation: 1 or 2 for the fast path; others have autograd's gradients.
 
     Returns:
         [B, C, H, W] in autocast's dtype where it is on.
@@ -129,8 +129,8 @@ def _valid_3x3_gradient(x: Tensor, incoming: Tensor) -> Tensor:
     channels = x.shape[1]
     shape_only = x.new_empty(channels, 1, 3, 3)
     x, incoming = (t.contiguous(memory_format=torch.channels_last) for t in (x, incoming))
-    found = torch.ops.aten.convolution_backward(
+    gradients = torch.ops.aten.convolution_backward(
         incoming, x, shape_only, None, [1, 1], [0, 0], [1, 1], False, [0, 0], channels, [False, True, False]
     )
-    gradient: Tensor = found[1]
+    gradient: Tensor = gradients[1]
     return gradient

@@ -58,7 +58,7 @@ class SameConv2d(nn.Conv2d):
 def _same_padding(size: int, stride: int, reach: int) -> tuple[int, int]:
     """Zeros before and after a side of `size`; `reach` is dilation × (kernel − 1).
 
-    In whole numbers: of a side left open (exports/_package.py) they cancel, where quotients would pile up layer by layer.
+    In integers: for a symbolic side (exports/_package.py) the terms cancel, where quotients would accumulate layer by layer.
     """
     total = max(((size + stride - 1) // stride - 1) * stride + reach + 1 - size, 0)
     return total // 2, total - total // 2
@@ -72,7 +72,7 @@ def _conv_bn(
 
 
 def _relu6(fresh: Tensor) -> Tensor:
-    """In place where nobody learns: the widest features of a photograph of 20 megapixels are 2 GB."""
+    """In place without gradients: the widest features of a photograph of 20 megapixels take 2 GB."""
     return F.relu6(fresh, inplace=not torch.is_grad_enabled())
 
 
@@ -147,8 +147,8 @@ class EfficientNetLite(Backbone):
         return out
 
     def published_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the weights of the package efficientnet_lite_pytorch, which numbers the blocks through."""
-        places = [(s, b) for s, stage in enumerate(self.blocks) for b in range(len(list(stage.children())))]
+        """Rename the weights of the package efficientnet_lite_pytorch, which numbers blocks across stages."""
+        positions = [(s, b) for s, stage in enumerate(self.blocks) for b in range(len(list(stage.children())))]
         parts = {"_expand_conv": "expand.0", "_bn0": "expand.1", "_depthwise_conv": "depthwise.0"}
         parts |= {"_bn1": "depthwise.1", "_project_conv": "project.0", "_bn2": "project.1"}
         outer = {"_conv_stem": "stem_conv.0.0", "_bn0": "stem_conv.0.1", "_conv_head": "top.0.0", "_bn1": "top.0.1"}
@@ -156,13 +156,13 @@ class EfficientNetLite(Backbone):
         for key, value in state.items():
             block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
             module, _, leaf = key.partition(".")
-            if block and int(block[1]) < len(places) and block[2] in parts:
-                s, b = places[int(block[1])]
+            if block and int(block[1]) < len(positions) and block[2] in parts:
+                s, b = positions[int(block[1])]
                 renamed[f"blocks.{s}.{b}.{parts[block[2]]}.{block[3]}"] = value
             elif module in outer:
                 renamed[f"{outer[module]}.{leaf}"] = value
             elif module != "_fc":
-                renamed[key] = value  # left for load_published to refuse by name
+                renamed[key] = value  # `load_published` refuses it by name
         return renamed
 
 

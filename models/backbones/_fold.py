@@ -7,9 +7,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def fold_norms(net: nn.Module) -> None:
-    """Fold every batch norm that follows a convolution, with the statistics that it has now; it becomes an identity.
+    """Fold every batch norm that follows a convolution, with its present statistics; it becomes an identity.
 
-    Attached blocks stay as they are. The pairs are found by the order in which a module registers its parts: (conv, bn),
+    Attached blocks are not changed. Pairs are recognised by the order in which a module registers its parts: (conv, bn),
     (conv1, bn1), ….
     """
     attached = getattr(net, "attached", nn.ModuleDict())

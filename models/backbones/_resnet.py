@@ -92,7 +92,7 @@ class ResNet(Backbone):
 
 
 def no_package(name: str) -> ParamsError:
-    """The error for weights that were asked for and not given."""
+    """The error for a backbone whose weights no package has."""
     return ParamsError(
         f"{name} has no weights that come with a package",
         "Give the path or URL of a state dict in torchvision's format and its SHA-256, or write weights: random.",

@@ -1,4 +1,4 @@
-"""Where published weights come from: an installed package, a file, or a URL. The only file access under models/."""
+"""Published weights from an installed package, a file, or a URL. The only file access under models/."""
 
 import hashlib
 import importlib
@@ -20,7 +20,7 @@ Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where
 
 
 def package_weights(name: str) -> dict[str, Tensor]:
-    """ImageNet weights of `efficientnet_lite0`, `_lite1` or `_lite2`, from the package that carries the file.
+    """ImageNet weights of `efficientnet_lite0`, `_lite1` or `_lite2`, from the package with the file.
 
     Raises:
         MissingError: the package is not installed.
@@ -47,38 +47,38 @@ def resnet_state(source: str, sha256: str, *, progress: Progress | None = None) 
         progress: called while downloading.
 
     Raises:
-        MissingError: no such file, or the server does not give it.
+        MissingError: no such file, or the download failed.
         UserError: the digest differs, or the file holds no state dict.
     """
     return _load(weights_file(source, sha256, progress=progress))
 
 
 def is_address(source: str) -> bool:
-    """Whether it is a URL, not a path."""
+    """Whether a source is a URL, not a path."""
     return source.startswith(("http://", "https://"))
 
 
 def weights_file(
     source: str, sha256: str, *, setting: str = "weights_sha256", progress: Progress | None = None
 ) -> Path:
-    """The file itself, downloaded where it has to be, and held against its digest.
+    """The file, downloaded if its source is a URL, and checked against its digest.
 
     Args:
         source: path or URL.
         sha256: 64 hex digits of the file's content.
-        setting: what params.yaml calls them.
+        setting: their name in params.yaml.
         progress: called while downloading.
 
     Raises:
-        MissingError: no such file, or the server does not give it.
+        MissingError: no such file, or the download failed.
         ParamsError: the digest differs.
     """
     path = _download(source, sha256, progress) if is_address(source) else Path(source)
     if not path.is_file():
         raise MissingError(f"there are no weights at {source}", "Correct the path, or give a URL.")
-    found = digest_file(path)
-    if found != sha256.lower():
-        raise _wrong_digest(str(path), found, sha256, setting)
+    digest = digest_file(path)
+    if digest != sha256.lower():
+        raise _wrong_digest(str(path), digest, sha256, setting)
     return path
 
 
@@ -90,9 +90,9 @@ def _download(url: str, sha256: str, progress: Progress | None) -> Path:
         return path
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        found = _fetch(url, partial, progress)
-        if found != sha256.lower():
-            raise _wrong_digest(url, found, sha256)
+        digest = _fetch(url, partial, progress)
+        if digest != sha256.lower():
+            raise _wrong_digest(url, digest, sha256)
         partial.replace(path)
     except (HttpError, OSError) as error:
         raise MissingError(
@@ -117,9 +117,9 @@ def _fetch(url: str, target: Path, progress: Progress | None) -> str:
     return state.hexdigest()
 
 
-def _wrong_digest(source: str, found: str, wanted: str, setting: str = "weights_sha256") -> ParamsError:
+def _wrong_digest(source: str, digest: str, expected: str, setting: str = "weights_sha256") -> ParamsError:
     return ParamsError(
-        f"{source} has the SHA-256 {found}, not {wanted}",
+        f"{source} has the SHA-256 {digest}, not {expected}",
         f"If you trust this file, write its digest as {setting}; otherwise delete it and fetch it again.",
     )
 

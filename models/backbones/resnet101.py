@@ -11,7 +11,7 @@ def build(*, output_stride: int) -> ResNet:
 
 
 def published_weights() -> dict[str, Tensor]:
-    """No package carries them: they come by path or URL.
+    """No package has them; they come from a path or URL.
 
     Raises:
         ParamsError: always.

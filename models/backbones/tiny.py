@@ -1,4 +1,4 @@
-"""A very small residual network for tests and for the rendered demo; it learns from scratch within seconds."""
+"""A very small residual network for tests and for the rendered demo; it is trained from scratch within seconds."""
 
 from collections.abc import Sequence
 

@@ -2,4 +2,4 @@
 
 
 def build(channels: int) -> None:
-    """Nothing is put in."""
+    """Nothing is inserted."""

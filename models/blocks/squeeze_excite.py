@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: each channel is scaled by a gate that looks at the mean of all channels.
+"""Squeeze-and-excitation: each channel is scaled by a gate computed from the means of all channels.
 
 Source  Hu et al., CVPR 2018, arXiv:1709.01507. Deviation: the gate is 2 σ(·) with zeros in its last layer, so that the block
         is the identity at the start.
@@ -35,5 +35,5 @@ class SqueezeExcite(nn.Module):
 
 
 def build(channels: int, *, reduction: int) -> SqueezeExcite:
-    """The block for features of so many channels."""
+    """The block for features with `channels` channels."""
     return SqueezeExcite(channels, reduction)

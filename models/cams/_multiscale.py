@@ -2,8 +2,8 @@
 
 Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464, and the authors' code: scales × flip, ReLU, only the tagged classes,
         summed, divided by the class maximum + 1e-5. Deviation: every scale is resized to the nearest k × stride + 1,
-        on which the network's grid lies straight and its mirror image falls on the same cells. So nothing is padded:
-        a map never depends on what shares its batch, and no border is lit by padding.
+        on which the network's grid is aligned and its mirror image falls on the same cells. So nothing is padded:
+        a map does not depend on the other images of its batch, and padding does not activate a border.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class CamBatch(NamedTuple):
 
 
 def network_sizes(height: int, width: int, *, scales: Sequence[float], stride: int) -> tuple[tuple[int, int], ...]:
-    """The sizes at which the network will see an image; images for which they are equal can share a batch."""
+    """The sizes of the network's inputs for an image; images with equal sizes can share a batch."""
     return tuple(aligned_size(height, width, stride=stride, scale=scale) for scale in scales)
 
 
@@ -85,8 +85,8 @@ def multiscale_cams(
         for index, (ids, grid) in enumerate(zip(tags, grids, strict=True)):
             if not len(ids):
                 continue
-            looked_at = views if of_photograph else features
-            maps = read_out(classifier, looked_at[index :: len(images)], ids).detach()
+            inputs = views if of_photograph else features
+            maps = read_out(classifier, inputs[index :: len(images)], ids).detach()
             if flip:
                 straight, mirrored = maps.chunk(2)
                 maps = straight + mirrored.flip(3)

@@ -1,4 +1,4 @@
-"""The maps that the network itself was trained to give, such as SEAM's refined ones; CAMs where it gives no others."""
+"""The maps that the network was trained to give, such as SEAM's refined CAMs; its CAMs if it gives no others."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""PSA's balanced affinity loss: pairs of one class draw together, pairs of two classes draw apart."""
+"""PSA's balanced affinity loss: high affinity for pairs of one class, low affinity for pairs of two classes."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def affinity_loss(affinities: Tensor, labels: Tensor, offsets: Sequence[tuple[in
     """Balance the mean -log likelihood of three kinds of pairs: background / 4 + foreground / 4 + different / 2.
 
     Background pairs are both background, foreground pairs both of one class; different pairs are of two classes,
-    background among them. A pair with a void cell is in none of them. A kind without pairs adds 0. Each mean is over
+    the background among them. A pair with a void cell does not count. A kind without pairs adds 0. Each mean is over
     all pairs of its kind in the batch, also where several devices share it (`labelfactory.learning.ranks`).
 
     Args:
@@ -38,11 +38,11 @@ def affinity_loss(affinities: Tensor, labels: Tensor, offsets: Sequence[tuple[in
     if tuple(affinities.shape) != (batch, len(offsets), height, width):
         raise ShapeError(f"affinities {list(affinities.shape)}, labels {list(labels.shape)}, {len(offsets)} offsets")
     wide = affinities.float() if affinities.dtype in (torch.float16, torch.bfloat16) else affinities
-    here = labels.unsqueeze(1)
-    there = _partner_labels(labels, offsets)
-    confident = (here != VOID) & (there != VOID)
-    same = confident & (here == there)
-    background = same & (here == BACKGROUND)
+    first = labels.unsqueeze(1)
+    second = _partner_labels(labels, offsets)
+    confident = (first != VOID) & (second != VOID)
+    same = confident & (first == second)
+    background = same & (first == BACKGROUND)
 
     like, unlike = -torch.log(wide + _EPSILON), -torch.log(1.0 + _EPSILON - wide)
     return (

@@ -11,12 +11,12 @@ from labelfactory.schema import VOID
 def cross_entropy(logits: Tensor, masks: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over the pixels that are not void, weighted by `weights` where given.
 
-    Over those of the joint batch, where several devices share one (`labelfactory.learning.ranks`).
+    Where several devices share a batch, over the pixels of all of it (`labelfactory.learning.ranks`).
 
     Args:
         logits: [B, n_classes, H, W].
-        masks: [B, H, W], integers; 255 is void and in no loss.
-        weights: [B, H, W], non-negative: how far each pixel's label is trusted. Only their ratios count.
+        masks: [B, H, W], integers; 255 is void and does not count.
+        weights: [B, H, W], non-negative: the trust in each pixel's label. Only their ratios count.
 
     Returns:
         A scalar; 0, with a gradient of 0, where every pixel is void or without weight.

@@ -1,4 +1,4 @@
-"""The classifier's loss: binary cross-entropy of every class on its own."""
+"""The classifier's loss: an independent binary cross-entropy for each class."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +11,7 @@ def multilabel_soft_margin(logits: Tensor, tags: Tensor) -> Tensor:
 
     Args:
         logits: [B, C].
-        tags: [B, C], 1 where the image bears the tag, else 0. An image without tags is a legal negative.
+        tags: [B, C], 1 where the image has the tag, else 0. An image without tags is a valid negative.
 
     Raises:
         ShapeError: the shapes differ.

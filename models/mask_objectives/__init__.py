@@ -1,4 +1,4 @@
-"""Mask objectives: how a segmenter learns from noisy masks. Each file holds one subclass of `MaskObjective`."""
+"""Mask objectives: how a segmenter is trained on noisy masks. Each file holds one subclass of `MaskObjective`."""
 
 from models.mask_objectives._base import MaskObjective
 

@@ -1,4 +1,4 @@
-"""What every mask objective is: a learner that owns the segmenter, and says what it reads of a mask's row."""
+"""The base class of every mask objective: a learner of the segmenter, and whether it reads the masks' confidence."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from models.segmenters import Segmenter
 
 
 class MaskObjective(Learner):
-    """How a segmenter learns from masks. A subclass writes `forward`; its knobs are the fields of `Config`.
+    """How a segmenter is trained on masks. A subclass writes `forward`; its knobs are the fields of `Config`.
 
     A batch holds ``image`` [B, 3, H, W] float32 in [0, 255], ``mask`` [B, H, W] uint8, 255 void, ``trust`` [B, H, W] float32
     in [0, 1], and ``index`` [B] int64.
@@ -28,7 +28,7 @@ class MaskObjective(Learner):
 
     @staticmethod
     def reads_trust(config: Any) -> bool:
-        """Whether `trust` is to be the stored confidence of each mask; else it is 1 everywhere."""
+        """Whether `trust` is the stored confidence of each mask; else it is 1 everywhere."""
         return False
 
     def logits(self, images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ class Config(MethodConfig):
     """Knobs of `cross_entropy`."""
 
     confidence_weights: bool = Field(
-        default=False, description="weigh each pixel's loss by the confidence of its pseudo-mask"
+        default=False, description="weight each pixel's loss by the confidence of its pseudo-mask"
     )
 
 
@@ -23,7 +23,7 @@ class CrossEntropy(MaskObjective):
 
     @staticmethod
     def reads_trust(config: Any) -> bool:
-        """Where pixels are weighed by confidence."""
+        """Whether pixels are weighted by confidence."""
         return bool(config.confidence_weights)
 
     def forward(self, batch: Batch) -> Terms:

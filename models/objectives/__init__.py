@@ -1,4 +1,4 @@
-"""Objectives: how the classifier learns from tags. Each file holds one subclass of `Objective`."""
+"""Objectives: how the classifier is trained on tags. Each file holds one subclass of `Objective`."""
 
 from models.objectives._base import Objective
 

@@ -1,4 +1,4 @@
-"""What every objective of the classifier is: a learner that owns the network to be kept, and says what it learns from."""
+"""The base class of every objective of the classifier: a learner of the network to be kept, and the rows that it reads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,14 @@ from models.classifier import Classifier
 
 
 class Objective(Learner):
-    """How the classifier learns. A subclass writes `forward`, and what else it needs; its knobs are the fields of `Config`
-    in the same file.
+    """How the classifier is trained. A subclass writes `forward`, and what else it needs; its knobs are the fields of
+    `Config` in the same file.
 
     A batch holds ``image`` [B, 3, H, W] float32 in [0, 255], ``target`` [B, C] of 0 and 1, ``index`` [B] int64,
     ``window`` [B, 5] (labelfactory.learning.examples) and, by name, the maps that `reads` names, [B, H, W] in [0, 1].
 
     Args:
-        network: what `network()` made.
+        network: made by `build_network`.
         config: the method's knobs.
         targets: [N, C] float32 of 0 and 1, the tags of every training image.
         epochs: of the training.
@@ -28,7 +28,7 @@ class Objective(Learner):
 
     network: Classifier
     reads: ClassVar[tuple[str, ...]] = ()
-    """Rows that it learns from beside the tags, by noun, such as ("priors",)."""
+    """Rows that it reads beside the tags, by noun, such as ("priors",)."""
     supervision: ClassVar[frozenset[str]] = frozenset()
     """Kinds of labels beside tags that it needs; the rows that it reads add their own."""
 
@@ -43,7 +43,7 @@ class Objective(Learner):
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Evaluation mode without gradients, as for `after_epoch`; afterwards the mode is as before."""
+        """A context in evaluation mode without gradients, as for `after_epoch`; then the mode is restored."""
         training = self.training
         self.eval()
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A map for each tag of each training image, kept between epochs, and the part of it that a view shows."""
+"""A map for each tag of each training image, kept between epochs, and the part of it in a view."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class MapMemory(nn.Module):
-    """Maps over whole photographs in [0, 1], 0 at the start; those of tagged classes alone, as float16.
+    """Maps over whole photographs in [0, 1], 0 at the start; of tagged classes alone, as float16.
 
-    They take 2 × grid² bytes a tag: 10,000 images of 1.5 tags and a grid of 32 make 30.7 MB.
+    They take 2 × grid² bytes per tag: 30.7 MB for 10,000 images of 1.5 tags and a grid of 32.
 
     Args:
         targets: [N, C] of 0 and 1, the tags of every training image.
@@ -20,7 +20,7 @@ class MapMemory(nn.Module):
     maps: Tensor
     """[number of tags, grid, grid] float16, image after image, their tags in the order of the classes."""
     first: Tensor
-    """[N] int64: where the maps of an image begin; follows from the tags."""
+    """[N] int64: index of each image's first map; follows from the tags."""
 
     def __init__(self, targets: Tensor, grid: int) -> None:
         super().__init__()
@@ -29,19 +29,19 @@ class MapMemory(nn.Module):
         self.register_buffer("maps", torch.zeros(int(tags.sum()), grid, grid, dtype=torch.float16))
         self.register_buffer("first", tags.cumsum(0) - tags, persistent=False)
 
-    def take_in(self, index: int, tags: Tensor, maps: Tensor) -> None:
-        """Keep the element-wise maximum of what is kept and these.
+    def accumulate(self, index: int, tags: Tensor, maps: Tensor) -> None:
+        """Replace maps by their element-wise maximum with new ones.
 
         Args:
             index: of the image.
-            tags: [K] int64, places among the image's own tags, from 0.
+            tags: [K] int64, indices of the image's own tags, from 0.
             maps: [K, grid, grid] in [0, 1].
         """
         rows = self.first[index] + tags
         self.maps[rows] = torch.maximum(self.maps[rows], maps.to(self.maps.dtype))
 
     def of_image(self, index: int, tags: int) -> Tensor:
-        """The maps [tags, grid, grid] float16 of an image of so many tags."""
+        """The maps [tags, grid, grid] float16 of an image with `tags` tags."""
         first = int(self.first[index])
         return self.maps[first : first + tags]
 
@@ -55,12 +55,12 @@ class MapMemory(nn.Module):
 
 
 def cut_windows(maps: Tensor, windows: Tensor, *, stride: int, size: Sequence[int], cells: Sequence[int]) -> Tensor:
-    """The part of maps that each view shows, at the cells of the network's grid.
+    """The part of maps in each view, at the cells of the network's grid.
 
     Args:
         maps: [B, C, g, g] over whole photographs.
         windows: [B, 5]: top, left, height and width of the view as shares of the photograph, and 1 where it is mirrored.
-        stride: of the network; cell i looks at pixel i × stride of the view.
+        stride: of the network; cell i is centred on pixel i × stride of the view.
         size: (H, W) of the view.
         cells: (rows, columns) of the network's grid.
 
@@ -80,5 +80,5 @@ def cut_windows(maps: Tensor, windows: Tensor, *, stride: int, size: Sequence[in
     inside = (y >= 0) & (y <= 1) & (x >= 0) & (x <= 1)
     with torch.autocast(maps.device.type, enabled=False):
         grid = torch.stack((x, y), dim=-1) * 2 - 1
-        seen = F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return seen * inside[:, None]
+        sampled = F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled * inside[:, None]

@@ -1,16 +1,16 @@
-"""CIAN: of two images that share a tag, each takes from the other what its own places lack.
+"""CIAN: of two images that share a tag, each completes its features from those of the other.
 
 Source  Fan et al., AAAI 2020, arXiv:1811.10842, and the authors' code (js-fan/CIAN). Queries, keys and values have half
-        the features' channels, keys and values half the grid. A place's message is the sum of the partner's values,
-        weighted by the softmax of dot products; of the messages from the partner and from the image itself the larger
-        counts, channel by channel. It goes through a projection that starts at zero and is added to the features. One
-        classifier reads the features without and with the partner's help, under losses of equal weight. A partner is
-        the next image, in a random order, that shares a tag. At inference an image is its own partner: so the network
-        that is kept has the module.
-        Deviations: theirs is a segmenter under seeds that know the background, ours a classifier under tags. So their
-        completion loss, cross-entropy against the class that is likeliest at a place with the partner's help, becomes
-        the L1 distance of the tags' CAMs, each divided by its maximum, to those with that help, which get no gradient.
-        No batch norm behind the projection; half the grid is pooled in windows that mirror.
+        the features' channels, keys and values half the grid. The message to a position is the sum of the partner's
+        values, weighted by the softmax of dot products; the element-wise maximum of the messages from the partner and
+        from the image itself passes a projection that starts at zero and is added to the features. One classifier reads
+        the features without and with the partner, under losses of equal weight. A partner is the next image, in a random
+        order, that shares a tag. At inference an image is its own partner, so the module is part of the network to be
+        kept.
+        Deviations: the authors train a segmenter on seeds with background, here a classifier is trained on tags. So the
+        completion loss, cross-entropy against the likeliest class at a position with the partner, becomes the L1
+        distance of the tags' CAMs, each divided by its maximum, to those with the partner, which get no gradient. No
+        batch norm behind the projection; half the grid is pooled in windows that mirror.
 """
 
 from typing import Any
@@ -39,14 +39,14 @@ class Config(MethodConfig):
     width: float = Field(
         default=0.5, gt=0, le=1, description="channels of queries, keys and values, as a share of the features'"
     )
-    cross_weight: float = Field(default=1.0, ge=0, le=100, description="of the tags' loss with the partner's help")
+    cross_weight: float = Field(default=1.0, ge=0, le=100, description="weight of the tags' loss with the partner")
     completion_weight: float = Field(
-        default=1.0, ge=0, le=100, description="of the distance between maps without and with it"
+        default=1.0, ge=0, le=100, description="weight of the distance between maps without and with it"
     )
 
 
 class CrossImageAffinity(nn.Module):
-    """What each place of an image takes from the places of an image.
+    """Messages to each position of an image from the positions of another image, or of itself.
 
     Args:
         channels: D of the features.
@@ -62,7 +62,7 @@ class CrossImageAffinity(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, features: Tensor, partner: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Messages [B, D, h, w] of each image to itself, and those that its partner's join.
+        """Messages [B, D, h, w] from each image itself, and from it and its partner.
 
         Args:
             features: [B, D, h, w].
@@ -86,13 +86,13 @@ def _half(maps: Tensor) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Values [B, E, M] at the places of queries [B, E, N], weighted by the softmax of dot products with keys [B, E, M]."""
+    """[B, E, N]: for each query [B, E, N], values [B, E, M] weighted by the softmax of dot products with keys [B, E, M]."""
     weights = (key.transpose(1, 2) @ query).float().softmax(dim=1)
     return value @ weights.to(value.dtype)
 
 
 class CrossImageClassifier(Classifier):
-    """A classifier whose features have passed the affinity module; alone, an image is its own partner.
+    """A classifier with the affinity module behind its features; without a partner, an image is its own.
 
     Args:
         backbone: gives the features.
@@ -105,11 +105,11 @@ class CrossImageClassifier(Classifier):
         self.affinity = CrossImageAffinity(backbone.head_channels, max(1, round(backbone.head_channels * width)))
 
     def activation(self, images: Tensor) -> Tensor:
-        """Features [B, D, h, w] of images [B, 3, H, W], RGB in [0, 255], each for itself."""
+        """Features [B, D, h, w] of images [B, 3, H, W], RGB in [0, 255], each its own partner."""
         return self.pair_activation(images, None)[0]
 
     def pair_activation(self, images: Tensor, partner: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Features [B, D, h, w] without and with the partner's help; `partner` [B] int64."""
+        """Features [B, D, h, w] without and with the partner; `partner` [B] int64."""
         features = self.backbone.head(self.backbone(images).c5)
         alone, joined = (features + message for message in self.affinity(features, partner))
         self.note(alone)
@@ -117,7 +117,7 @@ class CrossImageClassifier(Classifier):
 
 
 class Cian(Objective):
-    """Tags of each image alone and with its partner's help, and maps that become as complete as with that help."""
+    """Tag losses of each image alone and with its partner, and a loss that completes its maps to those with the partner."""
 
     network: CrossImageClassifier
 
@@ -149,7 +149,7 @@ class Cian(Objective):
 def completion(evidence: Tensor, complete: Tensor, target: Tensor) -> Tensor:
     """Mean L1 distance of the CAMs of evidence to those of `complete`, both [B, C, h, w], each divided by its maximum.
 
-    Over the tags of the joint batch and all places; 0 where no image has a tag.
+    Over the tags of the joint batch and all positions; 0 where no image has a tag.
     """
     first, second = (
         maps.relu() / (maps.relu().amax(dim=(2, 3), keepdim=True) + EPSILON) for maps in (evidence, complete)

@@ -1,18 +1,17 @@
-"""OAA: what the network looks at moves while it learns; each image keeps the highest that its CAMs have reached anywhere, and
-a head learns to show all of that.
+"""OAA: CAMs move during training; each image accumulates the maximum of its CAMs, and a second head is trained to give it.
 
 Source  Jiang et al., ICCV 2019 ("Integral Object Mining via Online Attention Accumulation"), and TPAMI 2021, doi
         10.1109/TPAMI.2021.3092573, neither on arXiv; the authors' code. After every epoch but the first: the CAM of each tag,
-        divided by its maximum, into the element-wise maximum, if the class is among the image's K most probable for K tags;
-        a tag that never is has its CAM taken in at the end all the same. Integral attention: −A log σ(F), a mean over
-        places where the accumulated A is positive, and −log(1 − σ(F)), a mean over the others, of all classes. Maps are
-        read out as ReLU(F).
+        divided by its maximum, enters the element-wise maximum if the class is among the image's K most probable for K tags;
+        a tag that never is has its CAM accumulated at the end. Integral attention: −A log σ(F), a mean over positions where
+        the accumulated A is positive, and −log(1 − σ(F)), a mean over the others, of all classes. Maps are read out as
+        ReLU(F).
         Deviations: a second head of the same network, in the later epochs of the same training, in place of a second
-        network; the tag loss goes on beside it, and accumulation too. CAMs are taken of whole photographs after an epoch, not
-        of the views that are learnt from, which the authors have neither cropped nor mirrored; places outside the photograph
-        count as without object. The authors' drop layer is left out.
-Memory  2 × grid² bytes a tag: 30.7 MB for 10,000 images of 1.5 tags, in the training and in its resume.pt; none of it in
-        the network that is kept.
+        network; the tag loss continues beside it, and so does accumulation. CAMs are those of whole photographs after an
+        epoch, not of the training views, which the authors neither crop nor mirror; positions outside the photograph count
+        as without object. The authors' drop layer is left out.
+Memory  2 × grid² bytes per tag: 30.7 MB for 10,000 images of 1.5 tags, in the training and in its resume.pt, not in the
+        checkpoint.
 """
 
 import math
@@ -44,20 +43,20 @@ class Config(MethodConfig):
     """Knobs of `oaa`."""
 
     accumulate_from: int = Field(
-        default=2, ge=1, description="first epoch after which CAMs are taken in: the earliest are noise"
+        default=2, ge=1, description="first epoch after which CAMs are accumulated; earlier ones are noise"
     )
     integral_from: float = Field(
-        default=0.5, ge=0, lt=1, description="share of the epochs after which attention is learnt"
+        default=0.5, ge=0, lt=1, description="share of the epochs before the attention loss begins"
     )
-    weight: float = Field(default=1.0, gt=0, description="of the attention's loss beside that of the tags")
+    weight: float = Field(default=1.0, gt=0, description="weight of the attention loss beside the tag loss")
     long_side: int = Field(
-        default=384, ge=32, le=2048, description="of the photographs whose CAMs are taken in, pixels"
+        default=384, ge=32, le=2048, description="longer side of the photographs whose CAMs are accumulated, pixels"
     )
     grid: int = Field(default=32, ge=4, le=128, description="cells on a side of an accumulated map")
 
 
 class IntegralClassifier(Classifier):
-    """A classifier with a head for the accumulated attention, which its own maps show."""
+    """A classifier with a head for the accumulated attention, which gives its own maps."""
 
     def __init__(self, backbone: Backbone, n_classes: int) -> None:
         super().__init__(backbone, n_classes)
@@ -72,24 +71,24 @@ class IntegralClassifier(Classifier):
 
 
 class Oaa(Objective):
-    """Tags, and from an epoch on the accumulated attention."""
+    """The tag loss, and in later epochs the attention loss."""
 
     network: IntegralClassifier
     config: Config
     finished: Tensor
-    """[] int64: epochs."""
+    """[] int64: number of finished epochs."""
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:
         super().__init__(network, config, targets=targets, epochs=epochs)
         self.start = max(config.accumulate_from, min(math.ceil(config.integral_from * epochs), epochs - 1))
         if self.start >= epochs:
             raise ParamsError(
-                f"oaa learns attention after epoch {self.start}, and the training has {epochs}",
+                f"oaa's attention loss begins after epoch {self.start}, but the training has {epochs} epochs",
                 f"Set train_classifier.epochs to {self.start + 1} or more.",
             )
         self.memory = MapMemory(targets, config.grid)
         self.register_buffer("finished", torch.zeros((), dtype=torch.int64))
-        # each process fills its own; else DDP would send all of it at every step
+        # each process accumulates the same maps; else DDP would send them at every step
         ignored = ["memory.maps", "memory.first"]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, ignored)  # type: ignore[no-untyped-call]
 
@@ -99,7 +98,7 @@ class Oaa(Objective):
         return IntegralClassifier(backbone, n_classes)
 
     def forward(self, batch: Batch) -> Terms:
-        """``tags``, and ``attention``, which is 0 while it is accumulated alone."""
+        """Terms ``tags`` and ``attention``; the latter is 0 in the epochs before it begins."""
         features = self.network.activation(batch["image"])
         tags = multilabel_soft_margin(self.network.logits(features), batch["target"])
         if int(self.finished) < self.start:
@@ -113,7 +112,7 @@ class Oaa(Objective):
         return {"tags": tags, "attention": self.config.weight * integral_loss(logits, attention, known)}
 
     def after_epoch(self, epoch: int, look: Look) -> None:
-        """Take the CAMs of every image in."""
+        """Accumulate the CAMs of every image."""
         self.finished.fill_(epoch)
         if epoch < self.config.accumulate_from:
             return
@@ -122,7 +121,7 @@ class Oaa(Objective):
                 self._accumulate(example, fill=epoch >= self.start)
 
     def _accumulate(self, example: Batch, *, fill: bool) -> None:
-        """Take in the CAMs of an image's tags that it shows, by its logits; with `fill` also of those without any map."""
+        """Accumulate the CAMs of an image's tags among its most probable classes; with `fill`, also of tags without a map."""
         class_ids = example["target"][0].nonzero()[:, 0]
         if not len(class_ids):
             return
@@ -137,19 +136,19 @@ class Oaa(Objective):
         if fill:
             shown |= ~self.memory.of_image(index, len(class_ids)).flatten(1).any(dim=1)
         highest = cams.amax(dim=(1, 2), keepdim=True)
-        self.memory.take_in(index, shown.nonzero()[:, 0], (cams / (highest + EPSILON))[shown])
+        self.memory.accumulate(index, shown.nonzero()[:, 0], (cams / (highest + EPSILON))[shown])
 
 
 def integral_loss(logits: Tensor, attention: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy against soft attention, without the part that would push weak attention down.
+    """Cross-entropy against soft attention, without the term that would lower weak attention.
 
     Args:
         logits: [B, C, h, w] float32.
         attention: [B, C, h, w] in [0, 1].
-        known: [B, C] bool; the others count for nothing.
+        known: [B, C] bool; others do not count among the negatives.
 
     Returns:
-        A scalar: a mean over positive places plus a mean over the others, of the joint batch where devices share one.
+        A scalar: a mean over positive positions plus a mean over the others, of the joint batch where devices share one.
     """
     positive, negative = attention > POSITIVE, (attention <= POSITIVE) & known[:, :, None, None]
     losses = (-attention * F.logsigmoid(logits), positive), (F.softplus(logits), negative)

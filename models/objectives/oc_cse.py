@@ -1,12 +1,12 @@
-"""OC-CSE: a frozen ordinary classifier judges the image after one class's CAM was erased from it.
+"""OC-CSE: a frozen ordinary classifier judges the image with the CAM of one class erased.
 
 Source  Kweon et al., ICCV 2021, "Unlocking the Potential of Ordinary Classifier", and the authors' code
         (KAIST-vilab/OC-CSE; no arXiv id): binary cross-entropy of the tags, plus a weight times the judge's binary
-        cross-entropy on the erased image, of which the erased tag is no longer expected; the weight grows from 0.3 to
-        1.0 over 15 epochs. Deviations: the judge is the network itself after its first `judge_epochs` epochs, and the
-        learner goes on from there (theirs: two networks, the judge trained before); a CAM is divided by its own maximum
-        (theirs: by the batch's); it is enlarged on the network's grid; erased places take the backbone's mean colour,
-        as theirs do on normalised images; `area`, which their code does not have, is off by default.
+        cross-entropy on the erased image against the remaining tags; the weight grows from 0.3 to 1.0 over 15 epochs.
+        Deviations: the judge is a copy of the network after its first `judge_epochs` epochs, and training continues from
+        there (theirs: two networks, the judge trained before); a CAM is divided by its own maximum (theirs: by the
+        batch's); it is enlarged on the network's grid; erased pixels take the backbone's mean colour, as theirs do on
+        normalised images; `area`, which their code does not have, is off by default.
 """
 
 import copy
@@ -31,27 +31,27 @@ EPSILON = 1e-5
 class Config(MethodConfig):
     """Knobs of `oc_cse`."""
 
-    judge_epochs: int = Field(default=1, ge=1, le=999, description="by tags alone; what is learnt then is the judge")
-    first_weight: float = Field(
-        default=0.3, ge=0, le=100, description="of the judge's loss, in the first epoch that has it"
+    judge_epochs: int = Field(
+        default=1, ge=1, le=999, description="epochs on tags alone, after which the network is copied as the judge"
     )
-    last_weight: float = Field(default=1.0, ge=0, le=100, description="and in the last epoch; linear between")
+    first_weight: float = Field(default=0.3, ge=0, le=100, description="weight of the judge's loss in its first epoch")
+    last_weight: float = Field(default=1.0, ge=0, le=100, description="its weight in the last epoch; linear between")
     area: float = Field(
         default=0.0, ge=0, le=100, description="weight of the erased share of the image; 0: no such term"
     )
 
 
 class OcCse(Objective):
-    """Tags, and from epoch `judge_epochs` on the judge's opinion of the image without one of them.
+    """The tag loss, and after `judge_epochs` epochs the judge's loss on the image with one tag erased.
 
-    The network that is kept is a plain `Classifier`.
+    The network to be kept is a plain `Classifier`.
 
     Attributes:
         judge: the network as it was after `judge_epochs` epochs; in evaluation mode, without gradients. Unused before.
         finished: number of finished epochs, int64 scalar.
 
     Raises:
-        ParamsError: the training ends before the judge is made.
+        ParamsError: the training ends before the judge is copied.
     """
 
     finished: Tensor
@@ -60,7 +60,7 @@ class OcCse(Objective):
         super().__init__(network, config, targets=targets, epochs=epochs)
         if config.judge_epochs >= epochs:
             raise ParamsError(
-                f"oc_cse.judge_epochs: after {config.judge_epochs} epochs the judge is made, the training has {epochs}",
+                f"oc_cse.judge_epochs is {config.judge_epochs}, but the training has {epochs} epochs",
                 "Set more epochs, or a lower judge_epochs.",
             )
         self.epochs = epochs
@@ -93,13 +93,13 @@ class OcCse(Objective):
         return terms
 
     def weight(self, judged: int) -> float:
-        """Weight of the judge's loss in an epoch, by the number of finished epochs that had a judge."""
+        """Weight of the judge's loss in an epoch, by the number of finished epochs with a judge."""
         first, last = self.config.first_weight, self.config.last_weight
         steps = max(1, self.epochs - self.config.judge_epochs - 1)
         return float(first + (last - first) * judged / steps)
 
     def after_epoch(self, epoch: int, look: Look) -> None:
-        """After `judge_epochs` epochs the network becomes the judge."""
+        """After `judge_epochs` epochs, copy the network into the judge."""
         self.finished.fill_(epoch)
         if epoch == self.config.judge_epochs:
             self.judge.load_state_dict(self.network.state_dict())
@@ -113,7 +113,7 @@ def sample_tag(target: Tensor) -> Tensor:
 
 
 def erasing_mask(cams: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """How far each pixel is erased: [B, 1, *size] in [0, 1) of evidence [B, 1, h, w] on a grid of `stride`."""
+    """The share by which each pixel is erased: [B, 1, *size] in [0, 1) of evidence [B, 1, h, w] on a grid of `stride`."""
     mask = resample(cams, stride=stride, image_size=size, size=size).relu()
     return mask / (mask.amax(dim=(2, 3), keepdim=True) + EPSILON)
 

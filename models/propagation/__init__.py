@@ -1,1 +1,1 @@
-"""Propagation: how seed scores spread over the affinity grid. Each method module holds `walk` with one signature."""
+"""Propagation: how seed scores spread over the affinity grid. Each method module holds `walk`, all with one signature."""

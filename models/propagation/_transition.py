@@ -16,9 +16,9 @@ from torch import Tensor
 from labelfactory.errors import ShapeError
 
 _BLOCK = 32_768
-"""Values in one slice on the CPU: they stay in the cache, and PyTorch starts no threads for so few (its grain size)."""
+"""Values in one slice on the CPU: they fit in the cache, and are below PyTorch's grain size for threads."""
 _WINDOWS = 2**25
-"""Neighbours of cells that are looked at together on an accelerator: 128 MiB."""
+"""Neighbours of cells that are processed together on an accelerator: 128 MiB."""
 
 
 class SparseTransition:
@@ -26,9 +26,9 @@ class SparseTransition:
 
     Layout: S is kept, one flat plane for each offset. A grid row is padded on its right by the longest |dx|, so an
     offset (dy, dx) is one constant shift of the flat array, and one step is a multiply-add of shifted slices. Results
-    are the same bits for any number of threads. On an accelerator, where each of these slices would be a kernel too
-    small to be worth its launch, S is laid out as a window of weights around each cell, and a step is one product with
-    the windows of the scores, summed.
+    are the same bits for any number of threads. On an accelerator, where each slice would be too small for a kernel
+    launch, S is laid out as a window of weights around each cell, and a step is one product with the windows of the
+    scores, summed.
 
     Args:
         affinities: for each offset one [h, w] plane with values in [0, 1]: entry (y, x) is the affinity of the cells
@@ -36,7 +36,7 @@ class SparseTransition:
             will do; with an iterator of planes only one of them is in memory at a time.
         offsets: the P pair offsets (dy, dx), one of each two opposite ones: dy > 0, or dy = 0 and dx > 0.
         beta: element-wise power on the affinities.
-        windows: whether a step looks at windows; as a rule on accelerators only.
+        windows: whether a step uses windows; by default on accelerators only.
 
     Raises:
         ShapeError: planes and offsets disagree, or an offset points the wrong way.
@@ -106,7 +106,7 @@ class SparseTransition:
             ShapeError: the scores are not on this transition's grid.
         """
         if scores.ndim != 3 or tuple(scores.shape[1:]) != self.grid:
-            raise ShapeError(f"scores {list(scores.shape)} do not lie on the transition's grid {list(self.grid)}")
+            raise ShapeError(f"scores {list(scores.shape)} are not on the transition's grid {list(self.grid)}")
         state = torch.zeros(len(scores), self._size + 2 * self._margin, device=self._planes.device)
         self._on_grid(self._inner(state)).copy_(scores)
         self._inner(state).mul_(self._root)
@@ -119,7 +119,7 @@ class SparseTransition:
 
     @torch.no_grad()
     def step(self, state: Tensor, out: Tensor, *, gain: float = 1.0, keep: float = 0.0) -> None:
-        """out ← gain · S · state + keep · out, for two different tensors that `enter` made or that look like its."""
+        """out ← gain · S · state + keep · out, for two different tensors of the form that `enter` returns."""
         if self._windows is not None:
             self._step_in_windows(self._windows, state, out, gain, keep)
             return
@@ -144,7 +144,7 @@ class SparseTransition:
             around = state.as_strided(
                 (len(state), rows, columns, hi - lo), (state.stride(0), self._row, 1, 1), storage_offset=start
             )
-            # the weights first: the product takes its layout from them, and its cells lie side by side
+            # the weights first: the product takes their layout, in which cells are contiguous
             moved = (windows[..., lo - self._margin : hi - self._margin] * around).sum(dim=(1, 2))
             block = out[:, lo:hi]
             if keep:
@@ -154,7 +154,7 @@ class SparseTransition:
             block.add_(moved, alpha=gain)
 
     def blocks(self, channels: int) -> Iterator[tuple[int, int]]:
-        """Yield ranges of the flat form that are worked on one after the other."""
+        """Yield ranges of the flat form, to be processed one after the other."""
         if self._windows is not None:
             size = max(1, _WINDOWS // (max(1, channels) * self._windows[..., 0].numel()))
         else:
@@ -177,7 +177,7 @@ class SparseTransition:
         target[0, rows, columns] = plane[rows, columns].float() ** beta
 
     def _as_windows(self, offsets: Sequence[tuple[int, int]]) -> Tensor:
-        """S as [2 dy + 1, 2 dx + 1, size]: what each cell takes from the cells around it; then the planes are not needed."""
+        """S as [2 dy + 1, 2 dx + 1, size]: each cell's weights for the cells around it; the planes are then dropped."""
         dys, dxs = self._reach
         start, end = self._margin, self._margin + self._size
         windows = torch.zeros(2 * dys + 1, 2 * dxs + 1, self._size, device=self._planes.device)
@@ -189,7 +189,7 @@ class SparseTransition:
         return windows
 
     def _normalise(self) -> None:
-        """Turn the planes from A into S, and remember D^1/2 and the diagonal of S."""
+        """Turn the planes from A into S, and keep D^1/2 and the diagonal of S."""
         start, end = self._margin, self._margin + self._size
         degrees = torch.ones(self._size, dtype=torch.float64, device=self._planes.device)
         for plane, shift in zip(self._planes, self._shifts, strict=True):
@@ -205,7 +205,7 @@ class SparseTransition:
 
 def _check_offsets(offsets: Sequence[tuple[int, int]]) -> None:
     if not offsets or len(set(offsets)) != len(offsets):
-        raise ShapeError("pair offsets must be named, and each of them once")
+        raise ShapeError("pair offsets must be given, each of them once")
     for dy, dx in offsets:
         if dy < 0 or (dy == 0 and dx <= 0):
             raise ShapeError(f"offset {(dy, dx)} is not in the half plane dy > 0, or dy = 0 and dx > 0")

@@ -1,4 +1,4 @@
-"""The random walk as a polynomial: x^t by a short Chebyshev series, with a few dozen products for hundreds of steps."""
+"""The random walk as a polynomial: x^t as a short Chebyshev series, a few dozen products for hundreds of steps."""
 
 import math
 from functools import lru_cache
@@ -11,7 +11,7 @@ from labelfactory.settings.registry import MethodConfig
 from models.propagation._transition import SparseTransition
 
 DEFAULT_TOLERANCE = 5e-5
-"""Holds every single value of scores in [0, 1] within 2e-4 of the exact walk, on every grid tried."""
+"""Keeps each value of scores in [0, 1] within 2e-4 of the exact walk, on every grid tried."""
 
 
 class Config(MethodConfig):

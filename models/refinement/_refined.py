@@ -1,4 +1,4 @@
-"""From stored class scores to the pseudo-mask: what the stage refine_crf and the audit of a pixel both do."""
+"""From stored class scores to the pseudo-mask, for the stage refine_crf and for the audit of a pixel."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Refined(NamedTuple):
     Attributes:
         mask: [H, W] uint8 of class ids, 255 void.
         probabilities: [1 + K, H, W] float32, the background first.
-        agreement: share of pixels on which the scores, cut at the threshold, and the refinement name the same class.
+        agreement: share of pixels with the same class in the scores, cut at the threshold, and in the refinement.
     """
 
     mask: Mask
@@ -44,7 +44,7 @@ def refined(
         class_ids: [K].
         method: of models.refinement, with its knobs.
         threshold: the background's score.
-        scale: at which the method looks at the photograph, at most 1; its probabilities are enlarged.
+        scale: of the photograph for the method, at most 1; its probabilities are enlarged.
         min_confidence: void where the best probability is lower.
     """
     size = (photograph.shape[0], photograph.shape[1])

@@ -1,6 +1,6 @@
-"""The fully connected CRF: pixels that are near and of like colour should have like labels.
+"""The fully connected CRF: near pixels of similar colour should have the same label.
 
-It runs on one core and holds Python's interpreter lock: use processes, not threads. Its memory and time grow with the
+It runs on one core and holds Python's global interpreter lock: use processes, not threads. Its memory and time grow with the
 number of channels, so pass only the classes that can be present.
 """
 
@@ -36,7 +36,7 @@ class CrfConfig(Section):
     bilateral_compat: float = Field(ge=0, description="weight of the appearance kernel")
 
     def scaled(self, factor: float) -> "CrfConfig":
-        """The same reach in the scene on a photograph that was resized by `factor`: both reaches in pixels change."""
+        """The same parameters for a photograph resized by `factor`: both reaches in pixels are multiplied by it."""
         reach = {"gaussian_sxy": self.gaussian_sxy * factor, "bilateral_sxy": self.bilateral_sxy * factor}
         return self.model_copy(update=reach)
 
@@ -44,8 +44,10 @@ class CrfConfig(Section):
 class Config(MethodConfig):
     """Knobs of `dense_crf`."""
 
-    unary: Literal["labels", "scores"] = Field(default="labels", description="what the CRF starts from")
-    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="labels: how far the CRF trusts one")
+    unary: Literal["labels", "scores"] = Field(
+        default="labels", description="the unary energy: from the labels, or from the scores"
+    )
+    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="with `labels`, the probability that a label is right")
     crf: CrfConfig = Field(
         default=CrfConfig(
             steps=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
@@ -97,7 +99,7 @@ def refine_scores(image: NDArray[np.uint8], scores: NDArray[np.floating], *, con
 def refine_labels(
     image: NDArray[np.uint8], labels: NDArray[np.integer], channels: int, *, gt_prob: float, config: CrfConfig
 ) -> NDArray[np.float32]:
-    """Refine a labelling; each label is taken to be right with probability `gt_prob`.
+    """Refine a labelling; each label is assumed to be right with probability `gt_prob`.
 
     Args:
         image: [H, W, 3] uint8 RGB.

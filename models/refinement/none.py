@@ -1,4 +1,4 @@
-"""No refinement: what the scores say becomes the probabilities, whatever the photograph shows."""
+"""No refinement: the probabilities follow from the scores alone, without the photograph."""
 
 from typing import Literal
 
@@ -15,8 +15,10 @@ from models.seeds import channels_above
 class Config(MethodConfig):
     """Knobs of `none`."""
 
-    unary: Literal["labels", "scores"] = Field(default="labels", description="what the probabilities are made of")
-    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="labels: the probability of the label")
+    unary: Literal["labels", "scores"] = Field(
+        default="labels", description="probabilities from the labels, or from the scores"
+    )
+    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="with `labels`, the probability of a label")
 
 
 def refine(
@@ -36,7 +38,7 @@ def refine(
 
 
 def shares(scores: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Scores [K, H, W], at least 0, divided by their sum over the channels; where all are 0, the channels share alike."""
+    """Scores [K, H, W], at least 0, divided by their sum over the channels; where all are 0, the channels have equal shares."""
     wide = scores.astype(np.float64)
     total = wide.sum(axis=0)
     divided = np.full(scores.shape, 1.0 / len(scores), dtype=np.float32)

@@ -15,9 +15,9 @@ __all__ = ["Segmenter", "build_segmenter", "predict", "segmenter_from"]
 
 
 def build_segmenter(backbone: Backbone, architecture: Mapping[str, Any]) -> Segmenter:
-    """A net under a backbone, with a fresh head; `net` and `classes` come from the architecture.
+    """A net over a backbone, with a new head; `net` and `classes` come from the architecture.
 
-    A checkpoint of before nets had knobs of their own names `width` and `rates` beside the net.
+    An older checkpoint has `width` and `rates` beside the net's name.
     """
     chosen = architecture["net"]
     if isinstance(chosen, str):

@@ -1,8 +1,8 @@
-"""Atrous spatial pyramid pooling, and the convolution that it and the decoder are made of.
+"""Atrous spatial pyramid pooling, and the convolution that it shares with the decoder.
 
 Source  Chen et al., arXiv:1706.05587, section 3.3; separable convolutions as in Chen et al., ECCV 2018,
         arXiv:1802.02611. Deviation: the image-pooling branch has a bias in place of batch norm, which cannot be
-        trained on the single value per channel that a batch of one leaves it.
+        trained on the single value per channel of a batch of one.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What every segmentation net shares."""
+"""The base class of every segmentation net."""
 
 from torch import Tensor, nn
 
@@ -11,11 +11,11 @@ class Segmenter(nn.Module):
 
     Images [B, 3, H, W], RGB in [0, 255], to logits [B, n_classes, ceil(H / stride), ceil(W / stride)].
 
-    Train on crops whose sides are k × backbone.output_stride + 1: on them the grid lies straight (models.grids), and
+    Train on crops whose sides are k × backbone.output_stride + 1: on them the grid is aligned (models.grids), and
     `models.grids.resample(logits, stride=net.stride, image_size=(H, W), size=(H, W))` gives one value per pixel.
 
     Attributes:
-        backbone: the pretrained part; what is not in it starts from random weights.
+        backbone: the pretrained part; all other weights start at random.
         stride: of the logits.
     """
 
@@ -31,11 +31,11 @@ class Segmenter(nn.Module):
     """The last layer of a net without another head."""
 
     def decode(self, features: Features) -> Tensor:
-        """What the decoder makes of the backbone's features: [B, D, h, w] at `stride`."""
+        """Decode the backbone's features: [B, D, h, w] at `stride`."""
         raise NotImplementedError
 
     def head(self, decoded: Tensor) -> Tensor:
-        """Logits [B, n_classes, h, w] of what was decoded: the layer `classifier`, unless a net has another head."""
+        """Logits [B, n_classes, h, w] of decoded features: the layer `classifier`, unless a net has another head."""
         logits: Tensor = self.classifier(decoded)
         return logits
 

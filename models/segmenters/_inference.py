@@ -13,8 +13,8 @@ from models.segmenters._base import Segmenter
 def predict(segmenter: Segmenter, images: Tensor, *, scales: Sequence[float], flip: bool) -> Tensor:
     """Mean class probabilities over scales and flips. The caller decides on evaluation mode, device and autocast.
 
-    Every scale is resized to the nearest k × stride + 1, on which the network's grid lies straight; nothing is padded,
-    so an image's result never depends on its batch.
+    Every scale is resized to the nearest k × stride + 1, on which the network's grid is aligned; nothing is padded, so an
+    image's result does not depend on its batch.
 
     Args:
         segmenter: in evaluation mode.

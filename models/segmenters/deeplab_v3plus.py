@@ -1,4 +1,4 @@
-"""DeepLab v3+: the pyramid of v3, refined by a decoder that sees c2.
+"""DeepLab v3+: the pyramid of v3, refined by a decoder that reads c2.
 
 Source  Chen et al., ECCV 2018, arXiv:1802.02611; convolutions of pyramid and decoder are separable, as there.
 """
@@ -53,7 +53,7 @@ class DeepLabV3Plus(Segmenter):
         """The pyramid over c5, enlarged to c2 and refined beside it."""
         context = self.aspp(features.c5)
         skip = self.skip(features.c2)
-        # the corners of both grids look at the same pixels
+        # the corners of both grids are centred on the same pixels
         context = F.interpolate(context, size=skip.shape[2:], mode="bilinear", align_corners=True)
         decoded: Tensor = self.decoder(torch.cat([context, skip], dim=1))
         return decoded

@@ -271,7 +271,7 @@ def test_params_are_valid_as_shipped():
             "train_affinity.method.depths.2: 7: input should be a multiple of 4",
         ),
         ({"train_segmenter": {"net": {"rates": [3, -3]}}}, "train_segmenter.net.rates.1: -3 is below the minimum 1"),
-        ({"calibrate_seeds": {"background": 7}}, "calibrate_seeds.background: a threshold is auto or lies in [0, 1]"),
+        ({"calibrate_seeds": {"background": 7}}, "calibrate_seeds.background: a threshold must be auto or in [0, 1]"),
         ({"train_classifier": {"weights": "classifier"}}, "train_classifier: weights: this is the classifier itself"),
     ],
 )

@@ -23,7 +23,7 @@ def test_ids_follow_the_data_sets_order_and_not_the_tags():
 
 def test_an_unknown_tag_is_named_with_the_nearest_class():
     """Never left out in silence."""
-    with pytest.raises(DataError, match="tag 'hrse' is no class; did you mean `horse`"):
+    with pytest.raises(DataError, match="tag 'hrse' is not a class; did you mean `horse`"):
         CLASSES.ids(["cat", "hrse"])
     with pytest.raises(DataError):
         CLASSES.multi_hot(["hrse"])

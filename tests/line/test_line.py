@@ -99,7 +99,7 @@ def test_a_second_run_in_the_folder_is_refused(imported):
     """DVC's lock is held by another: two lines and exit code 2, not a traceback."""
     with Repo(str(imported)) as other, other.lock:
         said = call(imported, "labelfactory", "run", code=2)
-    assert "error: another run works in this folder: it holds DVC's lock" in said
+    assert "error: another run in this folder holds DVC's lock" in said
     assert "Wait until it is done" in said
 
 

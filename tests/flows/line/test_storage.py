@@ -176,11 +176,11 @@ def test_damage_is_found_and_nothing_half_is_left(made, other, server):
     bucket = S3FileSystem(endpoint_url=server)
     bucket.pipe_file(place, b"other bytes")
     other()
-    with pytest.raises(DataError, match=r"image-0\.png is damaged there"):
+    with pytest.raises(DataError, match=r"image-0\.png is damaged"):
         pull()
     assert not Path(entry.path).exists()
     bucket.rm_file(place)
-    with pytest.raises(DataError, match=r"image-0\.png is not there") as caught:
+    with pytest.raises(DataError, match=r"image-0\.png is missing") as caught:
         pull()
     assert "labelfactory push" in caught.value.remedy
 
@@ -197,7 +197,7 @@ def test_what_stands_in_the_way_is_an_error_of_two_parts(made, other):
     with pytest.raises(DataError, match="changed since it was imported"):
         push()
     other()
-    with pytest.raises(DataError, match="nothing was pushed there"):
+    with pytest.raises(DataError, match="nothing was pushed"):
         pull()
     assert not MANIFEST.exists()
 

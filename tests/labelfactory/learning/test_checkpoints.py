@@ -116,7 +116,7 @@ def test_a_flipped_bit_of_a_weight_is_found(tmp_path):
     data[-1] ^= 1
     path.write_bytes(data)
     assert read_passport(path)
-    with pytest.raises(DataError, match="do not fit their passport"):
+    with pytest.raises(DataError, match="do not match their passport"):
         load_checkpoint(path)
 
 
@@ -126,7 +126,7 @@ def test_checkpoints_of_others(tmp_path):
     with pytest.raises(MissingError, match="no such checkpoint"):
         read_passport(path)
     save_file({"w": torch.ones(1)}, path)
-    with pytest.raises(DataError, match="carries no passport"):
+    with pytest.raises(DataError, match="has no passport"):
         read_passport(path)
     newer = json.loads(passport().model_dump_json()) | {"format": 99, "aura": "blue"}
     for text, message in (

@@ -144,7 +144,7 @@ def test_a_killed_process_costs_its_epoch_and_changes_nothing(tmp_path, two):
 @pytest.mark.slow
 def test_a_loss_without_a_value_is_the_users_error_in_every_process(tmp_path):
     """Problem and remedy arrive, not the traceback of a process."""
-    with pytest.raises(UserError, match="no finite number in epoch 1") as caught:
+    with pytest.raises(UserError, match="is not finite in epoch 1") as caught:
         train(tmp_path, no_number, 2)
     assert "learning_rate" in caught.value.remedy
 

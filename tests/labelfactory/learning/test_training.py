@@ -172,7 +172,7 @@ def test_few_examples_make_enough_steps(tmp_path, count, least, epochs, capsys):
 
 def test_a_loss_without_a_value_stops_the_run(tmp_path):
     """A checkpoint of NaN would pass every digest."""
-    with pytest.raises(UserError, match="no finite number in epoch 1") as caught:
+    with pytest.raises(UserError, match="is not finite in epoch 1") as caught:
         train(tmp_path, config(), loss=lambda m, b: squared(m, b) * math.nan)
     assert "learning_rate" in caught.value.remedy
     assert not (tmp_path / "resume.pt").exists()
@@ -314,7 +314,7 @@ def test_a_loader_that_dies_or_hangs_is_replaced(tmp_path, monkeypatch, times, h
     for name in ("whole", "marks"):
         (tmp_path / name).mkdir()
     expected = fit_on(Dying(tmp_path / "marks", 0), tmp_path / "whole")
-    monkeypatch.setattr(batches, "_feeders", lambda device: 1)
+    monkeypatch.setattr(batches, "_loader_processes", lambda device: 1)
     assert same(fit_on(Dying(tmp_path / "marks", times, hang=hang), tmp_path), expected)
     said = capsys.readouterr().err
     assert "DataLoader" in said
@@ -331,7 +331,7 @@ class Threads(Noise):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # torch's loaders fork
 def test_a_process_that_reads_photographs_has_one_thread(tmp_path, monkeypatch):
     """Of eight such processes with a thread for each of sixteen cores, each would wait for the others."""
-    monkeypatch.setattr(batches, "_feeders", lambda device: 2)
+    monkeypatch.setattr(batches, "_loader_processes", lambda device: 2)
     found: list[Tensor] = []
 
     def noted(model: nn.Module, batch: Batch) -> Tensor:

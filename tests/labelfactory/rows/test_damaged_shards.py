@@ -96,7 +96,7 @@ def test_a_payload_that_was_swapped_is_found_by_its_digest(project):
     table = pq.read_table(path)
     swapped = table.set_column(6, table.schema.field(6), table.column("level").take([1, 0]))
     pq.write_table(swapped.replace_schema_metadata(table.schema.metadata), path)
-    with pytest.raises(DataError, match="the row b do not fit its digest"):
+    with pytest.raises(DataError, match="the row b do not match its digest"):
         ShardFolder(path.parent).row(0, 1)
-    with pytest.raises(DataError, match="the row a do not fit its digest"):
+    with pytest.raises(DataError, match="the row a do not match its digest"):
         update(Outline)

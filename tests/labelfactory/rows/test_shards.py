@@ -103,5 +103,5 @@ def test_a_sample_gives_the_row_of_the_output_that_is_named():
     """Two outputs may have columns of one name; a noun that the stage does not read is an error that says which it does."""
     sample = Sample(None, {"cams": {"class_ids": 1}, "walks": {"class_ids": 2}})  # type: ignore[arg-type]
     assert (sample.of("cams")["class_ids"], sample.of("walks")["class_ids"]) == (1, 2)
-    with pytest.raises(KeyError, match="no row of 'masks' is read here; known: cams, walks"):
+    with pytest.raises(KeyError, match="does not read rows of 'masks'; known: cams, walks"):
         sample.of("masks")

@@ -105,7 +105,7 @@ def test_a_moved_file_is_another(project):
 
 def test_what_is_not_there_or_not_python_is_an_error(project):
     """With the file's name."""
-    with pytest.raises(MissingError, match=r"stages\.draw: there is no such module"):
+    with pytest.raises(MissingError, match=r"stages\.draw: no such module"):
         code_of("stages.draw", None, project)
     (project / "models/late.py").write_text("ripe =\n")
     with pytest.raises(ParamsError, match=r"models/late\.py: is not Python"):

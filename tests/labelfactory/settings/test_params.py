@@ -158,7 +158,7 @@ def test_what_is_no_mapping_is_an_error_with_the_files_name(tmp_path, text):
 def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
     """YAML would take the last one, in silence."""
     (tmp_path / "p.yaml").write_text(text)
-    with pytest.raises(ParamsError, match=r"'(steps|walk)' stands there twice"):
+    with pytest.raises(ParamsError, match=r"'(steps|walk)' appears twice"):
         read_yaml(tmp_path / "p.yaml")
 
 

@@ -35,7 +35,7 @@ def test_a_new_file_is_a_new_method(family):
 @pytest.mark.parametrize("name", ["oka", "_bark", "__init__", "oak.x", ""])
 def test_what_is_no_method_is_refused(family, name):
     """With the nearest name or all of them; nothing is imported by accident."""
-    with pytest.raises(ParamsError, match="is no method of trees_"):
+    with pytest.raises(ParamsError, match="is not a method of trees_"):
         load_method(family, name)
 
 

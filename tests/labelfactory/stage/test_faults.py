@@ -128,7 +128,7 @@ def test_a_deleted_shard_above_is_an_error_with_a_remedy(project):
     """Never rows without their inputs."""
     update()
     Path("data/brightness/shard-00001.parquet").unlink()
-    with pytest.raises(UserError, match="data/brightness: has no row for the image c") as caught:
+    with pytest.raises(UserError, match="data/brightness has no row for the image c") as caught:
         update(Outline)
     assert "dvc repro" in caught.value.remedy
 

@@ -13,7 +13,7 @@ def test_what_would_fail_after_hours_is_checked_first(here, labelfactory):
     labelfactory("import", "demo", "--count", "10")
     labelfactory("profile", "demo", "--set", "evaluate.lists=[train, vla]")
     problem, remedy = two_parts(labelfactory("run", code=2))
-    assert "no image stands on the list 'vla'; did you mean `val`?" in problem
+    assert "the list 'vla' has no image; did you mean `val`?" in problem
     assert "train, val" in remedy
     labelfactory("profile", "voc12-resnet50", "--set", "evaluate.lists=[train, val]")
     problem, remedy = two_parts(labelfactory("run", code=2))
@@ -65,7 +65,7 @@ def test_settings_that_contradict_each_other_or_the_data_are_refused_first(
     [
         ("", "expected sections, found NoneType"),
         ("prepare:\n\ttrain_list: a", "not readable as YAML"),
-        ("prepare: {train_list: a}\nprepare: {train_list: b}", "'prepare' stands there twice"),
+        ("prepare: {train_list: a}\nprepare: {train_list: b}", "'prepare' appears twice"),
         (None, "params.yaml: no such file"),
     ],
     ids=["empty", "tab", "twice", "missing"],

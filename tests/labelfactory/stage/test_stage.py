@@ -120,7 +120,7 @@ def test_the_wiring_is_read_in_order(workspace):
     assert wiring["b"].metrics == ("m",)
     assert wiring["b"].code == (Path("code"),)
     assert wiring["a"].deps == ()
-    with pytest.raises(ParamsError, match="'bb' is no stage; did you mean `b`"):
+    with pytest.raises(ParamsError, match="'bb' is not a stage; did you mean `b`"):
         stage_wiring("bb")
 
 
