@@ -1,5 +1,6 @@
 """A line of seconds: the settings that make every stage small, and the project in which it has run."""
 
+import compileall
 from pathlib import Path
 
 from databases import with_databases
@@ -72,7 +73,12 @@ def small_project(folder: Path, images: int, **settings: object) -> Path:
 @starts("starts_program")
 def imported_line() -> Path:
     """A project of 24 drawn images and fresh databases; nothing has run. One for all tests, which copy it."""
-    return once("imported", lambda folder: with_databases(small_project(folder, IMAGES)))
+
+    def make(folder: Path) -> None:
+        with_databases(small_project(folder, IMAGES))
+        compileall.compile_dir(folder, quiet=1)  # here, not in each copy anew
+
+    return once("imported", make)
 
 
 @starts("starts_program")

@@ -1,6 +1,5 @@
 """A copy of this repository in a temporary folder, in which a test may run the line as a person would."""
 
-import compileall
 import os
 import shutil
 import subprocess
@@ -42,13 +41,13 @@ def _files(folder: Path) -> None:
         if name and source.is_file() and Path(name).parts[0] not in LEFT_OUT:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / name)
-    compileall.compile_dir(folder, quiet=1)  # here once, not in each project anew
 
 
 def _repository(folder: Path) -> None:
     _files(folder)
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
-    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "The project"]):
+    commands = (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "The project"], ["repack", "-adq"])
+    for words in commands:  # packed, as each copy would else hold an object for every file
         subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
 
 
