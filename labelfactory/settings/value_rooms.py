@@ -3,6 +3,7 @@
 VALUE_ROOMS = {
     "dataset/corrections.py": "a person's mask in the classes of the data set",
     "dataset/images.py": "pixels of photographs and masks",
+    "dataset/map_files.py": "grey values of maps that another program made",
     "dataset/tensors.py": "what a network is given",
     "dataset/truth.py": "what the upper bound learns from",
     "learning/augment.py": "the views that a network learns from",

@@ -34,7 +34,7 @@ class Objective(Learner):
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:
         super().__init__(network)
-        self.config = config
+        self.config, self.epochs = config, epochs
 
     @staticmethod
     def build_network(backbone: Backbone, n_classes: int, config: Any) -> Classifier:

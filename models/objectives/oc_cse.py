@@ -54,6 +54,7 @@ class OcCse(Objective):
         ParamsError: the training ends before the judge is copied.
     """
 
+    shares_batches = False  # it draws a tag of each image
     finished: Tensor
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:
@@ -63,7 +64,6 @@ class OcCse(Objective):
                 f"oc_cse.judge_epochs is {config.judge_epochs}, but the training has {epochs} epochs",
                 "Set more epochs, or a lower judge_epochs.",
             )
-        self.epochs = epochs
         self.judge = copy.deepcopy(network).requires_grad_(False).eval()
         self.judge.backbone.frozen = False  # a frozen stem passes no gradient back to the erased image
         self.register_buffer("finished", torch.zeros((), dtype=torch.int64))

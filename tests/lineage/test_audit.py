@@ -288,7 +288,7 @@ def test_the_sentence_of_a_pixel(winners, sentence):
     steps = list(zip(("CAM", "walk", "CRF"), winners.split(), strict=True))
     assert _because(steps, "refine_crf") == sentence
     assert _because(steps, "human") == f"A human decided: {winners.split()[-1]}."
-    assert _because([("blur", "cat"), *steps], "refine_crf").endswith("cat.")
+    assert _because([("blur", "cat"), *steps], "refine_crf").endswith(("cat.", "kept it."))
 
 
 # --- verify -----------------------------------------------------------------------------------------------------------

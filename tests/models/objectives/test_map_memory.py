@@ -27,8 +27,8 @@ def test_the_memory_of_ten_thousand_images_takes_what_the_docstring_says():
 def test_the_highest_of_all_epochs_stays_at_each_place():
     """Place by place, for the tags named alone; the other image's map is as it was."""
     memory = MapMemory(TWO_OF_THREE, grid=2)
-    memory.take_in(0, torch.tensor([1]), torch.tensor([[[0.5, 0], [0, 0.25]]]))
-    memory.take_in(0, torch.tensor([0, 1]), torch.tensor([[[0, 0], [1.0, 0]], [[0.25, 0.75], [0, 0]]]))
+    memory.accumulate(0, torch.tensor([1]), torch.tensor([[[0.5, 0], [0, 0.25]]]))
+    memory.accumulate(0, torch.tensor([0, 1]), torch.tensor([[[0, 0], [1.0, 0]], [[0.25, 0.75], [0, 0]]]))
     assert memory.of_image(0, 2).tolist() == [[[0, 0], [1, 0]], [[0.5, 0.75], [0, 0.25]]]
     assert not memory.of_image(2, 1).any()
 
@@ -37,7 +37,7 @@ def test_a_batch_has_each_map_at_its_class_and_nothing_elsewhere():
     """In any order; an image without tags has zeros."""
     memory = MapMemory(TWO_OF_THREE, grid=2)
     for index, tag, value in ((0, 0, 0.25), (0, 1, 0.5), (2, 0, 0.75)):
-        memory.take_in(index, torch.tensor([tag]), torch.full((1, 2, 2), value))
+        memory.accumulate(index, torch.tensor([tag]), torch.full((1, 2, 2), value))
     batch = memory.of_batch(torch.tensor([2, 1, 0]), TWO_OF_THREE[[2, 1, 0]])
     assert batch.amax(dim=(2, 3)).tolist() == [[0.75, 0, 0], [0, 0, 0], [0, 0.25, 0.5]]
     assert batch.amin(dim=(2, 3)).tolist() == batch.amax(dim=(2, 3)).tolist()
