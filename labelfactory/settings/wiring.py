@@ -182,11 +182,11 @@ def stage_wiring(name: str) -> StageWiring:
     """One stage of dvc.yaml.
 
     Raises:
-        ParamsError: there is no stage of that name.
+        ParamsError: there is not a stage of that name.
     """
     wiring = read_wiring()
     if name not in wiring:
-        raise ParamsError(f"{name!r} is no stage{did_you_mean(name, wiring)}")
+        raise ParamsError(f"{name!r} is not a stage{did_you_mean(name, wiring)}")
     return wiring[name]
 
 

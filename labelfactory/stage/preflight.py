@@ -38,7 +38,7 @@ def _check_lists(sections: Mapping[str, Section]) -> None:
     for name in evaluate.lists if evaluate else ():
         if name not in known:
             raise ParamsError(
-                f"evaluate.lists: no image stands on the list {name!r}{did_you_mean(name, known)}",
+                f"evaluate.lists: the list {name!r} has no image{did_you_mean(name, known)}",
                 f"Mend params.yaml; the import has the lists {', '.join(sorted(known))}.",
             )
 

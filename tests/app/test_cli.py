@@ -140,7 +140,7 @@ def test_up_refuses_a_pool_that_is_none_and_a_port_that_is_taken(here, labelfact
         taken.listen()
         port = str(taken.getsockname()[1])
         problem, remedy = two_parts(labelfactory("up", "--port", port, code=2))
-    assert f"127.0.0.1:{port} cannot be taken" in problem
+    assert f"127.0.0.1:{port} cannot be used" in problem
     assert "--port" in remedy
     assert "`labelfactory up` started nothing here" in labelfactory("down")
 

@@ -171,7 +171,7 @@ def test_pretrained_without_known_weights_is_an_error(name: str):
 
 def test_a_wrong_stride_name_or_image_is_refused():
     """Three mistakes, three errors."""
-    with pytest.raises(ParamsError, match="output_stride 12"):
+    with pytest.raises(ParamsError, match="output_stride must be 8, 16 or 32, not 12"):
         build_backbone("tiny", output_stride=12, state=None, pretrained=False)
     with pytest.raises(ParamsError, match="did you mean"):
         build_backbone("tinny", output_stride=16, state=None, pretrained=False)

@@ -185,7 +185,7 @@ BAD = {
     "missing photograph": (remove("JPEGImages/b.jpg"), r"ImageSets/train.txt, row 2: JPEGImages/b.jpg does not exist"),
     "two photographs": (write("JPEGImages/b.png", b"x"), r"row 2: 'b' could be b.jpg or b.png"),
     "unknown tag": (write("tags.csv", b"a,cat\nb,dgo\nc,\nd,dog\n"), r"tags.csv, row 2: tag 'dgo' .* mean `dog`"),
-    "image twice in the tags": (append("tags.csv", "a,x,cat\n"), r"tags.csv, row 6: 'a' stands in row 2 too"),
+    "image twice in the tags": (append("tags.csv", "a,x,cat\n"), r"tags.csv, row 6: 'a' appears in row 2 too"),
     "no tags for an image": (write("tags.csv", b"a,cat\nb,dog\nd,dog\n"), r"tags.csv: no row for 'c'"),
     "tags of other images": (write("tags.csv", b"x,cat\ny,dog\n"), r"tags.csv: no row for 'a'"),
     "too few columns": (write("tags.csv", b"id,split,tags\na,x\nb,x,dog\nc,x,\nd,x,\n"), r"row 2: 'a' has 2 columns"),
@@ -195,18 +195,18 @@ BAD = {
     "an image id that climbs out": (append("ImageSets/val.txt", "../x\n"), r"val.txt, row 2: '../x' is a path"),
     "an absolute image id": (append("ImageSets/val.txt", "/etc/passwd\n"), r"val.txt, row 2: '/etc/passwd' is a path"),
     "two dots": (append("ImageSets/val.txt", "..\n"), r"val.txt, row 2: '..' is a path"),
-    "image twice on a list": (append("ImageSets/train.txt", "a\n"), r"train.txt, row 3: 'a' stands in row 1 too"),
+    "image twice on a list": (append("ImageSets/train.txt", "a\n"), r"train.txt, row 3: 'a' appears in row 1 too"),
     "empty list": (write("ImageSets/val.txt", b"\n\n"), r"ImageSets/val.txt: the list is empty"),
     "list is not text": (write("ImageSets/val.txt", b"\xff\xfe\x00"), r"ImageSets/val.txt: not readable: not UTF-8"),
     "class without an image": (write("tags.csv", b"a,cat\nb,cat\nc,\nd,\n"), r"no photograph is tagged 'dog'"),
     "no tag at all": (write("tags.csv", b"a,\nb,\nc,\nd,\n"), r"no photograph is tagged 'cat'"),
     "classes without background": (
         write("classes.txt", b"cat\ndog\nchair\n"),
-        r"classes.txt, row 1: 'cat' stands where",
+        r"classes.txt, row 1: the first row must be `background`",
     ),
     "class twice": (
         write("classes.txt", b"background\ncat\ndog\nchair\ncat\n"),
-        r"classes.txt, row 5: 'cat' stands in",
+        r"classes.txt, row 5: 'cat' appears in",
     ),
 }
 
@@ -224,7 +224,7 @@ def test_bad_folders_are_refused_with_file_and_row(voc, case):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": ["cat", "dgo"]}, r"--classes: 'dgo' is no class.*mean `dog`"),
+        ({"classes": ["cat", "dgo"]}, r"--classes: 'dgo' is not a class.*mean `dog`"),
         ({"classes": ["cat", "background"]}, r"--classes: 'background' is not a class"),
         ({"classes": ["cat", "cat"]}, r"--classes: 'cat' is named 2 times"),
         ({"classes": ["cat"], "lists": ["trian"]}, r"--lists: there is no list 'trian'; did you mean `train`"),

@@ -1,8 +1,7 @@
 """Markers say what a test starts, and are set by what it calls. A plugin of pytest, loaded by tests/conftest.py.
 
-A function or class of tests/support that starts something says so with `@starts(MARKER)` (starts.py); STARTERS names those
-of others. A test gets the marker where it, a fixture that it asks for, or a function of its file that one of them calls uses
-such a name.
+A function or class of tests/support that starts something says so with `@starts(MARKER)` (starts.py); STARTERS names others.
+A test gets the marker where it, a fixture that it asks for, or a function of its file that one of them calls uses such a name.
 
 pyproject.toml has a sentence on each marker.
 """
@@ -22,8 +21,9 @@ STARTERS = {
     "labelfactory.stage.training.TrainingStage": "trains",
     "moto.moto_server.threaded_moto_server.ThreadedMotoServer": "starts_bucket",
     "playwright.sync_api.sync_playwright": "starts_browser",
+    "warm_python.warm_python": "starts_program",  # undecorated: its file is a program that has no pytest
 }
-"""Functions and classes outside of tests/support → the marker of a test that uses them."""
+"""Functions and classes without `@starts` → the marker of a test that uses them."""
 KILLING = {"kill", "killpg"}
 """A test that uses one of these names is marked `kills`."""
 SLOW = ("starts_program", "starts_server", "starts_bucket", "starts_cluster", "starts_browser", "starts_postgres")

@@ -32,8 +32,8 @@ def postgres() -> Iterator[Postgres]:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("nonsense", "no database's address"),
-        ("postgresql://me:geheim@host:port/name", "no database's address"),
+        ("nonsense", "not the address of a database"),
+        ("postgresql://me:geheim@host:port/name", "not the address of a database"),
         ("postgresql://me:geheim@host:5432", "names no database"),
         ("mysql://me:geheim@host/name", "mysql is not PostgreSQL"),
         ("sqlite:////geheim.db", "sqlite is not PostgreSQL"),
