@@ -447,7 +447,7 @@ def test_predict_refuses_other_weights(tmp_path, monkeypatch):
     for words, message in (
         (["--checkpoint", "c.safetensors"], "the weights of train_classifier, not of a segmenter"),
         (["--checkpoint", "no.safetensors"], "no such checkpoint"),
-        (["--checkpoint", "c.safetensors", "--scales", "x"], "--scales 'x' are no numbers"),
+        (["--checkpoint", "c.safetensors", "--scales", "x"], "--scales 'x': each must be a number"),
     ):
         done = CliRunner().invoke(command_line(*COMMANDS), ["predict", "a.png", "--out", "out", *words])
         assert message in str(done.exception)

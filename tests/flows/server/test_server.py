@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 TWO_TRANSACTIONS = """
 import sqlite3, sys, threading, time, weakref
-from flows import server
+from flows.server import prefect_server as server
 
 server.ROUNDS = 1  # all is collected each time, also what has grown old meanwhile
 if sys.argv[2] == "beside":

@@ -126,7 +126,7 @@ def test_told_to_end_it_ends(settings, interrupts):
 
 def end_a_waiting_worker(settings: dict[str, str]) -> tuple[int, str]:
     """Send SIGTERM to one that has failed twice. Returns its exit code and all that it said."""
-    later = "from flows import worker; worker.EARLY_SECONDS = 0; worker.main('gpu', 'vm-gpu')"
+    later = "from flows.server import worker; worker.EARLY_SECONDS = 0; worker.main('gpu', 'vm-gpu')"
     with subprocess.Popen(
         [sys.executable, "-c", later], stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, env=settings
     ) as process:

@@ -63,7 +63,7 @@ def test_what_is_no_parameter_with_values_is_refused(word):
     with pytest.raises(ParamsError, match="is not of the form") as caught:
         parse([word])
     assert "labelfactory sweep" in caught.value.remedy
-    with pytest.raises(ParamsError, match="given twice"):
+    with pytest.raises(ParamsError, match="appears twice"):
         parse(["random_walk.beta=4", "random_walk.beta=8"])
 
 
