@@ -217,9 +217,7 @@ def _dataset(count: int) -> Dataset:
     entries = read_manifest().entries
     records = tuple(
         ImageRecord(
-            **{name: getattr(e, name) for name in e.__dataclass_fields__},
-            width=64,
-            height=48,
+            **e.__dict__ | {"width": 64, "height": 48},
             split="train",
             shard=e.position // 256,
             status="ok",

@@ -117,9 +117,7 @@ class MadeLine:
         """The data set of the manifest."""
         records = tuple(
             ImageRecord(
-                **{n: getattr(e, n) for n in e.__dataclass_fields__ if n not in ("width", "height")},
-                width=SIZE[1],
-                height=SIZE[0],
+                **e.__dict__ | {"width": SIZE[1], "height": SIZE[0]},
                 split="train",
                 shard=0,
                 status="ok",
