@@ -198,7 +198,9 @@ def test_a_sweep_really_runs(imported, finished):
 
     # other code, other experiments; a variant whose stage fails says why in the table, and the next one runs
     path = folder / "stages/evaluate.py"
-    path.write_text(path.read_text().replace("    Evaluate.main()", "    raise SystemExit('the stage fell over')"))
+    work, failure = "    main(Evaluate)\n", "    raise SystemExit('the stage fell over')\n"
+    assert work in path.read_text()
+    path.write_text(path.read_text().replace(work, failure))
     call(folder, *words, code=2)
     assert ["the stage fell over" in row["problem"] for row in csv.DictReader(table.read_text().splitlines())] == [
         True,
