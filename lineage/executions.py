@@ -95,7 +95,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
             "git_commit": (passport.git_commit if passport else commit) or "",
             "git_dirty": str((passport.git_dirty if passport else dirty) or False).lower(),
             "dvc_lock": digest_file(LOCK) if LOCK.exists() else "",
-            "code": _code(noun, passport) or wiring.code_digest(),
+            "code": _code(noun, passport) or figures.get("code", ""),
             "host": platform.node(),
             "device": passport.device if passport else _device(params.get(wiring.name)),
             "seconds": str(figures["seconds"]),

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from chaos import contents
 from databases import with_databases
 from dvc.repo import Repo
 from small_line import SMALL, ran
@@ -240,7 +241,9 @@ def test_new_images_with_the_models_as_they_are(variant):
         assert (made["rows_computed"], made["rows_copied"]) == (5, 18), name
     status = call(variant, "labelfactory", "status").splitlines()
     stale = {line.split()[1]: line for line in status if "stale" in line}
-    assert set(stale) == set(LEARNING)
+    idle = {line.split()[1] for line in status if "asked again, nothing to do" in line}
+    assert idle == {"train_teacher", "train_upper_bound"}  # they are off
+    assert set(stale) == set(LEARNING) - idle
     assert "data/dataset: modified" in stale["train_classifier"]
 
 
@@ -301,11 +304,23 @@ def test_a_second_run_in_the_folder_is_refused(imported):
     assert "Wait until it is done" in said
 
 
-def test_a_comment_in_a_stage_makes_it_stale_and_nothing_else(variant):
+def test_a_comment_in_a_stage_computes_nothing(variant):
+    """DVC asks the stage, which copies all: no byte changes, so nobody below is asked."""
+    before = contents(variant / "data/affinity_labels")
+    with (variant / "stages/label_affinity.py").open("a") as code:
+        code.write("# a word\n")
+    status = call(variant, "labelfactory", "status")
+    assert [line.split()[1] for line in status.splitlines() if "asked again" in line] == ["label_affinity"]
+    assert "stale" not in status
+    assert ran(call(variant, "dvc", "repro"), variant) == ["label_affinity"]
+    assert contents(variant / "data/affinity_labels") == before
+
+
+def test_an_edit_of_a_stage_makes_it_stale_and_nothing_else(variant):
     """Its rows are computed again to the same digests; who reads them is asked, and has nothing to do."""
     before = digests(variant)
     with (variant / "stages/label_affinity.py").open("a") as code:
-        code.write("# a word\n")
+        code.write("UNUSED = 1\n")
     status = call(variant, "labelfactory", "status")
     assert [line.split()[1] for line in status.splitlines() if "stale" in line] == ["label_affinity"]
     first, *asked = ran(call(variant, "dvc", "repro"), variant)
