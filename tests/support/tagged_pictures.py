@@ -76,7 +76,9 @@ def make_objective(
     return objective(network, chosen, targets=targets(tags), epochs=epochs)
 
 
-def train_objective(objective: Objective, folder: Path, *, tags: list[list[int]] = TAGS, killed_in: int = -1) -> Any:
+def train_objective(
+    objective: Objective, folder: Path, *, epochs: int = 3, tags: list[list[int]] = TAGS, killed_in: int = -1
+) -> Any:
     """Train with `fit`; gives network and curve. The process is killed in the step of number `killed_in`."""
     forward, steps = objective.forward, iter(range(1_000_000))
 
@@ -87,7 +89,7 @@ def train_objective(objective: Objective, folder: Path, *, tags: list[list[int]]
 
     objective.forward = step  # type: ignore[method-assign]
     resume = Resume(folder / "resume.pt", "k")
-    cfg = config(epochs=objective.epochs, learning_rate=0.002)
+    cfg = config(epochs=epochs, learning_rate=0.002)
     return fit(objective, TaggedPictures(tags), cfg, pretrained=[], title="test", resume=resume)
 
 
