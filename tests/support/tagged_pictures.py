@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -9,9 +10,9 @@ from numpy.typing import NDArray
 from small_training import config
 from torch import nn
 
+from labelfactory.learning import training
 from labelfactory.learning.learner import Batch
 from labelfactory.learning.resume import Resume
-from labelfactory.learning.training import fit
 from labelfactory.settings.registry import choose
 from models.backbones import build_backbone
 from models.classifier import Classifier, classifier_from
@@ -90,7 +91,8 @@ def train_objective(
     objective.forward = step  # type: ignore[method-assign]
     resume = Resume(folder / "resume.pt", "k")
     cfg = config(epochs=epochs, learning_rate=0.002)
-    return fit(objective, TaggedPictures(tags), cfg, pretrained=[], title="test", resume=resume)
+    with patch.object(training, "cores", return_value=1):  # steps this small only wait for a second thread
+        return training.fit(objective, TaggedPictures(tags), cfg, pretrained=[], title="test", resume=resume)
 
 
 def rebuilt(name: str, network: nn.Module, **knobs: Any) -> Classifier:
