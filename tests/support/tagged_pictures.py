@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -9,9 +10,9 @@ from numpy.typing import NDArray
 from small_training import config
 from torch import nn
 
+from labelfactory.learning import training
 from labelfactory.learning.learner import Batch
 from labelfactory.learning.resume import Resume
-from labelfactory.learning.training import fit
 from labelfactory.settings.registry import choose
 from models.backbones import build_backbone
 from models.classifier import Classifier, classifier_from
@@ -76,7 +77,9 @@ def make_objective(
     return objective(network, chosen, targets=targets(tags), epochs=epochs)
 
 
-def train_objective(objective: Objective, folder: Path, *, tags: list[list[int]] = TAGS, killed_in: int = -1) -> Any:
+def train_objective(
+    objective: Objective, folder: Path, *, epochs: int = 3, tags: list[list[int]] = TAGS, killed_in: int = -1
+) -> Any:
     """Train with `fit`; gives network and curve. The process is killed in the step of number `killed_in`."""
     forward, steps = objective.forward, iter(range(1_000_000))
 
@@ -87,8 +90,9 @@ def train_objective(objective: Objective, folder: Path, *, tags: list[list[int]]
 
     objective.forward = step  # type: ignore[method-assign]
     resume = Resume(folder / "resume.pt", "k")
-    cfg = config(epochs=objective.epochs, learning_rate=0.002)
-    return fit(objective, TaggedPictures(tags), cfg, pretrained=[], title="test", resume=resume)
+    cfg = config(epochs=epochs, learning_rate=0.002)
+    with patch.object(training, "cores", return_value=1):  # steps this small only wait for a second thread
+        return training.fit(objective, TaggedPictures(tags), cfg, pretrained=[], title="test", resume=resume)
 
 
 def rebuilt(name: str, network: nn.Module, **knobs: Any) -> Classifier:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small_training import same
-from tagged_pictures import TAGS, TaggedPictures, make_objective, rebuilt, train_objective
+from tagged_pictures import TaggedPictures, make_objective, rebuilt, train_objective
 from torch import Tensor, nn
 
 from labelfactory.errors import ParamsError
@@ -174,10 +174,10 @@ def test_the_features_mean_is_that_of_images_alone():
 def test_a_killed_training_ends_in_the_same_bits(tmp_path):
     """Killed within its second epoch; images meet their partners again."""
     (tmp_path / "whole").mkdir()
-    expected, curve = train_objective(make_objective("cian", epochs=2), tmp_path / "whole")
+    expected, curve = train_objective(make_objective("cian"), tmp_path / "whole", epochs=2)
     with pytest.raises(KeyboardInterrupt):
-        train_objective(make_objective("cian", epochs=2), tmp_path, killed_in=4)
-    resumed, again = train_objective(make_objective("cian", epochs=2, seed=1), tmp_path)
+        train_objective(make_objective("cian"), tmp_path, killed_in=4, epochs=2)
+    resumed, again = train_objective(make_objective("cian", seed=1), tmp_path, epochs=2)
     assert same(resumed, expected)
     assert again == curve
     assert curve[-1]["completion"] > 0
@@ -186,7 +186,7 @@ def test_a_killed_training_ends_in_the_same_bits(tmp_path):
 @pytest.mark.slow
 def test_the_kept_network_is_a_classifier_that_every_read_out_knows(tmp_path):
     """Rebuilt from its weights it gives the same maps, of its own width; an image needs no partner."""
-    network, _ = train_objective(make_objective("cian", epochs=1, width=0.25), tmp_path, tags=TAGS[:2])
+    network, _ = train_objective(make_objective("cian", width=0.25), tmp_path, epochs=1)
     nn.init.normal_(network.affinity.out.weight, std=0.3)
     image, ids = PICTURES.batch(1)["image"][0], torch.tensor([1, 2])
     for method in ("cam", "own_maps", "pcm"):

@@ -60,7 +60,7 @@ def test_the_judge_is_the_network_after_its_epochs_and_learns_no_more(tmp_path):
         remember(epoch, look)
 
     objective.after_epoch = after_epoch
-    train_objective(objective, tmp_path)
+    train_objective(objective, tmp_path, epochs=4)
     judge = objective.judge.state_dict()
     same_as = [epoch for epoch, state in at_epoch.items() if all(torch.equal(judge[k], v) for k, v in state.items())]
     assert same_as == [2]
@@ -196,10 +196,10 @@ def test_half_precision_leaves_the_losses_in_float32():
 def test_a_killed_training_ends_in_the_same_bits(tmp_path, killed_in):
     """Killed in the epoch that has just got its judge, and in the one after."""
     (tmp_path / "whole").mkdir()
-    expected, curve = train_objective(make_objective("oc_cse", epochs=4), tmp_path / "whole")
+    expected, curve = train_objective(make_objective("oc_cse", epochs=4), tmp_path / "whole", epochs=4)
     with pytest.raises(KeyboardInterrupt):
-        train_objective(make_objective("oc_cse", epochs=4), tmp_path, killed_in=killed_in)
-    resumed, again = train_objective(make_objective("oc_cse", epochs=4, seed=1), tmp_path)
+        train_objective(make_objective("oc_cse", epochs=4), tmp_path, killed_in=killed_in, epochs=4)
+    resumed, again = train_objective(make_objective("oc_cse", epochs=4, seed=1), tmp_path, epochs=4)
     assert same(resumed, expected)
     assert again == curve
     assert [row["erased"] > 0 for row in curve] == [False, True, True, True]
