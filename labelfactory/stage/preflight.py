@@ -6,7 +6,6 @@ from typing import Any
 from labelfactory.dataset.corrections import read_corrections
 from labelfactory.dataset.manifest import MANIFEST, lists_of, with_truth
 from labelfactory.errors import ParamsError, UserError, did_you_mean
-from labelfactory.learning.learner import Learner
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.settings.params import Section
 
@@ -87,6 +86,8 @@ def _check_objective(sections: Mapping[str, Section]) -> None:
     priors: Any = sections.get("make_priors")
     if not hasattr(classifier, "objective"):
         return
+    from labelfactory.learning.learner import Learner  # loads torch, which commands do not need to start
+
     objective: Any = classifier.objective.subclass_of(Learner)
     allowed = classifier.allow_supervision
     check_supervision(

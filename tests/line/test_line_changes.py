@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
+from chaos import contents
 from line_outputs import LEARNT, counts, digests, edit_manifest, report, stages, states_of
 from small_line import ran
 from workspace import call
@@ -45,7 +46,7 @@ def test_new_images_with_the_models_as_they_are(finished):
     status = call(finished, "labelfactory", "status").splitlines()
     stale = {line.split()[1]: line for line in status if "stale" in line}
     idle = {line.split()[1] for line in status if "asked again, nothing to do" in line}
-    assert idle == {"make_priors", "train_teacher", "train_upper_bound"}  # they are off
+    assert idle == {"train_teacher", "train_upper_bound"}  # they are off
     assert set(stale) == set(read_wiring().learning) - idle
     assert "data/dataset: modified" in stale["train_classifier"]
 
@@ -81,11 +82,23 @@ def test_one_image_costs_one_image(finished):
     assert (learnt["trained"], learnt["training_rows"]) == (True, 17)
 
 
-def test_a_comment_in_a_stage_makes_it_stale_and_nothing_else(finished):
+def test_a_comment_in_a_stage_computes_nothing(finished):
+    """DVC asks the stage, which copies all rows: no byte changes, so no later stage is asked."""
+    before = contents(finished / "data/affinity_labels")
+    with (finished / "stages/label_affinity.py").open("a") as code:
+        code.write("# a word\n")
+    status = call(finished, "labelfactory", "status")
+    assert [line.split()[1] for line in status.splitlines() if "asked again" in line] == ["label_affinity"]
+    assert "stale" not in status
+    assert ran(call(finished, "dvc", "repro"), finished) == ["label_affinity"]
+    assert contents(finished / "data/affinity_labels") == before
+
+
+def test_an_edit_of_a_stage_makes_it_stale_and_nothing_else(finished):
     """Its rows are computed again to the same digests; who reads them is asked, and has nothing to do."""
     before = digests(finished)
     with (finished / "stages/label_affinity.py").open("a") as code:
-        code.write("# a word\n")
+        code.write("UNUSED = 1\n")
     status = call(finished, "labelfactory", "status")
     assert [line.split()[1] for line in status.splitlines() if "stale" in line] == ["label_affinity"]
     first, *asked = ran(call(finished, "dvc", "repro"), finished)

@@ -35,7 +35,7 @@ def test_bare_repro_is_recorded_and_an_image_can_be_withdrawn(finished):
     assert "--dry-run: nothing was changed" in asked
     assert "3 versions of masks" in asked
     assert "segmenter 1" in asked
-    assert "nothing of these images is left" in call(finished, "labelfactory", "withdraw", image_id, "--by", "tester")
+    assert "contain nothing of these images" in call(finished, "labelfactory", "withdraw", image_id, "--by", "tester")
     assert image_id not in {state.image_id for state in ShardFolder(finished / "data/masks").all_states()}
     assert "everything fits" in call(finished, "labelfactory", "audit", "verify")
     assert "1 withdrawn photographs are left out" in call(finished, "labelfactory", "import", "demo", "--count", "24")

@@ -54,10 +54,10 @@ class BlurCams(PerImageStage[BlurCamsConfig]):
 
     def process(self, sample):
         """Blur one image's CAMs."""
-        cam = sample["cam"].astype(np.float32)
+        cam = sample.of("cams")["cam"].astype(np.float32)
         mean = cam.mean(axis=(1, 2), keepdims=True)
         return {"scores": (cam * (1 - self.cfg.share) + mean * self.cfg.share).astype(np.float16),
-                "class_ids": sample["class_ids"]}
+                "class_ids": sample.of("cams")["class_ids"]}
 
 
 if __name__ == "__main__":
@@ -91,7 +91,7 @@ class DotLabels(PerImageStage[DotLabelsConfig]):
 
     def process(self, sample):
         """Thin out one image's labels."""
-        label = sample["label"].copy()
+        label = sample.of("affinity_labels")["label"].copy()
         label[:, ::2] = VOID
         return {"label": label}
 

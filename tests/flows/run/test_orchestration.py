@@ -16,7 +16,7 @@ from workspace import call
 
 from labelfactory.rows.shards import ShardFolder
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.starts_program, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
