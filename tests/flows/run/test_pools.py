@@ -145,7 +145,7 @@ def test_a_stage_waits_for_its_device(factory):
         wait_until(lambda: f"waits for the slot of {SLOT}" in logs(factory, child), lambda: story(factory, run))
         assert running_in(factory.folder, "stages.train_classifier") == []
         assert factory.read(child)["state"]["type"] == "RUNNING"
-    assert factory.wait(run)["state"]["message"] == "1 of 2 stages ran: train_classifier."
+    assert factory.wait(run)["state"]["message"] == "1 of 3 stages ran: train_classifier."
 
 
 def test_a_cancelled_run_takes_back_what_it_sent(factory):
@@ -175,5 +175,5 @@ def test_a_pool_whose_worker_is_gone_is_said_at_once(factory):
     assert "train_classifier needs the pool 'gpu', which has no worker online" in done["state"]["message"]
     assert factory.tasks(done["id"]) == {}
     done = factory.wait(factory.run("train_classifier", "--here"))
-    assert done["state"]["message"] == "1 of 2 stages ran: train_classifier."
+    assert done["state"]["message"] == "1 of 3 stages ran: train_classifier."
     assert children(factory, done["id"]) == {}

@@ -13,7 +13,7 @@ from factory import SETTINGS, Factory, running_in, wait_until
 from postgres import PASSWORD, Postgres, running_postgres
 from small_line import small_project
 from warm_python import warm_python
-from workspace import copy_workspace
+from workspace import ROOT, copy_workspace
 
 from flows.server.database import read_database
 from labelfactory.errors import ParamsError, UserError
@@ -185,6 +185,7 @@ def test_ten_models_at_once_get_ten_versions(postgres, tmp_path, monkeypatch):
     from lineage.tracking import Tracking  # MLflow takes seconds to import
 
     monkeypatch.chdir(tmp_path)
+    shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     monkeypatch.setenv("DO_NOT_TRACK", "true")
     database = read_database(postgres.make("models"))

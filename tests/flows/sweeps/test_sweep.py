@@ -172,7 +172,7 @@ def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant(
 def test_a_sweep_really_runs(imported, finished):
     """Two values of one parameter, the first as it is already: DVC experiments, one table, one plot, and all else untouched."""
     words = ("labelfactory", "sweep", "evaluate.scales=[1.0],[0.5]")
-    assert "has not run to its end here" in call(imported, *words, code=2)
+    assert "has not finished here" in call(imported, *words, code=2)
     folder = finished
     before = state(folder)
     out = call(folder, *words)
