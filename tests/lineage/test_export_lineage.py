@@ -32,7 +32,7 @@ def written(tmp_path, monkeypatch) -> tuple[list, dict]:
 @pytest.mark.slow
 def test_openlineage_events_validate(written):
     """Against the schema written from the specification, and by the project's own client."""
-    schema = json.loads((ROOT / "tests/openlineage_run_event.schema.json").read_text())
+    schema = json.loads((ROOT / "tests/lineage/openlineage_run_event.schema.json").read_text())
     checker = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
     events, _ = written
     assert len(events) == 2 * 14
