@@ -8,6 +8,7 @@ import postgres
 import pytest
 from factory import Factory
 from marks import SLOW, SLOW_FILE, STARTERS, marks_of
+from small_line import small_project
 from workspace import ROOT, call
 
 from labelfactory.learning.training import fit
@@ -19,6 +20,10 @@ def asks_a_project(folder):
 
 def up(folder):
     return Factory(folder)
+
+
+def makes_a_project(folder):
+    return small_project(folder, 3)
 
 
 def asks_a_server(folder):
@@ -49,15 +54,16 @@ def looks(folder):
     ("function", "found"),
     [
         (asks_a_project, {"starts_program"}),
-        (up, {"starts_server"}),
-        (asks_a_server, {"starts_server"}),
+        (up, {"starts_server", "starts_program"}),
+        (asks_a_server, {"starts_server", "starts_program"}),
+        (makes_a_project, {"starts_program"}),
         (learns, {"trains"}),
         (ends, {"kills"}),
         (looks, set()),
     ],
 )
 def test_a_test_is_marked_by_what_it_calls(function, found):
-    """Also through a function of its file, a function inside of it, a class."""
+    """Also through a function of its file or of tests/support, a function inside of it, a class."""
     assert marks_of(function) == found
 
 

@@ -1,8 +1,8 @@
 """Markers say what a test starts, and are set by what it calls. A plugin of pytest, loaded by tests/conftest.py.
 
 A function or class of tests/support that starts something says so with `@starts(MARKER)` (starts.py); STARTERS names others.
-A test gets the marker where it, a fixture that it asks for, or a function of its file or of tests/support that one of them
-calls uses such a name.
+A test gets the marker where it, a fixture that it asks for, or a function that one of them calls, of its file or of
+tests/support, uses such a name.
 
 pyproject.toml has a sentence on each marker.
 """
@@ -32,12 +32,11 @@ SLOW = ("starts_program", "starts_server", "starts_bucket", "starts_cluster", "s
 LONGEST = ("starts_cluster", "starts_server", "starts_program", "slow")
 """Files with such tests come first, in this order."""
 SUPPORT = {path.stem for path in Path(__file__).parent.glob("*.py")}
-"""Modules that tests share: what a function there starts, a test starts that calls it."""
 SLOW_FILE = re.compile(r"^pytestmark = (?:\[[^]]*|[^\n]*)mark\.slow\b", re.MULTILINE)
 
 
 def marks_of(function: Callable[..., Any]) -> set[str]:
-    """Markers of all that a function uses, by itself and through functions of its file."""
+    """Markers of all that a function uses, by itself and through functions of its file and of tests/support."""
     found: set[str] = set()
     seen: set[object] = set()
     waiting: list[Any] = [function]
@@ -54,7 +53,7 @@ def marks_of(function: Callable[..., Any]) -> set[str]:
             marker = next(filter(None, map(_marker, inspect.getmro(used) if inspect.isclass(used) else [used])), "")
             if marker:
                 found.add(marker)
-            elif getattr(used, "__module__", None) in {one.__module__, *SUPPORT}:
+            if getattr(used, "__module__", None) in {one.__module__, *SUPPORT}:
                 waiting += vars(used).values() if inspect.isclass(used) else [used]
     return found
 

@@ -26,10 +26,10 @@ def importable(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def slow_stage(folder: Path, name: str) -> None:
-    """Let a stage say its pid and then work for a minute."""
+def slow_stage(folder: Path, name: str, seconds: int = 60) -> None:
+    """Let a stage say its pid and then work for a minute, or less where a test waits for its end."""
     wired = yaml.safe_load((folder / "dvc.yaml").read_text())
-    program = "import os,time;print('working as', os.getpid(), flush=True);time.sleep(60)"
+    program = f"import os,time;print('working as', os.getpid(), flush=True);time.sleep({seconds})"
     wired["stages"][name]["cmd"] = f'{sys.executable} -c "{program}"'
     (folder / "dvc.yaml").write_text(yaml.safe_dump(wired, sort_keys=False))
 
@@ -110,7 +110,7 @@ def test_a_killed_process_is_started_again(line):
         os.kill(process._process.pid, signal.SIGKILL)
         process._process.wait()
         assert run(process, NAMES[0]) == [True]
-        slow_stage(line, NAMES[1])
+        slow_stage(line, NAMES[1], seconds=3)
         with pytest.raises(LineProcessError, match="ended with code -9"):
             process.bring_up_to_date(
                 NAMES[1], force=False, hear=lambda text: os.kill(process._process.pid, signal.SIGKILL)
