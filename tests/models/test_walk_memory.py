@@ -17,9 +17,8 @@ import resource, sys
 from types import SimpleNamespace
 import numpy as np
 import torch
-from labelfactory.settings.registry import load_method
+from labelfactory.settings.registry import choose
 from labelfactory.stage.runner import read_sections
-from models.affinity._network import AffinityNetwork
 from models.backbones import build_backbone
 from models.backbones._fold import fold_norms
 from stages.random_walk import RandomWalk
@@ -39,8 +38,9 @@ cfg = read_sections()["random_walk"].model_copy(update={"stride": 4, "precision"
 backbone = build_backbone("efficientnet_lite0", output_stride=16, state=None, pretrained=False)
 fold_norms(backbone)
 stage = RandomWalk(cfg)
-stage.taught, stage.net_stride, stage.walk = False, 16, load_method("models.propagation", cfg.method).walk
-stage.net = AffinityNetwork(backbone, depths=(32, 64, 128), width=128, learn_backbone=False).eval()
+stage.taught, stage.net_stride, stage.walk = False, 16, cfg.method.bind("walk")
+stage.affinity = choose("models.affinity", {"name": "psa", "depths": [32, 64, 128], "width": 128})
+stage.net = stage.affinity.bind("build")(backbone, learn_backbone=False).eval()
 stage.confident = {"foreground": 0.6, "background": 0.2}
 made = stage.process(Sample())
 print(*made["scores"].shape, bool(np.isfinite(made["scores"]).all()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
