@@ -133,7 +133,7 @@ def end_a_waiting_worker(settings: dict[str, str]) -> tuple[int, str]:
         assert process.stdout is not None
         said = ""
         try:
-            while said.count("starts again in") < 2:
+            while said.count("restarts in") < 2:
                 line = process.stdout.readline()
                 assert line, said
                 said += line
