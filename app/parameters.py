@@ -1,4 +1,4 @@
-"""`labelfactory parameters`: every parameter and every knob of a method, with meaning, range and default.
+"""`labelfactory parameters`: every parameter and every knob of a method, with meaning and range; a knob with its default.
 
 docs/parameters.md is its output: `make docs` writes it, a test compares.
 """
@@ -22,13 +22,15 @@ from labelfactory.stage.runner import stage_class
 HEAD = """\
 # Parameters
 
-`params.yaml` has one section a stage. Every key of the tables below must be there, an unknown one is refused, and all problems
-are listed before the first image. Change values by hand or with `labelfactory profile --set section.key=value`. A changed value
-makes its stage stale and, if rows change, what follows.
+`params.yaml` has one section a stage. Every section must be there, and every key but those with a default, which were added later
+(`objective`, `block`, `weights_sha256` and the like). An unknown key is refused, and all problems are listed before the first
+image. Change values by hand or with `labelfactory profile --set section.key=value`. A changed value makes its stage stale and, if
+rows change, what follows.
 
 A key whose range is *method* chooses a method of a plug-in family: `method: pcm`, or with what differs from the method's own
 defaults, `method: {name: pcm, rounds: 2}`; on the command line `--set extract_cams.method.rounds=2`. The knobs of each method are
-listed under [Methods](#methods). Older files, with knobs beside the method (`random_walk.steps`), are still understood.
+listed under [Methods](#methods). Older files, with knobs beside the method (`random_walk.steps`), are still understood; a knob
+that is given in both places is refused.
 
 *Precision* is `32-true`, `bf16-mixed`, `16-mixed`, or `auto`: `bf16-mixed` on a GPU or CPU that multiplies bfloat16 itself, else
 `32-true`; `labelfactory doctor` says which. Like the device, it is recorded, and makes nothing stale. *Scales* are factors on the
@@ -48,7 +50,7 @@ train on, default all that a batch can be shared by evenly) changes weights by r
 def parameters(
     section: Annotated[str | None, typer.Argument(help="A section of params.yaml; without one, all of them.")] = None,
 ) -> None:
-    """Print every parameter and every knob of a method: meaning, range, default (Markdown)."""
+    """Print every parameter and every knob of a method: meaning and range, of knobs also the default (Markdown)."""
     if section is None:
         print(page(), end="")
         return

@@ -14,7 +14,7 @@ from models.backbones._weights import is_address, resnet_state, weights_file
 class BackboneSection(Section):
     """Fields of every section that starts from a backbone."""
 
-    backbone: method_of("models.backbones") = Field(description=("network under the classifier"))  # type: ignore[valid-type]
+    backbone: method_of("models.backbones") = Field(description="network that gives the features")  # type: ignore[valid-type]
     block: method_of("models.blocks") = Field(  # type: ignore[valid-type]
         default="none",
         validate_default=True,

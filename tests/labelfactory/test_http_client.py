@@ -151,4 +151,4 @@ def test_commands_that_send_nothing_do_not_load_httpx():
     """It would cost every `labelfactory status` a tenth of a second."""
     code = "import sys, app.main, app.run, flows.server.webhook, sources.intake, sources._download, sources._fetch; "
     code += "sys.exit('httpx' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

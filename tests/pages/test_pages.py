@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from html_page import Page
 from made_line import SIZE, MadeLine
 from PIL import Image
-from visiting import Page, leave_scores, project, read, saying, visit
+from visiting import leave_scores, project, read, saying, visit
 
 from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.rows.reader import RowReader

@@ -7,10 +7,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from html_page import Page
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_line import MadeLine
-from visiting import Page, project, visit
+from visiting import project, visit
 
 from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.schema import Classes

@@ -4,13 +4,13 @@ import base64
 import dataclasses
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import matplotlib
 import numpy as np
 import pytest
+from html_page import Page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -27,38 +27,6 @@ from reporting.scores import class_scores, ladder, split_names, stage_score
 NOTHING = Report("Empty", "", ["background", "cat"], [], [], {}, [], [], [], {}, [])
 STEPS = [Step(name, f"what {name} are") for name in ("seeds", "walks", "masks", "model")]
 STEPS.append(Step("upper_bound", "for comparison", reference=True))
-VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """Reads a page and refuses tags that do not close each other."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID_ELEMENTS:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def gallery_item(name: str = "2007_000033", why: str = "best by mIoU", caption: str = "mask") -> GalleryItem:

@@ -1,63 +1,21 @@
 """The pages of a made line, asked without a network, and helpers to read what they answer."""
 
 import json
-import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fastapi.testclient import TestClient
+from html_page import Page
 
 from labelfactory.rows.columns import MaskColumn
 from pages.project import PageAddresses, Project
 from pages.site import make_site
 from pages.slow_query import SlowQuery
 
-VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input", "wbr", "path", "rect"}
 UNKNOWN = SlowQuery([], lambda: None)
-
-
-class Page(HTMLParser):
-    """Reads a page and refuses tags that do not close each other."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.pieces: list[str] = []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID_ELEMENTS:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.pieces.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def text(self) -> str:
-        """All text as it stands."""
-        return "".join(self.pieces)
-
-    @property
-    def words(self) -> str:
-        """The text, with one blank between words, and between elements."""
-        return re.sub(r"\s+", " ", " ".join(self.pieces))
 
 
 def project(**looks: SlowQuery) -> Project:
