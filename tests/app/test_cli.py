@@ -152,7 +152,7 @@ def test_up_refuses_a_pool_that_is_none_and_a_port_that_is_taken(here, labelfact
     ("section", "line", "said"),
     [
         ("random_walk", "betta: 1", "random_walk.betta: unknown key; did you mean `beta`?"),
-        ("random_walk", "steps: 0", "random_walk.method.steps: 0 is below the minimum 1"),
+        ("random_walk", "{method: chebyshev, steps: 0}", "random_walk.method.steps: 0 is below the minimum 1"),
         ("extract_cams", "method: cams", "extract_cams.method: 'cams' is unknown; did you mean `cam`?"),
         ("train_segmenter", "net: unet", "train_segmenter.net: 'unet' is unknown; known: deeplab_v2, deeplab_v3"),
         ("train_classifier", "crop: many", "train_classifier.crop: 'many': input should be a valid integer"),
