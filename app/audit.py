@@ -17,7 +17,9 @@ from lineage.pixel import audit_pixel
 from lineage.record import record
 from lineage.verify import verify as find_misfits
 
-cli = typer.Typer(help="Show where a model, mask or pixel comes from, what changed, and what does not match.", no_args_is_help=True)
+cli = typer.Typer(
+    help="Show where a model, mask or pixel comes from, what changed, and what does not match.", no_args_is_help=True
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SHORT = 12
@@ -84,7 +86,9 @@ def pixel(
 
 @cli.command()
 def diff(
-    first: Annotated[str, typer.Argument(help="A model, a run, a commit, `now`, or a folder of shards or of an export.")],
+    first: Annotated[
+        str, typer.Argument(help="A model, a run, a commit, `now`, or a folder of shards or of an export.")
+    ],
     second: Annotated[str, typer.Argument(help="The other.")],
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for pictures of the 20 masks that changed most.")

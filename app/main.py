@@ -52,7 +52,9 @@ COMMANDS = {
         "record",
         "Record what is on the disk: masks, models, runs. Recording the same state again adds nothing.",
     ),
-    "audit": Command("audit", "cli", "Show where a model, mask or pixel comes from, what changed, and what does not match."),
+    "audit": Command(
+        "audit", "cli", "Show where a model, mask or pixel comes from, what changed, and what does not match."
+    ),
     "serve": Command("serve", "serve", "Show images, masks, models and the line as pages, at http://127.0.0.1:8600."),
     "promote": Command(
         "promote", "promote", "Give a segmenter the alias `champion`, in the ledger and in MLflow's registry."

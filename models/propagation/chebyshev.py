@@ -18,7 +18,9 @@ class Config(MethodConfig):
     """Knobs of `chebyshev`."""
 
     steps: int = Field(default=256, ge=1, le=4096, description="length of the walk")
-    tolerance: float = Field(default=0.0001, gt=0, lt=1, description="largest error of the polynomial against x^steps on [-1, 1]")
+    tolerance: float = Field(
+        default=0.0001, gt=0, lt=1, description="largest error of the polynomial against x^steps on [-1, 1]"
+    )
 
 
 def walk(scores: Tensor, transition: SparseTransition, *, steps: int, tolerance: float = DEFAULT_TOLERANCE) -> Tensor:
