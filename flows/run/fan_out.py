@@ -20,10 +20,12 @@ from prefect.states import Completed, Failed
 from flows.run.clusters import Kind, one_gpu_each, own_gpus, task_runner
 from labelfactory.console import say
 from labelfactory.digests import digest_file
+from labelfactory.errors import UserError
 from labelfactory.files import make_folder
 from labelfactory.lock import stage_lock
+from labelfactory.settings.closure import code_of
 from labelfactory.stage.per_image import PerImageStage
-from labelfactory.stage.runner import read_sections, stage_class
+from labelfactory.stage.runner import build_stage, read_sections, stage_class
 
 TRIES = 3
 """Tries of a shard, for lost workers."""
@@ -74,10 +76,29 @@ def work_on_shard(name: str, shard: int, folder: str) -> dict[str, int]:
     """Bring one shard up to date in this worker's process, which loads the stage and its networks once."""
     os.chdir(folder)
     os.environ["LABELFACTORY_WORKERS"] = "1"  # the cluster has one process per core already
+    check_code(name)
     stage = _loaded(name, _inputs(name))
     with stage_lock(name, shared=True):
         make_folder(stage.output)
         return dict(stage.update(only=[shard]).__dict__)
+
+
+_FIRST_SEEN: dict[str, str] = {}
+"""Files of stages that this process has worked on → their digests when it loaded them."""
+
+
+def check_code(name: str) -> None:
+    """Check that this process, which may be older than the last change of the code, would run what is on disk.
+
+    Raises:
+        UserError: a file of the stage has changed since this process loaded it; its rows would have the key of the new code.
+    """
+    for path, digest in code_of(f"stages.{name}", _stage(name).methods()).items():
+        if _FIRST_SEEN.setdefault(path, digest) != digest:
+            raise UserError(
+                f"{name}: {path} has changed since this worker of the cluster loaded it",
+                "Restart the cluster's workers, and type the command again.",
+            )
 
 
 @cache
@@ -98,7 +119,5 @@ def _inputs(name: str) -> str:
 
 
 def _stage(name: str) -> PerImageStage[Any]:
-    kind: Any = stage_class(name)
-    sections = read_sections()
-    stage: PerImageStage[Any] = kind(sections[name], {other: sections[other] for other in kind.borrows})
+    stage: PerImageStage[Any] = build_stage(name, read_sections())
     return stage

@@ -50,9 +50,10 @@ class PerImageStage(Stage[C]):
         return {}
 
     def given(self, record: ImageRecord) -> dict[str, str] | None:
-        """Digests of a person's row for this image; None where the stage makes it.
+        """Digests that the key of this image's row has in place of parameters and upstream rows; None for an ordinary row.
 
-        Such a row depends on no upstream row and no parameter, so it exists even where earlier stages quarantined the image.
+        For a row from outside the line: a person's mask, a map that another program made. It exists even where earlier stages
+        quarantined the image.
         """
         return None
 
@@ -108,7 +109,7 @@ class PerImageStage(Stage[C]):
 
     def update(self, only: Collection[int] | None = None) -> Tally:
         """Bring shards up to date; arguments and errors as for `update_shards`."""
-        return update_shards(self.row_spec(), self, (_make_stage, (self.stage_name(), self.cfg)), only)
+        return update_shards(self.row_spec(), self, (_make_stage, (self.stage_name(), self.cfg, self.borrowed)), only)
 
     def run(self) -> dict[str, Any]:
         """Bring every shard up to date."""
@@ -116,6 +117,6 @@ class PerImageStage(Stage[C]):
         return {**tally.__dict__, **self.summary()}
 
 
-def _make_stage(name: str, cfg: Section) -> Any:
+def _make_stage(name: str, cfg: Section, borrowed: Mapping[str, Section]) -> Any:
     """Build the stage in a worker process."""
-    return stage_class(name)(cfg)
+    return stage_class(name)(cfg, borrowed)

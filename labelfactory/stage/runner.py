@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from labelfactory.lock import stage_lock
 from labelfactory.pool.pool import largest_memory
 from labelfactory.pool.process import fork_from_here
 from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, read_yaml
-from labelfactory.settings.wiring import read_wiring, stage_wiring
+from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.base import REPORTS, Stage
 from labelfactory.stage.preflight import check_line
 
@@ -47,21 +48,27 @@ def read_sections(path: Path = Path(PARAMS_FILE)) -> dict[str, Section]:
     return check_sections(read_yaml(path), sections, str(path))
 
 
+def build_stage(name: str, sections: Mapping[str, Section]) -> Any:
+    """The stage `name` with its section, and those that it borrows."""
+    kind = stage_class(name)
+    return kind(sections[name], {other: sections[other] for other in kind.borrows})
+
+
 def run_stage(name: str) -> dict[str, Any]:
     """Check the params of the whole line, run one stage in this process and write its report."""
     start = time.monotonic()
     sections = read_sections()
     check_line(sections)
-    kind = stage_class(name)
-    stage = kind(sections[name], {other: sections[other] for other in kind.borrows})
+    stage: Stage[Any] = build_stage(name, sections)
     with stage_lock(name):
         make_folder(stage.output)
+        code = stage.code_digest  # of the files as they are now: they may change while it runs
         metrics = stage.run()
     report = {
         "stage": name,
         "seconds": round(time.monotonic() - start, 2),
         "peak_memory_mb": _peak_memory_mb(),
-        "code": stage_wiring(name).code_digest(stage.methods()),
+        "code": code,
         **metrics,
     }
     report["pace"] = _pace(REPORTS / f"{name}.json", stage.units(metrics), report["seconds"])
