@@ -23,11 +23,10 @@ from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, read_
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
-from labelfactory.settings.wiring import StageWiring, read_wiring
+from labelfactory.settings.wiring import LOCK_FILE, StageWiring, last_runs, read_wiring
 from labelfactory.versions import git_state
 from lineage.artifacts import DATA
 
-LOCK = Path("dvc.lock")
 METRICS = DATA / "evaluation" / "metrics.json"
 
 
@@ -40,15 +39,9 @@ class Execution:
     detail: dict[str, Any]
 
 
-def locked_stages() -> dict[str, Any]:
-    """What dvc.lock says of each stage; empty where there is none."""
-    stages: dict[str, Any] = read_yaml(LOCK).get("stages", {}) if LOCK.exists() else {}
-    return stages
-
-
 def executions(known: Mapping[str, Mapping[str, Any]]) -> list[Execution]:
     """The execution behind each stage's report, in the line's order; details only where it is not `known` yet."""
-    lock, current = locked_stages(), []
+    lock, current = last_runs(), []
     uncommitted = {(d["stage"], d["report_sha256"]): i for i, d in known.items() if not d["committed"]}
     for name, wiring in read_wiring().items():
         report = DATA / "reports" / f"{name}.json"
@@ -93,7 +86,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
             "stage": wiring.name,
             "git_commit": (passport.git_commit if passport else commit) or "",
             "git_dirty": str((passport.git_dirty if passport else dirty) or False).lower(),
-            "dvc_lock": digest_file(LOCK) if LOCK.exists() else "",
+            "dvc_lock": digest_file(LOCK_FILE) if LOCK_FILE.exists() else "",
             "code": _code(noun, passport) or figures.get("code", ""),
             "host": platform.node(),
             "device": passport.device if passport else _device(params.get(wiring.name)),

@@ -15,10 +15,10 @@ import pyarrow as pa
 from labelfactory.digests import digest_file, digest_json
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.settings.params import PARAMS_FILE
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import LOCK_FILE, read_wiring
 from labelfactory.versions import git_state
 from lineage.artifacts import Artifact, KnownFiles, cached_artifacts, live_artifacts
-from lineage.executions import LOCK, Execution, executions
+from lineage.executions import Execution, executions
 from lineage.ledger import Ledger, events_table
 from lineage.ledger_rows import (
     Chains,
@@ -162,7 +162,7 @@ class _Recorder:
             "tags": {
                 "git_commit": commit or "",
                 "git_dirty": str(bool(dirty)).lower(),
-                "dvc_lock": digest_file(LOCK) if LOCK.exists() else "",
+                "dvc_lock": digest_file(LOCK_FILE) if LOCK_FILE.exists() else "",
                 "params": digest_file(Path(PARAMS_FILE)),
                 **self.extra,
             },

@@ -23,9 +23,8 @@ from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import last_runs, read_wiring
 from lineage.artifacts import CACHE, DATA, TRAINING_ROWS
-from lineage.executions import locked_stages
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
@@ -201,7 +200,7 @@ def check_corrections() -> Iterator[Finding]:
 
 def check_lock() -> Iterator[Finding]:
     """Every file that dvc.lock names has the bytes that it had then."""
-    for stage, entry in locked_stages().items():
+    for stage, entry in last_runs().items():
         for out in entry.get("outs", ()):
             if not out["md5"].endswith(".dir"):
                 yield from _file(stage, Path(out["path"]), out["md5"])

@@ -21,7 +21,12 @@ class OptionalSegmenterStage(SegmenterStage):
     def __init__(self, cfg: Any, borrowed: Mapping[str, Section] | None = None) -> None:
         segmenter: Any = (borrowed or {}).get("train_segmenter", cfg)
         super().__init__(self.changed(segmenter, cfg), borrowed)
-        self.enabled = cfg.enabled
+        self._enabled = bool(cfg.enabled)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether params.yaml switches it on."""
+        return self._enabled
 
     @staticmethod
     def changed(segmenter: SegmenterSection, own: Any) -> SegmenterSection:

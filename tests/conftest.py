@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,18 +49,18 @@ class Workspace:
         (root / "code").mkdir()
         (root / "code" / "science.py").write_text("answer = 42\n")
 
-    def wire(self, *stages: str) -> None:
+    def wire(self, *stages: str, **bodies: dict[str, Any]) -> None:
         """Write a dvc.yaml whose meta and outs are those of the shipped one, and a file for each stage that imports
-        code/science.py.
+        code/science.py. `bodies`: stages that the shipped line has not, and what dvc.yaml says of them.
         """
         shipped = read_yaml(ROOT / "dvc.yaml")["stages"]
         wired = {}
-        for name in stages:
-            own = {key: shipped[name][key] for key in ("meta", "outs") if name in shipped}
+        for name in (*stages, *bodies):
+            own = bodies.get(name) or {key: shipped[name][key] for key in ("meta", "outs") if name in shipped}
             wired[name] = {"cmd": f"python -m stages.{name}", "deps": ["data/dataset", "code"], "params": [name], **own}
         (self.root / "dvc.yaml").write_text(json.dumps({"stages": wired}))
         (self.root / "stages").mkdir(exist_ok=True)
-        for name in stages:
+        for name in wired:
             (self.root / "stages" / f"{name}.py").write_text("from code.science import answer\n")
 
     def add(self, image_id: str, tags: str = "cat", *, split: str = "train", position: int | None = None) -> None:

@@ -15,10 +15,11 @@ from flows.line.summary import REPORTS, read_json
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import ShardedDataset
 from labelfactory.errors import UserError
+from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.per_image import PerImageStage
-from labelfactory.stage.runner import read_sections, stage_class
+from labelfactory.stage.runner import build_stage, read_sections
 from labelfactory.stage.training import TrainingStage
 
 
@@ -69,23 +70,25 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
     waiting: dict[str, set[str]] = {}  # noun of rows → images whose row will be computed
     planned = []
     for state in states:
-        kind: Any = stage_class(state.name)
-        stage = kind(sections[state.name], {other: sections[other] for other in kind.borrows})
+        stage: Stage[Any] = build_stage(state.name, sections)
         touched = any(moved.get(noun) for noun in stage.reads)
         if (state.state == "up to date" and not touched) or (not retrain and state.name in wiring.learning):
             cost = Cost(state.name, runs=False)
+        elif not stage.enabled:
+            cost = Cost(state.name, runs=_is_left(stage))  # it removes what it made before it was switched off
         elif isinstance(stage, PerImageStage):
             waiting[stage.writes], writes = _rows(stage, prepare.noun, changes, moved, waiting)
             count = len(waiting[stage.writes])
             writes |= bool(count or changes.removed)
             cost = Cost(state.name, writes, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
         elif isinstance(stage, TrainingStage):
-            learns = getattr(stage, "enabled", True) and (touched or not _is_current(stage))
+            learns = touched or not _is_current(stage)
             cost = Cost(state.name, learns, seconds=_seconds(state.name, changes.total) if learns else 0.0)
         else:
             units = len(changes.changed) if state.name == prepare.name else 1
             cost = Cost(state.name, True, seconds=_seconds(state.name, units) if units else 0.0)
-        moved[stage.writes] = cost.runs and (not isinstance(stage, PerImageStage) or bool(cost.rows or cost.removed))
+        rewrites = isinstance(stage, PerImageStage) and stage.enabled and not (cost.rows or cost.removed)
+        moved[stage.writes] = cost.runs and not rewrites  # a shard that is only written again has the same rows
         if state.name == prepare.name:
             other_params = any("params.yaml" in reason for reason in state.reasons)
             moved[stage.writes] = bool(changes.changed or changes.removed or other_params)
@@ -137,8 +140,6 @@ def _rows(
 
     And whether a shard is written, be it only that a row goes or moves.
     """
-    if not getattr(stage, "enabled", True):
-        return set(), False
     learnt = [noun for noun in stage.reads if noun not in (dataset, *stage.reads_rows) and moved.get(noun)]
     pending: set[str] = set()
     writes = False
@@ -154,6 +155,11 @@ def _rows(
         pending = known
     pending = pending.union(changes.changed, *(waiting.get(noun, set()) for noun in stage.reads_rows))
     return pending - changes.removed, writes
+
+
+def _is_left(stage: Stage[Any]) -> bool:
+    """Whether there is still a result of a stage that is off."""
+    return stage.has_checkpoint(stage.writes) or bool(ShardFolder(stage.output).shards())
 
 
 def _is_current(stage: TrainingStage[Any]) -> bool:

@@ -23,9 +23,7 @@ from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
 from labelfactory.lock import BusyError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
-from labelfactory.settings.wiring import read_wiring
-
-LOCK = Path("dvc.lock")
+from labelfactory.settings.wiring import last_runs, read_wiring
 
 
 @dataclass(frozen=True)
@@ -167,13 +165,7 @@ def line_status() -> list[StageState]:
 
 def locked_stages() -> set[str]:
     """Names of the stages that have run at least once, by dvc.lock."""
-    return set(_lock())
-
-
-def _lock() -> dict[str, Any]:
-    """dvc.lock's record of each stage's last run."""
-    stages: dict[str, Any] = read_yaml(LOCK).get("stages", {}) if LOCK.exists() else {}
-    return stages
+    return set(last_runs())
 
 
 def _reasons(name: str, entries: Sequence[object]) -> Iterator[str]:
@@ -193,7 +185,7 @@ def _reasons(name: str, entries: Sequence[object]) -> Iterator[str]:
 
 def _changed_params(name: str, sections: Mapping[str, object]) -> Iterator[str]:
     """Each changed key in the sections of params.yaml that a stage reads, since its last run."""
-    before = _lock().get(name, {}).get("params", {}).get(PARAMS_FILE, {})
+    before = last_runs().get(name, {}).get("params", {}).get(PARAMS_FILE, {})
     now = read_yaml(Path(PARAMS_FILE))
     for section, word in sections.items():
         old, new = _flat(before.get(section, {}), section), _flat(now.get(section, {}), section)

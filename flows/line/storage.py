@@ -16,12 +16,13 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc_objects.fs.base import RemoteMissingDepsError
 
-from flows.line.dvc_line import LOCK, locked_stages, open_repo
+from flows.line.dvc_line import locked_stages, open_repo
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_whole
 from labelfactory.progress import progress
+from labelfactory.settings.wiring import LOCK_FILE
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
@@ -88,8 +89,8 @@ def push() -> Moved:
         ):
             pass
         outputs = int(repo.push() or 0)
-        if LOCK.exists():
-            store.put(LOCK.read_bytes(), store.address("dvc.lock"))
+        if LOCK_FILE.exists():
+            store.put(LOCK_FILE.read_bytes(), store.address("dvc.lock"))
         store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
     return Moved(outputs, len(missing))
 
@@ -121,8 +122,8 @@ def pull() -> Moved:
         if settled != manifest:
             write_manifest(settled)
         lock = store.get(store.address("dvc.lock"))
-        if lock is not None and not LOCK.exists():
-            _write(LOCK, lock)
+        if lock is not None and not LOCK_FILE.exists():
+            _write(LOCK_FILE, lock)
             repo._reset()  # it has read its stages without this file
         targets = sorted(locked_stages())  # DVC would report stages that never ran as failures
         outputs = repo.pull(targets=targets) if targets else {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from labelfactory.console import say
 from labelfactory.errors import UserError
-from lineage.executions import LOCK
+from labelfactory.settings.wiring import LOCK_FILE
 
 SHOWN = 5
 MIDDLE = {
@@ -53,7 +53,7 @@ def read_tree() -> Tree:
         return Tree("", (), (), "")
     entries = list(_entries(_git("status", "--porcelain", "-z") or ""))
     unmerged = tuple(path for code, path in entries if "U" in code or code in ("AA", "DD"))
-    changed = tuple(path for code, path in entries if path != str(LOCK) and path not in unmerged)
+    changed = tuple(path for code, path in entries if path != str(LOCK_FILE) and path not in unmerged)
     folder = Path(_git("rev-parse", "--git-dir") or ".git")
     middle = next((name for file, name in MIDDLE.items() if (folder / file).exists()), "")
     return Tree(commit.strip(), changed, unmerged, middle)

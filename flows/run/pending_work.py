@@ -5,7 +5,7 @@ all rows already, a photograph of another list does not change a training, and `
 """
 
 from flows.run.fan_out import is_per_image, pending_shards
-from labelfactory.stage.runner import read_sections, stage_class
+from labelfactory.stage.runner import build_stage, read_sections, stage_class
 from labelfactory.stage.training import TrainingStage
 
 
@@ -15,7 +15,6 @@ def has_work(name: str) -> bool:
         return bool(pending_shards(name))
     kind = stage_class(name)
     if issubclass(kind, TrainingStage):
-        sections = read_sections()
-        stage = kind(sections[name], {other: sections[other] for other in kind.borrows})
-        return getattr(stage, "enabled", True) and not stage.is_current()
+        stage = build_stage(name, read_sections())
+        return stage.enabled and not stage.is_current()
     return True

@@ -18,8 +18,7 @@ from flows.server.intervals import SILENT_BEATS, beat_seconds
 from flows.server.services import known_workers, online_workers
 from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.settings.params import read_yaml
-from labelfactory.settings.wiring import WIRING_FILE
+from labelfactory.settings.wiring import stage_wiring
 
 FLOW = "label-factory-stage"
 """The flow that runs one stage."""
@@ -31,8 +30,7 @@ ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 def wanted_pool(stage: str) -> str:
     """The pool that dvc.yaml names for a stage; empty if it names none."""
-    body = read_yaml(WIRING_FILE)["stages"][stage]
-    return str((body.get("meta") or {}).get("pool", ""))
+    return stage_wiring(stage).meta.pool
 
 
 @dataclass

@@ -51,7 +51,7 @@ class ShardPlan:
     """Inputs of the rows that are not copied: image_id → inputs."""
     pending: list[ImageRecord] = field(default_factory=list)
     given: set[str] = field(default_factory=set)
-    """Images whose row a person gave."""
+    """Images whose row the stage's `given` names."""
     blocked: dict[str, str] = field(default_factory=dict)
     """Images that an earlier stage quarantined: image_id → reason."""
     changed: bool = False
@@ -98,8 +98,7 @@ def open_shards(spec: RowSpec, pending: Mapping[int, int]) -> Iterator[OpenShard
     """
     planner = _Planner(spec, tolerant=False)
     for shard in sorted(pending):
-        tables = {noun: folder.table(shard) for noun, folder in planner.upstream.items()} if pending[shard] else {}
-        whole = {noun: table for noun, table in tables.items() if table is not None}
+        whole = _tables(planner.upstream, shard) if pending[shard] else {}
         upstream = {
             noun: folder.states_in(shard, whole[noun]) if noun in whole else folder.states(shard)
             for noun, folder in planner.upstream.items()
@@ -109,6 +108,12 @@ def open_shards(spec: RowSpec, pending: Mapping[int, int]) -> Iterator[OpenShard
             plan = planner.plan(shard, own.states(), upstream)
             plan.changed |= not own.well_stored
         yield OpenShard(plan, before, whole)
+
+
+def _tables(upstream: Mapping[str, ShardFolder], shard: int) -> dict[str, pa.Table]:
+    """The upstream tables of a shard, by noun; those that are on disk."""
+    tables = {noun: folder.table(shard) for noun, folder in upstream.items()}
+    return {noun: table for noun, table in tables.items() if table is not None}
 
 
 class _Planner:

@@ -1,4 +1,4 @@
-"""The shard engine: keys, reuse, quarantine, atomic write and resume for every per-image stage.
+"""Shards on disk: the rows of per-image stages, their states and their files.
 
 data/<noun>/shard-00012.parquet, one row per image of the shard, in the data set's order:
     image_id  string

@@ -34,19 +34,19 @@ UNNAMED = {"models.affinity": "psa", "models.blocks": "none", "models.objectives
 """Family → the method of a network whose passport names no method of it."""
 
 
-def chosen_by(architecture: Mapping[str, Any]) -> dict[str, str]:
-    """Family → method of the network that a passport describes."""
+def chosen_by(architecture: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Family and method, of each method of the network that a passport describes."""
     named = {family: architecture[key] for key, family in ARCHITECTURE_FAMILIES.items() if key in architecture}
-    return {family: method["name"] if isinstance(method, Mapping) else method for family, method in named.items()}
+    return {(family, method["name"] if isinstance(method, Mapping) else method) for family, method in named.items()}
 
 
-def joined(named: Iterable[Mapping[str, str]]) -> dict[str, set[str]]:
+def joined(named: Iterable[Collection[tuple[str, str]]]) -> dict[str, set[str]]:
     """All methods that sections and checkpoints name: family → methods.
 
     A family of networks that nothing names has its method in `UNNAMED`, or none: a network that was not trained runs no code.
     """
     chosen: dict[str, set[str]] = {family: set() for family in ARCHITECTURE_FAMILIES.values()}
-    for family, method in (pair for methods in named for pair in methods.items()):
+    for family, method in (pair for methods in named for pair in methods):
         chosen.setdefault(family, set()).add(method)
     return chosen | {family: {method} for family, method in UNNAMED.items() if not chosen[family]}
 

@@ -35,16 +35,16 @@ class Section(BaseModel):
         """SHA-256 of all values that can change a result."""
         return digest_json(self._result_values())
 
-    def methods(self) -> dict[str, str]:
-        """Plug-in family → the method of it that this section names, sections inside it included.
+    def methods(self) -> set[tuple[str, str]]:
+        """Plug-in family and method, of each method that this section names, sections inside it included.
 
         A field of `registry.method_of` carries its family as a mark with a `package`.
         """
-        named: dict[str, str] = {}
+        named: set[tuple[str, str]] = set()
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            named |= {m.package: getattr(value, "name", value) for m in field.metadata if hasattr(m, "package")}
-            named |= value.methods() if isinstance(value, Section) else {}
+            named |= {(m.package, getattr(value, "name", value)) for m in field.metadata if hasattr(m, "package")}
+            named |= value.methods() if isinstance(value, Section) else set()
         return named
 
     def _result_values(self) -> dict[str, Any]:

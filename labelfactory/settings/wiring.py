@@ -16,6 +16,7 @@ from labelfactory.settings.params import check_sections, read_yaml
 from labelfactory.settings.stage_meta import Kind, Meta
 
 WIRING_FILE = Path("dvc.yaml")
+LOCK_FILE = Path("dvc.lock")
 
 
 @dataclass(frozen=True)
@@ -195,3 +196,9 @@ def _stage(name: str, body: dict[str, Any], meta: Any) -> StageWiring:
         return tuple(next(iter(item)) if isinstance(item, dict) else item for item in body.get(key, []))
 
     return StageWiring(name, body["cmd"], paths("deps"), paths("params"), paths("outs"), paths("metrics"), meta)
+
+
+def last_runs() -> dict[str, Any]:
+    """Stage → what dvc.lock says of its last run; empty where nothing has run."""
+    stages: dict[str, Any] = read_yaml(LOCK_FILE).get("stages", {}) if LOCK_FILE.exists() else {}
+    return stages

@@ -50,6 +50,11 @@ class Stage(Generic[C]):
         """The name of the stage: of its file, its section, its command and its report."""
         return Path(inspect.getfile(cls)).stem
 
+    @property
+    def enabled(self) -> bool:
+        """Whether the stage makes anything; False for an optional stage that params.yaml switches off."""
+        return True
+
     def run(self) -> dict[str, Any]:
         """Do the work. Returns the metrics for the report."""
         raise NotImplementedError

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,13 +10,8 @@ import pyarrow.compute as pc
 from labelfactory.dataset.prepared import IMAGES, read_dataset, write_dataset
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.rows.shards import ShardFolder
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import StageWiring, read_wiring
 from labelfactory.stage.base import DATA
-from labelfactory.stage.per_image import PerImageStage
-from labelfactory.stage.runner import stage_class
-
-FIRST_STAGE = "prepare"
-"""The stage that quarantines photographs before any other reads them."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class SetAside:
 
 def set_aside() -> list[SetAside]:
     """All samples in quarantine, each once: at the stage that quarantined it first, in the line's order."""
-    return [sample for stage in _stages() for sample in _of(stage)]
+    return [sample for stage in read_wiring().of_kind("prepare", "rows") for sample in _of(stage)]
 
 
 def let_out(image_ids: Collection[str]) -> list[SetAside]:
@@ -50,33 +44,24 @@ def let_out(image_ids: Collection[str]) -> list[SetAside]:
         )
     for stage in dict.fromkeys(sample.stage for sample in samples):
         ids = {sample.image_id for sample in samples if sample.stage == stage}
-        _forget_photographs(ids) if stage == FIRST_STAGE else _forget_rows(_kind(stage), ids)
+        if read_wiring()[stage].meta.kind == "prepare":
+            _forget_photographs(ids)
+        else:
+            _forget_rows(ShardFolder(DATA / read_wiring()[stage].noun), ids)
     return samples
 
 
-def _stages() -> list[str]:
-    return [name for name in read_wiring() if name == FIRST_STAGE or issubclass(stage_class(name), PerImageStage)]
-
-
-def _kind(stage: str) -> type[PerImageStage[Any]]:
-    kind = stage_class(stage)
-    if not issubclass(kind, PerImageStage):
-        raise LookupError(f"{stage} is not a per-image stage")
-    return kind
-
-
-def _of(stage: str) -> Iterator[SetAside]:
-    if stage == FIRST_STAGE:
+def _of(stage: StageWiring) -> Iterator[SetAside]:
+    if stage.meta.kind == "prepare":
         if IMAGES.exists():
-            yield from (SetAside(r.image_id, stage, r.reason) for r in read_dataset().records if r.status != "ok")
+            yield from (SetAside(r.image_id, stage.name, r.reason) for r in read_dataset().records if r.status != "ok")
         return
-    kind = _kind(stage)
-    folder = ShardFolder(DATA / kind.writes)
-    inherited = tuple(f"{noun}: " for noun in kind.reads_rows)
+    folder = ShardFolder(DATA / stage.noun)
+    inherited = tuple(f"{noun}: " for noun in stage.inputs)
     for shard in folder.shards():
         for state in folder.states(shard).values():
-            if state.status != "ok" and not (inherited and state.reason.startswith(inherited)):
-                yield SetAside(state.image_id, stage, state.reason)
+            if state.status != "ok" and not state.reason.startswith(inherited):
+                yield SetAside(state.image_id, stage.name, state.reason)
 
 
 def _forget_photographs(image_ids: Collection[str], path: Path = IMAGES) -> None:
@@ -84,8 +69,7 @@ def _forget_photographs(image_ids: Collection[str], path: Path = IMAGES) -> None
     write_dataset(replace(dataset, records=tuple(r for r in dataset.records if r.image_id not in image_ids)), path)
 
 
-def _forget_rows(kind: type[PerImageStage[Any]], image_ids: Collection[str]) -> None:
-    folder = ShardFolder(DATA / kind.writes)
+def _forget_rows(folder: ShardFolder, image_ids: Collection[str]) -> None:
     compression = read_dataset().compression
     for shard in folder.shards():
         if image_ids & folder.states(shard).keys():

@@ -21,12 +21,14 @@ from labelfactory.rows.shards import ShardFolder
 from labelfactory.schema import Classes
 from labelfactory.settings.params import check_sections, read_yaml
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage import runner
 from labelfactory.stage.preflight import check_line
 from labelfactory.stage.runner import stage_class
 from stages.make_priors import MakePriors, MakePriorsConfig
 from stages.prepare import Prepare, PrepareConfig
 from stages.train_classifier import TrainClassifier
 
+PREPARE = PrepareConfig(train_list="train", val_list="train", max_bad_fraction=0, shard_size=2, compression="zstd")
 FILES = {"name": "files", "folder": "net", "supervision": ["saliency", "masks"]}
 
 
@@ -89,15 +91,27 @@ def test_off_makes_nothing_and_says_so(photographs, capsys):
 def test_off_costs_nothing(photographs, monkeypatch, method, rows_of_a_run):
     """What a run is said to cost beforehand, with a photograph that is new."""
     photographs.wire("prepare", "make_priors")
-    prepare = PrepareConfig(train_list="train", val_list="train", max_bad_fraction=0, shard_size=2, compression="zstd")
-    sections = {"prepare": prepare, "make_priors": MakePriorsConfig(method=method)}
-    monkeypatch.setattr(cost, "stage_class", {"prepare": Prepare, "make_priors": MakePriors}.__getitem__)
+    sections = {"prepare": PREPARE, "make_priors": MakePriorsConfig(method=method)}
+    monkeypatch.setattr(runner, "stage_class", {"prepare": Prepare, "make_priors": MakePriors}.__getitem__)
     monkeypatch.setattr(cost, "read_sections", lambda: sections)
     records = [*photographs.records, replace(photographs.records[0], image_id="f", position=5)]
     entries = tuple(Entry(r.image_id, r.path, r.sha256, r.lists, r.tags, position=r.position) for r in records)
     write_manifest(Manifest(Classes(("cat", "dog")), {0: 0, 1: 1, 2: 2}, "test", entries))
     states = [StageState(name, "stale", ()) for name in sections]
     assert cost.costs(states)[1].rows == rows_of_a_run
+
+
+def test_switching_off_is_a_run_while_maps_are_left(photographs, monkeypatch):
+    """The stage runs to remove its rows, and what reads them moves; once they are gone, nothing is left to do."""
+    photographs.wire("prepare", "make_priors")
+    stage("spectral_residual").run()
+    sections = {"prepare": PREPARE, "make_priors": MakePriorsConfig(method="none")}
+    monkeypatch.setattr(cost, "read_sections", lambda: sections)
+    states = [StageState("prepare", "up to date", ()), StageState("make_priors", "stale", ())]
+    monkeypatch.setattr(runner, "stage_class", {"prepare": Prepare, "make_priors": MakePriors}.__getitem__)
+    assert [c.runs for c in cost.costs(states)] == [False, True]
+    stage("none").run()
+    assert [c.runs for c in cost.costs(states)] == [False, False]
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
 from labelfactory.files import write_json
 from labelfactory.schema import Classes
 from labelfactory.settings.params import Section
+from labelfactory.stage import runner
 from labelfactory.stage.base import Stage
 from labelfactory.stage.training import TrainingStage
 from stages.prepare import Prepare, PrepareConfig
@@ -29,7 +30,7 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     workspace.wire("prepare", "brightness", "outline", "train_teacher")
     sections: dict[str, Section] = {"prepare": PREPARE, "brightness": BrightnessConfig(), "outline": Section()}
     kinds = {"prepare": Prepare, "brightness": Brightness, "outline": Outline}
-    monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)
+    monkeypatch.setattr(runner, "stage_class", kinds.__getitem__)
     monkeypatch.setattr(cost, "read_sections", lambda: sections)
     monkeypatch.setattr(Brightness, "reads", ("dataset",))
     write_import(workspace.records)
@@ -94,7 +95,7 @@ def test_a_threshold_that_is_chosen_again_by_the_same_code_moves_no_row(
 
     workspace.wire("prepare", "brightness", "chooser", "outline")
     kinds = {"prepare": Prepare, "brightness": Brightness, "chooser": Chooser, "outline": Outline}
-    monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)
+    monkeypatch.setattr(runner, "stage_class", kinds.__getitem__)
     monkeypatch.setattr(Outline, "reads", ("dataset", "brightness", "threshold"))
     project["chooser"] = Section()
     write_json(cost.REPORTS / "chooser.json", {"code": Chooser(Section()).code_digest})
@@ -149,9 +150,9 @@ def test_a_stage_that_is_off_learns_nothing(project, monkeypatch, enabled):
         reads = ("outline",)
         writes = "teacher"
 
-    Learner.enabled = enabled
+    monkeypatch.setattr(Learner, "enabled", enabled)
     kinds = {"prepare": Prepare, "brightness": Brightness, "outline": Outline, "train_teacher": Learner}
-    monkeypatch.setattr(cost, "stage_class", kinds.__getitem__)
+    monkeypatch.setattr(runner, "stage_class", kinds.__getitem__)
     monkeypatch.setattr(Learner, "is_current", lambda self: True)
     project["brightness"] = BrightnessConfig(factor=2)
     project["train_teacher"] = Section()

@@ -130,17 +130,17 @@ def test_every_file_of_the_ground_floor_is_in_one_list():
 def test_passports_name_methods_alone_or_with_their_knobs():
     """What a network is made of decides which code a stage that reads it runs."""
     architecture = {"backbone": "tiny", "net": {"name": "deeplab_v2", "width": 16}, "output_stride": 8}
-    assert chosen_by(architecture) == {"models.backbones": "tiny", "models.segmenters": "deeplab_v2"}
+    assert chosen_by(architecture) == {("models.backbones", "tiny"), ("models.segmenters", "deeplab_v2")}
 
 
 def test_a_family_of_networks_of_which_none_is_there_counts_for_nothing():
     """With the teacher off, a walk runs no segmenter; what older passports do not name is what there was then."""
-    chosen = joined([{"models.cams": "cam"}, {"models.backbones": "tiny"}, {"models.backbones": "resnet50"}])
+    chosen = joined([{("models.cams", "cam")}, {("models.backbones", "tiny")}, {("models.backbones", "resnet50")}])
     assert chosen["models.cams"] == {"cam"}
     assert chosen["models.backbones"] == {"tiny", "resnet50"}
     assert chosen["models.segmenters"] == set()
     assert chosen["models.objectives"] == {"tags"}
-    assert joined([{"models.objectives": "seam"}])["models.objectives"] == {"seam"}
+    assert joined([{("models.objectives", "seam")}])["models.objectives"] == {"seam"}
 
 
 def test_a_section_says_which_methods_it_names():
@@ -152,7 +152,8 @@ def test_a_section_says_which_methods_it_names():
     class Outer(Section):
         backbone: method_of("models.backbones")  # type: ignore[valid-type]
         inner: Inner
+        second: method_of("models.cams")  # type: ignore[valid-type]
         steps: int = 3
 
-    section = Outer.model_validate({"backbone": "tiny", "inner": {"drawn": "pcm"}})
-    assert section.methods() == {"models.backbones": "tiny", "models.cams": "pcm"}
+    section = Outer.model_validate({"backbone": "tiny", "inner": {"drawn": "pcm"}, "second": "cam"})
+    assert section.methods() == {("models.backbones", "tiny"), ("models.cams", "pcm"), ("models.cams", "cam")}

@@ -12,16 +12,17 @@ from labelfactory.errors import DataError
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.stage import quarantine as set_aside
 from labelfactory.stage.quarantine import SetAside, let_out
-from labelfactory.stage.runner import stage_class
 
 
 @pytest.fixture
 def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """b fails in the first stage, d in the second, e was set aside by `prepare`; both stages have run."""
-    workspace.wire("prepare", "brightness", "outline")
+    row_stages = {
+        noun: {"meta": {"kind": "rows"}, "outs": [f"data/{noun}"], "deps": [f"data/{above}"]}
+        for above, noun in (("dataset", "brightness"), ("brightness", "outline"))
+    }
+    workspace.wire("prepare", **row_stages)
     workspace.change("e", status="quarantined", reason="not an image")
-    kinds = {"brightness": Brightness, "outline": Outline}
-    monkeypatch.setattr(set_aside, "stage_class", lambda name: kinds.get(name) or stage_class(name))
     for kind, failing in ((Brightness, "b"), (Outline, "d")):
         monkeypatch.setattr(kind, "processed", [])
         monkeypatch.setattr(kind, "failing", {failing: ValueError("dark")})
