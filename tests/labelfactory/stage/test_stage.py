@@ -43,7 +43,7 @@ def project(workspace, monkeypatch):
     workspace.wire("count", "borrower")
     kinds = {"count": Count, "borrower": Borrower}
     for name, kind in kinds.items():
-        monkeypatch.setattr(kind, "stage_name", lambda name=name: name)  # else that of this file
+        monkeypatch.setattr(kind, "stage_name", staticmethod(lambda name=name: name))  # else that of this file
     monkeypatch.setattr(stage_module, "stage_class", kinds.__getitem__)
     Path("params.yaml").write_text("count: {upto: 3}\nborrower: {}\n")
     return workspace
