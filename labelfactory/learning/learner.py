@@ -23,9 +23,9 @@ class Learner(nn.Module):
     """
 
     network: nn.Module
-    shares_batches: ClassVar[bool] = True
-    """Whether several devices may share a batch: their loss equals that of one device up to rounding. False where the loss is
-    random or compares images of a batch; such a learner trains on one device."""
+    share_multiple: ClassVar[int] = 1
+    """Several devices may share a batch, each a multiple of this many images: their loss equals that of one device up to
+    rounding. 2 where the loss compares neighbours; 0 where it is random or compares all images: it trains on one device."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -28,14 +28,14 @@ USERS = "\x1e"
 """Marks a UserError in the traceback of a process."""
 
 
-def training_devices(batch: int, *, shared: bool = True) -> int:
+def training_devices(batch: int, multiple: int = 1) -> int:
     """Devices to train on: $LABELFACTORY_DEVICES, else every GPU; on the CPU one process.
 
-    The number used is the largest that divides the batch: with three GPUs and a batch of 8, two.
+    The number used is the largest that gives each device as many examples: with three GPUs and a batch of 8, two.
 
     Args:
         batch: examples in a joint batch.
-        shared: whether devices may share it (`Learner.shares_batches`); if not, the number is 1.
+        multiple: a device's examples are a multiple of it (`Learner.share_multiple`); 0: one device.
 
     Raises:
         UserError: the variable is not a positive whole number, or there are fewer GPUs.
@@ -48,7 +48,7 @@ def training_devices(batch: int, *, shared: bool = True) -> int:
             f"{DEVICES_VARIABLE}={wanted}, but {there} GPU{'s' if there > 1 else ''} to train on",
             f"Type `unset {DEVICES_VARIABLE}`.",
         )
-    return max(count for count in range(1, wanted + 1) if batch % count == 0) if shared else 1
+    return max(n for n in range(1, wanted + 1) if n == 1 or (multiple and batch % (n * multiple) == 0))
 
 
 def joint_mean(count: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ def fit(
     slow = {id(p) for p in pretrained}
     indices = frozenset(k for k, p in enumerate(learner.parameters()) if id(p) in slow)
     arguments = (learner, examples, cfg, indices, title, resume, ema_decay)
-    devices = training_devices(min(cfg.batch_size, len(examples)), shared=learner.shares_batches)
+    devices = training_devices(min(cfg.batch_size, len(examples)), learner.share_multiple)
     if devices > 1:
         say(f"{title}: {devices} devices share each batch")
         run_shares(make_fabric(cfg.precision, devices), _fit, *arguments)

@@ -116,7 +116,7 @@ class TrainingStage(Stage[T]):
         resume = Resume(self.output / "resume.pt", key)
         learner, pretrained = self.learner()
         examples = self.examples()
-        devices = training_devices(min(self.cfg.batch_size, len(examples)), shared=learner.shares_batches)
+        devices = training_devices(min(self.cfg.batch_size, len(examples)), learner.share_multiple)
         model, curve = fit(
             learner,
             examples,

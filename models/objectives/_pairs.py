@@ -62,10 +62,10 @@ def paired_batches(targets: NDArray[np.bool_], size: int, rng: np.random.Generat
 
 
 def partners(target: Tensor) -> Tensor:
-    """The partner of each image of a batch: its neighbour at the places 0 and 1, 2 and 3, …, if they share a tag; else the
-    next image without a partner that shares one; itself where there is none.
+    """The partner of each image of a batch: its neighbour at the places 0 and 1, 2 and 3, …, if they share a tag; else itself.
 
-    It finds the pairs of `paired_batches` again, also in one device's share of a batch.
+    It finds the pairs of `paired_batches` again, also in a device's share of a batch. In a batch of odd size, where pairs are
+    torn apart, an image without such a neighbour gets the next one that shares a tag and has no partner.
 
     Args:
         target: [B, C] of 0 and 1.
@@ -77,7 +77,7 @@ def partners(target: Tensor) -> Tensor:
     count = len(shared)
     found = list(range(count))
     neighbours = [(one, one + 1) for one in range(0, count - 1, 2)]
-    for one, other in neighbours + list(combinations(range(count), 2)):
+    for one, other in neighbours + (list(combinations(range(count), 2)) if count % 2 else []):
         if shared[one][other] and found[one] == one and found[other] == other:
             found[one], found[other] = other, one
     return torch.tensor(found, device=target.device)

@@ -119,6 +119,7 @@ class CrossImageClassifier(Classifier):
 class Cian(Objective):
     """Tag losses of each image alone and with its partner, and a loss that completes its maps to those with the partner."""
 
+    share_multiple = 2  # pairs stay whole
     network: CrossImageClassifier
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:

@@ -54,7 +54,7 @@ class OcCse(Objective):
         ParamsError: the training ends before the judge is copied.
     """
 
-    shares_batches = False  # it draws a tag of each image
+    share_multiple = 0  # it draws a tag of each image
     finished: Tensor
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:

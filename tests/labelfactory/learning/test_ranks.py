@@ -239,6 +239,17 @@ def test_every_gpu_of_the_worker_is_used_unless_told(monkeypatch, device, device
 
 
 @pytest.mark.parametrize(
+    ("batch", "multiple", "expected"),
+    [(8, 2, 4), (12, 2, 3), (6, 2, 3), (4, 2, 2), (2, 2, 1), (7, 2, 1), (16, 0, 1), (8, 8, 1)],
+)
+def test_pairs_are_not_shared_out_singly(monkeypatch, batch, multiple, expected):
+    """Four devices: each gets a multiple of what must stay together, or there are fewer; 0 is one device."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    monkeypatch.setenv("LABELFACTORY_DEVICES", "4")
+    assert training_devices(batch, multiple) == expected
+
+
+@pytest.mark.parametrize(
     ("value", "said"), [("0", "a positive whole number"), ("two", "a positive whole number"), ("5", "4 GPU")]
 )
 def test_a_number_of_devices_that_cannot_be_is_said_before_training(monkeypatch, value, said):

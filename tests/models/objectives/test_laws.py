@@ -14,7 +14,7 @@ from labelfactory.learning.training import write_curve
 from labelfactory.settings.registry import method_names
 
 OBJECTIVES = method_names("models.objectives")
-SHARING = [name for name in OBJECTIVES if new_objective(name).shares_batches]
+SHARING = [name for name in OBJECTIVES if new_objective(name).share_multiple]
 TOLERANCE = 1e-4
 """Of losses and weights around 1 after six steps in float32: AdamW's first steps enlarge the rounding of small gradients."""
 
@@ -53,12 +53,12 @@ def test_two_devices_learn_what_one_learns_from_the_joint_batch(tmp_path, name):
 
 def test_what_cannot_share_a_batch_trains_on_one_device(tmp_path, monkeypatch, capsys):
     """However many there are, and says nothing of several."""
-    monkeypatch.setattr(Learner, "shares_batches", False)
+    monkeypatch.setattr(Learner, "share_multiple", 0)
     train(tmp_path, "tags", devices=2, epochs=1)
     assert "devices share" not in capsys.readouterr().err
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
     monkeypatch.setenv("LABELFACTORY_DEVICES", "2")
-    assert [training_devices(BATCH, shared=shared) for shared in (True, False)] == [2, 1]
+    assert [training_devices(BATCH, multiple) for multiple in (1, 0)] == [2, 1]
 
 
 @every_objective

@@ -75,8 +75,21 @@ def test_a_batch_keeps_the_pairs_of_its_epoch():
 
 
 def test_partners_by_hand():
-    """The next image with a common tag that has no neighbour; else the image itself; not two partners for one."""
-    tags = [[0], [1], [0, 1], [], [0], [2]]
-    assert partners(targets(tags)).tolist() == [2, 1, 0, 3, 4, 5]
+    """In an odd batch the next image with a common tag that has no neighbour; else the image itself; not two for one."""
+    tags = [[0], [1], [0, 1], [], [0], [2], []]
+    assert partners(targets(tags)).tolist() == [2, 1, 0, 3, 4, 5, 6]
     assert partners(targets([[1]])).tolist() == [0]
-    assert partners(targets([[0], [1], [1], [0]])).tolist() == [3, 2, 1, 0]
+    assert partners(targets([[0], [1], [1], [0], []])).tolist() == [3, 2, 1, 0, 4]
+    assert partners(targets([[0], [1], [1], [0]])).tolist() == [0, 1, 2, 3]
+
+
+@given(tags=TAG_LISTS, devices=st.integers(1, 3), share=st.sampled_from([2, 4]), seed=st.integers(0, 99))
+def test_shares_of_a_batch_have_the_partners_of_the_batch(tags, devices, share, seed):
+    """So several devices learn what one learns."""
+    held = targets(tags)
+    for batch in paired_batches(held.numpy() > 0, devices * share, np.random.default_rng(seed)):
+        if len(batch) == devices * share:
+            whole = partners(held[batch]).tolist()
+            starts = range(0, len(batch), share)
+            parts = [(partners(held[batch[k : k + share]]) + k).tolist() for k in starts]
+            assert whole == [partner for part in parts for partner in part]
