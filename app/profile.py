@@ -13,7 +13,7 @@ from ruamel.yaml.comments import CommentedSeq
 from labelfactory.console import say
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.files import write_whole
-from labelfactory.settings.params import PARAMS_FILE, check_sections, read_yaml
+from labelfactory.settings.params import PARAMS_FILE, check_sections, in_one_line, read_yaml
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.runner import stage_class
 
@@ -116,7 +116,9 @@ def _overlay(values: Any, over: dict[str, Any], changes: list[str], prefix: str 
         elif isinstance(value, dict) and isinstance(values.get(key), dict):
             _overlay(values[key], value, changes, f"{prefix}{key}.")
         elif key not in values or values[key] != value:  # unknown keys too: the check names them
-            changes.append(f"{prefix}{key}: {values.get(key)} → {value}")
+            changes.append(
+                f"{prefix}{key}: {in_one_line(values[key]) if key in values else '—'} → {in_one_line(value)}"
+            )
             values[key] = _in_one_line(value, values.get(key)) if isinstance(value, list) else value
 
 

@@ -12,7 +12,7 @@ import yaml
 from labelfactory.dataset.manifest import MANIFEST
 from labelfactory.digests import digest_code, digest_file, digest_json
 from labelfactory.errors import ParamsError, did_you_mean
-from labelfactory.settings.params import PARAMS_FILE, check_sections, read_yaml
+from labelfactory.settings.params import PARAMS_FILE, check_sections, in_one_line, read_yaml
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.runner import stage_class
 
@@ -31,7 +31,7 @@ class Variant:
     """params.yaml as it is with these settings."""
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={_text(value)}" for name, value in self.settings.items())
+        return ", ".join(f"{name}={in_one_line(value)}" for name, value in self.settings.items())
 
     @property
     def overrides(self) -> list[str]:
@@ -40,7 +40,7 @@ class Variant:
         """
         lines = []
         for key in dict.fromkeys(".".join(name.split(".")[:2]) for name in self.settings):
-            text = f"{key}={_text(_at(self.params, key))}"
+            text = f"{key}={in_one_line(_at(self.params, key))}"
             whole = key not in self.settings
             lines += [f"{PARAMS_FILE}:~{key}", f"{PARAMS_FILE}:+{text}"] if whole else [f"{PARAMS_FILE}:{text}"]
         return lines
@@ -122,8 +122,3 @@ def _inside(values: Any, part: str, name: str) -> Any:
         known = list(values) if isinstance(values, dict) else []
         raise ParamsError(f"{PARAMS_FILE} has no {name}: {part!r} is unknown{did_you_mean(part, known)}", EXAMPLE)
     return values
-
-
-def _text(value: Any) -> str:
-    """A value in one line of YAML, for DVC's overrides."""
-    return str(yaml.safe_dump(value, default_flow_style=True, width=4096)).removesuffix("\n").removesuffix("\n...")

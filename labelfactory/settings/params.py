@@ -3,6 +3,7 @@
 Unknown keys, wrong types and values out of range are all listed at once, each with a suggestion.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -119,6 +120,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ParamsError(f"{path}: expected sections, found {type(loaded).__name__}", f"Mend {path}.")
     return loaded
+
+
+def in_one_line(value: Any) -> str:
+    """A value as one line of YAML, such as `{name: chebyshev, steps: 256}`."""
+    plain = json.loads(json.dumps(value))  # ruamel's lists and mappings too
+    return (
+        str(yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=4096))
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )
 
 
 def check_sections(values: Mapping[str, Any], sections: Mapping[str, type[Section]], source: str) -> dict[str, Section]:
