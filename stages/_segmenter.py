@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import Tensor
 
 from labelfactory.dataset.prepared import ImageRecord
-from labelfactory.errors import ParamsError
 from labelfactory.learning.batches import Examples
 from labelfactory.learning.examples import CropSection, MaskExamples, Trust
 from labelfactory.learning.learner import Learner
@@ -17,9 +16,10 @@ from labelfactory.learning.training import TrainingSection
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.registry import method_of
+from labelfactory.stage.preflight import check_same_network
 from labelfactory.stage.training import TrainingStage
 from models.backbones import Backbone
-from models.backbones._choice import BackboneSection, backbone_architecture, rebuild_backbone, start_backbone
+from models.backbones._choice import BackboneSection, backbone_architecture, parts_of, rebuild_backbone, start_backbone
 from models.classifier import classifier_from
 from models.mask_objectives import MaskObjective
 from models.segmenters import build_segmenter
@@ -85,18 +85,18 @@ class SegmenterStage(TrainingStage[SegmenterSection]):
     def learner(self) -> tuple[Learner, Sequence[Tensor]]:
         """The backbone under a new head, in its objective."""
         torch.manual_seed(self.cfg.seed)
-        backbone = self._classifier_backbone() if self.cfg.from_classifier else start_backbone(self.cfg)
-        pretrained = backbone.published_parameters() if self.cfg.weights != "random" else []
+        if self.cfg.from_classifier:
+            backbone = self._classifier_backbone()
+            pretrained = list(backbone.parameters())  # its blocks have learnt too
+        else:
+            backbone = start_backbone(self.cfg)
+            pretrained = backbone.published_parameters() if self.cfg.weights != "random" else []
         return self.objective(build_segmenter(backbone, self.architecture()), self.cfg.objective), pretrained
 
     def _classifier_backbone(self) -> Backbone:
         """The classifier's backbone at this net's output stride."""
         state, passport = self.checkpoint_of("classifier")
-        if passport.architecture["backbone"] != self.cfg.backbone.name:
-            raise ParamsError(
-                f"train_segmenter.backbone is {self.cfg.backbone.name}, the classifier's {passport.architecture['backbone']}",
-                "With weights: classifier both must be the same; mend params.yaml.",
-            )
+        check_same_network(self.cfg.parts, parts_of(passport.architecture))
         backbone = rebuild_backbone(self.architecture())
         backbone.load_state_dict(classifier_from(passport.architecture, state).backbone.state_dict())
         backbone.freeze(self.cfg.freeze_stages)

@@ -22,6 +22,7 @@ from labelfactory.learning.learner import Learner, LossLearner
 from labelfactory.learning.training import TrainingSection
 from labelfactory.settings.registry import method_of
 from labelfactory.stage.runner import main
+from models.backbones._choice import parts_of
 from models.classifier import classifier_from
 from stages._labelled import LabelledStage
 
@@ -52,11 +53,8 @@ class TrainAffinity(LabelledStage[TrainAffinityConfig]):
         """The classifier's backbone and the head's sizes."""
         backbone = self.passport_of("classifier").architecture
         return {
-            **{
-                name: backbone[name]
-                for name in ("backbone", "output_stride", "block", "block_taps")
-                if name in backbone
-            },
+            **parts_of(backbone),
+            "output_stride": backbone["output_stride"],
             "folded": True,
             "affinity": self.cfg.method.model_dump(mode="json"),
         }

@@ -7,7 +7,7 @@ from labelfactory.dataset.corrections import read_corrections
 from labelfactory.dataset.manifest import MANIFEST, lists_of, with_truth
 from labelfactory.errors import ParamsError, UserError, did_you_mean
 from labelfactory.learning.supervision import check_supervision
-from labelfactory.settings.params import Section
+from labelfactory.settings.params import Section, in_one_line
 
 
 def check_line(sections: Mapping[str, Section]) -> None:
@@ -67,17 +67,27 @@ def _check_backbones(sections: Mapping[str, Section]) -> None:
     """One backbone where one network starts from the other's."""
     classifier: Any = sections.get("train_classifier")
     segmenter: Any = sections.get("train_segmenter")
-    if classifier and segmenter and segmenter.from_classifier and _backbone(segmenter) != _backbone(classifier):
-        raise ParamsError(
-            f"train_segmenter.backbone is {_backbone(segmenter)}, the classifier's {_backbone(classifier)}",
-            "With train_segmenter.weights: classifier both must be the same; mend params.yaml.",
-        )
+    if classifier and segmenter and segmenter.from_classifier:
+        check_same_network(segmenter.parts, classifier.parts)
 
 
-def _backbone(section: Any) -> str:
-    """The backbone of a section, with its block where it has one."""
-    name: str = section.backbone.name
-    return name if section.block.name == "none" else f"{name} with {section.block.name}"
+def check_same_network(segmenter: Mapping[str, Any], classifier: Mapping[str, Any]) -> None:
+    """Check that a segmenter's backbone can take the classifier's weights.
+
+    Args:
+        segmenter: parts of its backbone (`BackboneSection.parts`).
+        classifier: those of the classifier's.
+
+    Raises:
+        ParamsError: backbone, block, knobs of the block or its taps are not the same.
+    """
+    for key in dict.fromkeys([*segmenter, *classifier]):
+        own, other = segmenter.get(key, "none"), classifier.get(key, "none")
+        if own != other:
+            raise ParamsError(
+                f"train_segmenter.{key} is {in_one_line(own)}, the classifier's {in_one_line(other)}",
+                "With train_segmenter.weights: classifier both must be the same; mend params.yaml.",
+            )
 
 
 def _check_objective(sections: Mapping[str, Section]) -> None:

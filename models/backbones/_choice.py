@@ -1,5 +1,6 @@
 """The backbone that a network starts from, as params.yaml names it."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -70,6 +71,14 @@ class BackboneSection(Section):
         return self.weights == "classifier"
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """The backbone, and its blocks with their knobs and taps if it has any; JSON."""
+        if self.block.name == "none":
+            return {"backbone": self.backbone.name}
+        block = self.block.model_dump(mode="json")
+        return {"backbone": self.backbone.name, "block": block, "block_taps": list(self.block_taps)}
+
+    @property
     def supervision(self) -> list[str]:
         """Kinds of labels that the starting weights have seen."""
         return [] if self.weights in ("random", "classifier") else sorted(self.weights_supervision)
@@ -98,18 +107,15 @@ def start_backbone(section: BackboneSection) -> Backbone:
 def backbone_architecture(section: BackboneSection) -> dict[str, Any]:
     """The input of `rebuild_backbone`, JSON."""
     return {
-        "backbone": section.backbone.name,
+        **section.parts,
         "output_stride": section.output_stride,
         "folded": section.weights != "random" and section.fold_norms,
-        **_blocks(section),
     }
 
 
-def _blocks(section: BackboneSection) -> dict[str, Any]:
-    """The blocks of a section, JSON; nothing where there are none."""
-    if section.block.name == "none":
-        return {}
-    return {"block": section.block.model_dump(mode="json"), "block_taps": list(section.block_taps)}
+def parts_of(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal where one network starts from the weights of another; as `BackboneSection.parts`."""
+    return {part: architecture[part] for part in ("backbone", "block", "block_taps") if part in architecture}
 
 
 def rebuild_backbone(architecture: dict[str, Any]) -> Backbone:

@@ -32,6 +32,21 @@ def test_what_would_fail_after_hours_is_checked_first(here, labelfactory):
     ("settings", "problem", "remedy"),
     [
         ("train_segmenter.backbone=efficientnet_lite1", "backbone is efficientnet_lite1, the classifier's", "the same"),
+        (
+            "train_segmenter.block=squeeze_excite",
+            "block is {name: squeeze_excite, reduction: 16}, the classifier's none",
+            "same",
+        ),
+        (
+            "train_classifier.block=squeeze_excite train_segmenter.block=squeeze_excite train_segmenter.block.reduction=4",
+            "reduction: 4}, the classifier's {name: squeeze_excite, reduction: 16}",
+            "the same",
+        ),
+        (
+            "train_classifier.block=squeeze_excite train_segmenter.block=squeeze_excite train_segmenter.block_taps=[c4,c5]",
+            "block_taps is [c4, c5], the classifier's [c5]",
+            "the same",
+        ),
         ("train_segmenter.backbone=resnet50 train_segmenter.weights=package", "resnet50 has no weights", "random"),
         ("train_classifier.backbone=tiny", "the backbone tiny has no pretrained weights", "weights: random"),
         (
