@@ -82,7 +82,7 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
             )
         return [
             {"cam": cam.cpu().numpy().astype("float16"), "class_ids": ids}
-            for cam, ids in zip(cams.maps, class_ids, strict=True)
+            for cam, ids in zip(cams, class_ids, strict=True)
         ]
 
 

@@ -11,6 +11,6 @@ several passes of the network, has instead
     image_maps(classifier, images [B, 3, H, W] in [0, 255], class_ids [K] int64, **knobs) -> [B, K, h, w] float32, ≥ 0
 """
 
-from models.cams._multiscale import CamBatch, multiscale_cam, multiscale_cams, network_sizes
+from models.cams._multiscale import multiscale_cams, network_sizes
 
-__all__ = ["CamBatch", "multiscale_cam", "multiscale_cams", "network_sizes"]
+__all__ = ["multiscale_cams", "network_sizes"]

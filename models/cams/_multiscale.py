@@ -7,7 +7,6 @@ Source  Ahn & Kwak, CVPR 2018, arXiv:1803.10464, and the authors' code: scales Ã
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,18 +19,6 @@ from models.grids import aligned_size, grid_size, resample, resize_images
 EPSILON = 1e-5
 
 ActivationMaps = Callable[[Classifier, Tensor, Tensor], Tensor]
-
-
-class CamBatch(NamedTuple):
-    """CAMs and tag probabilities of one batch.
-
-    Attributes:
-        maps: per image [K_i, ceil(H / stride), ceil(W / stride)] float32 in [0, 1]; channel k belongs to class_ids[k].
-        probabilities: [B, C] float32, mean of the sigmoid over scales and flips.
-    """
-
-    maps: list[Tensor]
-    probabilities: Tensor
 
 
 def network_sizes(height: int, width: int, *, scales: Sequence[float], stride: int) -> tuple[tuple[int, int], ...]:
@@ -48,7 +35,7 @@ def multiscale_cams(
     scales: Sequence[float],
     flip: bool,
     stride: int = 4,
-) -> CamBatch:
+) -> list[Tensor]:
     """Compute the CAMs of a batch. The caller decides on evaluation mode, device and autocast.
 
     Args:
@@ -60,14 +47,15 @@ def multiscale_cams(
         flip: also run the mirror image.
         stride: of the maps.
 
+    Returns:
+        Per image [K_i, ceil(H / stride), ceil(W / stride)] float32 in [0, 1]; channel k belongs to class_ids[k].
+
     Raises:
         ShapeError: lengths disagree, no scale, an image is not [3, H, W], or sizes cannot share a batch.
         ParamsError: no such method.
     """
     chosen = choose("models.cams", method)
-    of_photograph = hasattr(
-        chosen.module, "image_maps"
-    )  # a read-out that runs the network itself, perhaps several times
+    of_photograph = hasattr(chosen.module, "image_maps")  # it runs the network itself, perhaps several times
     read_out: ActivationMaps = chosen.bind("image_maps" if of_photograph else "activation_maps")
     net_stride = classifier.backbone.output_stride
     sizes = _shared_sizes(images, class_ids, scales, net_stride)
@@ -75,48 +63,23 @@ def multiscale_cams(
     tags = [ids.to(device, torch.int64) for ids in class_ids]
     grids = [grid_size(*image.shape[-2:], stride=stride) for image in images]
     sums = [torch.zeros(len(ids), *grid, device=device) for ids, grid in zip(tags, grids, strict=True)]
-    probabilities: list[Tensor] = []
     for size in sizes:
         batch = torch.cat([resize_images(image[None].to(device).float(), size) for image in images])
         views = torch.cat([batch, batch.flip(3)]) if flip else batch
-        with torch.no_grad():
-            features = classifier.activation(views)
-            probabilities.extend(classifier.logits(features).float().sigmoid().chunk(2 if flip else 1))
+        if of_photograph:
+            inputs = views
+        else:
+            with torch.no_grad():
+                inputs = classifier.activation(views)
         for index, (ids, grid) in enumerate(zip(tags, grids, strict=True)):
             if not len(ids):
                 continue
-            inputs = views if of_photograph else features
             maps = read_out(classifier, inputs[index :: len(images)], ids).detach()
             if flip:
                 straight, mirrored = maps.chunk(2)
                 maps = straight + mirrored.flip(3)
             sums[index] += resample(maps, stride=net_stride, image_size=size, size=grid)[0]
-    return CamBatch([_normalise(maps) for maps in sums], torch.stack(probabilities).mean(dim=0))
-
-
-def multiscale_cam(
-    classifier: Classifier,
-    method: MethodConfig | str,
-    image: Tensor,
-    *,
-    class_ids: Tensor,
-    scales: Sequence[float],
-    flip: bool,
-    stride: int = 4,
-) -> Tensor:
-    """The CAMs [K, ceil(H / stride), ceil(W / stride)] of one image [H, W, 3] uint8; see `multiscale_cams`."""
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ShapeError(f"the image must be [H, W, 3], not {list(image.shape)}")
-    batch = multiscale_cams(
-        classifier,
-        method,
-        [image.permute(2, 0, 1)],
-        class_ids=[class_ids],
-        scales=scales,
-        flip=flip,
-        stride=stride,
-    )
-    return batch.maps[0]
+    return [_normalise(maps) for maps in sums]
 
 
 def _shared_sizes(

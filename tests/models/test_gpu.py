@@ -63,7 +63,7 @@ def test_cams_are_those_of_the_cpu(method):
     ids = [torch.tensor([0, 2]), torch.tensor([3])]
     made = multiscale_cams(net, method, images, class_ids=ids, scales=(1.0, 0.5), flip=True)
     expected = test_cams.cams(images, [i.tolist() for i in ids], method)
-    for ours, cpus in zip(made.maps, expected, strict=True):
+    for ours, cpus in zip(made, expected, strict=True):
         torch.testing.assert_close(ours.cpu(), cpus, rtol=0, atol=1e-3)
 
 

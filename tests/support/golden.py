@@ -15,9 +15,7 @@ REWRITE = "pytest tests/golden --rewrite-golden"
 RAISE = "raise ENGINE_FORMAT in labelfactory/settings/closure.py"
 
 
-def hold(
-    name: str, figures: Mapping[str, Any], *, tolerance: float, by_number: bool, rewrite: bool, optional: bool = False
-) -> None:
+def hold(name: str, figures: Mapping[str, Any], *, tolerance: float, by_number: bool, rewrite: bool) -> None:
     """Compare figures with those of tests/golden/<name>.json, or write them there.
 
     Args:
@@ -27,11 +25,8 @@ def hold(
         by_number: whether only the files that answer by number decide these figures: then they may not be written anew
             unless the number was raised.
         rewrite: write instead of comparing.
-        optional: whether there may be no such file, as for a library's version that nobody has used yet.
     """
     path = FOLDER / f"{name}.json"
-    if optional and not rewrite and not path.exists():
-        return
     stored = json.loads(path.read_text()) if path.exists() else {"engine_format": None, "figures": {}}
     known = stored["engine_format"]
     moved = list(_moved(stored["figures"], json.loads(json.dumps(figures)), tolerance, ""))

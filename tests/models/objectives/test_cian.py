@@ -191,7 +191,7 @@ def test_the_kept_network_is_a_classifier_that_every_read_out_knows(tmp_path):
     image, ids = PICTURES.batch(1)["image"][0], torch.tensor([1, 2])
     for method in ("cam", "own_maps", "pcm"):
         maps = [
-            multiscale_cams(net, method, [image], class_ids=[ids], scales=(1.0,), flip=True).maps[0]
+            multiscale_cams(net, method, [image], class_ids=[ids], scales=(1.0,), flip=True)[0]
             for net in (network, rebuilt("cian", network, width=0.25))
         ]
         assert maps[0].shape == (2, 9, 9)

@@ -191,7 +191,7 @@ def test_the_network_is_a_classifier_with_one_map_more():
     torch.testing.assert_close(maps, shares[:, :2])
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(2, 3, 3))
     ids = [torch.tensor([0, 1])] * 2
-    cams = [multiscale_cams(one, "cam", images, class_ids=ids, scales=[1.0], flip=True).maps for one in (net, plain)]
+    cams = [multiscale_cams(one, "cam", images, class_ids=ids, scales=[1.0], flip=True) for one in (net, plain)]
     torch.testing.assert_close(cams[0], cams[1])
 
 
@@ -205,7 +205,7 @@ def test_what_is_kept_is_built_again_and_read_out():
         torch.testing.assert_close(rebuilt.maps(images), net.maps(images), atol=1e-4, rtol=1e-4)
     ids = [torch.tensor([1]), torch.tensor([], dtype=torch.int64)]
     for method in ("cam", "own_maps"):
-        maps = multiscale_cams(rebuilt, method, images, class_ids=ids, scales=[1.0, 1.5], flip=True).maps
+        maps = multiscale_cams(rebuilt, method, images, class_ids=ids, scales=[1.0, 1.5], flip=True)
         assert [each.shape for each in maps] == [(1, 9, 9), (0, 9, 9)]
         assert all(bool(((each >= 0) & (each <= 1)).all()) for each in maps)
 

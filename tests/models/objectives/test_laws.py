@@ -2,6 +2,8 @@
 loss falls. A new file of models/objectives is tested by its being there.
 """
 
+import pickle
+
 import pytest
 import torch
 from drawn_photographs import BATCH, CLASSES, STEPS, TAGS, views
@@ -49,6 +51,13 @@ def test_two_devices_learn_what_one_learns_from_the_joint_batch(tmp_path, name):
         assert row == pytest.approx(wanted, rel=TOLERANCE, abs=TOLERANCE)
     for key, tensor in one.state_dict().items():
         assert torch.allclose(tensor, two.state_dict()[key], atol=TOLERANCE), key
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_an_objective_travels_to_another_process(name):
+    """It is pickled for each device: it holds no open file and no function without a name."""
+    objective = new_objective(name)
+    assert same(pickle.loads(pickle.dumps(objective)), objective)
 
 
 def test_what_cannot_share_a_batch_trains_on_one_device(tmp_path, monkeypatch, capsys):

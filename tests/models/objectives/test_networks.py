@@ -50,7 +50,7 @@ def test_the_network_that_is_kept_is_built_again_and_read_out(tmp_path, name):
     for method in ("cam", "own_maps"):
         for class_ids in ([0, 1], []):
             tags = [torch.tensor(class_ids, dtype=torch.int64)]
-            maps = multiscale_cams(rebuilt, method, [image], class_ids=tags, scales=[1.0, 1.5], flip=True).maps[0]
+            maps = multiscale_cams(rebuilt, method, [image], class_ids=tags, scales=[1.0, 1.5], flip=True)[0]
             assert maps.shape == (len(class_ids), 9, 9)
             assert maps.isfinite().all()
             assert ((maps >= 0) & (maps <= 1)).all()
