@@ -5,7 +5,7 @@ variables, `if TYPE_CHECKING` blocks, the texts of errors (`raise X("…")`) and
 the imports that only these needed. Names are kept: a renamed variable is another file.
 
 Kept, because they may change a value: annotations in a class (pydantic and dataclasses read them) and of a function
-under a decorator that may read them; what a raised error carries beside text; a message that assigns.
+under a decorator that may read them; what a raised error carries beside text; a message that assigns or draws a number.
 
 Uses the standard library alone and writes the tree itself: `ast.dump` differs between versions of Python.
 """
@@ -19,6 +19,28 @@ MESSAGES = frozenset({"say"})
 """Functions that only show a message; `print` may write a file."""
 LOGGERS = frozenset({"log", "logger", "logging", "warnings"})
 LEVELS = frozenset({"debug", "info", "warning", "warn", "error", "exception", "critical", "log"})
+PURE = frozenset(
+    {
+        "abs",
+        "float",
+        "format",
+        "int",
+        "join",
+        "len",
+        "list",
+        "max",
+        "min",
+        "repr",
+        "round",
+        "set",
+        "sorted",
+        "split",
+        "str",
+        "sum",
+    }
+    | {"stage_name"}
+)
+"""Calls inside a message that change nothing."""
 READ_NO_ANNOTATION = frozenset(
     {"property", "cached_property", "staticmethod", "classmethod", "cache", "lru_cache", "contextmanager", "no_grad"}
 )
@@ -174,8 +196,11 @@ def _last_name(node: ast.AST) -> str:
 
 
 def _is_message(call: ast.Call) -> bool:
-    """Whether a call only shows a message. One that also assigns, awaits or yields does more."""
-    if any(isinstance(n, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)) for n in ast.walk(call)):
+    """Whether a call only shows a message. One that also assigns, awaits, yields or calls what is not in `PURE` may do more."""
+    inside = [node for argument in (*call.args, *call.keywords) for node in ast.walk(argument)]
+    if any(isinstance(n, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)) for n in inside):
+        return False
+    if any(_last_name(node) not in PURE for node in inside if isinstance(node, ast.Call)):
         return False
     if isinstance(call.func, ast.Attribute):
         return call.func.attr in LEVELS and _last_name(call.func.value).strip("_").lower() in LOGGERS

@@ -47,6 +47,7 @@ UNSEEN = {
     "the cause of an error": ('negative", start)', 'negative", start) from None'),
     "the text of an assertion": ("no growth", "it does not grow"),
     "a message": ("grown from", "it grew from"),
+    "a message that counts": ('{start}")', '{len(str(start))}")'),
     "quotes": ("'''", '"""'),
 }
 
@@ -63,6 +64,7 @@ SEEN = {
     "an assertion": ("assert by > 0", "assert by >= 0"),
     "an annotation in a class, which pydantic reads": ("steps: int", "steps: float"),
     "a message that assigns": ('say(f"grown from {start}")', 'say(f"grown from {(start := 1)}")'),
+    "a message that takes something away": ('say(f"grown from {start}")', 'say(f"grown from {by.pop()}")'),
     "where a function comes from": ("import math", "import cmath as math"),
     "a statement": ("    return", "    by = 2\n    return"),
 }
