@@ -9,11 +9,11 @@ from rich.table import Table
 
 from flows.line.cost import Cost, costs, in_words
 from flows.line.dvc_line import StageState, line_status, locked_stages
-from flows.line.summary import REPORTS, read_json
+from flows.line.summary import read_json
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import REPORTS, read_wiring
 
 SHOWN = 6
 """Number of reasons that are shown per stage."""

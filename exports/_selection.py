@@ -20,9 +20,8 @@ from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import DATA, read_wiring
 
-DATA = Path("data")
 QUALITY = {
     "masks": "agreement: share of pixels on which the walk and the CRF name the same class; 1 for a mask that a person corrected",
     "predictions": "confidence: mean over the pixels of the best class's probability",

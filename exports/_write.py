@@ -16,14 +16,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from exports._selection import DATA, QUALITY, Selection
+from exports._selection import QUALITY, Selection
 from labelfactory.digests import digest_file, digest_rows
 from labelfactory.errors import DataError
 from labelfactory.files import write_json
 from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.registry import load_method, method_names
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.versions import git_state
 
 PROVENANCE = "provenance.json"

@@ -79,12 +79,6 @@ def average_precision(targets: Sequence[bool] | NDArray[np.bool_], scores: NDArr
     return float((precision * gained).sum() / truth.sum())
 
 
-def mean_average_precision(targets: NDArray[np.floating], scores: NDArray[np.floating]) -> float:
-    """Mean over the tags that occur. Both [N, C]."""
-    values = [average_precision(targets[:, c] > 0.5, scores[:, c]) for c in range(targets.shape[1])]
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
 class ThresholdCurve:
     """mIoU of a labelling at every background threshold 0.00, 0.01 … 1.00, from one pass over the images.
 

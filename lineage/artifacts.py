@@ -18,9 +18,8 @@ import safetensors
 from labelfactory.errors import UserError
 from labelfactory.files import write_json
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
-from labelfactory.settings.wiring import Wiring, read_wiring
+from labelfactory.settings.wiring import DATA, Wiring, read_wiring
 
-DATA = Path("data")
 CACHE = Path(".dvc/cache/files/md5")
 TRAINING_ROWS = "training_rows.parquet"
 """The list of rows that a network learnt from, beside its checkpoint."""

@@ -18,8 +18,7 @@ from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.schema import VOID, Mask
-from labelfactory.settings.wiring import read_wiring
-from lineage.artifacts import DATA
+from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.audit import scores_of
 from lineage.lookup import Lookup
 from lineage.mask_set import MaskSet, mask_set

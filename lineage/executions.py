@@ -23,11 +23,8 @@ from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, read_
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
-from labelfactory.settings.wiring import LOCK_FILE, StageWiring, last_runs, read_wiring
+from labelfactory.settings.wiring import DATA, LOCK_FILE, METRICS, StageWiring, last_runs, read_wiring
 from labelfactory.versions import git_state
-from lineage.artifacts import DATA
-
-METRICS = DATA / "evaluation" / "metrics.json"
 
 
 @dataclass(frozen=True)

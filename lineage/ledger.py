@@ -60,7 +60,7 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("image", DIGEST),
             ("tags", pa.string()),
             ("key", DIGEST),
-            ("source", pa.string()),  # tags, affinity_labels, refine_crf, human, true masks
+            ("source", pa.string()),  # tags, true masks, human, or the stage that made it
             ("model", DIGEST),  # of the weights; where another training ended with them before, of weights and rows
             ("run", pa.string()),
             ("time", TIME),

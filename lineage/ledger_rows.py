@@ -15,8 +15,8 @@ from labelfactory.dataset.prepared import ImageRecord, read_dataset
 from labelfactory.digests import digest_rows
 from labelfactory.errors import MissingError
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport
-from labelfactory.settings.wiring import read_wiring
-from lineage.artifacts import DATA, TRAINING_ROWS, Artifact, cached_artifacts, header, passport_or_none
+from labelfactory.settings.wiring import DATA, read_wiring
+from lineage.artifacts import TRAINING_ROWS, Artifact, cached_artifacts, header, passport_or_none
 from lineage.ledger import ROW_COLUMNS, SCHEMAS, raw
 
 OF_THE_IMAGE = ("image", "tags", "stage", "format", "classes")

@@ -14,8 +14,8 @@ import yaml
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import MissingError
 from labelfactory.schema import Mask
-from labelfactory.settings.wiring import read_wiring
-from lineage.artifacts import CACHE, DATA, cached_artifacts, header, live_artifacts
+from labelfactory.settings.wiring import DATA, read_wiring
+from lineage.artifacts import CACHE, cached_artifacts, header, live_artifacts
 from lineage.ledger_rows import Chains, mask_table, shard_rows
 from lineage.lookup import Lookup, Model
 

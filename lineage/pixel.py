@@ -19,9 +19,8 @@ from labelfactory.rows.shards import Row, ShardFolder
 from labelfactory.schema import BACKGROUND, VOID, Mask
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
-from labelfactory.settings.wiring import StageWiring, read_wiring
+from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 from labelfactory.stage.runner import stage_class
-from lineage.artifacts import DATA
 from lineage.ledger_rows import shard_rows
 from models.refinement import refined
 from models.seeds import channels_above, scores_at_size
@@ -197,22 +196,32 @@ def _origin(record: ImageRecord) -> Answer:
 
 def _why_not(row: Answer) -> str:
     """Why the CRF cannot be run again as it was; empty where it can."""
-    inputs = row["inputs"]
-    if row["source"] != "refine_crf":
+    inputs, stage = row["inputs"], read_wiring().masks.name
+    if row["source"] != stage:
         return "this mask was not made by the CRF"
-    stage = stage_class("refine_crf")
-    section = stage.section.model_validate(read_yaml(Path(PARAMS_FILE))["refine_crf"])
-    if inputs.get("params") != section.digest():
-        return "params.yaml has changed since this mask was made; `labelfactory run refine_crf` makes it anew"
-    if inputs.get("threshold") != thresholds_digest(DATA / "walk_threshold"):
-        return "the threshold has changed since this mask was made; `labelfactory run refine_crf` makes it anew"
+    if inputs.get("params") != _section_of_masks().digest():
+        return f"params.yaml has changed since this mask was made; `labelfactory run {stage}` makes it anew"
+    if inputs.get("threshold") != thresholds_digest(_threshold_of_masks()):
+        return f"the threshold has changed since this mask was made; `labelfactory run {stage}` makes it anew"
     return ""
 
 
+def _section_of_masks() -> Any:
+    """The section of the stage that makes the masks, as params.yaml has it now."""
+    name = read_wiring().masks.name
+    return stage_class(name).section.model_validate(read_yaml(Path(PARAMS_FILE))[name])
+
+
+def _threshold_of_masks() -> Path:
+    """The folder of the threshold that the stage of the masks reads."""
+    wiring = read_wiring()
+    return DATA / next(stage.noun for stage in wiring.of_kind("thresholds") if stage.noun in wiring.masks.inputs)
+
+
 def _again(record: ImageRecord, scores: NDArray[np.floating], ids: list[int]) -> tuple[Mask, NDArray[np.float32]]:
-    """The mask as refine_crf makes it, and the probabilities [1 + K, H, W] that it does not keep."""
-    cfg: Any = stage_class("refine_crf").section.model_validate(read_yaml(Path(PARAMS_FILE))["refine_crf"])
-    threshold = read_thresholds(DATA / "walk_threshold")["background"].value
+    """The mask as its stage makes it, and the probabilities [1 + K, H, W] that it does not keep."""
+    cfg = _section_of_masks()
+    threshold = read_thresholds(_threshold_of_masks())["background"].value
     limits = {"scale": cfg.scale, "min_confidence": cfg.min_confidence}
     again = refined(record.photograph(), scores, ids, cfg.method, threshold=threshold, **limits)
     return again.mask, again.probabilities

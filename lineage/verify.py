@@ -23,8 +23,8 @@ from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
-from labelfactory.settings.wiring import last_runs, read_wiring
-from lineage.artifacts import CACHE, DATA, TRAINING_ROWS
+from labelfactory.settings.wiring import DATA, last_runs, read_wiring
+from lineage.artifacts import CACHE, TRAINING_ROWS
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup

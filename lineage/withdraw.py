@@ -16,7 +16,8 @@ from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
 from labelfactory.files import write_json
-from lineage.artifacts import CACHE, DATA
+from labelfactory.settings.wiring import DATA
+from lineage.artifacts import CACHE
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox

@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 from labelfactory.dataset.prepared import IMAGES
 from labelfactory.dataset.tables import HEAD
 from labelfactory.errors import DataError, MissingError
-from labelfactory.settings.wiring import StageWiring, read_wiring
+from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 from lineage.lookup import Lookup
 
-DATA = Path("data")
 SCORES = DATA / "evaluation" / "images.parquet"
 QUALITY = ("mean_confidence", "void_share", "agreement")
 PARQUET = "read_parquet(?, hive_partitioning = false)"

@@ -9,12 +9,11 @@ from labelfactory.dataset.corrections import HUMAN
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import VOID
 from labelfactory.settings.thresholds import THRESHOLDS
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.audit import audit_mask
 from lineage.withdraw import models_of
 from pages.chain import chain
 from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, ImageQuery
-from pages.image_table import DATA
 from pages.line_layers import Layer, layers_of_line, model_file
 from pages.links import image_link, model_link, picture_link
 from pages.project import Project, version_of

@@ -20,10 +20,10 @@ from labelfactory.errors import MissingError
 from labelfactory.schema import BACKGROUND, VOID, Mask, labels_from_channels, palette
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import read_thresholds
-from labelfactory.settings.wiring import StageWiring, read_wiring
+from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 from lineage.pixel import row_of
 from models.seeds import channels_above, scores_at_size
-from pages.image_table import DATA, SCORES
+from pages.image_table import SCORES
 from pages.line_layers import layers_of_line, model_file
 from reporting.pictures import mask_over, shrink
 

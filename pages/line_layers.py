@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelfactory.learning.checkpoints import CHECKPOINT
-from labelfactory.settings.wiring import StageWiring, read_wiring
-from pages.image_table import DATA
+from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 
 
 @dataclass(frozen=True)

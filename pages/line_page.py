@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
-from labelfactory.settings.wiring import StageWiring, Wiring, read_wiring
+from labelfactory.settings.wiring import DATA, METRICS, StageWiring, Wiring, read_wiring
 from pages.drawing import Arrow, Box, draw
 from pages.links import run_links
 from pages.project import Project
@@ -17,7 +17,6 @@ from reporting.formats import duration, percent
 from reporting.phrases import what_it_made
 from reporting.scores import split_names, stage_score
 
-DATA = Path("data")
 REPORT = DATA / "evaluation" / "report.html"
 MARKS = {"up to date": "✓", "stale": "!", "never run": "○", "frozen": "❄", "unknown": "·"}
 """A sign for each state: colour alone says nothing to some eyes."""
@@ -36,7 +35,7 @@ def line_state(project: Project) -> dict[str, Any]:
     looking = project.state.refresh()
     answer = project.state.answer or {"running": False, "stages": []}
     states = {entry["name"]: entry for entry in answer["stages"]}
-    wiring, metrics = read_wiring(), _json(DATA / "evaluation" / "metrics.json")
+    wiring, metrics = read_wiring(), _json(METRICS)
     splits = split_names(metrics)
     runs = _runs(project)
     stages = [_stage(wired, states.get(name), metrics, splits, runs.get(name, ())) for name, wired in wiring.items()]
@@ -151,7 +150,7 @@ def _figures(project: Project) -> list[tuple[str, str, str, str]]:
     figures = [(f"{images.count:,}", "", "images", "/images")]
     if images.quarantined:
         figures.append((f"{images.quarantined:,}", "", "of them quarantined", "/images?state=quarantined"))
-    metrics, wiring = _json(DATA / "evaluation" / "metrics.json"), read_wiring()
+    metrics, wiring = _json(METRICS), read_wiring()
     for split in split_names(metrics):
         for name in (wiring.masks.meta.scores.name, wiring.model.meta.scores.name):
             if f"miou/{split}/{name}" in metrics:
@@ -171,7 +170,7 @@ def _notes() -> list[str]:
     if left_out:
         more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         notes.append(f"{len(left_out)} left out by the import: {'; '.join(i.line for i in left_out[:5])}{more}")
-    metrics = _json(DATA / "evaluation" / "metrics.json")
+    metrics = _json(METRICS)
     if metrics and not metrics.get("true_masks"):
         notes.append("There are no true masks, so nothing was scored.")
     return notes

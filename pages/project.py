@@ -12,14 +12,14 @@ from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import Mask
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import thresholds_digest
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup, Model
 from lineage.mask_set import MaskSet, mask_set
 from lineage.pixel import PixelAudit
 from pages.cache import Cache
 from pages.image_query import ImageQuery
-from pages.image_table import DATA, files_behind
+from pages.image_table import files_behind
 from pages.layers import ModelOnDisk, picture
 from pages.line_layers import layers_of_line, model_file
 from pages.slow_query import SlowQuery

@@ -13,9 +13,10 @@ import duckdb
 
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import DataError
+from labelfactory.settings.wiring import DATA
 from lineage.lookup import Lookup, Model
 from pages.image_query import ORDERS, PER_PAGE, QUALITIES, ImageQuery
-from pages.image_table import DATA, make_image_table, read_head
+from pages.image_table import make_image_table, read_head
 
 RECORD = tuple(field.name for field in fields(ImageRecord))
 

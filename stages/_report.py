@@ -14,12 +14,12 @@ from labelfactory.digests import digest_file
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, read_passport
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import read_thresholds
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.versions import git_state
 from reporting.content import Curve, Report, StageLine, Step
 from reporting.phrases import what_it_made
 from stages._gallery import MaskColumns, Tagged, choose, gallery_item, tagged_masks
-from stages._scoring import DATA, Counts, Scorer, scored_maps, scored_stages
+from stages._scoring import Counts, Scorer, scored_maps, scored_stages
 
 
 def make_report(

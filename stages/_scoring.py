@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,10 @@ from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import Row
 from labelfactory.schema import VOID, Mask, labels_from_channels
 from labelfactory.settings.thresholds import read_thresholds
-from labelfactory.settings.wiring import StageWiring, read_wiring, stage_wiring
+from labelfactory.settings.wiring import DATA, StageWiring, read_wiring, stage_wiring
 from models.autocast import inference_precision
 from models.seeds import channels_above, scores_at_size
 from models.segmenters import Segmenter, predict, segmenter_from
-
-DATA = Path("data")
 
 
 def scored_stages() -> tuple[StageWiring, ...]:

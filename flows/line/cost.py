@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.line.dvc_line import StageState
-from flows.line.summary import REPORTS, read_json
+from flows.line.summary import read_json
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import ShardedDataset
 from labelfactory.errors import UserError
 from labelfactory.rows.shards import ShardFolder
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import REPORTS, read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import build_stage, read_sections

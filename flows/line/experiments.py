@@ -8,8 +8,7 @@ from dvc.repo import Repo
 from dvc.repo.experiments.utils import resolve_name
 
 from labelfactory.dataset.manifest import read_manifest
-
-METRICS = "data/evaluation/metrics.json"
+from labelfactory.settings.wiring import METRICS
 
 
 def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]:
@@ -44,5 +43,5 @@ def _exists(repo: Repo, name: str) -> bool:
 def _metrics(repo: Repo, name: str) -> dict[str, float]:
     revisions: dict[str, Any] = repo.metrics.show(revs=[name])
     files = next(iter(content["data"] for revision, content in revisions.items() if revision != "workspace"))
-    metrics: dict[str, float] = files[METRICS]["data"]
+    metrics: dict[str, float] = files[METRICS.as_posix()]["data"]
     return metrics

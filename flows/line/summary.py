@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import METRICS, REPORTS, read_wiring
 from reporting.phrases import what_it_made
 
-REPORTS = Path("data/reports")
-METRICS = Path("data/evaluation/metrics.json")
 REPORT = Path("data/evaluation/report.html")
 
 

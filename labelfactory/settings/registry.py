@@ -146,8 +146,3 @@ def method_of(family: str) -> Any:
     """A pydantic type for a field that chooses a method of `family`: its value is the method's Config."""
     own = Family(family)
     return Annotated[SerializeAsAny[MethodConfig], own, BeforeValidator(own.choose)]
-
-
-def methods_of(section: Section) -> dict[str, MethodConfig]:
-    """The methods that a section chooses, by the name of their field."""
-    return {name: value for name, value in section if isinstance(value, MethodConfig)}

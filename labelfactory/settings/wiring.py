@@ -17,6 +17,10 @@ from labelfactory.settings.stage_meta import Kind, Meta
 
 WIRING_FILE = Path("dvc.yaml")
 LOCK_FILE = Path("dvc.lock")
+DATA = Path("data")
+"""What stages write, each in a folder of its own."""
+REPORTS = DATA / "reports"
+METRICS = DATA / "evaluation" / "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ class StageWiring:
 
     @property
     def noun(self) -> str:
-        """The folder below data/ that the stage writes; empty for a stage that writes none."""
-        return next((Path(out).parts[1] for out in (*self.outs, *self.metrics) if out.startswith("data/")), "")
+        """The folder below data/ that the stage writes beside its report; empty for a stage that writes none."""
+        written = (Path(out) for out in (*self.outs, *self.metrics))
+        return next((out.parts[1] for out in written if out.parts[0] == DATA.name and out.parent != REPORTS), "")
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -10,13 +10,11 @@ from labelfactory.dataset.prepared import Dataset, read_dataset
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
 from labelfactory.settings.closure import chosen_by, joined
 from labelfactory.settings.params import Section
-from labelfactory.settings.wiring import StageWiring, stage_wiring
+from labelfactory.settings.wiring import DATA, StageWiring, stage_wiring
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DATA = Path("data")
-REPORTS = DATA / "reports"
 
 C = TypeVar("C", bound=Section)
 

@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 from labelfactory.dataset.prepared import IMAGES, read_dataset, write_dataset
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.rows.shards import ShardFolder
-from labelfactory.settings.wiring import StageWiring, read_wiring
-from labelfactory.stage.base import DATA
+from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 
 
 @dataclass(frozen=True)

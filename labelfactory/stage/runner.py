@@ -17,8 +17,8 @@ from labelfactory.lock import stage_lock
 from labelfactory.pool.pool import largest_memory
 from labelfactory.pool.process import fork_from_here
 from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, read_yaml
-from labelfactory.settings.wiring import read_wiring
-from labelfactory.stage.base import REPORTS, Stage
+from labelfactory.settings.wiring import REPORTS, read_wiring
+from labelfactory.stage.base import Stage
 from labelfactory.stage.preflight import check_line
 
 

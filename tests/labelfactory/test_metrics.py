@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from strategies import labelled_pairs, masks
 
 from labelfactory.errors import ShapeError
-from labelfactory.metrics import Confusion, ThresholdCurve, average_precision, mean_average_precision
+from labelfactory.metrics import Confusion, ThresholdCurve, average_precision
 from labelfactory.schema import VOID
 
 N = 4
@@ -215,11 +215,3 @@ def test_average_precision_is_the_area_under_the_steps(pairs, data):
 def test_average_precision_by_hand():
     """Right, wrong, right: 1/2 · 1 + 1/2 · 2/3."""
     assert average_precision([True, False, True], np.array([0.9, 0.8, 0.7])) == pytest.approx(5 / 6)
-
-
-def test_map_is_over_the_tags_that_occur():
-    """A tag that no image has is left out; none at all is no number."""
-    targets = np.array([[1, 0], [0, 0]], dtype=np.float32)
-    scores = np.array([[0.1, 0.5], [0.9, 0.5]])
-    assert mean_average_precision(targets, scores) == pytest.approx(0.5)
-    assert math.isnan(mean_average_precision(targets * 0, scores))

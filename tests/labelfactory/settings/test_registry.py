@@ -8,7 +8,7 @@ import pytest
 
 from labelfactory.errors import ParamsError
 from labelfactory.settings.params import Section, check_sections
-from labelfactory.settings.registry import choose, load_method, method_names, method_of, methods_of
+from labelfactory.settings.registry import choose, load_method, method_names, method_of
 
 NUMBERS = itertools.count()
 """Modules stay loaded: each test has a family of its own name."""
@@ -84,7 +84,7 @@ def test_a_method_is_named_alone_or_with_what_differs_from_its_defaults(knobs):
     assert section(knobs)(tree="oak").model_dump() == {"tree": {"name": "oak", "height": 20.0, "acorns": 3}}
     chosen = section(knobs)(tree={"name": "oak", "acorns": 5}).tree
     assert chosen.bind("grow")("seed") == ("seed", 20.0, 5)
-    assert methods_of(section(knobs)(tree="beech"))["tree"].module.name == "beech"
+    assert section(knobs)(tree="beech").tree.module.name == "beech"
 
 
 def test_the_class_of_a_method_is_the_one_that_its_file_defines(knobs):
