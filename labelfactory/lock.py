@@ -5,16 +5,20 @@ The operating system's flock: the lock ends with the process that holds it, howe
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.files import make_folder
 
 LOCKS = Path(".labelfactory/locks")
 REMEDY = "Wait until it is done, or end that process, and type the same command again."
+PROJECT = LOCKS / "project.lock"
+"""Held by whoever writes the import, corrections, promotions or params.yaml; its text says who: `COMMAND (process PID)`."""
 
 
 class BusyError(UserError):
@@ -34,6 +38,57 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """
     with path.open("a+", encoding="utf-8") as stream:
         yield _take(stream, wait=wait)
+
+
+@contextmanager
+def project_lock(command: str) -> Iterator[None]:
+    """Hold the project for a command that writes what people give it: one writer at a time, others wait and say for whom.
+
+    What such a command reads before it writes must be read inside. A process that holds the project may ask again. Order where
+    several locks are held: project, stages, ledger, outbox. On a file system without locks, nothing is held.
+
+    Args:
+        command: as it is typed, such as `labelfactory import table`, for those who wait.
+    """
+    if _holding.depth:
+        _holding.depth += 1
+        try:
+            yield
+        finally:
+            _holding.depth -= 1
+        return
+    make_folder(LOCKS)
+    with PROJECT.open("a+", encoding="utf-8") as stream:
+        try:
+            if not _take(stream, wait=False):
+                say(f"waiting for {_writer()}, which writes to this project")
+                _take(stream, wait=True)
+        except OSError:
+            yield
+            return
+        stream.truncate(0)
+        stream.write(f"{command} (process {os.getpid()})")
+        stream.flush()
+        _holding.depth = 1
+        try:
+            yield
+        finally:
+            _holding.depth = 0
+            stream.truncate(0)
+
+
+class _Holding(threading.local):
+    """How often this thread holds the project."""
+
+    depth = 0
+
+
+_holding = _Holding()
+
+
+def _writer() -> str:
+    """Who holds the project, as far as they have written it yet."""
+    return PROJECT.read_text(encoding="utf-8").strip() or "another command"
 
 
 @contextmanager

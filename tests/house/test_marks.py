@@ -9,6 +9,7 @@ import pytest
 from factory import Factory
 from marks import SLOW, SLOW_FILE, STARTERS, marks_of
 from small_line import small_project
+from starts import starts
 from workspace import ROOT, call
 
 from labelfactory.learning.training import fit
@@ -72,6 +73,22 @@ def test_what_starts_something_refuses_in_a_test_without_the_marker():
     start = vars(postgres)["running_postgres"]
     with pytest.raises(pytest.fail.Exception, match=r"write @pytest\.mark\.starts_postgres above it"), start():
         pass
+
+
+@pytest.fixture(scope="module")
+def opened():
+    yield
+    close()
+
+
+@starts("starts_browser")
+def close():
+    """Starts something to end it, as `labelfactory down` does."""
+
+
+def test_a_fixture_of_the_file_ends_in_whatever_test_is_its_last(opened, request):
+    """Which need not have asked for it, and is not blamed."""
+    assert request.node.get_closest_marker("starts_browser")
 
 
 @pytest.fixture

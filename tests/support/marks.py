@@ -109,10 +109,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Keep the test that runs, for `require`."""
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """`require` asks the test that is being set up or runs."""
     running.append(item)
-    try:
-        return (yield)
-    finally:
-        running.pop()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """What ends now may be a fixture of the file, which this test did not ask for."""
+    running.clear()
+    return (yield)

@@ -8,7 +8,7 @@ import pytest
 
 Starter = TypeVar("Starter", bound=Callable[..., Any])
 running: list[pytest.Item] = []
-"""The test that is being set up, run or torn down."""
+"""The test that is being set up or runs."""
 
 
 def starts(marker: str) -> Callable[[Starter], Starter]:
