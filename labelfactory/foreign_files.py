@@ -2,10 +2,10 @@
 
 A path in a manifest, a table, a lock file or an archive is only a claim. `check_path` answers for all of them:
 
-    read            inside the folder that the user named, the project, or data/raw, links followed. An absolute path of a
-                    manifest names the file itself, not a link.
-    write, delete   data/raw/<folder>/<name>, where the program keeps photographs and masks; nothing else, and by the name
-                    of a picture. No ledger, no record, no code.
+    read            inside the folder that the user named, the project, or data/raw, links followed. A path of a manifest
+                    outside of the project is what the user imported; it names the file itself, not a link.
+    write, delete   below data/raw, where the program keeps photographs and masks; nothing else, and by the name of a picture.
+                    No ledger, no record, no code.
 
 `read_file` reads regular files alone, and their size is checked before: never a FIFO, a device or a socket.
 """
@@ -36,6 +36,9 @@ LARGEST_PICTURE = 512 * 2**20
 """Bytes of a photograph or mask; a larger file is not read."""
 LARGEST_TABLE = 4 * 2**30
 """Bytes of a table, a list or another file of text."""
+
+UNLIMITED = 2**63
+"""Bytes of a file that is read in parts."""
 
 Use = Literal["read", "write", "delete"]
 IMPORT_AGAIN = "Restore the file or import the images again."
@@ -72,18 +75,27 @@ def check_path(path: Path | str, use: Use, *, within: Path | None = None) -> Pat
     return Path(path)
 
 
+def is_allowed(path: Path | str, use: Use) -> bool:
+    """Whether `check_path` allows that use."""
+    try:
+        check_path(path, use)
+    except FileRefusedError:
+        return False
+    return True
+
+
 def _not_readable(path: Path, within: Path | None) -> str:
-    if within is None and ".." in path.parts:
-        return "contains `..`"
-    if within is None and path.is_absolute():
+    outside = not Path(os.path.abspath(path)).is_relative_to(Path.cwd())  # noqa: PTH100 - links are not followed
+    if within is None and outside:  # what the user typed at the import
         return "is a link; import the images again, which notes the file that it leads to" if path.is_symlink() else ""
     inside = is_inside(path, Path.cwd(), RAW, *([within] if within else []))
     return "" if inside else f"leads out of {within or 'the project'}"
 
 
 def _not_writable(path: Path) -> str:
+    path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     names = path.parts[len(RAW.parts) :]
-    if path.parts[: len(RAW.parts)] != RAW.parts or len(names) < 2 or ".." in names:
+    if path.parts[: len(RAW.parts)] != RAW.parts or not names or ".." in names:
         return f"is not below {RAW}/"
     if any(name.startswith(".") for name in names) or path.suffix.lower() not in ("", ".img", *PHOTOGRAPHS):
         return "is not the name of a photograph or mask"
@@ -98,8 +110,8 @@ def is_inside(path: Path, *folders: Path) -> bool:
     return any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)
 
 
-def check_regular(path: Path, *, largest: int = LARGEST_TABLE) -> None:
-    """Check before a library opens a file that it is a regular file and not too large.
+def check_regular(path: Path, *, largest: int = UNLIMITED) -> None:
+    """Check before a library opens a file that it is a regular file and not larger than `largest` bytes.
 
     Raises:
         FileRefusedError: it is missing, not a regular file, or too large.

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError, NewerFormatError
 from labelfactory.files import write_whole
-from labelfactory.foreign_files import check_regular
+from labelfactory.foreign_files import LARGEST_TABLE, check_regular
 
 HEAD = b"labelfactory"
 
@@ -37,7 +37,7 @@ def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> t
     Raises:
         DataError: the file is damaged or has no such head; `remedy` becomes its remedy.
     """
-    check_regular(path)
+    check_regular(path, largest=LARGEST_TABLE)
     try:
         wanted = None if columns is None else list(columns)
         table = pq.read_table(path, columns=wanted, partitioning=None, page_checksum_verification=True)
