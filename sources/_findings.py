@@ -6,6 +6,7 @@ from pathlib import Path
 
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import FileRefusedError, read_text
 
 SHOWN = 20
 
@@ -36,9 +37,9 @@ class Findings:
     def read(self, path: Path) -> list[str]:
         """The rows of a text file; none, and a problem, if it is not readable."""
         try:
-            return path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            self.add(path, f"not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}")
+            return read_text(path).splitlines()
+        except FileRefusedError as error:
+            self.add(path, f"not readable: {error.reason}")
             return []
 
 

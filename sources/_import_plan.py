@@ -10,6 +10,7 @@ from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import write_whole
+from labelfactory.foreign_files import RAW, is_inside
 from labelfactory.schema import BACKGROUND, Classes
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems
@@ -263,6 +264,8 @@ def _twins(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
 
 
 def stored(path: Path) -> str:
-    """The path in the manifest: relative to the current folder if inside it, else absolute."""
-    full = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link out of the project
+    """The path in the manifest: relative to the current folder if inside it, else absolute, with links followed."""
+    full = Path(os.path.abspath(path))  # noqa: PTH100 - a link inside the project keeps its name
+    if not (full.is_relative_to(Path.cwd()) and is_inside(full, Path.cwd(), RAW)):
+        full = full.resolve()
     return (full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full).as_posix()

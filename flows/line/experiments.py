@@ -40,7 +40,8 @@ def copied_paths(paths: Sequence[str]) -> Iterator[str]:
     Also dvc.lock, which may not be committed: without it every stage would run again.
     """
     yield from ("dvc.lock", "data/import", "data/corrections")
-    folders = {Path(*Path(path).parts[:2]) for path in paths if not Path(path).is_absolute()}
+    inside = (Path(path).parts for path in paths if not Path(path).is_absolute() and ".." not in Path(path).parts)
+    folders = {Path(*parts[:2]) for parts in inside}
     yield from sorted(str(folder) for folder in folders)
 
 
