@@ -24,7 +24,6 @@ from flows.run.stage_task import UP_TO_DATE, USER_ERROR
 from labelfactory.errors import UserError
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.stage.runner import read_sections
-from lineage.lookup import Lookup
 from sources._import_plan import ImportOptions
 from sources.intake import append_from
 
@@ -77,7 +76,7 @@ def import_new(source: str) -> int:
     options = ImportOptions(
         max_bad_fraction=limits.max_bad_fraction, train_list=limits.train_list, val_list=limits.val_list
     )
-    imported = append_from(source, options=options, withdrawn=set(Lookup().withdrawn().values()))
+    imported = append_from(source, options=options)
     get_run_logger().info("%d new photographs, %d in all", imported.added, len(imported.manifest.entries))
     return imported.added
 

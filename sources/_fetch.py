@@ -5,6 +5,8 @@ from pathlib import Path
 
 import fsspec
 
+from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
 from labelfactory.http_client import HttpError, download
@@ -23,7 +25,7 @@ def fetch(url: str, path: Path, *, keep: bool) -> Callable[[], bytes]:
     Args:
         url: of one of the schemes above.
         path: file that keeps the bytes.
-        keep: whether it is written.
+        keep: whether it is written. A withdrawn photograph never is.
     """
 
     def load() -> bytes:
@@ -32,7 +34,7 @@ def fetch(url: str, path: Path, *, keep: bool) -> Callable[[], bytes]:
         data = _over_http(url) if url.lower().startswith(("http://", "https://")) else _by_fsspec(url)
         if len(data) > LARGEST:
             raise DataError(f"{url}: larger than {LARGEST // 2**20} MiB")
-        if keep:
+        if keep and digest_bytes(data) not in withdrawn().photographs:
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(path) as temporary:
                 temporary.write_bytes(data)

@@ -18,6 +18,7 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_line import locked_stages, open_repo
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_whole
@@ -110,7 +111,7 @@ def pull() -> Moved:
             raise DataError(f"{store.root}: nothing was pushed", "Type `labelfactory push` where the data is.")
         _write(MANIFEST, pushed)
         manifest = read_manifest()
-        settled = replace(manifest, entries=tuple(_settled(entry) for entry in manifest.entries))
+        settled = replace(manifest, entries=tuple(_settled(entry) for entry in withdrawn().kept(manifest.entries)))
         missing = {d: path for d, path in _files(settled.entries).items() if not _is_here(path, d)}
         for digest, data in _each("pull", missing, lambda digest: store.get(store.picture(digest))):
             if data is None or digest_bytes(data) != digest:
