@@ -25,7 +25,6 @@ from labelfactory.errors import UserError
 from labelfactory.lock import project_lock
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.stage.runner import read_sections
-from lineage.lookup import Lookup
 from sources._import_plan import ImportOptions
 from sources.intake import append_from
 
@@ -79,7 +78,7 @@ def import_new(source: str) -> int:
         max_bad_fraction=limits.max_bad_fraction, train_list=limits.train_list, val_list=limits.val_list
     )
     with project_lock("the flow label-new-images"):
-        imported = append_from(source, options=options, withdrawn=set(Lookup().withdrawn().values()))
+        imported = append_from(source, options=options)
     get_run_logger().info("%d new photographs, %d in all", imported.added, len(imported.manifest.entries))
     return imported.added
 

@@ -26,6 +26,7 @@ BY_NUMBER = {
     "dataset/manifest.py": "a table; its rows are in keys by their digests",
     "dataset/prepared.py": "likewise",
     "dataset/tables.py": "a file format with a number of its own",
+    "dataset/withdrawn.py": "what is left out; rows of the rest do not depend on it",
     "devices.py": "where to compute",
     "digests.py": "what keys are written in",
     "environment.py": "numbers from the environment, which no result depends on",
