@@ -19,9 +19,9 @@ from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.schema import VOID, Mask
 from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.audit import scores_of
 from lineage.lookup import Lookup
 from lineage.mask_set import MaskSet, mask_set
+from lineage.scores import scores_between
 from lineage.settings_diff import settings_between
 
 WORST = 20
@@ -39,13 +39,10 @@ def diff(lookup: Lookup, first: str, second: str, pictures: Path | None = None) 
     """
     a, b = mask_set(lookup, first), mask_set(lookup, second)
     answer = compare(a, b, pictures=pictures)
-    return answer | {"settings": settings_between(lookup, a.model, b.model), "scores": scores_between(lookup, a, b)}
-
-
-def scores_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> list[Answer]:
-    """What `evaluate` measured of the lines of both: name, first, second. Empty unless both are models that were scored."""
-    old, new = (scores_of(lookup, s.model) if s.model else {} for s in (a, b))
-    return [{"name": name, "first": old[name], "second": new[name]} for name in new if name in old]
+    return answer | {
+        "settings": settings_between(lookup, a.model, b.model),
+        "scores": scores_between(lookup, a.model, b.model),
+    }
 
 
 def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | None = None) -> Answer:

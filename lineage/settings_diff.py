@@ -1,4 +1,8 @@
-"""Differences between the lines behind two models: parameters, code and data of each stage, from the ledger."""
+"""Differences between the lines behind two models: parameters, code and data of each stage, from the ledger.
+
+The executions behind a model are known if a line was recorded while data/ held the model. Of other models, such as those of a
+sweep, passports and masks tell: the parameters of networks, and the digests of the code and parameters of rows.
+"""
 
 import json
 from collections.abc import Mapping
@@ -8,23 +12,57 @@ from labelfactory.settings.wiring import read_wiring
 from lineage.lookup import Lookup, Model
 
 Answer = dict[str, Any]
+DIGESTS = {"params": "parameters, digest", "code": "code"}
+"""Of the inputs of a row in the ledger, those that people change → their names here."""
 
 
 def settings_between(lookup: Lookup, first: Model | None, second: Model | None) -> list[Answer]:
-    """Every parameter, code and data set that differs: stage, what, first, second. Empty where a line is not known."""
+    """Every parameter, code and data set that differs: stage, what, first, second. Empty unless both are models."""
     if first is None or second is None:
         return []
     olds, news = executions_behind(lookup, first), executions_behind(lookup, second)
+    if not olds or not news:
+        return _differences(_remains(lookup, first), _remains(lookup, second))
     old, new = parameters(olds), parameters(news)
+    for stage in [name for name in old if name in new]:
+        if olds[stage].get("with_defaults", False) != news[stage].get("with_defaults", False):
+            both = set(old[stage]) & set(new[stage])  # an older record has no defaults
+            old[stage], new[stage] = ({n: v for n, v in side[stage].items() if n in both} for side in (old, new))
+    return _differences(
+        {stage: values | _others(olds[stage]) for stage, values in old.items()},
+        {stage: values | _others(news[stage]) for stage, values in new.items()},
+    )
+
+
+def _differences(old: Mapping[str, dict[str, str]], new: Mapping[str, dict[str, str]]) -> list[Answer]:
+    """What differs in the stages that both have."""
     differences = []
-    for stage in [*old, *(name for name in new if name not in old)]:
-        if stage in old and stage in new:
-            before, after = old[stage] | _others(olds[stage]), new[stage] | _others(news[stage])
-            for name in [*before, *(n for n in after if n not in before)]:
-                if before.get(name) != after.get(name):
-                    values = {"first": before.get(name), "second": after.get(name)}
-                    differences.append({"stage": stage, "what": name, **values})
+    for stage in [name for name in old if name in new]:
+        before, after = old[stage], new[stage]
+        for name in [*before, *(n for n in after if n not in before)]:
+            if before.get(name) != after.get(name):
+                values = {"first": before.get(name), "second": after.get(name)}
+                differences.append({"stage": stage, "what": name, **values})
     return differences
+
+
+def _remains(lookup: Lookup, model: Model) -> dict[str, dict[str, str]]:
+    """Stage → what passports and masks say of it, in the line's order."""
+    wiring = read_wiring()
+    facts: dict[str, dict[str, str]] = {}
+    for recipe in lookup.recipes(model.digest):
+        for noun, inputs in recipe.items():
+            stage = wiring.maker(noun)
+            digests = {word: inputs[name] for name, word in DIGESTS.items() if name in inputs}
+            facts |= {stage.name: digests} if stage and digests else {}
+    waiting = [model]
+    while waiting:
+        passport = waiting.pop().passport
+        stage_params = flat(passport.params, f"{passport.stage}.")
+        facts[passport.stage] = stage_params | {"code": passport.code_digest}
+        waiting += [lookup.models[d] for d in passport.parents.values() if d in lookup.models]
+    order = list(wiring)
+    return dict(sorted(facts.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
 
 def executions_behind(lookup: Lookup, model: Model) -> dict[str, Answer]:

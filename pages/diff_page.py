@@ -7,7 +7,8 @@ import numpy as np
 
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import VOID
-from lineage.diff import compare, scores_between
+from lineage.diff import compare
+from lineage.scores import scores_between
 from lineage.settings_diff import settings_between
 from pages.layers import shown, webp
 from pages.links import image_link
@@ -34,7 +35,10 @@ def diff_page(project: Project, first: str, second: str) -> dict[str, Any]:
     try:
         answer, a, b = _answer(project, first, second, pixels=False)
         with project.lookup() as lookup:
-            context |= {"settings": settings_between(lookup, a.model, b.model), "scores": scores_between(lookup, a, b)}
+            context |= {
+                "settings": settings_between(lookup, a.model, b.model),
+                "scores": scores_between(lookup, a.model, b.model),
+            }
         return context | {"answer": answer, "links": _links(answer), "shown": SHOWN}
     except UserError as error:
         return context | {"problem": error}
