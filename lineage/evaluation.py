@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labelfactory.settings.wiring import METRICS, StageWiring, read_wiring
-from labelfactory.stage.output_state import LIST, SETTINGS, list_state, output_state
+from labelfactory.stage.output_state import INFERENCE, LIST, SETTINGS, list_state, output_state
 
 MEASURED = "measured"
 """In metrics.json and in the header of images.parquet: the states of what was scored."""
@@ -26,11 +26,19 @@ Digests = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures by their flat keys, the digests that they were measured on, and the digest of the settings of `evaluate`."""
+    """Figures by their flat keys, and what they were measured on.
+
+    Attributes:
+        figures: finite numbers.
+        measured: the digests of outputs and lists.
+        inference: the digest of the settings with which networks were run.
+        settings: section of params.yaml at that time → its digest and its values.
+    """
 
     figures: Mapping[str, float] = field(default_factory=dict)
     measured: Digests = field(default_factory=dict)
-    settings: str = ""
+    inference: str = ""
+    settings: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     def fits(self, digests: Digests) -> set[str]:
         """Names of what has the digest that was measured."""
@@ -80,8 +88,9 @@ def evaluation_of(figures: Mapping[str, Any], states: Iterable[Mapping[str, Any]
     """An evaluation by what a file holds. Figures that are not finite numbers are left out."""
     states = list(states)
     numbers = {k: float(v) for k, v in figures.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    settings = "".join(state["digest"] for state in states if state["kind"] == SETTINGS)
-    return Evaluation({k: v for k, v in numbers.items() if isfinite(v)}, digests_of(states), settings)
+    settings = {s["name"]: (str(s["digest"]), s.get("values", {})) for s in states if s["kind"] == SETTINGS}
+    inference, _ = settings.pop(INFERENCE, ("", {}))
+    return Evaluation({k: v for k, v in numbers.items() if isfinite(v)}, digests_of(states), inference, settings)
 
 
 def digests_of(states: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from labelfactory.learning.checkpoints import CURVE, Passport
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import DATA, LOCK_FILE, METRICS, StageWiring, last_runs, read_wiring
-from labelfactory.stage.output_state import output_state, passport_of, states
+from labelfactory.stage.output_state import LIST, SETTINGS, output_state, passport_of, states
 from labelfactory.versions import git_state
 from lineage.artifacts import measured_by
 from lineage.evaluation import MEASURED
@@ -76,7 +76,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
         "with_defaults": bool(settings),
         "metrics": dict(_numbers({**figures, **measured})),
         "curve": _curve(DATA / noun / CURVE) if figures.get("trained") else [],
-        "inputs": [s for s in measured.get(MEASURED, ()) if s["name"] in wiring.inputs] or states(wiring.inputs),
+        "inputs": [s for s in measured.get(MEASURED, ()) if s["kind"] not in (LIST, SETTINGS)] or states(wiring.inputs),
         "output": output_state(noun),
         "model": passport.weights_digest if passport else None,
         "training_rows": passport.training_rows_digest if passport else None,

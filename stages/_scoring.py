@@ -21,7 +21,7 @@ from labelfactory.rows.shards import Row
 from labelfactory.schema import VOID, Mask, labels_from_channels
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring, stage_wiring
-from labelfactory.stage.output_state import SETTINGS, State
+from labelfactory.stage.output_state import INFERENCE, SETTINGS, State
 from models.autocast import inference_precision
 from models.seeds import channels_above, scores_at_size
 from models.segmenters import Segmenter, predict, segmenter_from
@@ -54,7 +54,7 @@ class ScoringConfig:
 
 def inference_state(cfg: ScoringConfig) -> State:
     """The state of these settings, as `measured` of metrics.json has it: the same network scores otherwise with others."""
-    return {"name": "inference", "kind": SETTINGS, "digest": digest_json(asdict(cfg)), "rows": 0}
+    return {"name": INFERENCE, "kind": SETTINGS, "digest": digest_json(asdict(cfg)), "rows": 0}
 
 
 @dataclass

@@ -3,7 +3,8 @@
 Reads   data/dataset, every output that dvc.yaml lists as a dep, and the true masks; `meta.scores` says what is scored
 Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html, images.parquet: for each
         scored image its mIoU by score name, and its true mask as scored, for code that may not open true masks
-metrics.json and the header of images.parquet have `measured`: the digests of the outputs and lists that the scores belong to.
+metrics.json and the header of images.parquet have `measured`: the digests of the outputs and lists that the scores belong to,
+and the settings of the line at that time.
 Without true masks nothing is scored, and true_masks in metrics.json is 0.
 """
 
@@ -29,8 +30,8 @@ from labelfactory.settings.params import Scales, Section
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import stage_wiring
 from labelfactory.stage.base import Stage
-from labelfactory.stage.output_state import State, states
-from labelfactory.stage.runner import main
+from labelfactory.stage.output_state import State, settings_states, states
+from labelfactory.stage.runner import main, read_sections
 from stages._report import make_report
 from stages._scoring import (
     Counts,
@@ -89,10 +90,8 @@ class Evaluate(Stage[EvaluateConfig]):
         from reporting.page import write_report  # loads matplotlib; every stage imports this file to check its section
 
         cfg = ScoringConfig(self.cfg.scales, self.cfg.flip, self.cfg.precision)
-        measured = [
-            *states(self.reads, self.cfg.lists),
-            inference_state(cfg),
-        ]  # a list: DVC does not take it for metrics
+        # in a list, which DVC does not take for metrics
+        measured = [*states(self.reads, self.cfg.lists), inference_state(cfg), *settings_states(read_sections())]
         members = {name: self.dataset.on_list(name) for name in self.cfg.lists}
         records = {r.image_id: r for listed in members.values() for r in listed if has_truth(r)}
         per_list = {name: Counts(len(self.dataset.classes) + 1) for name in members}

@@ -4,7 +4,7 @@
 measured on, and to nothing else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,11 +14,14 @@ from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import UserError
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
 from labelfactory.rows.shards import ShardFolder
+from labelfactory.settings.params import Section
 from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
 from labelfactory.settings.wiring import DATA, read_wiring
 
 LIST, SETTINGS = "list", "settings"
-"""Kinds of states beside those of outputs: a list of images, and the settings of a measurement."""
+"""Kinds of states beside those of outputs: a list of images, and settings."""
+INFERENCE = "inference"
+"""Name of the settings with which `evaluate` runs networks."""
 State = dict[str, Any]
 """`name`, `kind` (rows, model, thresholds, LIST or SETTINGS), `digest`, and `rows`, the number of rows."""
 Stamp = tuple[tuple[str, int, int], ...]
@@ -38,6 +41,14 @@ def states(nouns: Iterable[str], lists: Iterable[str] = ()) -> list[State]:
     """The states of those outputs and lists that have one."""
     found = [*(output_state(noun) for noun in nouns), *(list_state(name) for name in lists)]
     return [state for state in found if state is not None]
+
+
+def settings_states(sections: Mapping[str, Section]) -> list[State]:
+    """The states of sections of params.yaml; `values` has those that params.yaml leaves to a method's defaults too."""
+    return [
+        {"name": name, "kind": SETTINGS, "digest": s.digest(), "rows": 0, "values": s.model_dump(mode="json")}
+        for name, s in sections.items()
+    ]
 
 
 def passport_of(noun: str) -> Passport | None:
