@@ -72,6 +72,8 @@ def run_stage(name: str) -> dict[str, Any]:
         "seconds": round(time.monotonic() - start, 2),
         "peak_memory_mb": _peak_memory_mb(),
         "code": code,
+        # in a list, which DVC does not take for metrics; with the values that params.yaml leaves to a method's defaults
+        "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
         **metrics,
     }
     report["pace"] = _pace(REPORTS / f"{name}.json", stage.units(metrics), report["seconds"])
