@@ -7,11 +7,12 @@ classes.txt, tags.csv             names by class id; tags of each photograph
 """
 
 import csv
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from exports._selection import Selection
 from labelfactory.dataset.images import encode_mask
+from labelfactory.names import file_name
 
 
 def write(selection: Selection, folder: Path) -> dict[str, Any]:
@@ -30,5 +31,6 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
             for name in item.record.lists or ("rest",):
                 lists.setdefault(name, []).append(item.name)
     for name, members in lists.items():
-        (folder / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(members) + "\n", encoding="utf-8")
+        path = folder / "ImageSets" / "Segmentation" / f"{name if PurePath(name).name == name else file_name(name)}.txt"
+        path.write_text("\n".join(members) + "\n", encoding="utf-8")
     return {}

@@ -36,10 +36,20 @@ class Findings:
     def read(self, path: Path) -> list[str]:
         """The rows of a text file; none, and a problem, if it is not readable."""
         try:
-            return path.read_text(encoding="utf-8-sig").splitlines()
+            return text_rows(path)
         except (OSError, UnicodeDecodeError, ValueError) as error:
             self.add(path, f"not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}")
             return []
+
+
+def text_rows(path: Path) -> list[str]:
+    """The rows of a text file, as editors count them: `str.splitlines` would also split at characters such as U+2028.
+
+    Raises:
+        OSError, UnicodeDecodeError: the file is not readable, or not UTF-8.
+    """
+    text = path.read_text(encoding="utf-8-sig")  # every kind of line end becomes \n
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def raise_problems(

@@ -24,6 +24,7 @@ from labelfactory.errors import DataError, did_you_mean
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask, palette
+from sources._findings import text_rows
 from sources.coco import draw
 
 SHOWN = 20
@@ -161,7 +162,7 @@ def _read_png(path: Path, values: NDArray[np.uint8], colours: Mapping[int, int])
 
 def _rows(path: Path) -> list[str]:
     try:
-        return [row.strip() for row in path.read_text(encoding="utf-8-sig").splitlines() if row.strip()]
+        return [row.strip() for row in text_rows(path) if row.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from flows.server.credentials import masked
+from labelfactory.masking import masked
 
 REPLY = "\x1e"
 """Marks a reply: a character that no stage prints."""
