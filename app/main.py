@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
 from labelfactory.errors import UserError
@@ -135,7 +136,7 @@ def main() -> None:
     """Run a command; an error that the user can mend prints two lines and exits with 2."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     try:
-        command_line(*words[:1])()
+        in_turn(typer.main.get_command(command_line(*words[:1])))()
     except UserError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)

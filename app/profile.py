@@ -42,7 +42,9 @@ def profile(
     try:
         values = editor.load(path.read_text(encoding="utf-8"))
     except (YAMLError, ValueError) as error:  # YAML 1.2, which differs from the 1.1 of `read_yaml` in details
-        raise ParamsError(f"{path}: not readable as YAML 1.2: {' '.join(str(error).split())}", f"Mend {path}.") from None
+        raise ParamsError(
+            f"{path}: not readable as YAML 1.2: {' '.join(str(error).split())}", f"Mend {path}."
+        ) from None
     changes: list[str] = []
     if name is not None:
         _overlay(values, _read(name), changes)

@@ -7,7 +7,7 @@ classes.txt, tags.csv             names by class id; tags of each photograph
 """
 
 import csv
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from exports._selection import Selection
@@ -31,6 +31,7 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
             for name in item.record.lists or ("rest",):
                 lists.setdefault(name, []).append(item.name)
     for name, members in lists.items():
-        path = folder / "ImageSets" / "Segmentation" / f"{name if PurePath(name).name == name else file_name(name)}.txt"
-        path.write_text("\n".join(members) + "\n", encoding="utf-8")
+        (folder / "ImageSets" / "Segmentation" / f"{file_name(name)}.txt").write_text(
+            "\n".join(members) + "\n", encoding="utf-8"
+        )
     return {}

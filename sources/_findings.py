@@ -1,11 +1,13 @@
 """All problems of an import, collected in one pass and raised as one error."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import FileRefusedError, read_text
 
 SHOWN = 20
 
@@ -37,8 +39,8 @@ class Findings:
         """The rows of a text file; none, and a problem, if it is not readable."""
         try:
             return text_rows(path)
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            self.add(path, f"not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}")
+        except FileRefusedError as error:
+            self.add(path, f"not readable: {error.reason}")
             return []
 
 
@@ -46,9 +48,9 @@ def text_rows(path: Path) -> list[str]:
     """The rows of a text file, as editors count them: `str.splitlines` would also split at characters such as U+2028.
 
     Raises:
-        OSError, UnicodeDecodeError: the file is not readable, or not UTF-8.
+        FileRefusedError: as `read_text`.
     """
-    text = path.read_text(encoding="utf-8-sig")  # every kind of line end becomes \n
+    text = io.StringIO(read_text(path), newline=None).read()  # every kind of line end becomes \n
     return text.removesuffix("\n").split("\n") if text else []
 
 

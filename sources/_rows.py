@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, check_regular, read_file
 from sources._findings import Findings
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -39,12 +40,12 @@ def read_rows(findings: Findings, path: Path) -> Rows:
     if suffix == ".parquet":
         return _parquet(findings, path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        row = None
-        if isinstance(error, UnicodeDecodeError):
-            row = error.object[: error.start].count(b"\n") + 1
-        findings.add(path.name, f"not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", row)
+        text = read_file(path, largest=LARGEST_TABLE).decode("utf-8-sig")
+    except FileRefusedError as error:
+        findings.add(path.name, f"not readable: {error.reason}")
+        return Rows((), ())
+    except UnicodeDecodeError as error:
+        findings.add(path.name, "not readable: not UTF-8 text", error.object[: error.start].count(b"\n") + 1)
         return Rows((), ())
     return _json_lines(findings, path, text) if suffix in (".jsonl", ".ndjson", ".json") else _csv(findings, path, text)
 
@@ -104,8 +105,12 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
 
 def _parquet(findings: Findings, path: Path) -> Rows:
     try:
+        check_regular(path, largest=LARGEST_TABLE)
         table = pq.ParquetFile(path).read()
         return Rows(tuple(table.column_names), list(enumerate(table.to_pylist(), 1)))
+    except FileRefusedError as error:
+        findings.add(path.name, f"not readable as Parquet: {error.reason}")
+        return Rows((), ())
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         findings.add(path.name, f"not readable as Parquet: {reason}")

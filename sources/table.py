@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import PHOTOGRAPHS, RAW
 from labelfactory.masking import masked_addresses
-from sources._batch import RAW, Batch, Candidate
+from sources._batch import Batch, Candidate
 from sources._fetch import REMOTE, fetch
 from sources._findings import Findings
 from sources._rows import Rows, read_rows
@@ -121,8 +122,8 @@ def _candidate(
         if urlsplit(stated).scheme.lower() not in REMOTE or "::" in stated:
             findings.leave_out(image_id, where, f"{stated!r}: URLs must begin with one of {', '.join(REMOTE)}")
             return None
-        suffix = PurePosixPath(urlsplit(stated).path).suffix[:8]
-        path = RAW / "table" / f"{digest_bytes(stated.encode())[:32]}{suffix if suffix.isascii() else ''}"
+        suffix = PurePosixPath(urlsplit(stated).path).suffix
+        path = RAW / "table" / f"{digest_bytes(stated.encode())[:32]}{suffix if suffix.lower() in PHOTOGRAPHS else ''}"
         load = fetch(stated, path, keep=keep)
     else:
         path = home / stated
@@ -135,7 +136,7 @@ def _candidate(
                 path=stated,
             )
             return None
-    return Candidate(image_id, path, tags, tuple(lists), where, photograph_bytes=load)
+    return Candidate(image_id, path, tags, tuple(lists), where, photograph_bytes=load, within=home)
 
 
 def tags_of_cell(cell: Any) -> tuple[str, ...] | None:

@@ -104,7 +104,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file", "Run the command in the project's root folder.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not readable: {getattr(error, 'strerror', None) or error}", f"Mend {path}.") from None
+        raise ParamsError(
+            f"{path}: not readable: {getattr(error, 'strerror', None) or error}", f"Mend {path}."
+        ) from None
     loaded = parse_yaml(text, str(path), f"Mend {path}.")
     if not isinstance(loaded, dict):
         raise ParamsError(f"{path}: expected sections, found {type(loaded).__name__}", f"Mend {path}.")
