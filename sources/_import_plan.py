@@ -14,7 +14,7 @@ from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import write_whole
 from labelfactory.foreign_files import RAW, is_inside
 from labelfactory.schema import BACKGROUND, Classes
-from sources._batch import RAW, Batch, Candidate
+from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
 from sources._split import TRAIN, VAL, deal
