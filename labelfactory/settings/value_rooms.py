@@ -41,6 +41,7 @@ BY_NUMBER = {
     "learning/resume.py": "a run that was killed ends in the same weights",
     "learning/supervision.py": "refuses, computes nothing",
     "lock.py": "one run at a time",
+    "masking.py": "messages",
     "metrics.py": "scores, which no row or weight depends on; a threshold that they choose is in keys by its number",
     "names.py": "file names",
     "pool/": "processes",
