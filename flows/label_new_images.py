@@ -22,9 +22,9 @@ from flows.run.notify import announce
 from flows.run.run_record import tell_mlflow
 from flows.run.stage_task import UP_TO_DATE, USER_ERROR
 from labelfactory.errors import UserError
+from labelfactory.lock import project_lock
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.stage.runner import read_sections
-from lineage.lookup import Lookup
 from sources._import_plan import ImportOptions
 from sources.intake import append_from
 
@@ -77,7 +77,8 @@ def import_new(source: str) -> int:
     options = ImportOptions(
         max_bad_fraction=limits.max_bad_fraction, train_list=limits.train_list, val_list=limits.val_list
     )
-    imported = append_from(source, options=options, withdrawn=set(Lookup().withdrawn().values()))
+    with project_lock("the flow label-new-images"):
+        imported = append_from(source, options=options)
     get_run_logger().info("%d new photographs, %d in all", imported.added, len(imported.manifest.entries))
     return imported.added
 

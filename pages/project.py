@@ -60,6 +60,7 @@ class Project:
         self._ledger_lock, self._predicting, self._making = RLock(), Lock(), Lock()
         self._lookup: tuple[object, Lookup] | None = None
         self._snapshot: tuple[object, Snapshot] | None = None
+        self._withdrawn: tuple[str, frozenset[str]] = "", frozenset()
         self._checked = 0.0
         self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda item: len(item[0]))
         self._pixel_audits: Cache[PixelAudit] = Cache(PIXEL_AUDITS)
@@ -130,12 +131,20 @@ class Project:
         """All that is known of an image without opening a payload.
 
         Raises:
-            MissingError: the data set holds no such image.
+            MissingError: the data set holds no such image, or its photograph is withdrawn.
         """
         row = self.images().row(image_id)
-        if row is None:
+        if row is None or row["sha256"] in self._withdrawn_photographs():
             raise MissingError("the data set holds no such image", "Choose one on the page Images.")
         return row
+
+    def _withdrawn_photographs(self) -> frozenset[str]:
+        """Digests of withdrawn photographs, as the ledger has them now: `images` may be older than that."""
+        last = Ledger().last()[1]
+        if self._withdrawn[0] != last:
+            with self.lookup() as lookup:
+                self._withdrawn = last, frozenset(lookup.withdrawn().values())
+        return self._withdrawn[1]
 
     def model(self, text: str) -> Model | None:
         """The model that a query names; None if there is none of that name."""
@@ -208,7 +217,7 @@ class Project:
 
 
 def version_of(name: str, row: Row, model: str) -> str:
-    """The version of a layer in a few characters: it is part of the picture's address, so that a browser may keep it."""
+    """The version of a layer in a few characters: part of the picture's address and of its key in the cache."""
     if name in ("photo", "plain"):
         return str(row["sha256"])[:16]
     if name == "prediction":

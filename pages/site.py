@@ -32,7 +32,10 @@ STATIC = {
 }
 """The only files that are served as they are: by name, from here."""
 KEEP = "private, max-age=31536000, immutable"
-"""For what an address with a digest in it leads to: it never changes."""
+"""For our own style and script, whose addresses have a digest in them. Never for pictures, which may be withdrawn."""
+ASK_AGAIN = "private, no-cache"
+"""For pictures: a browser may keep one, and shows it only if the server answers that it is still so."""
+NEVER = {"cache-control": "no-store"}
 
 
 def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str = "") -> Guard:
@@ -62,7 +65,7 @@ def _say_what_is_wrong(app: FastAPI, show: "_Renderer") -> None:
         """What a user can mend, on a page or as a piece of one."""
         status = 404 if isinstance(error, MissingError) else 409
         if request.url.path.startswith("/picture") or request.url.path.endswith("/picture"):
-            return Response(str(error), status, media_type="text/plain")
+            return Response(str(error), status, NEVER, "text/plain")
         return show("error_piece.jinja" if _is_piece(request) else "error.jinja", {"error": error}, status)
 
     @app.exception_handler(HTTPException)
@@ -124,18 +127,25 @@ def _add_pictures(app: FastAPI, project: Project) -> None:
     """What a page draws."""
 
     @app.get("/picture/{name}")
-    def layer(name: str, id: str = "", v: str = "") -> Response:
+    def layer(request: Request, name: str, id: str = "") -> Response:
         if not NAMES.fullmatch(name):
             raise MissingError("there is no such picture")
-        body, kind = project.picture(name, project.row(id))
-        return Response(body, media_type=kind, headers={"cache-control": KEEP if v else "no-store"})
+        return _picture(request, *project.picture(name, project.row(id)))
 
     @app.get("/diff/picture")
-    def change(a: str = "", b: str = "", id: str = "", side: str = "") -> Response:
+    def change(request: Request, a: str = "", b: str = "", id: str = "", side: str = "") -> Response:
         if side not in SIDES:
             raise MissingError("there is no such picture")
-        body, kind = diff_picture(project, a, b, id, side)
-        return Response(body, media_type=kind, headers={"cache-control": "private, max-age=600"})
+        return _picture(request, *diff_picture(project, a, b, id, side))
+
+
+def _picture(request: Request, body: bytes, kind: str) -> Response:
+    """A picture, or 304 where the browser has this very one."""
+    tag = f'"{digest_bytes(body)[:32]}"'
+    headers = {"cache-control": ASK_AGAIN, "etag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=kind, headers=headers)
 
 
 def _add_files(app: FastAPI, static: Mapping[str, tuple[bytes, str]]) -> None:
@@ -146,7 +156,7 @@ def _add_files(app: FastAPI, static: Mapping[str, tuple[bytes, str]]) -> None:
         if not REPORT.exists():
             raise MissingError("there is no report yet", "Type `labelfactory run`.")
         own = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-        return FileResponse(REPORT, media_type="text/html", headers={"content-security-policy": own})
+        return FileResponse(REPORT, media_type="text/html", headers={"content-security-policy": own, **NEVER})
 
     @app.get("/static/{name}")
     def asset(name: str) -> Response:
@@ -186,7 +196,7 @@ class _Renderer:
     def __call__(self, name: str, context: Mapping[str, Any], status: int = 200) -> Response:
         page = self._environment.get_template(name).render(context)
         body = page.encode("utf-8", "replace")  # an id may hold half a character
-        return HTMLResponse(body, status, headers={"cache-control": "no-store"})
+        return HTMLResponse(body, status, headers=NEVER)
 
 
 def moment(time: datetime | None) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 import fsspec
 
 from labelfactory.dataset.picture_files import opened_picture
+from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE as LARGEST
@@ -24,7 +26,7 @@ def fetch(url: str, path: Path, *, keep: bool) -> Callable[[], bytes]:
     Args:
         url: of one of the schemes above.
         path: file that keeps the bytes.
-        keep: whether it is written.
+        keep: whether it is written. A withdrawn photograph never is.
     """
 
     def load() -> bytes:
@@ -35,7 +37,7 @@ def fetch(url: str, path: Path, *, keep: bool) -> Callable[[], bytes]:
             raise DataError(f"{url}: larger than {LARGEST // 2**20} MiB")
         with opened_picture(data):  # only its header is read
             pass
-        if keep:
+        if keep and digest_bytes(data) not in withdrawn().photographs:
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(path) as temporary:
                 temporary.write_bytes(data)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import write_whole
 from labelfactory.foreign_files import RAW, is_inside
@@ -43,6 +44,7 @@ class ImportPlan:
     left_out: tuple[LeftOut, ...]
     twins: tuple[tuple[str, ...], ...]  # image ids of photographs of the same bytes
     pending: tuple[Candidate, ...]  # photographs or masks that are to be written
+    refused: tuple[tuple[Candidate, str], ...] = ()  # withdrawn ones, with the digest of the photograph
 
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
@@ -57,9 +59,18 @@ class ImportPlan:
                 with write_whole(path) as temporary:
                     temporary.write_bytes(data)
 
+    def delete_refused(self) -> None:
+        """Delete withdrawn photographs and their masks that lie below data/raw, which holds files of ours."""
+        used = {path for entry in self.manifest.entries for path in (entry.path, entry.mask_path)}
+        gone = withdrawn().photographs
+        for candidate, sha256 in self.refused:
+            for path in (candidate.path, candidate.mask) if sha256 in gone else ():
+                if path is not None and stored(path) not in used and path.resolve().is_relative_to(RAW.resolve()):
+                    path.unlink(missing_ok=True)
+
 
 def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = None) -> ImportPlan:
-    """Make a manifest of a batch. Nothing is written.
+    """Make a manifest of a batch, without withdrawn photographs. Nothing is written.
 
     Args:
         batch: from a source.
@@ -78,7 +89,12 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     checked = set(batch.mask_values) if options.check_masks else None
     inspections = inspect_all(fresh, checked) if fresh else []
     taken: list[tuple[Candidate, Inspection]] = []
+    refused: list[tuple[Candidate, str]] = []
+    gone = withdrawn()
     for candidate, inspection in zip(fresh, inspections, strict=True):
+        if gone.refuses(candidate.image_id, inspection.sha256):
+            refused.append((candidate, inspection.sha256))
+            continue
         if inspection.reason:
             left_out.append(_left(candidate, inspection.reason))
             continue
@@ -86,6 +102,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
             left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
             candidate = replace(candidate, mask=None, mask_bytes=None)
         taken.append((candidate, inspection))
+    left_out = [item for item in left_out if item.image_id not in gone.image_ids]  # the list must not name them again
     if append_to is None and chosen and not problems:
         tagged = {tag for candidate, _ in taken for tag in candidate.tags}
         problems += [f"--classes: no photograph is tagged {name!r}" for name in chosen if name not in tagged]
@@ -110,7 +127,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
         manifest = append_to.appended(new if masked else replace(new, mask_ids=append_to.mask_ids))
     _refuse_leaks(manifest, options)
     pending = tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes)
-    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending)
+    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending, tuple(refused))
 
 
 def _renamed(batch: Batch, rename: Mapping[str, str], problems: list[str]) -> tuple[Batch, tuple[str, ...]]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from labelfactory.dataset.images import decode_mask, orientation, upright
 from labelfactory.dataset.picture_files import MASKS, opened_picture
 from labelfactory.dataset.prepared import Dataset, ImageRecord
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_file, read_text
 from labelfactory.names import file_name
@@ -59,6 +60,7 @@ def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: b
     if not path.exists():
         raise DataError(f"{path}: no such file or folder", "Name a folder of PNG masks, or a JSON of COCO instances.")
     listed = list(_of_folder(path, dataset) if path.is_dir() else _of_coco(path, dataset))
+    gone = withdrawn()
     names, training = _names(dataset), {record.image_id for record in dataset.training}
     edited, problems = Edited(), []
     with progress("corrections", len(listed)) as tick:
@@ -69,6 +71,8 @@ def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: b
                 known = sorted(names) if len(names) < 10_000 else ()
                 near = did_you_mean(name, known)
                 problems.append(f"{where}: the data set has no image {name!r}{near if 'did you mean' in near else ''}")
+            elif gone.refuses(record.image_id, record.sha256):
+                problems.append(f"{where}: {record.image_id} was withdrawn")
             elif record.image_id not in training:
                 problems.append(
                     f"{where}: {record.image_id} is not on the training list; other photographs have no masks"

@@ -23,6 +23,7 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 from flows.line.dvc_line import locked_stages, open_repo
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_whole
@@ -130,7 +131,7 @@ def pull() -> Moved:
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
-        settled = replace(manifest, entries=tuple(_settled(entry) for entry in manifest.entries))
+        settled = replace(manifest, entries=tuple(_settled(entry) for entry in withdrawn().kept(manifest.entries)))
         missing = {d: path for d, path in _files(settled.entries).items() if not _is_here(path, d)}
         fetch = partial(store.get, largest=LARGEST_PICTURE)
         for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):
@@ -218,7 +219,7 @@ def _files(entries: Iterable[Entry]) -> dict[str, Path]:
 
 def _each(title: str, work: Mapping[str, Path], do: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
     """Call `do` for each digest, several at a time."""
-    with progress(title, len(work), "files") as tick, ThreadPoolExecutor(AT_ONCE) as pool:
+    with progress(title, len(work), "files", keeps=True) as tick, ThreadPoolExecutor(AT_ONCE) as pool:
         for digest, result in zip(work, pool.map(do, work), strict=True):
             yield digest, result
             tick()
