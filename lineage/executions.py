@@ -18,10 +18,11 @@ from typing import Any
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.devices import for_the_record, pick_device
 from labelfactory.digests import digest_bytes, digest_file, digest_json, digest_rows
-from labelfactory.errors import UserError
+from labelfactory.errors import DataError, UserError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, read_passport
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.reports import read_metrics, read_report
 from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
 from labelfactory.settings.wiring import DATA, LOCK_FILE, METRICS, StageWiring, last_runs, read_wiring
 from labelfactory.versions import git_state
@@ -61,7 +62,7 @@ def _entry(entry: Mapping[str, Any], report: Path, data: bytes) -> dict[str, Any
 
 
 def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any] | None) -> dict[str, Any]:
-    figures = json.loads(data)
+    figures = read_report(wiring.name)
     noun = wiring.noun
     ended = report.stat().st_mtime
     passport = _passport(noun)
@@ -114,7 +115,7 @@ def _passport(noun: str) -> Passport | None:
 def _metrics(wiring: StageWiring, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Every number of a stage's report, and of metrics.json for the stage that writes it."""
     own = METRICS.as_posix() in wiring.metrics and METRICS.exists()
-    more = json.loads(METRICS.read_text(encoding="utf-8")) if own else {}
+    more = read_metrics() if own else {}
     for name, value in {**figures, **more}.items():
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             yield name, float(value)
@@ -123,8 +124,16 @@ def _metrics(wiring: StageWiring, figures: Mapping[str, Any]) -> Iterator[tuple[
 def _curve(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [{str(name): float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+        if not all("epoch" in row for row in rows):
+            raise ValueError("it has no column epoch")
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(
+            f"{path}: damaged: {first_line(error)}", f"Delete {path} and type `labelfactory run`."
+        ) from None
+    return rows
 
 
 def _inputs(wiring: StageWiring) -> Iterator[dict[str, Any]]:
@@ -170,6 +179,9 @@ def _code(noun: str, passport: Passport | None) -> str | None:
     for shard in folder.shards():
         table = folder.table(shard)
         if table is not None and table.num_rows:
-            code: str | None = json.loads(table.column("inputs")[0].as_py()).get("code")
-            return code
+            try:
+                code = dict(json.loads(table.column("inputs")[0].as_py())).get("code")
+            except (KeyError, TypeError, ValueError, RecursionError):
+                raise folder.damaged(shard, "its inputs are not those of a row") from None
+            return str(code) if code else None
     return None

@@ -1,15 +1,15 @@
 """The page of the line: its stages as a graph and as a table, stale stages with reasons, times and scores."""
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
 
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
-from labelfactory.settings.wiring import DATA, METRICS, StageWiring, Wiring, read_wiring
+from labelfactory.settings.reports import read_metrics, read_report
+from labelfactory.settings.wiring import DATA, StageWiring, Wiring, read_wiring
 from pages.drawing import Arrow, Box, draw
 from pages.links import run_links
 from pages.project import Project
@@ -35,7 +35,7 @@ def line_state(project: Project) -> dict[str, Any]:
     looking = project.state.refresh()
     answer = project.state.answer or {"running": False, "stages": []}
     states = {entry["name"]: entry for entry in answer["stages"]}
-    wiring, metrics = read_wiring(), _json(METRICS)
+    wiring, metrics = read_wiring(), _read(read_metrics)
     splits = split_names(metrics)
     runs = _runs(project)
     stages = [_stage(wired, states.get(name), metrics, splits, runs.get(name, ())) for name, wired in wiring.items()]
@@ -59,7 +59,7 @@ def line_state(project: Project) -> dict[str, Any]:
 def _stage(
     wired: StageWiring, entry: Mapping[str, Any] | None, metrics: Mapping[str, float], splits: list[str], links: Any
 ) -> dict[str, Any]:
-    report, scored = _json(DATA / "reports" / f"{wired.name}.json"), wired.meta.scores
+    report, scored = _read(partial(read_report, wired.name)), wired.meta.scores
     state = str(entry["state"]) if entry else "unknown" if report else "never run"
     by_split = ((split, stage_score(metrics, scored.measure, scored.name, split)) for split in splits)
     scores = {split: score for split, score in by_split if score}
@@ -150,7 +150,7 @@ def _figures(project: Project) -> list[tuple[str, str, str, str]]:
     figures = [(f"{images.count:,}", "", "images", "/images")]
     if images.quarantined:
         figures.append((f"{images.quarantined:,}", "", "of them quarantined", "/images?state=quarantined"))
-    metrics, wiring = _json(METRICS), read_wiring()
+    metrics, wiring = _read(read_metrics), read_wiring()
     for split in split_names(metrics):
         for name in (wiring.masks.meta.scores.name, wiring.model.meta.scores.name):
             if f"miou/{split}/{name}" in metrics:
@@ -170,16 +170,15 @@ def _notes() -> list[str]:
     if left_out:
         more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         notes.append(f"{len(left_out)} left out by the import: {'; '.join(i.line for i in left_out[:5])}{more}")
-    metrics = _json(METRICS)
+    metrics = _read(read_metrics)
     if metrics and not metrics.get("true_masks"):
         notes.append("There are no true masks, so nothing was scored.")
     return notes
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """A file's content; empty where there is none, or where it is being written."""
+def _read(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a reader gives; empty where its file is damaged, which `labelfactory status` says."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read()
+    except UserError:
         return {}
-    return content

@@ -1,11 +1,10 @@
 """The results of the line, read from its reports: for the terminal, for an artifact, for a message."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from labelfactory.settings.wiring import METRICS, REPORTS, read_wiring
+from labelfactory.settings.reports import read_metrics, read_report
+from labelfactory.settings.wiring import read_wiring
 from reporting.phrases import what_it_made
 
 REPORT = Path("data/evaluation/report.html")
@@ -35,25 +34,24 @@ class LineSummary:
         return sum(stage.seconds or 0.0 for stage in self.stages)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The file's content; empty where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def read_summary() -> LineSummary:
-    """Read the reports below data/ of this folder."""
-    metrics = read_json(METRICS)
+    """Read the reports below data/ of this folder.
+
+    Raises:
+        DataError: one of them is damaged.
+    """
+    metrics = read_metrics()
     splits = tuple(sorted({key.split("/")[1] for key in metrics if key.startswith("miou/")}))
     stages = []
     for name, wired in read_wiring().items():
-        report = read_json(REPORTS / f"{name}.json")
+        report = read_report(name)
         if not report:
             stages.append(StageSummary(name, "never run", None, tuple(None for _ in splits)))
             continue
         scores = tuple(metrics.get(f"miou/{split}/{wired.meta.scores.name}") for split in splits)
         stages.append(StageSummary(name, what_it_made(report), report["seconds"], scores))
     notes = []
-    if metrics and not metrics["true_masks"]:
+    if metrics and not metrics.get("true_masks"):
         notes.append("There are no true masks, so nothing was scored.")
     if "fraction_of_supervised" in metrics:
         notes.append(f"Of full supervision: {100 * metrics['fraction_of_supervised']:.1f} %")

@@ -35,6 +35,7 @@ BY_NUMBER = {
     "foreign_files.py": "which files are read; what is read is held to its digest",
     "forecast.py": "messages",
     "http_client.py": "downloads, held to their digests",
+    "json_files.py": "files that are read back",
     "learning/__init__.py": "a docstring",
     "learning/checkpoints.py": "a file format; weights are in keys by their digest",
     "learning/resume.py": "a run that was killed ends in the same weights",
