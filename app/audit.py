@@ -13,6 +13,7 @@ from labelfactory.console import printable, show
 from labelfactory.errors import UserError
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_file, rows_of_model
 from lineage.diff import diff as compare
+from lineage.evaluation import NOT_MEASURED
 from lineage.lookup import Lookup, open_ledger
 from lineage.pixel import audit_pixel
 from lineage.record import record
@@ -57,6 +58,8 @@ def model(
 
 def _with_a_few_rows(answer: dict[str, Any], rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The answer with the first training rows of the model and the command for all, below `training`."""
+    if "scores" in answer:
+        answer = answer | {"scores": answer["scores"] or NOT_MEASURED}
     few = {f"first {FEW} rows": rows[:FEW], "every_row": f"labelfactory audit model {name} --json"}
     shown: dict[str, Any] = {}
     for part, value in answer.items():
@@ -98,7 +101,8 @@ def diff(
 ) -> None:
     """Say which masks were added, removed and changed between two sides, and why."""
     answer = compare(_recorded(), first, second, pictures)
-    _print(answer, as_json)
+    shown = [{name: NOT_MEASURED if v is None else v for name, v in score.items()} for score in answer["scores"]]
+    _print(answer if as_json else answer | {"scores": shown}, as_json)
     if not as_json and len(answer["causes"]) > 1:
         typer.echo(SEVERAL_CAUSES)
 

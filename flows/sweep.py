@@ -30,6 +30,7 @@ from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.digests import digest_json
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
+from labelfactory.interrupt import Interrupted
 from labelfactory.lock import stage_lock
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import read_wiring
@@ -127,15 +128,19 @@ def sweep_here(parameters: Parameters, hear: Hear, show: Callable[[str], None]) 
         UserError: as `plan`, or another sweep runs in this folder.
     """
     planned = plan(parameters)
-    outcomes = []
-    with stage_lock("sweep"), LineProcess() as line:
-        for number, variant in enumerate(planned, 1):
-            show(f"sweep: {number} of {len(planned)}: {variant}")
-            try:
-                scores = scores_of(line.vary(variant.name, variant.overrides, hear=hear))
-                outcomes.append(Outcome(variant.name, variant.settings, scores))
-            except (StageError, LineProcessError) as error:
-                outcomes.append(Outcome(variant.name, variant.settings, {}, str(error)))
+    outcomes: list[Outcome] = []
+    try:
+        with stage_lock("sweep"), LineProcess() as line:
+            for number, variant in enumerate(planned, 1):
+                show(f"sweep: {number} of {len(planned)}: {variant}")
+                try:
+                    scores = scores_of(line.vary(variant.name, variant.overrides, hear=hear))
+                    outcomes.append(Outcome(variant.name, variant.settings, scores))
+                except (StageError, LineProcessError) as error:
+                    outcomes.append(Outcome(variant.name, variant.settings, {}, str(error)))
+    except KeyboardInterrupt as interruption:
+        done = sum(not outcome.problem for outcome in outcomes)
+        raise Interrupted(f"{done} of {len(planned)} variants done") from interruption
     return outcomes, write(outcomes, parameters)
 
 

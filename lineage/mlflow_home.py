@@ -8,6 +8,7 @@ from labelfactory.errors import DataError
 from labelfactory.files import write_whole
 
 HOME = Path("data/mlflow")
+SQLITE = "sqlite:///"
 ADDRESS = HOME / "address"
 """Where MLflow keeps its runs, if not in this folder's SQLite: one line, without a password."""
 QUIET = {
@@ -29,7 +30,7 @@ def tracking_uri() -> str:
     if kept and not re.fullmatch(r"[a-z][a-z0-9+.-]*:[!-~]+", kept):
         remedy = "Delete it, and type `labelfactory up` with the same --database, or set MLFLOW_TRACKING_URI."
         raise DataError(f"{ADDRESS}: damaged: not one address", remedy)
-    return os.environ.get("MLFLOW_TRACKING_URI") or kept or f"sqlite:///{HOME.resolve()}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or kept or f"{SQLITE}{HOME.resolve()}/mlflow.db"
 
 
 def write_address(uri: str) -> None:

@@ -28,6 +28,7 @@ from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME
+from lineage.outbox import Outbox
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def verify(ledger: Ledger | None = None, *, deep: bool = False) -> list[Finding]
     findings += check_rows(deep=deep)
     findings += check_corrections()
     findings += check_lock()
+    findings += check_letters(Outbox(ledger.folder / "outbox"))
     if deep:
         findings += check_photographs()
         findings += check_checkpoints(HOME.glob("artifacts/**/*.safetensors"))
@@ -245,6 +247,12 @@ def _first_difference(path: Path, kept: Path, md5: str) -> str:
     first = offsets[0] if offsets else min(len(new), len(old))
     count = len(offsets) + abs(len(new) - len(old))
     return f": {count} of {len(old)} bytes, the first at offset {first}"
+
+
+def check_letters(outbox: Outbox) -> Iterator[Finding]:
+    """MLflow takes everything that it is told."""
+    for letter in outbox.refused():
+        yield Finding(str(letter.path), f"MLflow does not take it: {letter.line}; `labelfactory record` tries it again")
 
 
 def check_photographs() -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from labelfactory.dataset.corrections import CORRECTIONS, TABLE
 from labelfactory.dataset.manifest import MANIFEST
 from labelfactory.digests import digest_code, digest_file, digest_json
 from labelfactory.errors import ParamsError, did_you_mean
@@ -22,7 +23,7 @@ Parameters = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination and the name of its experiment, which follows from params, code and import."""
+    """One combination and the name of its experiment, which follows from params, code, import and corrections."""
 
     name: str
     settings: Mapping[str, Any]
@@ -86,9 +87,11 @@ def variants(parameters: Parameters) -> list[Variant]:
 
 
 def _inputs() -> dict[str, str]:
-    """Digests of the inputs beside params: the code of all stages and the import."""
+    """Digests of the inputs beside params: the code of all stages, the import, and corrections if there are any."""
     code = sorted({path for stage in read_wiring().values() for path in stage.code})
-    return {"code": digest_code([path.resolve() for path in code], Path.cwd()), "import": digest_file(MANIFEST)}
+    files = {"import": MANIFEST, "corrections": CORRECTIONS / TABLE}
+    digests = {name: digest_file(path) for name, path in files.items() if name == "import" or path.exists()}
+    return {"code": digest_code([path.resolve() for path in code], Path.cwd()), **digests}
 
 
 def _at(values: Any, name: str) -> Any:

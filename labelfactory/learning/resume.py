@@ -26,18 +26,24 @@ class Resume:
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception:  # a damaged file may raise anything
-            return self._refused()
+            state = None
         if not isinstance(state, dict) or "key" not in state:
-            return self._refused()
+            self._say_damaged()
+            return None
         return state if state["key"] == self.key else None
 
-    def _refused(self) -> None:
+    def _say_damaged(self) -> None:
         say(f"{self.path}: damaged; training starts at the first epoch")
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the state atomically."""
         with write_whole(self.path) as temporary:
             torch.save({**state, "key": self.key}, temporary)
+
+    def epochs(self) -> int:
+        """Number of finished epochs whose state is on the disk."""
+        state = self.load()
+        return int(state["epoch"]) if state is not None else 0
 
     def restore(
         self, model: nn.Module, optimizer: Any, average: AveragedModel | None
@@ -57,7 +63,7 @@ class Resume:
         ):  # of another shape than a state of this network; any error, as `load_state_dict` checks little
             for name, part in parts.items():
                 part.load_state_dict(before[name])
-            self._refused()
+            self._say_damaged()
             return 0, []
         return len(curve), curve
 

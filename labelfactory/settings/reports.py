@@ -1,11 +1,11 @@
-"""Reports of stages and the scores of `evaluate`, read back from data/reports/<stage>.json and data/evaluation/metrics.json."""
+"""Reports of stages, as they are read back from data/reports/<stage>.json."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from labelfactory.json_files import read_json
-from labelfactory.settings.wiring import METRICS, REPORTS
+from labelfactory.settings.wiring import REPORTS
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -15,6 +15,15 @@ class Pace(BaseModel):
 
     units: Annotated[int, Field(gt=0)]
     seconds: Annotated[float, Field(ge=0)]
+
+
+class SectionValues(BaseModel):
+    """A section of params.yaml as a stage used it, with the defaults of its methods."""
+
+    model_config = ConfigDict(extra="allow")
+
+    section: str
+    values: dict[str, Any]
 
 
 class StageReport(BaseModel):
@@ -36,6 +45,7 @@ class StageReport(BaseModel):
     true_masks: Count = 0
     trained: bool = False
     quarantined_images: list[str] = []
+    settings: list[SectionValues] = []
 
 
 def read_report(stage: str) -> dict[str, Any]:
@@ -49,17 +59,3 @@ def read_report(stage: str) -> dict[str, Any]:
         return {}
     report: StageReport = read_json(path, StageReport, f"Delete {path} and type `labelfactory run`.")
     return report.model_dump(exclude_unset=True)
-
-
-def read_metrics() -> dict[str, Any]:
-    """The scores of the last `evaluate` by their flat keys; empty where it never ran.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    if not METRICS.exists():
-        return {}
-    metrics: dict[str, Any] = read_json(
-        METRICS, dict[str, int | float], f"Delete {METRICS} and type `labelfactory run`."
-    )
-    return metrics
