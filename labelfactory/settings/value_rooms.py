@@ -36,6 +36,7 @@ BY_NUMBER = {
     "forecast.py": "messages",
     "http_client.py": "downloads, held to their digests",
     "interrupt.py": "how a program ends that is told to",
+    "json_files.py": "files that are read back",
     "learning/__init__.py": "a docstring",
     "learning/checkpoints.py": "a file format; weights are in keys by their digest",
     "learning/resume.py": "a run that was killed ends in the same weights",
