@@ -1,12 +1,12 @@
 """Access to the pages: host names, token and security headers, checked before any other part sees a request."""
 
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from labelfactory.http_server import LOOPBACK, NO_HEADERS, App, Receive, Scope, Send, answer, host_name, with_headers
+
 COOKIE = "labelfactory"
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; style-src-attr 'unsafe-inline'; "
@@ -17,12 +17,6 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 """Nothing from elsewhere, no script in a page, no frame around it, and no address that is told to others."""
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
@@ -48,12 +42,12 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, "These pages are only read.", {"allow": "GET, HEAD"})
-        elif self._hosts and _host(headers.get("host", "")) not in self._hosts:
+        elif self._hosts and host_name(headers.get("host", "")) not in self._hosts:
             await _answer(send, 400, "This server is not called so. Use http://127.0.0.1 and its port.")
         elif self._token and not self._brought(headers):
             await self._let_in(scope, send)
         else:
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(scope, receive, with_headers(send, HEADERS))
 
     def _brought(self, headers: dict[str, str]) -> bool:
         cookie: SimpleCookie = SimpleCookie()
@@ -83,26 +77,5 @@ class Guard:
         await _answer(send, 303, "", {"location": location, "set-cookie": cookie})
 
 
-def _host(text: str) -> str:
-    """The name in a Host header, without its port and brackets."""
-    name = text[1:].partition("]")[0] if text.startswith("[") else text.rpartition(":")[0] or text
-    return name.lower().rstrip(".")
-
-
-def _with_headers(send: Send) -> Send:
-    async def answer(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            there = {name for name, _ in message["headers"]}
-            more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in there]
-            message["headers"] = [*message["headers"], *more]
-        await send(message)
-
-    return answer
-
-
-async def _answer(send: Send, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-    body = text.encode()
-    named = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), "cache-control": "no-store"}
-    listed = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in {**named, **HEADERS, **(headers or {})}.items()]
-    await send({"type": "http.response.start", "status": status, "headers": listed})
-    await send({"type": "http.response.body", "body": body})
+async def _answer(send: Send, status: int, text: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
+    await answer(send, status, text, {**HEADERS, **headers})
