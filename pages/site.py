@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import MissingError, UserError
+from labelfactory.http_server import LOOPBACK
 from pages.diff_page import SIDES, diff_page, diff_picture, diff_pixels
 from pages.drawing import bar, breakable, short
-from pages.guard import LOOPBACK, Guard
+from pages.guard import Guard
 from pages.image_query import ImageQuery
 from pages.images_page import image_page, images_page, pixel
 from pages.layers import NAMES
