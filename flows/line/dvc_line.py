@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from networkx import descendants
 from flows.line.experiments import run_variant
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
-from labelfactory.lock import BusyError
+from labelfactory.lock import BusyError, stage_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import last_runs, read_wiring
 
@@ -55,6 +55,37 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
             _freeze_learning(repo, targets)
         ran = repo.reproduce(targets=list(targets) or None, force=force)
     return [stage.addressing for stage in ran]
+
+
+class HeldLine:
+    """The line while nobody else runs it."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+
+    def reproduce(self) -> list[str]:
+        """Bring the whole line up to date; gives and raises as `reproduce`."""
+        with _failures_named(), _calm():
+            self._repo._reset()  # its view of the files is that of the moment when the lock was taken
+            return [stage.addressing for stage in self._repo.reproduce()]
+
+
+@contextmanager
+def held_line() -> Iterator[HeldLine]:
+    """Hold DVC's lock, while no stage is at work: for a command that changes what stages read and write.
+
+    Raises:
+        BusyError: another process runs the line, or a stage of it.
+    """
+    with open_repo() as repo:
+        with _failures_named(), ExitStack() as held:
+            held.enter_context(lock_repo(repo))
+            locks = held.pop_all()
+        with locks:
+            for stage in read_wiring():  # a stage that somebody started by hand holds this lock alone
+                with stage_lock(stage):
+                    pass
+            yield HeldLine(repo)
 
 
 class Line:
