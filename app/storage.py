@@ -1,17 +1,34 @@
 """`labelfactory push` and `labelfactory pull`: data, outputs and photographs in a shared bucket."""
 
+from flows.line.remote_removal import learn_refused
 from flows.line.storage import pull as fetch
 from flows.line.storage import push as send
+from flows.line.unfinished import finishing_withdrawals
+from flows.line.withdrawals import came_back, sign_and_say
 from labelfactory.console import say
+from labelfactory.errors import DataError
+from lineage.lookup import Lookup
+from lineage.withdrawal_report import left_over
 
 
 def push() -> None:
     """Send photographs, the import and the line's outputs to DVC's remote; only what it does not have."""
-    moved = send()
+    learn_refused()
+    with finishing_withdrawals("labelfactory push") as withdrawals:
+        for each in withdrawals:
+            if left_over(Lookup(), each):
+                raise DataError(
+                    f"the outputs still contain withdrawn images ({each.names})",
+                    "Type `labelfactory run`, then `labelfactory push`.",
+                )
+        moved = send()
     say(f"pushed: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
 
 
 def pull() -> None:
     """Fetch what another machine pushed, so that this clone continues from there."""
-    moved = fetch()
+    learn_refused()
+    with finishing_withdrawals("labelfactory pull"):
+        moved = fetch()
+    sign_and_say(came_back())  # outputs that were pulled may be older than a withdrawal
     say(f"pulled: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")

@@ -43,10 +43,19 @@ def open_socket(host: str, port: int) -> socket.socket:
     return opened
 
 
-def called(scope: Scope) -> tuple[str, str]:
-    """Name and port in the Host header; both empty where there is none, more than one, or one of another form."""
-    match = HOST.fullmatch(_only(scope, b"host") or "")
+def name_and_port(host: str) -> tuple[str, str]:
+    """Name and port in a Host header; both empty where it is of another form.
+
+    >>> name_and_port("LOCALHOST:4200"), name_and_port("[::1]"), name_and_port("[::1]evil")
+    (('localhost', '4200'), ('::1', ''), ('', ''))
+    """
+    match = HOST.fullmatch(host)
     return ((match["address"] or match["name"]).lower().rstrip("."), match["port"] or "") if match else ("", "")
+
+
+def called(scope: Scope) -> tuple[str, str]:
+    """Name and port in the Host header of a request; both empty where there is none, or more than one."""
+    return name_and_port(_only(scope, b"host") or "")
 
 
 def header_values(scope: Scope, name: bytes) -> list[str]:

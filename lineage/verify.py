@@ -29,6 +29,7 @@ from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME
 from lineage.outbox import Outbox
+from lineage.withdrawals import open_withdrawals
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,9 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
             f"mask of {row['image_id']}", f"two masks with the key {row['key']}: one was not made by the line"
         )
     yield from _reports(lookup)
+    for each in open_withdrawals(lookup.ledger):
+        left = "is not complete" if each.left is None else f"is not complete, its report names {each.left} places"
+        yield Finding(f"the withdrawal of {each.names}", f"{left}; `labelfactory run` finishes it")
     gone = lookup.withdrawn()
     if gone:
         for record in _records():

@@ -7,10 +7,11 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from flows.line.experiments import run_variant
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
 from labelfactory.interrupt import LOOK_SECONDS, Interrupted, end_children, hold_signals
-from labelfactory.lock import BusyError
+from labelfactory.lock import BusyError, stage_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import last_runs, read_wiring
 
@@ -54,9 +55,13 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
         UserError: DVC refuses, or `retrain` is false and there are no models.
         KeyboardInterrupt: this process or the stage was told to end. No stage runs any more.
     """
-    # in a thread: in the main one, DVC ignores SIGINT while a stage runs
+    return _in_thread(partial(_reproduce, targets, retrain=retrain, force=force))
+
+
+def _in_thread(reproduced: Callable[[], list[str]]) -> list[str]:
+    """Let DVC run stages in a thread: in the main one, it ignores SIGINT while a stage runs."""
     with ThreadPoolExecutor(1, initializer=hold_signals) as thread:
-        run = thread.submit(_reproduce, targets, retrain=retrain, force=force)
+        run = thread.submit(reproduced)
         try:
             wait([run])
         except KeyboardInterrupt:
@@ -81,6 +86,37 @@ def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool) -> list[st
             _freeze_learning(repo, targets)
         ran = repo.reproduce(targets=list(targets) or None, force=force)
     return [stage.addressing for stage in ran]
+
+
+class HeldLine:
+    """The line while nobody else runs it."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+
+    def reproduce(self) -> list[str]:
+        """Bring the whole line up to date; gives and raises as `reproduce`."""
+        with _failures_named(), _calm():
+            self._repo._reset()  # its view of the files is that of the moment when the lock was taken
+            return _in_thread(lambda: [stage.addressing for stage in self._repo.reproduce()])
+
+
+@contextmanager
+def held_line() -> Iterator[HeldLine]:
+    """Hold DVC's lock, while no stage is at work: for a command that changes what stages read and write.
+
+    Raises:
+        BusyError: another process runs the line, or a stage of it.
+    """
+    with open_repo() as repo:
+        with _failures_named(), ExitStack() as held:
+            held.enter_context(lock_repo(repo))
+            locks = held.pop_all()
+        with locks:
+            for stage in read_wiring():  # a stage that somebody started by hand holds this lock alone
+                with stage_lock(stage):
+                    pass
+            yield HeldLine(repo)
 
 
 class Line:
