@@ -1,5 +1,6 @@
 """Parts of this project's HTTP servers: their socket and, in the form of ASGI, host names, headers and plain answers."""
 
+import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
@@ -8,6 +9,8 @@ from labelfactory.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses of this machine that no other machine reaches, and names of them."""
+HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]@/\\]+))(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
+"""A Host header, whole: a name, or an address of IPv6 in brackets, and a port."""
 NO_HEADERS: Mapping[str, str] = {}
 
 Scope = MutableMapping[str, Any]
@@ -40,14 +43,27 @@ def open_socket(host: str, port: int) -> socket.socket:
     return opened
 
 
-def host_name(host: str) -> str:
-    """The name in a Host header, without its port and brackets.
+def called(scope: Scope) -> tuple[str, str]:
+    """Name and port in the Host header; both empty where there is none, more than one, or one of another form."""
+    headers = values(scope, b"host")
+    return name_and_port(headers[0]) if len(headers) == 1 else ("", "")
 
-    >>> host_name("LOCALHOST:4200"), host_name("[::1]:4200")
-    ('localhost', '::1')
+
+def name_and_port(host: str) -> tuple[str, str]:
+    """Name and port of a Host header; both empty where it has another form.
+
+    >>> name_and_port("LOCALHOST:4200"), name_and_port("[::1]"), name_and_port("a b")
+    (('localhost', '4200'), ('::1', ''), ('', ''))
     """
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host
-    return name.lower().rstrip(".")
+    match = HOST.fullmatch(host)
+    if match is None:
+        return "", ""
+    return (match["address"] or match["name"]).lower().rstrip("."), match["port"] or ""
+
+
+def values(scope: Scope, name: bytes) -> list[str]:
+    """The values of a header, which may be there more than once."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
 def refusal(scope: Scope, hosts: Collection[str], origins: Collection[str] = ()) -> str:
@@ -64,8 +80,8 @@ def refusal(scope: Scope, hosts: Collection[str], origins: Collection[str] = ())
     Returns:
         One sentence; empty if nothing is wrong.
     """
-    host = _only(scope, b"host")
-    if not host or (hosts and host_name(host) not in hosts):
+    name, _ = called(scope)
+    if not name or (hosts and name not in hosts):
         return "This server has another name. Use http://127.0.0.1 and its port."
     origin = _only(scope, b"origin")
     if origin is None:
@@ -73,7 +89,7 @@ def refusal(scope: Scope, hosts: Collection[str], origins: Collection[str] = ())
         elsewhere = _only(scope, b"sec-fetch-site") not in (None, "same-origin", "none")
         foreign = elsewhere and _only(scope, b"sec-fetch-mode") != "navigate"
     else:
-        foreign = address_of(origin) not in {host.lower(), *origins}
+        foreign = address_of(origin) not in {values(scope, b"host")[0].lower(), *origins}
     return "A page of another address may not call this server." if foreign else ""
 
 
@@ -84,8 +100,8 @@ def address_of(origin: str) -> str:
 
 def _only(scope: Scope, name: bytes) -> str | None:
     """The value of a header; None without it, and empty if there are several."""
-    values = [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-    return None if not values else values[0] if len(values) == 1 else ""
+    found = values(scope, name)
+    return None if not found else found[0] if len(found) == 1 else ""
 
 
 def with_headers(send: Send, headers: Mapping[str, str]) -> Send:

@@ -20,12 +20,12 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelfactory.dataset.withdrawn import LEDGER
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.files import remove_leftovers, write_json, write_whole
 from labelfactory.lock import file_lock
 
-LEDGER = Path("data/ledger")
 FORMAT = 1
 ROW_GROUP = 16_384
 """Rows that are skipped together where a look-up cannot find its image among them."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labelfactory.dataset.withdrawn import LEDGER
 from labelfactory.files import write_json
 from labelfactory.lock import file_lock
-from lineage.ledger import LEDGER
 
 OUTBOX = LEDGER / "outbox"
 

@@ -219,6 +219,8 @@ def _cached(md5: str) -> Path:
 def _file(stage: str, path: Path, md5: str) -> Iterator[Finding]:
     if not path.exists():
         yield Finding(str(path), f"is missing; {stage} made it")
+    elif not path.is_file():  # of a hostile lock: a device or a FIFO has no end
+        yield Finding(str(path), f"is not a file; {stage} made one")
     elif _md5(path) != md5:
         yield Finding(str(path), f"changed since {stage} made it{_first_difference(path, _cached(md5), md5)}")
 

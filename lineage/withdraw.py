@@ -16,6 +16,7 @@ from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
 from labelfactory.files import write_json
+from labelfactory.foreign_files import is_allowed
 from labelfactory.settings.wiring import DATA
 from lineage.artifacts import CACHE
 from lineage.ledger import Ledger, events_table
@@ -82,7 +83,7 @@ def models_of(lookup: Lookup, users: Sequence[Mapping[str, Any]]) -> tuple[list[
 def remove(ledger: Ledger, touched: Touched, image_ids: Sequence[str], *, by: str, reason: str) -> dict[str, Any]:
     """Take images out of the import and mark the models, in the ledger and (through the outbox) in the registry.
 
-    Photographs and true masks that lie under data/ are deleted; those elsewhere are not ours, and are named.
+    Photographs and true masks that lie under data/raw are deleted; those elsewhere are not ours, and are named.
     """
     photographs = {mask["image_id"]: mask["image"] for mask in touched.masks}
     photographs |= {entry.image_id: entry.sha256 for entry in touched.entries}
@@ -105,7 +106,7 @@ def remove(ledger: Ledger, touched: Touched, image_ids: Sequence[str], *, by: st
         write_manifest(replace(manifest, entries=kept), MANIFEST)
     deleted, elsewhere = _without_corrections(image_ids), []
     for path in (Path(p) for e in touched.entries for p in (e.path, e.mask_path) if p and not touched.twins):
-        if path.exists() and DATA.resolve() in path.resolve().parents:
+        if path.exists() and is_allowed(path, "delete"):
             path.unlink()
             deleted.append(str(path))
         elif path.exists():

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
+from withdrawing import tell_ledger
 
 from labelfactory.dataset import images
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, write_manifest
@@ -357,3 +358,18 @@ def test_a_newer_programs_data_set_is_not_replaced(small, tmp_path, monkeypatch)
     with pytest.raises(NewerFormatError, match="format 99 is newer"):
         Prepare(CONFIG).run()
     assert path.read_bytes() == before
+
+
+def test_a_withdrawn_photograph_that_the_import_names_again_is_left_out(small, tmp_path, monkeypatch, capsys):
+    """An import from a backup: no row names the photograph, and the others keep their positions."""
+    monkeypatch.chdir(tmp_path)
+    write_manifest(
+        dataclasses.replace(
+            small,
+            entries=(*small.entries[:2], dataclasses.replace(small.entries[2], tags=("dog",)), *small.entries[3:]),
+        )
+    )
+    tell_ledger(b=small.entries[1].sha256)
+    assert Prepare(CONFIG).run()["images"] == 4
+    assert "prepare: 1 withdrawn photographs are left out" in capsys.readouterr().err
+    assert [(r.image_id, r.position) for r in read_dataset().records] == [("a", 0), ("c", 2), ("d", 3), ("e", 4)]
