@@ -74,8 +74,8 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
         api = Api(join)
         api.get("/version")
     else:
-        address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
-        api = Api(address, login_of_new_server(keep=bool(before)))
+        name = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
+        api = Api(f"http://{name}:{port}/api", login_of_new_server(keep=bool(before)))
     kept = list(before)
     try:
         if not join and "server" not in names:
