@@ -17,9 +17,9 @@ from urllib.parse import quote, urlsplit
 
 import psutil
 
-from flows.server.api import AUTH_VARIABLE, KEY_VARIABLE, Api, ApiError, ServerDownError
+from flows.server.api import AUTH_VARIABLE, KEY_VARIABLE, Api, ApiError, ServerDownError, started_api
 from flows.server.database import read_database
-from flows.server.login import SERVER_VARIABLE, forget_login, known_login, login_of_new_server
+from flows.server.login import SERVER_VARIABLE, forget_login, login_of_new_server
 from flows.server.private_files import FOLDER, OWNER_ONLY, open_log, own_folder
 from flows.server.started import STATE_FILE, Service, Services, read_services, write_services
 from labelfactory.console import say
@@ -68,7 +68,7 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
     names = {service.name for service in before}
     own_folder()
     if known and "server" in names:
-        api = Api(known.api, known_login())
+        api = started_api(known)
     elif join:
         forget_login()  # another machine's server has another, from the environment
         api = Api(join)
@@ -139,7 +139,7 @@ def down() -> list[str]:
     known = read_services()
     if known is None:
         return []
-    ended = _end(known.services, Api(known.api, known_login()))
+    ended = _end(known.services, started_api(known))
     _forget()
     return ended
 

@@ -214,6 +214,13 @@ def test_the_login_goes_to_the_own_server_and_nowhere_else(here, monkeypatch):
     )  # the environment's, when it asks
 
 
+def test_another_machines_server_gets_the_login_of_the_environment_alone(here, monkeypatch):
+    """Not that of a server which is to be started here."""
+    monkeypatch.setenv(SERVER_VARIABLE, "me:for-here")
+    write_services("http://elsewhere.example/api", [this_process("worker cpu")])
+    assert login_for("") == ("http://elsewhere.example/api", "")
+
+
 def login_for(url: str) -> tuple[str, str]:
     """Address and login of the server that commands would ask."""
     with pytest.MonkeyPatch.context() as patch:
