@@ -81,7 +81,7 @@ def test_dvc_takes_a_method_with_knobs_as_a_whole(tmp_path):
 @pytest.mark.parametrize("word", ["beta=4", "random_walk.beta", "random_walk.beta=", "random_walk.beta=[4", "=4"])
 def test_what_is_no_parameter_with_values_is_refused(word):
     """With an example of how to type it."""
-    with pytest.raises(ParamsError, match="is not of the form|not readable as YAML") as caught:
+    with pytest.raises(ParamsError, match=r"is not of the form|not readable as YAML") as caught:
         parse([word])
     assert "labelfactory sweep" in caught.value.remedy
     with pytest.raises(ParamsError, match="appears twice"):
