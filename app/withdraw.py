@@ -16,7 +16,7 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.withdraw import Touched, begin, touched_by
-from lineage.withdrawals import read_withdrawals
+from lineage.withdrawals import Inputs, read_withdrawals
 
 
 def withdraw(
@@ -69,8 +69,8 @@ def _is_new(ledger: Ledger, touched: Touched) -> bool:
     before = [each for each in read_withdrawals(ledger) if set(each.images) & set(touched.image_ids)]
     known = {image_id for each in before for image_id in each.images}
     marked = {digest for each in before for digest in each.models}
-    return bool(
-        set(touched.image_ids) - known or set(touched.all_models) - marked or any(each.is_back() for each in before)
+    return bool(set(touched.image_ids) - known or set(touched.all_models) - marked) or any(
+        map(Inputs.now().hold, before)
     )
 
 

@@ -4,6 +4,7 @@ DVC keeps every output that `dvc repro` ever made in its cache until the cache i
 between two records are found there.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,17 @@ TRAINING_ROWS = "training_rows.parquet"
 """The list of rows that a network learnt from, beside its checkpoint."""
 ROWS = {"image_id", "digest", "source"}
 """Columns of that list."""
+
+
+def cached_path(md5: str) -> Path:
+    """Where DVC's cache has a file with this MD5, or a list of files, whose name ends with `.dir`."""
+    return CACHE / md5[:2] / md5[2:]
+
+
+def md5_of(path: Path) -> str:
+    """The name that DVC's cache gives to a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Delete what a withdrawal names, under data/ and in DVC's cache. Each call deletes what is still there: it may be repeated."""
+"""Delete what a withdrawal names. Each call deletes what is still there: it may be repeated."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifes
 from labelfactory.files import remove_leftovers
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
-from lineage.artifacts import CACHE
+from lineage.artifacts import cached_path
 from lineage.traces import HISTORY
 from lineage.withdrawals import Withdrawal, maps_of, same_files
 
@@ -35,13 +35,12 @@ def remove(withdrawal: Withdrawal) -> None:
         _remove_empty(path.parent)
     for folder in _folders():
         remove_leftovers(folder)  # of a run that was killed: half a shard, half a photograph
-    remove_cached(withdrawal.cache)
 
 
 def remove_cached(objects: Iterable[str]) -> None:
     """Delete objects of DVC's cache by their MD5."""
     for md5 in objects:
-        (CACHE / md5[:2] / md5[2:]).unlink(missing_ok=True)
+        cached_path(md5).unlink(missing_ok=True)
 
 
 def _states(withdrawal: Withdrawal) -> list[Path]:

@@ -84,13 +84,27 @@ class Withdrawal:
         """Digest → bytes of the files that were here."""
         return {file.sha256: file.bytes for file in self.files}
 
-    def is_back(self) -> bool:
-        """Whether import, corrections or a file under data/ hold something of it."""
-        if MANIFEST.exists():
-            for entry in read_manifest().entries:
-                if entry.image_id in self.images or entry.sha256 in self.digests:
-                    return True
-        return bool(read_corrections(CORRECTIONS).keys() & set(self.images)) or any(f.is_there for f in self.files)
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the import and the corrections name now."""
+
+    image_ids: frozenset[str]
+    photographs: frozenset[str]
+    corrected: frozenset[str]
+
+    @classmethod
+    def now(cls) -> "Inputs":
+        """From the files on the disk. Raises DataError where one of them is damaged."""
+        entries = read_manifest().entries if MANIFEST.exists() else ()
+        ids, photographs = ({getattr(entry, name) for entry in entries} for name in ("image_id", "sha256"))
+        return cls(frozenset(ids), frozenset(photographs), frozenset(read_corrections(CORRECTIONS)))
+
+    def hold(self, withdrawal: Withdrawal) -> bool:
+        """Whether they, or a file under data/, hold something of a withdrawal."""
+        images = set(withdrawal.images)
+        named = images & (self.image_ids | self.corrected) or withdrawal.digests & self.photographs
+        return bool(named) or any(file.is_there for file in withdrawal.files)
 
 
 def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
@@ -116,8 +130,12 @@ def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
 
 def open_withdrawals(ledger: Ledger, also: Collection[str] = ()) -> list[Withdrawal]:
     """Withdrawals that are not complete, or of which something came back; `also` those of these images."""
+    found = read_withdrawals(ledger)
+    inputs = Inputs.now() if found else None
     return [
-        each for each in read_withdrawals(ledger) if each.left != 0 or set(each.images) & set(also) or each.is_back()
+        each
+        for each in found
+        if each.left != 0 or set(each.images) & set(also) or (inputs is not None and inputs.hold(each))
     ]
 
 

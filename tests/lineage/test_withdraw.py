@@ -23,11 +23,11 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
 from lineage.record import record
-from lineage.removal import remove
+from lineage.removal import remove, remove_cached
 from lineage.traces import Traces
 from lineage.verify import verify
 from lineage.withdraw import again_if_more_learnt, begin, touched_by
-from lineage.withdrawal_report import Remote, left_over, make_report, sign_off
+from lineage.withdrawal_report import Remote, left_over, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
 
 
@@ -50,8 +50,17 @@ def began(*image_ids: str) -> Withdrawal:
 def signed(withdrawal: Withdrawal) -> tuple[dict, Path]:
     """Its report, and where it lies."""
     ledger = Ledger()
-    report = make_report(Lookup(ledger), withdrawal, Remote(), withdrawal.cache)
+    found = search(traces_of(Lookup(ledger), withdrawal))
+    remove_cached(found.old)
+    report = make_report(Lookup(ledger), withdrawal, found, Remote(), withdrawal.cache)
     return report, sign_off(ledger, withdrawal, report)
+
+
+def left(withdrawal: Withdrawal) -> list[str]:
+    """What is left of it once old objects have been deleted from the cache."""
+    found = search(traces_of(Lookup(), withdrawal))
+    remove_cached(found.old)
+    return left_over(found)
 
 
 def renamed(line: MadeLine, old: str, new: str) -> None:
@@ -72,15 +81,15 @@ def test_a_withdrawn_image_leaves_no_trace(line):
     assert names == {"classifier 1", "affinity 1", "segmenter 1", "segmenter 2"}
     assert len(touched.masks) == 2
     withdrawal = began("image-1")
-    before = left_over(Lookup(), withdrawal)
+    before = left(withdrawal)
     for place in ("import/manifest", "dataset/images", "cams/shard", "masks/shard", "segmenter/training_rows", CACHE):
         assert any(str(place) in line for line in before), place
     remove(withdrawal)
     assert not Path("data/raw/image-1.png").exists()
-    assert left_over(Lookup(), withdrawal), "stale outputs still name it"
+    assert left(withdrawal), "stale outputs still name it"
     line.run(refine_crf="second")
     record()
-    assert left_over(Lookup(), withdrawal) == []
+    assert left(withdrawal) == []
     report, path = signed(withdrawal)
     assert report["complete"]
     assert report["deleted"] == ["data/raw/image-1.png"]
@@ -122,7 +131,7 @@ def test_a_removal_that_was_killed_anywhere_is_finished(line, monkeypatch, last)
         "manifest": "_without_corrections",
         "corrections": "_without_left_out",
         "left_out": "same_files",
-        "files": "remove_cached",
+        "files": "_folders",
     }
     withdrawal = began("image-1")
     with monkeypatch.context() as broken:
@@ -185,7 +194,7 @@ def test_other_ids_of_the_same_photograph_go_with_it(line):
     remove(withdrawal)
     line.run()
     record()
-    assert left_over(Lookup(), withdrawal) == []
+    assert left(withdrawal) == []
 
 
 def test_a_true_mask_that_others_share_stays(line):
@@ -205,7 +214,7 @@ def test_a_true_mask_that_others_share_stays(line):
     record()
     assert not Path("data/raw/image-1-mask.png").exists()
     assert Path("data/raw/image-2-mask.png").exists()
-    assert left_over(Lookup(), withdrawal) == []
+    assert left(withdrawal) == []
 
 
 def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory):
@@ -310,10 +319,10 @@ def test_an_odd_id_is_found_and_stops_nothing(line, odd):
     remove(other)
     line.run()
     record()
-    assert left_over(Lookup(), other) == []
+    assert left(other) == []
     own = began(odd)
     Path("data/evaluation/report.html").write_text(f"<p>{html.escape(odd)}</p>")
-    held = {line.partition(": ")[0] for line in left_over(Lookup(), own)}
+    held = {line.partition(": ")[0] for line in left(own)}
     assert {"data/masks/shard-00000.parquet", "data/segmenter/training_rows.parquet"} <= held
     assert len(odd) < 4 or "data/evaluation/report.html" in held
 
@@ -326,7 +335,7 @@ def test_an_id_that_is_a_usual_word_is_found_in_columns_alone(line, common):
     remove(withdrawal)
     line.run()
     record()
-    assert left_over(Lookup(), withdrawal) == []
+    assert left(withdrawal) == []
 
 
 def test_every_kind_of_file_is_searched(tmp_path):
