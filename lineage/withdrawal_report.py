@@ -10,12 +10,12 @@ from typing import Any
 
 from labelfactory.digests import digest_json
 from labelfactory.files import write_json
-from labelfactory.settings.wiring import DATA
+from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.artifacts import cached_path, md5_of
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
-from lineage.traces import Traces, in_cache, in_project
+from lineage.traces import PHOTOGRAPH, Traces, in_cache, in_project
 from lineage.withdrawals import Withdrawal
 
 PROVENANCE = "provenance.json"
@@ -35,6 +35,7 @@ class Found:
     """What is left of a withdrawal under data/ and in DVC's cache."""
 
     lines: tuple[str, ...]  # what is under data/, one line each
+    foreign: tuple[str, ...]  # files that people keep there and that name it, such as the lists of a source
     cached: tuple[str, ...]  # MD5 of objects in DVC's cache that hold it
     current: frozenset[str]  # of these, what is under data/ too: DVC needs it until the line has run without the images
 
@@ -47,8 +48,13 @@ class Found:
 def search(traces: Traces) -> Found:
     """Search every file under data/ but history, and DVC's cache."""
     live = in_project(traces)
-    lines = tuple(f"{path}: {what}" for path, held in live.items() for what in sorted(held))
-    return Found(lines, tuple(in_cache(traces)), frozenset(md5_of(path) for path in live))
+    ours = {"import", "corrections", "reports", *(stage.noun for stage in read_wiring().values())}
+    lines, foreign = [], []
+    for path, held in live.items():
+        own = path.relative_to(DATA).parts[0] in ours
+        lines += [f"{path}: {what}" for what in sorted(held) if own or what == PHOTOGRAPH]
+        foreign += [str(path)] if not own and PHOTOGRAPH not in held else []
+    return Found(tuple(lines), tuple(foreign), tuple(in_cache(traces)), frozenset(md5_of(path) for path in live))
 
 
 def left_over(found: Found) -> list[str]:
@@ -89,7 +95,7 @@ def make_report(
         "left_over": left,
         "deleted": [file.path for file in withdrawal.files if not file.is_there],
         "deleted_from_cache": [md5 for md5 in objects if not cached_path(md5).exists()],
-        "elsewhere": [*elsewhere, *_exports(withdrawal)],
+        "elsewhere": [*elsewhere, *(f"{path} (names it)" for path in found.foreign), *_exports(withdrawal)],
         "not_ours": [*remote.others, *_not_ours(withdrawal)],
         "models": list(withdrawal.models),
         "model_names": {d: lookup.models[d].label for d in withdrawal.models if d in lookup.models},

@@ -21,7 +21,7 @@ from lineage.withdraw import again_if_more_learnt, tell_mlflow
 from lineage.withdrawal_report import last_report, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
 
-RUN = "type `labelfactory run`, which finishes it"
+RUN = "type `labelfactory run`, which finishes it; delete what is no output of the line yourself"
 SHOWN = 20
 Report = dict[str, Any]
 
@@ -104,9 +104,7 @@ def say_reports(reports: Sequence[Report], *, later: bool = False) -> bool:
         if len(report["left_over"]) > SHOWN:
             say(f"withdraw: … and {len(report['left_over']) - SHOWN} more, in the report")
         if report["elsewhere"]:
-            say(
-                f"withdraw: delete these files outside of the project's data yourself: {', '.join(report['elsewhere'])}"
-            )
+            say(f"withdraw: these are yours to delete or to edit: {', '.join(report['elsewhere'])}")
         for line in report["not_ours"]:
             say(f"withdraw: not deleted here: {line}")
         say(f"withdraw: signed report: {report['path']}")

@@ -231,6 +231,21 @@ def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory)
     assert outside.exists()
 
 
+def test_a_source_that_people_keep_below_data_is_named(line):
+    """Its lists are theirs to edit, and nothing waits for that; an archive with the photograph has to go."""
+    Path("data/mine/ImageSets").mkdir(parents=True)
+    Path("data/mine/ImageSets/train.txt").write_text("image-1\nimage-2\n")
+    withdrawal = began("image-1")
+    with zipfile.ZipFile("data/mine/all.zip", "w") as archive:
+        archive.write("data/raw/image-1.png", "a.png")
+    remove(withdrawal)
+    line.run()
+    record()
+    report, _ = signed(withdrawal)
+    assert report["elsewhere"] == ["data/mine/ImageSets/train.txt (names it)"]
+    assert report["left_over"] == ["data/mine/all.zip: the photograph or its true mask"]
+
+
 def test_an_export_in_the_folder_is_named(line):
     Path("out").mkdir()
     Path("out/provenance.json").write_text(json.dumps({"images": {"image-1": {"photograph": "0" * 64}}}))
