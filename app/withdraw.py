@@ -11,6 +11,7 @@ from flows.line.failure import StageFailedError
 from flows.line.withdrawals import remove_open, say_reports, sign
 from labelfactory.console import say
 from labelfactory.errors import UserError
+from labelfactory.interrupt import interrupted
 from labelfactory.lock import project_lock
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
@@ -85,5 +86,6 @@ def _rerun(line: HeldLine) -> bool:
         )
         return False
     finally:
-        record()
+        if not interrupted():  # whatever finishes the withdrawal records it
+            record()
     return True

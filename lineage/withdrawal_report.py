@@ -11,7 +11,7 @@ from typing import Any
 from labelfactory.digests import digest_json
 from labelfactory.files import write_json
 from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.artifacts import cached_path, md5_of
+from lineage.artifacts import cached, md5_of
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
@@ -59,7 +59,7 @@ def search(traces: Traces) -> Found:
 
 def left_over(found: Found) -> list[str]:
     """The same in lines, objects of the cache included."""
-    return [*found.lines, *(f"{cached_path(md5)}: in DVC's cache" for md5 in found.cached if cached_path(md5).exists())]
+    return [*found.lines, *(f"{cached(md5)}: in DVC's cache" for md5 in found.cached if cached(md5).exists())]
 
 
 def traces_of(lookup: Lookup, withdrawal: Withdrawal) -> Traces:
@@ -94,7 +94,7 @@ def make_report(
         "complete": not left,
         "left_over": left,
         "deleted": [file.path for file in withdrawal.files if not file.is_there],
-        "deleted_from_cache": [md5 for md5 in objects if not cached_path(md5).exists()],
+        "deleted_from_cache": [md5 for md5 in objects if not cached(md5).exists()],
         "elsewhere": [*elsewhere, *(f"{path} (names it)" for path in found.foreign), *_exports(withdrawal)],
         "not_ours": [*remote.others, *_not_ours(withdrawal)],
         "models": list(withdrawal.models),

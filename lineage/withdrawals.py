@@ -11,10 +11,8 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
 from labelfactory.digests import digest_file
-from labelfactory.settings.wiring import DATA
+from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from lineage.ledger import Ledger
-
-RAW = DATA / "raw"
 
 
 @dataclass(frozen=True)
@@ -174,8 +172,8 @@ def _joined(old: Withdrawal, new: Withdrawal) -> Withdrawal:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file lies under data/, links resolved: others are not ours to delete."""
-    return DATA.resolve() in path.resolve().parents
+    """Whether a file is ours to delete: a photograph or mask below data/raw, a correction or a map, links resolved."""
+    return is_allowed(path, "delete") or is_inside(path.parent, CORRECTIONS, MAPS)
 
 
 def maps_of(image_ids: Collection[str], others: Iterable[str], folder: Path = MAPS) -> list[Path]:
@@ -196,6 +194,6 @@ def maps_of(image_ids: Collection[str], others: Iterable[str], folder: Path = MA
 def same_files(digests: Collection[str], sizes: Mapping[str, int]) -> list[OwnFile]:
     """Files below data/raw with one of these digests, such as copies that were pulled; only files of a fitting size are read."""
     known = {sizes.get(digest, -1) for digest in digests}
-    paths = sorted(path for path in RAW.rglob("*") if path.is_file() and not path.is_symlink()) if digests else []
+    paths = sorted(path for path in RAW.rglob("*") if not path.is_symlink() and path.is_file()) if digests else []
     fitting = [path for path in paths if -1 in known or path.stat().st_size in known]
     return [file for file in map(OwnFile.at, fitting) if file.sha256 in digests]

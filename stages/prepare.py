@@ -21,8 +21,8 @@ from labelfactory.dataset.images import MIN_SIDE, decode_photograph
 from labelfactory.dataset.manifest import Entry, Manifest, read_manifest, same_bytes
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset, write_dataset
 from labelfactory.dataset.withdrawn import say_refused, withdrawn
-from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError, NewerFormatError, did_you_mean
+from labelfactory.foreign_files import FileRefusedError, read_imported
 from labelfactory.progress import progress
 from labelfactory.schema import Classes
 from labelfactory.settings.params import Section
@@ -173,11 +173,9 @@ def _check_all(entries: Sequence[Entry], classes: Classes, sizes: Mapping[Key, S
 
 def _check(entry: Entry, classes: Classes, size: Size | None) -> Checked:
     try:
-        data = Path(entry.path).read_bytes()
-    except OSError as error:
-        return Checked(reason=error.strerror or "not readable")
-    if digest_bytes(data) != entry.sha256:
-        return Checked(reason="changed since it was imported")
+        data = read_imported(entry.path, entry.sha256)
+    except FileRefusedError as error:
+        return Checked(reason=error.reason)
     for tag in entry.tags:
         if tag not in classes.names:
             return Checked(reason=f"tag {tag!r} is not a class{did_you_mean(tag, classes.names)}")
@@ -185,8 +183,6 @@ def _check(entry: Entry, classes: Classes, size: Size | None) -> Checked:
         width, height = size or decode_photograph(data).shape[1::-1]
     except DataError as error:
         return Checked(reason=error.problem)
-    except Exception as error:  # a decoder may raise anything on a hostile file, which must not stop the others
-        return Checked(reason=f"not decodable: {type(error).__name__}: {error}")
     if min(height, width) < MIN_SIDE:
         return Checked(reason=f"{width}×{height} pixels: too small, a side needs {MIN_SIDE}")
     return Checked(width, height)

@@ -128,9 +128,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("lock", [".dvc/tmp/lock", ".labelfactory/locks/refine_crf.lock"])
+@pytest.mark.parametrize(
+    "lock", [".dvc/tmp/lock", ".labelfactory/locks/refine_crf.lock", ".labelfactory/locks/sweep.lock"]
+)
 def test_while_the_line_runs_nothing_is_changed(finished, lock):
-    """The locks are asked for first: DVC's, and that of a stage which somebody started by hand."""
+    """The locks are asked for first: DVC's, that of a stage which somebody started by hand, and that of a sweep."""
     entry = shown(finished)
     manifest = (finished / "data/import/manifest.parquet").read_bytes()
     with locked(finished / lock):

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import shutil
 import zipfile
 from dataclasses import replace
@@ -146,6 +147,24 @@ def test_a_removal_that_was_killed_anywhere_is_finished(line, monkeypatch, last)
     assert report["complete"]
     assert report["deleted"] == ["data/raw/image-1.png"]
     assert open_withdrawals(Ledger()) == []
+
+
+def test_what_killed_runs_left_is_deleted(line):
+    """Half a file, the folder of a sweep's variant, and the state of a training that began before; a later one resumes."""
+    shutil.copy("data/raw/image-1.png", "data/raw/.image-1.png.77.tmp")
+    variant = Path(".dvc/tmp/exps/standalone/tmp1234/data/raw")
+    variant.mkdir(parents=True)
+    shutil.copy("data/raw/image-1.png", variant)
+    state, later = Path("data/classifier/resume.pt"), Path("data/segmenter/resume.pt")
+    state.write_bytes(b"state")
+    os.utime(state, (1, 1))
+    withdrawal = began("image-1")
+    later.write_bytes(b"state")
+    os.utime(later, (withdrawal.time.timestamp() + 60,) * 2)
+    remove(withdrawal)
+    assert not Path("data/raw/.image-1.png.77.tmp").exists()
+    assert not variant.exists()
+    assert (state.exists(), later.exists()) == (False, True)
 
 
 def test_what_an_import_left_out_does_not_name_it(line):
