@@ -6,9 +6,15 @@ from flows.line.storage import push as send
 from flows.line.unfinished import finishing_withdrawals
 from flows.line.withdrawals import came_back, sign_and_say
 from labelfactory.console import say
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, UserError
 from lineage.lookup import Lookup
-from lineage.withdrawal_report import left_over
+from lineage.traces import in_project
+from lineage.withdrawal_report import traces_of
+
+NEWER_LOCK = (
+    "This dvc.lock may name outputs that were deleted with withdrawn images. Take the newer dvc.lock (`git pull`) and pull again, "
+    "or type `labelfactory run`."
+)
 
 
 def push() -> None:
@@ -16,7 +22,7 @@ def push() -> None:
     learn_refused()
     with finishing_withdrawals("labelfactory push") as withdrawals:
         for each in withdrawals:
-            if left_over(Lookup(), each):
+            if in_project(traces_of(Lookup(), each)):
                 raise DataError(
                     f"the outputs still contain withdrawn images ({each.names})",
                     "Type `labelfactory run`, then `labelfactory push`.",
@@ -28,7 +34,10 @@ def push() -> None:
 def pull() -> None:
     """Fetch what another machine pushed, so that this clone continues from there."""
     learn_refused()
-    with finishing_withdrawals("labelfactory pull"):
-        moved = fetch()
+    with finishing_withdrawals("labelfactory pull") as withdrawals:
+        try:
+            moved = fetch()
+        except UserError as error:
+            raise UserError(error.problem, NEWER_LOCK if withdrawals else error.remedy) from error
     sign_and_say(came_back())  # outputs that were pulled may be older than a withdrawal
     say(f"pulled: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")

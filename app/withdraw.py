@@ -11,12 +11,13 @@ from flows.line.failure import StageFailedError
 from flows.line.withdrawals import remove_open, say_reports, sign
 from labelfactory.console import say
 from labelfactory.errors import UserError
+from labelfactory.interrupt import interrupted
 from labelfactory.lock import project_lock
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.withdraw import Touched, begin, touched_by
-from lineage.withdrawals import read_withdrawals
+from lineage.withdrawals import Inputs, read_withdrawals
 
 
 def withdraw(
@@ -69,8 +70,8 @@ def _is_new(ledger: Ledger, touched: Touched) -> bool:
     before = [each for each in read_withdrawals(ledger) if set(each.images) & set(touched.image_ids)]
     known = {image_id for each in before for image_id in each.images}
     marked = {digest for each in before for digest in each.models}
-    return bool(
-        set(touched.image_ids) - known or set(touched.all_models) - marked or any(each.is_back() for each in before)
+    return bool(set(touched.image_ids) - known or set(touched.all_models) - marked) or any(
+        map(Inputs.now().hold, before)
     )
 
 
@@ -85,5 +86,6 @@ def _rerun(line: HeldLine) -> bool:
         )
         return False
     finally:
-        record()
+        if not interrupted():  # whatever finishes the withdrawal records it
+            record()
     return True

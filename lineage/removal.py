@@ -1,5 +1,6 @@
-"""Delete what a withdrawal names, under data/ and in DVC's cache. Each call deletes what is still there: it may be repeated."""
+"""Delete what a withdrawal names. Each call deletes what is still there: it may be repeated."""
 
+import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifes
 from labelfactory.files import remove_leftovers
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
-from lineage.artifacts import CACHE
+from lineage.artifacts import cached
 from lineage.traces import HISTORY
-from lineage.withdrawals import Withdrawal, maps_of, same_files
+from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
+
+EXPERIMENTS = Path(".dvc/tmp/exps")
+"""Where DVC runs the variants of a sweep, each in a folder of its own."""
 
 
 def remove(withdrawal: Withdrawal) -> None:
@@ -26,7 +30,7 @@ def remove(withdrawal: Withdrawal) -> None:
     others = _without_entries(withdrawal)
     _without_corrections(withdrawal.images)
     _without_left_out(withdrawal)
-    files = [Path(file.path) for file in withdrawal.files if file.is_there]
+    files = [Path(file.path) for file in withdrawal.files if file.is_there and is_own(Path(file.path))]
     files += [Path(file.path) for file in same_files(withdrawal.pixels, withdrawal.sizes)]
     files += maps_of(withdrawal.images, others)
     files += _states(withdrawal)
@@ -35,13 +39,17 @@ def remove(withdrawal: Withdrawal) -> None:
         _remove_empty(path.parent)
     for folder in _folders():
         remove_leftovers(folder)  # of a run that was killed: half a shard, half a photograph
-    remove_cached(withdrawal.cache)
+    for copy in (
+        *EXPERIMENTS.glob("tmp*"),
+        *EXPERIMENTS.glob("*/tmp*"),
+    ):  # of a sweep that was killed: the whole project
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 def remove_cached(objects: Iterable[str]) -> None:
     """Delete objects of DVC's cache by their MD5."""
     for md5 in objects:
-        (CACHE / md5[:2] / md5[2:]).unlink(missing_ok=True)
+        cached(md5).unlink(missing_ok=True)
 
 
 def _states(withdrawal: Withdrawal) -> list[Path]:

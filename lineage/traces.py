@@ -134,14 +134,15 @@ class Traces:
         return found
 
 
-def in_project(traces: Traces) -> list[str]:
-    """Where files under data/ still hold any of it, but for history, as lines `path: what`."""
-    lines = []
+def in_project(traces: Traces) -> dict[Path, set[str]]:
+    """Files under data/ that still hold any of it, but for history, and what they hold."""
+    found = {}
     for path in sorted(DATA.rglob("*")):
         if path.is_file() and path.relative_to(DATA).parts[0] not in HISTORY:
             held = traces.in_name(path.relative_to(DATA)) | traces.in_file(path)
-            lines += [f"{path}: {what}" for what in sorted(held)]
-    return lines
+            if held:
+                found[path] = held
+    return found
 
 
 def in_cache(traces: Traces) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any
 
 from labelfactory.digests import digest_json
 from labelfactory.files import write_json
-from labelfactory.settings.wiring import DATA
-from lineage.artifacts import CACHE
+from labelfactory.settings.wiring import DATA, read_wiring
+from lineage.artifacts import cached, md5_of
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
-from lineage.traces import Traces, in_cache, in_project
+from lineage.traces import PHOTOGRAPH, Traces, in_cache, in_project
 from lineage.withdrawals import Withdrawal
 
 PROVENANCE = "provenance.json"
@@ -30,10 +30,36 @@ class Remote:
     others: tuple[str, ...] = ()  # remotes that we do not write to, by name and address
 
 
-def left_over(lookup: Lookup, withdrawal: Withdrawal) -> list[str]:
-    """Where files under data/ and in DVC's cache still hold something of it."""
-    traces = traces_of(lookup, withdrawal)
-    return [*in_project(traces), *(f"{CACHE / md5[:2] / md5[2:]}: an old output" for md5 in in_cache(traces))]
+@dataclass(frozen=True)
+class Found:
+    """What is left of a withdrawal under data/ and in DVC's cache."""
+
+    lines: tuple[str, ...]  # what is under data/, one line each
+    foreign: tuple[str, ...]  # files that people keep there and that name it, such as the lists of a source
+    cached: tuple[str, ...]  # MD5 of objects in DVC's cache that hold it
+    current: frozenset[str]  # of these, what is under data/ too: DVC needs it until the line has run without the images
+
+    @property
+    def old(self) -> list[str]:
+        """Objects that nothing under data/ needs."""
+        return [md5 for md5 in self.cached if md5 not in self.current]
+
+
+def search(traces: Traces) -> Found:
+    """Search every file under data/ but history, and DVC's cache."""
+    live = in_project(traces)
+    ours = {"import", "corrections", "reports", *(stage.noun for stage in read_wiring().values())}
+    lines, foreign = [], []
+    for path, held in live.items():
+        own = path.relative_to(DATA).parts[0] in ours
+        lines += [f"{path}: {what}" for what in sorted(held) if own or what == PHOTOGRAPH]
+        foreign += [str(path)] if not own and PHOTOGRAPH not in held else []
+    return Found(tuple(lines), tuple(foreign), tuple(in_cache(traces)), frozenset(md5_of(path) for path in live))
+
+
+def left_over(found: Found) -> list[str]:
+    """The same in lines, objects of the cache included."""
+    return [*found.lines, *(f"{cached(md5)}: in DVC's cache" for md5 in found.cached if cached(md5).exists())]
 
 
 def traces_of(lookup: Lookup, withdrawal: Withdrawal) -> Traces:
@@ -42,17 +68,20 @@ def traces_of(lookup: Lookup, withdrawal: Withdrawal) -> Traces:
     return Traces.of(withdrawal.images, withdrawal.pixels, keys, withdrawal.sizes)
 
 
-def make_report(lookup: Lookup, withdrawal: Withdrawal, remote: Remote, objects: Collection[str]) -> dict[str, Any]:
-    """Search, and say what is there. `complete`: nothing of it is left where we write.
+def make_report(
+    lookup: Lookup, withdrawal: Withdrawal, found: Found, remote: Remote, objects: Collection[str]
+) -> dict[str, Any]:
+    """What was deleted and what is left. `complete`: nothing of it is left where we write.
 
     Args:
         lookup: the ledger.
         withdrawal: of which.
+        found: what a search found, before old objects were deleted from DVC's cache.
         remote: what became of it at the remotes.
-        objects: MD5 of old outputs that were deleted from DVC's cache.
+        objects: MD5 of outputs that hold the images, in this cache now or before.
     """
     masks = [mask for image_id in withdrawal.images for mask in lookup.masks(image_id)]
-    left = [*left_over(lookup, withdrawal), *remote.left]
+    left = [*left_over(found), *remote.left]
     elsewhere = [path for path in withdrawal.elsewhere if Path(path).exists()]
     return {
         "id": withdrawal.id,
@@ -65,8 +94,8 @@ def make_report(lookup: Lookup, withdrawal: Withdrawal, remote: Remote, objects:
         "complete": not left,
         "left_over": left,
         "deleted": [file.path for file in withdrawal.files if not file.is_there],
-        "deleted_from_cache": [md5 for md5 in objects if not (CACHE / md5[:2] / md5[2:]).exists()],
-        "elsewhere": [*elsewhere, *_exports(withdrawal)],
+        "deleted_from_cache": [md5 for md5 in objects if not cached(md5).exists()],
+        "elsewhere": [*elsewhere, *(f"{path} (names it)" for path in found.foreign), *_exports(withdrawal)],
         "not_ours": [*remote.others, *_not_ours(withdrawal)],
         "models": list(withdrawal.models),
         "model_names": {d: lookup.models[d].label for d in withdrawal.models if d in lookup.models},

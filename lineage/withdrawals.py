@@ -82,13 +82,27 @@ class Withdrawal:
         """Digest → bytes of the files that were here."""
         return {file.sha256: file.bytes for file in self.files}
 
-    def is_back(self) -> bool:
-        """Whether import, corrections or a file under data/ hold something of it."""
-        if MANIFEST.exists():
-            for entry in read_manifest().entries:
-                if entry.image_id in self.images or entry.sha256 in self.digests:
-                    return True
-        return bool(read_corrections(CORRECTIONS).keys() & set(self.images)) or any(f.is_there for f in self.files)
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the import and the corrections name now."""
+
+    image_ids: frozenset[str]
+    photographs: frozenset[str]
+    corrected: frozenset[str]
+
+    @classmethod
+    def now(cls) -> "Inputs":
+        """From the files on the disk. Raises DataError where one of them is damaged."""
+        entries = read_manifest().entries if MANIFEST.exists() else ()
+        ids, photographs = ({getattr(entry, name) for entry in entries} for name in ("image_id", "sha256"))
+        return cls(frozenset(ids), frozenset(photographs), frozenset(read_corrections(CORRECTIONS)))
+
+    def hold(self, withdrawal: Withdrawal) -> bool:
+        """Whether they, or a file under data/, hold something of a withdrawal."""
+        images = set(withdrawal.images)
+        named = images & (self.image_ids | self.corrected) or withdrawal.digests & self.photographs
+        return bool(named) or any(file.is_there for file in withdrawal.files)
 
 
 def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
@@ -114,8 +128,12 @@ def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
 
 def open_withdrawals(ledger: Ledger, also: Collection[str] = ()) -> list[Withdrawal]:
     """Withdrawals that are not complete, or of which something came back; `also` those of these images."""
+    found = read_withdrawals(ledger)
+    inputs = Inputs.now() if found else None
     return [
-        each for each in read_withdrawals(ledger) if each.left != 0 or set(each.images) & set(also) or each.is_back()
+        each
+        for each in found
+        if each.left != 0 or set(each.images) & set(also) or (inputs is not None and inputs.hold(each))
     ]
 
 
@@ -154,8 +172,8 @@ def _joined(old: Withdrawal, new: Withdrawal) -> Withdrawal:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is ours to delete: below data/raw, or a correction or a map that was imported."""
-    return is_allowed(path, "delete") or is_inside(path, CORRECTIONS, MAPS)
+    """Whether a file is ours to delete: a photograph or mask below data/raw, a correction or a map, links resolved."""
+    return is_allowed(path, "delete") or is_inside(path.parent, CORRECTIONS, MAPS)
 
 
 def maps_of(image_ids: Collection[str], others: Iterable[str], folder: Path = MAPS) -> list[Path]:
@@ -176,6 +194,6 @@ def maps_of(image_ids: Collection[str], others: Iterable[str], folder: Path = MA
 def same_files(digests: Collection[str], sizes: Mapping[str, int]) -> list[OwnFile]:
     """Files below data/raw with one of these digests, such as copies that were pulled; only files of a fitting size are read."""
     known = {sizes.get(digest, -1) for digest in digests}
-    paths = sorted(path for path in RAW.rglob("*") if path.is_file() and not path.is_symlink()) if digests else []
+    paths = sorted(path for path in RAW.rglob("*") if not path.is_symlink() and path.is_file()) if digests else []
     fitting = [path for path in paths if -1 in known or path.stat().st_size in known]
     return [file for file in map(OwnFile.at, fitting) if file.sha256 in digests]

@@ -7,11 +7,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +38,16 @@ class StageState:
     reasons: tuple[str, ...]
 
 
-def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool = False) -> list[str]:
+def reproduce(
+    targets: Sequence[str] = (), *, retrain: bool = True, force: bool = False, held: Repo | None = None
+) -> list[str]:
     """Bring stages and what they need up to date.
 
     Args:
         targets: names of stages; none means the whole line.
         retrain: whether training and calibrating stages may run; if not, the models stay as they are.
         force: run stages that are up to date too.
+        held: the repository, if this process holds its lock (`held_line`).
 
     Returns:
         Names of the stages that ran, in order.
@@ -55,13 +57,9 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
         UserError: DVC refuses, or `retrain` is false and there are no models.
         KeyboardInterrupt: this process or the stage was told to end. No stage runs any more.
     """
-    return _in_thread(partial(_reproduce, targets, retrain=retrain, force=force))
-
-
-def _in_thread(reproduced: Callable[[], list[str]]) -> list[str]:
-    """Let DVC run stages in a thread: in the main one, it ignores SIGINT while a stage runs."""
+    # in a thread: in the main one, DVC ignores SIGINT while a stage runs
     with ThreadPoolExecutor(1, initializer=hold_signals) as thread:
-        run = thread.submit(reproduced)
+        run = thread.submit(_reproduce, targets, retrain=retrain, force=force, held=held)
         try:
             wait([run])
         except KeyboardInterrupt:
@@ -80,8 +78,8 @@ def _has_told(run: "Future[list[str]]") -> bool:
     return isinstance(error, StageFailedError) and error.interrupted
 
 
-def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool) -> list[str]:
-    with open_repo() as repo, _failures_named(), lock_repo(repo), _calm():
+def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo | None) -> list[str]:
+    with open_repo() if held is None else nullcontext(held) as repo, _failures_named(), lock_repo(repo), _calm():
         if not retrain:
             _freeze_learning(repo, targets)
         ran = repo.reproduce(targets=list(targets) or None, force=force)
@@ -96,9 +94,8 @@ class HeldLine:
 
     def reproduce(self) -> list[str]:
         """Bring the whole line up to date; gives and raises as `reproduce`."""
-        with _failures_named(), _calm():
-            self._repo._reset()  # its view of the files is that of the moment when the lock was taken
-            return _in_thread(lambda: [stage.addressing for stage in self._repo.reproduce()])
+        self._repo._reset()  # its view of the files is that of the moment when the lock was taken
+        return reproduce(held=self._repo)
 
 
 @contextmanager
@@ -106,15 +103,18 @@ def held_line() -> Iterator[HeldLine]:
     """Hold DVC's lock, while no stage is at work: for a command that changes what stages read and write.
 
     Raises:
-        BusyError: another process runs the line, or a stage of it.
+        BusyError: another process runs the line, a stage of it, or a sweep.
     """
     with open_repo() as repo:
         with _failures_named(), ExitStack() as held:
             held.enter_context(lock_repo(repo))
             locks = held.pop_all()
         with locks:
-            for stage in read_wiring():  # a stage that somebody started by hand holds this lock alone
-                with stage_lock(stage):
+            for name in (
+                *read_wiring(),
+                "sweep",
+            ):  # a stage that somebody started by hand, or a sweep, holds this lock alone
+                with stage_lock(name):
                     pass
             yield HeldLine(repo)
 

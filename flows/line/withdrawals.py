@@ -16,12 +16,12 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove, remove_cached
-from lineage.traces import in_cache, in_project, joined
+from lineage.traces import in_project, joined
 from lineage.withdraw import again_if_more_learnt, tell_mlflow
-from lineage.withdrawal_report import last_report, make_report, sign_off, traces_of
+from lineage.withdrawal_report import last_report, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
 
-RUN = "type `labelfactory run`, which finishes it"
+RUN = "type `labelfactory run`, which finishes it; delete what is no output of the line yourself"
 SHOWN = 20
 Report = dict[str, Any]
 
@@ -51,12 +51,11 @@ def sign(withdrawals: Sequence[Withdrawal]) -> list[Report]:
     for each in withdrawals:
         each = again_if_more_learnt(ledger, each)
         lookup = Lookup(ledger)
-        before = last_report(ledger, each)
-        found = in_cache(traces_of(lookup, each))
-        objects = sorted({*each.cache, *found, *before.get("deleted_from_cache", ())})
+        before, found = last_report(ledger, each), search(traces_of(lookup, each))
+        objects = sorted({*each.cache, *found.cached, *before.get("deleted_from_cache", ())})
         remote = remove_at_remote([each], objects)
-        remove_cached(found)
-        report = make_report(lookup, each, remote, objects)
+        remove_cached(found.old)
+        report = make_report(lookup, each, found, remote, objects)
         same = before.get("left_over") == report["left_over"] and each.left != 0
         report["path"] = (
             str(ledger.folder / "withdrawals" / each.report) if same else str(sign_off(ledger, each, report))
@@ -105,9 +104,7 @@ def say_reports(reports: Sequence[Report], *, later: bool = False) -> bool:
         if len(report["left_over"]) > SHOWN:
             say(f"withdraw: … and {len(report['left_over']) - SHOWN} more, in the report")
         if report["elsewhere"]:
-            say(
-                f"withdraw: delete these files outside of the project's data yourself: {', '.join(report['elsewhere'])}"
-            )
+            say(f"withdraw: these are yours to delete or to edit: {', '.join(report['elsewhere'])}")
         for line in report["not_ours"]:
             say(f"withdraw: not deleted here: {line}")
         say(f"withdraw: signed report: {report['path']}")

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import shutil
 import zipfile
 from dataclasses import replace
@@ -23,11 +24,11 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
 from lineage.record import record
-from lineage.removal import remove
+from lineage.removal import remove, remove_cached
 from lineage.traces import Traces
 from lineage.verify import verify
 from lineage.withdraw import again_if_more_learnt, begin, touched_by
-from lineage.withdrawal_report import Remote, left_over, make_report, sign_off
+from lineage.withdrawal_report import Remote, left_over, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
 
 
@@ -50,8 +51,17 @@ def began(*image_ids: str) -> Withdrawal:
 def signed(withdrawal: Withdrawal) -> tuple[dict, Path]:
     """Its report, and where it lies."""
     ledger = Ledger()
-    report = make_report(Lookup(ledger), withdrawal, Remote(), withdrawal.cache)
+    found = search(traces_of(Lookup(ledger), withdrawal))
+    remove_cached(found.old)
+    report = make_report(Lookup(ledger), withdrawal, found, Remote(), withdrawal.cache)
     return report, sign_off(ledger, withdrawal, report)
+
+
+def left(withdrawal: Withdrawal) -> list[str]:
+    """What is left of it once old objects have been deleted from the cache."""
+    found = search(traces_of(Lookup(), withdrawal))
+    remove_cached(found.old)
+    return left_over(found)
 
 
 def renamed(line: MadeLine, old: str, new: str) -> None:
@@ -72,15 +82,15 @@ def test_a_withdrawn_image_leaves_no_trace(line):
     assert names == {"classifier 1", "affinity 1", "segmenter 1", "segmenter 2"}
     assert len(touched.masks) == 2
     withdrawal = began("image-1")
-    before = left_over(Lookup(), withdrawal)
+    before = left(withdrawal)
     for place in ("import/manifest", "dataset/images", "cams/shard", "masks/shard", "segmenter/training_rows", CACHE):
         assert any(str(place) in line for line in before), place
     remove(withdrawal)
     assert not Path("data/raw/image-1.png").exists()
-    assert left_over(Lookup(), withdrawal), "stale outputs still name it"
+    assert left(withdrawal), "stale outputs still name it"
     line.run(refine_crf="second")
     record()
-    assert left_over(Lookup(), withdrawal) == []
+    assert left(withdrawal) == []
     report, path = signed(withdrawal)
     assert report["complete"]
     assert report["deleted"] == ["data/raw/image-1.png"]
@@ -122,7 +132,7 @@ def test_a_removal_that_was_killed_anywhere_is_finished(line, monkeypatch, last)
         "manifest": "_without_corrections",
         "corrections": "_without_left_out",
         "left_out": "same_files",
-        "files": "remove_cached",
+        "files": "_folders",
     }
     withdrawal = began("image-1")
     with monkeypatch.context() as broken:
@@ -137,6 +147,24 @@ def test_a_removal_that_was_killed_anywhere_is_finished(line, monkeypatch, last)
     assert report["complete"]
     assert report["deleted"] == ["data/raw/image-1.png"]
     assert open_withdrawals(Ledger()) == []
+
+
+def test_what_killed_runs_left_is_deleted(line):
+    """Half a file, the folder of a sweep's variant, and the state of a training that began before; a later one resumes."""
+    shutil.copy("data/raw/image-1.png", "data/raw/.image-1.png.77.tmp")
+    variant = Path(".dvc/tmp/exps/standalone/tmp1234/data/raw")
+    variant.mkdir(parents=True)
+    shutil.copy("data/raw/image-1.png", variant)
+    state, later = Path("data/classifier/resume.pt"), Path("data/segmenter/resume.pt")
+    state.write_bytes(b"state")
+    os.utime(state, (1, 1))
+    withdrawal = began("image-1")
+    later.write_bytes(b"state")
+    os.utime(later, (withdrawal.time.timestamp() + 60,) * 2)
+    remove(withdrawal)
+    assert not Path("data/raw/.image-1.png.77.tmp").exists()
+    assert not variant.exists()
+    assert (state.exists(), later.exists()) == (False, True)
 
 
 def test_what_an_import_left_out_does_not_name_it(line):
@@ -185,7 +213,7 @@ def test_other_ids_of_the_same_photograph_go_with_it(line):
     remove(withdrawal)
     line.run()
     record()
-    assert left_over(Lookup(), withdrawal) == []
+    assert left(withdrawal) == []
 
 
 def test_a_true_mask_that_others_share_stays(line):
@@ -205,7 +233,7 @@ def test_a_true_mask_that_others_share_stays(line):
     record()
     assert not Path("data/raw/image-1-mask.png").exists()
     assert Path("data/raw/image-2-mask.png").exists()
-    assert left_over(Lookup(), withdrawal) == []
+    assert left(withdrawal) == []
 
 
 def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory):
@@ -220,6 +248,21 @@ def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory)
     report, _ = signed(withdrawal)
     assert report["elsewhere"] == [str(outside)]
     assert outside.exists()
+
+
+def test_a_source_that_people_keep_below_data_is_named(line):
+    """Its lists are theirs to edit, and nothing waits for that; an archive with the photograph has to go."""
+    Path("data/mine/ImageSets").mkdir(parents=True)
+    Path("data/mine/ImageSets/train.txt").write_text("image-1\nimage-2\n")
+    withdrawal = began("image-1")
+    with zipfile.ZipFile("data/mine/all.zip", "w") as archive:
+        archive.write("data/raw/image-1.png", "a.png")
+    remove(withdrawal)
+    line.run()
+    record()
+    report, _ = signed(withdrawal)
+    assert report["elsewhere"] == ["data/mine/ImageSets/train.txt (names it)"]
+    assert report["left_over"] == ["data/mine/all.zip: the photograph or its true mask"]
 
 
 def test_an_export_in_the_folder_is_named(line):
@@ -310,10 +353,10 @@ def test_an_odd_id_is_found_and_stops_nothing(line, odd):
     remove(other)
     line.run()
     record()
-    assert left_over(Lookup(), other) == []
+    assert left(other) == []
     own = began(odd)
     Path("data/evaluation/report.html").write_text(f"<p>{html.escape(odd)}</p>")
-    held = {line.partition(": ")[0] for line in left_over(Lookup(), own)}
+    held = {line.partition(": ")[0] for line in left(own)}
     assert {"data/masks/shard-00000.parquet", "data/segmenter/training_rows.parquet"} <= held
     assert len(odd) < 4 or "data/evaluation/report.html" in held
 
@@ -326,7 +369,7 @@ def test_an_id_that_is_a_usual_word_is_found_in_columns_alone(line, common):
     remove(withdrawal)
     line.run()
     record()
-    assert left_over(Lookup(), withdrawal) == []
+    assert left(withdrawal) == []
 
 
 def test_every_kind_of_file_is_searched(tmp_path):

@@ -23,7 +23,7 @@ from lineage.record import record
 from lineage.removal import remove
 from lineage.verify import verify
 from lineage.withdraw import begin, touched_by
-from lineage.withdrawal_report import left_over
+from lineage.withdrawal_report import search, traces_of
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def test_a_withdrawn_image_takes_its_correction_along(line):
     withdrawal = begin(ledger, touched_by(Lookup(ledger), ["image-2"]), by="t", reason="")
     path = read_corrections()["image-2"].path()
     assert str(path) in [file.path for file in withdrawal.files]
-    assert any("data/corrections" in place for place in left_over(Lookup(), withdrawal))
+    assert any("data/corrections" in place for place in search(traces_of(Lookup(), withdrawal)).lines)
     remove(withdrawal)
     assert read_corrections() == {}
     assert not path.exists()
-    assert not any("data/corrections" in place for place in left_over(Lookup(), withdrawal))
+    assert not any("data/corrections" in place for place in search(traces_of(Lookup(), withdrawal)).lines)
