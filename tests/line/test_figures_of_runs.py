@@ -42,7 +42,7 @@ def test_a_target_upstream_leaves_no_score_of_before_beside_new_rows(finished):
     table = call(finished, "labelfactory", "run", "extract_cams").partition("The line")[2]
     assert cells(table, "extract_cams")[3] == "not measured"
     assert cells(table, "refine_crf")[3] == f"{100 * old['miou/train/masks']:.1f}"
-    assert "Not measured since then: cams changed after the last `evaluate`." in table
+    assert "Not measured: cams changed after the last `evaluate`." in table
     assert "of earlier outputs" in table
     assert cells(call(finished, "labelfactory", "report").partition("The line")[2], "extract_cams")[3] == "not measured"
 
@@ -79,7 +79,7 @@ def test_a_model_of_a_sweep_has_its_own_scores_and_settings(finished):
     """It is not `latest`; its scores are those of its experiment; the difference names what was swept, with both values."""
     call(finished, "labelfactory", "record")
     before, first = metrics(finished), asked(finished, "model", "latest")
-    call(finished, "labelfactory", "sweep", "refine_crf.min_confidence=0.4")
+    call(finished, "labelfactory", "sweep", "refine_crf.method.crf.bilateral_compat=3")
     (table,) = (finished / "data/sweeps").glob("*/table.csv")
     head, row = (line.split(",") for line in table.read_text().splitlines()[:2])
     swept = dict(zip(head, row, strict=True))
@@ -93,5 +93,6 @@ def test_a_model_of_a_sweep_has_its_own_scores_and_settings(finished):
     assert second["scores"]["miou/train/masks"] != first["scores"]["miou/train/masks"]
     answer = asked(finished, "diff", "1", "2")
     (setting,) = [item for item in answer["settings"] if item["stage"] == "refine_crf"]
-    assert setting == {"stage": "refine_crf", "what": "refine_crf.min_confidence", "first": "0.0", "second": "0.4"}
+    assert setting["what"] == "refine_crf.method.crf.bilateral_compat"
+    assert (float(setting["first"]), float(setting["second"])) == (10, 3)
     assert metrics(finished) == before
