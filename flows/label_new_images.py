@@ -15,14 +15,17 @@ from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
 from flows.label_factory import run_line, started_at
+from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run
 from flows.run.git_tree import check_tree
 from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
 from flows.run.run_record import tell_mlflow
 from flows.run.stage_task import UP_TO_DATE, USER_ERROR
+from flows.server.credentials import mask_logs
 from labelfactory.errors import UserError
 from labelfactory.lock import project_lock
+from labelfactory.masking import masked
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.stage.runner import read_sections
 from sources._import_plan import ImportOptions
@@ -53,19 +56,21 @@ def label_new_images(source: str = "") -> State[Any]:
     Args:
         source: a folder in VOC layout, `demo:60`, or empty for the source of the import.
     """
+    mask_logs()
     with heartbeat():
         try:
             tree = check_tree(strict=False)
             before = mask_rows()
-            added = import_new(source)
-            check_run()
-            state = run_line((), retrain=False, tree=tree)
+            with finishing_withdrawals("the flow label-new-images"):
+                added = import_new(source)
+                check_run()
+                state = run_line((), retrain=False, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
         if not state.is_completed():
             return state
         new = {image: row for image, row in mask_rows().items() if changed(before.get(image), row)}
-        create_markdown_artifact(summary(added, new), key="new-images", description="What this run added")
+        create_markdown_artifact(masked(summary(added, new)), key="new-images", description="What this run added")
         name = UP_TO_DATE if state.name == UP_TO_DATE and not added else None
         return Completed(name=name, message=f"{added} photographs imported, {len(new)} masks made.")
 

@@ -108,8 +108,9 @@ def _pieces(root: Path) -> Iterator[Piece]:
             yield Piece(piece, "")
     elif root.is_dir():
         for path in sorted(root.rglob("*.parquet")):
-            split = re.match(r"[A-Za-z]+", path.name)
-            yield Piece(path, LISTS.get(split.group().lower() if split else "", ""))
+            word = re.match(r"[A-Za-z]+", path.name)
+            name = word.group().lower() if word else ""
+            yield Piece(path, LISTS.get(name, ""))
 
 
 def _saved(folder: Path) -> Iterator[Path]:
