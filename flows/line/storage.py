@@ -25,7 +25,7 @@ from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, UserError
+from labelfactory.errors import DataError, NewerFormatError, UserError
 from labelfactory.files import write_whole
 from labelfactory.foreign_files import (
     LARGEST_PICTURE,
@@ -169,7 +169,9 @@ def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
         try:
             manifest = read_manifest(path)
         except DataError as error:
-            raise type(error)(error.problem.replace(str(path), address), "Type `labelfactory push` again.") from None
+            remedy = error.remedy if isinstance(error, NewerFormatError) else "Type `labelfactory push` again."
+            problem = error.problem.replace(f"{path}: ", "")
+            raise DataError(f"{address}: {problem}", remedy) from None
     for entry in manifest.entries:
         for digest in (entry.sha256, entry.mask_sha256):
             if digest is not None and not SHA256.fullmatch(digest):
