@@ -9,9 +9,9 @@ from labelfactory.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses of this machine that no other machine reaches, and names of them."""
-NO_HEADERS: Mapping[str, str] = {}
 HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]@/\\]+))(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 """A Host header, whole: a name, or an address of IPv6 in brackets, and a port."""
+NO_HEADERS: Mapping[str, str] = {}
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -45,11 +45,23 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 def called(scope: Scope) -> tuple[str, str]:
     """Name and port in the Host header; both empty where there is none, more than one, or one of another form."""
-    match = HOST.fullmatch(_only(scope, b"host") or "")
-    return ((match["address"] or match["name"]).lower().rstrip("."), match["port"] or "") if match else ("", "")
+    headers = values(scope, b"host")
+    return name_and_port(headers[0]) if len(headers) == 1 else ("", "")
 
 
-def header_values(scope: Scope, name: bytes) -> list[str]:
+def name_and_port(host: str) -> tuple[str, str]:
+    """Name and port of a Host header; both empty where it has another form.
+
+    >>> name_and_port("LOCALHOST:4200"), name_and_port("[::1]"), name_and_port("a b")
+    (('localhost', '4200'), ('::1', ''), ('', ''))
+    """
+    match = HOST.fullmatch(host)
+    if match is None:
+        return "", ""
+    return (match["address"] or match["name"]).lower().rstrip("."), match["port"] or ""
+
+
+def values(scope: Scope, name: bytes) -> list[str]:
     """The values of a header, which may be there more than once."""
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
@@ -77,7 +89,7 @@ def refusal(scope: Scope, hosts: Collection[str], origins: Collection[str] = ())
         elsewhere = _only(scope, b"sec-fetch-site") not in (None, "same-origin", "none")
         foreign = elsewhere and _only(scope, b"sec-fetch-mode") != "navigate"
     else:
-        foreign = address_of(origin) not in {str(_only(scope, b"host")).lower(), *origins}
+        foreign = address_of(origin) not in {values(scope, b"host")[0].lower(), *origins}
     return "A page of another address may not call this server." if foreign else ""
 
 
@@ -88,8 +100,8 @@ def address_of(origin: str) -> str:
 
 def _only(scope: Scope, name: bytes) -> str | None:
     """The value of a header; None without it, and empty if there are several."""
-    values = header_values(scope, name)
-    return None if not values else values[0] if len(values) == 1 else ""
+    found = values(scope, name)
+    return None if not found else found[0] if len(found) == 1 else ""
 
 
 def with_headers(send: Send, headers: Mapping[str, str]) -> Send:

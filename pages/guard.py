@@ -13,7 +13,7 @@ from labelfactory.http_server import (
     Send,
     answer,
     called,
-    header_values,
+    values,
     with_headers,
 )
 
@@ -62,9 +62,9 @@ class Guard:
 
     def _brought(self, scope: Scope, cookie: str) -> bool:
         # not by http.cookies, which takes none of the cookies where one of another program is malformed
-        pairs = [pair.strip().partition("=") for text in header_values(scope, b"cookie") for pair in text.split(";")]
+        pairs = [pair.strip().partition("=") for text in values(scope, b"cookie") for pair in text.split(";")]
         brought = [value for name, _, value in pairs if name == cookie]
-        for text in header_values(scope, b"authorization"):
+        for text in values(scope, b"authorization"):
             kind, _, rest = text.partition(" ")
             brought += [rest.strip()] if kind.lower() == "bearer" else []
         return any(self._same(text) for text in brought)

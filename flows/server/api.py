@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flows.server.login import LOGIN_FILE, known_login
-from flows.server.started import read_services
+from flows.server.started import Services, read_services
 from labelfactory.errors import LabelfactoryError, UserError
 from labelfactory.http_client import NoAnswerError, RefusedError, send
 
@@ -165,8 +165,13 @@ def known_api() -> Api:
     known = read_services()
     if known is not None and url in ("", known.api):
         if known.is_up:
-            return Api(known.api, known_login())
+            return started_api(known)
         raise ServerDownError(f"{known.api}: the server that `labelfactory up` started here has ended", REMEDY)
     if not url:
         raise ServerDownError("no Prefect server is known here", REMEDY)
     return Api(url)
+
+
+def started_api(known: Services) -> Api:
+    """The server of what `up` started; the login for another machine's comes from the environment."""
+    return Api(known.api, known_login() if known.server else "")

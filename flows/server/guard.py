@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 
 from flows.server.login import ENTRANCE
-from labelfactory.http_server import App, Receive, Scope, Send, address_of, answer, host_name, refusal, with_headers
+from labelfactory.http_server import App, Receive, Scope, Send, address_of, answer, name_and_port, refusal, with_headers
 
 STORED = "prefect-password"
 """The name under which Prefect's pages keep the login, as base64."""
@@ -38,7 +38,7 @@ class ServerGuard:
 
     def __init__(self, app: App, hosts: Iterable[str], origins: Iterable[str] = ()) -> None:
         self._app, self._origins = app, {address_of(origin) for origin in origins if "://" in origin}
-        self._hosts = {*hosts, *map(host_name, self._origins)} if hosts else set()
+        self._hosts = {*hosts, *(name_and_port(origin)[0] for origin in self._origins)} if hosts else set()
         # Prefect's pages would call home, also where the server's analytics are off
         known = " ".join(["connect-src 'self' blob: data:", *sorted(self._origins)])
         self._headers = {**HEADERS, "content-security-policy": f"{known}; {ALONE}"}

@@ -30,7 +30,10 @@ def own_folder(folder: Path = FOLDER, *, allowed: int = OWNER_WRITES) -> Path:
     except FileExistsError:
         pass
     except OSError as error:
-        raise disk_error(folder, error) or error from error
+        problem = disk_error(folder, error)
+        if problem is None:
+            raise
+        raise problem from error
     handle = _open_own(folder, os.O_RDONLY | os.O_DIRECTORY, stat.S_ISDIR)
     try:
         os.fchmod(handle, stat.S_IMODE(os.fstat(handle).st_mode) & allowed)
@@ -85,8 +88,9 @@ def _open_own(path: Path, flags: int, is_kind: Callable[[int], bool]) -> int:
         problem = f"is a link, not a {kind}" if path.is_symlink() else f"cannot be opened: {error.strerror}"
         raise UserError(f"{path}: {problem}", remedy) from None
     about = os.fstat(handle)
-    if not is_kind(about.st_mode) or about.st_uid != os.geteuid():
-        os.close(handle)
-        problem = f"belongs to another user ({about.st_uid})" if is_kind(about.st_mode) else f"is not a {kind}"
-        raise UserError(f"{path}: {problem}", remedy)
-    return handle
+    if is_kind(about.st_mode) and about.st_uid == os.geteuid():
+        return handle
+    os.close(handle)
+    if not is_kind(about.st_mode):
+        raise UserError(f"{path}: is not a {kind}", remedy)
+    raise UserError(f"{path}: belongs to another user ({about.st_uid})", remedy)

@@ -5,11 +5,11 @@
 
 import os
 import platform
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,16 @@ from urllib.parse import quote, urlsplit
 
 import psutil
 
-from flows.server.api import AUTH_VARIABLE, KEY_VARIABLE, Api, ApiError, ServerDownError
+from flows.server.api import AUTH_VARIABLE, KEY_VARIABLE, Api, ApiError, ServerDownError, started_api
 from flows.server.database import read_database
-from flows.server.login import SERVER_VARIABLE, forget_login, known_login, login_of_new_server
+from flows.server.login import SERVER_VARIABLE, forget_login, login_of_new_server
 from flows.server.private_files import FOLDER, OWNER_ONLY, open_log, own_folder
 from flows.server.started import STATE_FILE, Service, Services, read_services, write_services
 from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.http_server import open_socket
 from labelfactory.interrupt import COMMAND_VARIABLE
+from labelfactory.lock import REMEDY, BusyError, file_lock
 from lineage.deliver import track_at
 
 POOLS = ("cpu", "gpu")
@@ -46,6 +47,19 @@ QUIET = {
 NO_SETTINGS: Mapping[str, str] = {}
 
 
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Refuse a second `up` or `down` in this folder: it would forget what the first one starts."""
+    path = own_folder() / "up.lock"
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system without locks
+            if not stack.enter_context(file_lock(path, wait=False)):
+                raise BusyError("another `labelfactory up` or `down` works in this folder", REMEDY)
+        yield
+
+
+@_one_at_a_time()
 def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: str = "") -> Services:
     """Start what is not running yet, and wait until everything answers.
 
@@ -57,8 +71,8 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
         database: address of a PostgreSQL for server and MLflow; default: SQLite files in this folder.
 
     Raises:
-        UserError: the port is in use, the database cannot be used, or a process ended at its start (the message
-            has the end of its log).
+        UserError: the port is in use, the database cannot be used, a process ended at its start (the message
+            has the end of its log), another `up` works here, or .labelfactory cannot be trusted.
     """
     postgres = read_database(database) if database else None
     if postgres:
@@ -66,16 +80,15 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
     known = read_services()
     before = known.alive() if known else ()
     names = {service.name for service in before}
-    own_folder()
     if known and "server" in names:
-        api = Api(known.api, known_login())
+        api = started_api(known)
     elif join:
         forget_login()  # another machine's server has another, from the environment
         api = Api(join)
         api.get("/version")
     else:
-        address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
-        api = Api(address, login_of_new_server(keep=bool(before)))
+        name = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
+        api = Api(f"http://{name}:{port}/api", login_of_new_server(keep=bool(before)))
     kept = list(before)
     try:
         if not join and "server" not in names:
@@ -99,7 +112,7 @@ def _start_server(kept: list[Service], api: Api, host: str, port: int, settings:
     command = [sys.executable, "-m", "flows.server.prefect_server", "--host", host]
     settings = {SERVER_VARIABLE: api.login, **_own_pages(api), **settings}
     with open_socket(host, port) as listening:
-        _start(kept, "server", command, api, settings, stdin=listening)
+        _start(kept, "server", command, api, settings, stdin=listening.fileno())
     _wait(lambda: _answers(api), kept[-1], api.url)
 
 
@@ -134,12 +147,17 @@ def _is_online(api: Api, pool: str, worker: str) -> bool:
     return worker in online_workers(api, pool)
 
 
+@_one_at_a_time()
 def down() -> list[str]:
-    """End what `up` started here, and the runs of its workers. Returns the names of the ended processes."""
+    """End what `up` started here, and the runs of its workers. Returns the names of the ended processes.
+
+    Raises:
+        UserError: another `up` works here, or .labelfactory cannot be trusted.
+    """
     known = read_services()
     if known is None:
         return []
-    ended = _end(known.services, Api(known.api, known_login()))
+    ended = _end(known.services, started_api(known))
     _forget()
     return ended
 
@@ -206,7 +224,7 @@ def _start(
     api: Api,
     settings: Mapping[str, str] = NO_SETTINGS,
     worker: str = "",
-    stdin: int | socket.socket = subprocess.DEVNULL,
+    stdin: int = subprocess.DEVNULL,
 ) -> None:
     """Start one process in its own session and add it to the state file at once, so that `down` can end it."""
     log = FOLDER / f"{name.replace(' ', '-')}.log"

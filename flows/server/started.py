@@ -52,10 +52,14 @@ class Services:
         return tuple(service for service in self.services if service.process())
 
     @property
+    def server(self) -> Service | None:
+        """The server; None where only workers for another machine's server were started."""
+        return next((service for service in self.services if service.name == "server"), None)
+
+    @property
     def is_up(self) -> bool:
-        """Whether the server runs, or, where only workers for another machine's server were started, one of them."""
-        servers = [service for service in self.services if service.name == "server"]
-        return any(service.process() for service in servers or self.services)
+        """Whether the server runs, or one of the workers for another machine's."""
+        return bool(self.server.process()) if self.server else bool(self.alive())
 
 
 def read_services() -> Services | None:

@@ -171,9 +171,7 @@ def test_what_is_on_disk_has_its_own_scores_or_none(line, happens, left):
         if name in ("table", "/", "/state", "/image?id=image-3", *shown_on):
             assert ("not measured" in text) == bool(wanted - left), name
         if name in ("table", "/"):
-            reason = (
-                "does not say what its scores" if happens is a_file_of_before else "changed after the last `evaluate`"
-            )
+            reason = "does not say what its scores" if happens is a_file_of_before else "changed after the last"
             assert (reason in text) == old, name
 
 

@@ -13,9 +13,10 @@ from flows.server import api as module
 from flows.server.api import Api, ServerDownError, find_api, find_page
 from flows.server.login import LOGIN_FILE, SERVER_VARIABLE, entrance, known_login, login_of_new_server
 from flows.server.private_files import FOLDER, OWNER_ONLY, own_folder, read_private, write_private
-from flows.server.services import down
+from flows.server.services import down, up
 from flows.server.started import STATE_FILE, Service, Services, read_services, write_services
 from labelfactory.errors import UserError
+from labelfactory.lock import file_lock
 
 STRANGER = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -214,6 +215,13 @@ def test_the_login_goes_to_the_own_server_and_nowhere_else(here, monkeypatch):
     )  # the environment's, when it asks
 
 
+def test_another_machines_server_gets_the_login_of_the_environment_alone(here, monkeypatch):
+    """Not that of a server which is to be started here."""
+    monkeypatch.setenv(SERVER_VARIABLE, "me:for-here")
+    write_services("http://elsewhere.example/api", [this_process("worker cpu")])
+    assert login_for("") == ("http://elsewhere.example/api", "")
+
+
 def login_for(url: str) -> tuple[str, str]:
     """Address and login of the server that commands would ask."""
     with pytest.MonkeyPatch.context() as patch:
@@ -235,6 +243,19 @@ def test_who_listens_in_place_of_a_server_that_has_ended_gets_nothing(here):
             find_api()
         with pytest.raises(TimeoutError):
             squatter.accept()
+
+
+def test_a_second_command_does_not_forget_what_the_first_starts(here):
+    """Here the first is a `down` that has not read the file yet."""
+    write_services("http://127.0.0.1:1/api", [])
+    login = login_of_new_server(keep=False)
+    with file_lock(FOLDER / "up.lock"):
+        assert "another `labelfactory up` or `down`" in refused(down).problem
+        assert "another `labelfactory up` or `down`" in refused(lambda: up(host="127.0.0.1", port=1, pools=[])).problem
+    assert known_login() == login
+    assert down() == []
+    assert read_services() is None
+    assert known_login() == ""
 
 
 def test_no_file_is_no_server(here):

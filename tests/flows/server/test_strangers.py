@@ -98,8 +98,8 @@ def test_the_login_is_in_no_command_no_log_and_no_state(factory):
     assert len(processes) >= 3
     for pid in processes:
         assert not any(form in " ".join(psutil.Process(pid).cmdline()).encode() for form in forms)
-    for path in (factory.folder / ".labelfactory").rglob("*"):
-        if path.is_file() and path.name != "login":
+    for path in state_of(factory):
+        if path.name != "login":
             assert not any(form in path.read_bytes() for form in forms), path
 
 
@@ -140,6 +140,28 @@ def test_a_server_that_was_killed_comes_back_with_the_same_login(factory):
 def last_heartbeat(factory: Factory, name: str) -> str:
     workers = factory.api.post("/work_pools/cpu/workers/filter", {})
     return str({worker["name"]: worker["last_heartbeat_time"] for worker in workers}[name])
+
+
+def test_a_worker_of_another_machine_brings_the_login(factory, monkeypatch):
+    """By a variable, which is then written nowhere; without it, the command says what is missing and starts nothing."""
+    other = Factory(make_workspace(factory.folder.parent / "other"))
+    words = ("up", "--join", factory.api.url, "--pool", "gpu")
+    shown = other.type(*words, code=2)
+    assert "the server expects other credentials (401)" in shown
+    assert running_in(other.folder) == []
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", factory.login)
+    try:
+        assert "worker gpu: pid" in other.type(*words)
+        assert other.login == ""
+        assert not any(factory.login.encode() in path.read_bytes() for path in state_of(other))
+    finally:
+        other.type("down")
+    assert running_in(other.folder) == []
+    assert "worker gpu" not in (factory.folder / ".labelfactory/services.json").read_text()
+
+
+def state_of(factory: Factory) -> list[Path]:
+    return [path for path in (factory.folder / ".labelfactory").rglob("*") if path.is_file()]
 
 
 def test_foreign_names_and_pages_are_refused_with_the_right_login_too(factory):
