@@ -3,11 +3,12 @@
 import os
 import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from factory import free_port
-from interrupting import interrupted, said
+from interrupting import interrupted, said, start
 from small_line import finished_line
 from workspace import call, copy_workspace
 
@@ -78,3 +79,26 @@ def test_a_command_says_how_to_go_on(folder, typed, number):
     (message,) = [line for line in text.splitlines() if line.startswith("Interrupted")]
     assert message.endswith(f" Go on with: labelfactory {typed}")
     assert KEPT.get(typed, "") in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_still_loading_has_no_traceback(folder, number):
+    """From its first import on, the signal waits until the program can say that it was interrupted."""
+    process = start(folder, "labelfactory", "status")
+    try:
+        while not holds(process.pid, number):
+            assert process.poll() is None, said(folder)
+        process.send_signal(number)
+        assert process.wait(60) == 130, said(folder)
+        assert said(folder) == "Interrupted. Go on with: labelfactory status\n"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def holds(pid: int, number: int) -> bool:
+    """Whether a process lets this signal wait."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
