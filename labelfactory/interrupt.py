@@ -180,7 +180,7 @@ def end_children(processes: list[psutil.Process]) -> None:
 def is_alive(process: psutil.Process) -> bool:
     """Whether a process has not ended yet."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:  # it ended meanwhile
         return False
 

@@ -63,8 +63,13 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("typed", COMMANDS)
+@pytest.mark.parametrize(
+    ("typed", "number"),
+    [
+        *((typed, signal.SIGINT) for typed in COMMANDS),
+        *((typed, signal.SIGTERM) for typed in ("package", "push", "report")),
+    ],
+)
 def test_a_command_says_how_to_go_on(folder, typed, number):
     """SIGINT to its process group, as a terminal sends it; SIGTERM to the command alone."""
     still = folder / "still"

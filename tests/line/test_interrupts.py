@@ -74,17 +74,17 @@ def payload(folder: Path) -> bytes:
     return (folder / f"data/{NOUN}/shard-00000.parquet").read_bytes()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    ("command", "send", "number"),
+    ("command", "send", "number", "workers"),
     [
-        ("run", os.killpg, signal.SIGINT),
-        ("run", os.kill, signal.SIGINT),
-        ("run", os.kill, signal.SIGTERM),
-        ("repro", os.killpg, signal.SIGINT),
-        ("repro", os.kill, signal.SIGTERM),
-        ("stage", os.killpg, signal.SIGINT),
-        ("stage", os.kill, signal.SIGTERM),
+        ("run", os.killpg, signal.SIGINT, 1),
+        ("run", os.killpg, signal.SIGINT, 2),
+        ("run", os.kill, signal.SIGINT, 1),
+        ("run", os.kill, signal.SIGTERM, 2),
+        ("repro", os.killpg, signal.SIGINT, 2),
+        ("repro", os.kill, signal.SIGTERM, 1),
+        ("stage", os.killpg, signal.SIGINT, 1),
+        ("stage", os.kill, signal.SIGTERM, 2),
     ],
 )
 def test_an_interruption_costs_the_images_in_hand(tmp_path, command, send, number, workers):
