@@ -8,11 +8,12 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from app._turns import in_turn
 from flows.line.failure import StageFailedError
-from flows.server.credentials import HIDDEN, LOGIN
 from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.interrupt import interruptible
+from labelfactory.masking import masked
 
 
 class Command(NamedTuple):
@@ -136,13 +137,13 @@ def _not_loaded() -> None:
 
 def main() -> None:
     """Run a command; an error that the user can mend prints two lines and exits with 2."""
-    with interruptible(LOGIN.sub(HIDDEN, shlex.join(["labelfactory", *sys.argv[1:]]))):
+    with interruptible(masked(shlex.join(["labelfactory", *sys.argv[1:]]))):
         _run([word for word in sys.argv[1:] if not word.startswith("-")])
 
 
 def _run(words: list[str]) -> None:
     try:
-        command_line(*words[:1])()
+        in_turn(typer.main.get_command(command_line(*words[:1])))()
     except UserError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)

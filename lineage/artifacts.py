@@ -1,30 +1,42 @@
-"""Shards, checkpoints and lists of training rows, under data/ and in DVC's cache. A file's own header names its content.
+"""Shards, checkpoints, lists of training rows and metrics, under data/ and in DVC's cache. A file itself names its content.
 
 DVC keeps every output that `dvc repro` ever made in its cache until the cache is collected. Outputs that were overwritten
 between two records are found there.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors
+from pydantic import BaseModel, Field
 
-from labelfactory.errors import UserError
+from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_json
+from labelfactory.json_files import read_json
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
-from labelfactory.settings.wiring import DATA, Wiring, read_wiring
+from labelfactory.settings.wiring import DATA, METRICS, Wiring, read_wiring
+from lineage.evaluation import measured_in
 
 CACHE = Path(".dvc/cache/files/md5")
 TRAINING_ROWS = "training_rows.parquet"
 """The list of rows that a network learnt from, beside its checkpoint."""
+METRICS_BYTES = 2**26
+"""A larger file is not taken for metrics."""
 ROWS = {"image_id", "digest", "source"}
 """Columns of that list."""
+
+
+def md5_of(path: Path) -> str:
+    """The name that DVC's cache gives to a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Artifact:
 
     Attributes:
         path: where it lies.
-        content: the noun of a row output (`masks`, `cams`, …), CHECKPOINT or TRAINING_ROWS.
+        content: the noun of a row output (`masks`, `cams`, …), CHECKPOINT, TRAINING_ROWS or METRICS.name.
         live: whether it stands under data/; otherwise it lies in DVC's cache.
         time: when it was written.
     """
@@ -50,8 +62,8 @@ class KnownFiles:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.known: dict[str, list[int]] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            self.known: dict[str, list[int]] = read_json(path, dict[str, list[int]], "")
+        except DataError:
             self.known = {}
         self.fresh: dict[str, list[int]] = {}
 
@@ -68,7 +80,7 @@ class KnownFiles:
 
 
 def live_artifacts() -> Iterator[Artifact]:
-    """Shards, checkpoints and training rows under data/."""
+    """Shards, checkpoints, training rows and metrics under data/."""
     wiring = read_wiring()
     for noun in wiring.row_outputs:
         for path in sorted((DATA / noun).glob("shard-*.parquet")):
@@ -78,6 +90,8 @@ def live_artifacts() -> Iterator[Artifact]:
             path = DATA / noun / name
             if path.exists():
                 yield Artifact(path, name, True, _time(path))
+    if METRICS.exists() and measured_by(METRICS):
+        yield Artifact(METRICS, METRICS.name, True, _time(METRICS))
 
 
 def cached_artifacts(known: KnownFiles | None = None) -> Iterator[Artifact]:
@@ -102,17 +116,52 @@ def content_of(path: Path, wiring: Wiring) -> str | None:
             return None
         if names == ROWS:
             return TRAINING_ROWS
-        maker = wiring.stage_of(header(schema).get("stage", ""), "rows")
+        maker = wiring.stage_of(str(header(schema).get("stage", "")), "rows")
         return maker.noun if maker else None
+    if start.startswith(b"{") and measured_by(path):
+        return METRICS.name
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
         return CHECKPOINT if passport_or_none(path) is not None else None
     return None
 
 
+class CachedFile(BaseModel):
+    """One file of a folder in DVC's cache."""
+
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    relpath: str
+
+
+def cached(md5: str) -> Path:
+    """Where DVC's cache has the file or the folder's list with this MD5."""
+    return CACHE / md5[:2] / md5[2:]
+
+
+def files_in(path: Path) -> list[CachedFile]:
+    """The files of a folder, by its list in DVC's cache.
+
+    Raises:
+        DataError: the list is damaged.
+    """
+    listed: list[CachedFile] = read_json(path, list[CachedFile], f"Delete {path} and type `dvc commit` or `dvc pull`.")
+    return listed
+
+
+def measured_by(path: Path) -> dict[str, Any]:
+    """The content of a metrics.json that says what it measured; empty for any other file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < METRICS_BYTES else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if measured_in(content) else {}
+
+
 def header(schema: pa.Schema) -> dict[str, Any]:
-    """What a shard's header says of itself; empty where there is no header."""
-    header: dict[str, Any] = json.loads((schema.metadata or {}).get(b"labelfactory", b"{}"))
-    return header
+    """What a shard's header says of itself; empty where there is no header that can be read."""
+    try:
+        return dict(json.loads((schema.metadata or {}).get(b"labelfactory", b"{}")))
+    except (ValueError, TypeError, RecursionError):
+        return {}
 
 
 def passport_or_none(path: Path) -> Passport | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock, RLock, Thread
 
 from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import Mask
 from labelfactory.settings.params import PARAMS_FILE
@@ -29,6 +30,8 @@ PICTURES_BYTES = 128 * 2**20
 PIXEL_AUDITS = 4
 """Images whose probabilities of the CRF are kept: the one on the page, and a few before it."""
 MASK_SETS = 6
+Stamp = tuple[tuple[tuple[str, int, int], ...], str]
+"""The files behind the images, and the digest of the ledger's last file."""
 STAMP_SECONDS = 1.0
 """Seconds between two looks for changed files."""
 
@@ -59,7 +62,8 @@ class Project:
         self.model_on_disk = ModelOnDisk()
         self._ledger_lock, self._predicting, self._making = RLock(), Lock(), Lock()
         self._lookup: tuple[object, Lookup] | None = None
-        self._snapshot: tuple[object, Snapshot] | None = None
+        self._snapshot: tuple[Stamp, Snapshot] | None = None
+        self._withdrawn = "", Withdrawn()
         self._checked = 0.0
         self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda item: len(item[0]))
         self._pixel_audits: Cache[PixelAudit] = Cache(PIXEL_AUDITS)
@@ -109,7 +113,26 @@ class Project:
             Thread(target=self._read_again, args=(stamp,), daemon=True).start()
         return kept[1]
 
-    def _read_again(self, stamp: object) -> None:
+    def row_digests(self, *, running: bool) -> dict[str, str]:
+        """Digest of the rows of each output on disk; empty text for one whose files changed since they were read.
+
+        Args:
+            running: while a run writes rows, they are not read again.
+        """
+        try:
+            if self._snapshot is None or not running:
+                self.images()
+        except UserError:
+            return {}
+        kept = self._snapshot
+        if kept is None:
+            return {}
+        changed = set(files_behind()) ^ set(kept[0][0])
+        folders = {Path(path).parent.name for path, _, _ in changed}
+        nouns = read_wiring().row_outputs
+        return {noun: "" if noun in folders else kept[1].row_digests.get(noun, "") for noun in nouns}
+
+    def _read_again(self, stamp: Stamp) -> None:
         try:
             self._read(stamp)
         except UserError:  # a stage is writing: the next page tries again
@@ -117,7 +140,7 @@ class Project:
         finally:
             self._making.release()
 
-    def _read(self, stamp: object) -> Snapshot:
+    def _read(self, stamp: Stamp) -> Snapshot:
         try:
             with self.lookup() as lookup:
                 snapshot = Snapshot(lookup)
@@ -130,12 +153,19 @@ class Project:
         """All that is known of an image without opening a payload.
 
         Raises:
-            MissingError: the data set holds no such image.
+            MissingError: the data set holds no such image, or its photograph is withdrawn.
         """
         row = self.images().row(image_id)
-        if row is None:
+        if row is None or self._withdrawn_now().refuses(image_id, row["sha256"]):
             raise MissingError("the data set holds no such image", "Choose one on the page Images.")
         return row
+
+    def _withdrawn_now(self) -> Withdrawn:
+        """What is withdrawn as the ledger has it now: `images` may be older than that."""
+        last = Ledger().last()[1]
+        if self._withdrawn[0] != last:
+            self._withdrawn = last, withdrawn(keep=False)
+        return self._withdrawn[1]
 
     def model(self, text: str) -> Model | None:
         """The model that a query names; None if there is none of that name."""
@@ -208,7 +238,7 @@ class Project:
 
 
 def version_of(name: str, row: Row, model: str) -> str:
-    """The version of a layer in a few characters: it is part of the picture's address, so that a browser may keep it."""
+    """The version of a layer in a few characters: part of the picture's address and of its key in the cache."""
     if name in ("photo", "plain"):
         return str(row["sha256"])[:16]
     if name == "prediction":

@@ -1,5 +1,6 @@
 """The site: an address for each page, its template, and errors that say what to type."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,18 +8,20 @@ from typing import Any
 
 import jinja2
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import MissingError, UserError
+from labelfactory.http_server import LOOPBACK
 from pages.diff_page import SIDES, diff_page, diff_picture, diff_pixels
 from pages.drawing import bar, breakable, short
-from pages.guard import LOOPBACK, Guard
+from pages.guard import Guard
 from pages.image_query import ImageQuery
 from pages.images_page import image_page, images_page, pixel
 from pages.layers import NAMES
-from pages.line_page import REPORT, line_page, line_state
+from pages.line_page import REPORT, line_page, line_state, scores_on_disk
 from pages.links import image_link, model_link
 from pages.models_page import model_page, models_page
 from pages.project import Project
@@ -31,8 +34,15 @@ STATIC = {
     "pages.js": (HERE / "pages.js", "text/javascript"),
 }
 """The only files that are served as they are: by name, from here."""
+REPORT_OF_BEFORE = (
+    '<div class="notes" role="note" style="margin: 16px"><strong>This report is of earlier outputs.</strong> {}</div>'
+)
+"""What a report begins with, where the outputs that it is of are not those on disk."""
 KEEP = "private, max-age=31536000, immutable"
-"""For what an address with a digest in it leads to: it never changes."""
+"""For our own style and script, whose addresses have a digest in them. Never for pictures, which may be withdrawn."""
+ASK_AGAIN = "private, no-cache"
+"""For pictures: a browser may keep one, and shows it only if the server answers that it is still so."""
+NEVER = {"cache-control": "no-store"}
 
 
 def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str = "") -> Guard:
@@ -50,7 +60,7 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
     _add_pages(app, project, show)
     _add_pieces(app, project, show)
     _add_pictures(app, project)
-    _add_files(app, static)
+    _add_files(app, project, static)
     return Guard(app, hosts, token)
 
 
@@ -62,7 +72,7 @@ def _say_what_is_wrong(app: FastAPI, show: "_Renderer") -> None:
         """What a user can mend, on a page or as a piece of one."""
         status = 404 if isinstance(error, MissingError) else 409
         if request.url.path.startswith("/picture") or request.url.path.endswith("/picture"):
-            return Response(str(error), status, media_type="text/plain")
+            return Response(str(error), status, NEVER, "text/plain")
         return show("error_piece.jinja" if _is_piece(request) else "error.jinja", {"error": error}, status)
 
     @app.exception_handler(HTTPException)
@@ -124,21 +134,28 @@ def _add_pictures(app: FastAPI, project: Project) -> None:
     """What a page draws."""
 
     @app.get("/picture/{name}")
-    def layer(name: str, id: str = "", v: str = "") -> Response:
+    def layer(request: Request, name: str, id: str = "") -> Response:
         if not NAMES.fullmatch(name):
             raise MissingError("there is no such picture")
-        body, kind = project.picture(name, project.row(id))
-        return Response(body, media_type=kind, headers={"cache-control": KEEP if v else "no-store"})
+        return _picture(request, *project.picture(name, project.row(id)))
 
     @app.get("/diff/picture")
-    def change(a: str = "", b: str = "", id: str = "", side: str = "") -> Response:
+    def change(request: Request, a: str = "", b: str = "", id: str = "", side: str = "") -> Response:
         if side not in SIDES:
             raise MissingError("there is no such picture")
-        body, kind = diff_picture(project, a, b, id, side)
-        return Response(body, media_type=kind, headers={"cache-control": "private, max-age=600"})
+        return _picture(request, *diff_picture(project, a, b, id, side))
 
 
-def _add_files(app: FastAPI, static: Mapping[str, tuple[bytes, str]]) -> None:
+def _picture(request: Request, body: bytes, kind: str) -> Response:
+    """A picture, or 304 where the browser has this very one."""
+    tag = f'"{digest_bytes(body)[:32]}"'
+    headers = {"cache-control": ASK_AGAIN, "etag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=kind, headers=headers)
+
+
+def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes, str]]) -> None:
     """What is there as it is: the report, and the pages' own style and script."""
 
     @app.get("/report")
@@ -146,7 +163,9 @@ def _add_files(app: FastAPI, static: Mapping[str, tuple[bytes, str]]) -> None:
         if not REPORT.exists():
             raise MissingError("there is no report yet", "Type `labelfactory run`.")
         own = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-        return FileResponse(REPORT, media_type="text/html", headers={"content-security-policy": own})
+        text, why_not = REPORT.read_text(encoding="utf-8", errors="replace"), scores_on_disk(project).why_not
+        body = text.replace("<body>", f"<body>\n{REPORT_OF_BEFORE.format(with_code(why_not))}", 1) if why_not else text
+        return HTMLResponse(body.encode("utf-8", "replace"), headers={"content-security-policy": own, **NEVER})
 
     @app.get("/static/{name}")
     def asset(name: str) -> Response:
@@ -173,7 +192,7 @@ class _Renderer:
             lstrip_blocks=True,
         )
         filters = {"percent": percent, "duration": duration, "memory": memory, "moment": moment}
-        filters |= {"short": short, "breakable": breakable}
+        filters |= {"short": short, "breakable": breakable, "with_code": with_code}
         self._environment.filters |= filters
         self._environment.globals |= {
             "version": version,
@@ -186,7 +205,12 @@ class _Renderer:
     def __call__(self, name: str, context: Mapping[str, Any], status: int = 200) -> Response:
         page = self._environment.get_template(name).render(context)
         body = page.encode("utf-8", "replace")  # an id may hold half a character
-        return HTMLResponse(body, status, headers={"cache-control": "no-store"})
+        return HTMLResponse(body, status, headers=NEVER)
+
+
+def with_code(text: str) -> Markup:
+    """A message for the terminal on a page: what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def moment(time: datetime | None) -> str:

@@ -22,8 +22,8 @@ from typing import Any
 
 import psutil
 
-from flows.server.credentials import masked
 from labelfactory.interrupt import end_children
+from labelfactory.masking import masked
 
 REPLY = "\x1e"
 """Marks a reply: a character that no stage prints."""
