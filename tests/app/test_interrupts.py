@@ -42,7 +42,7 @@ COMMANDS = {
     "report": "app.report:print_table",
     "record": "app.record:record_on_disk",
     "export voc --out 'a folder'": "exports._write:_provenance",
-    "predict data/raw/demo --out predicted": "exports._predictor:Predictor.predict",
+    "predict data/raw/demo/images --out predicted": "exports._predictor:Predictor.predict",
     "package": "app.package:write_package",
     "audit verify": "lineage.verify:check_rows",
     "withdraw 2024_000001 --dry-run": "app.withdraw:touched_by",
@@ -52,7 +52,7 @@ COMMANDS = {
     "up --port PORT": "flows.server.services:_answers",
 }
 """Long commands → where they stand still."""
-KEPT = {"sweep random_walk.beta=3,4": "0 of 2 variants done", "predict data/raw/demo --out predicted": "0 of "}
+KEPT = {"sweep random_walk.beta=3,4": "0 of 2 variants done", "predict data/raw/demo/images --out predicted": "0 of "}
 
 
 @pytest.fixture(scope="module")
