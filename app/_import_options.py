@@ -10,7 +10,6 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.prepared import COMPRESSION, SHARD_SIZE
 from labelfactory.errors import DataError, UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
-from lineage.lookup import Lookup
 from sources._import_plan import ImportOptions
 from stages.prepare import PrepareConfig
 
@@ -74,8 +73,3 @@ def refuse_other_data(source: str) -> None:
             f"this folder has another data set: {len(old.entries)} images ({old.source})",
             "Type `make demo` in a fresh clone, or `labelfactory import demo` to replace it.",
         )
-
-
-def withdrawn_digests() -> set[str]:
-    """Digests of the withdrawn photographs."""
-    return set(Lookup().withdrawn().values())

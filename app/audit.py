@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.line.unfinished import finishing_withdrawals
+from labelfactory.console import printable, show
 from labelfactory.errors import UserError
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_file, rows_of_model
 from lineage.diff import diff as compare
@@ -112,13 +114,18 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Every payload, photograph and kept checkpoint too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Recompute the digests and name everything that does not fit; exit 2 if anything does not."""
+    """Recompute the digests and name everything that does not fit; exit 2 if anything does not.
+
+    Only looks, except that a withdrawal which was interrupted is finished first.
+    """
+    with finishing_withdrawals("labelfactory audit verify"):
+        pass
     findings = find_misfits(deep=deep)
     if as_json:
         typer.echo(json.dumps({"fits": not findings, "findings": [f.__dict__ for f in findings]}, indent=2))
     else:
         for finding in findings:
-            typer.echo(f"{finding.where}: {finding.what}")
+            show(f"{finding.where}: {finding.what}")
         typer.echo(f"{len(findings)} finding{'s' * (len(findings) > 1)}" if findings else "everything fits")
     if findings:
         raise typer.Exit(2)
@@ -150,7 +157,7 @@ def _print(answer: Mapping[str, Any], as_json: bool) -> None:
 
 def _show(console: Console, name: str, value: Any, indent: str) -> None:
     """Print one value under its name: nested values below it, one line per mapping of a list."""
-    title = f"{indent}[bold]{escape(name.replace('_', ' '))}[/]"
+    title = f"{indent}[bold]{escape(printable(name.replace('_', ' ')))}[/]"
     if isinstance(value, Mapping):
         console.print(title)
         for key, inner in value.items():
@@ -190,7 +197,7 @@ def plain(value: Any) -> str:
     """A digest by its first digits, a number with four digits, anything else unchanged; --json has all."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
-    text = str(value)
+    text = printable(str(value))
     if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
         return text[:SHORT]
     return text

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app._import_options import DEMO_SOURCE, import_options, refuse_other_data, withdrawn_digests, words_of
+from app._import_options import DEMO_SOURCE, import_options, refuse_other_data, words_of
 from sources._download import fetch_voc2012
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
@@ -54,11 +54,11 @@ def demo(
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     if dry_run:
         with TemporaryDirectory() as folder:
-            import_batch(find_demo(Path(folder), count=count, seed=seed), options, withdrawn=withdrawn_digests())
+            import_batch(find_demo(Path(folder), count=count, seed=seed), options)
     elif classes or rename or append or val_fraction is not None:
-        import_batch(find_demo(DEMO_FOLDER, count=count, seed=seed), options, withdrawn=withdrawn_digests())
+        import_batch(find_demo(DEMO_FOLDER, count=count, seed=seed), options)
     else:  # rendered images need no inspection
-        import_manifest(render_demo(DEMO_FOLDER, count=count, seed=seed), append=False, withdrawn=withdrawn_digests())
+        import_manifest(render_demo(DEMO_FOLDER, count=count, seed=seed), append=False)
 
 
 @cli.command()
@@ -75,7 +75,7 @@ def folder(
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
-    import_batch(find_folder(directory, classes=chosen, list_name=list_name), options, withdrawn=withdrawn_digests())
+    import_batch(find_folder(directory, classes=chosen, list_name=list_name), options)
 
 
 @cli.command()
@@ -99,7 +99,6 @@ def table(
     import_batch(
         find_table(file, root=root, columns=columns, list_name=list_name, keep=not dry_run),
         options,
-        withdrawn=withdrawn_digests(),
     )
 
 
@@ -116,7 +115,7 @@ def coco(
 ) -> None:
     """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
-    import_batch(find_coco(file, images, list_name=list_name), options, withdrawn=withdrawn_digests())
+    import_batch(find_coco(file, images, list_name=list_name), options)
 
 
 @cli.command()
@@ -138,7 +137,6 @@ def hf(
     import_batch(
         find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name),
         options,
-        withdrawn=withdrawn_digests(),
     )
 
 
@@ -172,4 +170,4 @@ def voc(
     options = import_options(classes, rename, val_fraction, **options)
     folder = fetch_voc2012(directory) if download else directory
     batch = find_voc(folder, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
-    import_batch(batch, options, withdrawn=withdrawn_digests())
+    import_batch(batch, options)

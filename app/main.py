@@ -1,15 +1,19 @@
-"""The command `labelfactory`: one file per command, errors in two lines, exit codes 0, 2 and 1."""
+"""The command `labelfactory`: one file per command, errors in two lines, exit codes 0, 2, 1, and 130 when interrupted."""
 
 import importlib
+import shlex
 import sys
 from importlib.metadata import version
 from typing import Annotated, NamedTuple
 
 import typer
 
+from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
 from labelfactory.errors import UserError
+from labelfactory.interrupt import interruptible
+from labelfactory.masking import masked
 
 
 class Command(NamedTuple):
@@ -133,9 +137,13 @@ def _not_loaded() -> None:
 
 def main() -> None:
     """Run a command; an error that the user can mend prints two lines and exits with 2."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    with interruptible(masked(shlex.join(["labelfactory", *sys.argv[1:]]))):
+        _run([word for word in sys.argv[1:] if not word.startswith("-")])
+
+
+def _run(words: list[str]) -> None:
     try:
-        command_line(*words[:1])()
+        in_turn(typer.main.get_command(command_line(*words[:1])))()
     except UserError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
@@ -148,6 +156,3 @@ def main() -> None:
         if isinstance(left.__context__, BrokenPipeError):  # `| head` has closed the pipe; Typer would exit with 1
             sys.exit(0)
         raise
-    except KeyboardInterrupt:
-        say("interrupted; type the same command again to resume")
-        sys.exit(130)

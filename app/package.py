@@ -11,6 +11,7 @@ from labelfactory.console import say
 from labelfactory.dataset.images import Photograph, decode_photograph
 from labelfactory.dataset.prepared import IMAGES, read_dataset
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import FileRefusedError, read_file
 from labelfactory.learning.checkpoints import CHECKPOINT
 
 CHECKED = 8
@@ -36,9 +37,9 @@ def package(
 def _given(paths: list[Path]) -> Iterator[Photograph]:
     for path in paths:
         try:
-            yield decode_photograph(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}", "Name pictures that can be read.") from None
+            yield decode_photograph(read_file(path))
+        except FileRefusedError as error:
+            raise DataError(error.problem, "Name pictures that can be read.") from None
         except DataError as error:
             raise DataError(f"{path}: {error.problem}", "Name pictures that can be read.") from None
 

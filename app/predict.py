@@ -12,12 +12,12 @@ from labelfactory.console import say
 from labelfactory.dataset.images import decode_photograph, encode_mask
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
+from labelfactory.foreign_files import PHOTOGRAPHS, FileRefusedError, read_file
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND
 from reporting.pictures import mask_over, shares
-from sources._batch import PHOTOGRAPHS
 
 
 def predict(
@@ -33,12 +33,12 @@ def predict(
     out.mkdir(parents=True, exist_ok=True)
     bad: list[str] = []
     lines: list[str] = []
-    with progress("predict", len(paths)) as tick:
+    with progress("predict", len(paths), keeps=True) as tick:
         for name, path in _names(paths).items():
             try:
-                photograph = decode_photograph(path.read_bytes())
-            except OSError as error:
-                bad.append(f"{path}: {error.strerror}")
+                photograph = decode_photograph(read_file(path))
+            except FileRefusedError as error:
+                bad.append(error.problem)
                 continue
             except DataError as error:
                 bad.append(f"{path}: {error.problem}")

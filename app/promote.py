@@ -44,4 +44,4 @@ def promote(
         say(f"promote: {promoted.label} is the champion")
     delivered = deliver()
     if delivered.waiting:
-        say(f"promote: MLflow did not answer ({delivered.problem}); the next `labelfactory record` delivers it")
+        say(f"promote: {delivered.waiting} records wait: {delivered.why}; the next `labelfactory record` tries again")

@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 
 from flows.server.api import find_page
-from labelfactory.console import say
 from labelfactory.errors import UserError
+from labelfactory.http_server import LOOPBACK, open_socket
 from labelfactory.settings.wiring import WIRING_FILE, read_wiring
 from lineage.ledger import Ledger
 from lineage.mlflow_home import tracking_uri
-from pages.guard import LOOPBACK
 from pages.slow_query import SlowQuery
 
 TOKEN_VARIABLE = "LABELFACTORY_TOKEN"
@@ -42,11 +41,12 @@ def serve(
     page = _mlflow_page(mlflow)
 
     from pages.project import PageAddresses, Project  # takes a second to load
-    from pages.server import open_socket, run_server
+    from pages.server import run_server
 
     opened = open_socket(host, port)
     shown = "127.0.0.1" if host in LOOPBACK else host
-    say(f"serve: http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)")
+    address = f"http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    typer.echo(f"serve: {address}   (Ctrl-C ends it)", err=True)  # not `say`, which would mask the token
     run_server(Project(_state(), _runs(), PageAddresses(page, find_page())), opened, host=host, token=token)
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from PIL import Image
 
 from exports._predictor import Predictor
-from labelfactory.dataset.images import orientation, read_photograph
+from labelfactory.dataset.images import decode_photograph, orientation_of
+from labelfactory.dataset.picture_files import suffix_of
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.digests import digest_payload
 from labelfactory.errors import DataError, MissingError
+from labelfactory.foreign_files import PHOTOGRAPHS, read_imported
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
@@ -26,9 +28,6 @@ QUALITY = {
     "masks": "agreement: share of pixels on which the walk and the CRF name the same class; 1 for a mask that a person corrected",
     "predictions": "confidence: mean over the pixels of the best class's probability",
 }
-
-
-SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -48,17 +47,23 @@ class Item:
 
     @cached_property
     def photograph(self) -> tuple[bytes, str]:
-        """The bytes of the photograph's file, and its suffix.
+        """The bytes of the photograph's file, which are those that were imported, and its suffix.
 
         A photograph with an EXIF orientation becomes an upright PNG, since not every reader applies EXIF.
+
+        Raises:
+            DataError: the file is missing, has changed, is a link out of the project, or not a photograph.
         """
         path = Path(self.record.path)
-        if orientation(path) == 1:
-            data = path.read_bytes()
-            suffix = path.suffix.lower()
-            return data, suffix if suffix in SUFFIXES.values() or suffix in (".jpeg", ".tiff") else _suffix(data)
-        stream = io.BytesIO()
-        Image.fromarray(read_photograph(path, self.record.sha256)).save(stream, format="PNG")
+        data = read_imported(path, self.record.sha256)
+        try:
+            if orientation_of(data) == 1:
+                suffix = path.suffix.lower()
+                return data, suffix if suffix in PHOTOGRAPHS else suffix_of(data)
+            stream = io.BytesIO()
+            Image.fromarray(decode_photograph(data)).save(stream, format="PNG")
+        except DataError as error:
+            raise DataError(f"{path}: {error.problem}", "Replace the file and import the images again.") from None
         return stream.getvalue(), ".png"
 
     def write_photograph(self, folder: Path) -> Path:
@@ -68,12 +73,6 @@ class Item:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
-
-
-def _suffix(data: bytes) -> str:
-    """The suffix by the content: the file of a URL may have none."""
-    with Image.open(io.BytesIO(data)) as opened:
-        return SUFFIXES.get(opened.format or "", f".{(opened.format or 'img').lower()}")
 
 
 class Selection:
@@ -119,8 +118,9 @@ class Selection:
         with progress("export", len(self.records)) as tick:
             for record in self.records:
                 item = self._item(record)
-                tick(size=Path(record.path).stat().st_size)
-                if item.quality >= self.min_quality:
+                if item.quality < self.min_quality:
+                    tick()
+                else:
                     self.exported[record.image_id] = {
                         "photograph": record.sha256,
                         "mask": item.digest,
@@ -128,6 +128,7 @@ class Selection:
                         "source": item.source,
                     }
                     yield item
+                    tick(size=len(item.photograph[0]))
         if not self.exported:
             raise DataError(
                 f"no mask reaches the quality {self.min_quality:g}", "Give a lower --min-quality, between 0 and 1."
@@ -142,8 +143,12 @@ class Selection:
 
     def _item(self, record: ImageRecord) -> Item:
         if self._rows is not None:
-            row = self._rows[record.image_id]
-            digest, source = self._rows.states[record.image_id].digest, row.get("source", self._maker.name)
+            row, digest = self._rows[record.image_id], self._rows.states[record.image_id].digest
+            if digest_payload(row) != digest:
+                raise DataError(
+                    f"{record.image_id}: its mask was replaced during the export", "Type the command again."
+                )
+            source = row.get("source", self._maker.name)
             return Item(record, row["mask"], digest, float(row["agreement"]), source)
         if self._predictor is None:
             raise RuntimeError(f"a selection of {self.what!r}")

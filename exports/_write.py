@@ -21,7 +21,8 @@ from exports._networks import checkpoints
 from exports._selection import QUALITY, Selection
 from labelfactory.digests import digest_file, digest_rows
 from labelfactory.errors import DataError
-from labelfactory.files import write_json
+from labelfactory.files import make_folder, write_json
+from labelfactory.lock import project_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.registry import load_method, method_names
 from labelfactory.settings.wiring import DATA
@@ -51,23 +52,20 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
     """
     if out.exists() and not (out / PROVENANCE).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: contains something other than an export", "Name another folder with --out.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    make_folder(out.parent)
+    temporary, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("tmp", "old.tmp"))
     try:
+        temporary.mkdir()
         facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
         provenance = _provenance(name, selection, facts)
         write_json(temporary / PROVENANCE, provenance)
-        if out.exists():
-            old = out.with_name(f".{out.name}.{os.getpid()}.old.tmp")
-            out.replace(old)
-            temporary.replace(out)
-            shutil.rmtree(old)
-        else:
+        with project_lock("labelfactory export"):  # another export to this folder may be as far
+            if out.exists():
+                out.replace(old)
             temporary.replace(out)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
     return provenance
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from exports._selection import Selection
 from labelfactory.dataset.images import encode_mask
+from labelfactory.names import file_name
 
 
 def write(selection: Selection, folder: Path) -> dict[str, Any]:
@@ -30,5 +31,7 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
             for name in item.record.lists or ("rest",):
                 lists.setdefault(name, []).append(item.name)
     for name, members in lists.items():
-        (folder / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(members) + "\n", encoding="utf-8")
+        (folder / "ImageSets" / "Segmentation" / f"{file_name(name)}.txt").write_text(
+            "\n".join(members) + "\n", encoding="utf-8"
+        )
     return {}

@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 
 from flows.line.dvc_process import LineProcess, LineProcessError, StageError
 from flows.line.summary import REPORT, as_markdown, read_summary
+from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run
 from flows.run.git_tree import Tree, check_tree
 from flows.run.heartbeat import heartbeat
@@ -23,7 +24,9 @@ from flows.run.notify import announce
 from flows.run.pool_of_stage import current_placement
 from flows.run.run_record import remember, tell_mlflow
 from flows.run.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
+from flows.server.credentials import mask_logs
 from labelfactory.errors import UserError
+from labelfactory.masking import masked
 
 Runner = Literal["local", "dask", "ray"]
 
@@ -67,11 +70,13 @@ def label_factory(
         strict: refuse a git tree that is not clean, instead of recording it.
         stay: run every stage on this worker, whatever pool it names.
     """
+    mask_logs()
     with heartbeat():
         try:
             tree = check_tree(strict=strict)
-            check_run(targets or ())
-            return run_line(targets or (), retrain=retrain, force=force, runner=runner, stay=stay, tree=tree)
+            with finishing_withdrawals("the flow label-factory"):
+                check_run(targets or ())
+                return run_line(targets or (), retrain=retrain, force=force, runner=runner, stay=stay, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
 
@@ -139,7 +144,7 @@ def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
 def _show(tree: Tree) -> None:
     """Create artifacts of this run: the line's table and the report's address."""
     text = f"{as_markdown(read_summary())}\n\nGit: {tree.commit[:10]}, {tree}"
-    create_markdown_artifact(text, key="line", description="What each stage made, and its mIoU")
+    create_markdown_artifact(masked(text), key="line", description="What each stage made, and its mIoU")
     if REPORT.exists():
         create_link_artifact(
             REPORT.resolve().as_uri(), "The report", key="report", description="From photograph to mask"

@@ -15,16 +15,19 @@ from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
 from flows.label_factory import run_line, started_at
+from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run
 from flows.run.git_tree import check_tree
 from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
 from flows.run.run_record import tell_mlflow
 from flows.run.stage_task import UP_TO_DATE, USER_ERROR
+from flows.server.credentials import mask_logs
 from labelfactory.errors import UserError
+from labelfactory.lock import project_lock
+from labelfactory.masking import masked
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.stage.runner import read_sections
-from lineage.lookup import Lookup
 from sources._import_plan import ImportOptions
 from sources.intake import append_from
 
@@ -53,19 +56,21 @@ def label_new_images(source: str = "") -> State[Any]:
     Args:
         source: a folder in VOC layout, `demo:60`, or empty for the source of the import.
     """
+    mask_logs()
     with heartbeat():
         try:
             tree = check_tree(strict=False)
             before = mask_rows()
-            added = import_new(source)
-            check_run()
-            state = run_line((), retrain=False, tree=tree)
+            with finishing_withdrawals("the flow label-new-images"):
+                added = import_new(source)
+                check_run()
+                state = run_line((), retrain=False, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
         if not state.is_completed():
             return state
         new = {image: row for image, row in mask_rows().items() if changed(before.get(image), row)}
-        create_markdown_artifact(summary(added, new), key="new-images", description="What this run added")
+        create_markdown_artifact(masked(summary(added, new)), key="new-images", description="What this run added")
         name = UP_TO_DATE if state.name == UP_TO_DATE and not added else None
         return Completed(name=name, message=f"{added} photographs imported, {len(new)} masks made.")
 
@@ -77,7 +82,8 @@ def import_new(source: str) -> int:
     options = ImportOptions(
         max_bad_fraction=limits.max_bad_fraction, train_list=limits.train_list, val_list=limits.val_list
     )
-    imported = append_from(source, options=options, withdrawn=set(Lookup().withdrawn().values()))
+    with project_lock("the flow label-new-images"):
+        imported = append_from(source, options=options)
     get_run_logger().info("%d new photographs, %d in all", imported.added, len(imported.manifest.entries))
     return imported.added
 

@@ -7,13 +7,13 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.files import make_folder
+from labelfactory.files import disk_error, make_folder
 
 LOCKS = Path(".labelfactory/locks")
 REMEDY = "Wait until it is done, or end that process, and type the same command again."
@@ -44,11 +44,14 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
 def project_lock(command: str) -> Iterator[None]:
     """Hold the project for a command that writes what people give it: one writer at a time, others wait and say for whom.
 
-    What such a command reads before it writes must be read inside. A process that holds the project may ask again. Order where
+    What such a command reads before it writes must be read inside. A thread that holds the project may ask again. Order where
     several locks are held: project, stages, ledger, outbox. On a file system without locks, nothing is held.
 
     Args:
         command: as it is typed, such as `labelfactory import table`, for those who wait.
+
+    Raises:
+        DiskError: the folder of the locks cannot be written.
     """
     if _holding.depth:
         _holding.depth += 1
@@ -58,7 +61,7 @@ def project_lock(command: str) -> Iterator[None]:
             _holding.depth -= 1
         return
     make_folder(LOCKS)
-    with PROJECT.open("a+", encoding="utf-8") as stream:
+    with _opened(PROJECT) as stream:
         try:
             if not _take(stream, wait=False):
                 say(f"waiting for {_writer()}, which writes to this project")
@@ -66,15 +69,18 @@ def project_lock(command: str) -> Iterator[None]:
         except OSError:
             yield
             return
-        stream.truncate(0)
-        stream.write(f"{command} (process {os.getpid()})")
-        stream.flush()
+        _sign(stream, f"{command} (process {os.getpid()})")
         _holding.depth = 1
         try:
             yield
         finally:
             _holding.depth = 0
-            stream.truncate(0)
+            _sign(stream, "")
+
+
+def holds_project() -> bool:
+    """Whether this thread holds the project."""
+    return _holding.depth > 0
 
 
 class _Holding(threading.local):
@@ -106,7 +112,7 @@ def stage_lock(stage: str, *, shared: bool = False) -> Iterator[None]:
     """
     make_folder(LOCKS)
     path = LOCKS / f"{stage}.lock"
-    with path.open("a+", encoding="utf-8") as stream:
+    with _opened(path) as stream:
         try:
             taken = _take(stream, shared=shared, wait=False)
         except OSError:
@@ -114,10 +120,29 @@ def stage_lock(stage: str, *, shared: bool = False) -> Iterator[None]:
             return
         if not taken:
             raise BusyError(f"{stage}: {_holder(path)} works on it in this folder", REMEDY)
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+        _sign(stream, str(os.getpid()))
         yield
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[Any]]:
+    """The lock's file, unbuffered. Raises DiskError where it cannot be created."""
+    try:
+        stream = path.open("ab+", buffering=0)
+    except OSError as error:
+        problem = disk_error(path, error)
+        if problem is None:
+            raise
+        raise problem from error
+    with stream:
+        yield stream
+
+
+def _sign(stream: IO[Any], text: str) -> None:
+    """Say in the lock's file who holds it; on a full disk nobody says it, the lock holds all the same."""
+    with suppress(OSError):
+        stream.truncate(0)
+        stream.write(text.encode())
 
 
 def _take(stream: IO[Any], *, shared: bool = False, wait: bool) -> bool:

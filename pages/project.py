@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock, RLock, Thread
 
 from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import Mask
 from labelfactory.settings.params import PARAMS_FILE
@@ -62,6 +63,7 @@ class Project:
         self._ledger_lock, self._predicting, self._making = RLock(), Lock(), Lock()
         self._lookup: tuple[object, Lookup] | None = None
         self._snapshot: tuple[Stamp, Snapshot] | None = None
+        self._withdrawn = "", Withdrawn()
         self._checked = 0.0
         self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda item: len(item[0]))
         self._pixel_audits: Cache[PixelAudit] = Cache(PIXEL_AUDITS)
@@ -151,12 +153,19 @@ class Project:
         """All that is known of an image without opening a payload.
 
         Raises:
-            MissingError: the data set holds no such image.
+            MissingError: the data set holds no such image, or its photograph is withdrawn.
         """
         row = self.images().row(image_id)
-        if row is None:
+        if row is None or self._withdrawn_now().refuses(image_id, row["sha256"]):
             raise MissingError("the data set holds no such image", "Choose one on the page Images.")
         return row
+
+    def _withdrawn_now(self) -> Withdrawn:
+        """What is withdrawn as the ledger has it now: `images` may be older than that."""
+        last = Ledger().last()[1]
+        if self._withdrawn[0] != last:
+            self._withdrawn = last, withdrawn(keep=False)
+        return self._withdrawn[1]
 
     def model(self, text: str) -> Model | None:
         """The model that a query names; None if there is none of that name."""
@@ -229,7 +238,7 @@ class Project:
 
 
 def version_of(name: str, row: Row, model: str) -> str:
-    """The version of a layer in a few characters: it is part of the picture's address, so that a browser may keep it."""
+    """The version of a layer in a few characters: part of the picture's address and of its key in the cache."""
     if name in ("photo", "plain"):
         return str(row["sha256"])[:16]
     if name == "prediction":

@@ -14,9 +14,10 @@ from starlette.exceptions import HTTPException
 
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import MissingError, UserError
+from labelfactory.http_server import LOOPBACK
 from pages.diff_page import SIDES, diff_page, diff_picture, diff_pixels
 from pages.drawing import bar, breakable, short
-from pages.guard import LOOPBACK, Guard
+from pages.guard import Guard
 from pages.image_query import ImageQuery
 from pages.images_page import image_page, images_page, pixel
 from pages.layers import NAMES
@@ -38,7 +39,10 @@ REPORT_OF_BEFORE = (
 )
 """What a report begins with, where the outputs that it is of are not those on disk."""
 KEEP = "private, max-age=31536000, immutable"
-"""For what an address with a digest in it leads to: it never changes."""
+"""For our own style and script, whose addresses have a digest in them. Never for pictures, which may be withdrawn."""
+ASK_AGAIN = "private, no-cache"
+"""For pictures: a browser may keep one, and shows it only if the server answers that it is still so."""
+NEVER = {"cache-control": "no-store"}
 
 
 def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str = "") -> Guard:
@@ -68,7 +72,7 @@ def _say_what_is_wrong(app: FastAPI, show: "_Renderer") -> None:
         """What a user can mend, on a page or as a piece of one."""
         status = 404 if isinstance(error, MissingError) else 409
         if request.url.path.startswith("/picture") or request.url.path.endswith("/picture"):
-            return Response(str(error), status, media_type="text/plain")
+            return Response(str(error), status, NEVER, "text/plain")
         return show("error_piece.jinja" if _is_piece(request) else "error.jinja", {"error": error}, status)
 
     @app.exception_handler(HTTPException)
@@ -130,18 +134,25 @@ def _add_pictures(app: FastAPI, project: Project) -> None:
     """What a page draws."""
 
     @app.get("/picture/{name}")
-    def layer(name: str, id: str = "", v: str = "") -> Response:
+    def layer(request: Request, name: str, id: str = "") -> Response:
         if not NAMES.fullmatch(name):
             raise MissingError("there is no such picture")
-        body, kind = project.picture(name, project.row(id))
-        return Response(body, media_type=kind, headers={"cache-control": KEEP if v else "no-store"})
+        return _picture(request, *project.picture(name, project.row(id)))
 
     @app.get("/diff/picture")
-    def change(a: str = "", b: str = "", id: str = "", side: str = "") -> Response:
+    def change(request: Request, a: str = "", b: str = "", id: str = "", side: str = "") -> Response:
         if side not in SIDES:
             raise MissingError("there is no such picture")
-        body, kind = diff_picture(project, a, b, id, side)
-        return Response(body, media_type=kind, headers={"cache-control": "private, max-age=600"})
+        return _picture(request, *diff_picture(project, a, b, id, side))
+
+
+def _picture(request: Request, body: bytes, kind: str) -> Response:
+    """A picture, or 304 where the browser has this very one."""
+    tag = f'"{digest_bytes(body)[:32]}"'
+    headers = {"cache-control": ASK_AGAIN, "etag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=kind, headers=headers)
 
 
 def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes, str]]) -> None:
@@ -154,7 +165,7 @@ def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes,
         own = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
         text, why_not = REPORT.read_text(encoding="utf-8", errors="replace"), scores_on_disk(project).why_not
         body = text.replace("<body>", f"<body>\n{REPORT_OF_BEFORE.format(with_code(why_not))}", 1) if why_not else text
-        return HTMLResponse(body.encode("utf-8", "replace"), headers={"content-security-policy": own})
+        return HTMLResponse(body.encode("utf-8", "replace"), headers={"content-security-policy": own, **NEVER})
 
     @app.get("/static/{name}")
     def asset(name: str) -> Response:
@@ -194,7 +205,7 @@ class _Renderer:
     def __call__(self, name: str, context: Mapping[str, Any], status: int = 200) -> Response:
         page = self._environment.get_template(name).render(context)
         body = page.encode("utf-8", "replace")  # an id may hold half a character
-        return HTMLResponse(body, status, headers={"cache-control": "no-store"})
+        return HTMLResponse(body, status, headers=NEVER)
 
 
 def with_code(text: str) -> Markup:

@@ -5,11 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelfactory.dataset.left_out import LeftOut
-
-RAW = Path("data/raw")
-"""Folder for photographs and masks that a source does not have as files."""
-
-PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+from labelfactory.foreign_files import check_path, read_file
 
 
 @dataclass(frozen=True)
@@ -24,6 +20,26 @@ class Candidate:
     mask: Path | None = None  # its true mask, existing or to be written
     photograph_bytes: Callable[[], bytes] | None = None  # returns its bytes, if `path` is to be written
     mask_bytes: Callable[[], bytes] | None = None  # the same for the mask
+    within: Path | None = None  # the folder of the table or JSON that names `path`: no link may lead out of it
+
+    def read_photograph(self) -> bytes:
+        """The bytes of the photograph.
+
+        A link in a folder that the user named is followed; one that a table leads to must stay in the table's folder or the
+        project.
+
+        Raises:
+            DataError: it is missing, not a regular file, too large, or may not be read.
+        """
+        if self.photograph_bytes:
+            return self.photograph_bytes()
+        return read_file(check_path(self.path, "read", within=self.within) if self.within else self.path)
+
+    def read_mask(self) -> bytes | None:
+        """The bytes of the true mask; None if there is none. Raises DataError as `read_photograph`."""
+        if self.mask is None:
+            return None
+        return self.mask_bytes() if self.mask_bytes else read_file(self.mask)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 import hashlib
 import shutil
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from labelfactory.console import in_bytes
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import is_inside
 from labelfactory.http_client import Download, HttpError, RefusedError
 from labelfactory.http_client import download as http_download
 from labelfactory.progress import progress
@@ -17,6 +19,8 @@ VOC2012_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"
 VOC2012_FOLDER = Path("VOCdevkit/VOC2012")
 
 MIB = 2**20
+LARGEST = 4 * 2**30
+"""Bytes of an archive, and of what it unpacks to; VOC 2012 has 2 GB."""
 TRIES = 5
 TIMEOUT = 60  # seconds without a byte
 
@@ -30,7 +34,7 @@ def download(url: str, path: Path, md5: str) -> None:
         md5: 32 hex digits.
 
     Raises:
-        DataError: the connection broke TRIES times, the server refuses, or the MD5 differs.
+        DataError: the connection broke TRIES times, the server refuses, it sends more than LARGEST bytes, or the MD5 differs.
     """
     if path.is_file() and _md5(path) == md5:
         return
@@ -66,20 +70,29 @@ def _fetch_rest(url: str, part: Path) -> None:
 
 def _write(url: str, answer: Download, part: Path) -> None:
     done, total = answer.start, answer.total or 0
+    _check_size(url, total, part)
     free = shutil.disk_usage(part.parent).free
     if total - done > free:
         raise DataError(
             f"{url}: {in_bytes(total - done)} to download, {in_bytes(free)} free on the disk",
             "Make room, or name a folder on a larger disk.",
         )
-    with part.open("ab" if done else "wb") as stream, progress("download", max(total // MIB, 1), "MiB") as tick:
+    mib = max(total // MIB, 1)
+    with part.open("ab" if done else "wb") as stream, progress("download", mib, "MiB", keeps=True) as tick:
         if done:
             tick(done // MIB)
         for piece in answer.pieces:
+            _check_size(url, done + len(piece), part)
             stream.write(piece)
             before, done = done, done + len(piece)
             if done // MIB > before // MIB:
                 tick(done // MIB - before // MIB)
+
+
+def _check_size(url: str, size: int, part: Path) -> None:
+    if size > LARGEST:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{url}: larger than {in_bytes(LARGEST)}; what was here of it is deleted", "Check the address.")
 
 
 def fetch_voc2012(folder: Path, *, url: str = VOC2012, md5: str = VOC2012_MD5) -> Path:
@@ -96,6 +109,7 @@ def fetch_voc2012(folder: Path, *, url: str = VOC2012, md5: str = VOC2012_MD5) -
     download(url, archive, md5)
     try:
         with tarfile.open(archive) as opened:
+            _check_members(archive, opened.getmembers(), folder)
             opened.extractall(folder, filter="data")
     except (tarfile.TarError, OSError) as error:
         raise DataError(
@@ -103,6 +117,22 @@ def fetch_voc2012(folder: Path, *, url: str = VOC2012, md5: str = VOC2012_MD5) -
         ) from None
     done.touch()
     return unpacked
+
+
+def _check_members(archive: Path, members: Iterable[tarfile.TarInfo], folder: Path) -> None:
+    """Refuse an archive with links, devices, or names outside of the folder, before one file of it is written."""
+    size = 0
+    for member in members:
+        size += member.size
+        problem = "is a link or a device" if not (member.isreg() or member.isdir()) else ""
+        if "\0" in member.name or not is_inside(folder / member.name, folder / VOC2012_FOLDER.parts[0]):
+            problem = f"is not below {VOC2012_FOLDER.parts[0]}/"
+        if size > LARGEST:
+            problem = f"is beyond the first {in_bytes(LARGEST)}"
+        if problem:
+            raise DataError(
+                f"{archive}: cannot be unpacked: {member.name!r} {problem}", "Delete it and download it again."
+            )
 
 
 def _md5(path: Path) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError, did_you_mean
+from labelfactory.foreign_files import FileRefusedError, check_regular
 from sources.table import COLUMNS, tags_of_cell
 
 IMAGE_COLUMNS = ("image", "img", "photo", "photograph")
@@ -43,12 +44,16 @@ class Piece:
 
     def _read(self, parquet: Callable[[], Any], arrow: Callable[[Any], Any]) -> Any:
         try:
+            check_regular(self.path)
             if self.path.suffix == ".parquet":
                 return parquet()
             with pa.memory_map(str(self.path)) as source:
                 return arrow(pa.ipc.open_stream(source))
+        except FileRefusedError as error:
+            raise DataError(f"{self.path}: damaged: {error.reason}", "Save the dataset again.") from None
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise DataError(f"{self.path}: damaged: {str(error).splitlines()[0]}", "Save the dataset again.") from None
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{self.path}: damaged: {reason}", "Save the dataset again.") from None
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:

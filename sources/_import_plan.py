@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from labelfactory.console import CONTROL
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import write_whole
+from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from labelfactory.schema import BACKGROUND, Classes
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
 from sources._split import TRAIN, VAL, deal
 
-LONGEST_ID = 1024
+LONGEST_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class ImportPlan:
     left_out: tuple[LeftOut, ...]
     twins: tuple[tuple[str, ...], ...]  # image ids of photographs of the same bytes
     pending: tuple[Candidate, ...]  # photographs or masks that are to be written
+    refused: tuple[tuple[Candidate, str], ...] = ()  # withdrawn ones, with the digest of the photograph
 
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
@@ -56,9 +60,18 @@ class ImportPlan:
                 with write_whole(path) as temporary:
                     temporary.write_bytes(data)
 
+    def delete_refused(self) -> None:
+        """Delete withdrawn photographs and their masks that lie below data/raw, which holds files of ours."""
+        used = {path for entry in self.manifest.entries for path in (entry.path, entry.mask_path)}
+        gone = withdrawn().photographs
+        for candidate, sha256 in self.refused:
+            for path in (candidate.path, candidate.mask) if sha256 in gone else ():
+                if path is not None and stored(path) not in used and is_allowed(path, "delete"):
+                    path.unlink(missing_ok=True)
+
 
 def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = None) -> ImportPlan:
-    """Make a manifest of a batch. Nothing is written.
+    """Make a manifest of a batch, without withdrawn photographs. Nothing is written.
 
     Args:
         batch: from a source.
@@ -77,7 +90,12 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     checked = set(batch.mask_values) if options.check_masks else None
     inspections = inspect_all(fresh, checked) if fresh else []
     taken: list[tuple[Candidate, Inspection]] = []
+    refused: list[tuple[Candidate, str]] = []
+    gone = withdrawn()
     for candidate, inspection in zip(fresh, inspections, strict=True):
+        if gone.refuses(candidate.image_id, inspection.sha256):
+            refused.append((candidate, inspection.sha256))
+            continue
         if inspection.reason:
             left_out.append(_left(candidate, inspection.reason))
             continue
@@ -85,6 +103,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
             left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
             candidate = replace(candidate, mask=None, mask_bytes=None)
         taken.append((candidate, inspection))
+    left_out = [item for item in left_out if item.image_id not in gone.image_ids]  # the list must not name them again
     if append_to is None and chosen and not problems:
         tagged = {tag for candidate, _ in taken for tag in candidate.tags}
         problems += [f"--classes: no photograph is tagged {name!r}" for name in chosen if name not in tagged]
@@ -109,7 +128,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
         manifest = append_to.appended(new if masked else replace(new, mask_ids=append_to.mask_ids))
     _refuse_leaks(manifest, options)
     pending = tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes)
-    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending)
+    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending, tuple(refused))
 
 
 def _renamed(batch: Batch, rename: Mapping[str, str], problems: list[str]) -> tuple[Batch, tuple[str, ...]]:
@@ -144,6 +163,11 @@ def _chosen(
             problems.append(f"--classes: {name!r} is not a class of this source{did_you_mean(name, known)}{note}")
         elif options.classes.count(name) > 1:
             problems.append(f"--classes: {name!r} is named {options.classes.count(name)} times")
+    problems += [
+        f"{name[:40]!r} is not the name of a class: too long or not printable; give another one with --rename"
+        for name in options.classes or known
+        if not _is_name(name)
+    ]
     if not known and not problems:
         problems.append("no photograph has a tag")
     return options.classes or known
@@ -165,12 +189,11 @@ def _sorted_out(
         image_id = candidate.image_id
         allowed = {*batch.names, *chosen, *also}
         unknown = [tag for tag in candidate.tags if tag not in allowed]
-        if (
-            not image_id
-            or len(image_id) > LONGEST_ID
-            or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in image_id)
-        ):
+        bad_lists = [name for name in candidate.lists if not _is_name(name) or "/" in name]
+        if not _is_name(image_id):
             left_out.append(_left(candidate, f"{image_id[:40]!r} is not an image id: empty, too long or not printable"))
+        elif bad_lists:
+            left_out.append(_left(candidate, f"{bad_lists[0][:40]!r} is not the name of a list"))
         elif image_id in first:
             other = f" ({first[image_id]})" if first[image_id] else ""
             left_out.append(_left(candidate, f"the image id {image_id!r} appears twice{other}"))
@@ -182,6 +205,12 @@ def _sorted_out(
             fresh.append(replace(candidate, tags=tags))
         first.setdefault(image_id, candidate.where)
     return fresh, left_out
+
+
+def _is_name(text: str) -> bool:
+    """Whether it is one line that a terminal, a table and a list of names can hold."""
+    unprintable = any(c in "\t\n" or 0xD800 <= ord(c) < 0xE000 for c in text) or CONTROL.search(text)
+    return bool(text) and len(text) <= LONGEST_NAME and not unprintable
 
 
 def _left(candidate: Candidate, reason: str, what: str = "photograph") -> LeftOut:
@@ -263,6 +292,8 @@ def _twins(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
 
 
 def stored(path: Path) -> str:
-    """The path in the manifest: relative to the current folder if inside it, else absolute."""
-    full = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link out of the project
+    """The path in the manifest: relative to the current folder if inside it, else absolute, with links followed."""
+    full = Path(os.path.abspath(path))  # noqa: PTH100 - a link inside the project keeps its name
+    if not (full.is_relative_to(Path.cwd()) and is_inside(full, Path.cwd(), RAW)):
+        full = full.resolve()
     return (full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full).as_posix()

@@ -1,16 +1,16 @@
 """Open every candidate once, on all cores: its digest, its size, and the problems of photograph and true mask."""
 
-import io
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from labelfactory.dataset.images import MIN_SIDE, decode_mask, decode_photograph
+from labelfactory.dataset.picture_files import opened_mask
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import FileRefusedError
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID
 from sources._batch import Candidate
@@ -52,19 +52,12 @@ def inspect_all(
 def inspect(candidate: Candidate, allowed: np.ndarray | None) -> Inspection:
     """Inspect one candidate; `allowed` are the values of its mask, None to leave them unread."""
     try:
-        data = candidate.photograph_bytes() if candidate.photograph_bytes else candidate.path.read_bytes()
-    except OSError as error:
-        return Inspection(reason=error.strerror or str(error) or "not readable")
-    except DataError as error:
-        return Inspection(reason=error.problem)
-    except ValueError as error:  # a path with a NUL
-        return Inspection(reason=f"not readable: {error}")
-    try:
+        data = candidate.read_photograph()
         height, width = size = decode_photograph(data).shape[:2]
+    except FileRefusedError as error:
+        return Inspection(reason=error.reason)
     except DataError as error:
         return Inspection(reason=error.problem)
-    except Exception as error:  # a decoder may raise anything on a hostile file, which must not stop the others
-        return Inspection(reason=f"not decodable: {type(error).__name__}: {error}")
     if min(size) < MIN_SIDE:
         return Inspection(reason=f"{size[1]}×{size[0]} pixels: too small, a side needs {MIN_SIDE}")
     mask_sha256, mask_reason = _inspect_mask(candidate, size, allowed)
@@ -74,10 +67,10 @@ def inspect(candidate: Candidate, allowed: np.ndarray | None) -> Inspection:
 
 def _inspect_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarray | None) -> tuple[str | None, str]:
     """Digest and problem of the true mask; (None, "") if there is none."""
-    if candidate.mask is None:
-        return None, ""
     try:
-        data = candidate.mask_bytes() if candidate.mask_bytes else candidate.mask.read_bytes()
+        data = candidate.read_mask()
+        if data is None:
+            return None, ""
         if not data:
             return None, "the mask is empty"
         height, width = _mask_size(data)
@@ -90,8 +83,8 @@ def _inspect_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarr
             wrong = np.setdiff1d(np.unique(decode_mask(data)), allowed)
             if len(wrong):
                 return None, f"the mask contains {_some(wrong)}, which is not a class"
-    except OSError as error:
-        return None, f"the mask is not readable: {error.strerror or error}"
+    except FileRefusedError as error:
+        return None, f"the mask is not readable: {error.reason}"
     except DataError as error:
         return None, error.problem
     return digest_bytes(data), ""
@@ -103,16 +96,8 @@ def _mask_size(data: bytes) -> tuple[int, int]:
     Raises:
         DataError: not an image, or one in colours instead of numbers.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            mode, (width, height) = opened.mode, opened.size
-    except UnidentifiedImageError:
-        raise DataError("not a readable mask: not an image") from None
-    except Exception as error:  # a decoder may raise anything on a hostile file
-        raise DataError(f"not a readable mask: {error}") from None
-    if mode not in ("P", "L"):
-        raise DataError(f"a mask must be a palette or grey image, this one is {mode}")
-    return height, width
+    with opened_mask(data) as opened:
+        return opened.height, opened.width
 
 
 def _some(values: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """Read a CSV, JSON lines or Parquet file: rows with their numbers, and the problems of unreadable ones."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, check_regular, read_file
 from sources._findings import Findings
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -38,22 +40,22 @@ def read_rows(findings: Findings, path: Path) -> Rows:
     if suffix == ".parquet":
         return _parquet(findings, path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        row = None
-        if isinstance(error, UnicodeDecodeError):
-            row = error.object[: error.start].count(b"\n") + 1
-        findings.add(path.name, f"not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", row)
+        text = read_file(path, largest=LARGEST_TABLE).decode("utf-8-sig")
+    except FileRefusedError as error:
+        findings.add(path.name, f"not readable: {error.reason}")
+        return Rows((), ())
+    except UnicodeDecodeError as error:
+        findings.add(path.name, "not readable: not UTF-8 text", error.object[: error.start].count(b"\n") + 1)
         return Rows((), ())
     return _json_lines(findings, path, text) if suffix in (".jsonl", ".ndjson", ".json") else _csv(findings, path, text)
 
 
 def _csv(findings: Findings, path: Path, text: str) -> Rows:
     """Cells separated by commas, semicolons or tabs, whichever is most frequent in the header."""
-    lines = text.splitlines(keepends=True)
-    first = next((line for line in lines if line.strip()), "")
+    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(lines, delimiter=delimiter)
+    # not str.splitlines, which also splits at characters that may stand in a cell, such as U+2028
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header: tuple[str, ...] = ()
     rows: list[tuple[int, Mapping[str, Any]]] = []
     try:
@@ -103,8 +105,12 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
 
 def _parquet(findings: Findings, path: Path) -> Rows:
     try:
+        check_regular(path, largest=LARGEST_TABLE)
         table = pq.ParquetFile(path).read()
         return Rows(tuple(table.column_names), list(enumerate(table.to_pylist(), 1)))
+    except FileRefusedError as error:
+        findings.add(path.name, f"not readable as Parquet: {error.reason}")
+        return Rows((), ())
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         findings.add(path.name, f"not readable as Parquet: {reason}")

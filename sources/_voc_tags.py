@@ -10,6 +10,7 @@ import numpy as np
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError, did_you_mean
+from labelfactory.foreign_files import FileRefusedError, read_file
 from labelfactory.schema import BACKGROUND, VOID
 from sources._findings import Findings
 
@@ -112,8 +113,11 @@ def _tags_from_annotations(findings: Findings, names: Sequence[str], listed: Lis
             continue
         source = files[image_id][0]
         try:
-            tree = ElementTree.parse(source)
-        except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
+            tree = ElementTree.fromstring(read_file(source))
+        except FileRefusedError as error:
+            findings.leave_out(image_id, source, f"not readable as XML: {error.reason}")
+            continue
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
             findings.leave_out(image_id, source, f"not readable as XML: {error}")
             continue
         object_names = [(node.findtext("name") or "").strip() for node in tree.iter("object")]
@@ -132,9 +136,9 @@ def read_tags_from_masks(
             continue
         mask = masks[image_id][0]
         try:
-            values = np.unique(decode_mask(mask.read_bytes()))
-        except OSError as error:
-            findings.leave_out(image_id, mask, f"not readable: {error.strerror}")
+            values = np.unique(decode_mask(read_file(mask)))
+        except FileRefusedError as error:
+            findings.leave_out(image_id, mask, f"not readable: {error.reason}")
             continue
         except DataError as error:
             findings.leave_out(image_id, mask, error.problem)

@@ -22,9 +22,10 @@ from pycocotools import mask as coco_mask
 from labelfactory.dataset.images import encode_mask
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import LARGEST_TABLE, RAW, FileRefusedError, read_file
 from labelfactory.names import file_name
 from labelfactory.schema import MAX_CLASSES, VOID, Mask
-from sources._batch import RAW, Batch, Candidate
+from sources._batch import Batch, Candidate
 from sources._findings import Findings
 
 MOST_PIXELS = 64_000_000
@@ -84,9 +85,9 @@ def find_coco(path: Path, images: Path, *, list_name: str = "") -> Batch:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        loaded = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "Name the JSON file of the annotations.") from None
+        loaded = json.loads(read_file(path, largest=LARGEST_TABLE))
+    except FileRefusedError as error:
+        raise DataError(error.problem, "Name the JSON file of the annotations.") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {str(error)[:120]}", "Name the JSON file of the annotations.") from None
     if not isinstance(loaded, dict) or not all(isinstance(loaded.get(k), list) for k in ("images", "categories")):
@@ -140,6 +141,7 @@ def _candidate(
         where=where,
         mask=folder / f"{file_name(image_id)}.png" if drawn else None,
         mask_bytes=drawn,
+        within=images,
     )
 
 

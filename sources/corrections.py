@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from labelfactory.dataset.images import decode_mask, orientation, upright
+from labelfactory.dataset.picture_files import MASKS, opened_picture
 from labelfactory.dataset.prepared import Dataset, ImageRecord
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
+from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_file
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask, palette
+from sources._findings import text_rows
 from sources.coco import draw
 
 SHOWN = 20
@@ -58,6 +61,7 @@ def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: b
     if not path.exists():
         raise DataError(f"{path}: no such file or folder", "Name a folder of PNG masks, or a JSON of COCO instances.")
     listed = list(_of_folder(path, dataset) if path.is_dir() else _of_coco(path, dataset))
+    gone = withdrawn()
     names, training = _names(dataset), {record.image_id for record in dataset.training}
     edited, problems = Edited(), []
     with progress("corrections", len(listed)) as tick:
@@ -68,6 +72,8 @@ def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: b
                 known = sorted(names) if len(names) < 10_000 else ()
                 near = did_you_mean(name, known)
                 problems.append(f"{where}: the data set has no image {name!r}{near if 'did you mean' in near else ''}")
+            elif gone.refuses(record.image_id, record.sha256):
+                problems.append(f"{where}: {record.image_id} was withdrawn")
             elif record.image_id not in training:
                 problems.append(
                     f"{where}: {record.image_id} is not on the training list; other photographs have no masks"
@@ -139,16 +145,17 @@ def _reader(path: Path, values: NDArray[np.uint8], colours: Mapping[int, int]) -
 
 def _read_png(path: Path, values: NDArray[np.uint8], colours: Mapping[int, int]) -> Mask:
     try:
-        with Image.open(path) as opened:
+        data = read_file(path)
+        with opened_picture(data, formats=MASKS) as opened:
             in_colours = opened.mode in ("RGB", "RGBA")
             pixels = np.array(opened.convert("RGB"), dtype=np.int64) if in_colours else None
-        if pixels is None:
-            numbers: Mask = values[decode_mask(path.read_bytes())]
-            return numbers
-    except DataError:
-        raise
-    except Exception as error:  # a decoder may raise anything on a hostile file
-        raise DataError(f"not a readable mask: {error}") from None
+    except FileRefusedError as error:
+        raise DataError(error.reason) from None
+    except DataError as error:
+        raise DataError(f"not a readable mask: {error.problem}") from None
+    if pixels is None:
+        numbers: Mask = values[decode_mask(data)]
+        return numbers
     values_in_use, indices = np.unique(pixels @ [65536, 256, 1], return_inverse=True)
     unknown = [colour for colour in values_in_use.tolist() if colour not in colours]
     if unknown:
@@ -161,9 +168,9 @@ def _read_png(path: Path, values: NDArray[np.uint8], colours: Mapping[int, int])
 
 def _rows(path: Path) -> list[str]:
     try:
-        return [row.strip() for row in path.read_text(encoding="utf-8-sig").splitlines() if row.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+        return [row.strip() for row in text_rows(path) if row.strip()]
+    except FileRefusedError as error:
+        raise DataError(f"{path}: not readable: {error.reason}") from None
 
 
 def _number(name: str, path: Path, dataset: Dataset) -> int:
@@ -207,7 +214,7 @@ def _colours(folder: Path, dataset: Dataset) -> dict[int, int]:
 
 def _of_coco(path: Path, dataset: Dataset) -> Named:
     try:
-        loaded = json.loads(path.read_bytes())
+        loaded = json.loads(read_file(path, largest=LARGEST_TABLE))
         categories = {c["id"]: str(c["name"]) for c in loaded["categories"]}
         images = [(int(i["id"]), str(i["file_name"]), str(i.get("image_id", ""))) for i in loaded["images"]]
         of_image: dict[int, list[Mapping[str, Any]]] = {number: [] for number, _, _ in images}

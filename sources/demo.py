@@ -13,6 +13,7 @@ from PIL import Image
 
 from labelfactory.dataset.images import Photograph, encode_mask
 from labelfactory.dataset.manifest import Entry, Manifest
+from labelfactory.dataset.withdrawn import Withdrawn, say_refused, withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
@@ -49,7 +50,7 @@ def render_image(index: int, seed: int) -> tuple[Photograph, Mask]:
 
 
 def render_demo(folder: Path, *, count: int, seed: int, start: int = 0) -> Manifest:
-    """Render images `start` to `count - 1` and their true masks; unchanged files are not written again.
+    """Render images `start` to `count - 1` and their true masks, but no withdrawn one; unchanged files are not written again.
 
     Args:
         folder: gets images/<image_id>.jpg and masks/<image_id>.png.
@@ -70,8 +71,11 @@ def render_demo(folder: Path, *, count: int, seed: int, start: int = 0) -> Manif
         )
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    gone = withdrawn()
     with ThreadPoolExecutor() as pool:
-        entries = tuple(pool.map(lambda index: _render_entry(folder, index, seed), range(start, count)))
+        drawn = tuple(pool.map(lambda index: _render_entry(folder, index, seed, gone), range(start, count)))
+    entries = gone.kept(drawn)
+    say_refused([(e.image_id, e.sha256) for e in drawn if gone.refuses(e.image_id, e.sha256)])
     mask_ids = {k: k for k in range(len(CLASSES) + 1)}
     return Manifest(CLASSES, mask_ids, f"import demo --count {count} --seed {seed}", entries)
 
@@ -95,20 +99,23 @@ def find_demo(folder: Path, *, count: int, seed: int) -> Batch:
     )
 
 
-def _render_entry(folder: Path, index: int, seed: int) -> Entry:
+def _render_entry(folder: Path, index: int, seed: int, gone: Withdrawn) -> Entry:
+    """The entry of one image; its files are written unless it was withdrawn."""
     image_id = f"demo-{seed}-{index:05d}"
     photograph, mask = render_image(index, seed)
     stream = io.BytesIO()
     Image.fromarray(photograph).save(stream, format="JPEG", quality=93, subsampling=0)
     image_path, mask_path = folder / "images" / f"{image_id}.jpg", folder / "masks" / f"{image_id}.png"
     image_bytes, mask_bytes = stream.getvalue(), encode_mask(mask)
-    _write_if_new(image_path, image_bytes)
-    _write_if_new(mask_path, mask_bytes)
+    sha256 = digest_bytes(image_bytes)
+    if not gone.refuses(image_id, sha256):
+        _write_if_new(image_path, image_bytes)
+        _write_if_new(mask_path, mask_bytes)
     present = np.unique(mask)
     return Entry(
         image_id=image_id,
         path=image_path.as_posix(),
-        sha256=digest_bytes(image_bytes),
+        sha256=sha256,
         lists=(list_of(index),),
         tags=tuple(sorted(CLASSES.names[int(k) - 1] for k in present if k)),
         mask_path=mask_path.as_posix(),

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labelfactory.errors import DataError
-from sources._batch import PHOTOGRAPHS, Batch, Candidate
+from labelfactory.foreign_files import PHOTOGRAPHS
+from sources._batch import Batch, Candidate
 
 LISTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

@@ -10,9 +10,7 @@
 Photographs and masks inside the dataset are written to data/raw/hf/. No library of Hugging Face is needed.
 """
 
-import io
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from PIL import Image
 
+from labelfactory.dataset.picture_files import suffix_of
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, RAW, FileRefusedError, is_inside, read_file
 from labelfactory.names import file_name
-from sources._batch import RAW, Batch, Candidate
+from sources._batch import Batch, Candidate
 from sources._findings import Findings
 from sources._hf_columns import MASK, DatasetColumns, Piece
 from sources.folder import LISTS
@@ -46,6 +45,7 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         DataError: there is no dataset, or it has no images or no tags.
     """
     findings = Findings(root)
+    _column.cache_clear()  # files of these names may have changed
     pieces = list(_pieces(root))
     if not pieces:
         raise DataError(
@@ -100,30 +100,38 @@ def _lists(row: dict[str, Any], piece: Piece, decided: str) -> tuple[str, ...]:
 def _pieces(root: Path) -> Iterator[Piece]:
     """The files of a dataset, by split."""
     if (root / "dataset_dict.json").is_file():
-        for split in _json(root / "dataset_dict.json").get("splits", []):
-            for piece in _saved(root / split):
+        for split in _texts(_json(root / "dataset_dict.json").get("splits", [])):
+            for piece in _saved(root / Path(split).name):
                 yield Piece(piece, LISTS.get(split, split))
     elif (root / "state.json").is_file():
         for piece in _saved(root):
             yield Piece(piece, "")
     elif root.is_dir():
         for path in sorted(root.rglob("*.parquet")):
-            split = re.match(r"[A-Za-z]+", path.name)
-            name = split.group().lower() if split else ""
+            word = re.match(r"[A-Za-z]+", path.name)
+            name = word.group().lower() if word else ""
             yield Piece(path, LISTS.get(name, ""))
 
 
 def _saved(folder: Path) -> Iterator[Path]:
-    for item in _json(folder / "state.json").get("_data_files", []):
-        yield folder / Path(item["filename"]).name
+    files = _json(folder / "state.json").get("_data_files")
+    listed = [item.get("filename") for item in files if isinstance(item, dict)] if isinstance(files, list) else []
+    for name in _texts(listed):
+        yield folder / Path(name).name
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        loaded: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        loaded = json.loads(read_file(path, largest=LARGEST_TABLE))
+    except FileRefusedError as error:
+        raise DataError(f"{path}: not readable: {error.reason}", "Save the dataset again.") from None
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable: {error}", "Save the dataset again.") from None
-    return loaded
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _texts(values: Any) -> list[str]:
+    return [value for value in values if isinstance(value, str) and value] if isinstance(values, list) else []
 
 
 @dataclass(frozen=True)
@@ -141,20 +149,23 @@ class _Cell:
         if cell is None:
             raise DataError("there is no image in this row")
         if cell["bytes"] is not None:
+            if len(cell["bytes"]) > LARGEST_PICTURE:
+                raise DataError(f"larger than {LARGEST_PICTURE // 2**20} MiB")
             return bytes(cell["bytes"])
         path = self.root / (cell["path"] or "")
-        if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(self.root)):  # noqa: PTH100
+        if not is_inside(path, self.root):
             raise DataError(f"{cell['path']!r} is outside of {self.root}")
-        return path.read_bytes()
+        try:
+            return read_file(path)
+        except FileRefusedError as error:
+            raise DataError(f"{cell['path']!r}: {error.reason}") from None
 
     def suffix(self) -> str:
         """The suffix by the content, since a dataset need not state it."""
         try:
-            with Image.open(io.BytesIO(self.load())) as opened:
-                kind = opened.format or ""
-        except Exception:  # the inspection reports the problem
-            kind = ""
-        return {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}.get(kind, ".img")
+            return suffix_of(self.load())
+        except DataError:  # the inspection reports the problem
+            return ".img"
 
 
 @lru_cache(maxsize=4)

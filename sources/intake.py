@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from labelfactory.console import say
 from labelfactory.dataset.corrections import CORRECTIONS, TABLE, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from labelfactory.dataset.withdrawn import say_refused
 from labelfactory.errors import DataError
 from sources._batch import Batch
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
@@ -34,20 +35,19 @@ class ImportResult:
     added: int
 
 
-def import_batch(batch: Batch, options: ImportOptions, *, withdrawn: Collection[str] = ()) -> ImportResult:
-    """Plan an import and write it, or with `dry_run` only print it.
+def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
+    """Plan an import and write it, or with `dry_run` only print it. Withdrawn photographs are not imported again.
 
     Args:
         batch: from a source.
         options: from the command line.
-        withdrawn: digests of withdrawn photographs, which are not imported again under any name.
 
     Raises:
         DataError: lists every problem that stops the import.
     """
     old = _old(append=options.append)
     plan = plan_import(batch, options, old)
-    plan = replace(plan, manifest=_without(plan.manifest, withdrawn))
+    say_refused([(candidate.image_id, sha256) for candidate, sha256 in plan.refused])
     _say_problems(plan, shown=None if options.dry_run else SHOWN)
     if not options.classes:
         _say_typos(plan.manifest)
@@ -55,6 +55,7 @@ def import_batch(batch: Batch, options: ImportOptions, *, withdrawn: Collection[
         _say_counts(plan.manifest)
         return ImportResult(plan.manifest, 0)
     plan.write_files()
+    plan.delete_refused()
     result = _write(plan.manifest, old, append=options.append)
     known = read_left_out() if options.append else ()
     ids = {entry.image_id for entry in plan.manifest.entries}
@@ -63,29 +64,25 @@ def import_batch(batch: Batch, options: ImportOptions, *, withdrawn: Collection[
     return result
 
 
-def import_manifest(new: Manifest, *, append: bool, withdrawn: Collection[str] = ()) -> ImportResult:
-    """Write a manifest whose photographs need no inspection; `withdrawn` as in `import_batch`.
+def import_manifest(new: Manifest, *, append: bool) -> ImportResult:
+    """Write a manifest whose photographs need no inspection.
 
     Raises:
         DataError: there is nothing to append to, or the classes differ.
     """
     old = _old(append=append)
-    new = _without(new, withdrawn)
     manifest = old.appended(new) if append and old is not None else new.numbered()
     if not append:
         _write_left_out([])
     return _write(manifest, old, append=append)
 
 
-def append_from(
-    source: str = "", *, options: ImportOptions | None = None, withdrawn: Collection[str] = ()
-) -> ImportResult:
+def append_from(source: str = "", *, options: ImportOptions | None = None) -> ImportResult:
     """Append the new photographs of a source, with the classes of the current import.
 
     Args:
         source: a folder in VOC layout; `demo:60` for the demo with 60 images; empty for the source of the current import.
         options: limits, such as max_bad_fraction.
-        withdrawn: as in `import_batch`.
 
     Raises:
         UserError: nothing was imported yet, or the source cannot be read.
@@ -97,17 +94,17 @@ def append_from(
     appending = replace(options or ImportOptions(), classes=current.classes.names, rename=renamed, append=True)
     if wanted := re.fullmatch(r"demo:(\d+)", source):
         more = find_demo(DEMO_FOLDER, count=int(wanted[1]), seed=int(drawn["seed"]) if drawn else 0)
-        return import_batch(more, appending, withdrawn=withdrawn)
+        return import_batch(more, appending)
     if not source and drawn:
         again = find_demo(DEMO_FOLDER, count=int(drawn["count"]), seed=int(drawn["seed"]))
-        return import_batch(again, appending, withdrawn=withdrawn)
+        return import_batch(again, appending)
     if not source and voc is None:
         raise DataError(
             f"the source of the import cannot be read again: {current.source}", "Name the folder: --source DIR."
         )
     lists = voc["lists"].split(",") if voc and voc["lists"] else None
     batch = find_voc(Path(source or (voc["folder"] if voc else "")), lists=lists)
-    return import_batch(batch, appending, withdrawn=withdrawn)
+    return import_batch(batch, appending)
 
 
 def _old(*, append: bool) -> Manifest | None:
@@ -115,14 +112,6 @@ def _old(*, append: bool) -> Manifest | None:
     if append and old is None:
         raise DataError("there is nothing to append to", "Import without --append.")
     return old
-
-
-def _without(manifest: Manifest, withdrawn: Collection[str]) -> Manifest:
-    """The manifest without withdrawn photographs."""
-    kept = tuple(entry for entry in manifest.entries if entry.sha256 not in withdrawn)
-    if len(kept) < len(manifest.entries):
-        say(f"import: {len(manifest.entries) - len(kept)} withdrawn photographs are left out")
-    return replace(manifest, entries=kept)
 
 
 def _write(manifest: Manifest, old: Manifest | None, *, append: bool) -> ImportResult:

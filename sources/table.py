@@ -20,7 +20,9 @@ from urllib.parse import urlsplit
 
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from sources._batch import RAW, Batch, Candidate
+from labelfactory.foreign_files import PHOTOGRAPHS, RAW
+from labelfactory.masking import masked_addresses
+from sources._batch import Batch, Candidate
 from sources._fetch import REMOTE, fetch
 from sources._findings import Findings
 from sources._rows import Rows, read_rows
@@ -113,15 +115,15 @@ def _candidate(
     if tags is None:
         findings.leave_out("", where, f"{str(row[names['tags']])[:60]!r} is not a list of tags", path=stated)
         return None
-    image_id = str(row.get(names.get("id", "")) or stated.removesuffix(PurePosixPath(stated).suffix))
+    image_id = str(row.get(names.get("id", "")) or masked_addresses(stated.removesuffix(PurePosixPath(stated).suffix)))
     lists = tags_of_cell(row.get(names.get("list", ""))) or ()
     load: Callable[[], bytes] | None = None
     if "://" in stated:
         if urlsplit(stated).scheme.lower() not in REMOTE or "::" in stated:
             findings.leave_out(image_id, where, f"{stated!r}: URLs must begin with one of {', '.join(REMOTE)}")
             return None
-        suffix = PurePosixPath(urlsplit(stated).path).suffix[:8]
-        path = RAW / "table" / f"{digest_bytes(stated.encode())[:32]}{suffix if suffix.isascii() else ''}"
+        suffix = PurePosixPath(urlsplit(stated).path).suffix
+        path = RAW / "table" / f"{digest_bytes(stated.encode())[:32]}{suffix if suffix.lower() in PHOTOGRAPHS else ''}"
         load = fetch(stated, path, keep=keep)
     else:
         path = home / stated
@@ -134,7 +136,7 @@ def _candidate(
                 path=stated,
             )
             return None
-    return Candidate(image_id, path, tags, tuple(lists), where, photograph_bytes=load)
+    return Candidate(image_id, path, tags, tuple(lists), where, photograph_bytes=load, within=home)
 
 
 def tags_of_cell(cell: Any) -> tuple[str, ...] | None:
@@ -145,7 +147,7 @@ def tags_of_cell(cell: Any) -> tuple[str, ...] | None:
         if cell.lstrip().startswith("["):
             try:
                 return tags_of_cell(json.loads(cell))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
         cell = re.split(r"[|;,]", cell)
     if not isinstance(cell, Sequence) or not all(isinstance(tag, str) for tag in cell):

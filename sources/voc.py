@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from labelfactory.errors import DataError, did_you_mean
-from sources._batch import PHOTOGRAPHS, Batch, Candidate
+from labelfactory.foreign_files import PHOTOGRAPHS
+from sources._batch import Batch, Candidate
 from sources._findings import Findings
 from sources._voc_tags import Listed, listing, read_tags, read_tags_from_masks
 

@@ -2,14 +2,15 @@
 
 Reads   data/import/manifest.parquet    what the importer wrote (labelfactory.dataset.manifest), and the photographs it names
 Writes  data/dataset/images.parquet     one row per photograph (labelfactory.dataset.prepared); true masks are not opened
-A photograph that cannot be used is quarantined with its reason, never dropped. Every file is read and hashed; one whose
+A photograph that cannot be used is quarantined with its reason, never dropped. A withdrawn one, which only an import from a backup
+can name, is left out: no output names it again. Every file is read and hashed; one whose
 digest is that of the import is decoded only if neither the import nor the last run measured it.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +20,9 @@ from labelfactory.console import say
 from labelfactory.dataset.images import MIN_SIDE, decode_photograph
 from labelfactory.dataset.manifest import Entry, Manifest, read_manifest, same_bytes
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset, write_dataset
-from labelfactory.digests import digest_bytes
+from labelfactory.dataset.withdrawn import say_refused, withdrawn
 from labelfactory.errors import DataError, MissingError, NewerFormatError, did_you_mean
+from labelfactory.foreign_files import FileRefusedError, read_imported
 from labelfactory.progress import progress
 from labelfactory.schema import Classes
 from labelfactory.settings.params import Section
@@ -171,11 +173,9 @@ def _check_all(entries: Sequence[Entry], classes: Classes, sizes: Mapping[Key, S
 
 def _check(entry: Entry, classes: Classes, size: Size | None) -> Checked:
     try:
-        data = Path(entry.path).read_bytes()
-    except OSError as error:
-        return Checked(reason=error.strerror or "not readable")
-    if digest_bytes(data) != entry.sha256:
-        return Checked(reason="changed since it was imported")
+        data = read_imported(entry.path, entry.sha256)
+    except FileRefusedError as error:
+        return Checked(reason=error.reason)
     for tag in entry.tags:
         if tag not in classes.names:
             return Checked(reason=f"tag {tag!r} is not a class{did_you_mean(tag, classes.names)}")
@@ -183,8 +183,6 @@ def _check(entry: Entry, classes: Classes, size: Size | None) -> Checked:
         width, height = size or decode_photograph(data).shape[1::-1]
     except DataError as error:
         return Checked(reason=error.problem)
-    except Exception as error:  # a decoder may raise anything on a hostile file, which must not stop the others
-        return Checked(reason=f"not decodable: {type(error).__name__}: {error}")
     if min(height, width) < MIN_SIDE:
         return Checked(reason=f"{width}×{height} pixels: too small, a side needs {MIN_SIDE}")
     return Checked(width, height)
@@ -223,7 +221,7 @@ class Prepare(Stage[PrepareConfig]):
     def run(self) -> dict[str, Any]:
         """Check the import and write the data set; bad photographs are printed and named in the report."""
         target = self.output / "images.parquet"
-        manifest = read_manifest(self.folder("import") / "manifest.parquet")
+        manifest = _without_withdrawn(read_manifest(self.folder("import") / "manifest.parquet"))
         previous = _previous(target)
         dataset = prepare(manifest, self.cfg, previous)
         sizes = known_sizes(manifest, previous)
@@ -245,6 +243,15 @@ class Prepare(Stage[PrepareConfig]):
             "images_without_tags": sum(not r.tags for r in usable),
             "images_per_list": dict(sorted(Counter(n for r in usable for n in r.lists).items())),
         }
+
+
+def _without_withdrawn(manifest: Manifest) -> Manifest:
+    """The import without photographs that were withdrawn; says how many there were."""
+    gone = withdrawn()
+    say_refused(
+        [(e.image_id, e.sha256) for e in manifest.entries if gone.refuses(e.image_id, e.sha256)], doing="prepare"
+    )
+    return replace(manifest, entries=gone.kept(manifest.entries))
 
 
 def _previous(path: Path) -> Dataset | None:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 from dvc.repo.experiments.utils import resolve_name
+from dvc.utils.cli_parse import to_path_overrides
 
 from labelfactory.dataset.manifest import read_manifest
+from labelfactory.lock import project_lock
 from labelfactory.settings.wiring import METRICS
 
 
@@ -21,8 +23,14 @@ def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]
         DvcException: as `Repo.reproduce`.
     """
     if not _exists(repo, name):
+        queue = repo.experiments.tempdir_queue
+        with (
+            project_lock("labelfactory sweep"),
+            lock_repo(repo),
+        ):  # DVC changes params.yaml, commits it aside, and changes it back
+            repo.experiments.queue_one(queue, params=to_path_overrides(overrides), name=name)
         paths = [entry.path for entry in read_manifest().entries]
-        repo.experiments.run(params=overrides, tmp_dir=True, name=name, copy_paths=list(copied_paths(paths)))
+        queue.reproduce(copy_paths=list(copied_paths(paths)))
     return _metrics(repo, name)
 
 
@@ -32,7 +40,8 @@ def copied_paths(paths: Sequence[str]) -> Iterator[str]:
     Also dvc.lock, which may not be committed: without it every stage would run again.
     """
     yield from ("dvc.lock", "data/import", "data/corrections")
-    folders = {Path(*Path(path).parts[:2]) for path in paths if not Path(path).is_absolute()}
+    inside = (Path(path).parts for path in paths if not Path(path).is_absolute() and ".." not in Path(path).parts)
+    folders = {Path(*parts[:2]) for parts in inside}
     yield from sorted(str(folder) for folder in folders)
 
 

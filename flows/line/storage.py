@@ -2,14 +2,18 @@
 
 `push` uploads the line's outputs from DVC's cache, dvc.lock, the import's manifest, and every photograph and true mask by the
 digest of its bytes; `pull` fetches all of it into another clone, which can continue from there. Objects that exist are not sent
-again. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
+again. What a bucket names is checked before it is written: photographs and masks go below data/raw, outputs to where dvc.yaml
+says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dvc.exceptions import DvcException
@@ -17,17 +21,31 @@ from dvc.repo import Repo
 from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_line import locked_stages, open_repo
-from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
+from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
+from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_whole
+from labelfactory.foreign_files import (
+    LARGEST_PICTURE,
+    LARGEST_TABLE,
+    PHOTOGRAPHS,
+    RAW,
+    FileRefusedError,
+    check_path,
+    is_allowed,
+    read_file,
+    read_imported,
+)
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
-FETCHED = Path("data/raw/pulled")
-"""Fetched photographs whose path is outside of the project, by digest."""
+FETCHED = RAW / "pulled"
+"""Fetched photographs whose path is outside of data/raw, by digest."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 AT_ONCE = 16
 """Simultaneous transfers."""
 REMEDY = "Type `dvc remote add -d store s3://BUCKET/FOLDER`; see docs/deployment.md for credentials."
@@ -66,13 +84,20 @@ class Store:
         self.fs.makedirs(self.fs.parent(address), exist_ok=True)
         self.fs.pipe_file(address, data)
 
-    def get(self, address: str) -> bytes | None:
-        """Read an object; None where there is none."""
+    def get(self, address: str, *, largest: int = LARGEST_TABLE) -> bytes | None:
+        """Read an object; None where there is none.
+
+        Raises:
+            DataError: it has more than `largest` bytes.
+        """
         try:
             with self.fs.open(address, "rb") as stream:
-                return bytes(stream.read())
+                data = bytes(stream.read(largest + 1))
         except FileNotFoundError:
             return None
+        if len(data) > largest:
+            raise DataError(f"{address}: larger than {largest // 2**20} MiB", "Delete it, and push again.")
+        return data
 
 
 def push() -> Moved:
@@ -85,7 +110,7 @@ def push() -> Moved:
         files = _files(read_manifest().entries)
         missing = {digest: path for digest, path in files.items() if digest not in store.pictures()}
         for _ in _each(
-            "push", missing, lambda digest: store.put(_checked(missing[digest], digest), store.picture(digest))
+            "push", missing, lambda digest: store.put(read_imported(missing[digest], digest), store.picture(digest))
         ):
             pass
         outputs = int(repo.push() or 0)
@@ -98,36 +123,79 @@ def push() -> Moved:
 def pull() -> Moved:
     """Fetch what this clone does not have: photographs to their paths, outputs as dvc.lock names them.
 
-    The clone's own dvc.lock is used, if it has one. A photograph whose path is outside of the project and not on this machine
+    The clone's own dvc.lock is used, if it has one. A photograph whose path is outside of data/raw and not on this machine
     is written below data/raw/pulled, and the manifest is changed accordingly.
 
     Raises:
-        UserError: there is no remote, nothing was pushed, or an object in it is damaged.
+        UserError: there is no remote, nothing was pushed, or an object in it is damaged or names what it must not.
     """
     with _store() as (repo, store):
-        pushed = store.get(store.address("manifest.parquet"))
-        if pushed is None:
-            raise DataError(f"{store.root}: nothing was pushed", "Type `labelfactory push` where the data is.")
-        _write(MANIFEST, pushed)
-        manifest = read_manifest()
-        settled = replace(manifest, entries=tuple(_settled(entry) for entry in manifest.entries))
+        data, manifest = _pushed_manifest(store)
+        settled = replace(manifest, entries=tuple(_settled(entry) for entry in withdrawn().kept(manifest.entries)))
         missing = {d: path for d, path in _files(settled.entries).items() if not _is_here(path, d)}
-        for digest, data in _each("pull", missing, lambda digest: store.get(store.picture(digest))):
-            if data is None or digest_bytes(data) != digest:
-                problem = "is missing" if data is None else "is damaged"
+        fetch = partial(store.get, largest=LARGEST_PICTURE)
+        for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):
+            if picture is None or digest_bytes(picture) != digest:
+                problem = "is missing" if picture is None else "is damaged"
                 raise DataError(
                     f"{store.picture(digest)}: {missing[digest]} {problem}", "Type `labelfactory push` again."
                 )
-            _write(missing[digest], data)
-        if settled != manifest:
+            _write(check_path(missing[digest], "write"), picture)
+        if settled == manifest:  # now all that it names is here
+            _write(MANIFEST, data)
+        else:
             write_manifest(settled)
-        lock = store.get(store.address("dvc.lock"))
-        if lock is not None and not LOCK_FILE.exists():
-            _write(LOCK_FILE, lock)
+        if not LOCK_FILE.exists() and _pull_lock(store):
             repo._reset()  # it has read its stages without this file
         targets = sorted(locked_stages())  # DVC would report stages that never ran as failures
-        outputs = repo.pull(targets=targets) if targets else {}
-    return Moved(int(outputs.get("fetched", 0)), len(missing))
+        outputs = 0
+        if targets:
+            fetch_listings(repo, targets, store.get)
+            outputs = fetch_outputs(repo, targets)
+    return Moved(outputs, len(missing))
+
+
+def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
+    """The manifest in the remote, as a file and as it is read.
+
+    Raises:
+        DataError: nothing was pushed, or it is not a manifest.
+    """
+    address = store.address("manifest.parquet")
+    data = store.get(address)
+    if data is None:
+        raise DataError(f"{store.root}: nothing was pushed", "Type `labelfactory push` where the data is.")
+    with _copy(data, "manifest.parquet") as path:
+        try:
+            manifest = read_manifest(path)
+        except DataError as error:
+            raise type(error)(error.problem.replace(str(path), address), "Type `labelfactory push` again.") from None
+    for entry in manifest.entries:
+        for digest in (entry.sha256, entry.mask_sha256):
+            if digest is not None and not SHA256.fullmatch(digest):
+                raise DataError(f"{address}: {digest[:80]!r} is not a SHA-256", "Type `labelfactory push` again.")
+    return data, manifest
+
+
+def _pull_lock(store: Store) -> bool:
+    """Write dvc.lock as it was pushed; whether there is one. Raises DataError as `check_lock`."""
+    address = store.address("dvc.lock")
+    data = store.get(address)
+    if data is None:
+        return False
+    with _copy(data, "dvc.lock") as path:
+        check_lock(path, address)
+    _write(LOCK_FILE, data)
+    return True
+
+
+@contextmanager
+def _copy(data: bytes, name: str) -> Iterator[Path]:
+    """A copy of an object that is not in the project yet."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(data)
+        yield path
 
 
 @contextmanager
@@ -151,29 +219,17 @@ def _files(entries: Iterable[Entry]) -> dict[str, Path]:
 
 def _each(title: str, work: Mapping[str, Path], do: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
     """Call `do` for each digest, several at a time."""
-    with progress(title, len(work), "files") as tick, ThreadPoolExecutor(AT_ONCE) as pool:
+    with progress(title, len(work), "files", keeps=True) as tick, ThreadPoolExecutor(AT_ONCE) as pool:
         for digest, result in zip(work, pool.map(do, work), strict=True):
             yield digest, result
             tick()
 
 
-def _checked(path: Path, sha256: str) -> bytes:
-    """The bytes of a file that was imported.
-
-    Raises:
-        DataError: it is missing or has changed.
-    """
+def _is_here(path: Path | str, sha256: str) -> bool:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "Restore the file or import the images again.") from None
-    if digest_bytes(data) != sha256:
-        raise DataError(f"{path}: changed since it was imported", "Type `labelfactory import …` again.")
-    return data
-
-
-def _is_here(path: Path, sha256: str) -> bool:
-    return path.is_file() and digest_bytes(path.read_bytes()) == sha256
+        return digest_bytes(read_file(check_path(path, "read"))) == sha256
+    except FileRefusedError:
+        return False
 
 
 def _settled(entry: Entry) -> Entry:
@@ -185,11 +241,11 @@ def _settled(entry: Entry) -> Entry:
 
 
 def _local_path(path: str, sha256: str) -> str:
-    """The path itself if it is in the project or the file exists, else one below data/raw/pulled; `..` is not followed."""
-    inside = (Path.cwd() / path).resolve().is_relative_to(Path.cwd().resolve())
-    if inside and not Path(path).is_absolute():
+    """The path itself if the file may be written there or is there already, else one below data/raw/pulled."""
+    if is_allowed(path, "write") or _is_here(path, sha256):
         return path
-    return path if _is_here(Path(path), sha256) else (FETCHED / f"{sha256}{PurePosixPath(path).suffix}").as_posix()
+    suffix = PurePosixPath(path).suffix.lower()
+    return (FETCHED / f"{sha256}{suffix if suffix in PHOTOGRAPHS else ''}").as_posix()
 
 
 def _write(path: Path, data: bytes) -> None:

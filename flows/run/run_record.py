@@ -9,7 +9,6 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_run
 
 from flows.run.git_tree import Tree
-from flows.server.credentials import masked
 from labelfactory.errors import UserError
 from lineage.deliver import deliver
 from lineage.record import record
@@ -34,4 +33,4 @@ def tell_mlflow(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     delivered = deliver()
     if delivered.waiting:
         logger = flow_run_logger(flow_run, flow)
-        logger.warning("%d records wait for MLflow: %s", delivered.waiting, masked(delivered.problem))
+        logger.warning("%d records wait for MLflow: %s", delivered.waiting, delivered.why)

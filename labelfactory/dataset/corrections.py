@@ -12,6 +12,7 @@ An input, like data/import: the line reads it and never writes it. If a photogra
 then, its row is not used.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ import pyarrow as pa
 
 from labelfactory.dataset.images import decode_mask, encode_mask
 from labelfactory.dataset.prepared import ImageRecord
-from labelfactory.dataset.tables import read_table, write_table
+from labelfactory.dataset.tables import check_columns, read_columns, write_table
 from labelfactory.digests import digest_bytes, digest_json
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
+from labelfactory.foreign_files import FileRefusedError, check_path, read_file
 from labelfactory.names import file_name
 from labelfactory.schema import BACKGROUND, VOID, Classes, Mask
 
@@ -32,6 +34,7 @@ CORRECTIONS = Path("data/corrections")
 TABLE = "corrections.parquet"
 HUMAN = "human"
 """Source of a corrected mask in rows, ledger and audits."""
+RESTORE = "Restore it from a backup: it lists the corrected masks."
 REMEDY = "Add the correction again with `labelfactory corrections add`, or `labelfactory corrections remove` it."
 
 SCHEMA = pa.schema(
@@ -76,8 +79,12 @@ def read_corrections(folder: Path = CORRECTIONS) -> dict[str, Correction]:
     path = folder / TABLE
     if not path.exists():
         return {}
-    rows, _ = read_table(path, remedy="Restore it from a backup: it lists the corrected masks.")
-    corrections = (Correction(**{**row, "classes": tuple(row["classes"])}) for row in rows)
+    table, _ = read_columns(path, None, remedy=RESTORE)
+    rows = check_columns(path, table, SCHEMA, remedy=RESTORE).to_pylist()
+    corrections = [Correction(**{**row, "classes": tuple(row["classes"])}) for row in rows]
+    for correction in corrections:
+        if not re.fullmatch("[0-9a-f]{64}", correction.mask):  # a part of the name of its file
+            raise DataError(f"{path}: {correction.image_id}: {correction.mask[:80]!r} is not a SHA-256", RESTORE)
     return {correction.image_id: correction for correction in corrections}
 
 
@@ -113,9 +120,9 @@ def corrected_mask(correction: Correction, classes: Classes, folder: Path = CORR
     """
     path = correction.path(folder)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", REMEDY) from None
+        data = read_file(check_path(path, "read", within=folder))
+    except FileRefusedError as error:
+        raise DataError(error.problem, REMEDY) from None
     if digest_bytes(data) != correction.mask:
         raise DataError(f"{path}: changed since it was added", REMEDY)
     values = decode_mask(data)

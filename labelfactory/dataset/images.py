@@ -4,23 +4,20 @@ Only `labelfactory.dataset.truth` opens true masks by name; two stages may impor
 """
 
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from labelfactory.digests import digest_bytes
+from labelfactory.dataset.picture_files import opened_mask, opened_picture
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import check_path, read_file, read_imported
 from labelfactory.schema import Mask, palette
 
 Photograph = NDArray[np.uint8]
-
-Image.MAX_IMAGE_PIXELS = 64_000_000
-warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused by the header, before decoding
 
 MIN_SIDE = 4
 """Pixels; smaller photographs are refused."""
@@ -46,17 +43,8 @@ def decode_photograph(data: bytes) -> Photograph:
     Raises:
         DataError: not an image, truncated, or a decompression bomb. The caller adds the file's name.
     """
-    if not data:
-        raise DataError("the file is empty")
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            return np.array(_as_rgb(ImageOps.exif_transpose(opened)))
-    except UnidentifiedImageError:
-        raise DataError("not an image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"too many pixels: more than {(Image.MAX_IMAGE_PIXELS or 0) / 1e6:g} megapixels") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"not decodable: {error}") from None
+    with opened_picture(data) as opened:
+        return np.array(_as_rgb(ImageOps.exif_transpose(opened)))
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -76,10 +64,19 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def orientation(path: Path) -> int:
     """The EXIF orientation of a photograph, 1 to 8; 1 (upright) if its file states none."""
     try:
-        with Image.open(path) as opened:
-            stated = opened.getexif().get(0x0112, 1)
-    except Exception:  # a damaged photograph is reported where it is decoded
+        return orientation_of(read_file(check_path(path, "read")))
+    except DataError:  # a damaged photograph is reported where it is decoded
         return 1
+
+
+def orientation_of(data: bytes) -> int:
+    """The EXIF orientation of a photograph, 1 to 8; 1 (upright) if its file states none.
+
+    Raises:
+        DataError: not an image.
+    """
+    with opened_picture(data) as opened:
+        stated = opened.getexif().get(0x0112, 1)
     return stated if stated in _TURNS else 1
 
 
@@ -97,14 +94,7 @@ def read_photograph(path: Path, sha256: str) -> Photograph:
     Raises:
         DataError: missing, changed since the import, or not decodable.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "Restore the file or import the images again.") from None
-    if digest_bytes(data) != sha256:
-        raise DataError(
-            f"{path}: changed since it was imported", "Type `labelfactory import …` again, then `dvc repro`."
-        )
+    data = read_imported(path, sha256)
     try:
         return decode_photograph(data)
     except DataError as error:
@@ -141,16 +131,7 @@ def decode_mask(data: bytes) -> Mask:
         [H, W] uint8, the numbers in the file, not its colours.
 
     Raises:
-        DataError: not an image, or one in colours instead of numbers.
+        DataError: not a PNG, or one in colours instead of numbers.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            if opened.mode not in ("P", "L"):
-                raise DataError(f"a mask must be a palette or grey image, this one is {opened.mode}")
-            return np.array(opened, dtype=np.uint8)
-    except DataError:
-        raise
-    except UnidentifiedImageError:
-        raise DataError("not a readable mask: not an image") from None
-    except Exception as error:  # a decoder may raise anything on a hostile file
-        raise DataError(f"not a readable mask: {error}") from None
+    with opened_mask(data) as opened:
+        return np.array(opened, dtype=np.uint8)

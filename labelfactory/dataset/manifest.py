@@ -15,20 +15,25 @@ Schema metadata `labelfactory` (JSON): format, source (the command that wrote it
 Format 1 has no width and height: they are read as 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelfactory.dataset.tables import check_format, read_columns, read_table, write_table
+from labelfactory.dataset.tables import check_columns, check_format, check_head, read_columns, write_table
 from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
 
 MANIFEST = Path("data/import/manifest.parquet")
 FORMAT = 2
 IMPORT_AGAIN = "Import the photographs again."
+MEASURED = ("width", "height")
+"""Columns that format 1 lacks."""
+LARGEST_NUMBER = 2**31 - 1
+"""Of positions and sides."""
 
 SCHEMA = pa.schema(
     [
@@ -134,7 +139,7 @@ def with_truth(name: str, path: Path = MANIFEST) -> bool:
     Raises:
         DataError: the manifest is damaged.
     """
-    table, _ = read_columns(path, ["lists", "mask_path"], remedy=IMPORT_AGAIN)
+    table = _columns(path, "lists", "mask_path")
     rows = zip(table["lists"].to_pylist(), table["mask_path"].to_pylist(), strict=True)
     return any(mask is not None and name in lists and Path(mask).exists() for lists, mask in rows)
 
@@ -142,9 +147,7 @@ def with_truth(name: str, path: Path = MANIFEST) -> bool:
 def lists_of(path: Path = MANIFEST) -> set[str]:
     """Names of the lists of all photographs, from one column. Raises as `read_manifest`."""
     _check_there(path)
-    table, meta = read_columns(path, ["lists"], remedy=IMPORT_AGAIN)
-    check_format(path, meta, FORMAT)
-    return set(pc.unique(pc.list_flatten(table["lists"].combine_chunks())).to_pylist())
+    return set(pc.unique(pc.list_flatten(_columns(path, "lists")["lists"].combine_chunks())).to_pylist())
 
 
 def _check_there(path: Path) -> None:
@@ -163,8 +166,40 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
         DataError: damaged, or written by a newer labelfactory.
     """
     _check_there(path)
-    rows, meta = read_table(path, remedy=IMPORT_AGAIN)
+    table, meta = read_columns(path, None, remedy=IMPORT_AGAIN)
     check_format(path, meta, FORMAT)
-    entries = tuple(Entry(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in rows)
-    mask_ids = {int(k): v for k, v in meta["mask_ids"].items()}
-    return Manifest(Classes(tuple(meta["classes"])), mask_ids, meta["source"], entries)
+    expected = SCHEMA if meta["format"] > 1 else pa.schema([field for field in SCHEMA if field.name not in MEASURED])
+    check_columns(path, table, expected, remedy=IMPORT_AGAIN)
+    check_head(path, meta, remedy=IMPORT_AGAIN, source=str)
+    classes, mask_ids = read_classes(path, meta, remedy=IMPORT_AGAIN)
+    for name in ("position", *MEASURED):
+        if name in table.column_names and not _in_range(table[name]):
+            raise DataError(f"{path}: a {name} is not between 0 and {LARGEST_NUMBER}", IMPORT_AGAIN)
+    entries = (Entry(**{**row, "lists": tuple(row["lists"]), "tags": tuple(row["tags"])}) for row in table.to_pylist())
+    return Manifest(classes, mask_ids, meta["source"], tuple(entries))
+
+
+def read_classes(path: Path, head: Mapping[str, Any], *, remedy: str) -> tuple[Classes, dict[int, int]]:
+    """The classes in a head, and the class id of each value in the true masks.
+
+    Raises:
+        DataError: they are not what `write_manifest` writes.
+    """
+    check_head(path, head, remedy=remedy, classes=list, mask_ids=dict)
+    numbers = {str(number) for number in range(256)}
+    if not all(isinstance(name, str) for name in head["classes"]):
+        raise DataError(f"{path}: a class in its header is not a name", remedy)
+    if not all(k in numbers and type(v) is int and str(v) in numbers for k, v in head["mask_ids"].items()):
+        raise DataError(f"{path}: the mask_ids in its header are not numbers between 0 and 255", remedy)
+    return Classes(tuple(head["classes"])), {int(k): v for k, v in head["mask_ids"].items()}
+
+
+def _columns(path: Path, *names: str) -> pa.Table:
+    table, meta = read_columns(path, names, remedy=IMPORT_AGAIN)
+    check_format(path, meta, FORMAT)
+    return check_columns(path, table, pa.schema([SCHEMA.field(name) for name in names]), remedy=IMPORT_AGAIN)
+
+
+def _in_range(column: pa.ChunkedArray) -> bool:
+    bounds = pc.min_max(column).as_py()
+    return bounds["min"] is None or (bounds["min"] >= 0 and bounds["max"] <= LARGEST_NUMBER)

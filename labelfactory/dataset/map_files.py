@@ -4,17 +4,16 @@ Names of these files follow from image ids, which anybody may have typed: nothin
 followed.
 """
 
-import io
 import stat
 from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from labelfactory.dataset.images import Photograph  # noqa: F401  its module limits the pixels that Pillow unpacks
+from labelfactory.dataset.picture_files import opened_picture
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import read_file
 
 MAPS = Path("data/import/maps")
 
@@ -42,19 +41,15 @@ def read_map(name: PurePath, folder: Path = MAPS) -> NDArray[np.uint8] | None:
     if data is None:
         return None
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with opened_picture(data) as opened:
             if opened.mode.startswith("I;16"):
                 wide = np.array(opened).astype(np.uint32)
                 return ((wide * 255 + 32767) // 65535).astype(np.uint8)
             if opened.mode not in ("L", "1"):
-                raise DataError(f"{folder / name}: a map must be a grey image, this one is {opened.mode}")
+                raise DataError(f"a map must be a grey image, this one is {opened.mode}")
             return np.array(opened.convert("L"), dtype=np.uint8)
-    except DataError:
-        raise
-    except UnidentifiedImageError:
-        raise DataError(f"{folder / name}: not an image") from None
-    except Exception as error:  # a decoder fed with a hostile file raises anything
-        raise DataError(f"{folder / name}: not a readable image: {error}") from None
+    except DataError as error:
+        raise DataError(f"{folder / name}: {error.problem}") from None
 
 
 def _read(name: PurePath, folder: Path) -> bytes | None:
@@ -68,7 +63,7 @@ def _read(name: PurePath, folder: Path) -> bytes | None:
                 raise DataError(f"{each}: is a link, which is not followed", "Put the file itself there.")
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is not a file", "Put the map itself there.")
-        return path.read_bytes()
+        return read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

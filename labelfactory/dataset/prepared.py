@@ -22,7 +22,16 @@ import pyarrow.compute as pc
 
 from labelfactory.dataset.images import Photograph, read_photograph
 from labelfactory.dataset.manifest import SCHEMA as MANIFEST_SCHEMA
-from labelfactory.dataset.tables import check_format, read_columns, read_group, read_groups, read_table, write_table
+from labelfactory.dataset.manifest import read_classes
+from labelfactory.dataset.tables import (
+    check_columns,
+    check_format,
+    check_head,
+    read_columns,
+    read_group,
+    read_groups,
+    write_table,
+)
 from labelfactory.digests import digest_json
 from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
@@ -135,19 +144,30 @@ def read_dataset(path: Path = IMAGES) -> Dataset:
         DataError: the file is damaged, or written by a newer labelfactory.
     """
     _check_there(path)
-    rows, meta = read_table(path, remedy=REMEDY)
-    check_format(path, meta, FORMAT)
-    records = tuple(_record(row) for row in rows)
+    table, meta = read_columns(path, None, remedy=REMEDY)
+    meta, classes, mask_ids = _head(path, meta)
+    records = tuple(_record(row) for row in check_columns(path, table, SCHEMA, remedy=REMEDY).to_pylist())
     return Dataset(
-        classes=Classes(tuple(meta["classes"])),
-        mask_ids={int(k): v for k, v in meta["mask_ids"].items()},
+        classes=classes,
+        mask_ids=mask_ids,
         train_list=meta["train_list"],
         val_list=meta["val_list"],
         max_bad_fraction=meta["max_bad_fraction"],
         records=records,
-        shard_size=meta.get("shard_size", SHARD_SIZE),
-        compression=meta.get("compression", COMPRESSION),
+        shard_size=meta["shard_size"],
+        compression=meta["compression"],
     )
+
+
+def _head(path: Path, meta: Mapping[str, Any]) -> tuple[dict[str, Any], Classes, dict[int, int]]:
+    """The checked header, its classes, and the class id of each value in the true masks."""
+    check_format(path, meta, FORMAT)
+    meta = {"shard_size": SHARD_SIZE, "compression": COMPRESSION, **meta}
+    kinds = {"train_list": str, "val_list": str, "compression": str, "shard_size": int}
+    check_head(path, meta, remedy=REMEDY, max_bad_fraction=(int, float), **kinds)
+    if meta["shard_size"] < 1:
+        raise DataError(f"{path}: its header has no usable shard_size", REMEDY)
+    return meta, *read_classes(path, meta, remedy=REMEDY)
 
 
 class ShardedDataset:
@@ -164,15 +184,15 @@ class ShardedDataset:
     def __init__(self, path: Path = IMAGES) -> None:
         _check_there(path)
         self._path = path
-        _, meta = read_columns(path, [], remedy=REMEDY)
-        check_format(path, meta, FORMAT)
-        self.classes = Classes(tuple(meta["classes"]))
+        meta, self.classes, _ = _head(path, read_columns(path, [], remedy=REMEDY)[1])
         self.max_bad_fraction: float = meta["max_bad_fraction"]
-        self.shard_size: int = meta.get("shard_size", SHARD_SIZE)
-        self.compression: str = meta.get("compression", COMPRESSION)
+        self.shard_size: int = meta["shard_size"]
+        self.compression: str = meta["compression"]
         counts: dict[int, int] = {}
         self._groups: dict[int, list[int]] = {}  # shard → row groups with its training images
-        for group, table in enumerate(read_groups(path, ["shard", "split", "status"], remedy=REMEDY)):
+        needed = pa.schema([SCHEMA.field(name) for name in ("shard", "split", "status")])
+        for group, table in enumerate(read_groups(path, needed.names, remedy=REMEDY)):
+            check_columns(path, table, needed, remedy=REMEDY)
             for shard, count in zip(*np.unique(table.filter(TRAINS)["shard"], return_counts=True), strict=True):
                 counts[int(shard)] = counts.get(int(shard), 0) + int(count)
                 self._groups.setdefault(int(shard), []).append(group)
@@ -195,12 +215,15 @@ class ShardedDataset:
 
     def bad_ids(self) -> set[str]:
         """Ids of the photographs that `prepare` quarantined."""
-        table, _ = read_columns(self._path, ["image_id", "status"], remedy=REMEDY)
+        needed = pa.schema([SCHEMA.field(name) for name in ("image_id", "status")])
+        table, _ = read_columns(self._path, needed.names, remedy=REMEDY)
+        check_columns(self._path, table, needed, remedy=REMEDY)
         return set(table.filter(pc.not_equal(table["status"], "ok"))["image_id"].to_pylist())
 
     def _read(self, group: int) -> pa.Table:
         if self._group is None or self._group[0] != group:
-            self._group = (group, read_group(self._path, group, remedy=REMEDY))
+            table = read_group(self._path, group, remedy=REMEDY)
+            self._group = (group, check_columns(self._path, table, SCHEMA, remedy=REMEDY))
         return self._group[1]
 
 

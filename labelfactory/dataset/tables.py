@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError, NewerFormatError
 from labelfactory.files import write_whole
+from labelfactory.foreign_files import LARGEST_TABLE, check_regular
 
 HEAD = b"labelfactory"
 
@@ -29,33 +31,65 @@ def write_table(
         pq.write_table(table, temporary, compression="zstd", row_group_size=row_group, write_page_checksum=True)
 
 
-def read_table(path: Path, *, remedy: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Read rows and head.
+def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Some columns of all rows, None for all columns, and the head.
 
     Raises:
         DataError: the file is damaged or has no such head; `remedy` becomes its remedy.
     """
-    table, head = read_columns(path, None, remedy=remedy)
-    return table.to_pylist(), head
-
-
-def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> tuple[pa.Table, dict[str, Any]]:
-    """Some columns of all rows, and the head. Raises DataError as `read_table`."""
+    check_regular(path, largest=LARGEST_TABLE)
     try:
-        table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
-        return table, json.loads(table.schema.metadata[HEAD])
-    except (pa.ArrowInvalid, OSError, TypeError, KeyError, ValueError) as error:
+        wanted = None if columns is None else list(columns)
+        table = pq.read_table(path, columns=wanted, partitioning=None, page_checksum_verification=True)
+        head = json.loads(table.schema.metadata[HEAD])
+    except (pa.ArrowException, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: is damaged, or not a table of labelfactory", remedy) from error
+    if not isinstance(head, dict):
+        raise DataError(f"{path}: is damaged, or not a table of labelfactory", remedy)
+    return table, head
+
+
+def check_columns(path: Path, table: pa.Table, schema: pa.Schema, *, remedy: str) -> pa.Table:
+    """Check that a table has these columns and types, no others, and null only where the schema allows it.
+
+    Raises:
+        DataError: it does not.
+    """
+    problem = ""
+    if sorted(table.column_names) != sorted(schema.names):
+        problem = f"has the columns {', '.join(table.column_names)}, not {', '.join(schema.names)}"
+    for wanted in () if problem else schema:
+        column = table[wanted.name]
+        if column.type != wanted.type:
+            problem = f"the column {wanted.name} is of {column.type}, not {wanted.type}"
+        elif not wanted.nullable and column.null_count:
+            problem = f"the column {wanted.name} has empty cells"
+        elif pa.types.is_list(column.type) and pc.list_flatten(column).null_count:
+            problem = f"the column {wanted.name} has empty values in its lists"
+    if problem:
+        raise DataError(f"{path}: {problem}", remedy)
+    return table
+
+
+def check_head(path: Path, head: Mapping[str, Any], *, remedy: str, **kinds: type | tuple[type, ...]) -> None:
+    """Check the types of values in a head, named as in it.
+
+    Raises:
+        DataError: one is missing or of another type.
+    """
+    for name, kind in kinds.items():
+        if not isinstance(head.get(name), kind) or isinstance(head[name], bool):
+            raise DataError(f"{path}: its header has no usable {name}", remedy)
 
 
 def read_group(path: Path, group: int, *, remedy: str) -> pa.Table:
-    """One row group. Raises DataError as `read_table`."""
+    """One row group. Raises DataError as `read_columns`."""
     with _opened(path, remedy) as opened:
         return opened.read_row_group(group)
 
 
 def read_groups(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[pa.Table]:
-    """Some columns of all rows, a row group at a time. Raises DataError as `read_table`."""
+    """Some columns of all rows, a row group at a time. Raises DataError as `read_columns`."""
     with _opened(path, remedy) as opened:
         for group in range(opened.num_row_groups):
             yield opened.read_row_group(group, columns)
@@ -66,7 +100,7 @@ def _opened(path: Path, remedy: str) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             yield opened
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: is damaged, or not a table of labelfactory", remedy) from error
 
 
@@ -78,7 +112,7 @@ def check_format(path: Path, head: Mapping[str, Any], known: int) -> None:
         DataError: the head states no format.
     """
     stated = head.get("format")
-    if not isinstance(stated, int) or stated < 1:
+    if not isinstance(stated, int) or isinstance(stated, bool) or stated < 1:
         raise DataError(
             f"{path}: format {stated!r} is not a format of labelfactory", f"Delete {path} and make it again."
         )

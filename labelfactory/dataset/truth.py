@@ -6,8 +6,8 @@ import numpy as np
 
 from labelfactory.dataset.images import decode_mask, orientation, upright
 from labelfactory.dataset.prepared import Dataset, ImageRecord
-from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
+from labelfactory.foreign_files import read_imported
 from labelfactory.schema import VOID, Mask
 
 
@@ -28,14 +28,7 @@ def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:
     if record.mask_path is None:
         raise DataError(f"{record.image_id}: has no true mask")
     path = Path(record.mask_path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "Restore the mask or import the images again.") from None
-    if digest_bytes(data) != record.mask_sha256:
-        raise DataError(
-            f"{path}: changed since it was imported", "Type `labelfactory import …` again, then `dvc repro`."
-        )
+    data = read_imported(path, record.mask_sha256 or "")
     try:
         values = decode_mask(data)
     except DataError as error:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from labelfactory.dataset.prepared import IMAGES, read_dataset, write_dataset
 from labelfactory.errors import DataError, did_you_mean
+from labelfactory.lock import stage_lock
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 
@@ -32,6 +33,7 @@ def let_out(image_ids: Collection[str]) -> list[SetAside]:
 
     Raises:
         DataError: one of them is not in quarantine.
+        BusyError: such a stage is running.
     """
     samples = [sample for sample in set_aside() if sample.image_id in image_ids]
     missing = sorted(set(image_ids) - {sample.image_id for sample in samples})
@@ -43,10 +45,11 @@ def let_out(image_ids: Collection[str]) -> list[SetAside]:
         )
     for stage in dict.fromkeys(sample.stage for sample in samples):
         ids = {sample.image_id for sample in samples if sample.stage == stage}
-        if read_wiring()[stage].meta.kind == "prepare":
-            _forget_photographs(ids)
-        else:
-            _forget_rows(ShardFolder(DATA / read_wiring()[stage].noun), ids)
+        with stage_lock(stage):
+            if read_wiring()[stage].meta.kind == "prepare":
+                _forget_photographs(ids)
+            else:
+                _forget_rows(ShardFolder(DATA / read_wiring()[stage].noun), ids)
     return samples
 
 

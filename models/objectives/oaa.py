@@ -1,7 +1,7 @@
 """OAA: CAMs move during training; each image accumulates the maximum of its CAMs, and a second head is trained to give it.
 
-Source  Jiang et al., ICCV 2019 ("Integral Object Mining via Online Attention Accumulation"), and TPAMI 2021, doi
-        10.1109/TPAMI.2021.3092573, neither on arXiv; the authors' code. After every epoch but the first: the CAM of each tag,
+Source  Jiang et al., ICCV 2019 ("Integral Object Mining via Online Attention Accumulation"), and its longer form in
+        TPAMI 2021, neither on arXiv; the authors' code. After every epoch but the first: the CAM of each tag,
         divided by its maximum, enters the element-wise maximum if the class is among the image's K most probable for K tags;
         a tag that never is has its CAM accumulated at the end. Integral attention: −A log σ(F), a mean over positions where
         the accumulated A is positive, and −log(1 − σ(F)), a mean over the others, of all classes. Maps are read out as

@@ -6,6 +6,7 @@ Source  Wang et al., CVPR 2020, arXiv:2004.04581, and the authors' code: two vie
         positive part of the cosine of an embedding of image and middle features; the CAM and the features reach it without
         gradient. As with the authors, all differences are of maps that are stretched to [0, 1] and 0 for what is not tagged,
         and ECR's share counts the channels of all classes and the background.
+        As there, the terms are added with weight 1; none is a knob.
         Deviations: the features are those of our backbones at strides 8 and 16 in place of ResNet-38's conv4 and conv5; no
         dropout before the head; both views have sides of k × stride + 1, and maps are compared on the network's grid of the
         small view, cell on cell, not at the image's size; the untrained CAM of the background is left out.

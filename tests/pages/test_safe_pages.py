@@ -16,7 +16,7 @@ from visiting import project, visit
 from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.schema import Classes
 from lineage.record import record
-from pages.guard import COOKIE, HEADERS, Guard
+from pages.guard import HEADERS, Guard, cookie_name
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*httpx.*:DeprecationWarning")  # Starlette's own, about its test client
 
@@ -172,6 +172,15 @@ def test_every_answer_forbids_what_pages_do_not_need(client):
         ("127.0.0.1.evil.example:8600", 400),
         ("localhost@evil.example", 400),
         ("", 400),
+        ("[::1]evil", 400),
+        ("[::1]evil:8600", 400),
+        ("[::1", 400),
+        ("::1", 400),
+        ("localhost:evil", 400),
+        ("localhost:8600:evil", 400),
+        ("evil.example/localhost", 400),
+        ("evil.example\\localhost", 400),
+        ("localhost evil", 400),
     ],
 )
 def test_another_name_for_this_machine_is_refused(client, host, status):
@@ -187,13 +196,66 @@ def test_a_token_opens_the_door_and_leaves_the_address(client):
         for header in ("Bearer wrong", "Basic right-token_1", "Bearer"):
             assert visitor.get("/models", headers={"authorization": header}).status_code == 401
         assert visitor.get("/models", headers={"authorization": "Bearer right-token_1"}).status_code == 200
-        assert visitor.get("/models", headers={"cookie": f"{COOKIE}=wrong"}).status_code == 401
+        assert visitor.get("/models", headers={"cookie": f"{cookie_name('8600')}=wrong"}).status_code == 401
+        assert visitor.get("/models", headers={"cookie": "labelfactory=right-token_1"}).status_code == 401
         assert visitor.get("/models", headers={"cookie": 'a="b; c'}).status_code == 401
         let_in = visitor.get("/images?tag=a%26b&token=right-token_1&q=%C3%A9")
         assert (let_in.status_code, let_in.headers["location"]) == (303, "/images?tag=a%26b&q=%C3%A9")
         cookie = let_in.headers["set-cookie"]
         assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
         assert visitor.get("/images").status_code == 200  # the client keeps the cookie
+
+
+def asked(guard: Guard, *headers: tuple[bytes, bytes], query: bytes = b"", scheme: str = "http") -> dict:
+    """The start of the answer to a request for / with these headers."""
+    sent: list = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "headers": list(headers), "raw_path": b"/", "query_string": query,
+             "scheme": scheme}  # fmt: skip
+    asyncio.run(guard(scope, None, send))
+    return {**sent[0], "headers": dict(sent[0]["headers"])}
+
+
+async def fine(scope, receive, send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_two_names_are_none():
+    """A second Host header is not read by this server and may be by a proxy."""
+    assert asked(Guard(fine), (b"host", b"localhost"))["status"] == 200
+    assert asked(Guard(fine), (b"host", b"localhost"), (b"Host", b"evil.example"))["status"] == 400
+    assert asked(Guard(fine), (b"host", b"evil.example"), (b"host", b"localhost"))["status"] == 400
+    assert asked(Guard(fine))["status"] == 400
+
+
+def test_servers_on_two_ports_have_cookies_of_their_own():
+    """A browser sends the cookies of a host to all of its ports: with one name, each server would log the other out."""
+    cookies = {}
+    for port, token in ((b"8600", b"one"), (b"8601", b"two")):
+        guard = Guard(fine, (), token.decode())
+        answer = asked(guard, (b"host", b"127.0.0.1:" + port), query=b"token=" + token)
+        cookies[port] = answer["headers"][b"set-cookie"].partition(b";")[0]
+        assert b"Secure" not in answer["headers"][b"set-cookie"]
+    assert len({cookie.partition(b"=")[0] for cookie in cookies.values()}) == 2
+    both = (b"cookie", b"; ".join(cookies.values()))
+    for port, token in ((b"8600", "one"), (b"8601", "two")):
+        assert asked(Guard(fine, (), token), (b"host", b"127.0.0.1:" + port), both)["status"] == 200
+    answer = asked(Guard(fine, (), "one"), (b"host", b"pages.example"), query=b"token=one", scheme="https")
+    assert b"Secure" in answer["headers"][b"set-cookie"]
+
+
+@pytest.mark.parametrize("other", ['a="b', "a[]=1", "a b=c", "=", "é=1", "$Version=1", 'a={"b": 1}', "expires=1; path"])
+def test_a_malformed_cookie_of_another_program_locks_nobody_out(other):
+    """It stands before ours, behind it, or in a header of its own."""
+    name, host = cookie_name("8600"), (b"host", b"127.0.0.1:8600")
+    ours, other = f"{name}=t".encode(), other.encode("latin-1")
+    for headers in ([other + b"; " + ours], [ours + b";" + other], [other, ours], [ours, other]):
+        assert asked(Guard(fine, (), "t"), host, *((b"cookie", text) for text in headers))["status"] == 200
+    assert asked(Guard(fine, (), "t"), host, (b"cookie", other))["status"] == 401
 
 
 def test_a_redirect_never_leads_to_another_site():

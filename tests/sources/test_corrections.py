@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from strategies import masks as any_masks
+from withdrawing import tell_ledger
 
 from app import main as app_main
 from exports._selection import Selection
@@ -288,6 +289,15 @@ def test_the_pixels_of_an_editors_file_are_understood(made, how):
         picture = Image.fromarray(np.array([0, 2, 1, *range(3, 256)], dtype=np.uint8)[DRAWN])
     picture.save("in/b.png")
     assert np.array_equal(edited("in", made).masks["b"], DRAWN)
+
+
+def test_a_mask_for_a_withdrawn_image_is_refused(made):
+    """Before the line has run again: the data set still has the image."""
+    Path("in").mkdir()
+    Image.fromarray(DRAWN).save("in/b.png")
+    tell_ledger(b=next(r.sha256 for r in made.records if r.image_id == "b"))
+    with pytest.raises(DataError, match=r"b\.png: b was withdrawn"):
+        edited("in", made)
 
 
 BAD = {

@@ -4,14 +4,17 @@ import dataclasses
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hostile_files import EPS, SPECIAL
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
+from withdrawing import tell_ledger
 
 from labelfactory.dataset import images
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, write_manifest
@@ -108,6 +111,34 @@ BAD = {
 }
 
 
+def linked(manifest: Manifest) -> Manifest:
+    path = Path(manifest.entries[0].path)
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+    return manifest
+
+
+def special(case: str) -> Callable[[Manifest], Manifest]:
+    def spoil(manifest: Manifest) -> Manifest:
+        path = Path(manifest.entries[0].path)
+        path.unlink()
+        SPECIAL[case][0](path)
+        return manifest
+
+    return spoil
+
+
+BAD |= {
+    "an EPS": (lambda m: damaged(m, 0, EPS), "not an image"),
+    "a link": (linked, "is a link; import the images again"),
+    "a FIFO": (special("a FIFO"), "is not a regular file"),
+    "/dev/zero": (special("/dev/zero"), "is a link"),
+    "a socket": (special("a socket"), "is not a regular file"),
+    "a large file": (special("a large file"), "larger than 512 MiB"),
+}
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", list(BAD))
 def test_a_bad_photograph_is_quarantined_with_its_reason(small, case):
     """Under the limit the line goes on without it; its row stays."""
@@ -357,3 +388,18 @@ def test_a_newer_programs_data_set_is_not_replaced(small, tmp_path, monkeypatch)
     with pytest.raises(NewerFormatError, match="format 99 is newer"):
         Prepare(CONFIG).run()
     assert path.read_bytes() == before
+
+
+def test_a_withdrawn_photograph_that_the_import_names_again_is_left_out(small, tmp_path, monkeypatch, capsys):
+    """An import from a backup: no row names the photograph, and the others keep their positions."""
+    monkeypatch.chdir(tmp_path)
+    write_manifest(
+        dataclasses.replace(
+            small,
+            entries=(*small.entries[:2], dataclasses.replace(small.entries[2], tags=("dog",)), *small.entries[3:]),
+        )
+    )
+    tell_ledger(b=small.entries[1].sha256)
+    assert Prepare(CONFIG).run()["images"] == 4
+    assert "prepare: 1 withdrawn photographs are left out" in capsys.readouterr().err
+    assert [(r.image_id, r.position) for r in read_dataset().records] == [("a", 0), ("c", 2), ("d", 3), ("e", 4)]

@@ -1,0 +1,106 @@
+"""What was withdrawn: photographs and ids that no import, pull, correction or data set takes again.
+
+The origin are the events `withdrawn` of the ledger (data/ledger/*-events.parquet, lineage/ledger.py), which only grow. What was
+read of them is kept in data/ledger/withdrawn.json, so that only new files are opened; that file may be deleted.
+
+A photograph is known by the SHA-256 of its file: one that was saved again is another photograph. An id is known too, since the
+ledger and every audit mean the withdrawn image by it.
+"""
+
+import json
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.console import say
+from labelfactory.dataset.manifest import Entry
+from labelfactory.errors import DataError
+from labelfactory.files import DiskError, write_json
+
+LEDGER = Path("data/ledger")
+KEPT = "withdrawn.json"
+"""Beside the ledger's files: what was read of them."""
+EVENT = "withdrawn"
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """Everything that was ever withdrawn."""
+
+    photographs: frozenset[str] = frozenset()  # SHA-256 of their files
+    image_ids: frozenset[str] = frozenset()
+
+    def refuses(self, image_id: str, sha256: str) -> bool:
+        """Whether a photograph must not be taken: its bytes or its id were withdrawn."""
+        return sha256 in self.photographs or image_id in self.image_ids
+
+    def kept(self, entries: Collection[Entry]) -> tuple[Entry, ...]:
+        """The entries of an import that are not refused."""
+        return tuple(entry for entry in entries if not self.refuses(entry.image_id, entry.sha256))
+
+
+def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
+    """What the ledger in `folder` says was withdrawn; nothing where there is no ledger. `keep`: write down what was read.
+
+    Raises:
+        DataError: a file of the ledger that was not read before is damaged.
+    """
+    files = sorted(folder.glob("[0-9]*-events.parquet"))
+    if not files:
+        return Withdrawn()
+    last, known = _kept(folder / KEPT)
+    names = [path.name for path in files]
+    fresh = files[names.index(last) + 1 :] if last in names else files
+    photographs, image_ids = (set(known.photographs), set(known.image_ids)) if last in names else (set(), set())
+    for path in fresh:
+        for detail in _details(path):
+            photographs |= set(detail.get("digests", ())) | set(detail["photographs"].values())
+            image_ids |= set(detail["images"])
+    found = Withdrawn(frozenset(photographs), frozenset(image_ids))
+    if fresh and keep:
+        kept = {"last": names[-1], "photographs": sorted(photographs), "image_ids": sorted(image_ids)}
+        with suppress(OSError, DiskError):  # it only saves reading
+            write_json(folder / KEPT, kept)
+    return found
+
+
+def say_refused(refused: Collection[tuple[str, str]], *, doing: str = "import") -> None:
+    """Print how many photographs were refused. `refused`: id and digest of each."""
+    if not refused:
+        return
+    say(f"{doing}: {len(refused)} withdrawn photographs are left out")
+    photographs = withdrawn().photographs
+    reused = [image_id for image_id, sha256 in refused if sha256 and sha256 not in photographs]
+    if reused:
+        more = f" and {len(reused) - SHOWN} more" if len(reused) > SHOWN else ""
+        say(
+            f"{doing}: of these, {', '.join(reused[:SHOWN])}{more} are other photographs under the ids of withdrawn images: "
+            "give them other ids"
+        )
+
+
+def _kept(path: Path) -> tuple[str, Withdrawn]:
+    """The last file of the ledger that was read, and what was withdrawn until then; empty where nothing is kept."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        photographs, image_ids = (frozenset(map(str, kept[name])) for name in ("photographs", "image_ids"))
+        return str(kept["last"]), Withdrawn(photographs, image_ids)
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", Withdrawn()
+
+
+def _details(path: Path) -> list[dict[str, Any]]:
+    """The withdrawals in a file of the ledger."""
+    try:
+        table = pq.read_table(path, columns=["event", "detail"], partitioning=None, page_checksum_verification=True)
+        rows = table.to_pylist()
+        return [json.loads(row["detail"]) for row in rows if row["event"] == EVENT]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        problem = f"{path}: damaged: {(str(error).splitlines() or [''])[0]}"
+        raise DataError(problem, "Restore the file from a backup; the ledger cannot be made again.") from None
