@@ -4,8 +4,8 @@ data/ledger/00000012-masks.parquet; schema metadata `labelfactory` (JSON): forma
 file before, empty in the first). data/ledger/HEAD (JSON): sequence and digest of the last file. Kinds, one row each:
     masks      a mask of any time: image, tags, digests of its inputs, quality, execution, time
     training   a row that a model was trained on: image, label's digest and source, model, execution, time
-    events     something that happened, as JSON: a model, an execution of a stage, a state of the line, a promotion, a
-               withdrawal
+    events     something that happened, as JSON: a model, an execution of a stage, a state of the line, an evaluation, a
+               promotion, a withdrawal
 Digests are stored as 32 bytes, repeating values as a dictionary. The ledger is history, not state: git ignores it and DVC
 does not track it, so no checkout changes it.
 """
