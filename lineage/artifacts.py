@@ -4,6 +4,7 @@ DVC keeps every output that `dvc repro` ever made in its cache until the cache i
 between two records are found there.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ METRICS_BYTES = 2**26
 """A larger file is not taken for metrics."""
 ROWS = {"image_id", "digest", "source"}
 """Columns of that list."""
+
+
+def md5_of(path: Path) -> str:
+    """The name that DVC's cache gives to a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @dataclass(frozen=True)

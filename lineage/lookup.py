@@ -1,7 +1,7 @@
 """Queries of the ledger through DuckDB: by image, by mask, by model."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -208,6 +208,15 @@ class Lookup:
         """Every mask that an image ever had, oldest first, numbered from 1."""
         masks = self.rows("SELECT * FROM masks WHERE image_id = ? ORDER BY time, sequence", [image_id])
         return [{"version": number, **row} for number, row in enumerate(masks, 1)]
+
+    def ids_of(self, photographs: Collection[str]) -> list[str]:
+        """Images that ever had one of these photographs, by its digest."""
+        raw = [bytes.fromhex(digest) for digest in photographs]
+        values = ", ".join("?" * len(raw))
+        query = " UNION ".join(
+            f"SELECT image_id FROM {kind} WHERE image IN ({values})" for kind in ("masks", "training")
+        )
+        return sorted(row["image_id"] for row in self.rows(query, [*raw, *raw])) if raw else []
 
     def users(self, image_ids: Iterable[str]) -> list[dict[str, Any]]:
         """Every model that learnt from these images: image_id, digest, source, model, run, time."""

@@ -4,7 +4,6 @@ Always: the ledger's chain, its training rows against the passports, keys of row
 that dvc.lock names. Deep: also the payload of every row, every photograph, and every checkpoint that MLflow keeps.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,12 +22,13 @@ from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
 from labelfactory.settings.wiring import DATA, LOCK_FILE, last_runs, read_wiring
-from lineage.artifacts import TRAINING_ROWS, cached, files_in
+from lineage.artifacts import TRAINING_ROWS, cached, files_in, md5_of
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME
 from lineage.outbox import Outbox
+from lineage.withdrawals import open_withdrawals
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,9 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
             f"mask of {row['image_id']}", f"two masks with the key {row['key']}: one was not made by the line"
         )
     yield from _reports(lookup)
+    for each in open_withdrawals(lookup.ledger):
+        left = "is not complete" if each.left is None else f"is not complete, its report names {each.left} places"
+        yield Finding(f"the withdrawal of {each.names}", f"{left}; `labelfactory run` finishes it")
     gone = lookup.withdrawn()
     if gone:
         for record in _records():
@@ -229,18 +232,13 @@ def _file(stage: str, path: Path, md5: str) -> Iterator[Finding]:
         yield Finding(str(path), f"is missing; {stage} made it")
     elif not path.is_file():  # of a hostile lock: a device or a FIFO has no end
         yield Finding(str(path), f"is not a file; {stage} made one")
-    elif _md5(path) != md5:
+    elif md5_of(path) != md5:
         yield Finding(str(path), f"changed since {stage} made it{_first_difference(path, cached(md5), md5)}")
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _first_difference(path: Path, kept: Path, md5: str) -> str:
     """Where it differs from the copy in DVC's cache, if that copy is intact."""
-    if not kept.exists() or _md5(kept) != md5:
+    if not kept.exists() or md5_of(kept) != md5:
         return ""
     new, old = path.read_bytes(), kept.read_bytes()
     offsets = [i for i, (a, b) in enumerate(zip(new, old, strict=False)) if a != b]

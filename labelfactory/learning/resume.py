@@ -12,6 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 from labelfactory.console import say
 from labelfactory.files import write_whole
 
+STATE = "resume.pt"
+"""The file's name."""
+
 
 class Resume:
     """The state after the last finished epoch, in a file beside the future checkpoint; deleted when training is done."""

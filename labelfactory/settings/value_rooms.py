@@ -35,6 +35,7 @@ BY_NUMBER = {
     "foreign_files.py": "which files are read; what is read is held to its digest",
     "forecast.py": "messages",
     "http_client.py": "downloads, held to their digests",
+    "http_server.py": "how pages are served",
     "interrupt.py": "how a program ends that is told to",
     "json_files.py": "files that are read back",
     "learning/__init__.py": "a docstring",
