@@ -70,7 +70,7 @@ def read_evaluation(path: Path = METRICS) -> Evaluation:
     """The evaluation on disk; empty where there is none, or where it is being written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Evaluation()
     return evaluation_of(content, measured_in(content)) if isinstance(content, dict) else Evaluation()
 
