@@ -3,6 +3,7 @@
 import importlib
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
@@ -11,6 +12,7 @@ from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
 from labelfactory.errors import UserError
+from labelfactory.files import disk_error
 
 
 class Command(NamedTuple):
@@ -149,6 +151,12 @@ def main() -> None:
         if isinstance(left.__context__, BrokenPipeError):  # `| head` has closed the pipe; Typer would exit with 1
             sys.exit(0)
         raise
+    except OSError as error:
+        problem = disk_error(Path(error.filename or "a file"), error)
+        if problem is None:
+            raise
+        say(f"error: {problem}")
+        sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         say("interrupted; type the same command again to resume")
         sys.exit(130)

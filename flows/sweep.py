@@ -28,7 +28,7 @@ from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.digests import digest_json
 from labelfactory.errors import UserError
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.lock import stage_lock
 from labelfactory.settings.wiring import read_wiring
 
@@ -139,7 +139,8 @@ def sweep_here(parameters: Parameters, hear: Hear, show: Callable[[str], None]) 
 def write(outcomes: Sequence[Outcome], parameters: Parameters) -> Path:
     """Write table.md, table.csv and plot.svg. Returns their folder, named after the parameters."""
     folder = SWEEPS / digest_json({name: list(values) for name, values in parameters.items()})[:8]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    remove_leftovers(folder, alone=False)
     files = {"table.md": as_markdown(outcomes) + "\n", "table.csv": as_csv(outcomes), "plot.svg": as_svg(outcomes)}
     for name, text in files.items():
         with write_whole(folder / name) as temporary:

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
+from labelfactory.digests import digest_json
 from lineage.ledger import Ledger
 from lineage.mlflow_home import quiet, tracking_uri, write_address
-from lineage.outbox import Outbox
+from lineage.outbox import Letter, Outbox
+
+DECISIONS = ("promoted", "withdrawn")
+"""Letters of what people decide. All others are derived from what is on the disk, and written again where they are missing."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
             from lineage.tracking import Tracking  # MLflow takes seconds to import, so only where something waits
 
             tracking = Tracking(tracking_uri(), head=ledger.head())
-            for letter in outbox.letters():
+            for letter in _recorded(outbox, ledger):
                 tracking.take(letter)
                 letter.done()
                 taken += 1
@@ -51,3 +55,17 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
             reason = " ".join(str(error).split())[:200]
             return Delivered(taken, len(outbox.letters()), f"{type(error).__name__}: {reason}")
     return Delivered(taken, 0)
+
+
+def _recorded(outbox: Outbox, ledger: Ledger) -> list[Letter]:
+    """The letters that wait, in order. A decision that is not in the ledger is deleted: its writer was killed before that."""
+    with ledger.locked():  # no writer is between its letter and its event
+        events = ledger.events(*DECISIONS)
+        known = {e["subject"] for e in events} | {digest_json([e["detail"], e["time"].isoformat()]) for e in events}
+        waiting = []
+        for letter in outbox.letters():
+            if letter.kind not in DECISIONS or letter.id in known:
+                waiting.append(letter)
+            else:
+                letter.done()
+    return waiting
