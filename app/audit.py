@@ -9,9 +9,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from labelfactory.console import printable, show
 from labelfactory.errors import UserError
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_file, rows_of_model
 from lineage.diff import diff as compare
+from lineage.evaluation import NOT_MEASURED
 from lineage.lookup import Lookup, open_ledger
 from lineage.pixel import audit_pixel
 from lineage.record import record
@@ -56,6 +58,8 @@ def model(
 
 def _with_a_few_rows(answer: dict[str, Any], rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The answer with the first training rows of the model and the command for all, below `training`."""
+    if "scores" in answer:
+        answer = answer | {"scores": answer["scores"] or NOT_MEASURED}
     few = {f"first {FEW} rows": rows[:FEW], "every_row": f"labelfactory audit model {name} --json"}
     shown: dict[str, Any] = {}
     for part, value in answer.items():
@@ -97,7 +101,8 @@ def diff(
 ) -> None:
     """Say which masks were added, removed and changed between two sides, and why."""
     answer = compare(_recorded(), first, second, pictures)
-    _print(answer, as_json)
+    shown = [{name: NOT_MEASURED if v is None else v for name, v in score.items()} for score in answer["scores"]]
+    _print(answer if as_json else answer | {"scores": shown}, as_json)
     if not as_json and len(answer["causes"]) > 1:
         typer.echo(SEVERAL_CAUSES)
 
@@ -113,7 +118,7 @@ def verify(
         typer.echo(json.dumps({"fits": not findings, "findings": [f.__dict__ for f in findings]}, indent=2))
     else:
         for finding in findings:
-            typer.echo(f"{finding.where}: {finding.what}")
+            show(f"{finding.where}: {finding.what}")
         typer.echo(f"{len(findings)} finding{'s' * (len(findings) > 1)}" if findings else "everything fits")
     if findings:
         raise typer.Exit(2)
@@ -140,7 +145,7 @@ def _print(answer: Mapping[str, Any], as_json: bool) -> None:
 
 def _show(console: Console, name: str, value: Any, indent: str) -> None:
     """Print one value under its name: nested values below it, one line per mapping of a list."""
-    title = f"{indent}[bold]{escape(name.replace('_', ' '))}[/]"
+    title = f"{indent}[bold]{escape(printable(name.replace('_', ' ')))}[/]"
     if isinstance(value, Mapping):
         console.print(title)
         for key, inner in value.items():
@@ -180,7 +185,7 @@ def plain(value: Any) -> str:
     """A digest by its first digits, a number with four digits, anything else unchanged; --json has all."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
-    text = str(value)
+    text = printable(str(value))
     if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
         return text[:SHORT]
     return text

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from labelfactory.console import say
+from labelfactory.console import say, show
 from labelfactory.dataset.changed_corrections import changing, settle
 from labelfactory.dataset.corrections import (
     Correction,
@@ -76,7 +76,7 @@ def list_() -> None:
         return
     entries = {entry.image_id: entry.sha256 for entry in read_manifest().entries} if MANIFEST.exists() else {}
     for image_id, correction in sorted(known.items()):
-        typer.echo(f"{image_id}  {_state(correction, entries.get(image_id))}  {correction.path()}")
+        show(f"{image_id}  {_state(correction, entries.get(image_id))}  {correction.path()}")
 
 
 @cli.command()

@@ -1,6 +1,7 @@
-"""The command `labelfactory`: one file per command, errors in two lines, exit codes 0, 2 and 1."""
+"""The command `labelfactory`: one file per command, errors in two lines, exit codes 0, 2, 1, and 130 when interrupted."""
 
 import importlib
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,8 @@ from flows.line.failure import StageFailedError
 from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.files import disk_error
+from labelfactory.interrupt import interruptible
+from labelfactory.masking import masked
 
 
 class Command(NamedTuple):
@@ -136,7 +139,11 @@ def _not_loaded() -> None:
 
 def main() -> None:
     """Run a command; an error that the user can mend prints two lines and exits with 2."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    with interruptible(masked(shlex.join(["labelfactory", *sys.argv[1:]]))):
+        _run([word for word in sys.argv[1:] if not word.startswith("-")])
+
+
+def _run(words: list[str]) -> None:
     try:
         in_turn(typer.main.get_command(command_line(*words[:1])))()
     except UserError as error:
@@ -157,6 +164,3 @@ def main() -> None:
             raise
         say(f"error: {problem}")
         sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        say("interrupted; type the same command again to resume")
-        sys.exit(130)

@@ -34,7 +34,7 @@ def predict(
     remove_leftovers(out, alone=False)
     bad: list[str] = []
     lines: list[str] = []
-    with progress("predict", len(paths)) as tick:
+    with progress("predict", len(paths), keeps=True) as tick:
         for name, path in _names(paths).items():
             try:
                 photograph = decode_photograph(read_file(path))

@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
+from rich.markup import escape
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
 
-from labelfactory.console import say
+from labelfactory.console import printable, say
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.files import write_whole
-from labelfactory.settings.params import PARAMS_FILE, check_sections, in_one_line, read_yaml
+from labelfactory.settings.params import PARAMS_FILE, SHOWN, check_sections, in_one_line, read_yaml
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.yaml_text import DEEPEST, parse_yaml
 from labelfactory.stage.runner import stage_class
 
 PROFILES = Path("profiles")
@@ -37,7 +39,12 @@ def profile(
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
-    values = editor.load(path.read_text(encoding="utf-8"))
+    try:
+        values = editor.load(path.read_text(encoding="utf-8"))
+    except (YAMLError, ValueError) as error:  # YAML 1.2, which differs from the 1.1 of `read_yaml` in details
+        raise ParamsError(
+            f"{path}: not readable as YAML 1.2: {' '.join(str(error).split())}", f"Mend {path}."
+        ) from None
     changes: list[str] = []
     if name is not None:
         _overlay(values, _read(name), changes)
@@ -52,7 +59,7 @@ def profile(
     if not changes:
         say("profile: params.yaml has these values already")
         return
-    _check(yaml.safe_load(_text(editor, values)))
+    _check(parse_yaml(_text(editor, values), f"{path} as it would be", EXAMPLE))
     with write_whole(path) as temporary:
         temporary.write_text(_text(editor, values), encoding="utf-8")
     say("\n".join(["profile: params.yaml changed", *(f"  {change}" for change in changes)]))
@@ -76,8 +83,8 @@ def _text(editor: YAML, values: Any) -> str:
 def _list() -> None:
     console = Console()
     for path in sorted(PROFILES.glob("*.yaml")):
-        first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        console.print(f"[bold]{path.stem}[/]  {first}")
+        first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ")
+        console.print(f"[bold]{escape(path.stem)}[/]  {escape(printable(first))}")
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -92,12 +99,9 @@ def _read(name: str) -> dict[str, Any]:
 
 def _parse(setting: str) -> dict[str, Any]:
     path, equals, value = setting.partition("=")
-    if not equals or "." not in path:
-        raise ParamsError(f"--set {setting!r} is not of the form section.key=value", EXAMPLE)
-    try:
-        nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ParamsError(f"--set {setting!r}: the value is not readable as YAML", EXAMPLE) from None
+    if not equals or not 0 < path.count(".") < DEEPEST:
+        raise ParamsError(f"--set {setting[:SHOWN]!r} is not of the form section.key=value", EXAMPLE)
+    nested = parse_yaml(value, f"--set {setting[:SHOWN]!r}", EXAMPLE)
     for key in reversed(path.split(".")):
         nested = {key: nested}
     return dict(nested)

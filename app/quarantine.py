@@ -7,7 +7,7 @@ import typer
 
 from app.run import bring_up_to_date
 from flows.run.git_tree import check_tree
-from labelfactory.console import say
+from labelfactory.console import say, show
 from labelfactory.errors import UserError
 from labelfactory.lock import project_lock
 from labelfactory.stage.quarantine import SetAside, let_out, set_aside
@@ -28,7 +28,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         typer.echo(json.dumps([item.__dict__ for item in samples], indent=2, ensure_ascii=False))
         return
     for item in samples:
-        typer.echo(f"{item.image_id}  {item.stage}  {item.reason}")
+        show(f"{item.image_id}  {item.stage}  {item.reason}")
     say(f"{len(samples)} in quarantine")
 
 
@@ -51,7 +51,7 @@ def retry(
     bring_up_to_date((), check_tree(strict=False), retrain=not no_retrain)
     left = [item for item in set_aside() if item.image_id in tried]
     for item in left:
-        typer.echo(f"{item.image_id}  {item.stage}  {item.reason}")
+        show(f"{item.image_id}  {item.stage}  {item.reason}")
     say(f"{len(tried) - len(left)} of {len(tried)} are out of quarantine")
 
 

@@ -14,6 +14,7 @@ from flows.server.api import find_api
 from flows.server.submit import submit
 from labelfactory.console import say
 from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.interrupt import interrupted
 
 RUNNERS = ("local", "dask", "ray")
 
@@ -58,7 +59,8 @@ def bring_up_to_date(targets: Sequence[str], tree: Tree, *, retrain: bool, force
     try:
         ran = reproduce(targets, retrain=retrain, force=force)
     finally:
-        remember(tree)  # finished stages, even if a later one failed
+        if not interrupted():  # the next run records them
+            remember(tree)  # finished stages, even if a later one failed
     if not ran:
         say("everything is up to date")
     print_table()

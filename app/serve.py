@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from flows.server.api import find_page
-from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.settings.wiring import WIRING_FILE, read_wiring
 from lineage.ledger import Ledger
@@ -46,7 +45,8 @@ def serve(
 
     opened = open_socket(host, port)
     shown = "127.0.0.1" if host in LOOPBACK else host
-    say(f"serve: http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)")
+    address = f"http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    typer.echo(f"serve: {address}   (Ctrl-C ends it)", err=True)  # not `say`, which would mask the token
     run_server(Project(_state(), _runs(), PageAddresses(page, find_page())), opened, host=host, token=token)
 
 

@@ -16,8 +16,7 @@ def print_table() -> None:
     for split in summary.splits:
         table.add_column(f"mIoU {split}, %", justify="right")
     for stage in summary.stages:
-        shown = ["" if score is None else f"{100 * score:.1f}" for score in stage.scores]
-        table.add_row(stage.name, stage.made, "" if stage.seconds is None else f"{stage.seconds:.1f}", *shown)
+        table.add_row(stage.name, stage.made, "" if stage.seconds is None else f"{stage.seconds:.1f}", *stage.scores)
     table.add_section()
     table.add_row("", "all stages, each stage's last run", f"{summary.seconds:.1f}")
     console = Console()
@@ -25,4 +24,4 @@ def print_table() -> None:
     for note in summary.notes:
         console.print(note)
     if REPORT.exists():
-        console.print(f"Report: {REPORT}", soft_wrap=True)
+        console.print(f"Report: {REPORT}{'' if summary.is_current else ', of earlier outputs'}", soft_wrap=True)

@@ -23,7 +23,9 @@ from flows.run.notify import announce
 from flows.run.pool_of_stage import current_placement
 from flows.run.run_record import remember, tell_mlflow
 from flows.run.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
+from flows.server.credentials import mask_logs
 from labelfactory.errors import UserError
+from labelfactory.masking import masked
 
 Runner = Literal["local", "dask", "ray"]
 
@@ -67,6 +69,7 @@ def label_factory(
         strict: refuse a git tree that is not clean, instead of recording it.
         stay: run every stage on this worker, whatever pool it names.
     """
+    mask_logs()
     with heartbeat():
         try:
             tree = check_tree(strict=strict)
@@ -139,7 +142,7 @@ def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
 def _show(tree: Tree) -> None:
     """Create artifacts of this run: the line's table and the report's address."""
     text = f"{as_markdown(read_summary())}\n\nGit: {tree.commit[:10]}, {tree}"
-    create_markdown_artifact(text, key="line", description="What each stage made, and its mIoU")
+    create_markdown_artifact(masked(text), key="line", description="What each stage made, and its mIoU")
     if REPORT.exists():
         create_link_artifact(
             REPORT.resolve().as_uri(), "The report", key="report", description="From photograph to mask"

@@ -10,6 +10,7 @@ from flows.line.dvc_process import LineProcess
 from flows.run.heartbeat import heartbeat
 from flows.run.pool_of_stage import FLOW, current_placement
 from flows.run.stage_task import USER_ERROR, stage_task
+from flows.server.credentials import mask_logs
 from labelfactory.errors import UserError
 
 
@@ -21,6 +22,7 @@ def label_factory_stage(stage: str, force: bool = False) -> State[Any]:
         stage: its name.
         force: run it even if it is up to date.
     """
+    mask_logs()
     with heartbeat(), LineProcess() as line:
         try:
             state = stage_task(stage, again=False)(line, current_placement(stays=True), stage, force, return_state=True)

@@ -21,8 +21,10 @@ from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
 from flows.run.run_record import tell_mlflow
 from flows.run.stage_task import UP_TO_DATE, USER_ERROR
+from flows.server.credentials import mask_logs
 from labelfactory.errors import UserError
 from labelfactory.lock import project_lock
+from labelfactory.masking import masked
 from labelfactory.rows.shards import RowState, ShardFolder
 from labelfactory.stage.runner import read_sections
 from sources._import_plan import ImportOptions
@@ -53,6 +55,7 @@ def label_new_images(source: str = "") -> State[Any]:
     Args:
         source: a folder in VOC layout, `demo:60`, or empty for the source of the import.
     """
+    mask_logs()
     with heartbeat():
         try:
             tree = check_tree(strict=False)
@@ -65,7 +68,7 @@ def label_new_images(source: str = "") -> State[Any]:
         if not state.is_completed():
             return state
         new = {image: row for image, row in mask_rows().items() if changed(before.get(image), row)}
-        create_markdown_artifact(summary(added, new), key="new-images", description="What this run added")
+        create_markdown_artifact(masked(summary(added, new)), key="new-images", description="What this run added")
         name = UP_TO_DATE if state.name == UP_TO_DATE and not added else None
         return Completed(name=name, message=f"{added} photographs imported, {len(new)} masks made.")
 

@@ -22,6 +22,7 @@ from flows.run.checks import check_run
 from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
 from flows.run.stage_task import CRASHED, USER_ERROR, worth_another_try
+from flows.server.credentials import mask_logs
 from flows.server.intervals import retry_seconds
 from flows.sweeps.plan import Parameters, Variant, variants
 from flows.sweeps.plot import as_svg
@@ -29,7 +30,9 @@ from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.digests import digest_json
 from labelfactory.errors import UserError
 from labelfactory.files import make_folder, remove_leftovers, write_whole
+from labelfactory.interrupt import Interrupted
 from labelfactory.lock import stage_lock
+from labelfactory.masking import masked
 from labelfactory.settings.wiring import read_wiring
 
 SWEEPS = Path("data/sweeps")
@@ -54,6 +57,7 @@ def sweep(parameters: dict[str, list[Any]]) -> State[Any]:
     Args:
         parameters: dotted name → values, such as {"random_walk.beta": [4, 8, 16]}.
     """
+    mask_logs()
     with heartbeat():
         try:
             planned = plan(parameters)
@@ -62,7 +66,7 @@ def sweep(parameters: dict[str, list[Any]]) -> State[Any]:
             folder = write(outcomes, parameters)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
-    create_markdown_artifact(as_markdown(outcomes), key="sweep", description="The scores of each variant")
+    create_markdown_artifact(masked(as_markdown(outcomes)), key="sweep", description="The scores of each variant")
     create_link_artifact((folder / "plot.svg").resolve().as_uri(), "The plot", key="sweep-plot")
     failed = [outcome for outcome in outcomes if outcome.problem]
     if failed:
@@ -124,15 +128,19 @@ def sweep_here(parameters: Parameters, hear: Hear, show: Callable[[str], None]) 
         UserError: as `plan`, or another sweep runs in this folder.
     """
     planned = plan(parameters)
-    outcomes = []
-    with stage_lock("sweep"), LineProcess() as line:
-        for number, variant in enumerate(planned, 1):
-            show(f"sweep: {number} of {len(planned)}: {variant}")
-            try:
-                scores = scores_of(line.vary(variant.name, variant.overrides, hear=hear))
-                outcomes.append(Outcome(variant.name, variant.settings, scores))
-            except (StageError, LineProcessError) as error:
-                outcomes.append(Outcome(variant.name, variant.settings, {}, str(error)))
+    outcomes: list[Outcome] = []
+    try:
+        with stage_lock("sweep"), LineProcess() as line:
+            for number, variant in enumerate(planned, 1):
+                show(f"sweep: {number} of {len(planned)}: {variant}")
+                try:
+                    scores = scores_of(line.vary(variant.name, variant.overrides, hear=hear))
+                    outcomes.append(Outcome(variant.name, variant.settings, scores))
+                except (StageError, LineProcessError) as error:
+                    outcomes.append(Outcome(variant.name, variant.settings, {}, str(error)))
+    except KeyboardInterrupt as interruption:
+        done = sum(not outcome.problem for outcome in outcomes)
+        raise Interrupted(f"{done} of {len(planned)} variants done") from interruption
     return outcomes, write(outcomes, parameters)
 
 

@@ -1,6 +1,12 @@
 """Plain lines for the terminal or the log, and durations and sizes in words."""
 
+import re
 import sys
+
+from labelfactory.masking import masked
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that move the cursor, end a line or turn its direction; line feed and tab are ours."""
 
 
 def in_time(seconds: float) -> str:
@@ -15,6 +21,20 @@ def in_bytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 1):.0f} MB"
 
 
+def printable(text: str) -> str:
+    r"""The text with control characters as escapes; an image id or a server's answer may hold some.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
 def say(text: str) -> None:
-    """Print one plain line to the terminal or the log, unbuffered."""
-    print(text, file=sys.stderr, flush=True)
+    """Print plain lines to the terminal or the log, unbuffered, without secrets and control characters."""
+    print(printable(masked(text)), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print plain lines to standard output, as `say` does: a command's answer, which may be piped."""
+    print(printable(masked(text)), flush=True)

@@ -6,6 +6,8 @@ Exit codes: 0 done, 2 the user can mend it (`UserError`), 1 a bug (anything else
 import difflib
 from collections.abc import Iterable
 
+from labelfactory.masking import masked
+
 
 class LabelfactoryError(Exception):
     """Base of every error that this project raises on purpose."""
@@ -14,14 +16,13 @@ class LabelfactoryError(Exception):
 
 
 class UserError(LabelfactoryError):
-    """Something the user can mend. Printed as two lines: the problem, the remedy."""
+    """Something the user can mend. Printed as two lines: the problem, the remedy, both without secrets."""
 
     exit_code = 2
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(problem, remedy)
-        self.problem = problem
-        self.remedy = remedy
+        self.problem, self.remedy = masked(problem), masked(remedy)
+        super().__init__(self.problem, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.problem}\n{self.remedy}" if self.remedy else self.problem

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from labelfactory.console import say
 from labelfactory.forecast import Probe
+from labelfactory.interrupt import Interrupted
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -26,14 +27,27 @@ class Tick(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str = "images") -> Iterator[Tick]:
-    """Show the progress of a long step. Yields the function to call after each piece of work."""
+def progress(title: str, total: int, unit: str = "images", *, keeps: bool = False) -> Iterator[Tick]:
+    """Show the progress of a long step. Yields the function to call after each piece of work.
+
+    Args:
+        title: the step.
+        total: units in all.
+        unit: their name.
+        keeps: whether an interruption keeps the units that are done; then its message counts them.
+    """
     console = Console(stderr=True)
     probe = Probe(title, total, unit)
-    if console.is_terminal:
-        yield from _bar(console, title, total, probe)
-    else:
-        yield from _lines(title, total, unit, probe)
+    try:
+        if console.is_terminal:
+            yield from _bar(console, title, total, probe)
+        else:
+            yield from _lines(title, total, unit, probe)
+    except KeyboardInterrupt as interruption:
+        if not keeps:
+            raise
+        what = "" if unit == "images" else f"{unit} "
+        raise Interrupted(f"{probe.done} of {total} {what}done") from interruption
 
 
 def _bar(console: Console, title: str, total: int, probe: Probe) -> Iterator[Tick]:

@@ -1,4 +1,4 @@
-"""Shards, checkpoints and lists of training rows, under data/ and in DVC's cache. A file's own header names its content.
+"""Shards, checkpoints, lists of training rows and metrics, under data/ and in DVC's cache. A file itself names its content.
 
 DVC keeps every output that `dvc repro` ever made in its cache until the cache is collected. Outputs that were overwritten
 between two records are found there.
@@ -18,11 +18,14 @@ import safetensors
 from labelfactory.errors import UserError
 from labelfactory.files import write_json
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
-from labelfactory.settings.wiring import DATA, Wiring, read_wiring
+from labelfactory.settings.wiring import DATA, METRICS, Wiring, read_wiring
+from lineage.evaluation import measured_in
 
 CACHE = Path(".dvc/cache/files/md5")
 TRAINING_ROWS = "training_rows.parquet"
 """The list of rows that a network learnt from, beside its checkpoint."""
+METRICS_BYTES = 2**26
+"""A larger file is not taken for metrics."""
 ROWS = {"image_id", "digest", "source"}
 """Columns of that list."""
 
@@ -33,7 +36,7 @@ class Artifact:
 
     Attributes:
         path: where it lies.
-        content: the noun of a row output (`masks`, `cams`, …), CHECKPOINT or TRAINING_ROWS.
+        content: the noun of a row output (`masks`, `cams`, …), CHECKPOINT, TRAINING_ROWS or METRICS.name.
         live: whether it stands under data/; otherwise it lies in DVC's cache.
         time: when it was written.
     """
@@ -68,7 +71,7 @@ class KnownFiles:
 
 
 def live_artifacts() -> Iterator[Artifact]:
-    """Shards, checkpoints and training rows under data/."""
+    """Shards, checkpoints, training rows and metrics under data/."""
     wiring = read_wiring()
     for noun in wiring.row_outputs:
         for path in sorted((DATA / noun).glob("shard-*.parquet")):
@@ -78,6 +81,8 @@ def live_artifacts() -> Iterator[Artifact]:
             path = DATA / noun / name
             if path.exists():
                 yield Artifact(path, name, True, _time(path))
+    if METRICS.exists() and measured_by(METRICS):
+        yield Artifact(METRICS, METRICS.name, True, _time(METRICS))
 
 
 def cached_artifacts(known: KnownFiles | None = None) -> Iterator[Artifact]:
@@ -104,9 +109,20 @@ def content_of(path: Path, wiring: Wiring) -> str | None:
             return TRAINING_ROWS
         maker = wiring.stage_of(header(schema).get("stage", ""), "rows")
         return maker.noun if maker else None
+    if start.startswith(b"{") and measured_by(path):
+        return METRICS.name
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
         return CHECKPOINT if passport_or_none(path) is not None else None
     return None
+
+
+def measured_by(path: Path) -> dict[str, Any]:
+    """The content of a metrics.json that says what it measured; empty for any other file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < METRICS_BYTES else {}
+    except (OSError, ValueError):
+        return {}
+    return content if measured_in(content) else {}
 
 
 def header(schema: pa.Schema) -> dict[str, Any]:

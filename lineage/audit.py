@@ -18,6 +18,7 @@ from lineage.artifacts import TRAINING_ROWS
 from lineage.ledger import ROW_COLUMNS
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup, Model, quality_of
+from lineage.scores import scores_of
 
 Answer = dict[str, Any]
 
@@ -49,8 +50,13 @@ def audit_file(path: Path) -> Answer:
     return {"model": str(path), "problems": problems, "training": training, **_from_passport(passport)}
 
 
-def audit_model(lookup: Lookup, text: str) -> Answer:
+def audit_model(lookup: Lookup, text: str, *, behind: bool = True) -> Answer:
     """A model by name, version, alias or digest: from the ledger alone.
+
+    Args:
+        lookup: the ledger.
+        text: what names it.
+        behind: whether the scores of the rows that it learnt from are wanted beside its own.
 
     Raises:
         MissingError: there is no such model.
@@ -68,7 +74,7 @@ def audit_model(lookup: Lookup, text: str) -> Answer:
         "run": model.run,
         "problems": _short(model, sum(int(row["rows"]) for row in training)),
         "training": training,
-        "scores": scores_of(lookup, model),
+        "scores": {name: round(s.value, 4) for name, s in scores_of(lookup, model, behind=behind).items()},
         **_from_passport(model.passport),
         "parents": chain(lookup, model),
     }
@@ -133,21 +139,6 @@ def chain(lookup: Lookup, model: Model) -> list[Answer]:
         entry: Answer = {"name": name, "weights": digest, "model": parent.label if parent else "not in the ledger"}
         parents.append({**entry, "parents": chain(lookup, parent) if parent else []})
     return parents
-
-
-def scores_of(lookup: Lookup, model: Model) -> dict[str, float]:
-    """The scores of the last line that held this model, to four places."""
-    details = {e["subject"]: e["detail"] for e in lookup.events if e["event"] == "execution"}
-    report = next((stage.name for stage in read_wiring().of_kind("report")), "")
-    scores: dict[str, float] = {}
-    for event in lookup.events:
-        if event["event"] == "line":
-            stages = event["detail"]["stages"]
-            evaluated, trained = details.get(stages.get(report, "")), details.get(stages.get(model.passport.stage))
-            inputs = {i["name"]: i["digest"] for i in (evaluated or {}).get("inputs", ())}
-            if evaluated and trained and inputs.get(model.name) == model.weights:
-                scores = {k: round(v, 4) for k, v in evaluated["metrics"].items() if k.startswith("miou/")}
-    return scores
 
 
 def audit_mask(lookup: Lookup, image_id: str, version: int | None = None) -> Answer:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from labelfactory.digests import digest_json
+from labelfactory.masking import masked
 from lineage.ledger import Ledger
 from lineage.mlflow_home import quiet, tracking_uri, write_address
 from lineage.outbox import Letter, Outbox
@@ -52,7 +53,7 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
                 letter.done()
                 taken += 1
         except Exception as error:  # whatever ails MLflow must not stop the line
-            reason = " ".join(str(error).split())[:200]
+            reason = masked(" ".join(str(error).split()))[:200]
             return Delivered(taken, len(outbox.letters()), f"{type(error).__name__}: {reason}")
     return Delivered(taken, 0)
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.prepared import read_dataset
+from labelfactory.digests import digest_rows
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
 from labelfactory.schema import VOID, Mask
 from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.audit import scores_of
-from lineage.lookup import Lookup
+from lineage.lookup import Lookup, Model
 from lineage.mask_set import MaskSet, mask_set
+from lineage.scores import scores_between
 from lineage.settings_diff import settings_between
 
 WORST = 20
@@ -38,14 +39,29 @@ def diff(lookup: Lookup, first: str, second: str, pictures: Path | None = None) 
         pictures: where pictures of the worst masks are drawn, if anywhere.
     """
     a, b = mask_set(lookup, first), mask_set(lookup, second)
-    answer = compare(a, b, pictures=pictures)
-    return answer | {"settings": settings_between(lookup, a.model, b.model), "scores": scores_between(lookup, a, b)}
+    return compare(a, b, pictures=pictures) | lines_between(lookup, a, b)
 
 
-def scores_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> list[Answer]:
-    """What `evaluate` measured of the lines of both: name, first, second. Empty unless both are models that were scored."""
-    old, new = (scores_of(lookup, s.model) if s.model else {} for s in (a, b))
-    return [{"name": name, "first": old[name], "second": new[name]} for name in new if name in old]
+def lines_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> Answer:
+    """What the ledger says of the lines of both: `settings` and `scores`.
+
+    A set that is no model's has the settings of a model that learnt from exactly its masks, if there is one, as far as the
+    masks depend on them. Scores are those of models.
+    """
+    settings = settings_between(lookup, _learner(lookup, a), _learner(lookup, b))
+    if a.model is None or b.model is None:
+        wiring = read_wiring()
+        stages = (*wiring.upstream(wiring.masks.name), wiring.masks.name)
+        settings = [item for item in settings if item["stage"] in stages]
+    return {"settings": settings, "scores": scores_between(lookup, a.model, b.model)}
+
+
+def _learner(lookup: Lookup, masks: MaskSet) -> Model | None:
+    """The model whose masks these are, or the last one that learnt from exactly these."""
+    if masks.model is not None or masks.folder is not None:
+        return masks.model
+    digest = digest_rows((image_id, str(row["digest"])) for image_id, row in masks.rows.items())
+    return next((m for m in reversed(lookup.versions()) if m.passport.training_rows_digest == digest), None)
 
 
 def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | None = None) -> Answer:

@@ -11,20 +11,19 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from labelfactory.dataset.prepared import read_dataset
 from labelfactory.devices import for_the_record, pick_device
-from labelfactory.digests import digest_bytes, digest_file, digest_json, digest_rows
-from labelfactory.errors import UserError
-from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, read_passport
+from labelfactory.digests import digest_bytes, digest_file, digest_json
+from labelfactory.learning.checkpoints import CURVE, Passport
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
-from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
 from labelfactory.settings.wiring import DATA, LOCK_FILE, METRICS, StageWiring, last_runs, read_wiring
+from labelfactory.stage.output_state import LIST, SETTINGS, output_state, passport_of, states
 from labelfactory.versions import git_state
+from lineage.artifacts import measured_by
+from lineage.evaluation import MEASURED
 
 
 @dataclass(frozen=True)
@@ -64,18 +63,21 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
     figures = json.loads(data)
     noun = wiring.noun
     ended = report.stat().st_mtime
-    passport = _passport(noun)
+    passport = passport_of(noun)
     commit, dirty = git_state()
     params = entry["params"][PARAMS_FILE] if entry else read_yaml(Path(PARAMS_FILE))
+    settings = {part["section"]: part["values"] for part in figures.get("settings", ())}
+    measured = measured_by(METRICS) if METRICS.as_posix() in wiring.metrics else {}
     return {
         "stage": wiring.name,
         "report_sha256": digest_bytes(data),
         "committed": entry is not None,
-        "params": {section: params[section] for section in wiring.params if section in params},
-        "metrics": dict(_metrics(wiring, figures)),
+        "params": settings or {section: params[section] for section in wiring.params if section in params},
+        "with_defaults": bool(settings),
+        "metrics": dict(_numbers({**figures, **measured})),
         "curve": _curve(DATA / noun / CURVE) if figures.get("trained") else [],
-        "inputs": list(_inputs(wiring)),
-        "output": _output(noun),
+        "inputs": [s for s in measured.get(MEASURED, ()) if s["kind"] not in (LIST, SETTINGS)] or states(wiring.inputs),
+        "output": output_state(noun),
         "model": passport.weights_digest if passport else None,
         "training_rows": passport.training_rows_digest if passport else None,
         "trained": bool(figures.get("trained")),
@@ -104,18 +106,9 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")
 
 
-def _passport(noun: str) -> Passport | None:
-    try:
-        return read_passport(DATA / noun / CHECKPOINT) if noun in read_wiring().networks else None
-    except UserError:
-        return None
-
-
-def _metrics(wiring: StageWiring, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every number of a stage's report, and of metrics.json for the stage that writes it."""
-    own = METRICS.as_posix() in wiring.metrics and METRICS.exists()
-    more = json.loads(METRICS.read_text(encoding="utf-8")) if own else {}
-    for name, value in {**figures, **more}.items():
+def _numbers(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every number among figures."""
+    for name, value in figures.items():
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             yield name, float(value)
 
@@ -125,41 +118,6 @@ def _curve(path: Path) -> list[dict[str, float]]:
         return []
     with path.open(newline="", encoding="utf-8") as stream:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
-
-
-def _inputs(wiring: StageWiring) -> Iterator[dict[str, Any]]:
-    for noun in wiring.inputs:
-        if (state := output_state(noun)) is not None:
-            yield {"name": noun, **state}
-
-
-def _output(noun: str) -> dict[str, Any] | None:
-    state = output_state(noun)
-    return {"name": noun, **state} if state else None
-
-
-@cache
-def _state(noun: str, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, Any] | None:
-    folder = DATA / noun
-    if any(name.startswith("shard-") for name, _, _ in stamp):
-        rows = {s.image_id: s.digest for s in ShardFolder(folder).all_states() if s.status == "ok"}
-        return {"kind": "rows", "digest": digest_rows(rows.items()), "rows": len(rows)}
-    maker = read_wiring().maker(noun)
-    if maker is not None and maker.meta.kind == "prepare":
-        records = read_dataset(folder / "images.parquet").training
-        return {"kind": "rows", "digest": digest_rows((r.image_id, r.digest) for r in records), "rows": len(records)}
-    passport = _passport(noun)
-    if passport is not None:
-        return {"kind": "model", "digest": passport.weights_digest, "rows": passport.training_rows}
-    if (folder / THRESHOLDS).exists():
-        return {"kind": "thresholds", "digest": thresholds_digest(folder), "rows": 1}
-    return None
-
-
-def output_state(noun: str) -> dict[str, Any] | None:
-    """What an output holds: kind, digest (row-set, weights or thresholds), rows. None for one without a digest."""
-    files = sorted((DATA / noun).glob("*")) if (DATA / noun).is_dir() else []
-    return _state(noun, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
 
 
 def _code(noun: str, passport: Passport | None) -> str | None:

@@ -29,6 +29,11 @@ TYPES = {
 }
 
 
+def rows_digest_sql(image_id: str, digest: str) -> str:
+    """SQL of `labelfactory.digests.digest_rows` over two expressions; rows without a digest are left out."""
+    return f"sha256(string_agg({image_id} || chr(0) || {digest} || chr(10), '' ORDER BY {image_id}))"
+
+
 def open_index(ledger: Ledger) -> duckdb.DuckDBPyConnection:
     """The index of the whole chain, for reading; brought up to date first."""
     path = _path(ledger)

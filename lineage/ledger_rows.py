@@ -138,10 +138,10 @@ def trained(passport: Passport) -> tuple[str, str]:
     return passport.weights_digest, passport.training_rows_digest
 
 
-def in_order(model: Trained) -> tuple[Any, int]:
-    """By time, and models of the same second in the line's order."""
+def in_order(model: Trained) -> tuple[Any, int, bool]:
+    """By time, and models of the same second in the line's order, the one on disk after others of its network."""
     networks = read_wiring().networks
-    return model.time, networks.index(model.name) if model.name in networks else len(networks)
+    return model.time, networks.index(model.name) if model.name in networks else len(networks), model.live
 
 
 def rows_digest(table: pa.Table) -> str:

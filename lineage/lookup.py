@@ -1,5 +1,6 @@
 """Queries of the ledger through DuckDB: by image, by mask, by model."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,13 +13,18 @@ import pyarrow as pa
 from labelfactory.errors import MissingError, UserError, did_you_mean
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.settings.wiring import read_wiring
-from lineage.index import QUALITY, fresh_index, open_index
-from lineage.ledger import Ledger
+from labelfactory.stage.output_state import passport_of
+from lineage.evaluation import MEASURED, Evaluation, evaluation_of
+from lineage.index import QUALITY, fresh_index, open_index, rows_digest_sql
+from lineage.ledger import ROW_COLUMNS, Ledger
+from lineage.ledger_rows import trained
 
 T = TypeVar("T")
 
 OF_MODEL = "sequence IN (SELECT sequence FROM model_files WHERE model = ?)"
 """A training file holds the rows of one model, and lies together in the index."""
+MASKS_OF_MODEL = f"""SELECT m.* FROM (SELECT * FROM training WHERE {OF_MODEL}) t
+    JOIN masks m ON t.image_id = m.image_id AND t.digest = m.digest AND t.key = m.key"""
 LEAST = 6
 """Digits of a digest that are enough to name a model."""
 
@@ -54,6 +60,7 @@ class Lookup:
 
     def __init__(self, ledger: Ledger | None = None, *, fresh: bool = False) -> None:
         self.ledger, self.fresh = ledger or Ledger(), fresh
+        self._behind: dict[str, dict[str, str]] = {}
 
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -76,7 +83,7 @@ class Lookup:
     @cached_property
     def events(self) -> list[dict[str, Any]]:
         """What happened, in order."""
-        return self.ledger.events("model", "execution", "line", "promoted", "withdrawn")
+        return self.ledger.events("model", "execution", "line", "evaluation", "promoted", "withdrawn")
 
     @cached_property
     def models(self) -> dict[str, Model]:
@@ -89,16 +96,31 @@ class Lookup:
                 models[event["subject"]] = Model(event["subject"], passport=passport, time=event["time"], **fields)
         return models
 
+    @cached_property
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation, in the ledger's order."""
+        details = (event["detail"] for event in self.events if event["event"] == "evaluation")
+        return [evaluation_of(detail["figures"], detail[MEASURED]) for detail in details]
+
     def versions(self, name: str = "") -> list[Model]:
         """All models of a network, oldest first; by default of the one that people use."""
         name = name or read_wiring().model.noun
         return [model for model in self.models.values() if model.name == name]
 
+    def on_disk(self, name: str = "") -> Model | None:
+        """The model of a network that data/ holds, by default of the one that people use; None if it is not recorded.
+
+        It is not always the newest: the models of a sweep have versions too, and data/ may hold an older one again.
+        """
+        name = name or read_wiring().model.noun
+        passport = passport_of(name)
+        return next((m for m in self.versions(name) if passport and trained(m.passport) == trained(passport)), None)
+
     def aliases(self) -> dict[str, str]:
-        """Alias → digest of the model that has it: `latest`, and `champion` if one was promoted."""
-        models = self.versions()
-        latest = {"latest": models[-1].digest} if models else {}
-        return latest | {e["detail"]["alias"]: e["detail"]["model"] for e in self.events if e["event"] == "promoted"}
+        """Alias → digest of the model that has it: `latest`, which data/ holds, and `champion` if one was promoted."""
+        latest = self.on_disk()
+        promoted = {e["detail"]["alias"]: e["detail"]["model"] for e in self.events if e["event"] == "promoted"}
+        return ({"latest": latest.digest} if latest else {}) | promoted
 
     def withdrawn(self) -> dict[str, str]:
         """Withdrawn images: image_id → digest of the photograph."""
@@ -133,13 +155,15 @@ class Lookup:
         if name in names:
             if version in aliases and self.models[aliases[version]].name == name:
                 return self.models[aliases[version]]
-            same = self.versions(name)
-            matches = [m for m in same if str(m.version) == version] if version else same[-1:]
+            same, held = self.versions(name), self.on_disk(name)
+            matches = [m for m in same if str(m.version) == version] if version else [held] if held else same[-1:]
         else:
             matches = [m for d, m in self.models.items() if len(text) >= LEAST and d.startswith(text.lower())]
         if len(matches) != 1:
             known = [*aliases, *(f"{m.name}@{m.version}" for m in self.models.values())]
             problem = "more than one model" if matches else f"no model{did_you_mean(text, known)}"
+            if "latest" in (text, version):
+                problem = f"no model: data/{name if name in names else usual} holds none that is recorded"
             models = list(self.models.values())
             newest = (self.versions(name if name in names else usual) or models)[-1:]
             example = f"Name one as {newest[0].name}@{newest[0].version}" if newest else "Type `labelfactory run`"
@@ -158,6 +182,21 @@ class Lookup:
             f"SELECT source, count(*) AS rows, {means} FROM training WHERE {OF_MODEL} GROUP BY source ORDER BY source",
             [bytes.fromhex(model)],
         )
+
+    def rows_behind(self, model: str) -> dict[str, str]:
+        """The rows that a model's masks were made from: noun → digest of all rows. Kept, since no later run changes it."""
+        if model not in self._behind:
+            columns = ", ".join(
+                f"{rows_digest_sql('image_id', f'lower(hex({c}))')} AS {c}" for c in ROW_COLUMNS.values()
+            )
+            (row,) = self.rows(f"SELECT {columns} FROM ({MASKS_OF_MODEL})", [bytes.fromhex(model)])
+            self._behind[model] = {noun: row[column] for noun, column in ROW_COLUMNS.items() if row[column]}
+        return self._behind[model]
+
+    def recipes(self, model: str) -> list[dict[str, dict[str, str]]]:
+        """What a model's masks were made with, each once: noun of a row output → name of an input → digest."""
+        rows = self.rows(f"SELECT DISTINCT recipe FROM ({MASKS_OF_MODEL}) ORDER BY recipe", [bytes.fromhex(model)])
+        return [json.loads(row["recipe"]) for row in rows]
 
     def masks(self, image_id: str) -> list[dict[str, Any]]:
         """Every mask that an image ever had, oldest first, numbered from 1."""

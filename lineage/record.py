@@ -5,7 +5,7 @@ never waits for it. Why afterwards, and what this can miss: docs/decisions/0008-
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import pyarrow as pa
 from labelfactory.digests import digest_file, digest_json
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.settings.params import PARAMS_FILE
-from labelfactory.settings.wiring import LOCK_FILE, read_wiring
+from labelfactory.settings.wiring import LOCK_FILE, METRICS, read_wiring
 from labelfactory.versions import git_state
-from lineage.artifacts import Artifact, KnownFiles, cached_artifacts, live_artifacts
+from lineage.artifacts import Artifact, KnownFiles, cached_artifacts, live_artifacts, measured_by
+from lineage.evaluation import MEASURED, evaluation_of
 from lineage.executions import Execution, executions
 from lineage.ledger import Ledger, events_table
 from lineage.ledger_rows import (
@@ -67,10 +68,11 @@ class _Recorder:
         self.ledger, self.extra, self.outbox = ledger, extra, Outbox(ledger.folder / "outbox")
         self.known_files = KnownFiles(ledger.folder / "seen.json")
         self.done, self.now = Recorded(), datetime.now(UTC).replace(microsecond=0)
-        happened = ledger.events("execution", "line", "model")
+        happened = ledger.events("execution", "line", "model", "evaluation")
         self.executions = {e["subject"]: e["detail"] for e in happened if e["event"] == "execution"}
         self.lines = {e["subject"] for e in happened if e["event"] == "line"}
         self.models = {e["subject"]: e["detail"] for e in happened if e["event"] == "model"}
+        self.evaluations = {e["subject"] for e in happened if e["event"] == "evaluation"}
         self.named: dict[tuple[str, str], str] = {
             trained(Passport.model_validate(d["passport"])): name for name, d in self.models.items()
         }
@@ -87,6 +89,7 @@ class _Recorder:
         self._line()
         for model in fresh:
             self._say_model(model)
+        self._evaluations([*live, *cached])
         self._append("events", events_table(self.events))
         self.known_files.keep()
         return self.done
@@ -115,7 +118,11 @@ class _Recorder:
 
     def _models(self, files: list[Artifact], live: list[Artifact]) -> list[Trained]:
         """Models whose training rows the ledger does not hold yet; writes those rows."""
-        models = {trained(m.passport): m for m in reversed(trained_models(files))}
+        on_disk = {trained(m.passport) for m in trained_models(live)}
+        models: dict[tuple[str, str], Trained] = {}
+        for model in trained_models(files):
+            training = trained(model.passport)  # of two copies of a file the older one, which may be DVC's
+            models.setdefault(training, replace(model, live=training in on_disk))
         fresh = sorted((m for training, m in models.items() if training not in self.named), key=in_order)
         if not fresh:
             return []
@@ -148,6 +155,18 @@ class _Recorder:
         self.events.append(("model", digest, detail, model.time))
         self.done.models.append(f"{model.name} {version}")
         self.outbox.put("model", digest, detail, model.files)
+
+    def _evaluations(self, files: list[Artifact]) -> None:
+        """Scores with the digests that they belong to, of the line and of sweeps, each file once."""
+        report = "".join(stage.name for stage in read_wiring().of_kind("report"))
+        for artifact in [a for a in files if a.content == METRICS.name]:
+            content, digest = measured_by(artifact.path), digest_file(artifact.path)
+            if content and digest not in self.evaluations:
+                figures = evaluation_of(content, content[MEASURED]).figures
+                run = self.run_of.get(report, "") if artifact.live else ""
+                detail = {"figures": dict(figures), MEASURED: content[MEASURED], "run": run}
+                self.events.append(("evaluation", digest, detail, artifact.time))
+                self.evaluations.add(digest)
 
     def _line(self) -> None:
         """The state of the line, and the executions in it that are new."""

@@ -7,8 +7,7 @@ import numpy as np
 
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import VOID
-from lineage.diff import compare, scores_between
-from lineage.settings_diff import settings_between
+from lineage.diff import compare, lines_between
 from pages.layers import shown, webp
 from pages.links import image_link
 from pages.project import Project
@@ -34,7 +33,7 @@ def diff_page(project: Project, first: str, second: str) -> dict[str, Any]:
     try:
         answer, a, b = _answer(project, first, second, pixels=False)
         with project.lookup() as lookup:
-            context |= {"settings": settings_between(lookup, a.model, b.model), "scores": scores_between(lookup, a, b)}
+            context |= lines_between(lookup, a, b)
         return context | {"answer": answer, "links": _links(answer), "shown": SHOWN}
     except UserError as error:
         return context | {"problem": error}

@@ -4,10 +4,12 @@ Files    data/dataset/images.parquet, every shard's columns without payload, dat
 Columns  those of the data set; `digest`, `key`, `source` and quality of the mask; `digest_<noun>` of every row output;
          `miou_<name>` of every score, of them again `miou_of_mask` and `miou_of_model`; `scored`; `time` of the mask in the
          ledger; `set_aside_by` and `why` of quarantine
+A score is NULL unless it was measured on what is on disk now.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,11 @@ import pyarrow.parquet as pq
 from labelfactory.dataset.prepared import IMAGES
 from labelfactory.dataset.tables import HEAD
 from labelfactory.errors import DataError, MissingError
+from labelfactory.learning.checkpoints import CHECKPOINT
+from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
+from lineage.evaluation import evaluation_of, measured_in, present
+from lineage.index import rows_digest_sql
 from lineage.lookup import Lookup
 
 SCORES = DATA / "evaluation" / "images.parquet"
@@ -28,9 +34,12 @@ PARQUET = "read_parquet(?, hive_partitioning = false)"
 
 def files_behind() -> tuple[tuple[str, int, int], ...]:
     """The files that the table is made of, with size and time: another answer needs another table."""
-    shards = [path for noun in read_wiring().row_outputs for path in sorted((DATA / noun).glob("shard-*.parquet"))]
+    wiring = read_wiring()
+    shards = [path for noun in wiring.row_outputs for path in sorted((DATA / noun).glob("shard-*.parquet"))]
+    others = [DATA / noun / CHECKPOINT for noun in wiring.networks]
+    others += [DATA / stage.noun / THRESHOLDS for stage in wiring.of_kind("thresholds")]
     files = []
-    for path in (IMAGES, SCORES, *shards):
+    for path in (IMAGES, SCORES, *shards, *others):
         try:
             stat = path.stat()
         except FileNotFoundError:  # a stage is replacing its files
@@ -56,12 +65,28 @@ def read_head() -> dict[str, Any]:
     return head
 
 
-def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None) -> None:
+@dataclass(frozen=True)
+class Scored:
+    """What the table knows of scores.
+
+    Attributes:
+        digests: noun of each row output → digest of its rows on disk.
+        unmeasured: names of the scores in data/evaluation that are not those of what is on disk.
+    """
+
+    digests: Mapping[str, str]
+    unmeasured: frozenset[str]
+
+
+def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None) -> Scored:
     """Make the table `images` in a database.
 
     Args:
         connection: the database.
         lookup: the ledger, for times; None where nothing was recorded.
+
+    Returns:
+        What belongs to the scores in it.
 
     Raises:
         duckdb.Error: a file is damaged.
@@ -72,7 +97,8 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
     connection.execute(f"CREATE TABLE dataset AS SELECT * FROM {PARQUET}", [[str(IMAGES)]])
     for noun in nouns:
         _rows_of(connection, noun, masks)
-    _scores(connection, names)
+    row_digests = _digests(connection, nouns)
+    measured = _scores(connection, names, row_digests)
     connection.register("ledger_times", _times(connection, lookup, masks.noun))
     checks = "".join(stage.name for stage in wiring.of_kind("prepare"))
     # outputs in the line's order: the first that set an image aside hides what follows from it
@@ -97,6 +123,7 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
     for name in (*(f"rows_{noun}" for noun in nouns), "dataset", "scores"):
         connection.execute(f'DROP TABLE "{name}"')
     connection.unregister("ledger_times")
+    return Scored(row_digests, frozenset(names) - measured if SCORES.exists() else frozenset())
 
 
 def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str, masks: StageWiring) -> None:
@@ -136,12 +163,30 @@ def _times(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None, noun: s
     ).to_arrow_table()
 
 
-def _scores(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
-    """The mIoU of each scored image by score name; NULL for a score that the last `evaluate` did not know."""
+def _digests(connection: duckdb.DuckDBPyConnection, nouns: Sequence[str]) -> dict[str, str]:
+    """Noun → digest of its usable rows, as `labelfactory.stage.output_state` gives it."""
+    digest = rows_digest_sql("image_id", "digest")
+    queries = {noun: f"SELECT {digest} FROM \"rows_{noun}\" WHERE status = 'ok'" for noun in nouns}
+    digests = {noun: connection.execute(query).fetchone() for noun, query in queries.items()}
+    return {noun: str(row[0]) for noun, row in digests.items() if row and row[0]}
+
+
+def _scores(connection: duckdb.DuckDBPyConnection, names: Sequence[str], digests: Mapping[str, str]) -> set[str]:
+    """The mIoU of each scored image by score name; NULL for one that is not measured. Returns the names of the others."""
     if SCORES.exists():
-        known = _columns(SCORES)
-        columns = "".join(f', "{name}"' if name in known else f', NULL::FLOAT AS "{name}"' for name in names)
+        evaluation = evaluation_of({}, measured_in(_head(SCORES)))
+        measured = evaluation.names(present(evaluation, digests)) & set(_columns(SCORES))
+        columns = "".join(f', "{name}"' if name in measured else f', NULL::FLOAT AS "{name}"' for name in names)
         connection.execute(f"CREATE TABLE scores AS SELECT image_id{columns} FROM {PARQUET}", [[str(SCORES)]])
-        return
+        return measured
     columns = "".join(f', "{name}" FLOAT' for name in names)
     connection.execute(f"CREATE TABLE scores (image_id VARCHAR{columns})")
+    return set()
+
+
+def _head(path: Path) -> object:
+    """What a table's header says; None where there is none."""
+    try:
+        return json.loads((pq.read_schema(path).metadata or {}).get(HEAD, b"null"))
+    except (OSError, ValueError, pa.ArrowException):
+        return None

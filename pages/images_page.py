@@ -11,6 +11,7 @@ from labelfactory.schema import VOID
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.audit import audit_mask
+from lineage.evaluation import NOT_MEASURED
 from lineage.withdraw import models_of
 from pages.chain import chain
 from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, ImageQuery
@@ -47,6 +48,7 @@ def images_page(project: Project, query: ImageQuery) -> dict[str, Any]:
         "views": VIEWS,
         "since": {**PERIODS, **_since_models(project)},
         "model": model,
+        "unmeasured": score_of(query.quality) in images.unmeasured,
         "pages": page_numbers(result.page, result.pages),
     }
 
@@ -108,7 +110,7 @@ def image_page(project: Project, image_id: str, query: ImageQuery, params: Mappi
         "void": class_colour(VOID),
         "layers": layers(project, row, images),
         "show": params.get("show") if params.get("show") in layers_of_line() else "",
-        "figures": _image_figures(row),
+        "figures": _image_figures(row, images),
         "before": image_link(before, **more) if before else "",
         "after": image_link(after, **more) if after else "",
         "back": "/images?" + query.to_url(page=1) if query.is_filter else "/images",
@@ -150,6 +152,7 @@ def layers(project: Project, row: Row, images: Snapshot) -> list[dict[str, Any]]
                 "src": next(iter(links.values()), ""),
                 "links": links,
                 "miou": row[f"miou_{layer.score}"] if layer.score else None,
+                "unmeasured": bool(row["scored"]) and layer.score in images.unmeasured,
             }
         )
     return shown
@@ -164,13 +167,21 @@ def _is_there(layer: Layer, row: Row, ids: list[int]) -> bool:
     return bool(row[f"digest_{layer.maker.noun}"]) and fits
 
 
-def _image_figures(row: Row) -> list[tuple[str, str, str]]:
+def score_of(name: str) -> str:
+    """The name of the score that a figure of quality is; empty for one that is none."""
+    wiring = read_wiring()
+    return {"masks": wiring.masks.meta.scores.name, "model": wiring.model.meta.scores.name}.get(name, "")
+
+
+def _image_figures(row: Row, images: Snapshot) -> list[tuple[str, str, str]]:
     """(name, figure, explanation)."""
-    return [
-        (quality.name, f"{percent(row[quality.column])} %", quality.says)
-        for quality in QUALITIES.values()
-        if row[quality.column] is not None
-    ]
+    figures = []
+    for name, quality in QUALITIES.items():
+        if row[quality.column] is not None:
+            figures.append((quality.name, f"{percent(row[quality.column])} %", quality.says))
+        elif row["scored"] and score_of(name) in images.unmeasured:
+            figures.append((quality.name, NOT_MEASURED, quality.says))
+    return figures
 
 
 def _provenance(project: Project, row: Row) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from markupsafe import Markup
 
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
-from labelfactory.settings.wiring import DATA, METRICS, StageWiring, Wiring, read_wiring
+from labelfactory.settings.wiring import DATA, StageWiring, Wiring, read_wiring
+from lineage.evaluation import NOT_MEASURED, Evaluation, present, read_evaluation
 from pages.drawing import Arrow, Box, draw
 from pages.links import run_links
 from pages.project import Project
@@ -27,7 +29,26 @@ LANES = {"network": NETWORKS, "thresholds": THRESHOLDS}
 
 def line_page(project: Project) -> dict[str, Any]:
     """What the page shows."""
-    return {**line_state(project), "figures": _figures(project), "notes": _notes(), "report": REPORT.exists()}
+    state = line_state(project)
+    scores: Scores = state["line_scores"]
+    figures, notes = _figures(project, scores), _notes(scores)
+    return {**state, "figures": figures, "notes": notes, "report": REPORT.exists()}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores on disk: `measured`, those of the outputs on disk; and why others are not shown, empty if all are."""
+
+    evaluation: Evaluation
+    measured: Mapping[str, float]
+    why_not: str
+
+
+def scores_on_disk(project: Project, *, running: bool = False) -> Scores:
+    """The scores in data/evaluation, held against the outputs on disk. `running`: a run is writing them."""
+    evaluation = read_evaluation()
+    digests = present(evaluation, project.row_digests(running=running))
+    return Scores(evaluation, evaluation.of(digests), evaluation.why_not(digests))
 
 
 def line_state(project: Project) -> dict[str, Any]:
@@ -35,13 +56,14 @@ def line_state(project: Project) -> dict[str, Any]:
     looking = project.state.refresh()
     answer = project.state.answer or {"running": False, "stages": []}
     states = {entry["name"]: entry for entry in answer["stages"]}
-    wiring, metrics = read_wiring(), _json(METRICS)
-    splits = split_names(metrics)
+    wiring, scores = read_wiring(), scores_on_disk(project, running=bool(answer["running"]))
+    splits = split_names(scores.evaluation.figures)
     runs = _runs(project)
-    stages = [_stage(wired, states.get(name), metrics, splits, runs.get(name, ())) for name, wired in wiring.items()]
+    stages = [_stage(wired, states.get(name), scores, splits, runs.get(name, ())) for name, wired in wiring.items()]
     return {
+        "line_scores": scores,
         "stages": stages,
-        "splits": [split for split in splits if any(stage["scores"].get(split) for stage in stages)],
+        "splits": [split for split in splits if any(split in stage["scores"] for stage in stages)],
         "linked": any(stage["links"] for stage in stages),
         "graph": graph(wiring, stages),
         "stale": sum(stage["state"] in ("stale", "never run") for stage in stages),
@@ -57,12 +79,15 @@ def line_state(project: Project) -> dict[str, Any]:
 
 
 def _stage(
-    wired: StageWiring, entry: Mapping[str, Any] | None, metrics: Mapping[str, float], splits: list[str], links: Any
+    wired: StageWiring, entry: Mapping[str, Any] | None, line: Scores, splits: list[str], links: Any
 ) -> dict[str, Any]:
     report, scored = _json(DATA / "reports" / f"{wired.name}.json"), wired.meta.scores
     state = str(entry["state"]) if entry else "unknown" if report else "never run"
-    by_split = ((split, stage_score(metrics, scored.measure, scored.name, split)) for split in splits)
-    scores = {split: score for split, score in by_split if score}
+    scores: dict[str, tuple[str, float | None]] = {}  # None: not measured on what is on disk
+    for split in splits:
+        if stage_score(line.evaluation.figures, scored.measure, scored.name, split):
+            now = stage_score(line.measured, scored.measure, scored.name, split)
+            scores[split] = now or (scored.measure, None)
     return {
         "name": wired.name,
         "state": state,
@@ -90,7 +115,7 @@ def graph(wiring: Wiring, stages: list[dict[str, Any]]) -> Markup:
         taken.add((lane, along))
     boxes = []
     for stage in stages:
-        scores = [f"{measure} {percent(v)}" for measure, v in stage["scores"].values()]
+        scores = [f"{measure} {percent(v)}" for measure, v in stage["scores"].values() if v is not None]
         boxes.append(
             Box(
                 id=stage["name"],
@@ -141,7 +166,7 @@ def _runs(project: Project) -> dict[str, list[tuple[str, str]]]:
     return runs
 
 
-def _figures(project: Project) -> list[tuple[str, str, str, str]]:
+def _figures(project: Project, scores: Scores) -> list[tuple[str, str, str, str]]:
     """(figure, unit, label, address) of the whole project."""
     try:
         images = project.images()
@@ -150,11 +175,14 @@ def _figures(project: Project) -> list[tuple[str, str, str, str]]:
     figures = [(f"{images.count:,}", "", "images", "/images")]
     if images.quarantined:
         figures.append((f"{images.quarantined:,}", "", "of them quarantined", "/images?state=quarantined"))
-    metrics, wiring = _json(METRICS), read_wiring()
-    for split in split_names(metrics):
+    wiring, known = read_wiring(), scores.evaluation.figures
+    for split in split_names(known):
         for name in (wiring.masks.meta.scores.name, wiring.model.meta.scores.name):
-            if f"miou/{split}/{name}" in metrics:
-                figures.append((percent(metrics[f"miou/{split}/{name}"]), "%", f"mIoU of the {name} on {split}", ""))
+            key, label = f"miou/{split}/{name}", f"mIoU of the {name} on {split}"
+            if key in scores.measured:
+                figures.append((percent(scores.measured[key]), "%", label, ""))
+            elif key in known:
+                figures.append(("–", "", f"{label}: {NOT_MEASURED}", ""))
     try:
         with project.lookup() as lookup:
             figures.append((str(len(lookup.models)), "", "models recorded", "/models"))
@@ -163,15 +191,14 @@ def _figures(project: Project) -> list[tuple[str, str, str, str]]:
     return figures
 
 
-def _notes() -> list[str]:
-    """Notes on the figures: images that were left out, missing true masks."""
-    notes = []
+def _notes(scores: Scores) -> list[str]:
+    """Notes on the figures: scores that are not measured, images that were left out, missing true masks."""
+    notes = [scores.why_not] if scores.why_not else []
     left_out = read_left_out()
     if left_out:
         more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         notes.append(f"{len(left_out)} left out by the import: {'; '.join(i.line for i in left_out[:5])}{more}")
-    metrics = _json(METRICS)
-    if metrics and not metrics.get("true_masks"):
+    if scores.measured.get("true_masks") == 0:
         notes.append("There are no true masks, so nothing was scored.")
     return notes
 

@@ -39,7 +39,7 @@ def _order() -> list[str]:
 
 
 def _line(lookup: Lookup, model: Model, aliases: Mapping[str, str], gone: Mapping[str, Any]) -> dict[str, Any]:
-    answer = audit_model(lookup, f"{model.name}@{model.version}")
+    answer = audit_model(lookup, f"{model.name}@{model.version}", behind=False)
     return {
         "label": model.label,
         "name": model.name,
@@ -79,7 +79,7 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         if not matches:
             raise MissingError("the ledger knows no such model", "Choose one on the page Models.")
         model = matches[0]
-        answer = audit_model(lookup, f"{name}@{version}")
+        answer = audit_model(lookup, f"{name}@{version}", behind=False)
         line = _line(lookup, model, lookup.aliases(), lookup.withdrawn_models())
         settings = parameters(executions_behind(lookup, model))
         tags = {e["subject"]: e["detail"]["tags"] for e in lookup.events if e["event"] == "line"}
@@ -107,15 +107,14 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         "changed_masks": "/images?" + ImageQuery(of=f"{name}@{version}", since=f"{name}@{version}").to_url(),
         "diffs": [(f"/diff?a={m.version}&b={version}", m.label) for m in reversed(earlier)][:5] if is_model else [],
         "is_model": is_model,
-        "score": _score_name(model),
+        "scored": _score_name(model),
     }
 
 
 def _score_name(model: Model) -> str:
-    """The name of a network's own score; of the model that people use where the network has none."""
-    wiring = read_wiring()
-    trainer = wiring.stage_of(model.passport.stage, "network")
-    return (trainer.meta.scores.name if trainer else "") or wiring.model.meta.scores.name
+    """The name of a network's own score; empty for a network that is not scored."""
+    trainer = read_wiring().stage_of(model.passport.stage, "network")
+    return trainer.meta.scores.name if trainer and trainer.meta.scores.measure == "mIoU" else ""
 
 
 def draw_parents(lookup: Lookup, model: Model) -> Markup:

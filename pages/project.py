@@ -29,6 +29,8 @@ PICTURES_BYTES = 128 * 2**20
 PIXEL_AUDITS = 4
 """Images whose probabilities of the CRF are kept: the one on the page, and a few before it."""
 MASK_SETS = 6
+Stamp = tuple[tuple[tuple[str, int, int], ...], str]
+"""The files behind the images, and the digest of the ledger's last file."""
 STAMP_SECONDS = 1.0
 """Seconds between two looks for changed files."""
 
@@ -59,7 +61,7 @@ class Project:
         self.model_on_disk = ModelOnDisk()
         self._ledger_lock, self._predicting, self._making = RLock(), Lock(), Lock()
         self._lookup: tuple[object, Lookup] | None = None
-        self._snapshot: tuple[object, Snapshot] | None = None
+        self._snapshot: tuple[Stamp, Snapshot] | None = None
         self._withdrawn: tuple[str, frozenset[str]] = "", frozenset()
         self._checked = 0.0
         self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda item: len(item[0]))
@@ -110,7 +112,26 @@ class Project:
             Thread(target=self._read_again, args=(stamp,), daemon=True).start()
         return kept[1]
 
-    def _read_again(self, stamp: object) -> None:
+    def row_digests(self, *, running: bool) -> dict[str, str]:
+        """Digest of the rows of each output on disk; empty text for one whose files changed since they were read.
+
+        Args:
+            running: while a run writes rows, they are not read again.
+        """
+        try:
+            if self._snapshot is None or not running:
+                self.images()
+        except UserError:
+            return {}
+        kept = self._snapshot
+        if kept is None:
+            return {}
+        changed = set(files_behind()) ^ set(kept[0][0])
+        folders = {Path(path).parent.name for path, _, _ in changed}
+        nouns = read_wiring().row_outputs
+        return {noun: "" if noun in folders else kept[1].row_digests.get(noun, "") for noun in nouns}
+
+    def _read_again(self, stamp: Stamp) -> None:
         try:
             self._read(stamp)
         except UserError:  # a stage is writing: the next page tries again
@@ -118,7 +139,7 @@ class Project:
         finally:
             self._making.release()
 
-    def _read(self, stamp: object) -> Snapshot:
+    def _read(self, stamp: Stamp) -> Snapshot:
         try:
             with self.lookup() as lookup:
                 snapshot = Snapshot(lookup)

@@ -7,7 +7,8 @@ from typing import Any
 
 import jinja2
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
+from markupsafe import escape
 from starlette.exceptions import HTTPException
 
 from labelfactory.digests import digest_bytes
@@ -18,7 +19,7 @@ from pages.guard import LOOPBACK, Guard
 from pages.image_query import ImageQuery
 from pages.images_page import image_page, images_page, pixel
 from pages.layers import NAMES
-from pages.line_page import REPORT, line_page, line_state
+from pages.line_page import REPORT, line_page, line_state, scores_on_disk
 from pages.links import image_link, model_link
 from pages.models_page import model_page, models_page
 from pages.project import Project
@@ -31,6 +32,11 @@ STATIC = {
     "pages.js": (HERE / "pages.js", "text/javascript"),
 }
 """The only files that are served as they are: by name, from here."""
+REPORT_OF_BEFORE = (
+    '<div class="notes" role="note" style="margin: 16px"><strong>This report is of earlier outputs, whose digests it names.'
+    "</strong> {}</div>"
+)
+"""What a report begins with, where the outputs that it is of are not those on disk."""
 KEEP = "private, max-age=31536000, immutable"
 """For our own style and script, whose addresses have a digest in them. Never for pictures, which may be withdrawn."""
 ASK_AGAIN = "private, no-cache"
@@ -53,7 +59,7 @@ def make_site(project: Project, *, hosts: tuple[str, ...] = LOOPBACK, token: str
     _add_pages(app, project, show)
     _add_pieces(app, project, show)
     _add_pictures(app, project)
-    _add_files(app, static)
+    _add_files(app, project, static)
     return Guard(app, hosts, token)
 
 
@@ -148,7 +154,7 @@ def _picture(request: Request, body: bytes, kind: str) -> Response:
     return Response(body, media_type=kind, headers=headers)
 
 
-def _add_files(app: FastAPI, static: Mapping[str, tuple[bytes, str]]) -> None:
+def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes, str]]) -> None:
     """What is there as it is: the report, and the pages' own style and script."""
 
     @app.get("/report")
@@ -156,7 +162,9 @@ def _add_files(app: FastAPI, static: Mapping[str, tuple[bytes, str]]) -> None:
         if not REPORT.exists():
             raise MissingError("there is no report yet", "Type `labelfactory run`.")
         own = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-        return FileResponse(REPORT, media_type="text/html", headers={"content-security-policy": own, **NEVER})
+        text, why_not = REPORT.read_text(encoding="utf-8", errors="replace"), scores_on_disk(project).why_not
+        body = text.replace("<body>", f"<body>\n{REPORT_OF_BEFORE.format(escape(why_not))}", 1) if why_not else text
+        return HTMLResponse(body.encode("utf-8", "replace"), headers={"content-security-policy": own, **NEVER})
 
     @app.get("/static/{name}")
     def asset(name: str) -> Response:

@@ -77,7 +77,8 @@ def _write(url: str, answer: Download, part: Path) -> None:
             f"{url}: {in_bytes(total - done)} to download, {in_bytes(free)} free on the disk",
             "Make room, or name a folder on a larger disk.",
         )
-    with part.open("ab" if done else "wb") as stream, progress("download", max(total // MIB, 1), "MiB") as tick:
+    mib = max(total // MIB, 1)
+    with part.open("ab" if done else "wb") as stream, progress("download", mib, "MiB", keeps=True) as tick:
         if done:
             tick(done // MIB)
         for piece in answer.pieces:

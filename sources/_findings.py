@@ -1,5 +1,6 @@
 """All problems of an import, collected in one pass and raised as one error."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,10 +38,20 @@ class Findings:
     def read(self, path: Path) -> list[str]:
         """The rows of a text file; none, and a problem, if it is not readable."""
         try:
-            return read_text(path).splitlines()
+            return text_rows(path)
         except FileRefusedError as error:
             self.add(path, f"not readable: {error.reason}")
             return []
+
+
+def text_rows(path: Path) -> list[str]:
+    """The rows of a text file, as editors count them: `str.splitlines` would also split at characters such as U+2028.
+
+    Raises:
+        FileRefusedError: as `read_text`.
+    """
+    text = io.StringIO(read_text(path), newline=None).read()  # every kind of line end becomes \n
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def raise_problems(

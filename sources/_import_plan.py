@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from labelfactory.console import CONTROL
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
 from labelfactory.dataset.withdrawn import withdrawn
@@ -18,7 +19,7 @@ from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
 from sources._split import TRAIN, VAL, deal
 
-LONGEST_ID = 1024
+LONGEST_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,11 @@ def _chosen(
             problems.append(f"--classes: {name!r} is not a class of this source{did_you_mean(name, known)}{note}")
         elif options.classes.count(name) > 1:
             problems.append(f"--classes: {name!r} is named {options.classes.count(name)} times")
+    problems += [
+        f"{name[:40]!r} is not the name of a class: too long or not printable; give another one with --rename"
+        for name in options.classes or known
+        if not _is_name(name)
+    ]
     if not known and not problems:
         problems.append("no photograph has a tag")
     return options.classes or known
@@ -185,12 +191,11 @@ def _sorted_out(
         image_id = candidate.image_id
         allowed = {*batch.names, *chosen, *also}
         unknown = [tag for tag in candidate.tags if tag not in allowed]
-        if (
-            not image_id
-            or len(image_id) > LONGEST_ID
-            or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in image_id)
-        ):
+        bad_lists = [name for name in candidate.lists if not _is_name(name) or "/" in name]
+        if not _is_name(image_id):
             left_out.append(_left(candidate, f"{image_id[:40]!r} is not an image id: empty, too long or not printable"))
+        elif bad_lists:
+            left_out.append(_left(candidate, f"{bad_lists[0][:40]!r} is not the name of a list"))
         elif image_id in first:
             other = f" ({first[image_id]})" if first[image_id] else ""
             left_out.append(_left(candidate, f"the image id {image_id!r} appears twice{other}"))
@@ -202,6 +207,12 @@ def _sorted_out(
             fresh.append(replace(candidate, tags=tags))
         first.setdefault(image_id, candidate.where)
     return fresh, left_out
+
+
+def _is_name(text: str) -> bool:
+    """Whether it is one line that a terminal, a table and a list of names can hold."""
+    unprintable = any(c in "\t\n" or 0xD800 <= ord(c) < 0xE000 for c in text) or CONTROL.search(text)
+    return bool(text) and len(text) <= LONGEST_NAME and not unprintable
 
 
 def _left(candidate: Candidate, reason: str, what: str = "photograph") -> LeftOut:

@@ -1,6 +1,7 @@
 """Read a CSV, JSON lines or Parquet file: rows with their numbers, and the problems of unreadable ones."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,10 +52,10 @@ def read_rows(findings: Findings, path: Path) -> Rows:
 
 def _csv(findings: Findings, path: Path, text: str) -> Rows:
     """Cells separated by commas, semicolons or tabs, whichever is most frequent in the header."""
-    lines = text.splitlines(keepends=True)
-    first = next((line for line in lines if line.strip()), "")
+    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(lines, delimiter=delimiter)
+    # not str.splitlines, which also splits at characters that may stand in a cell, such as U+2028
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header: tuple[str, ...] = ()
     rows: list[tuple[int, Mapping[str, Any]]] = []
     try:

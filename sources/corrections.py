@@ -22,10 +22,11 @@ from labelfactory.dataset.picture_files import MASKS, opened_picture
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
-from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_file, read_text
+from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_file
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask, palette
+from sources._findings import text_rows
 from sources.coco import draw
 
 SHOWN = 20
@@ -167,7 +168,7 @@ def _read_png(path: Path, values: NDArray[np.uint8], colours: Mapping[int, int])
 
 def _rows(path: Path) -> list[str]:
     try:
-        return [row.strip() for row in read_text(path).splitlines() if row.strip()]
+        return [row.strip() for row in text_rows(path) if row.strip()]
     except FileRefusedError as error:
         raise DataError(f"{path}: not readable: {error.reason}") from None
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import PHOTOGRAPHS, RAW
+from labelfactory.masking import masked_addresses
 from sources._batch import Batch, Candidate
 from sources._fetch import REMOTE, fetch
 from sources._findings import Findings
@@ -114,7 +115,7 @@ def _candidate(
     if tags is None:
         findings.leave_out("", where, f"{str(row[names['tags']])[:60]!r} is not a list of tags", path=stated)
         return None
-    image_id = str(row.get(names.get("id", "")) or stated.removesuffix(PurePosixPath(stated).suffix))
+    image_id = str(row.get(names.get("id", "")) or masked_addresses(stated.removesuffix(PurePosixPath(stated).suffix)))
     lists = tags_of_cell(row.get(names.get("list", ""))) or ()
     load: Callable[[], bytes] | None = None
     if "://" in stated:
@@ -146,7 +147,7 @@ def tags_of_cell(cell: Any) -> tuple[str, ...] | None:
         if cell.lstrip().startswith("["):
             try:
                 return tags_of_cell(json.loads(cell))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
         cell = re.split(r"[|;,]", cell)
     if not isinstance(cell, Sequence) or not all(isinstance(tag, str) for tag in cell):

@@ -15,6 +15,7 @@ from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, read_passport
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.stage.output_state import LIST, State
 from labelfactory.versions import git_state
 from reporting.content import Curve, Report, StageLine, Step
 from reporting.phrases import what_it_made
@@ -28,6 +29,7 @@ def make_report(
     metrics: Mapping[str, Any],
     per_list: Mapping[str, Counts],
     each: Mapping[str, Mapping[str, float]],
+    measured: Sequence[State],
     *,
     gallery: int,
 ) -> Report:
@@ -39,6 +41,7 @@ def make_report(
         metrics: flat metrics of `evaluate`.
         per_list: counts of each scored list.
         each: each image's own mIoU by score name, where it has a true mask.
+        measured: the states of what was scored.
         gallery: images for each of best, median and worst.
     """
     masks = MaskColumns(scorer.rows[read_wiring().masks.noun])
@@ -54,7 +57,7 @@ def make_report(
         thresholds=_thresholds(metrics, per_list),
         curves=[*_threshold_curves(metrics, per_list), *_loss_curves()],
         gallery=[gallery_item(scorer, dataset, record, why, each) for record, why in choose(tagged, each, gallery)],
-        provenance=_provenance(dataset),
+        provenance=_provenance(measured),
         notes=_notes(dataset, metrics, masks, tagged),
     )
 
@@ -124,13 +127,15 @@ def _read_csv(path: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
 
 
-def _provenance(dataset: Dataset) -> dict[str, str]:
+def _provenance(measured: Sequence[State]) -> dict[str, str]:
     commit, dirty = git_state()
     provenance = {
         "commit": f"{commit or 'not a git repository'}{' (with changes)' if dirty else ''}",
         "params.yaml, SHA-256": digest_file(Path(PARAMS_FILE)),
         "data set, SHA-256": digest_file(DATA / "dataset" / "images.parquet"),
     }
+    words = {"rows": "digest of all rows", "thresholds": "digest", LIST: "list, digest of photographs and true masks"}
+    provenance |= {f"{s['name']}: {words[s['kind']]}": s["digest"] for s in measured if s["kind"] in words}
     for noun in read_wiring().networks:
         path = DATA / noun / CHECKPOINT
         if path.exists():

@@ -1,7 +1,7 @@
 """Scores images against their true masks, in all processes; counts of images are added up."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.dataset.truth import true_mask
 from labelfactory.devices import Precision, pick_device
+from labelfactory.digests import digest_json
 from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.metrics import Confusion, ThresholdCurve
 from labelfactory.rows.reader import RowReader
@@ -20,6 +21,7 @@ from labelfactory.rows.shards import Row
 from labelfactory.schema import VOID, Mask, labels_from_channels
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring, stage_wiring
+from labelfactory.stage.output_state import INFERENCE, SETTINGS, State
 from models.autocast import inference_precision
 from models.seeds import channels_above, scores_at_size
 from models.segmenters import Segmenter, predict, segmenter_from
@@ -48,6 +50,11 @@ class ScoringConfig:
     scales: tuple[float, ...]
     flip: bool
     precision: Precision
+
+
+def inference_state(cfg: ScoringConfig) -> State:
+    """The state of these settings, as `measured` of metrics.json has it: the same network scores otherwise with others."""
+    return {"name": INFERENCE, "kind": SETTINGS, "digest": digest_json(asdict(cfg)), "rows": 0}
 
 
 @dataclass

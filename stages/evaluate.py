@@ -3,9 +3,12 @@
 Reads   data/dataset, every output that dvc.yaml lists as a dep, and the true masks; `meta.scores` says what is scored
 Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html, images.parquet: for each
         scored image its mIoU by score name, and its true mask as scored, for code that may not open true masks
+metrics.json and the header of images.parquet have `measured`: the digests of the outputs and lists that the scores belong to,
+and the settings of the line at that time.
 Without true masks nothing is scored, and true_masks in metrics.json is 0.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +19,7 @@ from pydantic import Field
 
 from labelfactory.console import say
 from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.tables import HEAD
 from labelfactory.dataset.truth import has_truth, true_mask
 from labelfactory.devices import Precision
 from labelfactory.files import write_csv, write_json, write_whole
@@ -26,13 +30,15 @@ from labelfactory.settings.params import Scales, Section
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import stage_wiring
 from labelfactory.stage.base import Stage
-from labelfactory.stage.runner import main
+from labelfactory.stage.output_state import State, settings_states, states
+from labelfactory.stage.runner import main, read_sections
 from stages._report import make_report
 from stages._scoring import (
     Counts,
     Scorer,
     ScoringConfig,
     flat_metrics,
+    inference_state,
     score_images,
     score_names,
     scored_maps,
@@ -84,6 +90,8 @@ class Evaluate(Stage[EvaluateConfig]):
         from reporting.page import write_report  # loads matplotlib; every stage imports this file to check its section
 
         cfg = ScoringConfig(self.cfg.scales, self.cfg.flip, self.cfg.precision)
+        # in a list, which DVC does not take for metrics
+        measured = [*states(self.reads, self.cfg.lists), inference_state(cfg), *settings_states(read_sections())]
         members = {name: self.dataset.on_list(name) for name in self.cfg.lists}
         records = {r.image_id: r for listed in members.values() for r in listed if has_truth(r)}
         per_list = {name: Counts(len(self.dataset.classes) + 1) for name in members}
@@ -94,11 +102,11 @@ class Evaluate(Stage[EvaluateConfig]):
         for name, counts in per_list.items():
             metrics |= flat_metrics(counts, name, self.dataset.classes.with_background)
         metrics |= self._comparisons(metrics) | self._affinity_thresholds(per_list)
-        write_json(self.output / "metrics.json", metrics)
+        write_json(self.output / "metrics.json", {**metrics, "measured": measured})
         self._write_curves(per_list)
         self._write_iou(metrics)
-        self._write_images(list(records.values()), each)
-        report = make_report(self.dataset, Scorer(cfg), metrics, per_list, each, gallery=self.cfg.gallery)
+        self._write_images(list(records.values()), each, measured)
+        report = make_report(self.dataset, Scorer(cfg), metrics, per_list, each, measured, gallery=self.cfg.gallery)
         write_report(self.output / "report.html", report)
         return {"true_masks": len(records)}
 
@@ -176,9 +184,12 @@ class Evaluate(Stage[EvaluateConfig]):
         rows = [(split, what, name, round(value, 6)) for (_, split, what, name), value in keys]
         write_csv(self.output / "iou.csv", ("split", "what", "class", "iou"), rows)
 
-    def _write_images(self, records: Sequence[ImageRecord], each: dict[str, dict[str, float]]) -> None:
+    def _write_images(
+        self, records: Sequence[ImageRecord], each: dict[str, dict[str, float]], measured: list[State]
+    ) -> None:
         """images.parquet, in the order of ids; an mIoU is null where there is no mask or no class."""
-        ordered, names, schema = sorted(records, key=lambda record: record.image_id), score_names(), images_schema()
+        ordered, names = sorted(records, key=lambda record: record.image_id), score_names()
+        schema = images_schema().with_metadata({HEAD: json.dumps({"measured": measured})})
         with (
             write_whole(self.output / "images.parquet") as path,
             pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer,

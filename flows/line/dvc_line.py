@@ -8,11 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from dvc.exceptions import DvcException, ReproductionError
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
@@ -21,6 +23,7 @@ from networkx import descendants
 from flows.line.experiments import run_variant
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
+from labelfactory.interrupt import LOOK_SECONDS, Interrupted, end_children, hold_signals
 from labelfactory.lock import BusyError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import last_runs, read_wiring
@@ -49,7 +52,30 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
     Raises:
         StageFailedError: a stage failed, with its exit code.
         UserError: DVC refuses, or `retrain` is false and there are no models.
+        KeyboardInterrupt: this process or the stage was told to end. No stage runs any more.
     """
+    # in a thread: in the main one, DVC ignores SIGINT while a stage runs
+    with ThreadPoolExecutor(1, initializer=hold_signals) as thread:
+        run = thread.submit(_reproduce, targets, retrain=retrain, force=force)
+        try:
+            wait([run])
+        except KeyboardInterrupt:
+            while not run.done():  # DVC may be between two stages, and start the next one
+                end_children(psutil.Process().children())
+                wait([run], LOOK_SECONDS)
+            raise Interrupted(told=_has_told(run)) from run.exception()
+        if _has_told(run):
+            raise Interrupted(told=True) from run.exception()
+        return run.result()
+
+
+def _has_told(run: "Future[list[str]]") -> bool:
+    """Whether a stage was interrupted and has printed the message."""
+    error = run.exception()
+    return isinstance(error, StageFailedError) and error.interrupted
+
+
+def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool) -> list[str]:
     with open_repo() as repo, _failures_named(), lock_repo(repo), _calm():
         if not retrain:
             _freeze_learning(repo, targets)

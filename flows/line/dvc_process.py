@@ -17,10 +17,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
-from flows.server.credentials import masked
+import psutil
+
+from labelfactory.interrupt import end_children
+from labelfactory.masking import masked
 
 REPLY = "\x1e"
 """Marks a reply: a character that no stage prints."""
@@ -156,7 +159,8 @@ def _result(reply: dict[str, Any], last: Sequence[str]) -> Any:
 
 
 def main() -> None:
-    """Answer requests until the flow closes standard input."""
+    """Answer requests until the flow closes standard input. SIGTERM ends it once its stage, which gets it too, has ended."""
+    signal.signal(signal.SIGTERM, _end_after_stage)
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     incoming = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # stages must not read the requests
@@ -175,6 +179,11 @@ def _listen(incoming: Any, requests: "queue.SimpleQueue[str]") -> None:
     for text in incoming:
         requests.put(text)
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _end_after_stage(number: int, frame: FrameType | None) -> None:
+    end_children(psutil.Process().children())
+    os._exit(128 + number)
 
 
 def _answer(line: Any, request: dict[str, Any]) -> dict[str, Any]:

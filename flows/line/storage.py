@@ -220,7 +220,7 @@ def _files(entries: Iterable[Entry]) -> dict[str, Path]:
 
 def _each(title: str, work: Mapping[str, Path], do: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
     """Call `do` for each digest, several at a time."""
-    with progress(title, len(work), "files") as tick, ThreadPoolExecutor(AT_ONCE) as pool:
+    with progress(title, len(work), "files", keeps=True) as tick, ThreadPoolExecutor(AT_ONCE) as pool:
         for digest, result in zip(work, pool.map(do, work), strict=True):
             yield digest, result
             tick()

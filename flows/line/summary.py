@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelfactory.settings.wiring import METRICS, REPORTS, read_wiring
+from labelfactory.settings.wiring import REPORTS, read_wiring
+from lineage.evaluation import NOT_MEASURED, present, read_evaluation
 from reporting.phrases import what_it_made
 
 REPORT = Path("data/evaluation/report.html")
@@ -18,7 +19,7 @@ class StageSummary:
     name: str
     made: str
     seconds: float | None
-    scores: tuple[float | None, ...]  # mIoU, a fraction, on each of the line's splits
+    scores: tuple[str, ...]  # mIoU in per cent on each of the line's splits, `not measured`, or empty if not scored
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class LineSummary:
     splits: tuple[str, ...]
     stages: tuple[StageSummary, ...]
     notes: tuple[str, ...]
+    is_current: bool  # whether evaluate scored the outputs on disk
 
     @property
     def seconds(self) -> float:
@@ -41,23 +43,29 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_summary() -> LineSummary:
-    """Read the reports below data/ of this folder."""
-    metrics = read_json(METRICS)
-    splits = tuple(sorted({key.split("/")[1] for key in metrics if key.startswith("miou/")}))
+    """Read the reports below data/ of this folder. A score is that of the output on disk, or it is not measured."""
+    evaluation = read_evaluation()
+    digests = present(evaluation)
+    measured, why_not = evaluation.of(digests), evaluation.why_not(digests)
+    splits = tuple(sorted({key.split("/")[1] for key in evaluation.figures if key.startswith("miou/")}))
     stages = []
     for name, wired in read_wiring().items():
         report = read_json(REPORTS / f"{name}.json")
         if not report:
-            stages.append(StageSummary(name, "never run", None, tuple(None for _ in splits)))
+            stages.append(StageSummary(name, "never run", None, ("",) * len(splits)))
             continue
-        scores = tuple(metrics.get(f"miou/{split}/{wired.meta.scores.name}") for split in splits)
-        stages.append(StageSummary(name, what_it_made(report), report["seconds"], scores))
-    notes = []
-    if metrics and not metrics["true_masks"]:
+        keys = [f"miou/{split}/{wired.meta.scores.name}" for split in splits]
+        scores = (
+            f"{100 * measured[key]:.1f}" if key in measured else NOT_MEASURED if key in evaluation.figures else ""
+            for key in keys
+        )
+        stages.append(StageSummary(name, what_it_made(report), report["seconds"], tuple(scores)))
+    notes = [why_not] if why_not else []
+    if measured.get("true_masks") == 0:
         notes.append("There are no true masks, so nothing was scored.")
-    if "fraction_of_supervised" in metrics:
-        notes.append(f"Of full supervision: {100 * metrics['fraction_of_supervised']:.1f} %")
-    return LineSummary(splits, tuple(stages), tuple(notes))
+    if "fraction_of_supervised" in measured:
+        notes.append(f"Of full supervision: {100 * measured['fraction_of_supervised']:.1f} %")
+    return LineSummary(splits, tuple(stages), tuple(notes), not why_not)
 
 
 def as_markdown(summary: LineSummary) -> str:
@@ -65,7 +73,7 @@ def as_markdown(summary: LineSummary) -> str:
     heads = ["stage", "what it made", "seconds", *(f"mIoU {split}, %" for split in summary.splits)]
     rows = [heads, ["---", "---", *("---:" for _ in heads[2:])]]
     for stage in summary.stages:
-        scores = ["" if score is None else f"{100 * score:.1f}" for score in stage.scores]
-        rows.append([stage.name, stage.made, "" if stage.seconds is None else f"{stage.seconds:.1f}", *scores])
+        seconds = "" if stage.seconds is None else f"{stage.seconds:.1f}"
+        rows.append([stage.name, stage.made, seconds, *stage.scores])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return "\n\n".join([table, f"All stages, each stage's last run: {summary.seconds:.1f} s", *summary.notes])

@@ -9,12 +9,13 @@ from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from flows.server.api import Api
 from flows.server.webhook import post, webhook_address
+from labelfactory.masking import masked
 
 
 def announce(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Log the end of a run and post it to the webhook. A failing webhook does not change the run."""
     logger = flow_run_logger(flow_run, flow)
-    details = f": {state.message}" if state.message else ""
+    details = f": {masked(state.message)}" if state.message else ""
     level = logging.INFO if state.is_completed() else logging.ERROR
     logger.log(level, "%s: %s%s", flow_run.name, state.name, details)
     try:
@@ -27,15 +28,15 @@ def announce(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
 
 def message(flow_name: str, run: FlowRun, state: State[Any]) -> dict[str, Any]:
     """The message: the run, its final state and its page. `text` is what chat programs show."""
-    page = get_current_settings().ui_url
+    page, reason = get_current_settings().ui_url, masked(state.message or "")
     return {
-        "text": f"{flow_name}: {run.name}: {state.name}" + (f"\n{state.message}" if state.message else ""),
+        "text": masked(f"{flow_name}: {run.name}: {state.name}") + (f"\n{reason}" if reason else ""),
         "flow": flow_name,
         "run": run.name,
         "run_id": str(run.id),
         "state": state.name,
         "type": state.type.value,
-        "message": state.message or "",
+        "message": reason,
         "attempt": run.run_count,
         "page": f"{page}/runs/flow-run/{run.id}" if page else None,
     }

@@ -9,8 +9,8 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_run
 
 from flows.run.git_tree import Tree
-from flows.server.credentials import masked
 from labelfactory.errors import UserError
+from labelfactory.masking import masked
 from lineage.deliver import deliver
 from lineage.record import record
 

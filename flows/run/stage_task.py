@@ -16,12 +16,14 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed, Failed
 
 from flows.line.dvc_process import LineProcess, LineProcessError, StageError
-from flows.line.summary import read_summary
+from flows.line.summary import read_json
 from flows.run.gpu_slots import devices_held
 from flows.run.pending_work import has_work
 from flows.run.pool_of_stage import StagePlacement, wanted_pool
 from flows.server.intervals import retry_seconds
 from labelfactory.errors import UserError
+from labelfactory.settings.wiring import REPORTS
+from reporting.phrases import what_it_made
 
 USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
 """Names of states on Prefect's page."""
@@ -77,8 +79,8 @@ def _run(
                 held.enter_context(devices_held(placement.api, hear))
         if not line.bring_up_to_date(stage, force=force, hear=hear):
             return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
-    outputs = {summary.name: summary.made for summary in read_summary().stages}
-    return Completed(message=outputs.get(stage, ""))
+    report = read_json(REPORTS / f"{stage}.json")
+    return Completed(message=what_it_made(report) if report else "")
 
 
 def state_of(run: dict[str, Any]) -> State[Any]:

@@ -1,29 +1,11 @@
-"""Secrets from the environment or from Prefect Secret blocks, and their masking in logs, artifacts and messages.
+"""Secrets from Prefect Secret blocks, and logs without secrets."""
 
-The output of stages passes through `masked` first.
-"""
-
-import os
-import re
-from collections.abc import Callable
-from functools import cache
+import logging
+from contextlib import suppress
+from typing import Any
 
 from flows.server.api import Api
-
-SECRET_NAME = re.compile(
-    r"SECRET|TOKEN|PASSW|_PWD|_KEY|APIKEY|AUTH(?!OR)|CREDENTIAL|WEBHOOK|CONNECTION|DATABASE_URL", re.IGNORECASE
-)
-"""Matches the names of variables with secrets."""
-SHORTEST = 6
-"""Shorter values are part of too many words to be masked."""
-LOGIN = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
-"""`user:password` in an address."""
-HIDDEN = "***"
-
-
-def masked(text: str) -> str:
-    """The text with the environment's secrets and logins in addresses masked."""
-    return LOGIN.sub(HIDDEN, _environments()(text))
+from labelfactory.masking import masked
 
 
 def from_block(api: Api, name: str) -> str:
@@ -36,13 +18,20 @@ def from_block(api: Api, name: str) -> str:
     return str(block["data"]["value"]) if block else ""
 
 
-@cache
-def _environments() -> Callable[[str], str]:
-    """Masks the secret values of this process's environment, read once."""
-    values = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST}
-    # also the two halves of `user:password`
-    values |= {half for value in values for half in value.split(":", 1) if "//" not in value and len(half) >= SHORTEST}
-    if not values:
-        return lambda text: text
-    pattern = re.compile("|".join(re.escape(value) for value in sorted(values, key=len, reverse=True)))
-    return lambda text: pattern.sub(HIDDEN, text)
+def mask_logs() -> None:
+    """Mask every message and traceback that this process logs from now on, also those of Prefect and other libraries."""
+    if logging.getLogRecordFactory() is not _masked_record:
+        logging.setLogRecordFactory(_masked_record)
+
+
+def _masked_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*args, **kwargs)
+    with suppress(TypeError, ValueError, KeyError):  # a message that does not fit its arguments: the handler reports it
+        text = record.getMessage()
+        if (clean := masked(text)) != text:
+            record.msg, record.args = clean, None
+    if record.exc_info and record.exc_info[0]:
+        trace = logging.Formatter().formatException(record.exc_info)
+        if (clean := masked(trace)) != trace:
+            record.exc_text = clean  # which formatters take instead of making their own
+    return record

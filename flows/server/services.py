@@ -25,6 +25,7 @@ from flows.server.database import read_database
 from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.files import write_json
+from labelfactory.interrupt import COMMAND_VARIABLE
 from lineage.deliver import track_at
 
 POOLS = ("cpu", "gpu")
@@ -37,10 +38,11 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLI_PROMPT": "false",
+    COMMAND_VARIABLE: "",
     # the default, in memory: a restarted server would never free the slots of before
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
-"""No analytics, no prompts, and slots that survive a restart of the server."""
+"""No analytics, no prompts, no typed command for stages to name, and slots that survive a restart of the server."""
 NO_SETTINGS: Mapping[str, str] = {}
 
 

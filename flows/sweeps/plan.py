@@ -7,13 +7,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from labelfactory.dataset.corrections import CORRECTIONS, TABLE
 from labelfactory.dataset.manifest import MANIFEST
 from labelfactory.digests import digest_code, digest_file, digest_json
 from labelfactory.errors import ParamsError, did_you_mean
-from labelfactory.settings.params import PARAMS_FILE, check_sections, in_one_line, read_yaml
+from labelfactory.settings.params import PARAMS_FILE, SHOWN, check_sections, in_one_line, read_yaml
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.yaml_text import parse_yaml
 from labelfactory.stage.runner import stage_class
 
 EXAMPLE = "Type it like this: labelfactory sweep random_walk.beta=4,8,16"
@@ -23,7 +23,7 @@ Parameters = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination and the name of its experiment, which follows from params, code and import."""
+    """One combination and the name of its experiment, which follows from params, code, import and corrections."""
 
     name: str
     settings: Mapping[str, Any]
@@ -55,12 +55,9 @@ def parse(words: Sequence[str]) -> dict[str, list[Any]]:
     parameters: dict[str, list[Any]] = {}
     for word in words:
         name, equals, values = word.partition("=")
-        try:
-            listed = yaml.safe_load(f"[{values}]") if equals and "." in name else None
-        except yaml.YAMLError:
-            listed = None
+        listed = parse_yaml(f"[{values}]", repr(word[:SHOWN]), EXAMPLE) if equals and "." in name else None
         if not listed:
-            raise ParamsError(f"{word!r} is not of the form section.key=value,value", EXAMPLE)
+            raise ParamsError(f"{word[:SHOWN]!r} is not of the form section.key=value,value", EXAMPLE)
         if name in parameters:
             raise ParamsError(f"{name} appears twice", EXAMPLE)
         parameters[name] = listed
@@ -90,9 +87,11 @@ def variants(parameters: Parameters) -> list[Variant]:
 
 
 def _inputs() -> dict[str, str]:
-    """Digests of the inputs beside params: the code of all stages and the import."""
+    """Digests of the inputs beside params: the code of all stages, the import, and corrections if there are any."""
     code = sorted({path for stage in read_wiring().values() for path in stage.code})
-    return {"code": digest_code([path.resolve() for path in code], Path.cwd()), "import": digest_file(MANIFEST)}
+    files = {"import": MANIFEST, "corrections": CORRECTIONS / TABLE}
+    digests = {name: digest_file(path) for name, path in files.items() if name == "import" or path.exists()}
+    return {"code": digest_code([path.resolve() for path in code], Path.cwd()), **digests}
 
 
 def _at(values: Any, name: str) -> Any:

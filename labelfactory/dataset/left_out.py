@@ -11,6 +11,7 @@ from pathlib import Path
 
 from labelfactory.errors import DataError
 from labelfactory.files import write_json
+from labelfactory.masking import masked_addresses
 
 LEFT_OUT = Path("data/import/left_out.json")
 
@@ -24,6 +25,11 @@ class LeftOut:
     path: str
     reason: str
     what: str = "photograph"
+
+    def __post_init__(self) -> None:
+        """The list is pushed with the import, so it holds no tokens of addresses."""
+        for name in ("image_id", "where", "path", "reason"):
+            object.__setattr__(self, name, masked_addresses(getattr(self, name)))
 
     @property
     def line(self) -> str:

@@ -34,6 +34,11 @@ class Resume:
         with write_whole(self.path) as temporary:
             torch.save({**state, "key": self.key}, temporary)
 
+    def epochs(self) -> int:
+        """Number of finished epochs whose state is on the disk."""
+        state = self.load()
+        return int(state["epoch"]) if state is not None else 0
+
     def restore(
         self, model: nn.Module, optimizer: Any, average: AveragedModel | None
     ) -> tuple[int, list[dict[str, float]]]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from labelfactory.devices import one_thread_each
+from labelfactory.interrupt import SIGNALS
 
 LIBRARIES = ["torch", "cv2", "pandas", "pyarrow.parquet", "pydantic", "yaml", "safetensors.torch", "scipy.sparse"]
 """Loaded by the fork server: slow to load, and needed by most work."""
@@ -76,6 +77,7 @@ def _fork_server(path: object, args: object, passfds: Sequence[int]) -> int:
 def _serve_forks(listener: int, alive: int) -> NoReturn:
     """Fork on each request at the listener, until all other ends of `alive` are closed, its copies here included."""
     code = 1
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
             if descriptor not in (0, 1, 2, listener, alive):
@@ -136,7 +138,8 @@ def _serve(
 ) -> None:
     os.environ.clear()  # the fork server may have started with others
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    for number in SIGNALS:  # the parent gets them too, and ends this process
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread_each()
     try:

@@ -21,7 +21,18 @@ from labelfactory.pool.pool import Submit, process_pool
 from labelfactory.progress import Tick, progress
 from labelfactory.rows.columns import Column
 from labelfactory.rows.plan import OpenShard, RowSpec, open_shards, plan_shards
-from labelfactory.rows.shards import FinishedRow, Row, Sample, ShardFolder, finish, quarantine, rows_table, stored_size
+from labelfactory.rows.shards import (
+    FinishedRow,
+    Row,
+    Sample,
+    ShardFolder,
+    finish,
+    quarantine,
+    row_key,
+    rows_table,
+    stored_size,
+)
+from labelfactory.rows.unfinished import UnfinishedShard, remove_unfinished
 
 if TYPE_CHECKING:
     import torch
@@ -98,14 +109,27 @@ def update_shards(
     bad_allowed = int(spec.dataset.max_bad_fraction * total)
     schema = spec.schema()
     bad: list[FinishedRow] = []
-    with _runner(spec, maker, remake, pending) as run, progress(spec.stage, pending) as tick:
+    compression = spec.dataset.compression
+    with _runner(spec, maker, remake, pending) as run, progress(spec.stage, pending, keeps=True) as tick:
         for shard in open_shards(spec, changed):
-            computed = _compute(spec, maker, shard, run, tick)
+            unfinished = UnfinishedShard(folder, shard.plan.shard, schema, compression)
+            taken_up = unfinished.take_up(
+                {r.image_id: row_key(shard.plan.inputs[r.image_id]) for r in shard.plan.pending}
+            )
+            shard.plan.pending = [r for r in shard.plan.pending if r.image_id not in taken_up]
+            tick(len(taken_up))
+            computed = _compute(spec, maker, shard, run, tick, unfinished)
             bad += [row for row in computed.values() if row.status != "ok"]
             tally.rows_quarantined += sum(row.status != "ok" for row in computed.values())
-            _write(folder, shard, computed, schema, spec.dataset.compression, tally)
+            tally.rows_computed += sum(row.status == "ok" for row in computed.values())
+            _write(folder, shard, taken_up | computed, schema, compression)
+            tally.rows_copied += len(shard.plan.records) - len(computed)
+            tally.shards_written += 1
+            unfinished.remove()
             if tally.rows_quarantined > bad_allowed and bad:
                 raise DataError(_too_many(spec.stage, tally.rows_quarantined, total, bad), _REMEDY)
+    if only is None:
+        remove_unfinished(spec.output)
     return tally
 
 
@@ -133,7 +157,9 @@ Task = tuple[Sequence[Sample], Sequence[dict[str, Any]]]
 Runner = Callable[[Sequence[Task]], Iterator[list[FinishedRow]]]
 
 
-def _compute(spec: RowSpec, maker: RowMaker, shard: OpenShard, run: Runner, tick: Tick) -> dict[str, FinishedRow]:
+def _compute(
+    spec: RowSpec, maker: RowMaker, shard: OpenShard, run: Runner, tick: Tick, unfinished: UnfinishedShard
+) -> dict[str, FinishedRow]:
     plan = shard.plan
     upstream = _upstream_rows(spec, shard)
     groups: dict[Hashable, list[ImageRecord]] = defaultdict(list)
@@ -146,9 +172,14 @@ def _compute(spec: RowSpec, maker: RowMaker, shard: OpenShard, run: Runner, tick
             samples = [Sample(r, _rows_of(r, upstream)) for r in batch]
             tasks.append((samples, [plan.inputs[r.image_id] for r in batch]))
     finished = {}
-    for rows in run(tasks):
-        finished.update({row.image_id: row for row in rows})
-        tick(len(rows), size=COPIES * sum(stored_size(row) for row in rows))
+    try:
+        for rows in run(tasks):
+            finished.update({row.image_id: row for row in rows})
+            unfinished.add(rows)
+            tick(len(rows), size=COPIES * sum(stored_size(row) for row in rows))
+    except KeyboardInterrupt:
+        unfinished.write()
+        raise
     for image_id, reason in plan.blocked.items():
         finished[image_id] = quarantine(image_id, plan.inputs[image_id], reason, spec.columns)
     return finished
@@ -179,9 +210,8 @@ def _write(
     computed: Mapping[str, FinishedRow],
     schema: pa.Schema,
     compression: str,
-    tally: Tally,
 ) -> None:
-    """Put copied and computed rows into the data set's order and write the shard."""
+    """Put copied and other rows into the data set's order and write the shard."""
     plan, before = shard.plan, shard.before
     order = [r.image_id for r in plan.records]
     copied = [image_id for image_id in order if image_id not in computed]
@@ -193,9 +223,6 @@ def _write(
         names += copied
     rank = {image_id: i for i, image_id in enumerate(names)}
     folder.write(plan.shard, pa.concat_tables(tables).take([rank[i] for i in order]), compression)
-    tally.rows_computed += sum(row.status == "ok" for row in computed.values())
-    tally.rows_copied += len(copied)
-    tally.shards_written += 1
 
 
 def process_task(maker: RowMaker, samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]) -> list[FinishedRow]:

@@ -252,15 +252,7 @@ class ShardFolder:
 
     def write(self, shard: int, table: pa.Table, compression: str = "zstd") -> None:
         """Write a shard atomically. The same rows give the same bytes."""
-        with write_whole(self.path(shard)) as temporary:
-            pq.write_table(
-                table.combine_chunks(),
-                temporary,
-                compression=compression,
-                row_group_size=ROW_GROUP,
-                use_dictionary=False,
-                write_page_checksum=True,
-            )
+        write_table(self.path(shard), table, compression)
 
     def table(self, shard: int, columns: list[str] | None = None) -> pa.Table | None:
         """A whole shard, or some of its columns; None when there is no such file.
@@ -277,6 +269,19 @@ class ShardFolder:
             raise self.damaged(shard, str(error)) from None
         self.check_format(shard, table.schema)
         return table
+
+
+def write_table(path: Path, table: pa.Table, compression: str) -> None:
+    """Write rows atomically. The same rows give the same bytes."""
+    with write_whole(path) as temporary:
+        pq.write_table(
+            table.combine_chunks(),
+            temporary,
+            compression=compression,
+            row_group_size=ROW_GROUP,
+            use_dictionary=False,
+            write_page_checksum=True,
+        )
 
 
 def rows_table(rows: Sequence[FinishedRow], schema: pa.Schema) -> pa.Table:

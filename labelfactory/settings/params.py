@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, ParamsError, did_you_mean
+from labelfactory.settings.yaml_text import parse_yaml
 
 PARAMS_FILE = "params.yaml"
-FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where it is installed: params.yaml and dvc.yaml are read at the start of every stage."""
+SHOWN = 120
+"""Characters of a wrong value that a message shows."""
 
 Scales = Annotated[tuple[Annotated[float, Field(ge=0.1, le=4)], ...], Field(min_length=1)]
 """Scales of a photograph for a network; 2 is twice its width and height."""
@@ -91,32 +92,22 @@ class KnobsError(ValueError):
 S = TypeVar("S", bound=Section)
 
 
-class Loader(FASTEST):  # type: ignore[misc]
-    """YAML's plain types; a duplicate key in a mapping is an error, where YAML would take the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """As PyYAML does, after a check for duplicate keys."""
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1 and key.value != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} appears twice", key.start_mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
         MissingError: no such file.
-        ParamsError: not YAML, or not a mapping at the top.
+        ParamsError: not readable, not YAML, too deep or too large, or not a mapping at the top.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # a safe loader
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file", "Run the command in the project's root folder.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}", f"Mend {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(
+            f"{path}: not readable: {getattr(error, 'strerror', None) or error}", f"Mend {path}."
+        ) from None
+    loaded = parse_yaml(text, str(path), f"Mend {path}.")
     if not isinstance(loaded, dict):
         raise ParamsError(f"{path}: expected sections, found {type(loaded).__name__}", f"Mend {path}.")
     return loaded
@@ -124,7 +115,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def in_one_line(value: Any) -> str:
     """A value as one line of YAML, such as `{name: chebyshev, steps: 256}`."""
-    plain = json.loads(json.dumps(value))  # ruamel's lists and mappings too
+    plain = json.loads(json.dumps(value, default=str))  # ruamel's lists, mappings and dates too
     return (
         str(yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=4096))
         .removesuffix("\n")
@@ -201,7 +192,9 @@ def _problem_lines(error: ValidationError, model: type[Section]) -> list[str]:
             case "value_error":
                 text = str(context.get("error", item["msg"]))
             case _:
-                text = f"{item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+                shown = repr(item["input"])
+                shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+                text = f"{shown}: {item['msg'][0].lower()}{item['msg'][1:]}"
         lines.append(f".{where}: {text}" if where else f": {text}")
     return lines
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.files import make_folder, write_json
+from labelfactory.interrupt import end_with_dvc, interruptible, typed_for_stage
 from labelfactory.lock import stage_lock
 from labelfactory.pool.pool import largest_memory
 from labelfactory.pool.process import fork_from_here
@@ -23,10 +24,12 @@ from labelfactory.stage.preflight import check_line
 
 
 def main(kind: type[Stage[Any]]) -> NoReturn:
-    """Run a stage from the command line and exit with 0, 2 (the user can mend it) or 1 (a bug)."""
+    """Run a stage from the command line and exit with 0, 2 (the user can mend it), 1 (a bug) or 130 (interrupted)."""
     if kind.spreads:
         fork_from_here()
-    sys.exit(run_guarded(kind.stage_name()))
+    with interruptible(typed_for_stage()):
+        end_with_dvc()
+        sys.exit(run_guarded(kind.stage_name()))
 
 
 def stage_class(name: str) -> type[Stage[Any]]:
@@ -69,6 +72,8 @@ def run_stage(name: str) -> dict[str, Any]:
         "seconds": round(time.monotonic() - start, 2),
         "peak_memory_mb": _peak_memory_mb(),
         "code": code,
+        # in a list, which DVC does not take for metrics; with the values that params.yaml leaves to a method's defaults
+        "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
         **metrics,
     }
     report["pace"] = _pace(REPORTS / f"{name}.json", stage.units(metrics), report["seconds"])

@@ -13,7 +13,8 @@ from labelfactory.devices import for_the_record
 from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import remove_leftovers, write_whole
-from labelfactory.learning.batches import Examples
+from labelfactory.interrupt import Interrupted
+from labelfactory.learning.batches import Examples, batches_in_epoch
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, load_checkpoint, save_checkpoint
 from labelfactory.learning.learner import Learner
 from labelfactory.learning.ranks import training_devices
@@ -117,15 +118,19 @@ class TrainingStage(Stage[T]):
         learner, pretrained = self.learner()
         examples = self.examples()
         devices = training_devices(min(self.cfg.batch_size, len(examples)), learner.share_multiple)
-        model, curve = fit(
-            learner,
-            examples,
-            self.cfg,
-            pretrained=pretrained,
-            title=self.stage_name(),
-            resume=resume,
-            ema_decay=self.ema_decay(),
-        )
+        try:
+            model, curve = fit(
+                learner,
+                examples,
+                self.cfg,
+                pretrained=pretrained,
+                title=self.stage_name(),
+                resume=resume,
+                ema_decay=self.ema_decay(),
+            )
+        except KeyboardInterrupt as interruption:
+            epochs = self.cfg.epochs_of(batches_in_epoch(len(examples), self.cfg.batch_size))
+            raise Interrupted(f"{resume.epochs()} of {epochs} epochs done") from interruption
         metrics = {"loss": curve[-1]["loss"], **self.score(model)}
         commit, dirty = git_state()
         passport = Passport(

@@ -1,5 +1,6 @@
 """Progress as plain lines where there is no terminal."""
 
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,8 @@ from labelfactory import forecast
 from labelfactory import progress as module
 from labelfactory.console import in_bytes, in_time
 from labelfactory.errors import DataError
-from labelfactory.progress import progress
+from labelfactory.interrupt import Interrupted
+from labelfactory.progress import Tick, progress
 
 
 @pytest.fixture
@@ -44,6 +46,23 @@ def test_nothing_to_do_divides_by_nothing(clock, capsys):
 def test_an_error_inside_comes_out(clock):
     """The bar swallows nothing."""
     with pytest.raises(KeyboardInterrupt), progress("cams", 3):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("unit", "kept"), [("images", "2 of 3 done"), ("files", "2 of 3 files done")])
+def test_an_interruption_counts_what_is_kept(clock, unit, kept):
+    """Where the step says that it keeps what is done; in a terminal too."""
+    with pytest.raises(Interrupted) as caught:
+        interrupted_after_two(progress("cams", 3, unit, keeps=True))
+    assert caught.value.kept == kept
+    with pytest.raises(KeyboardInterrupt) as other:
+        interrupted_after_two(progress("cams", 3, unit))
+    assert not isinstance(other.value, Interrupted)
+
+
+def interrupted_after_two(step: AbstractContextManager[Tick]) -> None:
+    with step as tick:
+        tick(2)
         raise KeyboardInterrupt
 
 

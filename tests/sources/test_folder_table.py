@@ -16,6 +16,7 @@ from PIL import Image
 from labelfactory.dataset.manifest import Manifest
 from labelfactory.errors import DataError
 from sources._batch import Batch
+from sources._findings import text_rows
 from sources._import_plan import ImportOptions, plan_import
 from sources.folder import find_folder
 from sources.table import ColumnNames, find_table
@@ -250,3 +251,66 @@ def test_a_few_bad_ones_are_left_out_with_row_file_and_reason(here):
     assert len(plan.manifest.entries) == 7
     with pytest.raises(DataError, match=r"photos/cat/0\.png: the file is empty"):
         plan_import(found(here), dataclasses.replace(EASY, max_bad_fraction=0.124))
+
+
+LINE_ENDS_OF_PYTHON = ("\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e")
+"""Where `str.splitlines` ends a line and no table, editor or shell does."""
+
+
+@pytest.mark.parametrize("character", LINE_ENDS_OF_PYTHON)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_a_line_end_ends_a_row(here, character, end):
+    """A cell may hold any other character, and the numbers of the rows are those of an editor."""
+    rows = ["path,tags,note", f"photos/cat/0.png,cat,a{character}b", "photos/dog/0.png,dog", "photos/dog/1.png,dog,c"]
+    (here / "t.csv").write_bytes(end.join([*rows, ""]).encode())
+    batch = find_table(here / "t.csv")
+    assert [c.image_id for c in batch.candidates] == ["photos/cat/0", "photos/dog/1"]
+    assert [item.line for item in batch.left_out] == ["t.csv, row 3: 2 cells, the header has 3"]
+    (here / "list.txt").write_bytes(end.join([f"a{character}b", "", "c", ""]).encode())
+    assert text_rows(here / "list.txt") == [f"a{character}b", "", "c"]
+
+
+@pytest.mark.parametrize("character", [*LINE_ENDS_OF_PYTHON, "\x1b", "\x7f", "\x9b", "\t", "\u202e"])
+def test_a_name_is_one_printable_line(here, character):
+    """Ids, lists and classes go into terminals, tables and lists of names: one that would be two lines there is refused."""
+    rows = [{"path": f"photos/cat/{k}.png", "tags": ["cat"], "split": ["train"], "id": f"i{k}"} for k in range(4)]
+    rows[1]["id"] = f"a{character}b"
+    rows[2]["split"] = [f"train{character}x"]
+    rows[3]["split"] = ["../train"]
+    batch = find_table(write_table(here / "t.jsonl", rows))
+    plan = plan_import(batch, ImportOptions(max_bad_fraction=0.9))
+    assert [e.image_id for e in plan.manifest.entries] == ["i0"]
+    assert [item.reason.partition(" is not ")[2] for item in plan.left_out] == [
+        "an image id: empty, too long or not printable", "the name of a list", "the name of a list"
+    ]  # fmt: skip
+    assert character not in "".join(item.reason for item in plan.left_out)
+    rows = [{"path": "photos/cat/0.png", "tags": [f"a{character}b"]}, {"path": "photos/dog/0.png", "tags": ["dog"]}]
+    batch = find_table(write_table(here / "t.jsonl", rows))
+    with pytest.raises(DataError, match="is not the name of a class"):
+        plan_import(batch, EASY)
+    renamed = plan_import(batch, dataclasses.replace(EASY, rename={f"a{character}b": "cat"}))
+    assert renamed.manifest.classes.names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["名前", "été 1", "Bildschirmfoto\u202f1", "a\u00a0b", "👩\u200d🌾", "x/y z"])
+def test_other_names_stay(here, name):
+    """Narrow blanks as in the names of screenshots, joined characters, any script."""
+    batch = find_table(write_table(here / "t.jsonl", [{"path": "photos/cat/0.png", "tags": ["cat"], "id": name}]))
+    assert plan_import(batch, EASY).manifest.entries[0].image_id == name
+
+
+def test_no_token_of_an_address_becomes_an_image_id(here):
+    """An id goes into every output, and with the import to every machine; the photograph is still fetched with the token."""
+    urls = ["https://tok3n@h/a.jpg", "https://ann:pw@h/b.jpg?x=1.5", "https://h/c.jpg?sig=s3cret.x", "https://h/d?id=4"]
+    batch = find_table(write_table(here / "t.jsonl", [{"path": url, "tags": ["cat"]} for url in urls]))
+    ids = [c.image_id for c in batch.candidates]
+    assert ids == ["https://***@h/a", "https://***@h/b.jpg?x=1", "https://h/c.jpg?sig=***", "https://h/d?id=4"]
+
+
+@pytest.mark.parametrize("cell", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, "[" + "1" * 5000 + "]"])
+def test_a_deep_cell_is_no_list_of_tags(here, cell):
+    """Nor is a number of five thousand digits; the other rows are read."""
+    rows = [{"path": "photos/cat/0.png", "tags": cell}, {"path": "photos/dog/0.png", "tags": "dog"}]
+    batch = find_table(write_table(here / "t.jsonl", rows))
+    assert [c.image_id for c in batch.candidates] == ["photos/dog/0"]
+    assert "is not a list of tags" in batch.left_out[0].line

@@ -26,6 +26,8 @@ from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.schema import Classes
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.thresholds import Threshold, thresholds_digest, write_thresholds
+from labelfactory.settings.wiring import METRICS, read_wiring
+from labelfactory.stage.output_state import passport_of, states
 from labelfactory.stage.runner import stage_class
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +94,7 @@ class MadeLine:
         pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
         tags = ((), ("cat",), ("dog",), ("cat", "dog"))[seed % 4]
-        return Entry(image_id, str(path), digest_bytes(path.read_bytes()), ("train",), tags, position=seed)
+        return Entry(image_id, str(path), digest_bytes(path.read_bytes()), ("train", "val"), tags, position=seed)
 
     def run(self, *, commit: bool = True, seed: int = 0, **changes: str) -> None:
         """All stages, from what params.yaml says; `changes` are other inputs of a stage's rows, by the stage's name."""
@@ -107,11 +109,17 @@ class MadeLine:
         self.rows(
             "refine_crf", {"threshold": thresholds_digest(DATA / "walk_threshold")}, changes.get("refine_crf", "")
         )
-        third = self.train("segmenter", {"classifier": first, "affinity": second}, seed=seed)
-        self.report("evaluate", segmenter=third.weights_digest)
-        write_json(DATA / "evaluation/metrics.json", {"miou/val/model": 0.5 + seed / 100, "true_masks": 1})
+        self.train("segmenter", {"classifier": first, "affinity": second}, seed=seed)
+        self.evaluate({"miou/val/model": 0.5 + seed / 100, "true_masks": 1})
         if commit:
             self.commit()
+
+    def evaluate(self, figures: Mapping[str, float]) -> None:
+        """Metrics and report of what is there."""
+        wiring = read_wiring()
+        measured = states(wiring["evaluate"].inputs, ("train", "val"))
+        self.report("evaluate", segmenter=passport_of("segmenter").weights_digest)
+        write_json(METRICS, {**figures, "measured": measured})
 
     def prepare(self) -> None:
         """The data set of the manifest."""

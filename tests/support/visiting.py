@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 from fastapi.testclient import TestClient
 from html_page import Page
 
+from labelfactory.dataset.tables import HEAD
 from labelfactory.rows.columns import MaskColumn
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.output_state import states
 from pages.project import PageAddresses, Project
 from pages.site import make_site
 from pages.slow_query import SlowQuery
@@ -56,4 +59,6 @@ def leave_scores(truths: dict[str, np.ndarray], model: float = 0.5) -> None:
             "truth": pa.array(truth, MaskColumn().arrow_type),
         }
     )
+    measured = states(read_wiring()["evaluate"].inputs, ("train", "val"))
+    table = table.replace_schema_metadata({HEAD: json.dumps({"measured": measured})})
     pq.write_table(table, path, row_group_size=2)

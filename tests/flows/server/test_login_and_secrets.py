@@ -17,7 +17,6 @@ from small_line import small_project
 from warm_python import warm_python
 from workspace import BIN
 
-from flows.server.credentials import _environments, masked
 from flows.server.webhook import WEBHOOK_BLOCK
 
 LOGIN = "keeper:rosebud-in-the-login"
@@ -30,40 +29,6 @@ PLANTED = {
 IN_BLOCK = "rosebud-in-the-block"
 CONTROL = "the-stage-was-here"
 """Printed by the same stage that prints all secrets: what looks for them would find them."""
-
-
-@pytest.fixture
-def environment(monkeypatch) -> Iterator[pytest.MonkeyPatch]:
-    """The process's environment, which `masked` reads once."""
-    _environments.cache_clear()
-    yield monkeypatch
-    monkeypatch.undo()
-    _environments.cache_clear()
-
-
-@pytest.mark.parametrize(
-    "name", ["MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "LABELFACTORY_WEBHOOK", "API_AUTH"]
-)
-def test_values_of_secret_variables_are_hidden(environment, name):
-    """Wherever they stand in a line, and of a login its halves too; a short or harmless value stays."""
-    environment.setenv(name, "keeper:geheim1")
-    environment.setenv("SHORT_TOKEN", "abc")
-    environment.setenv("LABELFACTORY_HARMLESS", "shown-all")
-    assert masked("it is keeper:geheim1, or geheim1; abc shown-all") == "it is ***, or ***; abc shown-all"
-
-
-@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "GIT_AUTHOR_NAME", "XAUTHORITY", "HOME", "LABELFACTORY_DEVICE"])
-def test_values_of_other_variables_stay(environment, name):
-    """A path that became *** in every line would be a loss and no gain."""
-    environment.setenv(name, "/home/ann/project")
-    assert masked("wrote /home/ann/project/data") == "wrote /home/ann/project/data"
-
-
-def test_logins_in_addresses_are_hidden(environment):
-    """Of whatever scheme; an address without one stays."""
-    assert masked("postgresql+asyncpg://ann:pw@db/x and http://127.0.0.1:4200/api and s3://bucket/a@b") == (
-        "postgresql+asyncpg://***@db/x and http://127.0.0.1:4200/api and s3://bucket/a@b"
-    )
 
 
 def without_login(factory: Factory, *words: str) -> str:

@@ -10,6 +10,7 @@ from small_training import Noise, config, learner, small_net, squared
 from torch import Tensor, nn
 
 from labelfactory.errors import DataError, SupervisionError
+from labelfactory.interrupt import Interrupted
 from labelfactory.learning.checkpoints import Passport, load_checkpoint, read_passport
 from labelfactory.learning.learner import Batch, Learner
 from labelfactory.learning.training import TrainingSection
@@ -191,8 +192,9 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(project, monkeypatch, call):
     whole = CHECKPOINT.read_bytes()
     CHECKPOINT.unlink()
     monkeypatch.setattr(Trainer, "calls_left", call)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted) as caught:
         run()
+    assert caught.value.kept == f"{call // 2} of 3 epochs done"
     assert not CHECKPOINT.exists()
     assert (CHECKPOINT.parent / "resume.pt").exists() == (call >= 2)
     monkeypatch.setattr(Trainer, "calls_left", 10**6)

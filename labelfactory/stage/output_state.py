@@ -1,0 +1,107 @@
+"""What an output holds, by digest: rows, weights or thresholds; and the lists of images that scores are measured on.
+
+`evaluate` writes these digests beside its scores, the ledger compares them: a score belongs to the digests that it was
+measured on, and to nothing else.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from labelfactory.dataset.prepared import IMAGES, REMEDY, read_dataset
+from labelfactory.dataset.tables import read_columns
+from labelfactory.digests import digest_json, digest_rows
+from labelfactory.errors import UserError
+from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
+from labelfactory.rows.shards import ShardFolder
+from labelfactory.settings.params import Section
+from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
+from labelfactory.settings.wiring import DATA, read_wiring
+
+LIST, SETTINGS = "list", "settings"
+"""Kinds of states beside those of outputs: a list of images, and settings."""
+INFERENCE = "inference"
+"""Name of the settings with which `evaluate` runs networks."""
+State = dict[str, Any]
+"""`name`, `kind` (rows, model, thresholds, LIST or SETTINGS), `digest`, and `rows`, the number of rows."""
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+def output_state(noun: str) -> State | None:
+    """What data/<noun> holds; None for an output without a digest, or that is not there."""
+    return _state(noun, _stamp(noun))
+
+
+def list_state(name: str) -> State | None:
+    """A list of the data set: its usable photographs with their true masks, if any. None if no image is on it."""
+    return _lists(_stamp(IMAGES.parent.name)).get(name)
+
+
+def states(nouns: Iterable[str], lists: Iterable[str] = ()) -> list[State]:
+    """The states of those outputs and lists that have one."""
+    found = [*(output_state(noun) for noun in nouns), *(list_state(name) for name in lists)]
+    return [state for state in found if state is not None]
+
+
+def settings_states(sections: Mapping[str, Section]) -> list[State]:
+    """The states of sections of params.yaml; `values` has those that params.yaml leaves to a method's defaults too."""
+    return [
+        {"name": name, "kind": SETTINGS, "digest": s.digest(), "rows": 0, "values": s.model_dump(mode="json")}
+        for name, s in sections.items()
+    ]
+
+
+def passport_of(noun: str) -> Passport | None:
+    """The passport of a network on disk; None where there is no readable one."""
+    try:
+        return read_passport(DATA / noun / CHECKPOINT) if noun in read_wiring().networks else None
+    except UserError:
+        return None
+
+
+def _stamp(noun: str) -> Stamp:
+    """Names, sizes and times of an output's files."""
+    stamp = []
+    for file in sorted((DATA / noun).glob("*")):
+        try:
+            stat = file.stat()
+        except FileNotFoundError:  # a stage is replacing its files
+            continue
+        stamp.append((file.name, stat.st_size, stat.st_mtime_ns))
+    return tuple(stamp)
+
+
+@lru_cache(maxsize=64)
+def _state(noun: str, stamp: Stamp) -> State | None:
+    folder = DATA / noun
+    if any(name.startswith("shard-") for name, _, _ in stamp):
+        rows = {s.image_id: s.digest for s in ShardFolder(folder).all_states() if s.status == "ok"}
+        return {"name": noun, "kind": "rows", "digest": digest_rows(rows.items()), "rows": len(rows)}
+    maker = read_wiring().maker(noun)
+    if maker is not None and maker.meta.kind == "prepare":
+        records = read_dataset(folder / IMAGES.name).training
+        digest = digest_rows((r.image_id, r.digest) for r in records)
+        return {"name": noun, "kind": "rows", "digest": digest, "rows": len(records)}
+    passport = passport_of(noun)
+    if passport is not None:
+        return {"name": noun, "kind": "model", "digest": passport.weights_digest, "rows": passport.training_rows}
+    if (folder / THRESHOLDS).exists():
+        return {"name": noun, "kind": "thresholds", "digest": thresholds_digest(folder), "rows": 1}
+    return None
+
+
+@lru_cache(maxsize=4)
+def _lists(stamp: Stamp) -> dict[str, State]:
+    """Every list by name. Its digest is over photographs, true masks, and the class of each value in a true mask."""
+    if not IMAGES.exists():
+        return {}
+    table, meta = read_columns(IMAGES, ["image_id", "sha256", "mask_sha256", "lists", "status"], remedy=REMEDY)
+    members: dict[str, list[tuple[str, str]]] = {}
+    for row in table.to_pylist():
+        for name in row["lists"] if row["status"] == "ok" else ():
+            members.setdefault(name, []).append((row["image_id"], f"{row['sha256']} {row['mask_sha256'] or ''}"))
+    classes = [meta["classes"], meta["mask_ids"]]
+    return {
+        name: {"name": name, "kind": LIST, "digest": digest_json([*classes, digest_rows(rows)]), "rows": len(rows)}
+        for name, rows in members.items()
+    }

@@ -1,0 +1,133 @@
+"""One evaluation: its figures, and the digest of everything that they were measured on.
+
+`evaluate` writes both into metrics.json. A figure is shown beside something only if it was measured on that thing's digest;
+otherwise it is not measured. A file of an earlier version names no digests: none of its figures belongs to anything.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from labelfactory.settings.wiring import METRICS, StageWiring, read_wiring
+from labelfactory.stage.output_state import INFERENCE, LIST, SETTINGS, list_state, output_state
+
+MEASURED = "measured"
+"""In metrics.json and in the header of images.parquet: the states of what was scored."""
+AT_BEST = "_at_best_threshold"
+"""Ends the name of a score at the threshold that is best on true masks: it depends on no threshold of the line."""
+NOT_MEASURED = "not measured"
+RUN = "`labelfactory run` scores what is there now."
+Digests = Mapping[str, str]
+"""Name of an output, or `list <name>` → digest."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures by their flat keys, and what they were measured on.
+
+    Attributes:
+        figures: finite numbers.
+        measured: the digests of outputs and lists.
+        inference: the digest of the settings with which networks were run.
+        settings: section of params.yaml at that time → its digest and its values.
+    """
+
+    figures: Mapping[str, float] = field(default_factory=dict)
+    measured: Digests = field(default_factory=dict)
+    inference: str = ""
+    settings: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+
+    def fits(self, digests: Digests) -> set[str]:
+        """Names of what has the digest that was measured."""
+        return {name for name, digest in self.measured.items() if digests.get(name) == digest}
+
+    def of(self, digests: Digests) -> dict[str, float]:
+        """The figures that were measured on these digests and on nothing else."""
+        every, fits = set(self.measured), self.fits(digests)
+        if not every:
+            return {}
+        return {key: value for key, value in self.figures.items() if (subjects(key) or every) <= fits}
+
+    def names(self, digests: Digests) -> set[str]:
+        """Names of the scores that belong to these digests on every list, such as masks."""
+        fits, lists = self.fits(digests), {name for name in self.measured if name.startswith(f"{LIST} ")}
+        names = {stage.meta.scores.name: _outputs(stage, cut=True) | lists for stage in read_wiring().scored}
+        return {name for name, needed in names.items() if self.measured and needed <= fits}
+
+    def why_not(self, digests: Digests) -> str:
+        """Why some of its figures are not those of these digests; empty if all are."""
+        others = [name for name, digest in self.measured.items() if digests.get(name) != digest]
+        if self.figures and not self.measured:
+            return f"{METRICS} does not say what its scores were measured on. {RUN}"
+        return (
+            f"Not measured since then: {', '.join(others)} changed after the last `evaluate`. {RUN}" if others else ""
+        )
+
+
+def read_evaluation(path: Path = METRICS) -> Evaluation:
+    """The evaluation on disk; empty where there is none, or where it is being written."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Evaluation()
+    return evaluation_of(content, measured_in(content)) if isinstance(content, dict) else Evaluation()
+
+
+def measured_in(content: Any) -> list[dict[str, Any]]:
+    """The states that the content of a file says it measured; none of a file that is not an evaluation's."""
+    states = content.get(MEASURED) if isinstance(content, dict) else None
+    if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
+        return []
+    return states if all(isinstance(state.get(w), str) for state in states for w in ("name", "kind", "digest")) else []
+
+
+def evaluation_of(figures: Mapping[str, Any], states: Iterable[Mapping[str, Any]]) -> Evaluation:
+    """An evaluation by what a file holds. Figures that are not finite numbers are left out."""
+    states = list(states)
+    numbers = {k: float(v) for k, v in figures.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    settings = {s["name"]: (str(s["digest"]), s.get("values", {})) for s in states if s["kind"] == SETTINGS}
+    inference, _ = settings.pop(INFERENCE, ("", {}))
+    return Evaluation({k: v for k, v in numbers.items() if isfinite(v)}, digests_of(states), inference, settings)
+
+
+def digests_of(states: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The digests of the outputs and lists among some states."""
+    names = {LIST: "list {}", SETTINGS: ""}
+    named = ((names.get(state["kind"], "{}").format(state["name"]), state["digest"]) for state in states)
+    return {name: digest for name, digest in named if name}
+
+
+def subjects(key: str) -> set[str] | None:
+    """Names of what a figure was measured on; None if that is everything."""
+    kind, _, rest = key.partition("/")
+    split, _, what = rest.partition("/")
+    stages = {stage.meta.scores.name: stage for stage in read_wiring().values() if stage.meta.scores.name}
+    name = what.partition("/")[0] if kind in ("miou", "iou", "images") else kind
+    stage = stages.get(name.removesuffix(AT_BEST))
+    if stage is None or not what:
+        return None
+    return {f"list {split}", *_outputs(stage, cut=not name.endswith(AT_BEST))}
+
+
+def _outputs(stage: StageWiring, *, cut: bool) -> set[str]:
+    """The output behind a score, and the thresholds that cut it."""
+    return {stage.noun} | ({stage.meta.scores.thresholds} if cut else set()) - {""}
+
+
+def present(evaluation: Evaluation, known: Digests | None = None) -> dict[str, str]:
+    """The digests on disk of everything that an evaluation measured.
+
+    Args:
+        evaluation: names it.
+        known: digests that need not be computed again.
+    """
+    digests = dict(known or {})
+    for name in evaluation.measured:
+        kind, _, listed = name.partition(" ")
+        if name not in digests:
+            state = list_state(listed) if listed and kind == LIST else output_state(name)
+            digests |= {name: state["digest"]} if state else {}
+    return digests

@@ -1,0 +1,79 @@
+"""The scores of a model: those that were measured on its weights, and on the rows that it learnt from.
+
+Every evaluation that was recorded names the digests that it scored. The first one that scored exactly these gives the score,
+so that no later run changes it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.output_state import LIST
+from lineage.evaluation import Evaluation
+from lineage.lookup import Lookup, Model
+
+SCORE = "miou/"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of a model.
+
+    Attributes:
+        value: a fraction.
+        measured_with: digests of the list with its true masks, and of the settings of `evaluate`.
+    """
+
+    value: float
+    measured_with: tuple[str, str]
+
+
+def scores_of(lookup: Lookup, model: Model, *, behind: bool = True) -> dict[str, Score]:
+    """The scores of a model by their flat keys, in the order of the line.
+
+    Args:
+        lookup: the ledger.
+        model: the model.
+        behind: whether those of the rows that it learnt from are wanted too, not only its own.
+    """
+    scores: dict[str, Score] = {}
+    for evaluation in lookup.evaluations:
+        digests = _belonging(lookup, model, evaluation, behind)
+        for key, value in (evaluation.of(digests) if digests else {}).items():
+            if key in scores or not key.startswith(SCORE):
+                continue
+            split = key.split("/")[1]
+            scores[key] = Score(value, (evaluation.measured[f"{LIST} {split}"], evaluation.inference))
+    return scores
+
+
+def _belonging(lookup: Lookup, model: Model, evaluation: Evaluation, behind: bool) -> dict[str, str]:
+    """The digests of an evaluation that belong to a model, and its lists; empty where it measured nothing of the model."""
+    digests: dict[str, str] = {}
+    if evaluation.measured.get(model.name) == model.weights:
+        digests[model.name] = model.weights
+    masks, learnt = read_wiring().masks.noun, model.passport.training_rows_digest
+    if behind and model.name == read_wiring().model.noun and evaluation.measured.get(masks) == learnt:
+        made_with = [set().union(*(i.values() for i in recipe.values())) for recipe in lookup.recipes(model.digest)]
+        shared = set.intersection(*made_with) if made_with else set()
+        digests |= {masks: learnt, **lookup.rows_behind(model.digest)}
+        digests |= {name: digest for name, digest in evaluation.measured.items() if digest in shared}
+    lists = {name: digest for name, digest in evaluation.measured.items() if name.startswith(f"{LIST} ")}
+    return digests | lists if digests else {}
+
+
+def scores_between(lookup: Lookup, first: Model | None, second: Model | None) -> list[dict[str, Any]]:
+    """Scores of either model: name, first, second, None where it is not measured; and a note where they are not comparable.
+
+    Empty unless both are models.
+    """
+    if first is None or second is None:
+        return []
+    old, new = scores_of(lookup, first), scores_of(lookup, second)
+    return [_pair(name, old.get(name), new.get(name)) for name in [*new, *(name for name in old if name not in new)]]
+
+
+def _pair(name: str, old: Score | None, new: Score | None) -> dict[str, Any]:
+    pair = {"name": name, "first": old and round(old.value, 4), "second": new and round(new.value, 4)}
+    alike = old is None or new is None or old.measured_with == new.measured_with
+    return pair if alike else {**pair, "note": "measured on other true masks, or with other settings of evaluate"}
