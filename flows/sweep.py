@@ -18,6 +18,7 @@ from prefect.states import Completed, Failed
 from flows.label_factory import started_at
 from flows.line.dvc_line import locked_stages
 from flows.line.dvc_process import Hear, LineProcess, LineProcessError, StageError
+from flows.line.put_aside import put_back
 from flows.run.checks import check_run
 from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
@@ -105,6 +106,7 @@ def plan(parameters: Parameters) -> list[Variant]:
     Raises:
         UserError: a parameter or a value is invalid, or the line has not finished here.
     """
+    put_back()
     planned = variants(parameters)
     check_run()
     missing = set(read_wiring()) - locked_stages()
