@@ -31,6 +31,7 @@ from small_case import COMMANDS, copy_case, leftovers, make_case, make_clone, st
 
 from exports import _package
 from flows import sweep
+from labelfactory import lock
 from labelfactory.learning.checkpoints import load_checkpoint
 from models.segmenters import segmenter_from
 
@@ -39,6 +40,8 @@ NAMES = ("replace", "rename", "unlink", "remove", "link", "symlink", "mkdir", "r
 FREEING = ("unlink", "remove", "rmdir")
 """Those that need no space."""
 KILLED = 137
+HELD = ("data/import/", "data/corrections/", "params.yaml")
+"""What is written only by who holds the project."""
 NOT_OURS = (".dvc/tmp", "data/mlflow", "__pycache__", ".labelfactory")
 """Databases of other programs, which have journals, and locks."""
 
@@ -66,6 +69,7 @@ class Faults:
             setattr(os, name, self._counted(name, getattr(os, name)))
         io.open = builtins.open = self._opening(builtins.open)  # type: ignore[assignment]
         pq.write_table = self._writing(pq.write_table)
+        lock._take = self._taking(lock._take)
 
     def _touches(self, paths: tuple[Any, ...]) -> bool:
         for path in paths:
@@ -75,8 +79,22 @@ class Faults:
                     return True
         return False
 
+    def _taking(self, function: Callable[..., bool]) -> Callable[..., bool]:
+        """Locks are taken in one order: who holds the ledger must not wait for the project."""
+        taken: list[Any] = []
+
+        @functools.wraps(function)
+        def call(stream: Any, **options: Any) -> bool:
+            ledger = [other for other in taken if not other.closed and "ledger" in str(other.name)]
+            assert not (ledger and str(lock.PROJECT) in str(stream.name)), "holds the ledger and asks for the project"
+            taken.append(stream)
+            return function(stream, **options)
+
+        return call
+
     def _note(self, text: str) -> bool:
         """Count a call. Whether it is the one."""
+        assert lock.holds_project() or not any(path in text for path in HELD), f"{text}: the project is not held"
         self.count += 1
         if self.log is not None:
             number = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

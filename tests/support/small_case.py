@@ -28,7 +28,7 @@ from labelfactory.dataset.corrections import (
 )
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.left_out import read_left_out
-from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest
+from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
 from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.learning.checkpoints import save_checkpoint
@@ -118,6 +118,11 @@ def copy_case(case: Path, folder: Path) -> Path:
 
 def _make() -> None:
     made = MadeLine(6)
+    manifest = read_manifest()
+    write_manifest(replace(manifest, entries=tuple(replace(e, lists=("train",)) for e in manifest.entries)))
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["prepare"]["max_bad_fraction"] = 0.5
+    Path("params.yaml").write_text(yaml.safe_dump(params))
     made.run(seed=1, commit=False)
     Path(".dvc").mkdir(exist_ok=True)
     Path(".dvc/config").write_text(CONFIG)
@@ -148,7 +153,7 @@ def _photographs(folder: Path, name: str, seed: int) -> None:
         pixels = np.random.default_rng([1, seed, k]).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}-{k}.png")
         rows.append(f"{name}-{k},{name}-{k}.png,{tag},train")
-    (folder / "table.csv").write_text("\n".join([*rows, ""]))
+    (folder / "table.csv").write_text("\n".join([*rows, f"{name}-2,missing.png,cat,train", ""]))  # which is left out
 
 
 def _coco() -> None:
@@ -279,7 +284,7 @@ def _bucket(folder: Path) -> list[str]:
 
 def leftovers(case: Path) -> list[str]:
     """Temporary files, and files of corrections that no row names."""
-    inside = [p for p in case.rglob(".*.tmp") if ".dvc" not in p.relative_to(case).parts]
+    inside = [p for p in case.rglob(".*.tmp") if not {".dvc", "bucket"} & set(p.relative_to(case).parts)]  # DVC's
     folder = case / "project" / CORRECTIONS
     named = {c.path(folder) for c in read_corrections(folder).values()} | {folder / TABLE}
     return sorted({str(p.relative_to(case)) for p in [*inside, *(p for p in folder.glob("*") if p not in named)]})
