@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.line.unfinished import finishing_withdrawals
 from labelfactory.console import printable, show
 from labelfactory.errors import UserError
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_file, rows_of_model
@@ -112,7 +113,12 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Every payload, photograph and kept checkpoint too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Recompute the digests and name everything that does not fit; exit 2 if anything does not."""
+    """Recompute the digests and name everything that does not fit; exit 2 if anything does not.
+
+    Only looks, except that a withdrawal which was interrupted is finished first.
+    """
+    with finishing_withdrawals("labelfactory audit verify"):
+        pass
     findings = find_misfits(deep=deep)
     if as_json:
         typer.echo(json.dumps({"fits": not findings, "findings": [f.__dict__ for f in findings]}, indent=2))

@@ -17,6 +17,7 @@ from labelfactory.devices import cores, pick_device, precision_on
 from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.stage.runner import read_sections
+from lineage.outbox import Outbox
 from models.backbones._weights import package_weights
 
 Finding = tuple[bool, str, str]
@@ -29,7 +30,7 @@ def doctor() -> None:
     """Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails."""
     console = Console()
     bad = 0
-    for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _params, _import):
+    for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _params, _import, _letters):
         for passed, result, remedy in check():
             console.print(
                 f"[{'green' if passed else 'red'}]{'ok  ' if passed else 'BAD '}[/] {escape(result)}", soft_wrap=True
@@ -102,6 +103,12 @@ def _import() -> Iterator[Finding]:
         yield False, "nothing is imported yet", "Type `labelfactory import demo` or `labelfactory import voc DIR`."
         return
     yield _tried(lambda: read_manifest(), f"import: {MANIFEST}")
+
+
+def _letters() -> Iterator[Finding]:
+    for letter in Outbox().refused():
+        result = f"MLflow does not take a record: {letter.line}"
+        yield False, result, "Mend what it names, and type `labelfactory record`, which tries it again."
 
 
 def _tried(action: Callable[[], object], name: str) -> Finding:

@@ -34,6 +34,6 @@ def report(recorded: Recorded, delivered: Delivered) -> None:
     say(f"record: {len(recorded.executions)} stages, {recorded.masks} new masks{models}")
     if delivered.waiting:
         say(
-            f"record: MLflow did not answer ({delivered.problem}); {delivered.waiting} records wait in "
-            "data/ledger/outbox and follow with the next `labelfactory record`"
+            f"record: {delivered.waiting} records wait in data/ledger/outbox: {delivered.why}; "
+            "the next `labelfactory record` tries them again"
         )

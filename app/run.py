@@ -8,6 +8,7 @@ import typer
 from app.record import remember
 from app.table import print_table
 from flows.line.dvc_line import reproduce
+from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run, check_targets
 from flows.run.git_tree import Tree, check_tree
 from flows.server.api import find_api
@@ -54,13 +55,14 @@ def run(
 
 def bring_up_to_date(targets: Sequence[str], tree: Tree, *, retrain: bool, force: bool = False) -> None:
     """Check, run, record, and print the table."""
-    check_run(targets)
-    remember(tree)  # outputs made since the last record, which the run may overwrite
-    try:
-        ran = reproduce(targets, retrain=retrain, force=force)
-    finally:
-        if not interrupted():  # the next run records them
-            remember(tree)  # finished stages, even if a later one failed
+    with finishing_withdrawals("labelfactory run"):
+        check_run(targets)
+        remember(tree)  # outputs made since the last record, which the run may overwrite
+        try:
+            ran = reproduce(targets, retrain=retrain, force=force)
+        finally:
+            if not interrupted():  # the next run records them
+                remember(tree)  # finished stages, even if a later one failed
     if not ran:
         say("everything is up to date")
     print_table()

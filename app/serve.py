@@ -10,10 +10,10 @@ import typer
 
 from flows.server.api import find_page
 from labelfactory.errors import UserError
+from labelfactory.http_server import LOOPBACK, open_socket
 from labelfactory.settings.wiring import WIRING_FILE, read_wiring
 from lineage.ledger import Ledger
 from lineage.mlflow_home import tracking_uri
-from pages.guard import LOOPBACK
 from pages.slow_query import SlowQuery
 
 TOKEN_VARIABLE = "LABELFACTORY_TOKEN"
@@ -41,7 +41,7 @@ def serve(
     page = _mlflow_page(mlflow)
 
     from pages.project import PageAddresses, Project  # takes a second to load
-    from pages.server import open_socket, run_server
+    from pages.server import run_server
 
     opened = open_socket(host, port)
     shown = "127.0.0.1" if host in LOOPBACK else host

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from flows.line.cost import Cost, costs, in_words
 from flows.line.dvc_line import StageState, line_status, locked_stages
-from flows.line.summary import read_json
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
-from labelfactory.settings.wiring import REPORTS, read_wiring
+from labelfactory.settings.reports import read_report
+from labelfactory.settings.wiring import read_wiring
 
 SHOWN = 6
 """Number of reasons that are shown per stage."""
@@ -58,7 +58,7 @@ def status() -> None:
         more = [f"  and {len(left_out) - SHOWN} more"] if len(left_out) > SHOWN else []
         lines = [f"{len(left_out)} left out:", *(f"  {line}" for line in left_out[:SHOWN]), *more]
         console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
-    rows = max(read_json(REPORTS / f"{state.name}.json").get("rows_quarantined", 0) for state in states)
+    rows = max(read_report(state.name).get("rows_quarantined", 0) for state in states)
     if rows:
         console.print(f"{rows} images are in quarantine: `labelfactory quarantine list` says why.")
     shown = [_state(stage, planned) for stage in states]
@@ -104,4 +104,4 @@ def _say_costs(console: Console, states: Sequence[StageState], planned: Mapping[
 
 def _quarantined() -> list[str]:
     """Photographs that the last run of `prepare` quarantined."""
-    return list(read_json(REPORTS / "prepare.json").get("quarantined_images", []))
+    return list(read_report("prepare").get("quarantined_images", []))

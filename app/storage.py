@@ -1,17 +1,43 @@
 """`labelfactory push` and `labelfactory pull`: data, outputs and photographs in a shared bucket."""
 
+from flows.line.remote_removal import learn_refused
 from flows.line.storage import pull as fetch
 from flows.line.storage import push as send
+from flows.line.unfinished import finishing_withdrawals
+from flows.line.withdrawals import came_back, sign_and_say
 from labelfactory.console import say
+from labelfactory.errors import DataError, UserError
+from lineage.lookup import Lookup
+from lineage.traces import in_project
+from lineage.withdrawal_report import traces_of
+
+NEWER_LOCK = (
+    "This dvc.lock may name outputs that were deleted with withdrawn images. Take the newer dvc.lock (`git pull`) and pull again, "
+    "or type `labelfactory run`."
+)
 
 
 def push() -> None:
     """Send photographs, the import and the line's outputs to DVC's remote; only what it does not have."""
-    moved = send()
+    learn_refused()
+    with finishing_withdrawals("labelfactory push") as withdrawals:
+        for each in withdrawals:
+            if in_project(traces_of(Lookup(), each)):
+                raise DataError(
+                    f"the outputs still contain withdrawn images ({each.names})",
+                    "Type `labelfactory run`, then `labelfactory push`.",
+                )
+        moved = send()
     say(f"pushed: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
 
 
 def pull() -> None:
     """Fetch what another machine pushed, so that this clone continues from there."""
-    moved = fetch()
+    learn_refused()
+    with finishing_withdrawals("labelfactory pull") as withdrawals:
+        try:
+            moved = fetch()
+        except UserError as error:
+            raise UserError(error.problem, NEWER_LOCK if withdrawals else error.remedy) from error
+    sign_and_say(came_back())  # outputs that were pulled may be older than a withdrawal
     say(f"pulled: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")

@@ -1,15 +1,15 @@
 """`labelfactory up` and `labelfactory down`: server and workers on this machine."""
 
-import os
 from typing import Annotated
 
 import typer
 
-from flows.server.services import POOLS, Services, down, read_services, up
+from flows.server.login import entrance
+from flows.server.services import POOLS, down, up
+from flows.server.started import Services, read_services
 from labelfactory.console import say
 from labelfactory.errors import ParamsError, did_you_mean
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from labelfactory.http_server import LOOPBACK
 
 
 def start(
@@ -28,9 +28,9 @@ def start(
     for name in pools:
         if name not in POOLS:
             raise ParamsError(f"--pool {name!r} is not a pool{did_you_mean(name, POOLS)}", f"Use {' or '.join(POOLS)}.")
-    if host not in LOOPBACK and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+    if host not in LOOPBACK:
         say(
-            f"warning: everyone who can reach {host}:{port} can start runs; docs/deployment.md explains how to set a login"
+            f"warning: what goes to {host}:{port} is not encrypted, not even the login; docs/deployment.md says what to do about it"
         )
     before = read_services()
     services = up(host=host, port=port, pools=pools, join=join, database=database)
@@ -46,6 +46,6 @@ def end() -> None:
 
 
 def _print(services: Services) -> None:
-    typer.echo(f"server: {services.api.removesuffix('/api')}")
+    typer.echo(f"server: {entrance(services.api.removesuffix('/api'))}")
     for service in services.services:
         typer.echo(f"{service.name}: pid {service.pid}, log {service.log}")

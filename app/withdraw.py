@@ -1,17 +1,23 @@
 """`labelfactory withdraw`: remove images from the data and all outputs, with a signed report."""
 
 import getpass
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from flows.line.dvc_line import reproduce
+from flows.line.dvc_line import HeldLine, held_line
+from flows.line.failure import StageFailedError
+from flows.line.withdrawals import remove_open, say_reports, sign
 from labelfactory.console import say
-from lineage.deliver import deliver
+from labelfactory.errors import UserError
+from labelfactory.interrupt import interrupted
+from labelfactory.lock import project_lock
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
-from lineage.withdraw import in_cache, left_over, remove, sign_off, tokens, touched_by
+from lineage.withdraw import Touched, begin, touched_by
+from lineage.withdrawals import Inputs, read_withdrawals
 
 
 def withdraw(
@@ -24,49 +30,62 @@ def withdraw(
     ] = False,
 ) -> None:
     """Remove images, mark every model that learnt from them, rerun what is stale, check that nothing is left."""
-    record()
-    ledger = Ledger()
-    lookup = Lookup(ledger)
+    if dry_run:
+        record()
+        _describe(image_ids)
+        typer.echo("withdraw: --dry-run: nothing was changed")
+        return
+    with project_lock("labelfactory withdraw"), held_line() as line:
+        record()
+        touched = _describe(image_ids)
+        ledger = Ledger()
+        if _is_new(ledger, touched):
+            begin(ledger, touched, by=by or getpass.getuser(), reason=reason)
+        found = remove_open(also=touched.image_ids)
+        failed = not later and not _rerun(line)
+        complete = say_reports(sign(found), later=later)
+    if failed or not (complete or later):
+        raise typer.Exit(2)
+
+
+def _describe(image_ids: Sequence[str]) -> Touched:
+    """Print what the images touched."""
+    lookup = Lookup()
     touched = touched_by(lookup, image_ids)
     labels = {digest: model.label for digest, model in lookup.models.items()}
     typer.echo(f"withdraw: {', '.join(image_ids)}: {len(touched.masks)} versions of masks")
+    if touched.twins:
+        typer.echo(f"withdraw: other ids of the same photographs, which go too: {', '.join(touched.twins)}")
     typer.echo(f"withdraw: models that learnt from these images and must go: {_names(touched.models, labels)}")
     typer.echo(f"withdraw: models that were made with those and must go: {_names(touched.descendants, labels)}")
-    if touched.twins:
-        typer.echo(f"withdraw: other ids of the same photographs, which stay: {', '.join(touched.twins)}")
-    if dry_run:
-        typer.echo("withdraw: --dry-run: nothing was changed")
-        return
-    words = tokens(touched, image_ids)
-    report = remove(ledger, touched, image_ids, by=by or getpass.getuser(), reason=reason)
-    if not later:
-        reproduce()
-        record()
-    report["left_over"] = left_over(words)
-    report["old_versions_in_cache"] = in_cache(words)
-    report["masks"] = [{"image_id": m["image_id"], "digest": m["digest"], "key": m["key"]} for m in touched.masks]
-    report["model_names"] = {digest: labels[digest] for digest in touched.all_models if digest in labels}
-    path = sign_off(ledger, report)
-    deliver()
-    _print_report(report, str(path), later=later)
+    return touched
 
 
 def _names(models: list[str], labels: dict[str, str]) -> str:
     return ", ".join(labels.get(digest, digest[:12]) for digest in models) or "none"
 
 
-def _print_report(report: dict[str, object], path: str, *, later: bool) -> None:
-    left, cached, elsewhere = (report[name] for name in ("left_over", "old_versions_in_cache", "elsewhere"))
-    for path_left in left if isinstance(left, list) else ():
-        say(f"withdraw: still there: {path_left}")
-    if elsewhere and isinstance(elsewhere, list):
-        say(f"withdraw: delete these files outside of the project yourself: {', '.join(elsewhere)}")
-    if cached:
-        say(f"withdraw: {cached} old files in DVC's cache still contain them; `dvc gc --workspace` deletes those")
-    say(f"withdraw: signed report: {path}")
-    if left:
+def _is_new(ledger: Ledger, touched: Touched) -> bool:
+    """Whether the ledger has to learn something: of an image, its files or its models."""
+    before = [each for each in read_withdrawals(ledger) if set(each.images) & set(touched.image_ids)]
+    known = {image_id for each in before for image_id in each.images}
+    marked = {digest for each in before for digest in each.models}
+    return bool(set(touched.image_ids) - known or set(touched.all_models) - marked) or any(
+        map(Inputs.now().hold, before)
+    )
+
+
+def _rerun(line: HeldLine) -> bool:
+    """Run the line without the images, and record it; a stage that fails is printed, since the report must be signed anyway."""
+    try:
+        line.reproduce()
+    except (StageFailedError, UserError) as error:
+        say(f"error: {error}")
         say(
-            "withdraw: type `labelfactory run`, then `labelfactory audit verify`" if later else "withdraw: not complete"
+            "withdraw: the images are out of the import; mend the line and type `labelfactory run`, which finishes the rest"
         )
-        raise typer.Exit(0 if later else 2)
-    say("withdraw: the current outputs contain nothing of these images")
+        return False
+    finally:
+        if not interrupted():  # whatever finishes the withdrawal records it
+            record()
+    return True

@@ -6,7 +6,8 @@ quality                            definition of a mask's quality
 commit, commit_has_changes         of this project's folder
 params                             the values of params.yaml; params_sha256 of the file
 dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
-checkpoints                        weights, training rows and supervision of every network behind the masks
+checkpoints                        weights, training rows and supervision of every network behind the masks; made_them: whether
+                                   the masks name these weights, null if the rows between were made again or are gone
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
 facts                              of the format, such as pixel_error of polygons
 """
@@ -17,15 +18,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from exports._networks import checkpoints
 from exports._selection import QUALITY, Selection
 from labelfactory.digests import digest_file, digest_rows
 from labelfactory.errors import DataError
 from labelfactory.files import disk_errors, make_folder, remove_leftovers, write_json
-from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
 from labelfactory.lock import project_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.registry import load_method, method_names
-from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.settings.wiring import DATA
 from labelfactory.versions import git_state
 
 PROVENANCE = "provenance.json"
@@ -36,14 +37,6 @@ OLD = "old.tmp"
 def formats() -> list[str]:
     """Names of the formats."""
     return method_names("exports")
-
-
-def networks_behind(what: str) -> tuple[str, ...]:
-    """Folders of the networks that have a part in masks or predictions, in the order of the line."""
-    wiring = read_wiring()
-    maker = wiring.masks if what == "masks" else wiring.model
-    names = (*wiring.upstream(maker.name), maker.name)
-    return tuple(wiring[name].noun for name in names if wiring[name].meta.kind == "network")
 
 
 def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
@@ -95,19 +88,6 @@ def _after_a_kill(out: Path) -> None:
 def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:
     commit, dirty = git_state()
     params = Path(PARAMS_FILE)
-    checkpoints = {}
-    for noun in networks_behind(selection.what):
-        path = DATA / noun / CHECKPOINT
-        if path.exists():
-            passport = read_passport(path)
-            checkpoints[noun] = {
-                "weights_digest": passport.weights_digest,
-                "training_rows_digest": passport.training_rows_digest,
-                "params_digest": passport.params_digest,
-                "commit": passport.git_commit,
-                "seed": passport.seed,
-                "supervision": passport.supervision,
-            }
     return {
         "format": name,
         "what": selection.what,
@@ -121,7 +101,7 @@ def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[
         "params": read_yaml(params) if params.exists() else None,
         "dataset_sha256": digest_file(DATA / "dataset" / "images.parquet"),
         "masks_digest": digest_rows((image_id, item["mask"]) for image_id, item in selection.exported.items()),
-        "checkpoints": checkpoints,
+        "checkpoints": checkpoints(selection.what, selection.exported),
         "facts": facts,
         "images": selection.exported,
     }

@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 
 from flows.line.dvc_process import LineProcess, LineProcessError, StageError
 from flows.line.summary import REPORT, as_markdown, read_summary
+from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run
 from flows.run.git_tree import Tree, check_tree
 from flows.run.heartbeat import heartbeat
@@ -73,8 +74,9 @@ def label_factory(
     with heartbeat():
         try:
             tree = check_tree(strict=strict)
-            check_run(targets or ())
-            return run_line(targets or (), retrain=retrain, force=force, runner=runner, stay=stay, tree=tree)
+            with finishing_withdrawals("the flow label-factory"):
+                check_run(targets or ())
+                return run_line(targets or (), retrain=retrain, force=force, runner=runner, stay=stay, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
 

@@ -15,6 +15,7 @@ from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
 from flows.label_factory import run_line, started_at
+from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run
 from flows.run.git_tree import check_tree
 from flows.run.heartbeat import heartbeat
@@ -60,9 +61,10 @@ def label_new_images(source: str = "") -> State[Any]:
         try:
             tree = check_tree(strict=False)
             before = mask_rows()
-            added = import_new(source)
-            check_run()
-            state = run_line((), retrain=False, tree=tree)
+            with finishing_withdrawals("the flow label-new-images"):
+                added = import_new(source)
+                check_run()
+                state = run_line((), retrain=False, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
         if not state.is_completed():

@@ -52,6 +52,11 @@ class ShapeError(LabelfactoryError, ValueError):
     """Two arrays that must agree do not. A bug of the caller."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; the name of its class where it has none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean `x`?`` for the nearest known word, or the list of known words.
 

@@ -4,6 +4,7 @@ The first signal raises KeyboardInterrupt in the main thread. Later ones are ign
 A program that has not ended after PATIENCE_SECONDS is ended where it is, with its child processes.
 """
 
+import atexit
 import os
 import shlex
 import signal
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import psutil
 
@@ -90,6 +92,8 @@ def interruptible(command: str) -> Iterator[None]:
         if not getattr(interruption, "told", False):
             _tell(getattr(interruption, "kept", ""))
         end_children(psutil.Process().children(recursive=True))
+        if _program.received:
+            _leave()
         sys.exit(EXIT_CODE)
     finally:
         if not _program.received:
@@ -113,6 +117,15 @@ def _interruption(error: BaseException) -> BaseException | None:
     while cause is not None and not isinstance(cause, KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
     return cause or (error if _program.received else None)
+
+
+def _leave() -> NoReturn:
+    """End as the interpreter would, without taking down libraries, which takes seconds, and without waiting for threads."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(EXIT_CODE)
 
 
 def _watch(reader: int) -> None:
@@ -145,13 +158,26 @@ def _tell(kept: str) -> None:
 
 
 def end_children(processes: list[psutil.Process]) -> None:
-    """End processes: SIGTERM, and SIGKILL for those that are still there after CHILD_SECONDS."""
+    """End processes: SIGTERM, and SIGKILL for those that are still there after CHILD_SECONDS.
+
+    Whoever started one can still ask how it ended: psutil's own waiting would take its exit code from them.
+    """
     alive = [process for process in processes if not _cleans_up(process)]
     for end in (psutil.Process.terminate, psutil.Process.kill):
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 end(process)
-        _, alive = psutil.wait_procs(alive, CHILD_SECONDS)
+        until = time.monotonic() + CHILD_SECONDS
+        while (alive := [process for process in alive if is_alive(process)]) and time.monotonic() < until:
+            time.sleep(0.05)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process has not ended yet."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended meanwhile
+        return False
 
 
 def _cleans_up(process: psutil.Process) -> bool:
@@ -196,7 +222,7 @@ def _starter() -> psutil.Process:
 
 
 def _outlive(starter: psutil.Process) -> None:
-    while starter.is_running() and starter.status() != psutil.STATUS_ZOMBIE:
+    while is_alive(starter):
         time.sleep(LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 

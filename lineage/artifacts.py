@@ -4,19 +4,22 @@ DVC keeps every output that `dvc repro` ever made in its cache until the cache i
 between two records are found there.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors
+from pydantic import BaseModel, Field
 
-from labelfactory.errors import UserError
+from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_json
+from labelfactory.json_files import read_json
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
 from labelfactory.settings.wiring import DATA, METRICS, Wiring, read_wiring
 from lineage.evaluation import measured_in
@@ -28,6 +31,12 @@ METRICS_BYTES = 2**26
 """A larger file is not taken for metrics."""
 ROWS = {"image_id", "digest", "source"}
 """Columns of that list."""
+
+
+def md5_of(path: Path) -> str:
+    """The name that DVC's cache gives to a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,8 @@ class KnownFiles:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.known: dict[str, list[int]] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            self.known: dict[str, list[int]] = read_json(path, dict[str, list[int]], "")
+        except DataError:
             self.known = {}
         self.fresh: dict[str, list[int]] = {}
 
@@ -107,7 +116,7 @@ def content_of(path: Path, wiring: Wiring) -> str | None:
             return None
         if names == ROWS:
             return TRAINING_ROWS
-        maker = wiring.stage_of(header(schema).get("stage", ""), "rows")
+        maker = wiring.stage_of(str(header(schema).get("stage", "")), "rows")
         return maker.noun if maker else None
     if start.startswith(b"{") and measured_by(path):
         return METRICS.name
@@ -116,19 +125,43 @@ def content_of(path: Path, wiring: Wiring) -> str | None:
     return None
 
 
+class CachedFile(BaseModel):
+    """One file of a folder in DVC's cache."""
+
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    relpath: str
+
+
+def cached(md5: str) -> Path:
+    """Where DVC's cache has the file or the folder's list with this MD5."""
+    return CACHE / md5[:2] / md5[2:]
+
+
+def files_in(path: Path) -> list[CachedFile]:
+    """The files of a folder, by its list in DVC's cache.
+
+    Raises:
+        DataError: the list is damaged.
+    """
+    listed: list[CachedFile] = read_json(path, list[CachedFile], f"Delete {path} and type `dvc commit` or `dvc pull`.")
+    return listed
+
+
 def measured_by(path: Path) -> dict[str, Any]:
     """The content of a metrics.json that says what it measured; empty for any other file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < METRICS_BYTES else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if measured_in(content) else {}
 
 
 def header(schema: pa.Schema) -> dict[str, Any]:
-    """What a shard's header says of itself; empty where there is no header."""
-    header: dict[str, Any] = json.loads((schema.metadata or {}).get(b"labelfactory", b"{}"))
-    return header
+    """What a shard's header says of itself; empty where there is no header that can be read."""
+    try:
+        return dict(json.loads((schema.metadata or {}).get(b"labelfactory", b"{}")))
+    except (ValueError, TypeError, RecursionError):
+        return {}
 
 
 def passport_or_none(path: Path) -> Passport | None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.prepared import read_dataset
-from labelfactory.errors import DataError, MissingError, UserError, did_you_mean
+from labelfactory.errors import DataError, MissingError, UserError, did_you_mean, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.artifacts import TRAINING_ROWS
@@ -44,8 +44,8 @@ def audit_file(path: Path) -> Answer:
         sources = dict(sorted(Counter(table.column("source").to_pylist()).items()))
         if rows_digest(table) != passport.training_rows_digest:
             problems.append(f"{rows}: its rows are not those that the passport names")
-    except (OSError, pa.ArrowException, KeyError) as error:
-        problems.append(f"{rows}: not readable: {str(error).splitlines()[0]}")
+    except Exception as error:  # damaged bytes fail in the reader in any way
+        problems.append(f"{rows}: not readable: {first_line(error)}")
     training = [{"source": source, "rows": count} for source, count in sources.items()]
     return {"model": str(path), "problems": problems, "training": training, **_from_passport(passport)}
 
@@ -90,7 +90,7 @@ def rows_of_file(path: Path) -> list[Answer]:
     rows = (path if path.is_dir() else path.parent) / TRAINING_ROWS
     try:
         return _row_list(pq.read_table(rows, partitioning=None))
-    except (OSError, pa.ArrowException, KeyError):
+    except Exception:  # damaged bytes fail in the reader in any way
         return []
 
 

@@ -1,15 +1,21 @@
-"""Deliver the outbox to MLflow: in order, each letter once. If MLflow does not answer, the letters stay in the outbox."""
+"""Deliver the outbox to MLflow: in order, each letter once. If MLflow does not answer, the letters stay in the outbox.
+
+A letter that MLflow refuses though it answers stays too, with those that need it, and the others are delivered. An MLflow
+without any run of this project gets everything that the ledger knows.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labelfactory.digests import digest_json
 from labelfactory.masking import masked
 from lineage.ledger import Ledger
-from lineage.mlflow_home import quiet, tracking_uri, write_address
+from lineage.mlflow_home import SQLITE, quiet, tracking_uri, write_address
 from lineage.outbox import Letter, Outbox
+from lineage.resend import resend
 
-DECISIONS = ("promoted", "withdrawn")
-"""Letters of what people decide. All others are derived from what is on the disk, and written again where they are missing."""
+if TYPE_CHECKING:
+    from lineage.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,15 @@ class Delivered:
 
     taken: int
     waiting: int
-    problem: str = ""
+    problem: str = ""  # why MLflow takes nothing
+    refused: tuple[str, ...] = ()  # letters that it does not take, each with the reason
+
+    @property
+    def why(self) -> str:
+        """Why letters wait, in one line."""
+        if self.problem:
+            return f"MLflow did not answer ({self.problem})"
+        return f"MLflow refuses {len(self.refused)} of them ({self.refused[0]})" if self.refused else ""
 
 
 def track_at(uri: str) -> None:
@@ -35,38 +49,59 @@ def track_at(uri: str) -> None:
 
 
 def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Delivered:
-    """Replay what waits. A letter that MLflow took is gone; the first that it does not take stops the delivery."""
+    """Replay what waits. A letter that MLflow took is gone."""
     outbox, ledger = outbox or Outbox(), ledger or Ledger()
-    if not outbox.letters():
-        return Delivered(0, 0)
-    quiet()
-    taken = 0
-    with outbox.locked() as mine:
-        if not mine:
-            return Delivered(0, len(outbox.letters()), "another process is delivering")
-        try:
+    try:
+        uri = tracking_uri()
+        if not outbox.waits() and not _is_lost(uri, ledger):
+            return Delivered(0, 0)
+        quiet()
+        with outbox.locked() as mine:
+            if not mine:
+                return Delivered(0, len(outbox.letters()), "another process is delivering")
             from lineage.tracking import Tracking  # MLflow takes seconds to import, so only where something waits
 
-            tracking = Tracking(tracking_uri(), head=ledger.head())
-            for letter in _recorded(outbox, ledger):
+            tracking = Tracking(uri, head=ledger.head())
+            damaged = outbox.drop_damaged()
+            if tracking.is_empty():
+                resend(ledger, outbox)
+            elif damaged:
+                resend(ledger, outbox, damaged)
+            return _deliver_all(tracking, outbox)
+    except Exception as error:  # whatever ails MLflow must not stop the line
+        return Delivered(0, len(outbox.letters()), _reason(error))
+
+
+def _deliver_all(tracking: "Tracking", outbox: Outbox) -> Delivered:
+    """Each letter in order. One that is refused, and those that need it, are kept for the next time."""
+    taken, kept = 0, dict[str, Letter]()
+    for letter in outbox.letters():
+        missing = letter.needs & kept.keys()
+        problem = f"waits for {', '.join(sorted(kept[id].kind for id in missing))}" if missing else ""
+        if not missing or letter.kind == "withdrawn":  # a withdrawal marks at once what is there
+            try:
                 tracking.take(letter)
-                letter.done()
-                taken += 1
-        except Exception as error:  # whatever ails MLflow must not stop the line
-            reason = masked(" ".join(str(error).split()))[:200]
-            return Delivered(taken, len(outbox.letters()), f"{type(error).__name__}: {reason}")
-    return Delivered(taken, 0)
+            except Exception as error:  # a letter may be refused in many ways
+                problem = _reason(error)
+                if not tracking.answers():
+                    return Delivered(taken, len(outbox.letters()), problem)
+        if problem:
+            letter.refuse(problem)
+            kept[letter.id] = letter
+            continue
+        if letter.kind == "promoted":  # an older promotion that was refused must not follow this one
+            for older in [k for k in kept.values() if k.detail.get("alias", "") == letter.detail["alias"]]:
+                kept.pop(older.id).done()
+        letter.done()
+        taken += 1
+    refused = outbox.refused()
+    return Delivered(taken, len(outbox.letters()), refused=tuple(letter.line for letter in refused))
 
 
-def _recorded(outbox: Outbox, ledger: Ledger) -> list[Letter]:
-    """The letters that wait, in order. A decision that is not in the ledger is deleted: its writer was killed before that."""
-    with ledger.locked():  # no writer is between its letter and its event
-        events = ledger.events(*DECISIONS)
-        known = {e["subject"] for e in events} | {digest_json([e["detail"], e["time"].isoformat()]) for e in events}
-        waiting = []
-        for letter in outbox.letters():
-            if letter.kind not in DECISIONS or letter.id in known:
-                waiting.append(letter)
-            else:
-                letter.done()
-    return waiting
+def _is_lost(uri: str, ledger: Ledger) -> bool:
+    """Whether the project's own database is gone, which is seen without loading MLflow."""
+    return uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists() and bool(ledger.files("events"))
+
+
+def _reason(error: Exception) -> str:
+    return masked(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]

@@ -62,9 +62,7 @@ class Evaluation:
         others = [name for name, digest in self.measured.items() if digests.get(name) != digest]
         if self.figures and not self.measured:
             return f"{METRICS} does not say what its scores were measured on. {RUN}"
-        return (
-            f"Not measured since then: {', '.join(others)} changed after the last `evaluate`. {RUN}" if others else ""
-        )
+        return f"Not measured: {', '.join(others)} changed after the last `evaluate`. {RUN}" if others else ""
 
 
 def read_evaluation(path: Path = METRICS) -> Evaluation:

@@ -16,9 +16,11 @@ from typing import Any
 
 from labelfactory.devices import for_the_record, pick_device
 from labelfactory.digests import digest_bytes, digest_file, digest_json
+from labelfactory.errors import DataError, first_line
 from labelfactory.learning.checkpoints import CURVE, Passport
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import DATA, LOCK_FILE, METRICS, StageWiring, last_runs, read_wiring
 from labelfactory.stage.output_state import LIST, SETTINGS, output_state, passport_of, states
 from labelfactory.versions import git_state
@@ -60,7 +62,7 @@ def _entry(entry: Mapping[str, Any], report: Path, data: bytes) -> dict[str, Any
 
 
 def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any] | None) -> dict[str, Any]:
-    figures = json.loads(data)
+    figures = read_report(wiring.name)
     noun = wiring.noun
     ended = report.stat().st_mtime
     passport = passport_of(noun)
@@ -116,8 +118,16 @@ def _numbers(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 def _curve(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [{str(name): float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+        if not all("epoch" in row for row in rows):
+            raise ValueError("it has no column epoch")
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(
+            f"{path}: damaged: {first_line(error)}", f"Delete {path} and type `labelfactory run`."
+        ) from None
+    return rows
 
 
 def _code(noun: str, passport: Passport | None) -> str | None:
@@ -128,6 +138,9 @@ def _code(noun: str, passport: Passport | None) -> str | None:
     for shard in folder.shards():
         table = folder.table(shard)
         if table is not None and table.num_rows:
-            code: str | None = json.loads(table.column("inputs")[0].as_py()).get("code")
-            return code
+            try:
+                code = dict(json.loads(table.column("inputs")[0].as_py())).get("code")
+            except (KeyError, TypeError, ValueError, RecursionError):
+                raise folder.damaged(shard, "its inputs are not those of a row") from None
+            return str(code) if code else None
     return None

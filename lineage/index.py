@@ -2,12 +2,13 @@
 
 data/ledger/index-00000012-<digest>.duckdb holds the files up to number 12, whose last one has that digest. A longer chain
 gets a new file, made from a copy of the old one under the ledger's lock; open readers of the old file go on. It
-may be deleted at any time.
+may be deleted at any time, and is made again where it is damaged.
     masks      the ledger's columns, and `sequence`: the number of the file
     training   the same, and the mask's figures of quality where the row is a mask of the line
 """
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,29 @@ def open_index(ledger: Ledger) -> duckdb.DuckDBPyConnection:
             path = _path(ledger)
             if not path.exists():
                 _extend(ledger, path)
-    return duckdb.connect(str(path), read_only=True)
+    try:
+        return _opened(path)
+    except duckdb.Error:
+        return rebuilt_index(ledger)
+
+
+def rebuilt_index(ledger: Ledger) -> duckdb.DuckDBPyConnection:
+    """The same after the index files, which are damaged, were made again from the chain."""
+    with ledger.locked():
+        for old in ledger.folder.glob("index-*.duckdb*"):
+            old.unlink()
+        path = _path(ledger)
+        _extend(ledger, path)
+    return _opened(path)
+
+
+def _opened(path: Path) -> duckdb.DuckDBPyConnection:
+    """An index for reading. Raises duckdb.Error where the file is damaged or another database."""
+    connection = duckdb.connect(str(path), read_only=True)
+    for kind in KINDS:
+        connection.execute(f"SELECT {', '.join(SCHEMAS[kind].names)}, sequence FROM {kind} LIMIT 1").fetchall()
+    connection.execute("SELECT model, sequence FROM model_files LIMIT 1").fetchall()
+    return connection
 
 
 def fresh_index(ledger: Ledger) -> duckdb.DuckDBPyConnection:
@@ -63,10 +86,18 @@ def _extend(ledger: Ledger, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     files, done = ledger.files(), 0
     for old in sorted(ledger.folder.glob("index-*.duckdb"), reverse=True):
-        sequence, digest = old.stem.split("-")[1:]
+        name = re.fullmatch(r"index-(\d+)-([0-9a-f]*)", old.stem)
+        if name is None:
+            continue
+        sequence, digest = name.groups()
         following = next((f for f in files if f.sequence == int(sequence) + 1), None)
         if following is not None and following.previous().startswith(digest):
             shutil.copyfile(old, temporary)
+            try:
+                _opened(temporary).close()
+            except duckdb.Error:  # damaged: a newer or older one may do, else all is read again
+                temporary.unlink()
+                continue
             done = int(sequence)
             break
     try:

@@ -15,18 +15,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, Field
 
 from labelfactory.dataset.withdrawn import LEDGER
 from labelfactory.digests import digest_file
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, first_line
 from labelfactory.files import make_folder, remove_leftovers, write_json, write_whole
+from labelfactory.json_files import read_json
+from labelfactory.learning.checkpoints import Passport
 from labelfactory.lock import file_lock
 
 FORMAT = 1
+RESTORE = "Restore the file from a backup; the ledger cannot be made again."
 ROW_GROUP = 16_384
 """Rows that are skipped together where a look-up cannot find its image among them."""
 
@@ -76,6 +80,13 @@ REPEATING = ("tags", "source", "recipe", "model", "run", "time", "event")
 """Columns whose values repeat: stored as a dictionary."""
 
 
+class Head(BaseModel):
+    """The content of HEAD."""
+
+    sequence: Annotated[int, Field(ge=0)]
+    digest: str
+
+
 @dataclass(frozen=True)
 class LedgerFile:
     """One file of the chain."""
@@ -89,7 +100,7 @@ class LedgerFile:
         try:
             meta = json.loads((pq.read_schema(self.path).metadata or {})[b"labelfactory"])
             return str(meta["previous"])
-        except (OSError, pa.ArrowException, KeyError, ValueError):
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
             return ""
 
 
@@ -114,12 +125,15 @@ class Ledger:
         return [f for f in files if kind in (None, f.kind)]
 
     def head(self) -> dict[str, Any]:
-        """Sequence and digest of the last file as they were when it was written; sequence 0 where there is none."""
+        """Sequence and digest of the last file as they were when it was written; sequence 0 where there is none.
+
+        A damaged HEAD counts as none: `audit verify` says so, and the next record writes it again.
+        """
         try:
-            head: dict[str, Any] = json.loads(self.head_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            head: Head = read_json(self.head_path, Head, "")
+        except DataError:
             return {"sequence": 0, "digest": ""}
-        return head
+        return head.model_dump()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -174,16 +188,27 @@ class Ledger:
         for file in self.files(kind):
             try:
                 read = pq.read_table(file.path, columns=wanted, partitioning=None, page_checksum_verification=True)
+                tables.append(read.replace_schema_metadata(None).cast(tables[0].schema))
             except (OSError, ValueError, pa.ArrowException) as error:
-                problem = f"{file.path}: damaged: {str(error).splitlines()[0]}"
-                raise DataError(problem, "Restore the file from a backup; the ledger cannot be made again.") from None
-            tables.append(read.replace_schema_metadata(None).cast(tables[0].schema))
+                raise DataError(f"{file.path}: damaged: {first_line(error)}", RESTORE) from None
         return pa.concat_tables(tables)
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
-        """Events of some kinds in order: event, subject, detail (as it was given), time."""
-        rows = self.read("events").to_pylist()
-        return [{**row, "detail": json.loads(row["detail"])} for row in rows if row["event"] in kinds]
+        """Events of some kinds in order: event, subject, detail (as it was given), time.
+
+        Raises:
+            DataError: a file is damaged.
+        """
+        rows = [row for row in self.read("events").to_pylist() if row["event"] in kinds]
+        try:
+            events = [{**row, "detail": dict(json.loads(row["detail"]))} for row in rows]
+            for event in events:
+                if event["event"] == "model":
+                    Passport.model_validate(event["detail"]["passport"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            problem = f"{self.folder}: an event is not one of ours: {first_line(error)}"
+            raise DataError(problem, f"Type `labelfactory audit verify`. {RESTORE}") from None
+        return events
 
 
 def events_table(events: Iterable[tuple[str, str, Mapping[str, Any], Any]]) -> pa.Table:

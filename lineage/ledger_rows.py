@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.prepared import ImageRecord, read_dataset
 from labelfactory.digests import digest_rows
-from labelfactory.errors import MissingError
+from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.artifacts import TRAINING_ROWS, Artifact, cached_artifacts, header, passport_or_none
@@ -28,12 +28,33 @@ Inputs = Mapping[str, Any]
 
 
 def shard_rows(path: Path) -> list[dict[str, Any]]:
-    """The usable rows of a shard without their payload: inputs as a mapping, quality where it has any, and `source`."""
-    schema = pq.read_schema(path)
-    columns = [name for name in (*PLAIN, *QUALITY, "source") if name in schema.names]
-    rows = pq.read_table(path, columns=columns, partitioning=None).to_pylist()
-    stage = header(schema).get("stage", "")
-    return [{"source": stage, **row, "inputs": json.loads(row["inputs"])} for row in rows if row["status"] == "ok"]
+    """The usable rows of a shard without their payload: inputs as a mapping, quality where it has any, and `source`.
+
+    Raises:
+        DataError: the file is damaged, or not a shard.
+    """
+    try:
+        schema = pq.read_schema(path)
+        columns = [*PLAIN, *(name for name in (*QUALITY, "source") if name in schema.names)]
+        rows = pq.read_table(path, columns=columns, partitioning=None).to_pylist()
+        good = [{**row, "inputs": dict(json.loads(row["inputs"]))} for row in rows if row["status"] == "ok"]
+        for row in good:
+            raw(row["digest"]), raw(row["key"])
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DataError(
+            f"{path}: damaged: {first_line(error)}", f"Delete {path} and type `labelfactory run`."
+        ) from None
+    return [{"source": str(header(schema).get("stage", "")), **row} for row in good]
+
+
+def rows_of(artifact: Artifact) -> list[dict[str, Any]]:
+    """`shard_rows`; none of a damaged file in DVC's cache, which may hold anything and stops no record."""
+    try:
+        return shard_rows(artifact.path)
+    except DataError:
+        if artifact.live:
+            raise
+        return []
 
 
 @dataclass
@@ -54,7 +75,7 @@ class Chains:
     def _read(self, artifacts: Iterable[Artifact]) -> None:
         for artifact in artifacts:
             if artifact.content in self.behind:
-                for row in shard_rows(artifact.path):
+                for row in rows_of(artifact):
                     self._rows[artifact.content, row["image_id"], row["digest"]] = row["inputs"]
 
     def inputs(self, noun: str, image_id: str, digest: str) -> Inputs:
@@ -121,8 +142,11 @@ def trained_models(artifacts: Iterable[Artifact]) -> list[Trained]:
     models = []
     for artifact in artifacts:
         if artifact.content == TRAINING_ROWS:
-            table = pq.read_table(artifact.path, partitioning=None)
-            lists[rows_digest(table)] = table, artifact.path
+            try:
+                table = pq.read_table(artifact.path, partitioning=None)
+                lists[rows_digest(table)] = table, artifact.path
+            except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+                continue  # its model is recorded without the list, which `audit verify` says
     for artifact in artifacts:
         passport = passport_or_none(artifact.path) if artifact.content == CHECKPOINT else None
         if passport is not None:
@@ -164,7 +188,7 @@ class Labels:
         known = {(i, d): (image, tags, key) for i, d, image, tags, key in zip(*columns, strict=True)}
         for artifact in self.live:
             if artifact.content in labels:
-                for row in shard_rows(artifact.path):
+                for row in rows_of(artifact):
                     image, tags = raw(row["inputs"].get("image")), "|".join(row["inputs"].get("tags", ()))
                     known[row["image_id"], bytes.fromhex(row["digest"])] = (image, tags, raw(row["key"]))
         return known

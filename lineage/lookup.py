@@ -1,7 +1,7 @@
 """Queries of the ledger through DuckDB: by image, by mask, by model."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from labelfactory.errors import MissingError, UserError, did_you_mean
+from labelfactory.errors import MissingError, UserError, did_you_mean, first_line
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.output_state import passport_of
 from lineage.evaluation import MEASURED, Evaluation, evaluation_of
-from lineage.index import QUALITY, fresh_index, open_index, rows_digest_sql
+from lineage.index import QUALITY, fresh_index, open_index, rebuilt_index, rows_digest_sql
 from lineage.ledger import ROW_COLUMNS, Ledger
 from lineage.ledger_rows import trained
 
@@ -75,10 +75,16 @@ class Lookup:
 
     def _guarded(self, question: Callable[[], T]) -> T:
         try:
-            return question()
+            try:
+                return question()
+            except duckdb.Error:
+                if self.fresh:
+                    raise
+                self.connection = rebuilt_index(self.ledger)  # a damaged index; a second error is the chain's
+                return question()
         except (duckdb.Error, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{self.ledger.folder}: {reason}", "Type `labelfactory audit verify`.") from None
+            reason = f"{self.ledger.folder}: {first_line(error)}"
+            raise UserError(reason, "Type `labelfactory audit verify`.") from None
 
     @cached_property
     def events(self) -> list[dict[str, Any]]:
@@ -202,6 +208,15 @@ class Lookup:
         """Every mask that an image ever had, oldest first, numbered from 1."""
         masks = self.rows("SELECT * FROM masks WHERE image_id = ? ORDER BY time, sequence", [image_id])
         return [{"version": number, **row} for number, row in enumerate(masks, 1)]
+
+    def ids_of(self, photographs: Collection[str]) -> list[str]:
+        """Images that ever had one of these photographs, by its digest."""
+        raw = [bytes.fromhex(digest) for digest in photographs]
+        values = ", ".join("?" * len(raw))
+        query = " UNION ".join(
+            f"SELECT image_id FROM {kind} WHERE image IN ({values})" for kind in ("masks", "training")
+        )
+        return sorted(row["image_id"] for row in self.rows(query, [*raw, *raw])) if raw else []
 
     def users(self, image_ids: Iterable[str]) -> list[dict[str, Any]]:
         """Every model that learnt from these images: image_id, digest, source, model, run, time."""

@@ -1,6 +1,5 @@
 """One of the two mask sets of a diff: its ledger rows and the files with its pixels."""
 
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from labelfactory.dataset.images import decode_mask
-from labelfactory.errors import MissingError
+from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.schema import Mask
-from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.artifacts import CACHE, cached_artifacts, header, live_artifacts
+from labelfactory.settings.wiring import DATA, read_wiring, runs_in_lock
+from labelfactory.settings.yaml_text import parse_yaml
+from lineage.artifacts import cached, cached_artifacts, files_in, header, live_artifacts
 from lineage.ledger_rows import Chains, mask_table, shard_rows
 from lineage.lookup import Lookup, Model
 
@@ -55,7 +55,12 @@ class MaskSet:
 
 
 def _pixels(path: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-    table = pq.read_table(path, columns=["image_id", "digest", "mask"], partitioning=None)
+    try:
+        table = pq.read_table(path, columns=["image_id", "digest", "mask"], partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path}: damaged: {first_line(error)}", f"Delete {path} and type `labelfactory run`."
+        ) from None
     names = zip(table.column("image_id").to_pylist(), table.column("digest").to_pylist(), strict=True)
     masks = table.column("mask")
     return {name: masks[n].as_py()["bytes"] for n, name in enumerate(names) if name in wanted}
@@ -129,7 +134,7 @@ def _from_shards(name: str, paths: Sequence[Path]) -> MaskSet:
 def _from_folder(path: Path) -> MaskSet:
     """A folder of shards, or an export: PNG masks in it or in its SegmentationClass."""
     maker = read_wiring().masks.name
-    shards = [p for p in sorted(path.glob("*.parquet")) if header(pq.read_schema(p)).get("stage") == maker]
+    shards = [p for p in sorted(path.glob("*.parquet")) if _stage_of(p) == maker]
     if shards:
         return _from_shards(str(path), shards)
     folder = path / "SegmentationClass" if (path / "SegmentationClass").is_dir() else path
@@ -137,6 +142,14 @@ def _from_folder(path: Path) -> MaskSet:
     if not names:
         raise MissingError(f"{path}: holds neither shards of masks nor PNG masks", "Name an export's folder.")
     return MaskSet(str(path), {name: {"digest": None} for name in names}, [], folder)
+
+
+def _stage_of(path: Path) -> str:
+    """The stage that wrote a Parquet file; empty where it does not say."""
+    try:
+        return str(header(pq.read_schema(path)).get("stage", ""))
+    except (OSError, pa.ArrowException):
+        return ""
 
 
 def _git(*words: str) -> str | None:
@@ -153,11 +166,11 @@ def _is_commit(text: str) -> bool:
 def _from_commit(text: str) -> MaskSet:
     """The masks that the dvc.lock of a commit names, from DVC's cache."""
     lock, maker = _git("show", f"{text}:dvc.lock"), read_wiring().masks
-    outs = yaml.safe_load(lock)["stages"].get(maker.name, {}).get("outs", []) if lock else []
+    runs = runs_in_lock(parse_yaml(lock, f"dvc.lock of commit {text}", "Name another commit."), text) if lock else {}
+    outs = runs.get(maker.name, {}).get("outs", [])
     folder = next((out["md5"] for out in outs if out["path"] == f"data/{maker.noun}"), None)
-    listed = CACHE / folder[:2] / folder[2:] if folder else None
+    listed = cached(folder) if folder else None
     if listed is None or not listed.exists():
         problem = "its dvc.lock names no masks" if folder is None else "its masks are no longer in DVC's cache"
         raise MissingError(f"commit {text}: {problem}", "Name a model, or a commit whose masks `dvc pull` can fetch.")
-    objects = [item["md5"] for item in json.loads(listed.read_text(encoding="utf-8"))]
-    return _from_shards(f"commit {text}", [CACHE / md5[:2] / md5[2:] for md5 in objects])
+    return _from_shards(f"commit {text}", [cached(item.md5) for item in files_in(listed)])

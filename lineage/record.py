@@ -27,7 +27,7 @@ from lineage.ledger_rows import (
     Trained,
     in_order,
     mask_table,
-    shard_rows,
+    rows_of,
     trained,
     trained_models,
     without_known,
@@ -111,7 +111,7 @@ class _Recorder:
         # what is live first: those rows have an execution, their copies in the cache have none
         for artifact in sorted(new, key=lambda a: not a.live):
             run = self.run_of.get(maker.name, "") if artifact.live else ""
-            table = _unknown(shard_rows(artifact.path), known, chains, run, artifact.time)
+            table = _unknown(rows_of(artifact), known, chains, run, artifact.time)
             known = pa.concat_tables([known, table.select(MASK)])
             tables.append(table)
         self.done.masks = self._append("masks", pa.concat_tables(tables))

@@ -30,7 +30,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine
 
 from labelfactory.settings.wiring import read_wiring
-from lineage.mlflow_home import HOME
+from lineage.mlflow_home import HOME, SQLITE
 from lineage.outbox import Letter
 from lineage.settings_diff import flat
 
@@ -50,8 +50,8 @@ class Tracking:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         direct = not uri.startswith("http")  # into the store itself; the models' files then lie in this folder
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if uri.startswith(SQLITE):
+            Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         if uri.startswith("postgresql"):
             _connect_once(uri)
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -73,9 +73,24 @@ class Tracking:
             "withdrawn": self._withdrawn,
         }[letter.kind](letter)
 
+    def is_empty(self) -> bool:
+        """Whether it has no run of a letter at all: a new store, or one that was deleted."""
+        runs = self.client.search_runs([self.experiment], f"tags.`{ID}` LIKE '%'", max_results=1)
+        return not runs
+
+    def answers(self) -> bool:
+        """Whether it takes anything now, tried with a tag: then what failed before is a letter's own fault."""
+        try:
+            self.client.set_experiment_tag(self.experiment, "ledger.head", str(self.head["digest"]))
+        except Exception:  # whatever ails it
+            return False
+        return True
+
     def _experiment(self, artifacts: str | None) -> str:
         """The experiment's id; it is made where it is not there, unless another process is a moment faster."""
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
         if experiment is not None:
             return str(experiment.experiment_id)
         try:

@@ -4,31 +4,31 @@ Always: the ledger's chain, its training rows against the passports, keys of row
 that dvc.lock names. Deep: also the payload of every row, every photograph, and every checkpoint that MLflow keeps.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.dataset.corrections import corrected_mask, read_corrections
 from labelfactory.dataset.images import read_photograph
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.digests import digest_file, digest_json, digest_rows
-from labelfactory.errors import MissingError, UserError
+from labelfactory.errors import UserError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
 from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
-from labelfactory.settings.wiring import DATA, last_runs, read_wiring
-from lineage.artifacts import CACHE, TRAINING_ROWS
+from labelfactory.settings.wiring import DATA, LOCK_FILE, last_runs, read_wiring
+from lineage.artifacts import TRAINING_ROWS, cached, files_in, md5_of
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME
+from lineage.outbox import Outbox
+from lineage.withdrawals import open_withdrawals
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def verify(ledger: Ledger | None = None, *, deep: bool = False) -> list[Finding]
     findings += check_rows(deep=deep)
     findings += check_corrections()
     findings += check_lock()
+    findings += check_letters(Outbox(ledger.folder / "outbox"))
     if deep:
         findings += check_photographs()
         findings += check_checkpoints(HOME.glob("artifacts/**/*.safetensors"))
@@ -84,7 +85,7 @@ def _damage(file: LedgerFile) -> str:
         meta = json.loads((table.schema.metadata or {})[b"labelfactory"])
         stated, columns = (meta["sequence"], meta["kind"]), table.column_names
     except Exception as error:  # damaged bytes fail in the reader in any way
-        return f"damaged: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        return f"damaged: {first_line(error)}"
     if columns != SCHEMAS[file.kind].names:
         return "its columns are not the ledger's"
     return "" if stated == (file.sequence, file.kind) else f"says that it is number {stated[0]} of kind {stated[1]}"
@@ -108,6 +109,9 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
             f"mask of {row['image_id']}", f"two masks with the key {row['key']}: one was not made by the line"
         )
     yield from _reports(lookup)
+    for each in open_withdrawals(lookup.ledger):
+        left = "is not complete" if each.left is None else f"is not complete, its report names {each.left} places"
+        yield Finding(f"the withdrawal of {each.names}", f"{left}; `labelfactory run` finishes it")
     gone = lookup.withdrawn()
     if gone:
         for record in _records():
@@ -121,16 +125,17 @@ def _reports(lookup: Lookup) -> Iterator[Finding]:
         path = lookup.ledger.folder / "withdrawals" / event["detail"]["report"]
         try:
             same = digest_json(json.loads(path.read_text(encoding="utf-8"))) == event["subject"]
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             same = False
         if not same:
             yield Finding(str(path), "is not the report that was signed")
 
 
 def _records() -> Iterable[Any]:
+    """The records of the data set; none of one that is damaged, which `check_lock` says."""
     try:
         return read_dataset(DATA / "dataset" / "images.parquet").records
-    except MissingError:
+    except UserError:
         return ()
 
 
@@ -149,8 +154,8 @@ def check_checkpoints(paths: Iterable[Path]) -> Iterator[Finding]:
         try:
             if rows.exists() and rows_digest(pq.read_table(rows, partitioning=None)) != passport.training_rows_digest:
                 yield Finding(str(rows), "its rows are not those that the checkpoint's passport names")
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            yield Finding(str(rows), f"damaged: {str(error).splitlines()[0]}")
+        except Exception as error:  # likewise
+            yield Finding(str(rows), f"damaged: {first_line(error)}")
 
 
 def check_rows(*, deep: bool) -> Iterator[Finding]:
@@ -167,8 +172,8 @@ def check_rows(*, deep: bool) -> Iterator[Finding]:
                     if row_key(json.loads(row["inputs"])) != row["key"]:
                         yield Finding(f"{path}, row {row['image_id']}", "its key is not that of its inputs")
                 good = [(position, row["image_id"]) for position, row in enumerate(rows) if row["status"] == "ok"]
-            except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-                yield Finding(str(path), f"damaged: {str(error).splitlines()[0]}")
+            except Exception as error:  # damaged bytes fail in the reader in any way
+                yield Finding(str(path), f"damaged: {first_line(error)}")
                 continue
             if deep:
                 with progress(f"{noun} {shard}", len(good)) as tick:
@@ -200,20 +205,26 @@ def check_corrections() -> Iterator[Finding]:
 
 def check_lock() -> Iterator[Finding]:
     """Every file that dvc.lock names has the bytes that it had then."""
-    for stage, entry in last_runs().items():
+    try:
+        runs = last_runs()
+    except UserError as error:
+        yield Finding(str(LOCK_FILE), error.problem.removeprefix(f"{LOCK_FILE}: "))
+        return
+    for stage, entry in runs.items():
         for out in entry.get("outs", ()):
             if not out["md5"].endswith(".dir"):
                 yield from _file(stage, Path(out["path"]), out["md5"])
                 continue
-            listed = _cached(out["md5"])
+            listed = cached(out["md5"])
             if not listed.exists():
                 continue  # DVC's cache was collected: the list of files is gone, rows and passports still prove theirs
-            for item in json.loads(listed.read_text(encoding="utf-8")):
-                yield from _file(stage, Path(out["path"]) / item["relpath"], item["md5"])
-
-
-def _cached(md5: str) -> Path:
-    return CACHE / md5[:2] / md5[2:]
+            try:
+                files = files_in(listed)
+            except UserError as error:
+                yield Finding(str(listed), error.problem.removeprefix(f"{listed}: "))
+                continue
+            for file in files:
+                yield from _file(stage, Path(out["path"]) / file.relpath, file.md5)
 
 
 def _file(stage: str, path: Path, md5: str) -> Iterator[Finding]:
@@ -221,24 +232,25 @@ def _file(stage: str, path: Path, md5: str) -> Iterator[Finding]:
         yield Finding(str(path), f"is missing; {stage} made it")
     elif not path.is_file():  # of a hostile lock: a device or a FIFO has no end
         yield Finding(str(path), f"is not a file; {stage} made one")
-    elif _md5(path) != md5:
-        yield Finding(str(path), f"changed since {stage} made it{_first_difference(path, _cached(md5), md5)}")
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    elif md5_of(path) != md5:
+        yield Finding(str(path), f"changed since {stage} made it{_first_difference(path, cached(md5), md5)}")
 
 
 def _first_difference(path: Path, kept: Path, md5: str) -> str:
     """Where it differs from the copy in DVC's cache, if that copy is intact."""
-    if not kept.exists() or _md5(kept) != md5:
+    if not kept.exists() or md5_of(kept) != md5:
         return ""
     new, old = path.read_bytes(), kept.read_bytes()
     offsets = [i for i, (a, b) in enumerate(zip(new, old, strict=False)) if a != b]
     first = offsets[0] if offsets else min(len(new), len(old))
     count = len(offsets) + abs(len(new) - len(old))
     return f": {count} of {len(old)} bytes, the first at offset {first}"
+
+
+def check_letters(outbox: Outbox) -> Iterator[Finding]:
+    """MLflow takes everything that it is told."""
+    for letter in outbox.refused():
+        yield Finding(str(letter.path), f"MLflow does not take it: {letter.line}; `labelfactory record` tries it again")
 
 
 def check_photographs() -> Iterator[Finding]:

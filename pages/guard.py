@@ -1,16 +1,24 @@
 """Access to the pages: host names, token and security headers, checked before any other part sees a request."""
 
 import hmac
-import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from labelfactory.http_server import (
+    LOOPBACK,
+    NO_HEADERS,
+    App,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    called,
+    values,
+    with_headers,
+)
+
 COOKIE = "labelfactory"
 """The name of a visitor's cookie begins so; the port follows, since a browser sends a host's cookies to all of its ports."""
-HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]@/\\]+))(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
-"""A Host header, whole: a name, or an address of IPv6 in brackets, and a port."""
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; style-src-attr 'unsafe-inline'; "
     "script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -20,12 +28,6 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 """Nothing from elsewhere, no script in a page, no frame around it, and no address that is told to others."""
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
@@ -48,7 +50,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        host, port = _called(scope)
+        host, port = called(scope)
         if scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, "These pages are only read.", {"allow": "GET, HEAD"})
         elif self._hosts and host not in self._hosts:
@@ -56,13 +58,13 @@ class Guard:
         elif self._token and not self._brought(scope, cookie_name(port)):
             await self._let_in(scope, send, cookie_name(port))
         else:
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(scope, receive, with_headers(send, HEADERS))
 
     def _brought(self, scope: Scope, cookie: str) -> bool:
         # not by http.cookies, which takes none of the cookies where one of another program is malformed
-        pairs = [pair.strip().partition("=") for text in _values(scope, b"cookie") for pair in text.split(";")]
+        pairs = [pair.strip().partition("=") for text in values(scope, b"cookie") for pair in text.split(";")]
         brought = [value for name, _, value in pairs if name == cookie]
-        for text in _values(scope, b"authorization"):
+        for text in values(scope, b"authorization"):
             kind, _, rest = text.partition(" ")
             brought += [rest.strip()] if kind.lower() == "bearer" else []
         return any(self._same(text) for text in brought)
@@ -91,34 +93,5 @@ def cookie_name(port: str) -> str:
     return f"{COOKIE}-{port}" if port else COOKIE
 
 
-def _called(scope: Scope) -> tuple[str, str]:
-    """Name and port in the Host header; both empty where there is none, more than one, or one of another form."""
-    headers = _values(scope, b"host")
-    match = HOST.fullmatch(headers[0]) if len(headers) == 1 else None
-    if match is None:
-        return "", ""
-    return (match["address"] or match["name"]).lower().rstrip("."), match["port"] or ""
-
-
-def _values(scope: Scope, name: bytes) -> list[str]:
-    """The values of a header, which may be there more than once."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
-
-
-def _with_headers(send: Send) -> Send:
-    async def answer(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            there = {name for name, _ in message["headers"]}
-            more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in there]
-            message["headers"] = [*message["headers"], *more]
-        await send(message)
-
-    return answer
-
-
-async def _answer(send: Send, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-    body = text.encode()
-    named = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), "cache-control": "no-store"}
-    listed = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in {**named, **HEADERS, **(headers or {})}.items()]
-    await send({"type": "http.response.start", "status": status, "headers": listed})
-    await send({"type": "http.response.body", "body": body})
+async def _answer(send: Send, status: int, text: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
+    await answer(send, status, text, {**HEADERS, **headers})

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.prepared import IMAGES
 from labelfactory.dataset.tables import HEAD
-from labelfactory.errors import DataError, MissingError
+from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
@@ -58,9 +58,11 @@ def read_head() -> dict[str, Any]:
     if not IMAGES.exists():
         raise MissingError("there is no data set yet", "Type `labelfactory import demo`, then `labelfactory run`.")
     try:
-        head: dict[str, Any] = json.loads(pq.read_schema(IMAGES).metadata[HEAD])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        problem = f"{IMAGES}: not readable: {str(error).splitlines()[0]}"
+        head = dict(json.loads(pq.read_schema(IMAGES).metadata[HEAD]))
+        head["classes"] = [str(name) for name in head["classes"]]
+        head["train_list"], head["val_list"] = str(head["train_list"]), str(head["val_list"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
+        problem = f"{IMAGES}: not readable: {first_line(error)}"
         raise DataError(problem, "Type `labelfactory import …`, then `labelfactory run`.") from None
     return head
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from exports._predictor import Predictor
 from labelfactory.dataset.images import decode_mask
 from labelfactory.dataset.prepared import ImageRecord
-from labelfactory.errors import MissingError
+from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.schema import BACKGROUND, VOID, Mask, labels_from_channels, palette
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import read_thresholds
@@ -102,15 +103,28 @@ def truth_of(image_id: str) -> Mask:
 
     Raises:
         MissingError: it left none.
+        DataError: its file is damaged.
     """
-    if SCORES.exists():
-        with pq.ParquetFile(SCORES, page_checksum_verification=True) as opened:
-            for group in _groups_with(opened, image_id):
-                ids = opened.read_row_group(group, columns=["image_id"]).column("image_id").to_pylist()
-                if image_id in ids:
-                    stored = opened.read_row_group(group, columns=["truth"]).column("truth")[ids.index(image_id)]
-                    return decode_mask(stored.as_py()["bytes"])
+    try:
+        truth = _stored_truth(image_id) if SCORES.exists() else None
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{SCORES}: damaged: {first_line(error)}", "Type `labelfactory run --force evaluate`."
+        ) from None
+    if truth is not None:
+        return decode_mask(truth)
     raise MissingError(f"{image_id} was not scored", "Only images with a true mask on a list of `evaluate.lists` are.")
+
+
+def _stored_truth(image_id: str) -> bytes | None:
+    """The PNG of a true mask, None where the file has none of that image."""
+    with pq.ParquetFile(SCORES, page_checksum_verification=True) as opened:
+        for group in _groups_with(opened, image_id):
+            ids = opened.read_row_group(group, columns=["image_id"]).column("image_id").to_pylist()
+            if image_id in ids:
+                stored = opened.read_row_group(group, columns=["truth"]).column("truth")[ids.index(image_id)]
+                return bytes(stored.as_py()["bytes"])
+    return None
 
 
 def _groups_with(opened: pq.ParquetFile, image_id: str) -> Iterator[int]:

@@ -1,15 +1,14 @@
 """The page of the line: its stages as a graph and as a table, stale stages with reasons, times and scores."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
+from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import DATA, StageWiring, Wiring, read_wiring
 from lineage.evaluation import NOT_MEASURED, Evaluation, present, read_evaluation
 from pages.drawing import Arrow, Box, draw
@@ -81,7 +80,7 @@ def line_state(project: Project) -> dict[str, Any]:
 def _stage(
     wired: StageWiring, entry: Mapping[str, Any] | None, line: Scores, splits: list[str], links: Any
 ) -> dict[str, Any]:
-    report, scored = _json(DATA / "reports" / f"{wired.name}.json"), wired.meta.scores
+    report, scored = _report(wired.name), wired.meta.scores
     state = str(entry["state"]) if entry else "unknown" if report else "never run"
     scores: dict[str, tuple[str, float | None]] = {}  # None: not measured on what is on disk
     for split in splits:
@@ -203,10 +202,9 @@ def _notes(scores: Scores) -> list[str]:
     return notes
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """A file's content; empty where there is none, or where it is being written."""
+def _report(stage: str) -> dict[str, Any]:
+    """A stage's report; empty where it never ran, or where the report is damaged, which `labelfactory status` says."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_report(stage)
+    except UserError:
         return {}
-    return content

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock, RLock, Thread
 
 from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
 from labelfactory.errors import MissingError, UserError
 from labelfactory.schema import Mask
 from labelfactory.settings.params import PARAMS_FILE
@@ -62,7 +63,7 @@ class Project:
         self._ledger_lock, self._predicting, self._making = RLock(), Lock(), Lock()
         self._lookup: tuple[object, Lookup] | None = None
         self._snapshot: tuple[Stamp, Snapshot] | None = None
-        self._withdrawn: tuple[str, frozenset[str]] = "", frozenset()
+        self._withdrawn = "", Withdrawn()
         self._checked = 0.0
         self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda item: len(item[0]))
         self._pixel_audits: Cache[PixelAudit] = Cache(PIXEL_AUDITS)
@@ -155,16 +156,15 @@ class Project:
             MissingError: the data set holds no such image, or its photograph is withdrawn.
         """
         row = self.images().row(image_id)
-        if row is None or row["sha256"] in self._withdrawn_photographs():
+        if row is None or self._withdrawn_now().refuses(image_id, row["sha256"]):
             raise MissingError("the data set holds no such image", "Choose one on the page Images.")
         return row
 
-    def _withdrawn_photographs(self) -> frozenset[str]:
-        """Digests of withdrawn photographs, as the ledger has them now: `images` may be older than that."""
+    def _withdrawn_now(self) -> Withdrawn:
+        """What is withdrawn as the ledger has it now: `images` may be older than that."""
         last = Ledger().last()[1]
         if self._withdrawn[0] != last:
-            with self.lookup() as lookup:
-                self._withdrawn = last, frozenset(lookup.withdrawn().values())
+            self._withdrawn = last, withdrawn(keep=False)
         return self._withdrawn[1]
 
     def model(self, text: str) -> Model | None:

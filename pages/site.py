@@ -1,5 +1,6 @@
 """The site: an address for each page, its template, and errors that say what to type."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Any
 import jinja2
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
-from markupsafe import escape
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import MissingError, UserError
+from labelfactory.http_server import LOOPBACK
 from pages.diff_page import SIDES, diff_page, diff_picture, diff_pixels
 from pages.drawing import bar, breakable, short
-from pages.guard import LOOPBACK, Guard
+from pages.guard import Guard
 from pages.image_query import ImageQuery
 from pages.images_page import image_page, images_page, pixel
 from pages.layers import NAMES
@@ -33,8 +35,7 @@ STATIC = {
 }
 """The only files that are served as they are: by name, from here."""
 REPORT_OF_BEFORE = (
-    '<div class="notes" role="note" style="margin: 16px"><strong>This report is of earlier outputs, whose digests it names.'
-    "</strong> {}</div>"
+    '<div class="notes" role="note" style="margin: 16px"><strong>This report is of earlier outputs.</strong> {}</div>'
 )
 """What a report begins with, where the outputs that it is of are not those on disk."""
 KEEP = "private, max-age=31536000, immutable"
@@ -163,7 +164,7 @@ def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes,
             raise MissingError("there is no report yet", "Type `labelfactory run`.")
         own = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
         text, why_not = REPORT.read_text(encoding="utf-8", errors="replace"), scores_on_disk(project).why_not
-        body = text.replace("<body>", f"<body>\n{REPORT_OF_BEFORE.format(escape(why_not))}", 1) if why_not else text
+        body = text.replace("<body>", f"<body>\n{REPORT_OF_BEFORE.format(with_code(why_not))}", 1) if why_not else text
         return HTMLResponse(body.encode("utf-8", "replace"), headers={"content-security-policy": own, **NEVER})
 
     @app.get("/static/{name}")
@@ -191,7 +192,7 @@ class _Renderer:
             lstrip_blocks=True,
         )
         filters = {"percent": percent, "duration": duration, "memory": memory, "moment": moment}
-        filters |= {"short": short, "breakable": breakable}
+        filters |= {"short": short, "breakable": breakable, "with_code": with_code}
         self._environment.filters |= filters
         self._environment.globals |= {
             "version": version,
@@ -205,6 +206,11 @@ class _Renderer:
         page = self._environment.get_template(name).render(context)
         body = page.encode("utf-8", "replace")  # an id may hold half a character
         return HTMLResponse(body, status, headers=NEVER)
+
+
+def with_code(text: str) -> Markup:
+    """A message for the terminal on a page: what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def moment(time: datetime | None) -> str:

@@ -8,20 +8,19 @@ def what_it_made(report: Mapping[str, Any]) -> str:
     """One phrase on a stage's report, data/reports/<stage>.json."""
     if "rows_computed" in report:
         parts = [f"{report['rows_computed']} rows computed"]
-        parts += [f"{report['rows_copied']} copied"] if report["rows_copied"] else []
-        parts += [f"{report['rows_quarantined']} quarantined"] if report["rows_quarantined"] else []
+        parts += [f"{report['rows_copied']} copied"] if report.get("rows_copied") else []
+        parts += [f"{report['rows_quarantined']} quarantined"] if report.get("rows_quarantined") else []
         parts += [f"{report['corrected']} corrected by a person"] if report.get("corrected") else []
         return ", ".join(parts)
     if report.get("enabled") is False:
         return "off"
     if "trained" in report:
-        scores = [
-            f"mAP {value:.3f} on {key.removeprefix('map/')}" for key, value in report.items() if key[:4] == "map/"
-        ]
+        maps = {k: v for k, v in report.items() if k.startswith("map/") and isinstance(v, float)}
+        scores = [f"mAP {value:.3f} on {key.removeprefix('map/')}" for key, value in maps.items()]
         verb = "trained on" if report["trained"] else "kept, trained on"
-        return ", ".join([f"{verb} {report['training_rows']} rows", *scores])
+        return ", ".join([f"{verb} {report.get('training_rows', 0)} rows", *scores])
     if "quarantined" in report:
-        return f"{report['images']} images checked, {report['quarantined']} quarantined"
+        return f"{report.get('images', 0)} images checked, {report['quarantined']} quarantined"
     if "true_masks" in report:
         return f"{report['true_masks']} images scored"
     numbers = [(key, value) for key, value in report.items() if isinstance(value, float) and key != "seconds"]

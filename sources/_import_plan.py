@@ -12,7 +12,7 @@ from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import RAW, is_inside
+from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from labelfactory.schema import BACKGROUND, Classes
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems
@@ -68,7 +68,7 @@ class ImportPlan:
         gone = withdrawn().photographs
         for candidate, sha256 in self.refused:
             for path in (candidate.path, candidate.mask) if sha256 in gone else ():
-                if path is not None and stored(path) not in used and path.resolve().is_relative_to(RAW.resolve()):
+                if path is not None and stored(path) not in used and is_allowed(path, "delete"):
                     path.unlink(missing_ok=True)
 
 

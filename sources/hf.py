@@ -45,6 +45,7 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         DataError: there is no dataset, or it has no images or no tags.
     """
     findings = Findings(root)
+    _column.cache_clear()  # files of these names may have changed
     pieces = list(_pieces(root))
     if not pieces:
         raise DataError(
@@ -107,14 +108,15 @@ def _pieces(root: Path) -> Iterator[Piece]:
             yield Piece(piece, "")
     elif root.is_dir():
         for path in sorted(root.rglob("*.parquet")):
-            split = re.match(r"[A-Za-z]+", path.name)
-            name = split.group().lower() if split else ""
+            word = re.match(r"[A-Za-z]+", path.name)
+            name = word.group().lower() if word else ""
             yield Piece(path, LISTS.get(name, ""))
 
 
 def _saved(folder: Path) -> Iterator[Path]:
-    files = _json(folder / "state.json").get("_data_files", [])
-    for name in _texts([item.get("filename") for item in files if isinstance(item, dict)] if files else []):
+    files = _json(folder / "state.json").get("_data_files")
+    listed = [item.get("filename") for item in files if isinstance(item, dict)] if isinstance(files, list) else []
+    for name in _texts(listed):
         yield folder / Path(name).name
 
 
@@ -153,7 +155,10 @@ class _Cell:
         path = self.root / (cell["path"] or "")
         if not is_inside(path, self.root):
             raise DataError(f"{cell['path']!r} is outside of {self.root}")
-        return read_file(path)
+        try:
+            return read_file(path)
+        except FileRefusedError as error:
+            raise DataError(f"{cell['path']!r}: {error.reason}") from None
 
     def suffix(self) -> str:
         """The suffix by the content, since a dataset need not state it."""

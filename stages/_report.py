@@ -1,7 +1,6 @@
 """Gathers the content of the report: the line's table, figures, curves, the gallery and provenance."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.digests import digest_file
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, read_passport
 from labelfactory.settings.params import PARAMS_FILE
+from labelfactory.settings.reports import read_report
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.stage.output_state import LIST, State
@@ -68,7 +68,7 @@ def _stage_lines() -> list[StageLine]:
     for name, stage in read_wiring().items():
         path = DATA / "reports" / f"{name}.json"
         if stage.meta.kind != "report" and path.exists():
-            report, scores = json.loads(path.read_text(encoding="utf-8")), stage.meta.scores
+            report, scores = read_report(name), stage.meta.scores
             figures = (report["seconds"], report["peak_memory_mb"])
             lines.append(StageLine(name, what_it_made(report), *figures, scores.name, scores.measure))
     return lines

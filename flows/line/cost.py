@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.line.dvc_line import StageState
-from flows.line.summary import read_json
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import ShardedDataset
 from labelfactory.errors import UserError
 from labelfactory.rows.shards import ShardFolder
-from labelfactory.settings.wiring import REPORTS, read_wiring
+from labelfactory.settings.reports import read_report
+from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import build_stage, read_sections
@@ -108,7 +108,7 @@ def _makes_the_same(state: StageState, stage: Stage[Any]) -> bool:
     if not all(reason.rsplit(": ", 1)[0] in code for reason in state.reasons):
         return False
     try:
-        return bool(read_json(REPORTS / f"{state.name}.json").get("code") == stage.code_digest)
+        return bool(read_report(state.name).get("code") == stage.code_digest)
     except UserError:
         return False
 
@@ -171,7 +171,7 @@ def _is_current(stage: TrainingStage[Any]) -> bool:
 
 def _seconds(stage: str, units: int) -> float | None:
     """At the stage's own pace; as long as last time where `units` is 0."""
-    pace = read_json(REPORTS / f"{stage}.json").get("pace")
+    pace = read_report(stage).get("pace")
     return (units or pace["units"]) * pace["seconds"] / pace["units"] if pace else None
 
 

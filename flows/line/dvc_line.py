@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from flows.line.experiments import run_variant
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
 from labelfactory.interrupt import LOOK_SECONDS, Interrupted, end_children, hold_signals
-from labelfactory.lock import BusyError
+from labelfactory.lock import BusyError, stage_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import last_runs, read_wiring
 
@@ -38,13 +38,16 @@ class StageState:
     reasons: tuple[str, ...]
 
 
-def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool = False) -> list[str]:
+def reproduce(
+    targets: Sequence[str] = (), *, retrain: bool = True, force: bool = False, held: Repo | None = None
+) -> list[str]:
     """Bring stages and what they need up to date.
 
     Args:
         targets: names of stages; none means the whole line.
         retrain: whether training and calibrating stages may run; if not, the models stay as they are.
         force: run stages that are up to date too.
+        held: the repository, if this process holds its lock (`held_line`).
 
     Returns:
         Names of the stages that ran, in order.
@@ -56,7 +59,7 @@ def reproduce(targets: Sequence[str] = (), *, retrain: bool = True, force: bool 
     """
     # in a thread: in the main one, DVC ignores SIGINT while a stage runs
     with ThreadPoolExecutor(1, initializer=hold_signals) as thread:
-        run = thread.submit(_reproduce, targets, retrain=retrain, force=force)
+        run = thread.submit(_reproduce, targets, retrain=retrain, force=force, held=held)
         try:
             wait([run])
         except KeyboardInterrupt:
@@ -75,12 +78,45 @@ def _has_told(run: "Future[list[str]]") -> bool:
     return isinstance(error, StageFailedError) and error.interrupted
 
 
-def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool) -> list[str]:
-    with open_repo() as repo, _failures_named(), lock_repo(repo), _calm():
+def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo | None) -> list[str]:
+    with open_repo() if held is None else nullcontext(held) as repo, _failures_named(), lock_repo(repo), _calm():
         if not retrain:
             _freeze_learning(repo, targets)
         ran = repo.reproduce(targets=list(targets) or None, force=force)
     return [stage.addressing for stage in ran]
+
+
+class HeldLine:
+    """The line while nobody else runs it."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+
+    def reproduce(self) -> list[str]:
+        """Bring the whole line up to date; gives and raises as `reproduce`."""
+        self._repo._reset()  # its view of the files is that of the moment when the lock was taken
+        return reproduce(held=self._repo)
+
+
+@contextmanager
+def held_line() -> Iterator[HeldLine]:
+    """Hold DVC's lock, while no stage is at work: for a command that changes what stages read and write.
+
+    Raises:
+        BusyError: another process runs the line, a stage of it, or a sweep.
+    """
+    with open_repo() as repo:
+        with _failures_named(), ExitStack() as held:
+            held.enter_context(lock_repo(repo))
+            locks = held.pop_all()
+        with locks:
+            for name in (
+                *read_wiring(),
+                "sweep",
+            ):  # a stage that somebody started by hand, or a sweep, holds this lock alone
+                with stage_lock(name):
+                    pass
+            yield HeldLine(repo)
 
 
 class Line:

@@ -7,10 +7,11 @@ objects by MD5; all else is refused.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dvc.exceptions import CheckoutError
 from dvc.output import Output
 from dvc.repo import Repo
 
@@ -21,7 +22,7 @@ from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import read_wiring
 
 MD5 = re.compile(r"[0-9a-f]{32}")
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~%-]*")
+NAME = re.compile(r"[A-Za-z0-9_~%-][A-Za-z0-9_.~%-]*")
 """A folder or file inside an output: visible, and in ASCII, as the stages name theirs."""
 DVC_FILES = re.compile(r"dvc\.(yaml|lock)|.*\.dvc", re.IGNORECASE)
 """Names of files that DVC takes for its own: a stage in one of them would run."""
@@ -60,9 +61,9 @@ def check_lock(path: Path, where: str) -> None:
 def _problem_of_out(out: Any, known: set[str]) -> str:
     if not isinstance(out, dict) or set(out) - OUT_KEYS or out.get("hash", "md5") != "md5":
         return "an output is not described by its MD5"
-    if out.get("path") not in known:
-        return f"the output {str(out.get('path'))[:80]!r} is not in dvc.yaml"
-    md5 = out.get("md5")
+    path, md5 = out.get("path"), out.get("md5")
+    if not isinstance(path, str) or path not in known:
+        return f"the output {str(path)[:80]!r} is not in dvc.yaml"
     if not isinstance(md5, str) or not MD5.fullmatch(md5.removesuffix(".dir")):
         return f"{str(md5)[:80]!r} is not an MD5"
     return ""
@@ -92,14 +93,44 @@ def fetch_listings(repo: Repo, targets: Iterable[str], get: Callable[[str], byte
             if fetched is None:  # DVC says what is missing
                 continue
             data = fetched
-        problem = _problem_of_listing(data, md5)
-        if problem:
-            raise DataError(f"{out.def_path}: the list of its files, {md5}: {problem}", PUSH_AGAIN)
+        check_listing(data, md5, out.def_path)
         if not cached.is_file():
             cached.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(cached) as temporary:
                 temporary.write_bytes(data)
             out.cache.protect(str(cached))
+
+
+def check_listing(data: bytes, md5: str, where: str) -> None:
+    """Check a list of files, as DVC keeps it.
+
+    Args:
+        data: JSON.
+        md5: its name.
+        where: the output, for messages.
+
+    Raises:
+        DataError: it is damaged, or names a file outside of the output.
+    """
+    problem = _problem_of_listing(data, md5)
+    if problem:
+        raise DataError(f"{where}: the list of its files, {md5}: {problem}", PUSH_AGAIN)
+
+
+def fetch_outputs(repo: Repo, targets: Sequence[str]) -> int:
+    """Fetch outputs and put them into the project, each file checked against its MD5; gives the number of files fetched.
+
+    Raises:
+        DataError: the remote lacks a file, or has other bytes under its name.
+    """
+    checked = {"remote": {name: {"verify": True} for name in repo.config["remote"]}}  # DVC trusts a remote by default
+    fetched = int(repo.fetch(targets=targets, config=checked))
+    try:
+        repo.checkout(targets=targets)
+    except CheckoutError as error:
+        problem = " ".join(str(error).split())[:500]
+        raise DataError(f"files of outputs are missing in the remote, or damaged: {problem}", PUSH_AGAIN) from None
+    return fetched
 
 
 def _folders(repo: Repo, targets: Iterable[str]) -> list[Output]:

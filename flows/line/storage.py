@@ -22,7 +22,7 @@ from dvc.repo import Repo
 from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_line import locked_stages, open_repo
-from flows.line.pulled_files import check_lock, fetch_listings
+from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
@@ -153,8 +153,7 @@ def pull() -> Moved:
         outputs = 0
         if targets:
             fetch_listings(repo, targets, store.get)
-            outputs = int(repo.fetch(targets=targets))
-            repo.checkout(targets=targets)
+            outputs = fetch_outputs(repo, targets)
     return Moved(outputs, len(missing))
 
 

@@ -1,11 +1,10 @@
 """The results of the line, read from its reports: for the terminal, for an artifact, for a message."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from labelfactory.settings.wiring import REPORTS, read_wiring
+from labelfactory.settings.reports import read_report
+from labelfactory.settings.wiring import read_wiring
 from lineage.evaluation import NOT_MEASURED, present, read_evaluation
 from reporting.phrases import what_it_made
 
@@ -37,11 +36,6 @@ class LineSummary:
         return sum(stage.seconds or 0.0 for stage in self.stages)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The file's content; empty where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def read_summary() -> LineSummary:
     """Read the reports below data/ of this folder. A score is that of the output on disk, or it is not measured."""
     evaluation = read_evaluation()
@@ -50,7 +44,7 @@ def read_summary() -> LineSummary:
     splits = tuple(sorted({key.split("/")[1] for key in evaluation.figures if key.startswith("miou/")}))
     stages = []
     for name, wired in read_wiring().items():
-        report = read_json(REPORTS / f"{name}.json")
+        report = read_report(name)
         if not report:
             stages.append(StageSummary(name, "never run", None, ("",) * len(splits)))
             continue

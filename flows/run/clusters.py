@@ -5,7 +5,7 @@ GPUs.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Literal
@@ -57,7 +57,8 @@ def task_runner(kind: Kind, *, gpus: Sequence[str]) -> TaskRunner[Any]:
         runner = runners.DaskTaskRunner(cluster_class=gpu_cluster, cluster_kwargs={"gpus": tuple(gpus)})
     else:
         settings = {"n_workers": workers(), "threads_per_worker": 1, "dashboard_address": None, "host": HOST}
-        runner = runners.DaskTaskRunner(cluster_kwargs=settings)
+        # a scheduler without certificates runs what any user of this machine sends; these are new, and in memory alone
+        runner = runners.DaskTaskRunner(cluster_kwargs={**settings, "security": True})
     return runner
 
 
@@ -74,13 +75,15 @@ def ray_settings(gpus: Sequence[str]) -> dict[str, Any]:
 
 def gpu_cluster(gpus: Sequence[str]) -> Any:
     """A Dask cluster on this machine with one process per GPU, which sees only that GPU."""
-    from distributed import SpecCluster
+    from distributed import Scheduler, Security, SpecCluster
 
-    return SpecCluster(workers=gpu_workers(gpus), scheduler=_scheduler())
+    own: Any = {"security": Security.temporary(), "protocol": "tls://"}  # as for a cluster without GPUs
+    scheduler = {"cls": Scheduler, "options": {"host": HOST, "dashboard": False, **own}}
+    return SpecCluster(workers=gpu_workers(gpus, own), scheduler=scheduler, security=own["security"])
 
 
-def gpu_workers(gpus: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Dask's specification of those processes."""
+def gpu_workers(gpus: Sequence[str], own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Dask's specification of those processes, with the certificates of their cluster."""
     from distributed import Nanny
 
     return {
@@ -92,16 +95,11 @@ def gpu_workers(gpus: Sequence[str]) -> dict[str, dict[str, Any]]:
                 "resources": {GPU: 1},
                 "env": {"CUDA_VISIBLE_DEVICES": gpu},
                 "dashboard": False,
+                **own,
             },
         }
         for gpu in gpus
     }
-
-
-def _scheduler() -> dict[str, Any]:
-    from distributed import Scheduler
-
-    return {"cls": Scheduler, "options": {"host": HOST, "dashboard": False}}
 
 
 def own_gpus() -> list[str]:

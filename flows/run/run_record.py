@@ -10,7 +10,6 @@ from prefect.runtime import flow_run as this_run
 
 from flows.run.git_tree import Tree
 from labelfactory.errors import UserError
-from labelfactory.masking import masked
 from lineage.deliver import deliver
 from lineage.record import record
 
@@ -34,4 +33,4 @@ def tell_mlflow(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     delivered = deliver()
     if delivered.waiting:
         logger = flow_run_logger(flow_run, flow)
-        logger.warning("%d records wait for MLflow: %s", delivered.waiting, masked(delivered.problem))
+        logger.warning("%d records wait for MLflow: %s", delivered.waiting, delivered.why)

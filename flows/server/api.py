@@ -4,21 +4,21 @@ import base64
 import json
 import os
 import time
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from flows.server.login import LOGIN_FILE, known_login
+from flows.server.started import Services, read_services
 from labelfactory.errors import LabelfactoryError, UserError
 from labelfactory.http_client import NoAnswerError, RefusedError, send
 
 URL_VARIABLE, KEY_VARIABLE, AUTH_VARIABLE = "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"
-STATE_FILE = Path(".labelfactory/services.json")
-"""Lists what `labelfactory up` started in this folder."""
 TIMEOUT_SECONDS = 90.0
 """Longer than the minute for which the server waits for SQLite's lock before it answers that it is busy."""
 BUSY = (429, 503)
 """Statuses of a busy server, such as one whose database is locked; the request had no effect."""
 BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0)
+REMEDY = f"Type `labelfactory up`, or set {URL_VARIABLE} to a server's address."
 
 
 class ApiError(LabelfactoryError):
@@ -34,10 +34,15 @@ class ServerDownError(UserError):
 
 
 class Api:
-    """One server, by its address, such as http://127.0.0.1:4200/api."""
+    """One server.
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+    Args:
+        url: its address, such as http://127.0.0.1:4200/api.
+        login: `user:password`; default: that of the environment, at each request.
+    """
+
+    def __init__(self, url: str, login: str = "") -> None:
+        self.url, self.login = url.rstrip("/"), login
 
     @property
     def page(self) -> str:
@@ -80,7 +85,7 @@ class Api:
         Raises:
             ServerDownError: no answer.
             ApiError: the server refuses the request.
-            UserError: the server expects other credentials.
+            UserError: the server expects other credentials, or is not Prefect's.
         """
         for pause in BUSY_PAUSES:
             try:
@@ -93,28 +98,36 @@ class Api:
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         try:
-            text = send(method, f"{self.url}{path}", content=body, headers=_login(), timeout=TIMEOUT_SECONDS)
+            text = send(
+                method, f"{self.url}{path}", content=body, headers=_authorization(self.login), timeout=TIMEOUT_SECONDS
+            )
         except RefusedError as error:
             if error.status in (401, 403):
                 raise UserError(
                     f"{self.url}: the server expects other credentials ({error.status})",
-                    f"Set {AUTH_VARIABLE} (or {KEY_VARIABLE}) to those that it was started with.",
+                    f"Set {AUTH_VARIABLE} (or {KEY_VARIABLE}) to those that it was started with;"
+                    f" `labelfactory up` writes them to {LOGIN_FILE} on its machine.",
                 ) from None
             raise ApiError(error.status, error.body) from None
         except NoAnswerError as error:
             raise ServerDownError(
                 f"{self.url}: no Prefect server answers ({error.reason})",
-                f"Type `labelfactory up`, or set {URL_VARIABLE} to the server's address.",
+                REMEDY,
             ) from None
-        return json.loads(text) if text else None
+        try:
+            return json.loads(text) if text else None
+        except ValueError:
+            raise UserError(
+                f"{self.url}: what answers is not a Prefect server", f"Set {URL_VARIABLE} to a server's address."
+            ) from None
 
 
-def _login() -> dict[str, str]:
-    """Authorization header from the environment, in the form that Prefect sends."""
-    if key := os.environ.get(KEY_VARIABLE):
+def _authorization(login: str) -> dict[str, str]:
+    """The header with a login, else with that of the environment, in the form that Prefect sends."""
+    if not login and (key := os.environ.get(KEY_VARIABLE)):
         return {"Authorization": f"Bearer {key}"}
-    if auth := os.environ.get(AUTH_VARIABLE):
-        return {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"}
+    if login := login or os.environ.get(AUTH_VARIABLE, ""):
+        return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
     return {}
 
 
@@ -122,26 +135,43 @@ def find_api() -> Api:
     """The server at $PREFECT_API_URL, else the one that `labelfactory up` started here; checked with one request.
 
     Raises:
-        UserError: no server is known, or it does not answer.
+        UserError: no server is known, it does not answer, or .labelfactory cannot be trusted.
     """
-    url = os.environ.get(URL_VARIABLE) or _own_url()
-    if url is None:
-        raise ServerDownError(
-            "no Prefect server is known here", f"Type `labelfactory up`, or set {URL_VARIABLE} to a server's address."
-        )
-    api = Api(url)
-    api.get("/health")
+    api = known_api()
+    api.get("/version")  # not /health, which needs no login
     return api
 
 
 def find_page() -> str:
-    """Address of the server's web page, without a request: $PREFECT_UI_URL, or that of the known API; empty if none is known."""
-    url = os.environ.get("PREFECT_UI_URL") or os.environ.get(URL_VARIABLE) or _own_url() or ""
-    return url.rstrip("/").removesuffix("/api")
+    """Address of the server's web page, without a request: $PREFECT_UI_URL, or that of the known API; empty if none is known.
+
+    Raises:
+        UserError: .labelfactory cannot be trusted.
+    """
+    url = os.environ.get("PREFECT_UI_URL") or os.environ.get(URL_VARIABLE)
+    known = None if url else read_services()
+    return (url or (known.api if known else "")).rstrip("/").removesuffix("/api")
 
 
-def _own_url() -> str | None:
-    if not STATE_FILE.exists():
-        return None
-    url: str = json.loads(STATE_FILE.read_text(encoding="utf-8"))["api"]
-    return url
+def known_api() -> Api:
+    """The server and the login for it; a login that `up` made is sent to no other address.
+
+    Raises:
+        ServerDownError: no server is known, or the known one has ended: whoever listens there now must not get the login.
+    """
+    url = os.environ.get(URL_VARIABLE, "").rstrip("/")
+    if url and (os.environ.get(AUTH_VARIABLE) or os.environ.get(KEY_VARIABLE)):
+        return Api(url)
+    known = read_services()
+    if known is not None and url in ("", known.api):
+        if known.is_up:
+            return started_api(known)
+        raise ServerDownError(f"{known.api}: the server that `labelfactory up` started here has ended", REMEDY)
+    if not url:
+        raise ServerDownError("no Prefect server is known here", REMEDY)
+    return Api(url)
+
+
+def started_api(known: Services) -> Api:
+    """The server of what `up` started; the login for another machine's comes from the environment."""
+    return Api(known.api, known_login() if known.server else "")

@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
 
 from flows.server.api import Api
@@ -44,7 +44,8 @@ def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> lis
     for name in sorted({entry["work_pool"]["name"] for entry in planned}):
         check_pool(api, name)
     done = []
-    with temporary_settings({PREFECT_API_URL: api.url}), get_client(sync_client=True) as client:
+    settings = {PREFECT_API_URL: api.url} | ({PREFECT_API_AUTH_STRING: api.login} if api.login else {})
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         for entry in planned:
             flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"])
             nightly = entry["name"] == SCHEDULED

@@ -1,6 +1,6 @@
-"""Prefect's server, with garbage collection in a separate thread.
+"""Prefect's server behind `ServerGuard`, with garbage collection in a separate thread.
 
-    python -m flows.server.prefect_server --host 127.0.0.1 --port 4200      as `prefect server start`
+    python -m flows.server.prefect_server --host 127.0.0.1      settings and login from the environment, an open socket as stdin
 
 An SQLite cursor whose statement failed on a locked database lives in its error's traceback until garbage collection, and its
 finalizer waits for its connection. That connection may be waiting for the lock again, for up to Prefect's minute, and the
@@ -9,12 +9,21 @@ nothing for that minute. In another thread the wait blocks nothing.
 """
 
 import gc
+import socket
 import sys
 import threading
 import time
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-from prefect.cli import app
+import typer
+import uvicorn
+from prefect.server.api.server import create_app
+from prefect.settings import get_current_settings
+
+from flows.server.guard import ServerGuard
+from flows.server.login import SERVER_VARIABLE
+from labelfactory.console import say
+from labelfactory.http_server import LOOPBACK
 
 SECONDS = 1.0
 """Seconds between two collections of young objects."""
@@ -38,12 +47,32 @@ def _collect() -> NoReturn:
         gc.collect(1 if rounds % ROUNDS else 2)
 
 
-def main() -> None:
-    """Start the server with the arguments of `prefect server start`; returns when it has ended."""
+def main(
+    host: Annotated[str, typer.Option(help="Address that the socket listens on.")],
+) -> None:
+    """Serve on the socket that is this process's stdin until SIGTERM or SIGINT; never without a login."""
+    settings = get_current_settings().server
+    if not settings.api.auth_string or not settings.api.auth_string.get_secret_value():
+        say(f"the server needs a login: set {SERVER_VARIABLE}")
+        sys.exit(2)
     collect_beside()
-    sys.argv = ["prefect", "server", "start", *sys.argv[1:]]
-    app()
+    guarded = ServerGuard(
+        create_app(final=True),
+        LOOPBACK if host in LOOPBACK else (),
+        settings.api.cors_allowed_origins.split(","),
+    )
+    config = uvicorn.Config(
+        guarded,
+        timeout_keep_alive=settings.api.keepalive_timeout,
+        ws_ping_interval=settings.api.websocket_ping_interval,
+        ws_ping_timeout=settings.api.websocket_ping_timeout,
+        log_level=settings.logging_level.lower(),
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[socket.socket(fileno=sys.stdin.fileno())])
+    if not server.started:  # the log says why
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

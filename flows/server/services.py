@@ -1,31 +1,32 @@
 """Start and end server, workers and watcher on this machine.
 
-.labelfactory/services.json lists the server's address and the started processes; their logs are beside it. A process is
-identified by pid and start time, so that no other process with a reused pid is ended.
+`flows.server.started` remembers them; their logs are in .labelfactory too.
 """
 
-import json
 import os
 import platform
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psutil
 
-from flows.server.api import STATE_FILE, Api, ApiError, ServerDownError
+from flows.server.api import AUTH_VARIABLE, KEY_VARIABLE, Api, ApiError, ServerDownError, started_api
 from flows.server.database import read_database
+from flows.server.login import SERVER_VARIABLE, forget_login, login_of_new_server
+from flows.server.private_files import FOLDER, OWNER_ONLY, open_log, own_folder
+from flows.server.started import STATE_FILE, Service, Services, read_services, write_services
 from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.files import write_json
+from labelfactory.http_server import open_socket
 from labelfactory.interrupt import COMMAND_VARIABLE
+from labelfactory.lock import REMEDY, BusyError, file_lock
 from lineage.deliver import track_at
 
 POOLS = ("cpu", "gpu")
@@ -46,42 +47,19 @@ QUIET = {
 NO_SETTINGS: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True)
-class Service:
-    """A process that `up` started."""
-
-    name: str
-    pid: int
-    started: float  # seconds since 1970, from the system
-    log: str
-    worker: str = ""  # its name in the pool, if it is a worker
-
-    def process(self) -> psutil.Process | None:
-        """The process; None if it has ended."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < 0.5 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return None
-        return process if same else None
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Refuse a second `up` or `down` in this folder: it would forget what the first one starts."""
+    path = own_folder() / "up.lock"
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system without locks
+            if not stack.enter_context(file_lock(path, wait=False)):
+                raise BusyError("another `labelfactory up` or `down` works in this folder", REMEDY)
+        yield
 
 
-@dataclass(frozen=True)
-class Services:
-    """All processes that `up` started in this folder, and their server's address."""
-
-    api: str
-    services: tuple[Service, ...]
-
-
-def read_services() -> Services | None:
-    """Read the state file; None if there is none."""
-    if not STATE_FILE.exists():
-        return None
-    state = json.loads(STATE_FILE.read_text(encoding="utf-8"))
-    return Services(state["api"], tuple(Service(**service) for service in state["services"]))
-
-
+@_one_at_a_time()
 def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: str = "") -> Services:
     """Start what is not running yet, and wait until everything answers.
 
@@ -93,55 +71,75 @@ def up(*, host: str, port: int, pools: Sequence[str], join: str = "", database: 
         database: address of a PostgreSQL for server and MLflow; default: SQLite files in this folder.
 
     Raises:
-        UserError: the port is in use, the database cannot be used, or a process ended at its start (the message
-            has the end of its log).
+        UserError: the port is in use, the database cannot be used, a process ended at its start (the message
+            has the end of its log), another `up` works here, or .labelfactory cannot be trusted.
     """
     postgres = read_database(database) if database else None
     if postgres:
         os.environ.update(postgres.password())  # for MLflow here, and for the processes below
     known = read_services()
-    kept = [service for service in known.services if service.process()] if known else []
-    names = {service.name for service in kept}
-    own = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
-    url = known.api if known and "server" in names else join or own
-    before = tuple(kept)
+    before = known.alive() if known else ()
+    names = {service.name for service in before}
+    if known and "server" in names:
+        api = started_api(known)
+    elif join:
+        forget_login()  # another machine's server has another, from the environment
+        api = Api(join)
+        api.get("/version")
+    else:
+        name = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
+        api = Api(f"http://{name}:{port}/api", login_of_new_server(keep=bool(before)))
+    kept = list(before)
     try:
-        if join:
-            Api(url).get("/health")
-        elif "server" not in names:
-            _refuse_taken(host, port)
+        if not join and "server" not in names:
             if postgres:
                 postgres.prepare()
                 track_at(postgres.tracking)
-            server = [sys.executable, "-m", "flows.server.prefect_server", "--host", host, "--port", str(port)]
-            _start(kept, "server", server, url, postgres.server() if postgres else {})
-            _wait(lambda: _answers(Api(url)), kept[-1], url)
-        _start_workers(kept, names, url, pools, watched=not join)
+            _start_server(kept, api, host, port, postgres.server() if postgres else {})
+        _start_workers(kept, names, api, pools, watched=not join)
     except BaseException:
         _end([service for service in kept if service not in before])
         if before:
-            _write(url, before)
+            write_services(api.url, before)
         else:
-            STATE_FILE.unlink(missing_ok=True)
+            _forget()
         raise
-    return Services(url, tuple(kept))
+    return Services(api.url, tuple(kept))
+
+
+def _start_server(kept: list[Service], api: Api, host: str, port: int, settings: Mapping[str, str]) -> None:
+    """Start the server on a socket that is open before, so that no other program can take the port meanwhile."""
+    command = [sys.executable, "-m", "flows.server.prefect_server", "--host", host]
+    settings = {SERVER_VARIABLE: api.login, **_own_pages(api), **settings}
+    with open_socket(host, port) as listening:
+        _start(kept, "server", command, api, settings, stdin=listening.fileno())
+    _wait(lambda: _answers(api), kept[-1], api.url)
+
+
+def _own_pages(api: Api) -> dict[str, str]:
+    """The server's pages call the server where the browser found it, and other sites' pages may not, unless the user says so."""
+    settings = {}
+    if not {"PREFECT_UI_API_URL", "PREFECT_SERVER_UI_API_URL"} & os.environ.keys():
+        settings["PREFECT_SERVER_UI_API_URL"] = urlsplit(api.url).path
+    if not {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"} & os.environ.keys():
+        settings["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] = api.page
+    return settings
 
 
 def _start_workers(
-    kept: list[Service], names: Container[str], url: str, pools: Sequence[str], *, watched: bool
+    kept: list[Service], names: Container[str], api: Api, pools: Sequence[str], *, watched: bool
 ) -> None:
     """Create the pools, start the watcher, and a worker for each pool without one."""
-    api = Api(url)
     for pool in POOLS:
         api.provide("/work_pools/", {"name": pool, "type": "process", "concurrency_limit": RUNS_AT_ONCE})
     if watched and "watcher" not in names:
-        _start(kept, "watcher", [sys.executable, "-m", "flows.server.watch"], url)
+        _start(kept, "watcher", [sys.executable, "-m", "flows.server.watch"], api)
     for pool in pools:
         if f"worker {pool}" in names:
             continue
         worker = f"{platform.node()}-{pool}-{os.getpid()}"
         command = [sys.executable, "-m", "flows.server.worker", pool, worker]
-        _start(kept, f"worker {pool}", command, url, worker=worker)
+        _start(kept, f"worker {pool}", command, api, worker=worker)
         _wait(partial(_is_online, api, pool, worker), kept[-1], f"the pool {pool}")
 
 
@@ -149,14 +147,25 @@ def _is_online(api: Api, pool: str, worker: str) -> bool:
     return worker in online_workers(api, pool)
 
 
+@_one_at_a_time()
 def down() -> list[str]:
-    """End what `up` started here, and the runs of its workers. Returns the names of the ended processes."""
+    """End what `up` started here, and the runs of its workers. Returns the names of the ended processes.
+
+    Raises:
+        UserError: another `up` works here, or .labelfactory cannot be trusted.
+    """
     known = read_services()
     if known is None:
         return []
-    ended = _end(known.services, Api(known.api))
-    STATE_FILE.unlink()
+    ended = _end(known.services, started_api(known))
+    _forget()
     return ended
+
+
+def _forget() -> None:
+    """Remove the state file and the login of what it listed."""
+    STATE_FILE.unlink(missing_ok=True)
+    forget_login()
 
 
 def _end(services: Sequence[Service], api: Api | None = None) -> list[str]:
@@ -212,38 +221,36 @@ def _start(
     started: list[Service],
     name: str,
     command: Sequence[str],
-    url: str,
+    api: Api,
     settings: Mapping[str, str] = NO_SETTINGS,
     worker: str = "",
+    stdin: int = subprocess.DEVNULL,
 ) -> None:
     """Start one process in its own session and add it to the state file at once, so that `down` can end it."""
-    folder = STATE_FILE.parent
-    folder.mkdir(exist_ok=True)
-    log = folder / f"{name.replace(' ', '-')}.log"
+    log = FOLDER / f"{name.replace(' ', '-')}.log"
     bin_folder = Path(sys.executable).parent
     environment = {
         **os.environ,
         **QUIET,
-        "PREFECT_API_URL": url,
-        "PREFECT_HOME": str((folder / "prefect").resolve()),
+        "PREFECT_API_URL": api.url,
+        "PREFECT_HOME": str(own_folder(FOLDER / "prefect", allowed=OWNER_ONLY).resolve()),
         "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
         **settings,
     }
-    with log.open("w", encoding="utf-8") as stream:
+    if api.login:
+        environment[AUTH_VARIABLE] = api.login
+        environment.pop(KEY_VARIABLE, None)
+    with os.fdopen(open_log(log), "w", encoding="utf-8") as stream:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env=environment,
         )
     started.append(Service(name, process.pid, psutil.Process(process.pid).create_time(), str(log), worker))
-    _write(url, started)
-
-
-def _write(url: str, services: Sequence[Service]) -> None:
-    write_json(STATE_FILE, {"api": url, "services": [asdict(service) for service in services]})
+    write_services(api.url, started)
 
 
 def _wait(ready: Callable[[], bool], service: Service, what: str) -> None:
@@ -263,17 +270,6 @@ def _answers(api: Api) -> bool:
         return api.get("/health") is True
     except (ServerDownError, ApiError):
         return False
-
-
-def _refuse_taken(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"{host}:{port} cannot be used: {error.strerror}", "Type `labelfactory up --port 4201`, or another."
-            ) from None
 
 
 def _quietly(action: Callable[[], Any]) -> None:

@@ -18,6 +18,7 @@ from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker
 
 from flows.server.services import RUNS_AT_ONCE
+from flows.server.started import read_services
 from labelfactory.console import say
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Worker(ProcessWorker):
     """Prefect's process worker, which survives a run that is scheduled again while its old process still runs here.
 
     Prefect's worker ends with an error, and ends all its runs, if it is given a run that it still has; this one leaves such
-    a run until the old process has ended.
+    a run until the old process has ended. Runs that come after the server of this folder has ended are left, too: another
+    user's program may listen in its place, and a run is a command.
     """
 
     @classmethod
@@ -43,6 +45,12 @@ class Worker(ProcessWorker):
         return "labelfactory process"  # an own key: Prefect's worker stays registered
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: "list[WorkerFlowRunResponse]") -> "list[FlowRun]":
+        known = read_services()
+        if flow_run_response and known is not None and not known.is_up:
+            say(
+                "runs are given out in place of the server that `labelfactory up` started, which has ended: none is taken"
+            )
+            return []
         running = self.limiter.statistics().borrowers
         new = [planned for planned in flow_run_response if planned.flow_run.id not in running]
         return await super()._submit_scheduled_flow_runs(new)

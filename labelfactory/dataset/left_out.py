@@ -4,13 +4,12 @@ data/import/left_out.json: a list of {image_id, where, path, reason, what}. `whe
 is "photograph", or "mask" if the photograph itself was imported. No file: nothing was left out.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labelfactory.errors import DataError
 from labelfactory.files import write_json
+from labelfactory.json_files import read_json
 from labelfactory.masking import masked_addresses
 
 LEFT_OUT = Path("data/import/left_out.json")
@@ -56,7 +55,5 @@ def read_left_out(path: Path = LEFT_OUT) -> tuple[LeftOut, ...]:
     """
     if not path.exists():
         return ()
-    try:
-        return tuple(LeftOut(**item) for item in json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: damaged: {error}", f"Delete {path} and import the photographs again.") from None
+    listed: list[LeftOut] = read_json(path, list[LeftOut], f"Delete {path} and import the photographs again.")
+    return tuple(listed)

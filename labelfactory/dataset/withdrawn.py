@@ -45,8 +45,8 @@ class Withdrawn:
         return tuple(entry for entry in entries if not self.refuses(entry.image_id, entry.sha256))
 
 
-def withdrawn(folder: Path = LEDGER) -> Withdrawn:
-    """What the ledger in `folder` says was withdrawn; nothing where there is no ledger.
+def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
+    """What the ledger in `folder` says was withdrawn; nothing where there is no ledger. `keep`: write down what was read.
 
     Raises:
         DataError: a file of the ledger that was not read before is damaged.
@@ -63,7 +63,7 @@ def withdrawn(folder: Path = LEDGER) -> Withdrawn:
             photographs |= set(detail.get("digests", ())) | set(detail["photographs"].values())
             image_ids |= set(detail["images"])
     found = Withdrawn(frozenset(photographs), frozenset(image_ids))
-    if fresh:
+    if fresh and keep:
         kept = {"last": names[-1], "photographs": sorted(photographs), "image_ids": sorted(image_ids)}
         with suppress(OSError, DiskError):  # it only saves reading
             write_json(folder / KEPT, kept)

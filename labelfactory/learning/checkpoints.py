@@ -92,7 +92,7 @@ def read_passport(path: Path) -> Passport:
         if isinstance(stated, int) and stated > FORMAT:
             raise DataError(f"{path}: format {stated} is newer than this program's {FORMAT}", "Update labelfactory.")
         return Passport.model_validate_json(text)
-    except (ValidationError, ValueError, AttributeError):
+    except (ValidationError, ValueError, AttributeError, RecursionError):
         remedy = f"Delete {path} and type `dvc repro`."
         raise DataError(f"{path}: damaged: its passport is not readable", remedy) from None
 

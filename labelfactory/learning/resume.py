@@ -1,5 +1,6 @@
 """The state of a training after its last finished epoch, from which an interrupted run resumes."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from labelfactory.console import say
 from labelfactory.files import write_whole
+
+STATE = "resume.pt"
+"""The file's name."""
 
 
 class Resume:
@@ -23,11 +27,16 @@ class Resume:
         if not self.path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception:  # a damaged file may raise anything
-            say(f"{self.path}: damaged; training starts at the first epoch")
+            state = None
+        if not isinstance(state, dict) or "key" not in state:
+            self._say_damaged()
             return None
-        return state if state.get("key") == self.key else None
+        return state if state["key"] == self.key else None
+
+    def _say_damaged(self) -> None:
+        say(f"{self.path}: damaged; training starts at the first epoch")
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the state atomically."""
@@ -46,11 +55,20 @@ class Resume:
         state = self.load()
         if state is None:
             return 0, []
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        if average is not None:
-            average.load_state_dict(state["average"])
-        return int(state["epoch"]), list(state["curve"])
+        parts = {"model": model, "optimizer": optimizer} | ({"average": average} if average is not None else {})
+        before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+        try:
+            curve = _checked_curve(state["epoch"], state["curve"])
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+        except (
+            Exception
+        ):  # of another shape than a state of this network; any error, as `load_state_dict` checks little
+            for name, part in parts.items():
+                part.load_state_dict(before[name])
+            self._say_damaged()
+            return 0, []
+        return len(curve), curve
 
     def keep(
         self,
@@ -74,3 +92,11 @@ class Resume:
     def clear(self) -> None:
         """Delete the file when training is done."""
         self.path.unlink(missing_ok=True)
+
+
+def _checked_curve(epoch: Any, curve: Any) -> list[dict[str, float]]:
+    """The curve of so many epochs: figures by name, one mapping an epoch. Raises ValueError where it is not that."""
+    rows = isinstance(curve, list) and all(isinstance(row, dict) and {"epoch", "loss"} <= row.keys() for row in curve)
+    if not rows or epoch != len(curve) or not all(isinstance(v, float) for row in curve for v in row.values()):
+        raise ValueError("not the curve of its epochs")
+    return list(curve)

@@ -45,7 +45,7 @@ def stated_format(schema: pa.Schema) -> int:
         header = json.loads(schema.metadata[HEADER])
         unchecked = header.keys() == UNCHECKED and header["format"] == 1
         intact, stated = unchecked or header.pop("check") == digest_json(header), int(header["format"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise ValueError("its header is not one of labelfactory") from None
     if not intact:
         raise ValueError("its header does not match its digest")
@@ -60,5 +60,5 @@ def columns_of(schema: pa.Schema) -> dict[str, Column]:
     """
     try:
         return from_description(json.loads(schema.metadata[HEADER])["columns"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise ValueError("its header does not describe its columns") from None

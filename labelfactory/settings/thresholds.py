@@ -3,17 +3,17 @@
 data/<noun>/thresholds.json: {name: {"value": number, "source": "params" or "auto"}}
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, Field
 
 from labelfactory.digests import digest_json
-from labelfactory.errors import MissingError
+from labelfactory.errors import DataError, MissingError
 from labelfactory.files import write_json
+from labelfactory.json_files import read_json
 
 THRESHOLDS = "thresholds.json"
 
@@ -46,11 +46,33 @@ def read_thresholds(folder: Path) -> dict[str, Threshold]:
 
     Raises:
         MissingError: the calibrating stage has not run.
+        DataError: the file is damaged, or, on access, lacks a threshold.
     """
     path = folder / THRESHOLDS
     if not path.exists():
         raise MissingError(f"{path}: no such file", "Type `dvc repro`: the stage that writes it has not run.")
-    return {name: Threshold(**t) for name, t in json.loads(path.read_text(encoding="utf-8")).items()}
+    stored: dict[str, _Stored] = read_json(path, dict[str, _Stored], _remedy(path))
+    return _Thresholds(path, {name: Threshold(t.value, t.source) for name, t in stored.items()})
+
+
+class _Stored(BaseModel):
+    value: Annotated[int | float, Field(ge=0, le=1)]  # not only float: a digest tells 1 from 1.0
+    source: Literal["params", "auto"]
+
+
+class _Thresholds(dict[str, Threshold]):
+    """Thresholds by name; one that the file lacks is an error about the file."""
+
+    def __init__(self, path: Path, thresholds: Mapping[str, Threshold]) -> None:
+        super().__init__(thresholds)
+        self._path = path
+
+    def __missing__(self, name: str) -> Threshold:
+        raise DataError(f"{self._path}: damaged: it has no threshold {name!r}", _remedy(self._path))
+
+
+def _remedy(path: Path) -> str:
+    return f"Delete {path} and type `dvc repro`."
 
 
 def thresholds_digest(folder: Path) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.settings.closure import Chosen, code_digest
@@ -179,6 +181,10 @@ def read_wiring(path: Path = WIRING_FILE) -> Wiring:
 @lru_cache(maxsize=8)
 def _parsed(absolute: Path, path: Path, stamp: tuple[int, int, int]) -> Wiring:
     stages = read_yaml(path).get("stages") or {}
+    try:
+        _STAGES.validate_python(stages)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {_problem(error)}", f"Mend {path}.") from None
     metas: dict[str, Any] = {name: body.get("meta") or {} for name, body in stages.items()}
     checked = check_sections(metas, dict.fromkeys(metas, Meta), str(path))
     return Wiring({name: _stage(name, body, checked[name]) for name, body in stages.items()})
@@ -204,6 +210,52 @@ def _stage(name: str, body: dict[str, Any], meta: Any) -> StageWiring:
 
 
 def last_runs() -> dict[str, Any]:
-    """Stage → what dvc.lock says of its last run; empty where nothing has run."""
-    stages: dict[str, Any] = read_yaml(LOCK_FILE).get("stages", {}) if LOCK_FILE.exists() else {}
+    """Stage → what dvc.lock says of its last run; empty where nothing has run.
+
+    Raises:
+        ParamsError: dvc.lock is damaged.
+    """
+    return runs_in_lock(read_yaml(LOCK_FILE), str(LOCK_FILE)) if LOCK_FILE.exists() else {}
+
+
+def runs_in_lock(content: Any, source: str) -> dict[str, Any]:
+    """The same of a parsed lock file. Raises ParamsError where it has another shape; `source` names it."""
+    stages: dict[str, Any] = (content.get("stages") or {}) if isinstance(content, dict) else {}
+    try:
+        _RUNS.validate_python(stages)
+    except ValidationError as error:
+        raise ParamsError(
+            f"{source}: damaged: {_problem(error)}", f"Restore {LOCK_FILE} with git, or delete it and type `dvc repro`."
+        ) from None
     return stages
+
+
+class _Out(BaseModel):
+    path: str
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
+
+
+class _Run(BaseModel):
+    outs: list[_Out] = []
+    params: dict[str, dict[str, Any]] = {}
+
+
+_Item = str | Annotated[dict[str, Any], Field(min_length=1)]
+
+
+class _Body(BaseModel):
+    cmd: str
+    deps: list[_Item] = []
+    params: list[_Item] = []
+    outs: list[_Item] = []
+    metrics: list[_Item] = []
+    meta: dict[str, Any] | None = None
+
+
+_RUNS, _STAGES = TypeAdapter(dict[str, _Run]), TypeAdapter(dict[str, _Body])
+"""The parts of dvc.lock and of dvc.yaml that are read here; DVC checks the rest."""
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])[:100] or 'stages'}: {first['msg'][:200].lower()}"

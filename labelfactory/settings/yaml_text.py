@@ -72,7 +72,7 @@ def _check_size(text: str) -> None:
             case yaml.AliasEvent():
                 if event.anchor in (anchor for anchor, _ in open_nodes):
                     raise yaml.YAMLError(f"the alias {event.anchor!r} stands inside of what it stands for")
-                count += sizes.get(event.anchor, 1)
+                count += sizes.get(str(event.anchor), 1)
             case yaml.ScalarEvent():
                 count += 1
                 if event.anchor:

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import json
 import resource
 import sys
 import time
@@ -18,6 +17,7 @@ from labelfactory.lock import stage_lock
 from labelfactory.pool.pool import largest_memory
 from labelfactory.pool.process import fork_from_here
 from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, read_yaml
+from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import REPORTS, read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.preflight import check_line
@@ -76,16 +76,16 @@ def run_stage(name: str) -> dict[str, Any]:
         "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
         **metrics,
     }
-    report["pace"] = _pace(REPORTS / f"{name}.json", stage.units(metrics), report["seconds"])
+    report["pace"] = _pace(name, stage.units(metrics), report["seconds"])
     write_json(REPORTS / f"{name}.json", report)
     return report
 
 
-def _pace(path: Path, units: int, seconds: float) -> dict[str, float] | None:
+def _pace(name: str, units: int, seconds: float) -> dict[str, float] | None:
     """Units and seconds of this run, or of an earlier one that did more than twice as much: start-up dominates a small run."""
     try:
-        before: dict[str, float] | None = json.loads(path.read_text(encoding="utf-8")).get("pace")
-    except (OSError, ValueError):
+        before: dict[str, float] | None = read_report(name).get("pace")
+    except UserError:  # a damaged report, which this run replaces
         before = None
     if units == 0 or (before and before["units"] > 2 * units):
         return before

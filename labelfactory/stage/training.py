@@ -18,7 +18,7 @@ from labelfactory.learning.batches import Examples, batches_in_epoch
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, load_checkpoint, save_checkpoint
 from labelfactory.learning.learner import Learner
 from labelfactory.learning.ranks import training_devices
-from labelfactory.learning.resume import Resume
+from labelfactory.learning.resume import STATE, Resume
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.learning.training import TrainingSection, fit, write_curve
 from labelfactory.stage.base import Stage
@@ -110,11 +110,11 @@ class TrainingStage(Stage[T]):
         remove_leftovers(self.output)
         kept = self._kept(key)
         if kept is not None:
-            Resume(self.output / "resume.pt", key).clear()  # of a run that was killed when all was written
+            Resume(self.output / STATE, key).clear()  # of a run that was killed when all was written
             say(f"{self.stage_name()}: the checkpoint is up to date")
             return {"trained": False, "training_rows": len(rows), **kept.metrics}
         seen = self._supervision(parents)
-        resume = Resume(self.output / "resume.pt", key)
+        resume = Resume(self.output / STATE, key)
         learner, pretrained = self.learner()
         examples = self.examples()
         devices = training_devices(min(self.cfg.batch_size, len(examples)), learner.share_multiple)

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from datasets import load_dataset
+from hostile_files import EPS, SECRET, fake_ghostscript, fifo
 from hypothesis import given, settings
 from passports import passport
 from PIL import Image
@@ -359,6 +360,85 @@ def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):
     assert Path("mine/thesis.txt").read_text() == "years"
 
 
+def replaced(path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(path)
+
+
+def link_to_a_secret(path: Path) -> None:
+    Path("../secret.txt").write_bytes(SECRET)
+    path.unlink()
+    path.symlink_to(Path("../secret.txt").resolve())
+
+
+def link_to_the_same_bytes(path: Path) -> None:
+    path.rename("../moved.png")
+    path.symlink_to(Path("../moved.png").resolve())
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+ATTACKS = {
+    "another file": (replaced, "changed since it was imported"),
+    "a link to a secret": (link_to_a_secret, "leads out of the project"),
+    "a link to the same bytes": (link_to_the_same_bytes, "leads out of the project"),
+    "a FIFO": (lambda path: [path.unlink(), fifo(path)], "is not a regular file"),
+    "no file": (gone, "No such file"),
+}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("attack", list(ATTACKS))
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "cvat", "hf", "label_studio", "voc", "yolo"])
+def test_a_photograph_goes_out_as_it_was_imported_or_not_at_all(line, name, attack):
+    """Its digest stands in provenance.json; nothing of an export that fails is left."""
+    spoil, message = ATTACKS[attack]
+    spoil(Path("photographs/p1.png"))
+    with pytest.raises(DataError, match=rf"photographs/p1\.png: {message}") as caught:
+        written(name)
+    assert caught.value.remedy
+    assert not [path for path in Path("out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "cvat", "hf", "label_studio", "voc", "yolo"])
+def test_a_mask_goes_out_under_its_own_digest(line, name):
+    """A shard that a run replaces during the export has other masks than those that the export noted."""
+    selection = Selection("masks")
+    folder, columns = ShardFolder(Path("data/masks")), RefineCrf.columns
+    rows = [
+        finish(image_id, {"made": "later"}, row | {"mask": np.zeros_like(row["mask"])}, columns)
+        for image_id, row in folder.rows(0, list(folder.states(0))).items()
+    ]
+    folder.write(0, rows_table(rows, shard_schema("refine_crf", columns, CLASSES)))
+    with pytest.raises(DataError, match="its mask was replaced during the export"):
+        export(name, selection, Path("out") / name)
+    assert not [path for path in Path("out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "cvat", "hf", "label_studio", "voc", "yolo"])
+def test_ids_and_lists_are_no_paths(line, workspace, name, tmp_path):
+    """Whatever a table called them, every file of an export is in its folder."""
+    for image_id, hostile in (("a", "../../../up"), ("b", "/etc/passwd"), ("turned", "x\0y/..")):
+        workspace.change(image_id, lists=("train", "../../../list", "/tmp/list", hostile))
+    record = workspace.records[0]
+    workspace.records[0] = dataclasses.replace(workspace.records[0], image_id="../../escaped")
+    workspace.save()
+    rows = ShardFolder(Path("data/masks")).rows(0, ["a", "b"])
+    rows["../../escaped"] = rows.pop("a")
+    made = [finish(i, {"made": "by a test"}, row, RefineCrf.columns) for i, row in sorted(rows.items())]
+    ShardFolder(Path("data/masks")).write(
+        record.shard, rows_table(made, shard_schema("refine_crf", RefineCrf.columns, CLASSES))
+    )
+    before = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
+    folder, found = written(name)
+    assert set(found["images"]) == {"../../escaped", "b", "été/1 x", "turned"}
+    new = {path for path in tmp_path.parent.rglob("*") if path.is_file()} - before
+    assert new
+    outside = {path.name for path in new if not path.is_relative_to(folder.resolve())}
+    assert outside <= {"project.lock"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -441,6 +521,25 @@ def test_predict_needs_a_checkpoint_and_nothing_else(segmenter, tmp_path, monkey
     first = Path("out/a.png").read_bytes()
     assert CliRunner().invoke(command_line(*COMMANDS), [*words[:2], *words[4:]]).exit_code == 0
     assert Path("out/a.png").read_bytes() == first
+
+
+@pytest.mark.timeout(120)
+def test_predict_names_what_is_no_picture(segmenter, tmp_path, monkeypatch):
+    """A FIFO and an EPS among the pictures of a folder: the others are done, nothing waits and no program starts."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Image.new("RGB", (20, 20)).save("in/a.png")
+    fifo(Path("in/b.jpg"))
+    Path("in/c.jpg").write_bytes(EPS)
+    words = ["predict", "in", "--out", "out", "--checkpoint", str(segmenter), "--scales", "1", "--no-flip"]
+    with fake_ghostscript(tmp_path / "bin") as started:
+        done = CliRunner().invoke(command_line(*COMMANDS), words)
+        assert not started.exists()
+    assert isinstance(done.exception, DataError)
+    assert "in/b.jpg: is not a regular file" in done.exception.problem
+    assert "in/c.jpg: not an image" in done.exception.problem
+    assert decode_mask(Path("out/a.png").read_bytes()).shape == (20, 20)
 
 
 def test_predict_refuses_other_weights(tmp_path, monkeypatch):

@@ -90,10 +90,11 @@ def payload(folder: Path) -> bytes:
 def test_an_interruption_costs_the_images_in_hand(tmp_path, command, send, number, workers):
     """The message counts what is kept, the next run computes the rest, and the bytes are those of an undisturbed run."""
     folder = copy_workspace(slow_line(), tmp_path / "line")
-    words = COMMANDS[command]
+    words, recorded = COMMANDS[command], (folder / "dvc.lock").read_bytes()
     code = interrupted(folder, words, partial(has_begun, folder), send, number, workers=workers)
     text = said(folder)
     assert "Traceback" not in text
+    assert (folder / "dvc.lock").read_bytes() == recorded, "DVC takes the stage for done"
     if command != "repro":  # DVC has exit codes of its own
         assert code == 130, text
     (message,) = re.findall("^Interrupted.*$", text, re.MULTILINE)

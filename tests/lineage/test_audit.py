@@ -17,20 +17,16 @@ from typer.testing import CliRunner
 from app.audit import cli, plain
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.manifest import read_manifest, write_manifest
-from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, MissingError
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_model
 from lineage.diff import diff
-from lineage.ledger import Ledger
 from lineage.lookup import Lookup
-from lineage.outbox import Outbox
 from lineage.pixel import _because, audit_pixel
 from lineage.record import record
 from lineage.settings_diff import parameters
 from lineage.verify import verify
-from lineage.withdraw import left_over, remove, sign_off, tokens, touched_by
 
 
 @pytest.fixture
@@ -339,73 +335,3 @@ def test_deep_finds_what_only_the_payload_shows(line):
     Path("data/raw/image-1.png").write_bytes(b"other")
     assert verify() == []
     assert [f.where for f in verify(deep=True)] == ["data/raw/image-1.png"]
-
-
-# --- withdraw ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_withdrawn_image_leaves_no_trace_in_live_outputs(line):
-    """Its models are marked, through parents too; afterwards no file under data/ names its id, digests or keys."""
-    line.run(refine_crf="second")
-    record()
-    ledger = Ledger()
-    lookup = Lookup(ledger)
-    touched = touched_by(lookup, ["image-1"])
-    names = {lookup.models[d].label for d in touched.all_models}
-    assert names == {"classifier 1", "affinity 1", "segmenter 1", "segmenter 2"}
-    assert len(touched.masks) == 2
-    words = tokens(touched, ["image-1"])
-    before = left_over(words)
-    for place in ("import/manifest", "dataset/images", "cams/shard", "masks/shard", "segmenter/training_rows"):
-        assert any(place in line for line in before), place
-    report = remove(ledger, touched, ["image-1"], by="tester", reason="asked for")
-    assert report["deleted"] == ["data/raw/image-1.png"]
-    assert left_over(words), "stale outputs still name it"
-    line.run(refine_crf="second")
-    record()
-    assert left_over(words) == []
-    assert verify() == []
-    path = sign_off(ledger, {**report, "left_over": []})
-    signed = ledger.events("signed off")[-1]
-    assert (signed["detail"]["report"], signed["detail"]["by"]) == (path.name, "tester")
-    marked = Lookup(ledger)
-    assert set(marked.withdrawn_models()) == set(touched.all_models)
-    assert audit_mask(marked, "image-1")["withdrawn"]
-    assert audit_model(marked, "segmenter@1")["withdrawn_images"] == ["image-1"]
-    assert audit_model(marked, "segmenter@3")["withdrawn_images"] == []
-    assert [letter.kind for letter in Outbox().letters()][-1] in ("line", "execution", "model")
-
-
-def test_a_withdrawn_image_that_comes_back_is_named(line):
-    """Under its own name or another."""
-    ledger = Ledger()
-    manifest = read_manifest()
-    remove(ledger, touched_by(Lookup(ledger), ["image-2"]), ["image-2"], by="t", reason="")
-    entry = next(e for e in manifest.entries if e.image_id == "image-2")
-    line._photograph("image-2", 2)
-    write_manifest(replace(manifest, entries=(*read_manifest().entries, replace(entry, image_id="innocent"))))
-    line.run()
-    assert any("is in the data set again" in f.what and "innocent" in f.where for f in verify())
-
-
-def test_an_unknown_image_withdraws_nothing(line):
-    """The manifest stays, the ledger stays, the remedy names what is near."""
-    before = digest_file(Path("data/import/manifest.parquet"))
-    with pytest.raises(MissingError, match="did you mean `image-2`"):
-        touched_by(Lookup(), ["image-1", "imag-2"])
-    assert digest_file(Path("data/import/manifest.parquet")) == before
-
-
-def test_a_report_cannot_be_changed_unseen(line):
-    """Its digest stands in the ledger."""
-    ledger = Ledger()
-    report = remove(ledger, touched_by(Lookup(ledger), ["image-0"]), ["image-0"], by="t", reason="")
-    path = sign_off(ledger, {**report, "left_over": []})
-    text = json.loads(path.read_text())
-    assert verify_reports() == []
-    path.write_text(json.dumps({**text, "by": "somebody else"}))
-    assert [f.where for f in verify_reports()] == [str(path)]
-
-
-def verify_reports() -> list:
-    return [finding for finding in verify() if "withdrawals" in finding.where]

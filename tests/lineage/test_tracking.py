@@ -1,25 +1,32 @@
 """MLflow hears of everything once, in order, whenever it answers; a real SQLite store, no mock."""
 
+import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from made_line import MadeLine
 from workspace import ROOT
 
+from app.doctor import _letters
+from app.record import report
 from labelfactory.digests import digest_rows
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import read_yaml
 from lineage.audit import audit_file
-from lineage.deliver import Delivered, deliver
-from lineage.ledger import Ledger
+from lineage.deliver import Delivered, deliver, track_at
+from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import tracking_uri
 from lineage.outbox import Outbox
-from lineage.record import record
+from lineage.record import Recorded, record
+from lineage.tracking import Tracking
+from lineage.verify import verify
 
 pytestmark = [
     pytest.mark.slow,
@@ -172,6 +179,173 @@ def test_a_locked_store_costs_the_line_nothing_but_the_wait(client, here):
     other.close()
     assert (held.taken, held.waiting) == (0, 1)
     assert deliver() == Delivered(1, 0)
+
+
+# --- letters that are refused -----------------------------------------------------------------------------------------
+
+LINE = {"stages": {}, "executed": [], "tags": {}}
+
+
+def put(*letters: tuple[str, str, dict]) -> None:
+    with Ledger().locked():
+        for letter in letters:
+            Outbox().put(*letter)
+
+
+@pytest.fixture
+def apart(told, tmp_path, monkeypatch) -> Path:
+    """A copy of the project, whose MLflow a test may spoil."""
+    folder = tmp_path / "apart"
+    shutil.copytree(told, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+def store():
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri(), tracking_uri())
+
+
+def test_a_letter_that_mlflow_refuses_holds_up_no_other(apart, capsys):
+    """It is set aside with its reason, said wherever one looks, and tried again; what needs it waits with it."""
+    put(
+        ("line", "bad-line", {"stages": {}}),
+        ("execution", "of-bad-line", {"line": "bad-line"}),
+        ("line", "good-line", LINE),
+    )
+    delivered = deliver()
+    assert (delivered.taken, delivered.waiting, delivered.problem) == (1, 2, "")
+    assert delivered.refused[0].startswith("line bad-line: KeyError: ")
+    assert delivered.refused[1] == "execution of-bad-line: waits for line"
+    ids = [run.data.tags.get("labelfactory.id") for run in runs(store())]
+    assert ids.count("good-line") == 1
+    report(Recorded(), delivered)
+    assert (
+        "2 records wait in data/ledger/outbox: MLflow refuses 2 of them (line bad-line: KeyError"
+        in capsys.readouterr().err
+    )
+    assert [f.what.split(":")[0] for f in verify()] == ["MLflow does not take it"] * 2
+    assert [passed for passed, _, _ in _letters()] == [False, False]
+    first, second = Outbox().letters()
+    first.path.write_text(json.dumps({"kind": "line", "id": "bad-line", "detail": LINE}))
+    second.done()
+    assert deliver() == Delivered(1, 0)
+
+
+def test_a_promotion_follows_its_model_and_never_a_later_one(apart, monkeypatch):
+    """A model is refused: its promotion waits; a later promotion of another model is taken, and the older one is then gone."""
+    one, two = (_model(apart, n) for n in (1, 2))
+    lose(apart, monkeypatch)
+    refused = {one}
+    take = Tracking._log_model
+
+    def log(self, letter, run):
+        if letter.id in refused:
+            raise ValueError("a figure is not a number")
+        return take(self, letter, run)
+
+    monkeypatch.setattr(Tracking, "_log_model", log)
+    put(("promoted", "first", {"alias": "champion", "model": one}),
+        ("withdrawn", "gone", {"images": ["image-1"], "models": [one, two]}))  # fmt: skip
+    assert {letter.kind for letter in Outbox().letters()} == {"promoted", "withdrawn"}
+    delivered = deliver()  # the store is new, so all comes from the ledger, before what waits
+    assert delivered.problem == ""
+    assert {line.partition(" ")[0] for line in delivered.refused} == {"model", "promoted", "withdrawn"}
+    version = {v.tags["labelfactory.id"]: v for v in store().search_model_versions("name = 'segmenter'")}
+    assert set(version) == {two}
+    assert version[two].tags["withdrawn"] == "image-1"  # what is there is marked at once
+    put(("promoted", "second", {"alias": "champion", "model": two}))
+    deliver()
+    assert {letter.kind for letter in Outbox().letters()} == {"model", "withdrawn"}
+    refused.clear()
+    deliver()
+    assert Outbox().letters() == []
+    versions = {v.tags["labelfactory.id"]: v for v in store().search_model_versions("name = 'segmenter'")}
+    assert versions[one].tags["withdrawn"] == "image-1"
+    assert store().get_model_version_by_alias("segmenter", "champion").tags["labelfactory.id"] == two
+
+
+def lose(folder: Path, monkeypatch) -> None:
+    """The project without its MLflow database; elsewhere, as MLflow keeps connections to a database of this name."""
+    shutil.rmtree(folder / "data/mlflow")
+    monkeypatch.chdir(folder.rename(folder.with_name("moved")))
+
+
+def everything() -> dict:
+    """All that MLflow tells, by the ledger's ids: MLflow's own ids are new in a new store."""
+    client = store()
+    experiment = client.get_experiment_by_name("labelfactory").experiment_id
+    by_run = {run.info.run_id: run.data.tags.get("labelfactory.id") for run in runs(client)}
+
+    def plain(tags: dict) -> dict:
+        kept = {k: by_run.get(v, v) for k, v in tags.items() if not k.startswith("ledger.")}
+        return {
+            k: v for k, v in kept.items() if k.startswith("run.") or "mlflow." not in k or k == "mlflow.parentRunId"
+        }
+
+    return {
+        "runs": {by_run[r.info.run_id]: (r.info.run_name, plain(r.data.tags), r.data.params, r.data.metrics) for r in runs(client)},
+        "models": {m.tags["labelfactory.id"]: (m.name, m.params, {k: v for k, v in m.tags.items() if "mlflow." not in k})
+                   for m in client.search_logged_models([experiment])},
+        "versions": {int(v.version): v.tags for v in client.search_model_versions("name = 'segmenter'")},
+        "aliases": {k: int(v) for k, v in client.get_registered_model("segmenter").aliases.items()},
+        "files": {m.name: audit_file(Path(m.artifact_location.removeprefix("file://")))["problems"]
+                  for m in client.search_logged_models([experiment])},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", ["the database is deleted", "its runs are deleted", "it is made anew by `up`"])
+def test_an_mlflow_that_lost_everything_is_told_again(apart, monkeypatch, loss):
+    """The same runs, models, versions, aliases and marks of withdrawals; then no letter is taken twice."""
+    one, now = _model(apart, 1), datetime.now(UTC).replace(microsecond=0)
+    promoted, gone = {"alias": "champion", "model": one}, {"images": ["image-1"], "photographs": {}, "models": [one]}
+    with Ledger().locked():
+        Outbox().put("promoted", "first", promoted)
+        Outbox().put("withdrawn", "gone", gone)
+        Ledger().append("events", events_table([("promoted", one, promoted, now), ("withdrawn", "gone", gone, now)]))
+    assert deliver() == Delivered(2, 0)
+    before = everything()
+    assert before["aliases"] == {"champion": 1}
+    if loss == "its runs are deleted":
+        client = store()
+        experiment = client.get_experiment_by_name("labelfactory").experiment_id
+        for run in runs(client):
+            client.delete_run(run.info.run_id)
+        client.delete_experiment(experiment)
+        put(("line", "another", LINE))  # what makes the next delivery look
+        assert deliver().waiting == 0
+        ids = {run.data.tags["labelfactory.id"] for run in runs(store())}
+        assert ids == {*before["runs"], "another"}
+        return
+    lose(apart, monkeypatch)
+    if loss == "it is made anew by `up`":
+        track_at(tracking_uri())
+        put(("line", "another", LINE))
+    delivered = deliver()
+    assert (delivered.waiting, delivered.problem) == (0, "")
+    after = everything()
+    after["runs"].pop("another", None)
+    assert after == before
+    assert deliver() == Delivered(0, 0)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"[]", b"{}", b"[" * 100_000, b"\xff\x00", b'{"kind": 1, "id": [], "detail": null}']
+)
+def test_a_damaged_letter_is_made_again(apart, damage):
+    """Its event is in the ledger; the letters behind it do not wait."""
+    client = store()
+    lost = runs(client)[0].data.tags["labelfactory.id"]
+    kind = "line" if runs(client)[0].info.run_name == "line" else "execution"
+    client.delete_run(runs(client)[0].info.run_id)
+    put((kind, lost, {}), ("line", "behind", LINE))
+    Outbox().letters()[0].path.write_bytes(damage)
+    delivered = deliver()
+    assert (delivered.waiting, delivered.problem, delivered.refused) == (0, "", ())
+    ids = [run.data.tags["labelfactory.id"] for run in runs(store())]
+    assert (ids.count(lost), ids.count("behind"), len(ids)) == (1, 1, len(set(ids)))
 
 
 def test_commands_that_need_no_mlflow_do_not_import_it():

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
+from chromium import chromium, needs_chromium
 from factory import free_port, wait_until
 from made_line import SIZE, MadeLine
 from visiting import leave_scores, project
@@ -20,12 +20,7 @@ from lineage.pixel import audit_pixel
 from lineage.record import record
 from pages.site import make_site
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: `apt install chromium`, or name one in $CHROMIUM"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_chromium]
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: `make install`")
 
 PAGES = ("/", "/images", "/image?id=image-3&x=2&y=3", "/models", "/models/segmenter/2", "/diff?a=1&b=2", "/nowhere")
@@ -59,10 +54,8 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @contextmanager

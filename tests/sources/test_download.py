@@ -25,6 +25,7 @@ class Server(ThreadingHTTPServer):
     data = DATA
     portion = 10**9
     resumes = True
+    states_its_size = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -47,7 +48,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(416)
             return
         self.send_response(206 if wanted and self.server.resumes else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.states_its_size:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: self.server.portion])  # the connection closes before its own count
 
@@ -161,3 +163,50 @@ def test_an_archive_that_climbs_out_is_refused(server, tmp_path):
     with pytest.raises(DataError, match="cannot be unpacked"):
         fetch_voc2012(tmp_path / "in", url=server.url, md5=hashlib.md5(server.data).hexdigest())
     assert not (tmp_path / "escaped.txt").exists()
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, target, size
+    return info
+
+
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [
+        (member("VOCdevkit/link", tarfile.SYMTYPE, "/etc"), "is a link or a device"),
+        (member("VOCdevkit/link", tarfile.SYMTYPE, "VOC2012"), "is a link or a device"),
+        (member("VOCdevkit/link", tarfile.LNKTYPE, "VOCdevkit/a"), "is a link or a device"),
+        (member("VOCdevkit/pipe", tarfile.FIFOTYPE), "is a link or a device"),
+        (member("VOCdevkit/zero", tarfile.CHRTYPE), "is a link or a device"),
+        (member("/tmp/escaped.txt", size=1), "is not below VOCdevkit/"),
+        (member("VOCdevkit/../../escaped.txt", size=1), "is not below VOCdevkit/"),
+        (member("elsewhere/a.txt", size=1), "is not below VOCdevkit/"),
+        (member("VOCdevkit/large", size=2000), "is beyond the first"),
+    ],
+)
+def test_an_archive_holds_files_and_folders_of_its_own(server, tmp_path, monkeypatch, hostile, reason):
+    """Not one member of another archive is written."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(member("VOCdevkit/VOC2012/a.txt", size=11_000), io.BytesIO(b"a" * 11_000))
+        archive.addfile(hostile, io.BytesIO(b"x" * hostile.size))
+    server.data = stream.getvalue()
+    monkeypatch.setattr(under_test, "LARGEST", 12_000 if reason.startswith("is beyond") else 10**9)
+    monkeypatch.setattr(under_test, "_check_size", lambda *words: None)
+    with pytest.raises(DataError, match=f"cannot be unpacked: .*{reason}") as caught:
+        fetch_voc2012(tmp_path / "in", url=server.url, md5=hashlib.md5(server.data).hexdigest())
+    assert caught.value.remedy
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["voc.tar"]
+    assert not (tmp_path / "escaped.txt").exists()
+
+
+@pytest.mark.parametrize("states_its_size", [True, False])
+def test_an_answer_without_end_is_cut_off(server, tmp_path, monkeypatch, states_its_size):
+    """Before the first byte where the server says how much it is; nothing of it is left."""
+    monkeypatch.setattr(under_test, "LARGEST", 1_000_000)
+    server.states_its_size = states_its_size
+    with pytest.raises(DataError, match="larger than 1 MB") as caught:
+        download(server.url, tmp_path / "voc.tar", MD5)
+    assert caught.value.remedy
+    assert list(tmp_path.iterdir()) == []

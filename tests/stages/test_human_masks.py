@@ -20,8 +20,10 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.pixel import audit_pixel
 from lineage.record import record
+from lineage.removal import remove
 from lineage.verify import verify
-from lineage.withdraw import left_over, remove, tokens, touched_by
+from lineage.withdraw import begin, touched_by
+from lineage.withdrawal_report import search, traces_of
 
 
 @pytest.fixture
@@ -111,13 +113,13 @@ def test_verify_names_a_correction_that_was_changed(line):
 
 
 def test_a_withdrawn_image_takes_its_correction_along(line):
-    """Row and PNG go; the report names the file."""
+    """Row and PNG go; the event names the file before."""
     ledger = Ledger()
-    touched = touched_by(Lookup(ledger), ["image-2"])
-    words = tokens(touched, ["image-2"])
-    assert any("data/corrections" in place for place in left_over(words))
+    withdrawal = begin(ledger, touched_by(Lookup(ledger), ["image-2"]), by="t", reason="")
     path = read_corrections()["image-2"].path()
-    report = remove(ledger, touched, ["image-2"], by="t", reason="")
-    assert str(path) in report["deleted"]
+    assert str(path) in [file.path for file in withdrawal.files]
+    assert any("data/corrections" in place for place in search(traces_of(Lookup(), withdrawal)).lines)
+    remove(withdrawal)
     assert read_corrections() == {}
-    assert not any("data/corrections" in place for place in left_over(words))
+    assert not path.exists()
+    assert not any("data/corrections" in place for place in search(traces_of(Lookup(), withdrawal)).lines)

@@ -4,10 +4,12 @@ import dataclasses
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hostile_files import EPS, SPECIAL
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -109,6 +111,34 @@ BAD = {
 }
 
 
+def linked(manifest: Manifest) -> Manifest:
+    path = Path(manifest.entries[0].path)
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+    return manifest
+
+
+def special(case: str) -> Callable[[Manifest], Manifest]:
+    def spoil(manifest: Manifest) -> Manifest:
+        path = Path(manifest.entries[0].path)
+        path.unlink()
+        SPECIAL[case][0](path)
+        return manifest
+
+    return spoil
+
+
+BAD |= {
+    "an EPS": (lambda m: damaged(m, 0, EPS), "not an image"),
+    "a link": (linked, "is a link; import the images again"),
+    "a FIFO": (special("a FIFO"), "is not a regular file"),
+    "/dev/zero": (special("/dev/zero"), "is a link"),
+    "a socket": (special("a socket"), "is not a regular file"),
+    "a large file": (special("a large file"), "larger than 512 MiB"),
+}
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", list(BAD))
 def test_a_bad_photograph_is_quarantined_with_its_reason(small, case):
     """Under the limit the line goes on without it; its row stays."""

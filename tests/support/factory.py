@@ -48,7 +48,17 @@ class Factory:
 
     def __init__(self, folder: Path, environment: Mapping[str, str] = SETTINGS) -> None:
         self.folder, self.environment, self.port = folder, dict(environment), free_port()
-        self.api = Api(f"http://127.0.0.1:{self.port}/api")
+
+    @property
+    def api(self) -> Api:
+        """The server, with the login that `up` made, as long as it is there."""
+        return Api(f"http://127.0.0.1:{self.port}/api", self.login)
+
+    @property
+    def login(self) -> str:
+        """The login that `up` made; empty before and afterwards, and with a login in the environment."""
+        path = self.folder / ".labelfactory/login"
+        return path.read_text().strip() if path.exists() else ""
 
     def type(self, *words: str, code: int = 0) -> str:
         """What a person types in the project."""

@@ -14,6 +14,8 @@ from starts import starts
 from warm_python import COLD
 from workspace import BIN
 
+from labelfactory.interrupt import is_alive
+
 PATIENCE_SECONDS = 300.0
 END_SECONDS = 60.0
 """A program ends by itself after 8 seconds; on a busy machine later."""
@@ -64,7 +66,7 @@ def interrupted(
         send(process.pid, number)
         code = process.wait(END_SECONDS)
         end = time.monotonic() + END_SECONDS
-        while left := [one for one in family if _is_alive(one)]:
+        while left := [one for one in family if is_alive(one)]:
             assert time.monotonic() < end, f"still there: {left}\n{said(folder)}"
             time.sleep(0.05)
         return code
@@ -72,10 +74,3 @@ def interrupted(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it ended meanwhile
-        return False

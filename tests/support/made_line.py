@@ -47,8 +47,8 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 NOUNS = {"extract_cams": "cams", "label_affinity": "affinity_labels", "random_walk": "walks", "refine_crf": "masks"}
 
-_made: dict[int, dict[Path, bytes]] = {}
-"""Number of images → the files of a project as it is when it has just been made."""
+_made: dict[tuple[type, int], dict[Path, bytes]] = {}
+"""Class and number of images → the files of a project as it is when it has just been made."""
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:
@@ -65,12 +65,13 @@ class MadeLine:
     def __init__(self, images: int = 4) -> None:
         """Make the project of that many images. The same one is made once a process, and copied."""
         self.root = Path.cwd()
-        if images not in _made:
+        wanted = type(self), images
+        if wanted not in _made:
             there = _contents(self.root)
             self._make(images)
-            _made[images] = {path: content for path, content in _contents(self.root).items() if path not in there}
+            _made[wanted] = {path: content for path, content in _contents(self.root).items() if path not in there}
             return
-        for path, content in _made[images].items():
+        for path, content in _made[wanted].items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 

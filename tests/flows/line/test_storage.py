@@ -16,8 +16,9 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 from workspace import call, make_workspace
 
+from flows.line import storage
 from flows.line.storage import Moved, pull, push
-from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.errors import DataError, UserError
 
 pytestmark = [
@@ -216,3 +217,151 @@ def test_another_clone_goes_on_as_if_it_had_made_it(bucket, imported, tmp_path):
     assert "everything is up to date" in call(clone, "labelfactory", "run", "prepare")
     made, found = (json.loads((p / "data/reports/prepare.json").read_text()) for p in (folder, clone))
     assert made == found
+
+
+# --- a bucket that somebody else can write to -------------------------------------------------------------------------
+
+
+class Bucket:
+    """What an intruder does in the bucket."""
+
+    def __init__(self, server: str) -> None:
+        self.fs = S3FileSystem(endpoint_url=server)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Replace an object of the project."""
+        self.fs.pipe_file(f"{BUCKET}/project/{name}", data)
+
+    def store(self, data: bytes, suffix: str = "") -> str:
+        """Add an object as DVC does; gives its MD5."""
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest() + suffix
+        self.put(f"files/md5/{md5[:2]}/{md5[2:]}", data)
+        return md5
+
+    def put_manifest(self, manifest: Manifest, folder: Path) -> None:
+        """Replace the manifest."""
+        write_manifest(manifest, folder / "hostile.parquet")
+        self.put("labelfactory/manifest.parquet", (folder / "hostile.parquet").read_bytes())
+
+    def put_lock(self, stage: str, **changes: object) -> None:
+        """Replace dvc.lock by one whose first output of a stage is another."""
+        lock = yaml.safe_load(self.fs.cat_file(f"{BUCKET}/project/labelfactory/dvc.lock"))
+        lock["stages"][stage]["outs"][0] |= changes
+        self.put("labelfactory/dvc.lock", yaml.safe_dump(lock).encode())
+
+
+@pytest.fixture
+def intruder(made, server) -> Bucket:
+    """The bucket after a push."""
+    push()
+    return Bucket(server)
+
+
+CODE = "print('the code of others')\n"
+TARGETS = [
+    "stages/prepare.py",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc/config",
+    ".git/hooks/post-checkout",
+    "data/ledger/00000001-masks.parquet",
+    "data/ledger/HEAD",
+    "data/mlflow/mlflow.db",
+    "data/masks/shard-00000.parquet",
+    "data/import/left_out.json",
+    "data/raw/x/dvc.yaml",
+    "data/raw/../../stages/prepare.py",
+    "data/raw/link/prepare.py",
+]
+
+
+def test_no_manifest_makes_pull_write_code_or_records(intruder, other, tmp_path):
+    """As photographs and as a mask: the bytes come into data/raw/pulled, and the files that were named stay as they were."""
+    manifest = read_manifest()
+    first, *others = manifest.entries
+    digest = hashlib.sha256(CODE.encode()).hexdigest()
+    intruder.put(f"labelfactory/pictures/{digest[:2]}/{digest}", CODE.encode())
+    hostile = [
+        replace(first, image_id=f"x{k}", path=target, sha256=digest, position=100 + k)
+        for k, target in enumerate(TARGETS)
+    ]
+    masked = replace(first, mask_path=TARGETS[0], mask_sha256=digest)
+    intruder.put_manifest(replace(manifest, entries=(masked, *others, *hostile)), tmp_path)
+    folder = other()
+    (folder / "stages").mkdir()
+    (folder / "stages/prepare.py").write_text("ours")
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "data/raw/link").symlink_to(folder / "stages")
+    pull()
+    pulled = f"data/raw/pulled/{digest}"
+    entries = read_manifest().entries
+    assert {entry.path for entry in entries if entry.sha256 == digest} == {entries[0].mask_path} == {pulled}
+    assert [p for p in folder.rglob("*") if p.is_file() and p.read_bytes() == CODE.encode()] == [folder / pulled]
+    assert (folder / "stages/prepare.py").read_text() == "ours"
+
+
+def test_a_lock_names_outputs_of_dvc_yaml(intruder, other):
+    """Before it is written; the error has two parts."""
+    intruder.put_lock("refine_crf", path="stages/prepare.py")
+    folder = other()
+    with pytest.raises(DataError, match=r"dvc\.lock: .*'stages/prepare\.py' is not in dvc\.yaml") as caught:
+        pull()
+    assert "labelfactory push" in caught.value.remedy
+    assert not (folder / "dvc.lock").exists()
+    assert not (folder / "data/masks").exists()
+
+
+@pytest.mark.parametrize("own_lock", [False, True])
+def test_a_list_of_files_stays_inside_of_its_output(intruder, other, own_lock):
+    """DVC would write each file where the list says, also under a lock that came with the clone."""
+    listing = [{"relpath": "../../stages/prepare.py", "md5": intruder.store(CODE.encode())}]
+    intruder.put_lock("refine_crf", md5=intruder.store(json.dumps(listing).encode(), ".dir"))
+    folder = other()
+    (folder / "stages").mkdir()
+    if own_lock:
+        (folder / "dvc.lock").write_bytes(intruder.fs.cat_file(f"{BUCKET}/project/labelfactory/dvc.lock"))
+    with pytest.raises(DataError, match=r"data/masks: the list of its files, .* is not a name of a file in it"):
+        pull()
+    assert not [p for p in folder.rglob("*") if p.is_file() and p.read_bytes() == CODE.encode()]
+
+
+def test_other_bytes_under_an_md5_are_refused(intruder, other):
+    """A list of files, and a file of an output: neither comes into the project."""
+    lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
+    outs = {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
+    listed = outs["data/masks"]
+    honest = intruder.fs.cat_file(f"{BUCKET}/project/files/md5/{listed[:2]}/{listed[2:]}")
+    intruder.put(f"files/md5/{listed[:2]}/{listed[2:]}", b"[]")
+    folder = other()
+    with pytest.raises(DataError, match=r"data/masks: the list of its files, .*: is damaged"):
+        pull()
+    intruder.put(f"files/md5/{listed[:2]}/{listed[2:]}", honest)
+    md5 = json.loads(honest)[0]["md5"]
+    intruder.put(f"files/md5/{md5[:2]}/{md5[2:]}", CODE.encode())
+    with pytest.raises(DataError, match="files of outputs are missing in the remote, or damaged") as caught:
+        pull()
+    assert "data/masks" in caught.value.problem
+    assert not [p for p in folder.rglob("*") if p.is_file() and p.read_bytes() == CODE.encode()]
+
+
+def test_a_manifest_that_is_none_leaves_the_one_that_is_here(intruder, other, monkeypatch):
+    """Garbage, a digest that is a path, and an object that has no end."""
+    good = MANIFEST.read_bytes()
+    intruder.put("labelfactory/manifest.parquet", b"PAR1 no")
+    other()
+    MANIFEST.parent.mkdir(parents=True)
+    MANIFEST.write_bytes(good)
+    with pytest.raises(DataError, match=r"labelfactory/manifest\.parquet: is damaged") as caught:
+        pull()
+    assert "labelfactory push" in caught.value.remedy
+    manifest = read_manifest()
+    first, *others = manifest.entries
+    intruder.put_manifest(replace(manifest, entries=(replace(first, sha256="../../x"), *others)), Path.cwd())
+    with pytest.raises(DataError, match=r"'\.\./\.\./x' is not a SHA-256"):
+        pull()
+    intruder.put("labelfactory/manifest.parquet", good)
+    monkeypatch.setattr(storage, "LARGEST_PICTURE", 10)
+    with pytest.raises(DataError, match="larger than 0 MiB"):
+        pull()
+    assert MANIFEST.read_bytes() == good
+    assert not (Path("data/raw")).exists()

@@ -1,11 +1,12 @@
 """Which cluster a run is spread over, and which GPUs it may use."""
 
+import subprocess
 import sys
 
 import pytest
 import torch
 
-from flows.run.clusters import gpu_workers, own_gpus, ray_settings, task_runner
+from flows.run.clusters import GPU, gpu_workers, own_gpus, ray_settings, task_runner
 from labelfactory.errors import UserError
 
 
@@ -38,9 +39,41 @@ def test_the_gpus_of_this_machine_have_the_names_that_cuda_gives_them(monkeypatc
 
 def test_a_process_of_dask_sees_one_gpu_and_has_one_to_give():
     """The scheduler gives it one task at a time that asks for a GPU."""
-    made = gpu_workers(["4", "6"])
+    made = gpu_workers(["4", "6"], {"protocol": "tls://"})
     assert [w["options"]["env"]["CUDA_VISIBLE_DEVICES"] for w in made.values()] == ["4", "6"]
     assert {(w["options"]["nthreads"], w["options"]["resources"]["GPU"]) for w in made.values()} == {(1, 1)}
+    assert {w["options"]["protocol"] for w in made.values()} == {"tls://"}
+
+
+STRANGER = """
+import sys
+from distributed import Client
+for address in (sys.argv[1], sys.argv[1].replace("tls:", "tcp:")):
+    try:
+        client = Client(address, timeout=15)
+    except Exception as error:
+        print("refused:", type(error).__name__)
+    else:
+        print("let in:", client.submit(sum, [3, 4]).result())
+        client.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.starts_cluster
+@pytest.mark.parametrize("gpus", [(), ("4",)], ids=["cores", "a GPU"])
+def test_a_dask_of_this_machine_works_for_its_run_alone(gpus, monkeypatch):
+    """Its scheduler runs what it is sent, and each user of the machine can reach it: only who has its certificate is let in."""
+    monkeypatch.setenv("LABELFACTORY_WORKERS", "1")
+    distributed = pytest.importorskip("distributed")
+    runner = task_runner("dask", gpus=gpus)
+    with (runner.cluster_class or distributed.LocalCluster)(**runner.cluster_kwargs) as cluster:
+        with distributed.Client(cluster) as client:
+            assert client.submit(sum, [3, 4], resources={GPU: 1} if gpus else None).result(300) == 7
+        words = [sys.executable, "-c", STRANGER, cluster.scheduler_address]
+        said = subprocess.run(words, capture_output=True, text=True, timeout=300).stdout.splitlines()
+        assert len(said) == 2
+        assert all(line.startswith("refused") for line in said), said
 
 
 def test_a_ray_of_this_machine_is_closed_to_others_and_as_large_as_a_run(monkeypatch):

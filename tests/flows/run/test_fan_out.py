@@ -124,6 +124,7 @@ ask.with_options(task_runner=task_runner(kind, gpus=["4", "5"]))(kind)
 def test_a_cluster_of_this_machine_gives_each_task_a_gpu_of_its_own(factory, kind, monkeypatch):
     """Two of them, as far as the cluster can tell: two processes that see one each, for three tasks one after the other."""
     monkeypatch.setenv("PREFECT_API_URL", factory.api.url)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", factory.login)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     said = call(factory.folder, "python", "-c", GPUS, kind)
     seen = [line.split()[1:] for line in said.splitlines() if line.startswith("seen ")]

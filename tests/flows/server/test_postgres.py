@@ -125,6 +125,7 @@ def test_ten_runs_at_once_lose_nothing(factory, postgres):
     environment = {
         **os.environ,
         "PREFECT_API_URL": factory.api.url,
+        "PREFECT_API_AUTH_STRING": factory.login,
         "MLFLOW_TRACKING_URI": "",
         "PGPASSWORD": PASSWORD,
         "LABELFACTORY_DEVICE": "cpu",

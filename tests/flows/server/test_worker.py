@@ -10,11 +10,13 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import anyio
+import psutil
 import pytest
 from loopback import Loopback, QuietHandler
 from prefect.workers.process import ProcessWorker
 
 from flows.server import worker
+from flows.server.started import Service, write_services
 
 
 def run(ends: list[Exception | None], monkeypatch: pytest.MonkeyPatch, lasts: float = 60.0) -> list[float]:
@@ -77,6 +79,32 @@ def test_a_run_whose_process_is_here_is_left_alone(kind):
     else:
         with pytest.raises(RuntimeError, match="already holding"):
             asyncio.run(ask())
+
+
+def test_runs_of_who_took_the_place_of_the_server_are_left(tmp_path, monkeypatch, capsys):
+    """Another user's program may listen there once the server has ended; with the server, they are taken."""
+    monkeypatch.chdir(tmp_path)
+    planned = SimpleNamespace(flow_run=SimpleNamespace(id=uuid4()))
+    taken: list[object] = []
+
+    async def take(self, runs):
+        taken.extend(runs)
+
+    monkeypatch.setattr(ProcessWorker, "_submit_scheduled_flow_runs", take)
+
+    async def offer() -> None:
+        one = worker.Worker(work_pool_name="gpu", limit=1)
+        one._limiter = anyio.CapacityLimiter(1)
+        await one._submit_scheduled_flow_runs([planned])
+
+    started = psutil.Process().create_time()
+    write_services("http://127.0.0.1:4200/api", [Service("server", os.getpid(), started - 60, "log")])
+    asyncio.run(offer())
+    assert taken == []
+    assert "none is taken" in capsys.readouterr().err
+    write_services("http://127.0.0.1:4200/api", [Service("server", os.getpid(), started, "log")])
+    asyncio.run(offer())
+    assert taken == [planned]
 
 
 @pytest.fixture

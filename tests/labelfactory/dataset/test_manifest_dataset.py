@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile_files import fifo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labelfactory.dataset.manifest import Entry, Manifest, read_manifest, write_manifest
-from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset, write_dataset
+from labelfactory.dataset.manifest import Entry, Manifest, lists_of, read_manifest, with_truth, write_manifest
+from labelfactory.dataset.prepared import Dataset, ImageRecord, ShardedDataset, read_dataset, write_dataset
 from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
 
@@ -167,6 +169,118 @@ def test_a_table_of_somebody_elses_is_refused(tmp_path):
     pq.write_table(pa.table({"image_id": ["a"]}), path)
     with pytest.raises(DataError, match="not a table of labelfactory"):
         read_manifest(path)
+
+
+def rewritten(path: Path, change: Callable[[pa.Table], pa.Table], **head: object) -> None:
+    """The table with other columns or another header, as another program would write it."""
+    table = pq.read_table(path)
+    meta = json.loads(table.schema.metadata[b"labelfactory"]) | head
+    pq.write_table(change(table).replace_schema_metadata({"labelfactory": json.dumps(meta)}), path)
+
+
+def with_column(name: str, values: list[object], kind: pa.DataType | None = None) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        column = pa.array(values, kind or table.schema.field(name).type)
+        return table.set_column(table.column_names.index(name), name, column)
+
+    return change
+
+
+def same(table: pa.Table) -> pa.Table:
+    return table
+
+
+GARBAGE: dict[str, tuple[Callable[[pa.Table], pa.Table], dict[str, object], str]] = {
+    "a column less": (lambda t: t.drop(["sha256"]), {}, "has the columns image_id, path, lists"),
+    "a column more": (lambda t: t.append_column("x", pa.array([1, 2])), {}, "has the columns .*, x, not "),
+    "no columns": (lambda t: t.select([]), {}, "has the columns , not "),
+    "a number as path": (with_column("path", [1, 2], pa.int64()), {}, "the column path is of int64, not string"),
+    "a text as tags": (with_column("tags", ["a", "b"], pa.string()), {}, "the column tags is of string, not list"),
+    "a text as position": (with_column("position", ["a", "b"], pa.string()), {}, "the column position is of string"),
+    "no id": (with_column("image_id", [None, "b"]), {}, "the column image_id has empty cells"),
+    "no tag": (with_column("tags", [[None], []]), {}, "the column tags has empty values in its lists"),
+    "no classes": (same, {"classes": None}, "its header has no usable classes"),
+    "classes that are numbers": (same, {"classes": [1, 2]}, "a class in its header is not a name"),
+    "classes that are a text": (same, {"classes": "cat"}, "its header has no usable classes"),
+    "an empty list of classes": (same, {"classes": []}, "the data set has no class"),
+    "mask_ids that are a list": (same, {"mask_ids": [1]}, "its header has no usable mask_ids"),
+    "mask_ids that are words": (same, {"mask_ids": {"a": 1}}, "the mask_ids in its header are not numbers"),
+    "mask_ids beyond a byte": (same, {"mask_ids": {"300": 1}}, "the mask_ids in its header are not numbers"),
+    "a format that is a word": (same, {"format": "two"}, "format 'two' is not a format"),
+}
+
+
+@pytest.mark.parametrize("case", list(GARBAGE))
+@pytest.mark.parametrize("kind", ["manifest", "data set"])
+def test_a_table_of_another_form_is_an_error_of_two_lines(tmp_path, kind, case):
+    """Columns, types, empty cells and header: never an error of Python's own, in each way to read it."""
+    path = tmp_path / "table.parquet"
+    if kind == "manifest":
+        write_manifest(simple("a", "b"), path)
+        readers: list[Callable[[Path], object]] = [read_manifest]
+    else:
+        entry = dataclasses.asdict(simple("a").entries[0])
+        record = ImageRecord(**entry, split="train", shard=0, status="ok", reason="")
+        write_dataset(dataset_of(record, dataclasses.replace(record, image_id="b")), path)
+        readers = [read_dataset, lambda path: ShardedDataset(path).records(0)]
+    change, head, message = GARBAGE[case]
+    rewritten(path, change, **head)
+    for read in readers:
+        with pytest.raises(DataError, match=message) as caught:
+            read(path)
+        assert "table.parquet" in caught.value.problem or "class" in caught.value.problem
+        assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "head", "message"),
+    [
+        (with_column("position", [-1, 0]), {}, "a position is not between 0 and"),
+        (with_column("position", [0, 2**40]), {}, "a position is not between 0 and"),
+        (with_column("width", [-5, 0]), {}, "a width is not between 0 and"),
+        (same, {"source": 7}, "its header has no usable source"),
+    ],
+)
+def test_numbers_of_a_manifest_are_in_range(tmp_path, change, head, message):
+    """A shard's number follows from the position."""
+    write_manifest(simple("a", "b"), tmp_path / "m.parquet")
+    rewritten(tmp_path / "m.parquet", change, **head)
+    with pytest.raises(DataError, match=message):
+        read_manifest(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{"shard_size": 0}, {"shard_size": "x"}, {"max_bad_fraction": "x"}, {"train_list": None}, {"compression": 1}],
+)
+def test_the_head_of_a_data_set_is_checked(tmp_path, head):
+    """Both ways to read it."""
+    path = tmp_path / "d.parquet"
+    write_dataset(dataset_of(), path)
+    rewritten(path, same, **head)
+    for read in (read_dataset, ShardedDataset):
+        with pytest.raises(DataError, match=f"its header has no usable {next(iter(head))}"):
+            read(path)
+
+
+def test_single_columns_of_a_manifest_are_checked_too(tmp_path):
+    """What is asked before a run reads them alone."""
+    path = tmp_path / "m.parquet"
+    for change in (lambda t: t.drop(["lists"]), with_column("lists", [1, 2], pa.int64())):
+        write_manifest(simple("a", "b"), path)
+        rewritten(path, change)
+        for read in (lists_of, lambda path: with_truth("train", path)):
+            with pytest.raises(DataError, match=r"m\.parquet: "):
+                read(path)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("read", [read_manifest, read_dataset, ShardedDataset, lists_of])
+def test_a_table_that_is_no_file_is_refused(tmp_path, read):
+    """A pipe would be waited for."""
+    fifo(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: is not a regular file"):
+        read(tmp_path / "t.parquet")
 
 
 def test_who_goes_through_the_line(workspace):

@@ -24,7 +24,7 @@ def test_they_come_back_and_their_digest_sees_the_numbers_alone(tmp_path, chosen
     write_thresholds(tmp_path, {n: Threshold(t.value, "params") for n, t in reversed(chosen.items())})
     assert thresholds_digest(tmp_path) == digest
     name = min(chosen)
-    write_thresholds(tmp_path, {**chosen, name: Threshold(chosen[name].value + shift, "auto")})
+    write_thresholds(tmp_path, {**chosen, name: Threshold((chosen[name].value + shift) % 1, "auto")})
     assert thresholds_digest(tmp_path) != digest
 
 

@@ -1,0 +1,156 @@
+"""Delete withdrawn images at the DVC remote that `labelfactory push` writes to, and keep the list of refused digests there."""
+
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dvc.config import NoRemoteError
+from dvc.repo import Repo
+
+from flows.line.dvc_line import held_line, open_repo
+from flows.line.storage import Store
+from flows.server.credentials import masked
+from labelfactory.console import say
+from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.lock import project_lock
+from lineage.ledger import Ledger
+from lineage.lookup import Lookup
+from lineage.record import record
+from lineage.withdraw import begin, begin_elsewhere, touched_by
+from lineage.withdrawal_report import Remote
+from lineage.withdrawals import Withdrawal
+
+REFUSED = "withdrawn.json"
+"""In the remote: SHA-256 of every withdrawn photograph, for other machines; no ids."""
+FINISH = "`labelfactory push` finishes it when the remote answers"
+
+
+def remove_at_remote(withdrawals: Collection[Withdrawal], objects: Iterable[str]) -> Remote:
+    """Delete photographs, true masks, rows of the manifest and old outputs at the remote.
+
+    Args:
+        withdrawals: whose images go.
+        objects: MD5 of outputs that contain them; others of their kind, pushed by other machines, are not known here.
+
+    Returns:
+        What could not be deleted, with the reason, and the remotes that are not ours to write to.
+    """
+    with open_repo() as repo:
+        others = tuple(_others(repo))
+        try:
+            store = Store(repo)
+        except NoRemoteError:
+            return Remote((), others)
+        except Exception as error:  # whatever ails the remote must not stop a withdrawal
+            return Remote((_not_reached(repo, error),), others)
+        try:
+            _remove(repo, store, withdrawals, objects)
+        except Exception as error:
+            return Remote((_not_reached(repo, error),), others)
+    return Remote((), (f"{_address(repo)}: outputs that other machines pushed, if they are not in this cache", *others))
+
+
+def learn_refused() -> None:
+    """Withdraw here what was withdrawn on other machines that push to the same remote; the next command finishes it.
+
+    Raises:
+        BusyError: something was withdrawn there, and another process runs the line.
+    """
+    with open_repo() as repo:
+        try:
+            refused, where = refused_at(Store(repo)), _address(repo)
+        except Exception:  # the push or pull that follows says what is wrong
+            return
+    new = refused - withdrawn().photographs
+    if not new:
+        return
+    say(f"withdraw: {len(new)} photographs were withdrawn on another machine ({where}); they are withdrawn here too")
+    ledger = Ledger()
+    with project_lock("labelfactory pull"), held_line():
+        record()
+        lookup = Lookup(ledger)
+        entries = read_manifest().entries if MANIFEST.exists() else ()
+        ids = set(lookup.ids_of(new)) - {entry.image_id for entry in entries}  # what an id shows now is what counts
+        ids |= {entry.image_id for entry in entries if entry.sha256 in new}
+        if ids:
+            begin(ledger, touched_by(lookup, sorted(ids)), by="another machine", reason=f"withdrawn at {where}")
+        if unknown := new - withdrawn().photographs:
+            begin_elsewhere(ledger, unknown, where=where)
+
+
+def _remove(repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objects: Iterable[str]) -> None:
+    if not store.fs.exists(store.root):
+        return  # nothing was ever pushed
+    refuse_at(store, withdrawn().photographs)
+    _clean_manifest(store)
+    for digest in {digest for each in withdrawals for digest in each.pixels}:
+        _delete(store, store.picture(digest))
+    odb: Any = repo.cloud.get_remote_odb()
+    deleted = [_delete(store, odb.oid_to_path(md5)) for md5 in objects]
+    if any(deleted):  # it names outputs that are not there any more; the next push brings others
+        _delete(store, store.address("dvc.lock"))
+
+
+def refuse_at(store: Store, photographs: Collection[str]) -> frozenset[str]:
+    """Add digests to the remote's list; gives all of it."""
+    known = refused_at(store)
+    together = known | frozenset(photographs)
+    if together != known:
+        store.put(json.dumps({"photographs": sorted(together)}, indent=2).encode(), store.address(REFUSED))
+    return together
+
+
+def refused_at(store: Store) -> frozenset[str]:
+    """Digests that were withdrawn on any machine which pushes there."""
+    data = store.get(store.address(REFUSED))
+    try:
+        listed = json.loads(data or b"{}").get("photographs", [])
+        return frozenset(digest for digest in listed if isinstance(digest, str))
+    except (ValueError, AttributeError, TypeError):
+        return frozenset()
+
+
+def _clean_manifest(store: Store) -> None:
+    """Take the rows of withdrawn images out of the manifest there."""
+    address = store.address("manifest.parquet")
+    data = store.get(address)
+    if data is None:
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "manifest.parquet")
+        path.write_bytes(data)
+        manifest = read_manifest(path)
+        kept = withdrawn().kept(manifest.entries)
+        if len(kept) < len(manifest.entries):
+            write_manifest(type(manifest)(manifest.classes, manifest.mask_ids, manifest.source, kept), path)
+            store.put(path.read_bytes(), address)
+
+
+def _delete(store: Store, address: str) -> bool:
+    """Delete an object; whether it was there."""
+    if not store.fs.exists(address):
+        return False
+    store.fs.rm(address)
+    return True
+
+
+def _others(repo: Repo) -> list[str]:
+    """Remotes that `labelfactory push` does not write to."""
+    own = repo.config["core"].get("remote")
+    return [
+        f"DVC's remote {name} ({masked(str(settings.get('url', '')))}): whatever was pushed there"
+        for name, settings in repo.config["remote"].items()
+        if name != own
+    ]
+
+
+def _address(repo: Repo) -> str:
+    name = repo.config["core"].get("remote")
+    return f"DVC's remote {name} ({masked(str(repo.config['remote'].get(name, {}).get('url', '')))})"
+
+
+def _not_reached(repo: Repo, error: Exception) -> str:
+    return f"{_address(repo)}: not reached: {masked(' '.join(str(error).split())[:200])}; {FINISH}"

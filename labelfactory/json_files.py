@@ -1,0 +1,35 @@
+"""JSON files of ours, read back: a file of another shape is an error of two parts where it is read, not a surprise later."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from labelfactory.errors import DataError
+
+
+def read_json(path: Path, shape: Any, remedy: str) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        shape: its type, as pydantic knows types.
+        remedy: what to type where it is damaged.
+
+    Raises:
+        DataError: not readable, not JSON, or of another shape.
+    """
+    try:
+        return _adapter(shape).validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: not readable: {error.strerror}", remedy) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = "".join(f"{part}: " for part in first["loc"])[:100]
+        raise DataError(f"{path}: damaged: {where}{first['msg'][:1].lower()}{first['msg'][1:200]}", remedy) from None
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)

@@ -1,0 +1,106 @@
+"""Delete what a withdrawal names. Each call deletes what is still there: it may be repeated."""
+
+import shutil
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
+from labelfactory.dataset.left_out import LEFT_OUT, read_left_out, write_left_out
+from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from labelfactory.files import remove_leftovers
+from labelfactory.learning.resume import STATE
+from labelfactory.settings.wiring import DATA
+from lineage.artifacts import cached
+from lineage.traces import HISTORY
+from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
+
+EXPERIMENTS = Path(".dvc/tmp/exps")
+"""Where DVC runs the variants of a sweep, each in a folder of its own."""
+
+
+def remove(withdrawal: Withdrawal) -> None:
+    """Delete everything that the withdrawal names: first from the inputs of the line, then the files.
+
+    The caller holds the project and the line: no stage is at work, and nobody else writes import or corrections.
+
+    Raises:
+        DataError: import or corrections cannot be read.
+    """
+    others = _without_entries(withdrawal)
+    _without_corrections(withdrawal.images)
+    _without_left_out(withdrawal)
+    files = [Path(file.path) for file in withdrawal.files if file.is_there and is_own(Path(file.path))]
+    files += [Path(file.path) for file in same_files(withdrawal.pixels, withdrawal.sizes)]
+    files += maps_of(withdrawal.images, others)
+    files += _states(withdrawal)
+    for path in dict.fromkeys(files):
+        path.unlink(missing_ok=True)
+        _remove_empty(path.parent)
+    for folder in _folders():
+        remove_leftovers(folder)  # of a run that was killed: half a shard, half a photograph
+    for copy in (
+        *EXPERIMENTS.glob("tmp*"),
+        *EXPERIMENTS.glob("*/tmp*"),
+    ):  # of a sweep that was killed: the whole project
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def remove_cached(objects: Iterable[str]) -> None:
+    """Delete objects of DVC's cache by their MD5."""
+    for md5 in objects:
+        cached(md5).unlink(missing_ok=True)
+
+
+def _states(withdrawal: Withdrawal) -> list[Path]:
+    """States of interrupted trainings that may hold the images; a training without them cannot resume from these anyway."""
+    began = withdrawal.time.timestamp() + 1  # the event has whole seconds
+    return [path for path in DATA.glob(f"*/{STATE}") if path.stat().st_mtime < began]
+
+
+def _without_entries(withdrawal: Withdrawal) -> list[str]:
+    """Take the images out of the import; gives the ids that stay."""
+    if not MANIFEST.exists():
+        return []
+    manifest = read_manifest()
+    kept = tuple(
+        e for e in manifest.entries if e.image_id not in withdrawal.images and e.sha256 not in withdrawal.digests
+    )
+    if len(kept) < len(manifest.entries):
+        write_manifest(replace(manifest, entries=kept), MANIFEST)
+    return [entry.image_id for entry in kept]
+
+
+def _without_corrections(image_ids: Collection[str]) -> None:
+    """Delete what a person drew over these images: the rows first, then masks that no row names."""
+    known = read_corrections(CORRECTIONS)
+    gone = [known[image_id] for image_id in image_ids if image_id in known]
+    if gone:
+        write_corrections((c for image_id, c in known.items() if image_id not in image_ids), CORRECTIONS)
+    for correction in gone:
+        correction.path(CORRECTIONS).unlink(missing_ok=True)
+
+
+def _without_left_out(withdrawal: Withdrawal) -> None:
+    """Take the images out of the list of what an import left out."""
+    if LEFT_OUT.exists():
+        files, known = {file.path for file in withdrawal.files}, read_left_out()
+        kept = [item for item in known if item.image_id not in withdrawal.images and item.path not in files]
+        if len(kept) < len(known):
+            write_left_out(kept)
+
+
+def _folders() -> list[Path]:
+    """All folders under data/ but those of history, which others write."""
+    folders = [path for path in DATA.rglob("*") if path.is_dir()]
+    return [path for path in folders if path.relative_to(DATA).parts[0] not in HISTORY]
+
+
+def _remove_empty(folder: Path) -> None:
+    """Delete a folder that has become empty: its name may be an id's."""
+    while folder.parent not in (DATA, Path(), folder):
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

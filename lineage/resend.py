@@ -1,0 +1,77 @@
+"""Letters to MLflow made again from the ledger: for a store that has lost everything, or for letters that are damaged.
+
+MLflow finds the run of a letter by its id, so a letter that it has already is not taken twice.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from labelfactory.digests import digest_json
+from lineage.artifacts import cached_artifacts, live_artifacts
+from lineage.ledger import Ledger
+from lineage.ledger_rows import trained, trained_models
+from lineage.outbox import Letter, Outbox
+
+KINDS = ("line", "execution", "model", "promoted", "withdrawn")
+
+
+class Draft(NamedTuple):
+    """What a letter says, before it has a number."""
+
+    kind: str
+    id: str
+    detail: dict[str, Any]
+
+
+def resend(ledger: Ledger, outbox: Outbox, kinds: Iterable[str] = KINDS) -> int:
+    """Put a letter for each event of these kinds that has none, before those that wait. Returns how many.
+
+    Raises:
+        DataError: the ledger is damaged.
+    """
+    with ledger.locked():
+        waiting = outbox.letters()
+        known = {(letter.kind, letter.id) for letter in waiting}
+        drafts = [d for d in _drafts(ledger.events(*KINDS)) if d.kind in set(kinds) and (d.kind, d.id) not in known]
+        if not drafts:
+            return 0
+        files = _files_of_models()
+        for draft in drafts:
+            outbox.put(*draft, files.get(_training(draft.detail)) if draft.kind == "model" else None)
+        for letter in waiting:  # behind the older ones; a kill here leaves a letter twice, of which one is taken
+            _put_behind(letter, outbox)
+    return len(drafts)
+
+
+def _drafts(events: list[dict[str, Any]]) -> Iterator[Draft]:
+    """Events in the order of their letters: a line before its executions; of promotions only the last of each alias."""
+    lines = {e["subject"]: e["detail"] for e in events if e["event"] == "line"}
+    last = {e["detail"]["alias"]: number for number, e in enumerate(events) if e["event"] == "promoted"}
+    for number, event in enumerate(events):
+        kind, subject, detail = event["event"], event["subject"], event["detail"]
+        if kind == "execution" and detail["line"] in lines:
+            yield Draft("line", detail["line"], lines.pop(detail["line"]))
+        if kind == "promoted":
+            if last[detail["alias"]] == number:
+                yield Draft(kind, digest_json([detail, event["time"].isoformat()]), detail)
+        elif kind != "line":
+            yield Draft(kind, subject, detail)
+        elif subject in lines:
+            yield Draft(kind, subject, lines.pop(subject))
+
+
+def _training(detail: dict[str, Any]) -> tuple[str, str]:
+    return detail["passport"]["weights_digest"], detail["passport"]["training_rows_digest"]
+
+
+def _files_of_models() -> dict[tuple[str, str], dict[str, Path]]:
+    """The checkpoints and lists of rows that are still under data/ or in DVC's cache."""
+    models = trained_models([*live_artifacts(), *cached_artifacts()])
+    return {trained(model.passport): dict(model.files) for model in models}
+
+
+def _put_behind(letter: Letter, outbox: Outbox) -> None:
+    files = {path.name: path for path in letter.files.iterdir()} if letter.files else {}
+    outbox.put(letter.kind, letter.id, letter.detail, files)
+    letter.done()

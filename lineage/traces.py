@@ -1,0 +1,214 @@
+"""Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and true masks by their bytes.
+
+Parquet is read by its columns of text, archives by their members. An id stands in text in many spellings (JSON, HTML, file names).
+One that says nothing by itself, such as `12` or the name of a class, is looked for in columns of ids and in file names alone.
+"""
+
+import html
+import json
+import mmap
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.dataset.manifest import MANIFEST, read_manifest
+from labelfactory.digests import digest_bytes, digest_file
+from labelfactory.names import file_name
+from labelfactory.settings.wiring import DATA
+from lineage.artifacts import CACHE
+
+HISTORY = ("ledger", "mlflow")
+"""Folders under data/ that remember what was, ids and digests but no pixels: docs/lineage.md. They are no output of the line."""
+LARGE = 5_000_000
+"""Bytes; keys of rows, of which there may be hundreds, are not looked for in larger files that are no table, such as weights."""
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+"""First bytes of pictures, which are compared as a whole."""
+ID, PHOTOGRAPH, KEY = "the image's id", "the photograph or its true mask", "a mask's key"
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What is looked for."""
+
+    image_ids: frozenset[str]
+    digests: frozenset[str]  # of photographs and true masks
+    keys: frozenset[str]
+    sizes: Mapping[str, int] = field(default_factory=dict)  # digest → bytes, as far as they are known
+    common: frozenset[str] = frozenset()  # names of classes and lists
+
+    @classmethod
+    def of(
+        cls,
+        image_ids: Iterable[str],
+        digests: Iterable[str],
+        keys: Iterable[str],
+        sizes: Mapping[str, int] | None = None,
+    ) -> "Traces":
+        """What is looked for in this project."""
+        manifest = read_manifest() if MANIFEST.exists() else None
+        lists = {name for entry in (manifest.entries if manifest else ()) for name in entry.lists}
+        common = lists | set(manifest.classes.with_background if manifest else ())
+        return cls(frozenset(image_ids), frozenset(digests), frozenset(keys), sizes or {}, frozenset(common))
+
+    @cached_property
+    def words(self) -> dict[str, str]:
+        """Text → what it is."""
+        words = {spelling: ID for i in self.image_ids if self._stands_out(i) for spelling in _spellings(i)}
+        return words | dict.fromkeys(self.digests, "the photograph's digest") | dict.fromkeys(self.keys, KEY)
+
+    def _stands_out(self, image_id: str) -> bool:
+        """Whether an id in a text means the image."""
+        return len(image_id) > 3 and not (image_id.isdigit() and len(image_id) < 6) and image_id not in self.common
+
+    def in_text(self, text: str, words: Mapping[str, str] | None = None) -> set[str]:
+        """What a text holds."""
+        words = self.words if words is None else words
+        return {meaning for word, meaning in words.items() if word in text and _alone(word).search(text)}
+
+    def in_name(self, path: Path) -> set[str]:
+        """What the path of a file says: an id may end a name, before a suffix or two."""
+        ends = {path.name, path.stem, path.stem.rpartition(".")[0]}
+        named = {file_name(i) for i in self.image_ids} | self.image_ids
+        return ({ID} if ends & named else set()) | self.in_text(path.as_posix())
+
+    def in_file(self, path: Path) -> set[str]:
+        """What the content of a file holds; nothing where it cannot be read, which `audit verify` says."""
+        try:
+            with path.open("rb") as stream:
+                start = stream.read(8)
+            if start.startswith(b"PAR1"):
+                return self._in_table(path)
+            found = {PHOTOGRAPH} if self._may_be(path.stat().st_size) and digest_file(path) in self.digests else set()
+            if start.startswith(PICTURES) or not start:
+                return found
+            if start.startswith(b"PK\x03\x04") or tarfile.is_tarfile(path):
+                found |= self._in_archive(path)
+            return found | self._in_bytes(path)
+        except (OSError, ValueError, pa.ArrowException, tarfile.TarError, zipfile.BadZipFile, EOFError):
+            return set()
+
+    def _may_be(self, size: int) -> bool:
+        return any(self.sizes.get(digest, size) == size for digest in self.digests)
+
+    def _in_bytes(self, path: Path) -> set[str]:
+        size = path.stat().st_size
+        words = {w: m for w, m in self.words.items() if m != KEY} if size > LARGE else self.words
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return {
+                meaning
+                for word, meaning in words.items()
+                if data.find(word.encode("utf-8", "surrogatepass")) >= 0 and _alone(word, bytes).search(data)
+            }
+
+    def _in_archive(self, path: Path) -> set[str]:
+        """What members of an archive hold: their names, and pictures by their bytes."""
+        found: set[str] = set()
+        for name, size, read in _members(path):
+            found |= self.in_name(Path(name))
+            if self._may_be(size) and digest_bytes(read()) in self.digests:
+                found.add(PHOTOGRAPH)
+        return found
+
+    def _in_table(self, path: Path) -> set[str]:
+        found: set[str] = set()
+        schema = pq.read_schema(path)
+        for name, value in (schema.metadata or {}).items():
+            if name != b"ARROW:schema":
+                found |= self.in_text(value.decode("utf-8", "replace"))
+        names = [column.name for column in schema if _is_text(column.type)]
+        table = pq.read_table(path, columns=names, partitioning=None)
+        for name in names:
+            for value in _values(table.column(name)):
+                if name == "image_id" and value in self.image_ids:
+                    found.add(ID)
+                found |= self.in_text(value)
+        return found
+
+
+def in_project(traces: Traces) -> dict[Path, set[str]]:
+    """Files under data/ that still hold any of it, but for history, and what they hold."""
+    found = {}
+    for path in sorted(DATA.rglob("*")):
+        if path.is_file() and path.relative_to(DATA).parts[0] not in HISTORY:
+            held = traces.in_name(path.relative_to(DATA)) | traces.in_file(path)
+            if held:
+                found[path] = held
+    return found
+
+
+def in_cache(traces: Traces) -> list[str]:
+    """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included."""
+    paths = sorted(path for path in CACHE.glob("*/*") if path.is_file())
+    return [f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)]
+
+
+def joined(traces: Collection[Traces]) -> Traces:
+    """What several look for, in one search."""
+    sizes: dict[str, int] = {}
+    for each in traces:
+        sizes |= each.sizes
+    ids, digests, keys = (
+        {word for each in traces for word in getattr(each, name)} for name in ("image_ids", "digests", "keys")
+    )
+    return Traces.of(ids, digests, keys, sizes)
+
+
+def _spellings(image_id: str) -> set[str]:
+    """An id as JSON, CSV, HTML, addresses and file names write it."""
+    return {
+        image_id,
+        json.dumps(image_id)[1:-1],
+        json.dumps(image_id, ensure_ascii=False)[1:-1],
+        image_id.replace('"', '""'),
+        html.escape(image_id),
+        html.escape(image_id, quote=False),
+        quote(image_id, errors="surrogatepass"),
+        file_name(image_id),
+    }
+
+
+def _alone(word: str, kind: type = str) -> Any:
+    """A pattern of the word where it is no part of a longer one; a number not where it is a part of a decimal one."""
+    pattern = rf"(?<![\w.-]){re.escape(word)}(?![\w-]{'|[.][0-9]' if word.isdigit() else ''})"
+    return re.compile(pattern if kind is str else pattern.encode("utf-8", "surrogatepass"))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _is_text(kind.value_type)
+    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
+
+
+def _values(column: pa.ChunkedArray) -> Collection[str]:
+    """The different texts in a column."""
+    values: set[str] = set()
+    for value in column.to_pylist():
+        values |= {value} if isinstance(value, str) else set(value or ())
+    return values - {None}
+
+
+def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Name, bytes and reader of each file in a zip or tar."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                yield info.filename, info.file_size, partial(archive.read, info)
+        return
+    with tarfile.open(path) as opened:
+        for member in opened:
+            if member.isfile():
+                yield member.name, member.size, partial(_bytes_of, opened, member)
+
+
+def _bytes_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    return stream.read() if stream is not None else b""

@@ -1,0 +1,169 @@
+"""The signed report of a withdrawal: what was deleted, what is left and how it is finished, and what is not ours to delete."""
+
+import json
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from labelfactory.digests import digest_json
+from labelfactory.files import write_json
+from labelfactory.settings.wiring import DATA, read_wiring
+from lineage.artifacts import cached, md5_of
+from lineage.ledger import Ledger, events_table
+from lineage.lookup import Lookup
+from lineage.mlflow_home import HOME, tracking_uri
+from lineage.traces import PHOTOGRAPH, Traces, in_cache, in_project
+from lineage.withdrawals import Withdrawal
+
+PROVENANCE = "provenance.json"
+"""The file in every export that names its images."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What became of the images at DVC's remotes."""
+
+    left: tuple[str, ...] = ()  # what could not be deleted where we push to, with the reason
+    others: tuple[str, ...] = ()  # remotes that we do not write to, by name and address
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is left of a withdrawal under data/ and in DVC's cache."""
+
+    lines: tuple[str, ...]  # what is under data/, one line each
+    foreign: tuple[str, ...]  # files that people keep there and that name it, such as the lists of a source
+    cached: tuple[str, ...]  # MD5 of objects in DVC's cache that hold it
+    current: frozenset[str]  # of these, what is under data/ too: DVC needs it until the line has run without the images
+
+    @property
+    def old(self) -> list[str]:
+        """Objects that nothing under data/ needs."""
+        return [md5 for md5 in self.cached if md5 not in self.current]
+
+
+def search(traces: Traces) -> Found:
+    """Search every file under data/ but history, and DVC's cache."""
+    live = in_project(traces)
+    ours = {"import", "corrections", "reports", *(stage.noun for stage in read_wiring().values())}
+    lines, foreign = [], []
+    for path, held in live.items():
+        own = path.relative_to(DATA).parts[0] in ours
+        lines += [f"{path}: {what}" for what in sorted(held) if own or what == PHOTOGRAPH]
+        foreign += [str(path)] if not own and PHOTOGRAPH not in held else []
+    return Found(tuple(lines), tuple(foreign), tuple(in_cache(traces)), frozenset(md5_of(path) for path in live))
+
+
+def left_over(found: Found) -> list[str]:
+    """The same in lines, objects of the cache included."""
+    return [*found.lines, *(f"{cached(md5)}: in DVC's cache" for md5 in found.cached if cached(md5).exists())]
+
+
+def traces_of(lookup: Lookup, withdrawal: Withdrawal) -> Traces:
+    """What is looked for, with the keys of every mask that the ledger has of the images."""
+    keys = [mask["key"] for image_id in withdrawal.images for mask in lookup.masks(image_id)]
+    return Traces.of(withdrawal.images, withdrawal.pixels, keys, withdrawal.sizes)
+
+
+def make_report(
+    lookup: Lookup, withdrawal: Withdrawal, found: Found, remote: Remote, objects: Collection[str]
+) -> dict[str, Any]:
+    """What was deleted and what is left. `complete`: nothing of it is left where we write.
+
+    Args:
+        lookup: the ledger.
+        withdrawal: of which.
+        found: what a search found, before old objects were deleted from DVC's cache.
+        remote: what became of it at the remotes.
+        objects: MD5 of outputs that hold the images, in this cache now or before.
+    """
+    masks = [mask for image_id in withdrawal.images for mask in lookup.masks(image_id)]
+    left = [*left_over(found), *remote.left]
+    elsewhere = [path for path in withdrawal.elsewhere if Path(path).exists()]
+    return {
+        "id": withdrawal.id,
+        "time": datetime.now(UTC).replace(microsecond=0).isoformat(),
+        "images": list(withdrawal.images),
+        "photographs": dict(withdrawal.photographs),
+        "digests": sorted(withdrawal.digests),
+        "by": withdrawal.by,
+        "reason": withdrawal.reason,
+        "complete": not left,
+        "left_over": left,
+        "deleted": [file.path for file in withdrawal.files if not file.is_there],
+        "deleted_from_cache": [md5 for md5 in objects if not cached(md5).exists()],
+        "elsewhere": [*elsewhere, *(f"{path} (names it)" for path in found.foreign), *_exports(withdrawal)],
+        "not_ours": [*remote.others, *_not_ours(withdrawal)],
+        "models": list(withdrawal.models),
+        "model_names": {d: lookup.models[d].label for d in withdrawal.models if d in lookup.models},
+        "masks": [{"image_id": m["image_id"], "digest": m["digest"], "key": m["key"]} for m in masks],
+    }
+
+
+def sign_off(ledger: Ledger, withdrawal: Withdrawal, report: dict[str, Any]) -> Path:
+    """Write the report, and its digest into the ledger: nobody can change it afterwards without being seen."""
+    folder = ledger.folder / "withdrawals"
+    stem = f"{report['time'].replace(':', '')}-{report['id'][:8]}"
+    taken = len(list(folder.glob(f"{stem}*.json")))
+    path = folder / (f"{stem}-{taken + 1}.json" if taken else f"{stem}.json")
+    write_json(path, report)
+    with ledger.locked():
+        detail = {
+            "report": path.name,
+            "by": report["by"],
+            "left": len(report["left_over"]),
+            "withdrawal": withdrawal.id,
+        }
+        now = datetime.now(UTC).replace(microsecond=0)
+        ledger.append("events", events_table([("signed off", digest_json(report), detail, now)]))
+    return path
+
+
+def last_report(ledger: Ledger, withdrawal: Withdrawal) -> dict[str, Any]:
+    """The last signed report of a withdrawal; empty where there is none that can be read."""
+    try:
+        report: dict[str, Any] = json.loads((ledger.folder / "withdrawals" / withdrawal.report).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report
+
+
+def _exports(withdrawal: Withdrawal) -> Iterator[str]:
+    """Exports in this folder that hold the images, by their provenance."""
+    for path in sorted(Path().glob(f"[!.]*/**/{PROVENANCE}")):
+        try:
+            images = json.loads(path.read_text(encoding="utf-8")).get("images", {})
+        except (OSError, ValueError, AttributeError):
+            continue
+        held = {str(image.get("photograph", "")) for image in images.values() if isinstance(image, dict)}
+        if set(images) & set(withdrawal.images) or held & withdrawal.digests:
+            yield f"{path.parent} (an export)"
+
+
+def _not_ours(withdrawal: Withdrawal) -> Iterator[str]:
+    """Places that remember, or may: by name."""
+    yield f"{DATA / 'ledger'}: ids and digests, as proof of this withdrawal; models that learnt from the images are marked"
+    uri = tracking_uri()
+    place = HOME if uri.startswith("sqlite:///") else uri.rpartition("@")[2]
+    yield f"MLflow ({place}): ids and digests in lists of training rows, weights of the marked models"
+    yield "Prefect (.labelfactory, or its server's database): ids in logs and summaries of runs"
+    yield from _in_git(withdrawal)
+    yield "exports and predictions outside of this folder, other clones, and backups of any of these"
+
+
+def _in_git(withdrawal: Withdrawal) -> Iterator[str]:
+    """Whether git's history has files that the withdrawal names."""
+    names = [file.path for file in withdrawal.files] + list(withdrawal.elsewhere)
+    inside: Sequence[str] = [name for name in names if not Path(name).is_absolute()]
+    found = ""
+    if inside:
+        words = ["git", "log", "--all", "--format=%h", "-n", "5", "--", *inside]
+        try:
+            found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            found = ""
+    commits = f": commits {', '.join(found.split())} have files of these images" if found.split() else ""
+    yield f"git's history{commits or ', if photographs, masks or exports were ever committed'}"

@@ -1,0 +1,229 @@
+"""What was pushed is withdrawn at the remote too: photographs, rows, old outputs; on every machine that shares it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from made_line import MadeLine
+
+from app.storage import pull, push
+from flows.line.remote_removal import learn_refused
+from flows.line.withdrawals import remove_open, sign
+from labelfactory.dataset.manifest import MANIFEST, read_manifest
+from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.errors import DataError
+from lineage.artifacts import CACHE
+from lineage.ledger import Ledger
+from lineage.lookup import Lookup
+from lineage.record import record
+from lineage.verify import verify
+from lineage.withdraw import begin, touched_by
+from lineage.withdrawals import open_withdrawals, read_withdrawals
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def no_mlflow(monkeypatch) -> None:
+    """Letters wait: MLflow takes seconds to load, and says nothing about remotes."""
+    monkeypatch.setattr("flows.line.withdrawals.deliver", lambda: None)
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+
+
+def dvc_here(remote: Path, *others: str) -> None:
+    """Make the current folder a DVC project that pushes to a folder."""
+    Path(".dvc").mkdir(exist_ok=True)
+    core = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n    remote = store\n"
+    named = "".join(f'[remote "{name}"]\n    url = s3://{name}/old\n' for name in others)
+    Path(".dvc/config").write_text(f'{core}[remote "store"]\n    url = {remote}\n{named}')
+
+
+def run(made: MadeLine, **changes: str) -> None:
+    """The line once more with all that dvc.yaml names, its lock as DVC 3 writes it, recorded."""
+    made.run(commit=False, **changes)
+    for name, stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
+        if not Path(f"data/reports/{name}.json").exists():
+            made.report(name)
+        for out in (next(iter(o)) if isinstance(o, dict) else o for o in stage["outs"] + stage["metrics"]):
+            place = Path(out) if Path(out).suffix else Path(out, "file")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not Path(out).exists():
+                place.write_text("{}")
+    made.commit()
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    for stage in lock["stages"].values():
+        for out in stage["outs"]:
+            out["hash"] = "md5"
+    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    record()
+
+
+@pytest.fixture
+def remote(tmp_path) -> Path:
+    return tmp_path / "remote"
+
+
+@pytest.fixture
+def made(remote, tmp_path, monkeypatch) -> MadeLine:
+    """A line that was run twice here, and pushed."""
+    (tmp_path / "first").mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    made = MadeLine()
+    run(made)
+    run(made, refine_crf="second")
+    dvc_here(remote, "attic")
+    push()
+    return made
+
+
+@pytest.fixture
+def second(made, remote, tmp_path) -> Path:
+    """Another machine that has pulled all of it and recorded it; it is not where the test begins."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(made.root / name, folder / name)
+    os.chdir(folder)
+    dvc_here(remote)
+    pull()
+    record()
+    os.chdir(made.root)
+    return folder
+
+
+def contents(remote: Path) -> set[str]:
+    return {path.relative_to(remote).as_posix() for path in remote.rglob("*") if path.is_file()}
+
+
+def names_it(path: Path) -> bool:
+    """Whether an object of the cache is a table with a row of image-1."""
+    if path.read_bytes()[:4] != b"PAR1":
+        return False
+    table = pq.read_table(path, partitioning=None)
+    return "image-1" in table["image_id"].to_pylist()
+
+
+def withdraw(image_id: str, made: MadeLine) -> list[dict]:
+    """What the command does, with a line that nobody runs."""
+    begin(Ledger(), touched_by(Lookup(), [image_id]), by="t", reason="")
+    found = remove_open()
+    run(made, refine_crf="second")
+    return sign(found)
+
+
+def test_photograph_row_and_old_outputs_go(made, remote):
+    """What others pushed may hold it too: that remote, and those we do not write to, are named."""
+    entry = next(e for e in read_manifest().entries if e.image_id == "image-1")
+    holding = {f"files/md5/{path.parent.name}/{path.name}" for path in CACHE.glob("*/*") if names_it(path)}
+    before = contents(remote)
+    picture = f"labelfactory/pictures/{entry.sha256[:2]}/{entry.sha256}"
+    assert picture in before
+    assert holding & before
+    (report,) = withdraw("image-1", made)
+    assert report["complete"]
+    after = contents(remote)
+    assert picture not in after
+    assert not holding & after
+    assert "labelfactory/dvc.lock" not in after
+    kept = read_manifest(remote / "labelfactory/manifest.parquet").entries
+    assert [e.image_id for e in kept] == ["image-0", "image-2", "image-3"]
+    assert any("DVC's remote attic (s3://attic/old)" in line for line in report["not_ours"])
+    assert any("outputs that other machines pushed" in line for line in report["not_ours"])
+    push()
+    assert picture not in contents(remote)
+    assert "labelfactory/dvc.lock" in contents(remote)
+
+
+def test_a_remote_that_does_not_answer_is_named_and_finished_by_the_next_push(made, remote):
+    """Its login is not."""
+    entry = next(e for e in read_manifest().entries if e.image_id == "image-1")
+    picture = remote / f"labelfactory/pictures/{entry.sha256[:2]}/{entry.sha256}"
+    config = Path(".dvc/config").read_text()
+    Path(".dvc/config").write_text(config.replace(f"url = {remote}", "url = ssh://me:hunter2@127.0.0.1:1/store"))
+    (report,) = withdraw("image-1", made)
+    assert not report["complete"]
+    (left,) = report["left_over"]
+    assert "not reached" in left
+    assert "hunter2" not in left
+    assert picture.exists()
+    assert any("the withdrawal of image-1" in finding.where for finding in verify())
+    Path(".dvc/config").write_text(config)
+    push()
+    assert not picture.exists()
+    assert open_withdrawals(Ledger()) == []
+    old = {f"files/md5/{md5[:2]}/{md5[2:]}" for md5 in report["deleted_from_cache"]}
+    assert old
+    assert not old & contents(remote)
+
+
+@pytest.mark.parametrize("lock", ["old", "new"])
+def test_another_machine_withdraws_it_too(made, second, remote, lock):
+    """With its next pull: row, photograph, outputs and models of its own. Outputs of an old lock wait for a run."""
+    withdraw("image-1", made)
+    push()
+    os.chdir(second)
+    assert Path("data/raw/image-1.png").exists()
+    if lock == "new":
+        shutil.copyfile(made.root / "dvc.lock", "dvc.lock")
+    pull()
+    (here,) = read_withdrawals(Ledger())
+    assert (here.images, here.by) == (("image-1",), "another machine")
+    assert len(here.models) == 3
+    assert not Path("data/raw/image-1.png").exists()
+    assert "image-1" not in [e.image_id for e in read_manifest().entries]
+    assert (here.left == 0) == (lock == "new")
+
+
+def test_another_machine_does_not_bring_it_back(made, second, remote):
+    """Its push is refused until its outputs are made again, and sends no photograph."""
+    withdraw("image-1", made)
+    os.chdir(second)
+    before = contents(remote)
+    with pytest.raises(DataError, match=r"the outputs still contain withdrawn images \(image-1\)"):
+        push()
+    assert contents(remote) == before
+
+
+def test_a_machine_that_never_had_it_refuses_it(made, remote, tmp_path):
+    """A new clone knows the digest from the remote."""
+    sha256 = next(e.sha256 for e in read_manifest().entries if e.image_id == "image-1")
+    backup = MANIFEST.read_bytes()
+    withdraw("image-1", made)
+    folder = tmp_path / "third"
+    folder.mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(made.root / name, folder / name)
+    os.chdir(folder)
+    dvc_here(remote)
+    learn_refused()
+    assert withdrawn().photographs == {sha256}
+    (remote / "labelfactory/manifest.parquet").write_bytes(backup)  # as an older program pushes it
+    pull()
+    assert "image-1" not in [e.image_id for e in read_manifest().entries]
+    assert not Path("data/raw/image-1.png").exists()
+
+
+def test_outputs_that_are_older_than_a_withdrawal_are_seen_after_a_pull(made, remote):
+    """A withdrawal that was complete is open again, and says so."""
+    old = {path.relative_to(CACHE): path.read_bytes() for path in CACHE.glob("*/*") if path.is_file()}
+    lock = Path("dvc.lock").read_bytes()
+    withdraw("image-1", made)
+    push()
+    for path, data in old.items():  # as a machine pushes that shares the bucket with an older program
+        place = remote / "files/md5" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data) if not place.exists() else None
+    Path("dvc.lock").write_bytes(lock)
+    shutil.rmtree("data/masks")
+    pull()
+    (again,) = open_withdrawals(Ledger())
+    assert again.left
+
+
+def test_a_damaged_list_at_the_remote_refuses_nothing(made, remote):
+    (remote / "labelfactory/withdrawn.json").write_bytes(b'{"photographs": [1, null]')
+    learn_refused()
+    assert withdrawn().photographs == frozenset()

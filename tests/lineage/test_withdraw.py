@@ -1,0 +1,413 @@
+"""A withdrawal: the event names everything before anything is deleted, each step may be repeated, and nothing is left."""
+
+import html
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_line import MadeLine
+
+from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
+from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from labelfactory.dataset.map_files import MAPS
+from labelfactory.digests import digest_file
+from labelfactory.errors import MissingError
+from lineage.artifacts import CACHE
+from lineage.audit import audit_mask, audit_model
+from lineage.ledger import Ledger
+from lineage.lookup import Lookup
+from lineage.outbox import Outbox
+from lineage.record import record
+from lineage.removal import remove, remove_cached
+from lineage.traces import Traces
+from lineage.verify import verify
+from lineage.withdraw import again_if_more_learnt, begin, touched_by
+from lineage.withdrawal_report import Remote, left_over, make_report, search, sign_off, traces_of
+from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch) -> MadeLine:
+    """A project with four images in which everything was made once and recorded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    made = MadeLine()
+    record()
+    return made
+
+
+def began(*image_ids: str) -> Withdrawal:
+    """The event of a withdrawal, and nothing more."""
+    ledger = Ledger()
+    return begin(ledger, touched_by(Lookup(ledger), image_ids), by="tester", reason="asked for")
+
+
+def signed(withdrawal: Withdrawal) -> tuple[dict, Path]:
+    """Its report, and where it lies."""
+    ledger = Ledger()
+    found = search(traces_of(Lookup(ledger), withdrawal))
+    remove_cached(found.old)
+    report = make_report(Lookup(ledger), withdrawal, found, Remote(), withdrawal.cache)
+    return report, sign_off(ledger, withdrawal, report)
+
+
+def left(withdrawal: Withdrawal) -> list[str]:
+    """What is left of it once old objects have been deleted from the cache."""
+    found = search(traces_of(Lookup(), withdrawal))
+    remove_cached(found.old)
+    return left_over(found)
+
+
+def renamed(line: MadeLine, old: str, new: str) -> None:
+    """The import with another id for an image, and the line made of it."""
+    entries = (replace(e, image_id=new) if e.image_id == old else e for e in read_manifest().entries)
+    write_manifest(replace(read_manifest(), entries=tuple(entries)))
+    line.run()
+    record()
+
+
+def test_a_withdrawn_image_leaves_no_trace(line):
+    """Its models are marked, through parents too; afterwards no file under data/ and in DVC's cache holds it."""
+    line.run(refine_crf="second")
+    record()
+    lookup = Lookup()
+    touched = touched_by(lookup, ["image-1"])
+    names = {lookup.models[d].label for d in touched.all_models}
+    assert names == {"classifier 1", "affinity 1", "segmenter 1", "segmenter 2"}
+    assert len(touched.masks) == 2
+    withdrawal = began("image-1")
+    before = left(withdrawal)
+    for place in ("import/manifest", "dataset/images", "cams/shard", "masks/shard", "segmenter/training_rows", CACHE):
+        assert any(str(place) in line for line in before), place
+    remove(withdrawal)
+    assert not Path("data/raw/image-1.png").exists()
+    assert left(withdrawal), "stale outputs still name it"
+    line.run(refine_crf="second")
+    record()
+    assert left(withdrawal) == []
+    report, path = signed(withdrawal)
+    assert report["complete"]
+    assert report["deleted"] == ["data/raw/image-1.png"]
+    assert verify() == []
+    detail = Ledger().events("signed off")[-1]["detail"]
+    assert (detail["report"], detail["by"], detail["withdrawal"]) == (path.name, "tester", withdrawal.id)
+    marked = Lookup()
+    assert set(marked.withdrawn_models()) == set(touched.all_models)
+    assert audit_mask(marked, "image-1")["withdrawn"]
+    assert audit_model(marked, "segmenter@1")["withdrawn_images"] == ["image-1"]
+    assert audit_model(marked, "segmenter@3")["withdrawn_images"] == []
+    assert "withdrawn" in [letter.kind for letter in Outbox().letters()]
+
+
+def test_the_event_names_what_goes_before_anything_does(line):
+    """Photograph, copies of it, correction and map; a killed command leaves them all, and the ledger knows."""
+    shutil.copy("data/raw/image-1.png", "data/raw/copy.png")
+    MAPS.mkdir(parents=True)
+    for name in ("image-1", "image-11"):
+        (MAPS / f"{name}.png").write_bytes(b"map")
+    withdrawal = began("image-1")
+    paths = {file.path for file in withdrawal.files}
+    assert paths == {"data/raw/image-1.png", "data/raw/copy.png", "data/import/maps/image-1.png"}
+    assert all(Path(path).exists() for path in paths)
+    assert [each.id for each in open_withdrawals(Ledger())] == [withdrawal.id]
+    assert "is not complete; `labelfactory run` finishes it" in [finding.what for finding in verify()]
+    for each in open_withdrawals(Ledger()):
+        remove(each)
+        remove(each)  # as often as one likes
+    assert not any(Path(path).exists() for path in paths)
+    assert (MAPS / "image-11.png").exists()
+    assert "image-1" not in [entry.image_id for entry in read_manifest().entries]
+
+
+@pytest.mark.parametrize("last", ["manifest", "corrections", "left_out", "files"])
+def test_a_removal_that_was_killed_anywhere_is_finished(line, monkeypatch, last):
+    """It ends after one of its steps; the next one finds the withdrawal open and does the rest."""
+    steps = {
+        "manifest": "_without_corrections",
+        "corrections": "_without_left_out",
+        "left_out": "same_files",
+        "files": "_folders",
+    }
+    withdrawal = began("image-1")
+    with monkeypatch.context() as broken:
+        broken.setattr(f"lineage.removal.{steps[last]}", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            remove(withdrawal)
+    (open_,) = open_withdrawals(Ledger())
+    remove(open_)
+    line.run()
+    record()
+    report, _ = signed(open_)
+    assert report["complete"]
+    assert report["deleted"] == ["data/raw/image-1.png"]
+    assert open_withdrawals(Ledger()) == []
+
+
+def test_what_killed_runs_left_is_deleted(line):
+    """Half a file, the folder of a sweep's variant, and the state of a training that began before; a later one resumes."""
+    shutil.copy("data/raw/image-1.png", "data/raw/.image-1.png.77.tmp")
+    variant = Path(".dvc/tmp/exps/standalone/tmp1234/data/raw")
+    variant.mkdir(parents=True)
+    shutil.copy("data/raw/image-1.png", variant)
+    state, later = Path("data/classifier/resume.pt"), Path("data/segmenter/resume.pt")
+    state.write_bytes(b"state")
+    os.utime(state, (1, 1))
+    withdrawal = began("image-1")
+    later.write_bytes(b"state")
+    os.utime(later, (withdrawal.time.timestamp() + 60,) * 2)
+    remove(withdrawal)
+    assert not Path("data/raw/.image-1.png.77.tmp").exists()
+    assert not variant.exists()
+    assert (state.exists(), later.exists()) == (False, True)
+
+
+def test_what_an_import_left_out_does_not_name_it(line):
+    write_left_out([LeftOut("image-1", "", "a.png", "bad", "mask"), LeftOut("other", "", "b.png", "bad")])
+    remove(began("image-1"))
+    assert [item.image_id for item in read_left_out()] == ["other"]
+    write_left_out([LeftOut("image-2", "", "a.png", "bad")])
+    remove(began("image-2"))
+    assert not LEFT_OUT.exists()
+
+
+def test_a_complete_withdrawal_is_open_again_when_something_comes_back(line):
+    """An import from a backup, a photograph from one."""
+    backup, photograph = MANIFEST.read_bytes(), Path("data/raw/image-1.png").read_bytes()
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    line.run()
+    record()
+    signed(withdrawal)
+    assert open_withdrawals(Ledger()) == []
+    MANIFEST.write_bytes(backup)
+    assert [each.id for each in open_withdrawals(Ledger())] == [withdrawal.id]
+    remove(withdrawal)
+    assert open_withdrawals(Ledger()) == []
+    Path("data/raw/image-1.png").write_bytes(photograph)
+    assert [each.id for each in open_withdrawals(Ledger())] == [withdrawal.id]
+
+
+def test_a_file_that_is_another_one_now_stays(line):
+    """Since the event, somebody put other bytes there."""
+    withdrawal = began("image-1")
+    Path("data/raw/image-1.png").write_bytes(b"another photograph")
+    remove(withdrawal)
+    assert Path("data/raw/image-1.png").exists()
+
+
+def test_other_ids_of_the_same_photograph_go_with_it(line):
+    """What is withdrawn are the bytes."""
+    entry = read_manifest().entries[1]
+    twin = replace(entry, image_id="twin", position=9)
+    write_manifest(replace(read_manifest(), entries=(*read_manifest().entries, twin)))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    assert withdrawal.images == ("image-1", "twin")
+    remove(withdrawal)
+    line.run()
+    record()
+    assert left(withdrawal) == []
+
+
+def test_a_true_mask_that_others_share_stays(line):
+    """Equal masks, such as all background, are common: the file goes, the digest is nobody's own."""
+    entries = []
+    for entry in read_manifest().entries:
+        path = Path(f"data/raw/{entry.image_id}-mask.png")
+        path.write_bytes(b"the same mask")
+        entries.append(replace(entry, mask_path=str(path), mask_sha256=digest_file(path)))
+    write_manifest(replace(read_manifest(), entries=tuple(entries)))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    assert withdrawal.true_masks == frozenset()
+    remove(withdrawal)
+    line.run()
+    record()
+    assert not Path("data/raw/image-1-mask.png").exists()
+    assert Path("data/raw/image-2-mask.png").exists()
+    assert left(withdrawal) == []
+
+
+def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("elsewhere") / "image.png"
+    shutil.move("data/raw/image-1.png", outside)
+    entries = (replace(e, path=str(outside)) if e.image_id == "image-1" else e for e in read_manifest().entries)
+    write_manifest(replace(read_manifest(), entries=tuple(entries)))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    report, _ = signed(withdrawal)
+    assert report["elsewhere"] == [str(outside)]
+    assert outside.exists()
+
+
+def test_a_source_that_people_keep_below_data_is_named(line):
+    """Its lists are theirs to edit, and nothing waits for that; an archive with the photograph has to go."""
+    Path("data/mine/ImageSets").mkdir(parents=True)
+    Path("data/mine/ImageSets/train.txt").write_text("image-1\nimage-2\n")
+    withdrawal = began("image-1")
+    with zipfile.ZipFile("data/mine/all.zip", "w") as archive:
+        archive.write("data/raw/image-1.png", "a.png")
+    remove(withdrawal)
+    line.run()
+    record()
+    report, _ = signed(withdrawal)
+    assert report["elsewhere"] == ["data/mine/ImageSets/train.txt (names it)"]
+    assert report["left_over"] == ["data/mine/all.zip: the photograph or its true mask"]
+
+
+def test_an_export_in_the_folder_is_named(line):
+    Path("out").mkdir()
+    Path("out/provenance.json").write_text(json.dumps({"images": {"image-1": {"photograph": "0" * 64}}}))
+    report, _ = signed(began("image-1"))
+    assert report["elsewhere"] == ["out (an export)"]
+
+
+def test_what_cannot_be_deleted_here_is_named(line):
+    """Ledger, MLflow, Prefect, git, backups."""
+    report, _ = signed(began("image-1"))
+    for word in ("data/ledger", "MLflow", "Prefect", "git's history", "backups"):
+        assert any(word in line for line in report["not_ours"]), word
+
+
+def test_a_model_that_learnt_after_the_event_is_marked_too(line):
+    """The command was killed, and somebody ran the line by `dvc repro`."""
+    withdrawal = began("image-1")
+    line.run(seed=5)
+    record()
+    again = again_if_more_learnt(Ledger(), withdrawal)
+    labels = {Lookup().models[digest].label for digest in again.models}
+    assert {"segmenter 1", "segmenter 2"} <= labels
+    assert len(read_withdrawals(Ledger())) == 1
+    assert again_if_more_learnt(Ledger(), again) == again
+
+
+def test_an_image_without_masks_is_known_after_it_was_withdrawn(line):
+    """The ledger has no mask of it; its withdrawal remains."""
+    entry = replace(read_manifest().entries[0], image_id="scored", lists=("val",), sha256="9" * 64, position=9)
+    write_manifest(replace(read_manifest(), entries=(*read_manifest().entries, entry)))
+    remove(began("scored"))
+    assert touched_by(Lookup(), ["scored"]).image_ids == ("scored",)
+
+
+def test_an_unknown_image_withdraws_nothing(line):
+    """The manifest stays, the ledger stays, the remedy names what is near."""
+    before = digest_file(Path("data/import/manifest.parquet"))
+    with pytest.raises(MissingError, match="did you mean `image-2`"):
+        touched_by(Lookup(), ["image-1", "imag-2"])
+    assert digest_file(Path("data/import/manifest.parquet")) == before
+
+
+def test_a_withdrawn_image_that_comes_back_is_named(line):
+    """Under its own name or another."""
+    manifest = read_manifest()
+    remove(began("image-2"))
+    entry = next(e for e in manifest.entries if e.image_id == "image-2")
+    line._photograph("image-2", 2)
+    write_manifest(replace(manifest, entries=(*read_manifest().entries, replace(entry, image_id="innocent"))))
+    line.run()
+    assert any("is in the data set again" in f.what and "innocent" in f.where for f in verify())
+
+
+def test_a_report_cannot_be_changed_unseen(line):
+    """Its digest stands in the ledger."""
+    _, path = signed(began("image-0"))
+    text = json.loads(path.read_text())
+    assert verify_reports() == []
+    path.write_text(json.dumps({**text, "by": "somebody else"}))
+    assert [f.where for f in verify_reports()] == [str(path)]
+
+
+def verify_reports() -> list:
+    return [finding for finding in verify() if "is not the report that was signed" in finding.what]
+
+
+def test_a_withdrawal_of_an_older_program_is_read(line):
+    """Its event had no files, and its sign-off did not name it."""
+    ledger = Ledger()
+    detail = {"images": ["image-1"], "photographs": {"image-1": "1" * 64}, "models": [], "by": "t", "reason": ""}
+    from withdrawing import tell_ledger
+
+    tell_ledger(**detail["photographs"])
+    (old,) = read_withdrawals(ledger)
+    assert (old.images, old.digests, old.files) == (("image-1",), frozenset({"1" * 64}), ())
+
+
+# --- the search -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("odd", ["{", '{"a', '{"a": [1', "a<b>&c", 'quo"ted 17', "été 1/x", "back\\slash"])
+def test_an_odd_id_is_found_and_stops_nothing(line, odd):
+    """Another image with such an id, and itself: in Parquet, JSON and HTML."""
+    renamed(line, "image-3", odd)
+    other = began("image-1")
+    remove(other)
+    line.run()
+    record()
+    assert left(other) == []
+    own = began(odd)
+    Path("data/evaluation/report.html").write_text(f"<p>{html.escape(odd)}</p>")
+    held = {line.partition(": ")[0] for line in left(own)}
+    assert {"data/masks/shard-00000.parquet", "data/segmenter/training_rows.parquet"} <= held
+    assert len(odd) < 4 or "data/evaluation/report.html" in held
+
+
+@pytest.mark.parametrize("common", ["cat", "train", "12", "3"])
+def test_an_id_that_is_a_usual_word_is_found_in_columns_alone(line, common):
+    """The name of a class or a list, a small number: texts are full of them."""
+    renamed(line, "image-1", common)
+    withdrawal = began(common)
+    remove(withdrawal)
+    line.run()
+    record()
+    assert left(withdrawal) == []
+
+
+def test_every_kind_of_file_is_searched(tmp_path):
+    """Columns and lists of text, metadata, names of files, archives, pictures, anything else."""
+    photograph = tmp_path / "p.bin"
+    photograph.write_bytes(b"\x89PNG pixels")
+    traces = Traces(frozenset({"image-7"}), frozenset({digest_file(photograph)}), frozenset({"k" * 64}))
+    assert traces.in_file(photograph) == {"the photograph or its true mask"}
+
+    def file(name: str, data: bytes) -> Path:
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    def table(name: str, column: pa.Array, **metadata: str) -> Path:
+        pq.write_table(pa.table({"text": column}).replace_schema_metadata(metadata), tmp_path / name)
+        return tmp_path / name
+
+    holding = [
+        table("a.parquet", pa.array(["x", "about image-7."])),
+        table("b.parquet", pa.array([["x"], ["image-7", None], None])),
+        table("c.parquet", pa.array(["x", "image-7"]).dictionary_encode()),
+        table("d.parquet", pa.array(["x"]), note="of image-7"),
+        table("e.parquet", pa.array(['{"made": {"masks": "' + "k" * 64 + '"}}'])),
+        file("f.csv", b"1,image-7,2\n"),
+        file("g.bin", b"\0" * 6_000_000 + b"image-7" + b"\0"),
+    ]
+    for name, member in (("h.zip", "image-7.png"), ("i.zip", "other.png")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, photograph.read_bytes() if member == "other.png" else b"x")
+        holding.append(tmp_path / name)
+    for path in holding:
+        assert traces.in_file(path), path
+    for path in (
+        table("j.parquet", pa.array(["image-77", "an-image-7", "image-7b"])),
+        file("k.csv", b"image-70"),
+        file("l", b""),
+        file("m.parquet", b"PAR1 damaged"),
+    ):
+        assert not traces.in_file(path), path
+    assert traces.in_name(Path("image-7.0123abc.png"))
+    assert not traces.in_name(Path("image-70.png"))
