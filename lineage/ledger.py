@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 from labelfactory.dataset.withdrawn import LEDGER
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, first_line
-from labelfactory.files import remove_leftovers, write_json, write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_json, write_whole
 from labelfactory.json_files import read_json
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.lock import file_lock
@@ -138,7 +138,7 @@ class Ledger:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Only one process appends at a time; others wait."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with file_lock(self.folder / ".lock"):
             remove_leftovers(self.folder)
             yield
