@@ -107,8 +107,9 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
     identity = digest_json([detail, now.isoformat()])
     with ledger.locked():
         ledger.append("events", events_table([("withdrawn", identity, detail, now)]))
-        tell_mlflow(ledger, identity, detail)
-    return next(each for each in read_withdrawals(ledger) if each.id == identity)
+        begun = next(each for each in read_withdrawals(ledger) if each.id == identity)
+        tell_mlflow(ledger, begun)
+    return begun
 
 
 def again_if_more_learnt(ledger: Ledger, withdrawal: Withdrawal) -> Withdrawal:
@@ -136,11 +137,12 @@ def begin_elsewhere(ledger: Ledger, digests: Collection[str], *, where: str) -> 
         ledger.append("events", events_table([("withdrawn", digest_json([detail, now.isoformat()]), detail, now)]))
 
 
-def tell_mlflow(ledger: Ledger, identity: str, detail: Mapping[str, Any]) -> None:
+def tell_mlflow(ledger: Ledger, withdrawal: Withdrawal) -> None:
     """Put the letter that marks the models into the outbox, unless it waits there. The caller holds the ledger's lock."""
     outbox = Outbox(ledger.folder / "outbox")
-    if all(letter.id != identity for letter in outbox.letters()):
-        outbox.put("withdrawn", identity, {name: detail[name] for name in ("images", "models", "by", "reason")})
+    if all(letter.id != withdrawal.id for letter in outbox.letters()):
+        detail = {"images": list(withdrawal.images), "models": list(withdrawal.models)}
+        outbox.put("withdrawn", withdrawal.id, {**detail, "by": withdrawal.by, "reason": withdrawal.reason})
 
 
 def _files(touched: Touched, others: Sequence[Entry], digests: set[str]) -> tuple[list[OwnFile], list[str]]:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,13 +26,8 @@ from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manife
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, UserError
-from labelfactory.files import write_whole
-from labelfactory.foreign_files import (
-    LARGEST_PICTURE,
-    LARGEST_TABLE,
-    check_path,
-    read_imported,
-)
+from labelfactory.files import disk_error, make_folder, remove_leftovers, write_whole
+from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 
@@ -71,9 +67,8 @@ class Store:
         return {PurePosixPath(path).name for path in self.fs.find(folder)} if self.fs.exists(folder) else set()
 
     def put(self, data: bytes, address: str) -> None:
-        """Write an object; in a bucket, atomically."""
-        self.fs.makedirs(self.fs.parent(address), exist_ok=True)
-        self.fs.pipe_file(address, data)
+        """Write an object, whole or not at all: in a folder that serves as remote, DVC renames a temporary file."""
+        self.fs.upload_fobj(BytesIO(data), address)
 
     def get(self, address: str, *, largest: int = LARGEST_TABLE) -> bytes | None:
         """Read an object; None where there is none.
@@ -124,6 +119,8 @@ def pull() -> Moved:
         data, manifest = _pushed_manifest(store)
         settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
         missing = {d: path for d, path in _files(settled.entries).items() if not is_here(path, d)}
+        for folder in {check_path(path, "write").parent for path in missing.values()}:
+            remove_leftovers(folder)
         fetch = partial(store.get, largest=LARGEST_PICTURE)
         for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):
             if picture is None or digest_bytes(picture) != digest:
@@ -176,6 +173,9 @@ def _store() -> Iterator[tuple[Repo, Store]]:
             problem = str(error).splitlines()[0]
             raise UserError(f"DVC: {problem}", "Type `pip install -c constraints.txt -e '.[s3]'`.") from error
         except (DvcException, OSError) as error:
+            full = disk_error(Path(getattr(error, "filename", None) or "DVC"), error)
+            if full is not None:
+                raise full from error
             raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", REMEDY) from error
 
 
@@ -194,6 +194,6 @@ def _each(title: str, work: Mapping[str, Path], do: Callable[[str], Any]) -> Ite
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with write_whole(path) as temporary:
         temporary.write_bytes(data)
