@@ -6,7 +6,6 @@ again. What a bucket names is checked before it is written: photographs and mask
 says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from dvc.exceptions import DvcException
@@ -23,30 +21,18 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_line import locked_stages, open_repo
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
+from flows.line.pulled_manifest import is_here, read_pushed, settle
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, NewerFormatError, UserError
+from labelfactory.errors import DataError, UserError
 from labelfactory.files import disk_error, make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import (
-    LARGEST_PICTURE,
-    LARGEST_TABLE,
-    PHOTOGRAPHS,
-    RAW,
-    FileRefusedError,
-    check_path,
-    is_allowed,
-    read_file,
-    read_imported,
-)
+from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
-FETCHED = RAW / "pulled"
-"""Fetched photographs whose path is outside of data/raw, by digest."""
-SHA256 = re.compile(r"[0-9a-f]{64}")
 AT_ONCE = 16
 """Simultaneous transfers."""
 REMEDY = "Type `dvc remote add -d store s3://BUCKET/FOLDER`; see docs/deployment.md for credentials."
@@ -131,8 +117,8 @@ def pull() -> Moved:
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
-        settled = replace(manifest, entries=tuple(_settled(entry) for entry in withdrawn().kept(manifest.entries)))
-        missing = {d: path for d, path in _files(settled.entries).items() if not _is_here(path, d)}
+        settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
+        missing = {d: path for d, path in _files(settled.entries).items() if not is_here(path, d)}
         for folder in {check_path(path, "write").parent for path in missing.values()}:
             remove_leftovers(folder)
         fetch = partial(store.get, largest=LARGEST_PICTURE)
@@ -158,27 +144,12 @@ def pull() -> Moved:
 
 
 def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
-    """The manifest in the remote, as a file and as it is read.
-
-    Raises:
-        DataError: nothing was pushed, or it is not a manifest.
-    """
+    """The manifest in the remote, as a file and as it is read. Raises DataError: nothing was pushed, or it is not a manifest."""
     address = store.address("manifest.parquet")
     data = store.get(address)
     if data is None:
         raise DataError(f"{store.root}: nothing was pushed", "Type `labelfactory push` where the data is.")
-    with _copy(data, "manifest.parquet") as path:
-        try:
-            manifest = read_manifest(path)
-        except DataError as error:
-            remedy = error.remedy if isinstance(error, NewerFormatError) else "Type `labelfactory push` again."
-            problem = error.problem.replace(f"{path}: ", "")
-            raise DataError(f"{address}: {problem}", remedy) from None
-    for entry in manifest.entries:
-        for digest in (entry.sha256, entry.mask_sha256):
-            if digest is not None and not SHA256.fullmatch(digest):
-                raise DataError(f"{address}: {digest[:80]!r} is not a SHA-256", "Type `labelfactory push` again.")
-    return data, manifest
+    return data, read_pushed(data, address)
 
 
 def _pull_lock(store: Store) -> bool:
@@ -187,19 +158,9 @@ def _pull_lock(store: Store) -> bool:
     data = store.get(address)
     if data is None:
         return False
-    with _copy(data, "dvc.lock") as path:
-        check_lock(path, address)
+    check_lock(data, address)
     _write(LOCK_FILE, data)
     return True
-
-
-@contextmanager
-def _copy(data: bytes, name: str) -> Iterator[Path]:
-    """A copy of an object that is not in the project yet."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder, name)
-        path.write_bytes(data)
-        yield path
 
 
 @contextmanager
@@ -230,29 +191,6 @@ def _each(title: str, work: Mapping[str, Path], do: Callable[[str], Any]) -> Ite
         for digest, result in zip(work, pool.map(do, work), strict=True):
             yield digest, result
             tick()
-
-
-def _is_here(path: Path | str, sha256: str) -> bool:
-    try:
-        return digest_bytes(read_file(check_path(path, "read"))) == sha256
-    except FileRefusedError:
-        return False
-
-
-def _settled(entry: Entry) -> Entry:
-    """The entry with paths that are valid on this machine."""
-    path = _local_path(entry.path, entry.sha256)
-    if entry.mask_path is None or entry.mask_sha256 is None:
-        return replace(entry, path=path)
-    return replace(entry, path=path, mask_path=_local_path(entry.mask_path, entry.mask_sha256))
-
-
-def _local_path(path: str, sha256: str) -> str:
-    """The path itself if the file may be written there or is there already, else one below data/raw/pulled."""
-    if is_allowed(path, "write") or _is_here(path, sha256):
-        return path
-    suffix = PurePosixPath(path).suffix.lower()
-    return (FETCHED / f"{sha256}{suffix if suffix in PHOTOGRAPHS else ''}").as_posix()
 
 
 def _write(path: Path, data: bytes) -> None:
