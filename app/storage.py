@@ -1,6 +1,6 @@
 """`labelfactory push` and `labelfactory pull`: data, outputs and photographs in a shared bucket."""
 
-from flows.line.remote_removal import learn_refused
+from flows.line.remote_removal import clean_remote, learn_refused
 from flows.line.storage import pull as fetch
 from flows.line.storage import push as send
 from flows.line.unfinished import finishing_withdrawals
@@ -28,6 +28,7 @@ def push() -> None:
                     "Type `labelfactory run`, then `labelfactory push`.",
                 )
         moved = send()
+        clean_remote()
     say(f"pushed: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
 
 

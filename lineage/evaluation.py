@@ -11,6 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from labelfactory.errors import UserError
 from labelfactory.settings.wiring import METRICS, StageWiring, read_wiring
 from labelfactory.stage.output_state import INFERENCE, LIST, SETTINGS, list_state, output_state
 
@@ -116,7 +117,7 @@ def _outputs(stage: StageWiring, *, cut: bool) -> set[str]:
 
 
 def present(evaluation: Evaluation, known: Digests | None = None) -> dict[str, str]:
-    """The digests on disk of everything that an evaluation measured.
+    """The digests on disk of everything that an evaluation measured; none of what is damaged.
 
     Args:
         evaluation: names it.
@@ -125,7 +126,11 @@ def present(evaluation: Evaluation, known: Digests | None = None) -> dict[str, s
     digests = dict(known or {})
     for name in evaluation.measured:
         kind, _, listed = name.partition(" ")
-        if name not in digests:
+        if name in digests:
+            continue
+        try:
             state = list_state(listed) if listed and kind == LIST else output_state(name)
-            digests |= {name: state["digest"]} if state else {}
+        except UserError:
+            continue
+        digests |= {name: state["digest"]} if state else {}
     return digests

@@ -53,6 +53,17 @@ def remove_at_remote(withdrawals: Collection[Withdrawal], objects: Iterable[str]
     return Remote((), (f"{_address(repo)}: outputs that other machines pushed, if they are not in this cache", *others))
 
 
+def clean_remote() -> None:
+    """Delete every withdrawn photograph that is at the remote again: another machine sent it before it knew."""
+    photographs = withdrawn().photographs
+    if photographs:
+        with open_repo() as repo:
+            store = Store(repo)
+            refuse_at(store, photographs)
+            for digest in photographs & store.pictures():
+                _delete(store, store.picture(digest))
+
+
 def learn_refused() -> None:
     """Withdraw here what was withdrawn on other machines that push to the same remote; the next command finishes it.
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,8 +26,8 @@ from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, UserError
-from labelfactory.files import write_whole
+from labelfactory.errors import DataError, NewerFormatError, UserError
+from labelfactory.files import disk_error, make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import (
     LARGEST_PICTURE,
     LARGEST_TABLE,
@@ -80,9 +81,8 @@ class Store:
         return {PurePosixPath(path).name for path in self.fs.find(folder)} if self.fs.exists(folder) else set()
 
     def put(self, data: bytes, address: str) -> None:
-        """Write an object; in a bucket, atomically."""
-        self.fs.makedirs(self.fs.parent(address), exist_ok=True)
-        self.fs.pipe_file(address, data)
+        """Write an object, whole or not at all: in a folder that serves as remote, DVC renames a temporary file."""
+        self.fs.upload_fobj(BytesIO(data), address)
 
     def get(self, address: str, *, largest: int = LARGEST_TABLE) -> bytes | None:
         """Read an object; None where there is none.
@@ -133,6 +133,8 @@ def pull() -> Moved:
         data, manifest = _pushed_manifest(store)
         settled = replace(manifest, entries=tuple(_settled(entry) for entry in withdrawn().kept(manifest.entries)))
         missing = {d: path for d, path in _files(settled.entries).items() if not _is_here(path, d)}
+        for folder in {check_path(path, "write").parent for path in missing.values()}:
+            remove_leftovers(folder)
         fetch = partial(store.get, largest=LARGEST_PICTURE)
         for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):
             if picture is None or digest_bytes(picture) != digest:
@@ -169,7 +171,9 @@ def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
         try:
             manifest = read_manifest(path)
         except DataError as error:
-            raise type(error)(error.problem.replace(str(path), address), "Type `labelfactory push` again.") from None
+            remedy = error.remedy if isinstance(error, NewerFormatError) else "Type `labelfactory push` again."
+            problem = error.problem.replace(f"{path}: ", "")
+            raise DataError(f"{address}: {problem}", remedy) from None
     for entry in manifest.entries:
         for digest in (entry.sha256, entry.mask_sha256):
             if digest is not None and not SHA256.fullmatch(digest):
@@ -208,6 +212,9 @@ def _store() -> Iterator[tuple[Repo, Store]]:
             problem = str(error).splitlines()[0]
             raise UserError(f"DVC: {problem}", "Type `pip install -c constraints.txt -e '.[s3]'`.") from error
         except (DvcException, OSError) as error:
+            full = disk_error(Path(getattr(error, "filename", None) or "DVC"), error)
+            if full is not None:
+                raise full from error
             raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", REMEDY) from error
 
 
@@ -249,6 +256,6 @@ def _local_path(path: str, sha256: str) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with write_whole(path) as temporary:
         temporary.write_bytes(data)

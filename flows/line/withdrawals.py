@@ -34,11 +34,7 @@ def remove_open(also: Collection[str] = ()) -> list[Withdrawal]:
         remove(each)
         if each.left is None:
             with ledger.locked():
-                tell_mlflow(
-                    ledger,
-                    each.id,
-                    {"images": each.images, "models": each.models, "by": each.by, "reason": each.reason},
-                )
+                tell_mlflow(ledger, each)
     return found
 
 

@@ -132,6 +132,7 @@ def test_photograph_row_and_old_outputs_go(made, remote):
     assert [e.image_id for e in kept] == ["image-0", "image-2", "image-3"]
     assert any("DVC's remote attic (s3://attic/old)" in line for line in report["not_ours"])
     assert any("outputs that other machines pushed" in line for line in report["not_ours"])
+    (remote / picture).write_bytes(b"sent again by a machine that did not know")
     push()
     assert picture not in contents(remote)
     assert "labelfactory/dvc.lock" in contents(remote)
