@@ -152,7 +152,7 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "audit model": lambda: audit_model(open_ledger(), "latest"),
     "audit file": lambda: audit_file(Path("data/segmenter")),
     "audit verify": verify,
-    "diff": lambda: diff("1", "now"),
+    "diff": lambda: diff(open_ledger(), "1", "now"),
     "quarantine list": list_,
     "check of a run": check_run,
     "serve": find_page,
