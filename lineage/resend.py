@@ -33,12 +33,16 @@ def resend(ledger: Ledger, outbox: Outbox, kinds: Iterable[str] = KINDS) -> int:
     with ledger.locked():
         waiting = outbox.letters()
         known = {(letter.kind, letter.id) for letter in waiting}
-        drafts = [d for d in _drafts(ledger.events(*KINDS)) if d.kind in set(kinds) and (d.kind, d.id) not in known]
+        events = ledger.events(*KINDS)
+        drafts = [d for d in _drafts(events) if d.kind in set(kinds) and (d.kind, d.id) not in known]
         if not drafts:
             return 0
+        # the checkpoint of a model that learnt from withdrawn images is not copied anywhere again
+        gone = {model for e in events if e["event"] == "withdrawn" for model in e["detail"]["models"]}
         files = _files_of_models()
         for draft in drafts:
-            outbox.put(*draft, files.get(_training(draft.detail)) if draft.kind == "model" else None)
+            copied = draft.kind == "model" and draft.id not in gone
+            outbox.put(*draft, files.get(_training(draft.detail)) if copied else None)
         for letter in waiting:  # behind the older ones; a kill here leaves a letter twice, of which one is taken
             _put_behind(letter, outbox)
     return len(drafts)

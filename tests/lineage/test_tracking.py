@@ -292,7 +292,8 @@ def everything() -> dict:
         "versions": {int(v.version): v.tags for v in client.search_model_versions("name = 'segmenter'")},
         "aliases": {k: int(v) for k, v in client.get_registered_model("segmenter").aliases.items()},
         "files": {m.name: audit_file(Path(m.artifact_location.removeprefix("file://")))["problems"]
-                  for m in client.search_logged_models([experiment])},
+                  for m in client.search_logged_models([experiment])
+                  if Path(m.artifact_location.removeprefix("file://")).is_dir()},
     }  # fmt: skip
 
 
@@ -327,7 +328,8 @@ def test_an_mlflow_that_lost_everything_is_told_again(apart, monkeypatch, loss):
     assert (delivered.waiting, delivered.problem) == (0, "")
     after = everything()
     after["runs"].pop("another", None)
-    assert after == before
+    kept = {name: problems for name, problems in before["files"].items() if name != "segmenter-1"}
+    assert after == {**before, "files": kept}  # the checkpoint of a withdrawn model is not copied again
     assert deliver() == Delivered(0, 0)
 
 
