@@ -43,7 +43,7 @@ def scores_of(lookup: Lookup, model: Model, *, behind: bool = True) -> dict[str,
             if key in scores or not key.startswith(SCORE):
                 continue
             split = key.split("/")[1]
-            scores[key] = Score(value, (evaluation.measured[f"{LIST} {split}"], evaluation.inference))
+            scores[key] = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference))
     return scores
 
 
