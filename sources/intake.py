@@ -12,7 +12,7 @@ from labelfactory.dataset.corrections import CORRECTIONS, TABLE, write_correctio
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, NewerFormatError
 from sources._batch import Batch
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources._tag_typos import typos
@@ -108,7 +108,16 @@ def append_from(source: str = "", *, options: ImportOptions | None = None) -> Im
 
 
 def _old(*, append: bool) -> Manifest | None:
-    old = read_manifest() if MANIFEST.exists() else None
+    """The manifest on the disk; None if there is none, or a damaged one that this import replaces."""
+    try:
+        old = read_manifest() if MANIFEST.exists() else None
+    except NewerFormatError:
+        raise
+    except DataError as error:
+        if append:
+            raise DataError(error.problem, "Import the photographs again, without --append.") from None
+        say(f"import: replaces a manifest that cannot be read ({error.problem})")
+        old = None
     if append and old is None:
         raise DataError("there is nothing to append to", "Import without --append.")
     return old

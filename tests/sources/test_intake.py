@@ -127,3 +127,19 @@ def test_what_cannot_be_read_again_is_said(here):
     with pytest.raises(DataError, match="import by hand") as caught:
         append_from()
     assert "--source" in caught.value.remedy
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 no"])
+def test_a_damaged_manifest_is_replaced_by_a_new_import_alone(here, damage, capsys):
+    """That is what its message says to type; --append and the appending flow leave it as it is."""
+    folder = voc_folder(here / "photos")
+    MANIFEST.parent.mkdir(parents=True)
+    MANIFEST.write_bytes(damage)
+    batch = find_voc(folder)
+    with pytest.raises(DataError, match="is damaged") as caught:
+        import_batch(batch, ImportOptions(classes=("cat", "dog"), append=True))
+    assert "without --append" in caught.value.remedy
+    assert MANIFEST.read_bytes() == damage
+    assert import_batch(batch, ImportOptions(classes=("cat", "dog"))).added == 3
+    assert "replaces a manifest that cannot be read" in "".join(capsys.readouterr())
+    assert len(read_manifest().entries) == 3
