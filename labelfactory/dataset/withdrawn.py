@@ -7,20 +7,20 @@ A photograph is known by the SHA-256 of its file: one that was saved again is an
 ledger and every audit mean the withdrawn image by it.
 """
 
-import json
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from labelfactory.console import say
 from labelfactory.dataset.manifest import Entry
 from labelfactory.errors import DataError
 from labelfactory.files import DiskError, write_json
+from labelfactory.json_files import read_json
 
 LEDGER = Path("data/ledger")
 KEPT = "withdrawn.json"
@@ -60,8 +60,8 @@ def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
     photographs, image_ids = (set(known.photographs), set(known.image_ids)) if last in names else (set(), set())
     for path in fresh:
         for detail in _details(path):
-            photographs |= set(detail.get("digests", ())) | set(detail["photographs"].values())
-            image_ids |= set(detail["images"])
+            photographs |= {*detail.digests, *detail.photographs.values()}
+            image_ids |= set(detail.images)
     found = Withdrawn(frozenset(photographs), frozenset(image_ids))
     if fresh and keep:
         kept = {"last": names[-1], "photographs": sorted(photographs), "image_ids": sorted(image_ids)}
@@ -85,22 +85,37 @@ def say_refused(refused: Collection[tuple[str, str]], *, doing: str = "import") 
         )
 
 
+class _Copy(BaseModel):
+    """The content of withdrawn.json."""
+
+    last: str
+    photographs: list[str]
+    image_ids: list[str]
+
+
+class _Detail(BaseModel):
+    """What is read of an event's detail."""
+
+    images: list[str]
+    photographs: dict[str, str]
+    digests: list[str] = []  # events of older programs have none
+
+
 def _kept(path: Path) -> tuple[str, Withdrawn]:
     """The last file of the ledger that was read, and what was withdrawn until then; empty where nothing is kept."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        photographs, image_ids = (frozenset(map(str, kept[name])) for name in ("photographs", "image_ids"))
-        return str(kept["last"]), Withdrawn(photographs, image_ids)
-    except (OSError, ValueError, KeyError, TypeError):
+        kept: _Copy = read_json(path, _Copy, "")
+    except DataError:
         return "", Withdrawn()
+    return kept.last, Withdrawn(frozenset(kept.photographs), frozenset(kept.image_ids))
 
 
-def _details(path: Path) -> list[dict[str, Any]]:
+def _details(path: Path) -> list[_Detail]:
     """The withdrawals in a file of the ledger."""
     try:
         table = pq.read_table(path, columns=["event", "detail"], partitioning=None, page_checksum_verification=True)
-        rows = table.to_pylist()
-        return [json.loads(row["detail"]) for row in rows if row["event"] == EVENT]
-    except (OSError, ValueError, pa.ArrowException) as error:
+        rows = zip(table["event"].to_pylist(), table["detail"].to_pylist(), strict=True)
+        return [_Detail.model_validate_json(detail) for event, detail in rows if event == EVENT]
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         problem = f"{path}: damaged: {(str(error).splitlines() or [''])[0]}"
         raise DataError(problem, "Restore the file from a backup; the ledger cannot be made again.") from None
