@@ -6,6 +6,7 @@ A new command holds it too, unless it is named here.
 from functools import wraps
 from typing import Any
 
+from flows.line.put_aside import put_back
 from labelfactory.lock import project_lock
 
 READERS = {
@@ -45,6 +46,7 @@ def in_turn(command: Any, name: str = "") -> Any:
         if options.get("dry_run"):
             return run(*args, **options)
         with project_lock(f"labelfactory {name}"):
+            put_back()
             return run(*args, **options)
 
     command.callback = held

@@ -102,8 +102,9 @@ def diff(
 ) -> None:
     """Say which masks were added, removed and changed between two sides, and why."""
     answer = compare(_recorded(), first, second, pictures)
-    shown = [{name: NOT_MEASURED if v is None else v for name, v in score.items()} for score in answer["scores"]]
-    _print(answer if as_json else answer | {"scores": shown}, as_json)
+    words = {"scores": NOT_MEASURED, "settings": "not there"}
+    shown = {part: [_with(word, item) for item in answer[part]] for part, word in words.items()}
+    _print(answer if as_json else answer | shown, as_json)
     if not as_json and len(answer["causes"]) > 1:
         typer.echo(SEVERAL_CAUSES)
 
@@ -128,6 +129,11 @@ def verify(
         typer.echo(f"{len(findings)} finding{'s' * (len(findings) > 1)}" if findings else "everything fits")
     if findings:
         raise typer.Exit(2)
+
+
+def _with(word: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with a word in place of each None."""
+    return {name: word if value is None else value for name, value in item.items()}
 
 
 def _recorded() -> Lookup:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from labelfactory.console import say, show
+from labelfactory.dataset.changed_corrections import changing, settle
 from labelfactory.dataset.corrections import (
-    CORRECTIONS,
     Correction,
     corrected_mask,
     read_corrections,
@@ -38,6 +38,8 @@ def add(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all masks, write nothing.")] = False,
 ) -> None:
     """Take masks that were edited elsewhere; by default only those that differ from ours."""
+    if not dry_run:  # which does not hold the project
+        settle()
     dataset = read_dataset()
     known = read_corrections()
     rows = RowReader(MASKS)
@@ -58,12 +60,10 @@ def add(
         say(f"corrections: {_some(list(edited.masks))} would be corrected; nothing was written")
         return
     records = {record.image_id: record for record in dataset.training}
-    before = {correction.path() for correction in known.values()}
-    for image_id, mask in edited.masks.items():
-        known[image_id] = store_mask(image_id, records[image_id].sha256, mask, dataset.classes)
-    write_corrections(known.values())
-    for path_left in before - {correction.path() for correction in known.values()}:
-        path_left.unlink(missing_ok=True)
+    with changing(edited.masks):
+        for image_id, mask in edited.masks.items():
+            known[image_id] = store_mask(image_id, records[image_id].sha256, mask, dataset.classes)
+        write_corrections(known.values())
     say(f"corrections: {_some(list(edited.masks))} corrected, {len(known)} in all; {RUN}")
 
 
@@ -85,6 +85,7 @@ def remove(
     everything: Annotated[bool, typer.Option("--all", help="Remove all corrections.")] = False,
 ) -> None:
     """Remove corrections, so that the line makes these masks again."""
+    settle()
     known = read_corrections()
     if bool(image_ids) == everything:
         raise DataError(
@@ -100,9 +101,8 @@ def remove(
     if not chosen:
         say("corrections: none to remove")
         return
-    write_corrections(correction for image_id, correction in known.items() if image_id not in chosen)
-    for image_id in chosen:
-        known[image_id].path(CORRECTIONS).unlink(missing_ok=True)
+    with changing(chosen):
+        write_corrections(correction for image_id, correction in known.items() if image_id not in chosen)
     say(f"corrections: {_some(chosen)} removed, {len(known) - len(chosen)} left; {RUN}")
 
 

@@ -4,6 +4,7 @@ import importlib
 import shlex
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
@@ -12,6 +13,7 @@ from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
 from labelfactory.errors import UserError
+from labelfactory.files import disk_error
 from labelfactory.interrupt import interruptible
 from labelfactory.masking import masked
 
@@ -156,3 +158,9 @@ def _run(words: list[str]) -> None:
         if isinstance(left.__context__, BrokenPipeError):  # `| head` has closed the pipe; Typer would exit with 1
             sys.exit(0)
         raise
+    except OSError as error:
+        problem = disk_error(Path(error.filename or "a file"), error)
+        if problem is None:
+            raise
+        say(f"error: {problem}")
+        sys.exit(problem.exit_code)

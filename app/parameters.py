@@ -25,7 +25,7 @@ HEAD = """\
 `params.yaml` has one section a stage. Every section must be there, and every key but those with a default, which were added later
 (`objective`, `block`, `weights_sha256` and the like). An unknown key is refused, and all problems are listed before the first
 image. Change values by hand or with `labelfactory profile --set section.key=value`. A changed value makes its stage stale and, if
-rows change, what follows.
+rows change, what follows. The file is plain YAML: no key twice, at most 64 levels, no tags such as `!!set`; a date is a text.
 
 A key whose range is *method* chooses a method of a plug-in family: `method: pcm`, or with what differs from the method's own
 defaults, `method: {name: pcm, rounds: 2}`; on the command line `--set extract_cams.method.rounds=2`. The knobs of each method are

@@ -11,7 +11,7 @@ from exports._predictor import SCALES, Predictor
 from labelfactory.console import say
 from labelfactory.dataset.images import decode_photograph, encode_mask
 from labelfactory.errors import DataError
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import PHOTOGRAPHS, FileRefusedError, read_file
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
@@ -30,7 +30,8 @@ def predict(
     """Segment new pictures: a mask of class ids and a picture with the mask over it."""
     paths = _files(images)
     predictor = Predictor(checkpoint, scales=_scales(scales), flip=flip)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    remove_leftovers(out, alone=False)
     bad: list[str] = []
     lines: list[str] = []
     with progress("predict", len(paths), keeps=True) as tick:

@@ -33,15 +33,27 @@ def promote(
         raise DataError(
             f"{promoted.label} learnt from withdrawn images", "Type `labelfactory run`, and promote the new one."
         )
-    if lookup.aliases().get("champion") == promoted.digest:
-        say(f"promote: {promoted.label} is the champion already")
-    else:
-        detail = {"alias": "champion", "model": promoted.digest}
-        now = datetime.now(UTC).replace(microsecond=0)
-        with ledger.locked():
-            Outbox(ledger.folder / "outbox").put("promoted", digest_json([detail, now.isoformat()]), detail)
+    with ledger.locked():
+        if lookup.aliases().get("champion") == promoted.digest:
+            say(f"promote: {promoted.label} is the champion already")
+        else:
+            detail = {"alias": "champion", "model": promoted.digest}
+            now = datetime.now(UTC).replace(microsecond=0)
             ledger.append("events", events_table([("promoted", promoted.digest, detail, now)]))
-        say(f"promote: {promoted.label} is the champion")
+            say(f"promote: {promoted.label} is the champion")
+        _tell_mlflow(ledger)
     delivered = deliver()
     if delivered.waiting:
         say(f"promote: {delivered.waiting} records wait: {delivered.why}; the next `labelfactory record` tries again")
+
+
+def _tell_mlflow(ledger: Ledger) -> None:
+    """Put the letter of the last promotion into the outbox, unless it waits there; MLflow may take it twice.
+
+    After the event, and again by the next `promote`: a kill in between is made good.
+    """
+    last = ledger.events("promoted")[-1]
+    identity = digest_json([last["detail"], last["time"].isoformat()])
+    outbox = Outbox(ledger.folder / "outbox")
+    if all(letter.id != identity for letter in outbox.letters()):
+        outbox.put("promoted", identity, last["detail"])

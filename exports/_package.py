@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from labelfactory.dataset.images import Photograph
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.errors import DataError, LabelfactoryError, MissingError
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.learning.checkpoints import Passport, load_checkpoint
 from models.grids import resample
 from models.segmenters import Segmenter, predict, segmenter_from
@@ -91,7 +91,8 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
     for name in ("onnx", "onnxscript", "onnxruntime"):
         _need(name)
     net = segmenter_from(passport.architecture, state)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
+    remove_leftovers(out.parent, out.name, alone=False)
     with write_whole(out) as temporary:
         _export(net, temporary)
         _write_metadata(temporary, net, passport)

@@ -12,6 +12,7 @@ images                             image id → SHA-256 of the photograph, diges
 facts                              of the format, such as pixel_error of polygons
 """
 
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -21,7 +22,7 @@ from exports._networks import checkpoints
 from exports._selection import QUALITY, Selection
 from labelfactory.digests import digest_file, digest_rows
 from labelfactory.errors import DataError
-from labelfactory.files import make_folder, write_json
+from labelfactory.files import disk_errors, make_folder, remove_leftovers, write_json
 from labelfactory.lock import project_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.registry import load_method, method_names
@@ -29,6 +30,8 @@ from labelfactory.settings.wiring import DATA
 from labelfactory.versions import git_state
 
 PROVENANCE = "provenance.json"
+OLD = "old.tmp"
+"""How the name of an export ends that another one replaces."""
 
 
 def formats() -> list[str]:
@@ -50,23 +53,36 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
     Raises:
         DataError: `out` contains something else, or no mask reaches the quality.
     """
+    make_folder(out.parent)
+    _after_a_kill(out)
     if out.exists() and not (out / PROVENANCE).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: contains something other than an export", "Name another folder with --out.")
-    make_folder(out.parent)
-    temporary, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("tmp", "old.tmp"))
+    temporary, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("tmp", OLD))
     try:
-        temporary.mkdir()
-        facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
-        provenance = _provenance(name, selection, facts)
-        write_json(temporary / PROVENANCE, provenance)
-        with project_lock("labelfactory export"):  # another export to this folder may be as far
-            if out.exists():
-                out.replace(old)
-            temporary.replace(out)
+        with disk_errors(out):
+            temporary.mkdir()
+            facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
+            provenance = _provenance(name, selection, facts)
+            write_json(temporary / PROVENANCE, provenance)
+            with project_lock("labelfactory export"):  # another export to this folder may be as far
+                if out.exists():
+                    out.replace(old)
+                temporary.replace(out)
     finally:
+        if old.exists() and not out.exists():
+            old.replace(out)
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
     return provenance
+
+
+def _after_a_kill(out: Path) -> None:
+    """Remove what killed exports to this folder left; one that was killed between two renames had moved the old folder away."""
+    with project_lock("labelfactory export"):
+        moved = sorted(out.parent.glob(f".{glob.escape(out.name)}.*.{OLD}"))
+        if moved and not out.exists():
+            moved[0].replace(out)
+        remove_leftovers(out.parent, out.name, alone=False)
 
 
 def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:

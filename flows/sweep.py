@@ -18,6 +18,7 @@ from prefect.states import Completed, Failed
 from flows.label_factory import started_at
 from flows.line.dvc_line import locked_stages
 from flows.line.dvc_process import Hear, LineProcess, LineProcessError, StageError
+from flows.line.put_aside import put_back
 from flows.run.checks import check_run
 from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
@@ -29,7 +30,7 @@ from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.digests import digest_json
 from labelfactory.errors import UserError
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.interrupt import Interrupted
 from labelfactory.lock import stage_lock
 from labelfactory.masking import masked
@@ -105,6 +106,7 @@ def plan(parameters: Parameters) -> list[Variant]:
     Raises:
         UserError: a parameter or a value is invalid, or the line has not finished here.
     """
+    put_back()
     planned = variants(parameters)
     check_run()
     missing = set(read_wiring()) - locked_stages()
@@ -147,7 +149,8 @@ def sweep_here(parameters: Parameters, hear: Hear, show: Callable[[str], None]) 
 def write(outcomes: Sequence[Outcome], parameters: Parameters) -> Path:
     """Write table.md, table.csv and plot.svg. Returns their folder, named after the parameters."""
     folder = SWEEPS / digest_json({name: list(values) for name, values in parameters.items()})[:8]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    remove_leftovers(folder, alone=False)
     files = {"table.md": as_markdown(outcomes) + "\n", "table.csv": as_csv(outcomes), "plot.svg": as_svg(outcomes)}
     for name, text in files.items():
         with write_whole(folder / name) as temporary:

@@ -2,8 +2,10 @@
 
 import csv
 import errno
+import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,6 +40,20 @@ def disk_error(path: Path, error: BaseException) -> DiskError | None:
 
 
 @contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the disk into a DiskError that names this path."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        problem = disk_error(path, error)
+        if problem is None:
+            raise
+        raise problem from error
+
+
+@contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; it replaces `path` on success and is deleted on an error.
 
@@ -48,42 +64,56 @@ def write_whole(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except UserError:
-        raise
-    except Exception as error:
-        problem = disk_error(path, error)
-        if problem is None:
-            raise
-        raise problem from error
+        with disk_errors(path):
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         with suppress(OSError):  # nothing was written
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of killed runs in a folder."""
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, name: str = "", *, alone: bool = True) -> None:
+    """Delete the temporary files and folders of killed processes.
+
+    Args:
+        folder: where they lie.
+        name: of the file or folder that they were to become; empty for all.
+        alone: no other process writes here now, since the caller holds a lock. Otherwise what a running process writes stays.
+    """
+    for leftover in folder.glob(f".{glob.escape(name) or '*'}.*tmp"):
+        if not alone and _runs(leftover):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _runs(leftover: Path) -> bool:
+    """Whether another process may still need this file: it runs, or the file is not one of ours."""
+    stated = re.search(r"\.(\d+)(?:\.old)?\.tmp$", leftover.name)
+    if stated is None:
+        return True
+    if int(stated[1]) == os.getpid():
+        return False
+    try:
+        os.kill(int(stated[1]), 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder if it is missing. Raises DiskError where that is not allowed."""
-    try:
+    """Create a folder if it is missing. Raises DiskError where that is not allowed, or the disk is full."""
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = disk_error(folder, error)
-        if problem is None:
-            raise
-        raise problem from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -74,6 +74,7 @@ def interruptible(command: str) -> Iterator[None]:
     Args:
         command: what to type to go on; empty to leave it out of the message.
     """
+    typed_before = os.environ.get(COMMAND_VARIABLE)
     _program.command = os.environ[COMMAND_VARIABLE] = command
     before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
     reader, writer = os.pipe()
@@ -101,6 +102,10 @@ def interruptible(command: str) -> Iterator[None]:
                 signal.signal(number, handler)
             signal.set_wakeup_fd(woken)
             os.close(writer)
+            if typed_before is None:
+                del os.environ[COMMAND_VARIABLE]
+            else:
+                os.environ[COMMAND_VARIABLE] = typed_before
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -175,7 +180,7 @@ def end_children(processes: list[psutil.Process]) -> None:
 def is_alive(process: psutil.Process) -> bool:
     """Whether a process has not ended yet."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:  # it ended meanwhile
         return False
 
@@ -229,9 +234,9 @@ def _outlive(starter: psutil.Process) -> None:
 
 def _forget() -> None:
     """In a fork: its signals are its own."""
-    signal.set_wakeup_fd(-1)
     for number in SIGNALS:
         if signal.getsignal(number) is _interrupt:
+            signal.set_wakeup_fd(-1)
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 

@@ -21,9 +21,20 @@ def read_json(path: Path, shape: Any, remedy: str) -> Any:
         DataError: not readable, not JSON, or of another shape.
     """
     try:
-        return _adapter(shape).validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: not readable: {error.strerror}", remedy) from None
+    return read_content(path, content, shape, remedy)
+
+
+def read_content(path: Path, content: bytes, shape: Any, remedy: str, *, strict: bool = False) -> Any:
+    """The same for what was read from a file already; `strict`: no number is taken for a text, and so on.
+
+    Raises:
+        DataError: not JSON, or of another shape.
+    """
+    try:
+        return _adapter(shape).validate_json(content, strict=strict)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = "".join(f"{part}: " for part in first["loc"])[:100]

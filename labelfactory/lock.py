@@ -13,12 +13,15 @@ from typing import IO, Any
 
 from labelfactory.console import say
 from labelfactory.errors import UserError
-from labelfactory.files import disk_error, make_folder
+from labelfactory.files import disk_errors, make_folder, remove_leftovers
 
 LOCKS = Path(".labelfactory/locks")
 REMEDY = "Wait until it is done, or end that process, and type the same command again."
 PROJECT = LOCKS / "project.lock"
 """Held by whoever writes the import, corrections, promotions or params.yaml; its text says who: `COMMAND (process PID)`."""
+INPUTS = (Path("data/import"), Path("data/corrections"))
+WRITTEN = ("params.yaml", "dvc.lock")
+"""Folders, and files of the project's own folder, to which only its holder writes through temporary files."""
 
 
 class BusyError(UserError):
@@ -45,7 +48,8 @@ def project_lock(command: str) -> Iterator[None]:
     """Hold the project for a command that writes what people give it: one writer at a time, others wait and say for whom.
 
     What such a command reads before it writes must be read inside. A thread that holds the project may ask again. Order where
-    several locks are held: project, stages, ledger, outbox. On a file system without locks, nothing is held.
+    several locks are held: project, stages, ledger, outbox. Temporary files of a holder that was killed are removed. On a file
+    system without locks, nothing is held.
 
     Args:
         command: as it is typed, such as `labelfactory import table`, for those who wait.
@@ -72,6 +76,10 @@ def project_lock(command: str) -> Iterator[None]:
         _sign(stream, f"{command} (process {os.getpid()})")
         _holding.depth = 1
         try:
+            for name in WRITTEN:
+                remove_leftovers(Path(), name)
+            for folder in INPUTS:
+                remove_leftovers(folder)
             yield
         finally:
             _holding.depth = 0
@@ -127,13 +135,8 @@ def stage_lock(stage: str, *, shared: bool = False) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[Any]]:
     """The lock's file, unbuffered. Raises DiskError where it cannot be created."""
-    try:
+    with disk_errors(path):
         stream = path.open("ab+", buffering=0)
-    except OSError as error:
-        problem = disk_error(path, error)
-        if problem is None:
-            raise
-        raise problem from error
     with stream:
         yield stream
 

@@ -11,6 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from labelfactory.errors import UserError
 from labelfactory.settings.wiring import METRICS, StageWiring, read_wiring
 from labelfactory.stage.output_state import INFERENCE, LIST, SETTINGS, list_state, output_state
 
@@ -69,7 +70,7 @@ def read_evaluation(path: Path = METRICS) -> Evaluation:
     """The evaluation on disk; empty where there is none, or where it is being written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Evaluation()
     return evaluation_of(content, measured_in(content)) if isinstance(content, dict) else Evaluation()
 
@@ -79,14 +80,15 @@ def measured_in(content: Any) -> list[dict[str, Any]]:
     states = content.get(MEASURED) if isinstance(content, dict) else None
     if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
         return []
-    return states if all(isinstance(state.get(w), str) for state in states for w in ("name", "kind", "digest")) else []
+    named = all(isinstance(state.get(word), str) for state in states for word in ("name", "kind", "digest"))
+    return states if named and all(isinstance(state.get("values", {}), dict) for state in states) else []
 
 
 def evaluation_of(figures: Mapping[str, Any], states: Iterable[Mapping[str, Any]]) -> Evaluation:
     """An evaluation by what a file holds. Figures that are not finite numbers are left out."""
     states = list(states)
     numbers = {k: float(v) for k, v in figures.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    settings = {s["name"]: (str(s["digest"]), s.get("values", {})) for s in states if s["kind"] == SETTINGS}
+    settings = {s["name"]: (s["digest"], dict(s.get("values", {}))) for s in states if s["kind"] == SETTINGS}
     inference, _ = settings.pop(INFERENCE, ("", {}))
     return Evaluation({k: v for k, v in numbers.items() if isfinite(v)}, digests_of(states), inference, settings)
 
@@ -116,7 +118,7 @@ def _outputs(stage: StageWiring, *, cut: bool) -> set[str]:
 
 
 def present(evaluation: Evaluation, known: Digests | None = None) -> dict[str, str]:
-    """The digests on disk of everything that an evaluation measured.
+    """The digests on disk of everything that an evaluation measured; none of what is damaged.
 
     Args:
         evaluation: names it.
@@ -125,7 +127,12 @@ def present(evaluation: Evaluation, known: Digests | None = None) -> dict[str, s
     digests = dict(known or {})
     for name in evaluation.measured:
         kind, _, listed = name.partition(" ")
-        if name not in digests:
-            state = list_state(listed) if listed and kind == LIST else output_state(name)
-            digests |= {name: state["digest"]} if state else {}
+        is_list = kind == LIST and bool(listed)
+        if name in digests or not (is_list or read_wiring().maker(name)):  # a name is no path
+            continue
+        try:
+            state = list_state(listed) if is_list else output_state(name)
+        except UserError:
+            continue
+        digests |= {name: state["digest"]} if state else {}
     return digests

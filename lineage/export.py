@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from labelfactory.files import write_json, write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_json, write_whole
 from lineage.lookup import Lookup
 
 PRODUCER = "urn:labelfactory:lineage"
@@ -23,7 +23,8 @@ Json = dict[str, Any]
 
 def export_lineage(lookup: Lookup, folder: Path) -> list[Path]:
     """Write openlineage.jsonl (one event a line, in order of time) and prov.json into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    remove_leftovers(folder, alone=False)
     events, prov = folder / "openlineage.jsonl", folder / "prov.json"
     with write_whole(events) as temporary, temporary.open("w", encoding="utf-8") as stream:
         for event in sorted(openlineage(lookup), key=lambda e: str(e["eventTime"])):

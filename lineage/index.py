@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from labelfactory.files import disk_errors
 from lineage.ledger import SCHEMAS, Kind, Ledger, LedgerFile
 
 QUALITY = ("mean_confidence", "void_share", "agreement")
@@ -100,7 +101,7 @@ def _extend(ledger: Ledger, path: Path) -> None:
             done = int(sequence)
             break
     try:
-        with duckdb.connect(str(temporary)) as connection:
+        with disk_errors(path), duckdb.connect(str(temporary)) as connection:
             if not done:
                 _create(connection)
             _load(connection, [f for f in files if f.sequence > done])

@@ -4,8 +4,8 @@ data/ledger/00000012-masks.parquet; schema metadata `labelfactory` (JSON): forma
 file before, empty in the first). data/ledger/HEAD (JSON): sequence and digest of the last file. Kinds, one row each:
     masks      a mask of any time: image, tags, digests of its inputs, quality, execution, time
     training   a row that a model was trained on: image, label's digest and source, model, execution, time
-    events     something that happened, as JSON: a model, an execution of a stage, a state of the line, a promotion, a
-               withdrawal
+    events     something that happened, as JSON: a model, an execution of a stage, a state of the line, an evaluation, a
+               promotion, a withdrawal
 Digests are stored as 32 bytes, repeating values as a dictionary. The ledger is history, not state: git ignores it and DVC
 does not track it, so no checkout changes it.
 """
@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 from labelfactory.dataset.withdrawn import LEDGER
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, first_line
-from labelfactory.files import remove_leftovers, write_json, write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_json, write_whole
 from labelfactory.json_files import read_json
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.lock import file_lock
@@ -138,7 +138,7 @@ class Ledger:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Only one process appends at a time; others wait."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with file_lock(self.folder / ".lock"):
             remove_leftovers(self.folder)
             yield

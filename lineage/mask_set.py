@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError, MissingError, first_line
+from labelfactory.foreign_files import read_file
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring, runs_in_lock
 from labelfactory.settings.yaml_text import parse_yaml
@@ -49,7 +50,7 @@ class MaskSet:
         """The pixels, None where they are no longer on disk."""
         if self.folder is not None:
             path = self.folder / f"{image_id}.png"
-            return decode_mask(path.read_bytes()) if path.exists() else None
+            return decode_mask(read_file(path)) if path.exists() else None
         stored = self._stored.get((image_id, str(self.rows[image_id]["digest"])))
         return decode_mask(stored) if stored is not None else None
 

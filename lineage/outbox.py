@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from labelfactory.dataset.withdrawn import LEDGER
 from labelfactory.errors import DataError
-from labelfactory.files import write_json
+from labelfactory.files import disk_errors, make_folder, write_json
 from labelfactory.json_files import read_json
 from labelfactory.lock import file_lock
 
@@ -79,17 +79,18 @@ class Outbox:
 
     def put(self, kind: str, id: str, detail: dict[str, Any], files: Mapping[str, Path] | None = None) -> None:
         """Add a letter behind the others, with files by the names that they are to have. The caller holds the ledger's lock."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         numbers = [int(path.name.partition("-")[0]) for path in self._paths()]
         path = self.folder / f"{max(numbers, default=0) + 1:08d}-{kind}.json"
         folder = path.with_suffix("")
         shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
-        for name, file in (files or {}).items():
-            folder.mkdir(exist_ok=True)
-            try:
-                os.link(file, folder / name)
-            except OSError:  # another file system
-                shutil.copyfile(file, folder / name)
+        with disk_errors(folder):
+            for name, file in (files or {}).items():
+                folder.mkdir(exist_ok=True)
+                try:
+                    os.link(file, folder / name)
+                except OSError:  # another file system
+                    shutil.copyfile(file, folder / name)
         write_json(path, {"kind": kind, "id": id, "detail": detail})
 
     def waits(self) -> bool:

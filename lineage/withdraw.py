@@ -14,11 +14,12 @@ from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
+from labelfactory.foreign_files import is_allowed
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
 from lineage.traces import Traces, in_cache
-from lineage.withdrawals import OwnFile, Withdrawal, is_own, maps_of, read_withdrawals, same_files
+from lineage.withdrawals import OwnFile, Withdrawal, maps_of, read_withdrawals, same_files
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,10 @@ def _files(touched: Touched, others: Sequence[Entry], digests: set[str]) -> tupl
     used = {path for entry in others for path in (entry.path, entry.mask_path)}
     named = [Path(p) for e in touched.entries for p in (e.path, e.mask_path) if p and p not in used]
     corrections = read_corrections(CORRECTIONS)
-    named += [corrections[image_id].path(CORRECTIONS) for image_id in touched.image_ids if image_id in corrections]
-    named += maps_of(touched.image_ids, [entry.image_id for entry in others])
-    present = [path for path in dict.fromkeys(named) if path.is_file()]
-    own = [OwnFile.at(path) for path in present if is_own(path)]
+    drawn = [corrections[image_id].path(CORRECTIONS) for image_id in touched.image_ids if image_id in corrections]
+    drawn += maps_of(touched.image_ids, [entry.image_id for entry in others])
+    present = [path for path in dict.fromkeys([*named, *drawn]) if path.is_file()]
+    ours = {path for path in present if path in drawn or is_allowed(path, "delete")}
+    own = [OwnFile.at(path) for path in present if path in ours]
     copies = [file for file in same_files(digests, {file.sha256: file.bytes for file in own}) if file not in own]
-    return [*own, *copies], [str(path) for path in present if not is_own(path)]
+    return [*own, *copies], [str(path) for path in present if path not in ours]

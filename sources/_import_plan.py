@@ -11,7 +11,7 @@ from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from labelfactory.schema import BACKGROUND, Classes
 from sources._batch import Batch, Candidate
@@ -49,6 +49,8 @@ class ImportPlan:
 
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
+        for folder in {path.parent for candidate in self.pending for path in (candidate.path, candidate.mask) if path}:
+            remove_leftovers(folder)
         for candidate in self.pending:
             for path, load in ((candidate.path, candidate.photograph_bytes), (candidate.mask, candidate.mask_bytes)):
                 if path is None or load is None:
@@ -56,7 +58,7 @@ class ImportPlan:
                 data = load()
                 if path.is_file() and path.read_bytes() == data:
                     continue
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 with write_whole(path) as temporary:
                     temporary.write_bytes(data)
 

@@ -16,7 +16,7 @@ from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.dataset.withdrawn import Withdrawn, say_refused, withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.schema import Classes, Mask
 from sources._batch import Batch, Candidate
 from sources._demo_animals import HEADS
@@ -70,7 +70,8 @@ def render_demo(folder: Path, *, count: int, seed: int, start: int = 0) -> Manif
             f"Give a --count of at least {max(start, 0) + 1} and a --seed of at least 0.",
         )
     for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / name)
+        remove_leftovers(folder / name)
     gone = withdrawn()
     with ThreadPoolExecutor() as pool:
         drawn = tuple(pool.map(lambda index: _render_entry(folder, index, seed, gone), range(start, count)))

@@ -100,9 +100,9 @@ def _lists(row: dict[str, Any], piece: Piece, decided: str) -> tuple[str, ...]:
 def _pieces(root: Path) -> Iterator[Piece]:
     """The files of a dataset, by split."""
     if (root / "dataset_dict.json").is_file():
-        for split in _texts(_json(root / "dataset_dict.json").get("splits", [])):
-            for piece in _saved(root / Path(split).name):
-                yield Piece(piece, LISTS.get(split, split))
+        for name in _texts(_json(root / "dataset_dict.json").get("splits", [])):
+            for piece in _saved(root / Path(name).name):
+                yield Piece(piece, LISTS.get(name, name))
     elif (root / "state.json").is_file():
         for piece in _saved(root):
             yield Piece(piece, "")

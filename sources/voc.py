@@ -1,6 +1,6 @@
 """Any folder in VOC layout: photographs, lists, tags from a tag file or from annotations, true masks if there are any.
 
-    JPEGImages/<image_id>.jpg             the photographs (also .jpeg, .png, .webp, .tif, .tiff, .bmp)
+    JPEGImages/<image_id>.jpg             the photographs (also .jpeg, .png, .webp, .tif, .tiff, .bmp, .ppm)
     ImageSets/<list>.txt                  one image id a row; else ImageSets/Segmentation/, else ImageSets/Main/
     SegmentationClass/<image_id>.png      true masks, if any
     tags.csv                              rows of image_id,tag|tag (also `tag;tag`, `tag tag`), with or without a header

@@ -26,7 +26,7 @@ from labelfactory.errors import UserError
 from labelfactory.interrupt import LOOK_SECONDS, Interrupted, end_children, hold_signals
 from labelfactory.lock import BusyError, stage_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
-from labelfactory.settings.wiring import last_runs, read_wiring
+from labelfactory.settings.wiring import WIRING_FILE, last_runs, read_wiring
 
 
 @dataclass(frozen=True)
@@ -276,8 +276,18 @@ def open_repo() -> Iterator[Repo]:
     except DvcException as error:
         remedy = "Run the command in the project's root folder, in a clone of its git repository."
         raise UserError(f"DVC: {error}", remedy) from error
+    _check_files()
     with repo:
         yield repo
+
+
+def _check_files() -> None:
+    """Read the files that DVC reads, which it does without limits of depth and size. Raises ParamsError."""
+    if WIRING_FILE.exists():
+        read_wiring()
+    if Path(PARAMS_FILE).exists():
+        read_yaml(Path(PARAMS_FILE))
+    last_runs()
 
 
 def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from dvc.repo import Repo, lock_repo
 from dvc.repo.experiments.utils import resolve_name
 from dvc.utils.cli_parse import to_path_overrides
 
+from flows.line.put_aside import noted
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.lock import project_lock
 from labelfactory.settings.wiring import METRICS
@@ -24,10 +25,7 @@ def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]
     """
     if not _exists(repo, name):
         queue = repo.experiments.tempdir_queue
-        with (
-            project_lock("labelfactory sweep"),
-            lock_repo(repo),
-        ):  # DVC changes params.yaml, commits it aside, and changes it back
+        with project_lock("labelfactory sweep"), lock_repo(repo), noted():
             repo.experiments.queue_one(queue, params=to_path_overrides(overrides), name=name)
         paths = [entry.path for entry in read_manifest().entries]
         queue.reproduce(copy_paths=list(copied_paths(paths)))

@@ -15,11 +15,11 @@ from dvc.exceptions import CheckoutError
 from dvc.output import Output
 from dvc.repo import Repo
 
-from labelfactory.errors import DataError, UserError
+from labelfactory.errors import DataError, ParamsError
 from labelfactory.files import write_whole
 from labelfactory.foreign_files import FileRefusedError, read_file
-from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.yaml_text import parse_yaml
 
 MD5 = re.compile(r"[0-9a-f]{32}")
 NAME = re.compile(r"[A-Za-z0-9_~%-][A-Za-z0-9_.~%-]*")
@@ -30,22 +30,24 @@ OUT_KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
 PUSH_AGAIN = "Bring this clone to the commit that was pushed, or type `labelfactory push` again where the data is."
 
 
-def check_lock(path: Path, where: str) -> None:
+def check_lock(data: bytes, where: str) -> None:
     """Check a dvc.lock from a remote.
 
     Args:
-        path: its copy here.
+        data: the file.
         where: its address, for messages.
 
     Raises:
         DataError: it is not a lock, or names a stage or an output that dvc.yaml does not have.
     """
     try:
-        lock = read_yaml(path)
-    except UserError as error:
-        raise DataError(error.problem.replace(str(path), where), PUSH_AGAIN) from None
-    stages = lock.get("stages")
-    if set(lock) - {"schema", "stages"} or not isinstance(stages, dict):
+        lock = parse_yaml(data.decode("utf-8"), where, PUSH_AGAIN)
+    except UnicodeDecodeError:
+        raise DataError(f"{where}: is not UTF-8 text", PUSH_AGAIN) from None
+    except ParamsError as error:
+        raise DataError(error.problem, PUSH_AGAIN) from None
+    stages = lock.get("stages") if isinstance(lock, dict) else None
+    if not isinstance(stages, dict) or set(lock) - {"schema", "stages"}:
         raise DataError(f"{where}: is not a dvc.lock", PUSH_AGAIN)
     wiring = read_wiring()
     for name, entry in stages.items():

@@ -11,11 +11,11 @@ from dvc.repo import Repo
 
 from flows.line.dvc_line import held_line, open_repo
 from flows.line.storage import Store
-from flows.server.credentials import masked
 from labelfactory.console import say
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.lock import project_lock
+from labelfactory.masking import masked
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record

@@ -6,14 +6,13 @@ again. What a bucket names is checked before it is written: photographs and mask
 says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from dvc.exceptions import DvcException
@@ -22,30 +21,18 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_line import locked_stages, open_repo
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
+from flows.line.pulled_manifest import is_here, read_pushed, settle
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, UserError
-from labelfactory.files import write_whole
-from labelfactory.foreign_files import (
-    LARGEST_PICTURE,
-    LARGEST_TABLE,
-    PHOTOGRAPHS,
-    RAW,
-    FileRefusedError,
-    check_path,
-    is_allowed,
-    read_file,
-    read_imported,
-)
+from labelfactory.files import disk_error, make_folder, remove_leftovers, write_whole
+from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
-FETCHED = RAW / "pulled"
-"""Fetched photographs whose path is outside of data/raw, by digest."""
-SHA256 = re.compile(r"[0-9a-f]{64}")
 AT_ONCE = 16
 """Simultaneous transfers."""
 REMEDY = "Type `dvc remote add -d store s3://BUCKET/FOLDER`; see docs/deployment.md for credentials."
@@ -80,9 +67,8 @@ class Store:
         return {PurePosixPath(path).name for path in self.fs.find(folder)} if self.fs.exists(folder) else set()
 
     def put(self, data: bytes, address: str) -> None:
-        """Write an object; in a bucket, atomically."""
-        self.fs.makedirs(self.fs.parent(address), exist_ok=True)
-        self.fs.pipe_file(address, data)
+        """Write an object, whole or not at all: in a folder that serves as remote, DVC renames a temporary file."""
+        self.fs.upload_fobj(BytesIO(data), address)
 
     def get(self, address: str, *, largest: int = LARGEST_TABLE) -> bytes | None:
         """Read an object; None where there is none.
@@ -131,8 +117,10 @@ def pull() -> Moved:
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
-        settled = replace(manifest, entries=tuple(_settled(entry) for entry in withdrawn().kept(manifest.entries)))
-        missing = {d: path for d, path in _files(settled.entries).items() if not _is_here(path, d)}
+        settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
+        missing = {d: path for d, path in _files(settled.entries).items() if not is_here(path, d)}
+        for folder in {check_path(path, "write").parent for path in missing.values()}:
+            remove_leftovers(folder)
         fetch = partial(store.get, largest=LARGEST_PICTURE)
         for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):
             if picture is None or digest_bytes(picture) != digest:
@@ -156,25 +144,12 @@ def pull() -> Moved:
 
 
 def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
-    """The manifest in the remote, as a file and as it is read.
-
-    Raises:
-        DataError: nothing was pushed, or it is not a manifest.
-    """
+    """The manifest in the remote, as a file and as it is read. Raises DataError: nothing was pushed, or it is not a manifest."""
     address = store.address("manifest.parquet")
     data = store.get(address)
     if data is None:
         raise DataError(f"{store.root}: nothing was pushed", "Type `labelfactory push` where the data is.")
-    with _copy(data, "manifest.parquet") as path:
-        try:
-            manifest = read_manifest(path)
-        except DataError as error:
-            raise type(error)(error.problem.replace(str(path), address), "Type `labelfactory push` again.") from None
-    for entry in manifest.entries:
-        for digest in (entry.sha256, entry.mask_sha256):
-            if digest is not None and not SHA256.fullmatch(digest):
-                raise DataError(f"{address}: {digest[:80]!r} is not a SHA-256", "Type `labelfactory push` again.")
-    return data, manifest
+    return data, read_pushed(data, address)
 
 
 def _pull_lock(store: Store) -> bool:
@@ -183,19 +158,9 @@ def _pull_lock(store: Store) -> bool:
     data = store.get(address)
     if data is None:
         return False
-    with _copy(data, "dvc.lock") as path:
-        check_lock(path, address)
+    check_lock(data, address)
     _write(LOCK_FILE, data)
     return True
-
-
-@contextmanager
-def _copy(data: bytes, name: str) -> Iterator[Path]:
-    """A copy of an object that is not in the project yet."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder, name)
-        path.write_bytes(data)
-        yield path
 
 
 @contextmanager
@@ -208,6 +173,9 @@ def _store() -> Iterator[tuple[Repo, Store]]:
             problem = str(error).splitlines()[0]
             raise UserError(f"DVC: {problem}", "Type `pip install -c constraints.txt -e '.[s3]'`.") from error
         except (DvcException, OSError) as error:
+            full = disk_error(Path(getattr(error, "filename", None) or "DVC"), error)
+            if full is not None:
+                raise full from error
             raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", REMEDY) from error
 
 
@@ -225,30 +193,7 @@ def _each(title: str, work: Mapping[str, Path], do: Callable[[str], Any]) -> Ite
             tick()
 
 
-def _is_here(path: Path | str, sha256: str) -> bool:
-    try:
-        return digest_bytes(read_file(check_path(path, "read"))) == sha256
-    except FileRefusedError:
-        return False
-
-
-def _settled(entry: Entry) -> Entry:
-    """The entry with paths that are valid on this machine."""
-    path = _local_path(entry.path, entry.sha256)
-    if entry.mask_path is None or entry.mask_sha256 is None:
-        return replace(entry, path=path)
-    return replace(entry, path=path, mask_path=_local_path(entry.mask_path, entry.mask_sha256))
-
-
-def _local_path(path: str, sha256: str) -> str:
-    """The path itself if the file may be written there or is there already, else one below data/raw/pulled."""
-    if is_allowed(path, "write") or _is_here(path, sha256):
-        return path
-    suffix = PurePosixPath(path).suffix.lower()
-    return (FETCHED / f"{sha256}{suffix if suffix in PHOTOGRAPHS else ''}").as_posix()
-
-
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with write_whole(path) as temporary:
         temporary.write_bytes(data)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from flows.line.put_aside import put_back
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.settings.wiring import read_wiring
@@ -15,6 +16,7 @@ def check_run(targets: Sequence[str] = ()) -> None:
     Raises:
         UserError: a check fails.
     """
+    put_back()
     sections = read_sections()
     check_targets(targets)
     read_manifest()

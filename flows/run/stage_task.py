@@ -16,13 +16,12 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed, Failed
 
 from flows.line.dvc_process import LineProcess, LineProcessError, StageError
-from flows.line.summary import read_json
 from flows.run.gpu_slots import devices_held
 from flows.run.pending_work import has_work
 from flows.run.pool_of_stage import StagePlacement, wanted_pool
 from flows.server.intervals import retry_seconds
 from labelfactory.errors import UserError
-from labelfactory.settings.wiring import REPORTS
+from labelfactory.settings.reports import read_report
 from reporting.phrases import what_it_made
 
 USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
@@ -79,7 +78,7 @@ def _run(
                 held.enter_context(devices_held(placement.api, hear))
         if not line.bring_up_to_date(stage, force=force, hear=hear):
             return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
-    report = read_json(REPORTS / f"{stage}.json")
+    report = read_report(stage)
     return Completed(message=what_it_made(report) if report else "")
 
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import psutil
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from flows.server.private_files import FOLDER, read_private, write_private
-from labelfactory.errors import UserError
+from labelfactory.json_files import read_content
 
 STATE_FILE = FOLDER / "services.json"
 Address = Annotated[str, Field(pattern=r"^https?://[!-~]+$")]
@@ -71,15 +71,9 @@ def read_services() -> Services | None:
     content = read_private(STATE_FILE)
     if content is None:
         return None
-    try:
-        return TypeAdapter(Services).validate_json(content, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{STATE_FILE}: damaged ({f'{where}: ' if where else ''}{first['msg']})",
-            f"End what an earlier `labelfactory up` left running (`pgrep -af flows.server` lists it), and delete {STATE_FILE}.",
-        ) from None
+    remedy = f"End what an earlier `labelfactory up` left running (`pgrep -af flows.server` lists it), and delete {STATE_FILE}."
+    services: Services = read_content(STATE_FILE, content, Services, remedy, strict=True)
+    return services
 
 
 def write_services(api: str, services: Sequence[Service]) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError, NewerFormatError
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, write_whole
 from labelfactory.foreign_files import LARGEST_TABLE, check_regular
 
 HEAD = b"labelfactory"
@@ -26,7 +26,7 @@ def write_table(
     """
     marked = schema.with_metadata({HEAD: json.dumps(head, sort_keys=True)})
     table = pa.Table.from_pylist([{name: getattr(row, name) for name in schema.names} for row in rows], schema=marked)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with write_whole(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=row_group, write_page_checksum=True)
 

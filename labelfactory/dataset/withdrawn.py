@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from labelfactory.console import say
 from labelfactory.dataset.manifest import Entry
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, first_line
 from labelfactory.files import DiskError, write_json
 from labelfactory.json_files import read_json
 
@@ -60,7 +60,7 @@ def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
     photographs, image_ids = (set(known.photographs), set(known.image_ids)) if last in names else (set(), set())
     for path in fresh:
         for detail in _details(path):
-            photographs |= {*detail.digests, *detail.photographs.values()}
+            photographs |= set(detail.digests) | set(detail.photographs.values())
             image_ids |= set(detail.images)
     found = Withdrawn(frozenset(photographs), frozenset(image_ids))
     if fresh and keep:
@@ -85,37 +85,35 @@ def say_refused(refused: Collection[tuple[str, str]], *, doing: str = "import") 
         )
 
 
-class _Copy(BaseModel):
-    """The content of withdrawn.json."""
+def _kept(path: Path) -> tuple[str, Withdrawn]:
+    """The last file of the ledger that was read, and what was withdrawn until then; empty where nothing is kept."""
+    try:
+        kept: _Kept = read_json(path, _Kept, "")
+    except DataError:
+        return "", Withdrawn()
+    return kept.last, Withdrawn(frozenset(kept.photographs), frozenset(kept.image_ids))
 
+
+class _Kept(BaseModel):
     last: str
     photographs: list[str]
     image_ids: list[str]
 
 
 class _Detail(BaseModel):
-    """What is read of an event's detail."""
+    """What an event `withdrawn` names."""
 
     images: list[str]
     photographs: dict[str, str]
-    digests: list[str] = []  # events of older programs have none
-
-
-def _kept(path: Path) -> tuple[str, Withdrawn]:
-    """The last file of the ledger that was read, and what was withdrawn until then; empty where nothing is kept."""
-    try:
-        kept: _Copy = read_json(path, _Copy, "")
-    except DataError:
-        return "", Withdrawn()
-    return kept.last, Withdrawn(frozenset(kept.photographs), frozenset(kept.image_ids))
+    digests: list[str] = []
 
 
 def _details(path: Path) -> list[_Detail]:
     """The withdrawals in a file of the ledger."""
     try:
         table = pq.read_table(path, columns=["event", "detail"], partitioning=None, page_checksum_verification=True)
-        rows = zip(table["event"].to_pylist(), table["detail"].to_pylist(), strict=True)
-        return [_Detail.model_validate_json(detail) for event, detail in rows if event == EVENT]
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        problem = f"{path}: damaged: {(str(error).splitlines() or [''])[0]}"
+        rows = table.to_pylist()
+        return [_Detail.model_validate_json(row["detail"]) for row in rows if row["event"] == EVENT]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        problem = f"{path}: damaged: {first_line(error)}"
         raise DataError(problem, "Restore the file from a backup; the ledger cannot be made again.") from None

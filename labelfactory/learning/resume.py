@@ -59,6 +59,7 @@ class Resume:
         before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
         try:
             curve = _checked_curve(state["epoch"], state["curve"])
+            _check_groups(state["optimizer"], before["optimizer"])
             for name, part in parts.items():
                 part.load_state_dict(state[name])
         except (
@@ -100,3 +101,9 @@ def _checked_curve(epoch: Any, curve: Any) -> list[dict[str, float]]:
     if not rows or epoch != len(curve) or not all(isinstance(v, float) for row in curve for v in row.values()):
         raise ValueError("not the curve of its epochs")
     return list(curve)
+
+
+def _check_groups(optimizer: Any, own: Any) -> None:
+    """Check that settings are there for each group of parameters; torch takes any. Raises ValueError where they are not."""
+    if [set(group) for group in optimizer["param_groups"]] != [set(group) for group in own["param_groups"]]:
+        raise ValueError("not the settings of this optimiser")

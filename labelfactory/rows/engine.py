@@ -17,6 +17,7 @@ from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.devices import one_thread_each, workers
 from labelfactory.errors import DataError
 from labelfactory.files import remove_leftovers
+from labelfactory.masking import masked
 from labelfactory.pool.pool import Submit, process_pool
 from labelfactory.progress import Tick, progress
 from labelfactory.rows.columns import Column
@@ -235,7 +236,7 @@ def process_task(maker: RowMaker, samples: Sequence[Sample], inputs: Sequence[di
     except Exception as error:  # any error of an image costs this image, not the run
         if len(samples) > 1:
             return [row for s, i in zip(samples, inputs, strict=True) for row in process_task(maker, [s], [i])]
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = masked(f"{type(error).__name__}: {' '.join(str(error).split())}")
         return [quarantine(samples[0].record.image_id, inputs[0], reason, maker.columns)]
 
 

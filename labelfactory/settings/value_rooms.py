@@ -21,6 +21,7 @@ BY_NUMBER = {
     "__init__.py": "sets up threads",
     "console.py": "messages",
     "dataset/__init__.py": "a docstring",
+    "dataset/changed_corrections.py": "deletes masks that no table names",
     "dataset/left_out.py": "messages",
     "dataset/picture_files.py": "which files are decoded; pixels are made of them in images.py and map_files.py",
     "dataset/manifest.py": "a table; its rows are in keys by their digests",

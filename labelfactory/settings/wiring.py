@@ -244,7 +244,7 @@ _Item = str | Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class _Body(BaseModel):
-    cmd: str
+    cmd: str | list[str]
     deps: list[_Item] = []
     params: list[_Item] = []
     outs: list[_Item] = []

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from labelfactory.dataset.prepared import IMAGES, read_dataset, write_dataset
 from labelfactory.errors import DataError, did_you_mean
+from labelfactory.files import remove_leftovers
 from labelfactory.lock import stage_lock
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
@@ -46,6 +47,7 @@ def let_out(image_ids: Collection[str]) -> list[SetAside]:
     for stage in dict.fromkeys(sample.stage for sample in samples):
         ids = {sample.image_id for sample in samples if sample.stage == stage}
         with stage_lock(stage):
+            remove_leftovers(DATA / read_wiring()[stage].noun)
             if read_wiring()[stage].meta.kind == "prepare":
                 _forget_photographs(ids)
             else:

@@ -3,9 +3,11 @@
 import io
 import json
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,22 +15,23 @@ import typer
 from made_line import MadeLine
 from visiting import leave_scores, project, visit
 
-import app.status
-from app.doctor import doctor
+from app import status
 from app.quarantine import list_
 from app.table import print_table
 from flows.line.dvc_line import StageState
 from flows.run.checks import check_run
 from flows.server.api import find_page
+from labelfactory.dataset.corrections import store_mask, write_corrections
 from labelfactory.dataset.left_out import LeftOut, write_left_out
 from labelfactory.dataset.prepared import read_dataset
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import UserError
 from labelfactory.settings.wiring import read_wiring
-from lineage.audit import audit_mask, audit_model
-from lineage.deliver import deliver
+from lineage.audit import audit_file, audit_mask, audit_model
 from lineage.diff import diff
 from lineage.lookup import open_ledger
 from lineage.mlflow_home import tracking_uri, write_address
+from lineage.outbox import Outbox
 from lineage.record import record
 from lineage.verify import verify
 
@@ -48,7 +51,7 @@ def parquet(**columns: list) -> bytes:
     return stream.getvalue()
 
 
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+TEXTS: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "garbage": lambda data: b"\xff\x00PAR1\x9d" * 20,
     "half": lambda data: data[: len(data) // 2],
@@ -58,6 +61,11 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "other types": lambda data: json.dumps({key: [1, {"a": None}] for key in known(data)}).encode(),
     "a deep list": lambda data: b"[" * 100_000,
     "a long number": lambda data: b'{"sequence": ' + b"9" * 5000 + b"}",
+}
+
+
+TABLES: dict[str, Callable[[bytes], bytes]] = {
+    **{name: TEXTS[name] for name in ("empty", "garbage", "half")},
     "other columns": lambda data: parquet(other=[1, 2]),
     "columns of other types": lambda data: parquet(**{key: [[1], [2]] for key in known(data)}),
 }
@@ -76,35 +84,35 @@ def known(data: bytes) -> list[str]:
     return list(content if isinstance(content, dict) else content[0])
 
 
-FILES = (
-    "data/ledger/HEAD",
-    "data/ledger/seen.json",
-    "data/ledger/withdrawn.json",
-    "data/ledger/index-*.duckdb",
-    "data/ledger/*-events.parquet",
-    "data/ledger/*-masks.parquet",
-    "data/ledger/*-training.parquet",
-    "data/ledger/outbox/*-line.json",
-    "data/ledger/outbox/*-model.json",
-    "data/import/left_out.json",
-    "data/import/manifest.parquet",
-    "data/corrections/corrections.parquet",
-    "data/dataset/images.parquet",
-    "data/reports/refine_crf.json",
-    "data/reports/prepare.json",
-    "data/evaluation/metrics.json",
-    "data/evaluation/images.parquet",
-    "data/walk_threshold/thresholds.json",
-    "data/cams/shard-00000.parquet",
-    "data/masks/shard-00000.parquet",
-    "data/segmenter/checkpoint.safetensors",
-    "data/segmenter/training_rows.parquet",
-    "data/segmenter/curve.csv",
-    "data/mlflow/address",
-    ".dvc/cache/files/md5/*/*.dir",
-    ".labelfactory/services.json",
-    "dvc.lock",
-)
+FILES = {
+    "data/ledger/HEAD": "record, audit verify, pages",
+    "data/ledger/seen.json": "record",
+    "data/ledger/withdrawn.json": "withdrawn",
+    "data/ledger/index-*.duckdb": "audit mask, audit model, pages",
+    "data/ledger/*-events.parquet": "record, audit model, audit verify, withdrawn, pages",
+    "data/ledger/*-masks.parquet": "record, audit mask, audit verify, pages",
+    "data/ledger/*-training.parquet": "record, audit model, audit verify, pages",
+    "data/ledger/outbox/*.json": "audit verify, letters",
+    "data/import/left_out.json": "status, pages",
+    "data/import/manifest.parquet": "status, check of a run",
+    "data/corrections/corrections.parquet": "audit verify, record",
+    "data/dataset/images.parquet": "status, record, audit verify, quarantine list, pages",
+    "data/reports/refine_crf.json": "status, report, record, pages",
+    "data/reports/prepare.json": "status, report, record, pages",
+    "data/evaluation/metrics.json": "status, report, record, pages",
+    "data/evaluation/images.parquet": "pages",
+    "data/walk_threshold/thresholds.json": "status, report, record, pages",
+    "data/cams/shard-00000.parquet": "status, record, audit verify, quarantine list, pages",
+    "data/masks/shard-00000.parquet": "status, record, audit verify, diff, quarantine list, pages",
+    "data/segmenter/checkpoint.safetensors": "status, record, audit verify, pages",
+    "data/segmenter/training_rows.parquet": "record, audit verify, audit file",
+    "data/segmenter/curve.csv": "record",
+    "data/mlflow/address": "tracking",
+    ".dvc/cache/files/md5/*/*.dir": "audit verify",
+    ".labelfactory/services.json": "serve",
+    "dvc.lock": "status, record, audit verify, pages",
+}
+"""Files, and what reads them."""
 
 
 @pytest.fixture(scope="module")
@@ -115,17 +123,12 @@ def made(tmp_path_factory) -> Path:
         patch.chdir(folder)
         MadeLine()
         record()
-        truth = {r.image_id: pa.array([0]).to_numpy() for r in ()}
-        import numpy as np
-
         truth = {r.image_id: np.ones((r.height, r.width), np.uint8) for r in read_dataset().records}
         leave_scores(truth)
         write_left_out([LeftOut("a", "b", "c", "d")])
         write_address("sqlite:///" + str(folder / "mlflow.db"))
         Path(".labelfactory").mkdir()
         Path(".labelfactory/services.json").write_text('{"api": "http://127.0.0.1:1/api", "services": []}')
-        from labelfactory.dataset.corrections import store_mask, write_corrections
-
         first = read_dataset().records[0]
         mask = np.ones((first.height, first.width), np.uint8)
         write_corrections([store_mask(first.image_id, first.sha256, mask, read_dataset().classes)])
@@ -141,39 +144,35 @@ def pages() -> None:
             assert client.get(address).status_code in (200, 404, 409), address
 
 
-def ask(what: str) -> None:
-    """What a command does, without the programs that it starts."""
-    actions: dict[str, Callable[[], object]] = {
-        "status": app.status.status,
-        "report": print_table,
-        "record": record,
-        "audit mask": lambda: audit_mask(open_ledger(), "image-1"),
-        "audit model": lambda: audit_model(open_ledger(), "latest"),
-        "diff": lambda: diff("1", "now"),
-        "audit verify": verify,
-        "quarantine list": lambda: list_(),
-        "check of a run": check_run,
-        "serve": find_page,
-        "pages": pages,
-        "deliver": lambda: deliver() if not Path("mlflow.db").exists() else tracking_uri(),
-        "doctor": doctor,
-    }
-    actions[what]()
-
-
-ACTIONS = ("status", "report", "audit verify", "audit mask", "audit model", "diff", "quarantine list", "check of a run",
-           "serve", "pages", "record")  # fmt: skip
+ACTIONS: dict[str, Callable[[], object]] = {
+    "status": lambda: status.status(),
+    "report": print_table,
+    "record": record,
+    "audit mask": lambda: audit_mask(open_ledger(), "image-1"),
+    "audit model": lambda: audit_model(open_ledger(), "latest"),
+    "audit file": lambda: audit_file(Path("data/segmenter")),
+    "audit verify": verify,
+    "diff": lambda: diff(open_ledger(), "1", "now"),
+    "quarantine list": list_,
+    "check of a run": check_run,
+    "serve": find_page,
+    "tracking": tracking_uri,
+    "withdrawn": withdrawn,
+    "letters": lambda: (Outbox().letters(), Outbox().refused(), Outbox().drop_damaged()),
+    "pages": pages,
+}
+"""What commands do, without the programs that they start."""
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_an_error_of_two_parts_or_made_again(made, tmp_path, monkeypatch, name):
     """By whichever command it is read: each command ends well, or with the problem and what to type."""
     states = [StageState(stage, "stale", ("params.yaml",)) for stage in read_wiring(made / "dvc.yaml")]
-    monkeypatch.setattr(app.status, "line_status", lambda: states)
-    monkeypatch.setattr(app.status, "locked_stages", lambda: set())
+    monkeypatch.setattr(status, "line_status", lambda: states)
+    monkeypatch.setattr(status, "locked_stages", lambda: set())
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
     wrong: list[str] = []
-    for damage, spoil in DAMAGES.items():
+    for damage, spoil in (TABLES if name.endswith((".parquet", ".duckdb")) else TEXTS).items():
         folder = tmp_path / damage.replace(" ", "-")
         shutil.copytree(made, folder)
         monkeypatch.chdir(folder)
@@ -181,19 +180,19 @@ def test_a_damaged_file_is_an_error_of_two_parts_or_made_again(made, tmp_path, m
         assert paths, f"the project has no {name}"
         for path in paths:
             path.write_bytes(spoil(path.read_bytes()))
-        for what in ACTIONS:
-            try:
-                ask(what)
-            except UserError as error:
-                if not error.remedy or "Traceback" in str(error):
-                    wrong.append(f"{damage}, {what}: no remedy: {error}")
-            except typer.Exit as error:
-                if error.exit_code not in (0, 2):
-                    wrong.append(f"{damage}, {what}: exit code {error.exit_code}")
-            except Exception as error:
-                import traceback
-
-                frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)][-6:]
-                wrong.append(f"{damage}, {what}: {type(error).__name__}: {str(error)[:150]} {frames}")
+        wrong += [f"{damage}, {what}: {problem}" for what in FILES[name].split(", ") if (problem := problem_of(what))]
         shutil.rmtree(folder)
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+def problem_of(what: str) -> str:
+    """What is wrong with how a command ended; empty where it did its work, or said what to type."""
+    try:
+        ACTIONS[what]()
+    except UserError as error:
+        return "" if error.remedy and error.problem else f"no remedy: {error}"
+    except typer.Exit as error:
+        return "" if error.exit_code in (0, 2) else f"exit code {error.exit_code}"
+    except Exception:  # what a person would see as a traceback
+        return traceback.format_exc(limit=-4)
+    return ""

@@ -1,13 +1,15 @@
 """An output appears whole or not at all."""
 
 import csv
+import errno
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from labelfactory.files import remove_leftovers, write_csv, write_json, write_whole
+from labelfactory.files import DiskError, disk_errors, remove_leftovers, write_csv, write_json, write_whole
 
 
 def write_half(path: Path, error: type[BaseException]) -> None:
@@ -98,3 +100,29 @@ def test_json_keeps_order_and_letters(tmp_path):
     assert json.loads(text) == {"z": 1, "a": "é"}
     assert text.index("z") < text.index("a")
     assert "é" in text
+
+
+def test_leftovers_of_running_processes_stay_where_others_may_write(tmp_path):
+    """In a folder that no lock guards: what a killed process left goes, folders too; what is not ours stays."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    running = subprocess.Popen(["sleep", "60"])
+    try:
+        for name in (f".a.onnx.{gone.pid}.tmp", f".a.onnx.{running.pid}.tmp", f".b.onnx.{gone.pid}.tmp", ".a.onnx.tmp"):
+            (tmp_path / name).touch()
+        (tmp_path / f".a.onnx.{gone.pid}.old.tmp").mkdir()
+        remove_leftovers(tmp_path, "a.onnx", alone=False)
+        left = {f".a.onnx.{running.pid}.tmp", f".b.onnx.{gone.pid}.tmp", ".a.onnx.tmp"}
+        assert {path.name for path in tmp_path.iterdir()} == left
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), RuntimeError("No space left on device")])
+def test_errors_of_the_disk_name_the_path(tmp_path, error):
+    """However a library reports them; other errors are left alone."""
+    with pytest.raises(DiskError, match="x: no space is left"), disk_errors(tmp_path / "x"):
+        raise error
+    with pytest.raises(RuntimeError, match="bug"), disk_errors(tmp_path / "x"):
+        raise RuntimeError("bug")

@@ -182,6 +182,14 @@ def test_figures_of_the_whole_line_need_the_whole_line(line):
     assert "Of full supervision" not in as_markdown(read_summary())
 
 
+def test_a_damaged_output_has_no_scores_and_the_others_keep_theirs(line):
+    """The table does not open rows to show a figure: it says that this one is not measured."""
+    shard = Path("data/masks/shard-00000.parquet")
+    shard.write_bytes(shard.read_bytes()[:-40] + bytes(40))
+    shown = {key for keys in line.found(as_markdown(read_summary())).values() for key in keys}
+    assert names_in(shown) == {"seeds", "walks", "model"}
+
+
 def test_no_later_run_changes_the_scores_of_a_model(line):
     """Two runs, a target upstream, masks made again: the first model keeps the figures of its own evaluation."""
     before = scores_of_model(1)
@@ -244,6 +252,20 @@ def test_a_sweep_gives_its_model_its_own_scores_and_no_alias(line):
     with pytest.raises(Exception, match="data/segmenter holds none that is recorded"):
         Lookup().model("latest")
     assert Lookup().aliases() == {}
+
+
+def test_the_command_line_says_what_is_not_measured(line, labelfactory):
+    """In words for people, null in JSON: a model that no evaluation scored, and one side of a difference."""
+    other_model(line)
+    other_masks(line)
+    text = labelfactory("audit", "diff", "1", "2")
+    assert re.search(r"name miou/val/model, first 7108, second not measured", text)
+    answer = json.loads(labelfactory("audit", "diff", "1", "2", "--json"))
+    assert {"name": "miou/val/model", "first": 7108.0, "second": None} in answer["scores"]
+    assert "scores  not measured" in labelfactory("audit", "model", "affinity")
+    assert json.loads(labelfactory("audit", "model", "affinity", "--json"))["scores"] == {}
+    assert set(line.found(labelfactory("report"))) == {1}
+    assert "of earlier outputs" in labelfactory("report")
 
 
 def test_a_promoted_model_keeps_its_scores(line):

@@ -74,17 +74,17 @@ def payload(folder: Path) -> bytes:
     return (folder / f"data/{NOUN}/shard-00000.parquet").read_bytes()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    ("command", "send", "number"),
+    ("command", "send", "number", "workers"),
     [
-        ("run", os.killpg, signal.SIGINT),
-        ("run", os.kill, signal.SIGINT),
-        ("run", os.kill, signal.SIGTERM),
-        ("repro", os.killpg, signal.SIGINT),
-        ("repro", os.kill, signal.SIGTERM),
-        ("stage", os.killpg, signal.SIGINT),
-        ("stage", os.kill, signal.SIGTERM),
+        ("run", os.killpg, signal.SIGINT, 1),
+        ("run", os.killpg, signal.SIGINT, 2),
+        ("run", os.kill, signal.SIGINT, 1),
+        ("run", os.kill, signal.SIGTERM, 2),
+        ("repro", os.killpg, signal.SIGINT, 2),
+        ("repro", os.kill, signal.SIGTERM, 1),
+        ("stage", os.killpg, signal.SIGINT, 1),
+        ("stage", os.kill, signal.SIGTERM, 2),
     ],
 )
 def test_an_interruption_costs_the_images_in_hand(tmp_path, command, send, number, workers):
@@ -120,3 +120,18 @@ def test_a_stage_ends_with_the_command_that_was_killed(tmp_path, command):
     interrupted(folder, COMMANDS[command], partial(has_begun, folder), os.kill, signal.SIGKILL)
     assert "Traceback" not in said(folder)
     assert list((folder / f"data/{NOUN}").glob(".*.part"))
+
+
+@pytest.mark.parametrize(("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
+def test_an_interrupted_sweep_keeps_its_variants(tmp_path, send, number):
+    """The stage of a variant, in a folder and a session of its own, ends too."""
+    folder = copy_workspace(slow_line(), tmp_path / "line")
+    words = ["labelfactory", "sweep", f"{STAGE}.method.crf.steps=2,3"]
+
+    def ready() -> bool:
+        return any(has_begun(log.parent) for log in folder.glob(f".dvc/tmp/exps/*/{LOG}"))
+
+    assert interrupted(folder, words, ready, send, number) == 130, said(folder)
+    assert "Traceback" not in said(folder)
+    (message,) = re.findall("^Interrupted.*$", said(folder), re.MULTILINE)
+    assert message == f"Interrupted; 0 of 2 variants done are kept. Go on with: {' '.join(words)}"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_line import MadeLine
 
+from labelfactory.dataset.corrections import write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
@@ -248,6 +249,32 @@ def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory)
     report, _ = signed(withdrawal)
     assert report["elsewhere"] == [str(outside)]
     assert outside.exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "data/corrections/corrections.parquet",
+        "data/ledger/HEAD",
+        "data/import/manifest.parquet",
+        "data/masks/shard-00000.parquet",
+        "data/raw/../ledger/HEAD",
+        "params.yaml",
+    ],
+)
+def test_a_path_of_the_manifest_deletes_photographs_alone(line, target):
+    """A manifest of others may name a record or code as an image's true mask: it is named, and stays."""
+    write_corrections(())
+    entries = (
+        replace(e, mask_path=target, mask_sha256="0" * 64) if e.image_id == "image-1" else e
+        for e in read_manifest().entries
+    )
+    write_manifest(replace(read_manifest(), entries=tuple(entries)))
+    withdrawal = began("image-1")
+    assert target in withdrawal.elsewhere
+    remove(withdrawal)
+    assert Path(target).is_file()
+    assert not Path("data/raw/image-1.png").exists()
 
 
 def test_a_source_that_people_keep_below_data_is_named(line):

@@ -44,13 +44,13 @@ def command(folder: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 @contextmanager
-def serving(folder: Path, *words: str) -> Iterator[str]:
+def serving(folder: Path, *words: str, ended_by: int = signal.SIGINT) -> Iterator[str]:
     """A server on a free port, from its first line on; it ends as a person ends it, with code 0 and without a word."""
     process = command(folder, "--port", "0", *words)
     try:
         line = process.stdout.readline()
         yield re.search(r"http://\S+", line).group()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ended_by)
         said = process.communicate(timeout=120)[0]
         assert (process.returncode, "Traceback" in said) == (0, False), said
     finally:
@@ -66,6 +66,12 @@ def get(address: str, **headers: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def test_sigterm_ends_it_like_ctrl_c(folder):
+    """As a service manager ends it."""
+    with serving(folder, ended_by=signal.SIGTERM) as address:
+        assert get(address)[0] == 200
 
 
 def test_it_serves_this_machine_and_ends(folder):

@@ -17,27 +17,25 @@ OUT = {"path": "data/masks", "hash": "md5", "md5": "0" * 32 + ".dir", "size": 7,
 
 
 @pytest.fixture
-def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a lock lies, in a folder with the project's wiring."""
+def wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder has the project's wiring."""
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")
-    return tmp_path / "pushed.lock"
 
 
-def write(path: Path, out: Any, stage: str = "refine_crf") -> Path:
+def lock(out: Any, stage: str = "refine_crf") -> bytes:
     stages = {stage: {"cmd": f"python -m stages.{stage}", "deps": [], "outs": [out]}}
-    path.write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
-    return path
+    return yaml.safe_dump({"schema": "2.0", "stages": stages}).encode()
 
 
-def test_a_lock_of_this_line_is_taken(lock):
+def test_a_lock_of_this_line_is_taken(wired):
     """Folders, files, metrics; with and without the fields that DVC adds."""
     for out in (
         OUT,
         {"path": "data/masks", "md5": "a" * 32},
         OUT | {"path": "data/reports/refine_crf.json", "isexec": True},
     ):
-        check_lock(write(lock, out), "here")
+        check_lock(lock(out), "here")
 
 
 @pytest.mark.parametrize(
@@ -55,10 +53,10 @@ def test_a_lock_of_this_line_is_taken(lock):
         ("data/masks", "an output is not described by its MD5"),
     ],
 )
-def test_an_output_that_dvc_yaml_does_not_have_is_refused(lock, out, message):
+def test_an_output_that_dvc_yaml_does_not_have_is_refused(wired, out, message):
     """The message names the address, not the copy; the remedy says what to type."""
     with pytest.raises(DataError) as caught:
-        check_lock(write(lock, out), "s3://store/dvc.lock")
+        check_lock(lock(out), "s3://store/dvc.lock")
     assert caught.value.problem.startswith("s3://store/dvc.lock: the stage refine_crf: ")
     assert message in caught.value.problem
     assert "labelfactory push" in caught.value.remedy
@@ -66,13 +64,23 @@ def test_an_output_that_dvc_yaml_does_not_have_is_refused(lock, out, message):
 
 @pytest.mark.parametrize(
     "text",
-    ["- a", "stages: [1]", "{", "stages: {}\nvars: {}", "stages: {evil: {}}", "stages: {refine_crf: 1}", "a: &a [*a]"],
+    [
+        b"- a",
+        b"stages: [1]",
+        b"{",
+        b"\xff",
+        b"7",
+        b"stages: {}\nvars: {}",
+        b"stages: {evil: {}}",
+        b"stages: {refine_crf: 1}",
+        b"a: &a [*a]",
+        b"stages: {1: {}}",
+    ],
 )
-def test_a_lock_that_is_none_is_refused(lock, text):
+def test_a_lock_that_is_none_is_refused(wired, text):
     """Not YAML, no stages, stages of another line."""
-    lock.write_text(text)
     with pytest.raises(DataError, match=r"s3://store/dvc\.lock") as caught:
-        check_lock(lock, "s3://store/dvc.lock")
+        check_lock(text, "s3://store/dvc.lock")
     assert caught.value.remedy
 
 

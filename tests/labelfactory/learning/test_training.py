@@ -191,6 +191,41 @@ def test_a_useless_state_means_to_begin_anew(tmp_path, damage, capsys):
     assert ("damaged" in capsys.readouterr().err) == (damage is not None)
 
 
+SPOILT = {
+    "a list": lambda state: [1, 2],
+    "a tensor": lambda state: torch.zeros(3),
+    "no parts": lambda state: {"key": "k"},
+    "another net": lambda state: {**state, "model": nn.Linear(2, 1).state_dict()},
+    "no optimiser": lambda state: {**state, "optimizer": {}},
+    "groups without settings": lambda state: {
+        **state, "optimizer": {**state["optimizer"], "param_groups": [{"params": g["params"]} for g in
+                                                                      state["optimizer"]["param_groups"]]}},
+    "no average": lambda state: {**state, "average": None},
+    "another epoch": lambda state: {**state, "epoch": 7},
+    "an epoch that is none": lambda state: {**state, "epoch": "two"},
+    "no curve": lambda state: {**state, "curve": None},
+    "a curve of texts": lambda state: {**state, "curve": [{"epoch": "1", "loss": "2"}]},
+    "a curve without a loss": lambda state: {**state, "curve": [{"epoch": 1.0}]},
+}  # fmt: skip
+"""What a state of two epochs may be instead."""
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_state_of_another_shape_means_to_begin_anew(tmp_path, name, capsys):
+    """Nothing of it is kept: the weights are those of an undisturbed run, not half of the state's."""
+    (tmp_path / "whole").mkdir()
+    expected, curve = train(tmp_path / "whole", config(), ema=0.9)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, config(), ema=0.9, loss=Killed(5))
+    path = tmp_path / "resume.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save(SPOILT[name](state), path)
+    net, again = train(tmp_path, config(), ema=0.9)
+    assert same(net, expected)
+    assert again == curve
+    assert "damaged; training starts at the first epoch" in capsys.readouterr().err
+
+
 # --- schedule and optimiser
 
 

@@ -1,0 +1,93 @@
+"""The working tree while DVC makes an experiment.
+
+DVC stashes uncommitted changes, detaches HEAD, changes params.yaml, and undoes all that. A process that is killed in between leaves
+the tree as it is then. A note tells the next command what to put back.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from labelfactory.console import say
+from labelfactory.errors import UserError
+from labelfactory.files import write_json
+from labelfactory.lock import project_lock
+
+NOTE = Path(".labelfactory/put_aside.json")
+"""While DVC makes an experiment: the branch, and a commit of the uncommitted changes that no branch has."""
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Let DVC make an experiment inside; the caller holds the project. The tree is as before, also where DVC fails."""
+    write_json(NOTE, _tree())
+    try:
+        yield
+    finally:
+        _restore()
+
+
+def put_back() -> None:
+    """Put back what a killed sweep left aside; a sweep that is at it now is waited for."""
+    if NOTE.exists():
+        with project_lock("labelfactory sweep"):
+            _restore()
+
+
+def _tree() -> dict[str, str]:
+    """Where HEAD is, the index, a commit of what differs from HEAD (or nothing), and the last entry of `git stash list`."""
+    return {
+        "head": _git("rev-parse", "--symbolic-full-name", "HEAD"),
+        "commit": _git("rev-parse", "HEAD"),
+        "index": _git("write-tree"),
+        "changes": _git("stash", "create"),
+        "stash": _git("for-each-ref", "--format=%(objectname)", "refs/stash"),
+    }
+
+
+def _restore() -> None:
+    try:
+        note = json.loads(NOTE.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # nothing is put aside
+        return
+    now = _tree()
+    if now["stash"] not in ("", note["stash"]) and _content({"changes": now["stash"]}) == _content(note):
+        _git("stash", "drop", "--quiet")  # DVC's entry of the same changes
+    same = _content(now) == _content(note)
+    if not same and now["changes"]:  # DVC's, or edited since then
+        _git("stash", "store", "-m", "labelfactory: what a killed sweep left in the working tree", now["changes"])
+    moved = now["head"] != note["head"]
+    if not same or moved or now["index"] != note["index"]:
+        _put_back(note)
+    if not same or moved:
+        say("sweep: a sweep was interrupted while DVC had put your uncommitted changes aside; they are back")
+    NOTE.unlink(missing_ok=True)
+
+
+def _put_back(note: dict[str, str]) -> None:
+    content = _content(note)
+    if note["head"] == "HEAD":
+        _git("update-ref", "--no-deref", "HEAD", note["commit"])
+    else:
+        _git("symbolic-ref", "HEAD", note["head"])
+    _git("read-tree", "--reset", "-u", content)  # removes what DVC added
+    _git("read-tree", content)  # what DVC noted of times and sizes may belong to other contents: every file is written
+    _git("checkout-index", "--force", "--all")
+    _git("read-tree", note["index"])
+
+
+def _content(tree: dict[str, str]) -> str:
+    """The digest of all tracked files."""
+    return _git("rev-parse", f"{tree['changes'] or tree['commit']}^{{tree}}")
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        problem = " ".join(done.stderr.split())[:300]
+        raise UserError(
+            f"git {words[0]}: {problem}", f"Mend it; {NOTE} names the commit with your uncommitted changes."
+        )
+    return done.stdout.strip()

@@ -1,0 +1,47 @@
+"""Kills and full disks at every call of the file functions of commands that write (file_faults.py)."""
+
+import pytest
+from forking import campaign, script
+from small_case import COMMANDS
+
+pytestmark = [pytest.mark.slow, pytest.mark.starts_program, pytest.mark.timeout(3600)]
+QUICK = ("profile", "add again", "import two", "export")
+DVC = ("push", "pull")
+"""Most of their calls are DVC's: every third is enough."""
+FOUND_NOTHING = "each time as before or as after, and at the end as if nothing had happened"
+
+
+def test_a_command_that_is_killed_or_finds_the_disk_full_can_be_typed_again(tmp_path):
+    """One command of each kind."""
+    assert FOUND_NOTHING in campaign(tmp_path, "file_faults.py", "--of", *QUICK)
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in QUICK])
+def test_every_command_can_be_typed_again(tmp_path, name):
+    """All that write, one after the other."""
+    said = campaign(tmp_path, "file_faults.py", "--every", "3" if name in DVC else "1", "--of", name)
+    assert FOUND_NOTHING in said
+
+
+IN_PLACE = """
+import contextlib, pathlib, sys
+import file_faults, forked_commands
+from app import profile
+forked_commands.load()
+@contextlib.contextmanager
+def in_place(path):
+    path.unlink()
+    yield path
+profile.write_whole = in_place
+(campaign,) = file_faults.campaign(pathlib.Path(sys.argv[1]), ["profile"])
+sys.exit("\\n".join(campaign.problems))
+"""
+
+
+@pytest.mark.endurance
+def test_a_command_that_writes_in_place_is_found(tmp_path):
+    """Killed in the middle it has lost the old file; on a full disk too."""
+    said = script(tmp_path, IN_PLACE, code=1)
+    assert "profile: killed (after) unlink" in said
+    assert "profile: full (full) open" in said

@@ -1,0 +1,311 @@
+"""Kills and full disks at each call of the file functions of a command, in forks: by count, not by luck.
+
+    python tests/support/file_faults.py [--of NAME …] [--every 1]
+
+A first run of the command counts its calls of the functions below that touch the case. For each of them the command then runs
+again in a fresh copy, up to that call:
+    killed     the process ends there as by SIGKILL: before the call and, where it changes a name, after it
+    full       the call fails with ENOSPC; a file that is opened for writing also breaks off while it is written
+After a kill each part of the state is as before the command or as after it; after a full disk the command has printed two lines
+and ended with 2, and no temporary file is left. In both cases the command, typed again, ends in the state of an undisturbed run,
+with no leftover.
+"""
+
+import argparse
+import builtins
+import errno
+import functools
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from forked_commands import command, fork, load, wait
+from small_case import COMMANDS, copy_case, leftovers, make_case, make_clone, state
+
+from exports import _package
+from flows import sweep
+from labelfactory import lock
+from labelfactory.learning.checkpoints import load_checkpoint
+from models.segmenters import segmenter_from
+
+NAMES = ("replace", "rename", "unlink", "remove", "link", "symlink", "mkdir", "rmdir")
+"""Functions of `os` that change a name; pathlib and shutil call them too."""
+FREEING = ("unlink", "remove", "rmdir")
+"""Those that need no space."""
+KILLED = 137
+HELD = ("data/import/", "data/corrections/", "params.yaml")
+"""What is written only by who holds the project."""
+NOT_OURS = (".dvc/tmp", "data/mlflow", "__pycache__", ".labelfactory")
+"""Databases of other programs, which have journals, and locks."""
+
+
+@dataclass
+class Faults:
+    """The file functions of this process, wrapped: each call that touches the case is counted, and one of them fails.
+
+    Attributes:
+        case: calls that touch nothing below it are not counted.
+        stop: the number of the call at which something happens, from 1; 0 for none.
+        how: `before`, `after`, `refused`, or `full`.
+        log: gets a line for each call.
+    """
+
+    case: Path
+    stop: int = 0
+    how: str = ""
+    log: Path | None = None
+    count: int = 0
+
+    def install(self) -> None:
+        """Wrap them. Nothing takes it back: the process is a fork."""
+        for name in NAMES:
+            setattr(os, name, self._counted(name, getattr(os, name)))
+        io.open = builtins.open = self._opening(builtins.open)  # type: ignore[assignment]
+        pq.write_table = self._writing(pq.write_table)
+        lock._take = self._taking(lock._take)
+
+    def _touches(self, paths: tuple[Any, ...]) -> bool:
+        for path in paths:
+            if isinstance(path, (str, Path)):
+                full = Path(os.path.abspath(path))  # noqa: PTH100
+                if full.is_relative_to(self.case) and not any(part in full.as_posix() for part in NOT_OURS):
+                    return True
+        return False
+
+    def _taking(self, function: Callable[..., bool]) -> Callable[..., bool]:
+        """Locks are taken in one order: who holds the ledger must not wait for the project."""
+        taken: list[Any] = []
+
+        @functools.wraps(function)
+        def call(stream: Any, **options: Any) -> bool:
+            ledger = [other for other in taken if not other.closed and "ledger" in str(other.name)]
+            assert not (ledger and str(lock.PROJECT) in str(stream.name)), "holds the ledger and asks for the project"
+            taken.append(stream)
+            return function(stream, **options)
+
+        return call
+
+    def _note(self, text: str) -> bool:
+        """Count a call. Whether it is the one."""
+        assert lock.holds_project() or not any(path in text for path in HELD), f"{text}: the project is not held"
+        self.count += 1
+        if self.log is not None:
+            number = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.write(number, f"{text}\n".encode())
+            os.close(number)
+        return self.count == self.stop
+
+    def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            if options.get("dir_fd") is None and not self._touches(args[:2]):
+                return function(*args, **options)
+            if not self._note(f"{name} {' '.join(map(str, args[:2]))}"):
+                return function(*args, **options)
+            if self.how == "before":
+                os._exit(KILLED)
+            if self.how == "refused" and name not in FREEING:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(args[0]))
+            try:
+                return function(*args, **options)
+            finally:
+                if self.how == "after":
+                    os._exit(KILLED)
+
+        return call
+
+    def _opening(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+            if not set(mode) & set("wax+") or not self._touches((file,)) or not self._note(f"open {mode} {file}"):
+                return function(file, mode, *args, **options)
+            if self.how == "before":
+                os._exit(KILLED)
+            if self.how == "refused":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+            opened = function(file, mode, *args, **options)
+            if self.how == "after":
+                os._exit(KILLED)
+            if self.how == "full":  # it exists, but what is written to it does not fit
+                opened.close()
+                return function("/dev/full", mode, *args, **options)
+            return opened
+
+        return call
+
+    def _writing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Arrow opens files itself."""
+
+        @functools.wraps(function)
+        def call(table: Any, where: Any, *args: Any, **options: Any) -> Any:
+            if not self._touches((where,)) or not self._note(f"write_table {where}"):
+                return function(table, where, *args, **options)
+            if self.how == "before":
+                os._exit(KILLED)
+            if self.how == "refused":
+                Path(where).touch()
+                raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: No space left on device")
+            function(table, where, *args, **options)
+            if self.how == "after":
+                os._exit(KILLED)
+            return None
+
+        return call
+
+
+class Campaign:
+    """Faults of one command in copies of a case."""
+
+    def __init__(self, case: Path, root: Path, name: str) -> None:
+        self.case, self.root, self.name = case, root, name
+        self.before = state(case)
+        self.tried = {"killed": 0, "full": 0}
+        self.problems: list[str] = []
+        folder = self._fresh()
+        faults = Faults(folder, log=root / "calls")
+        (root / "calls").unlink(missing_ok=True)
+        code, printed = self._type(folder, faults)
+        assert code == 0, f"{name}: {printed}"
+        self.after = state(folder)
+        assert not leftovers(folder), f"{name} left {leftovers(folder)}"
+        self.calls = (root / "calls").read_text().splitlines() if (root / "calls").exists() else []
+
+    def _fresh(self) -> Path:
+        folder = self.root / "faulty"
+        shutil.rmtree(folder, ignore_errors=True)
+        return copy_case(self.case, folder)
+
+    def _type(self, folder: Path, faults: Faults | None = None) -> tuple[int, str]:
+        def run() -> None:
+            PREPARED.get(self.name, lambda: None)()
+            if faults is not None:
+                faults.install()
+            command(*COMMANDS[self.name])()
+
+        code = wait(fork(folder / "project", folder / "log", run))
+        return code, (folder / "log").read_text()
+
+    def run(self, every: int = 1) -> None:
+        """All faults at each call, or at each so many; what they find is in `problems`."""
+        for number in range(1, len(self.calls) + 1, every):
+            name = self.calls[number - 1].split()[0]
+            trials = [(self.killed, how) for how in (("before",) if name == "open" else ("before", "after"))]
+            if name not in FREEING:
+                trials += [(self.full, how) for how in (("refused", "full") if name == "open" else ("refused",))]
+            for trial, how in trials:
+                try:
+                    trial(number, how)
+                except Exception as error:  # a state that cannot be read is a problem too
+                    self.problems.append(f"{self.name}: {trial.__name__} ({how}) {self.calls[number - 1]}: {error}")
+
+    def killed(self, number: int, how: str) -> None:
+        """Kill it at a call."""
+        folder = self._fresh()
+        code, printed = self._type(folder, Faults(folder, number, how))
+        assert code == KILLED, f"ended with {code}\n{printed}"
+        self._between(folder)
+        self._again(folder)
+        self.tried["killed"] += 1
+
+    def full(self, number: int, how: str) -> None:
+        """Let a call fail as on a full disk."""
+        folder = self._fresh()
+        code, printed = self._type(folder, Faults(folder, number, how))
+        lines = printed.strip().splitlines()
+        assert "Traceback" not in printed, printed
+        if code != 0:  # 0: it can do without that file
+            assert code == 2, f"ended with {code}\n{printed}"
+            assert "error: " in lines[-2], printed
+            assert "no space is left" in lines[-2], printed
+        self._between(folder)
+        assert not leftovers(folder), f"left {leftovers(folder)}"
+        self._again(folder)
+        self.tried["full"] += 1
+
+    def _between(self, folder: Path) -> None:
+        got = state(folder)
+        for part, value in got.items():
+            assert value in (self.before[part], self.after[part]), f"{part} is neither old nor new: {value}"
+
+    def _again(self, folder: Path) -> None:
+        done = state(folder) == self.after
+        code, printed = self._type(folder)
+        assert code == 0 or (code == 2 and done), f"typed again, it ends with {code}\n{printed}"
+        got = state(folder)
+        for part, value in got.items():
+            assert value == self.after[part], f"typed again, {part} is {value}, not {self.after[part]}"
+        assert not leftovers(folder), f"typed again, it leaves {leftovers(folder)}"
+
+
+def export_graph() -> None:
+    """The graph of the given segmenter as ONNX, beside it."""
+    path = Path("given/segmenter.safetensors")
+    state, passport = load_checkpoint(path)
+    _package._export(segmenter_from(passport.architecture, state), path.with_suffix(".onnx"))
+
+
+def prepare_package() -> None:
+    """Exporting the graph takes half a minute, and is the same each time."""
+    data = Path("given/segmenter.onnx").read_bytes()
+    _package._export = lambda net, path: path.write_bytes(data)
+
+
+class Experiments:
+    """In place of the process that runs variants: DVC's experiments take minutes."""
+
+    def __enter__(self) -> "Experiments":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def vary(self, name: str, overrides: list[str], hear: Any) -> dict[str, float]:
+        return {"miou/val/model": 0.5}
+
+
+def prepare_sweep() -> None:
+    sweep.LineProcess = Experiments
+
+
+PREPARED = {"package": prepare_package, "sweep": prepare_sweep}
+"""What a fork replaces before it runs the command of that name: work that takes long, never a write."""
+
+
+def campaign(root: Path, names: list[str], every: int = 1) -> list[Campaign]:
+    """Faults of these commands."""
+    case, done = make_case(root / "case"), []
+    if "package" in names:
+        code = wait(fork(case / "project", root / "log", export_graph))
+        assert code == 0, (root / "log").read_text()
+    for name in names:
+        start = make_clone(case, root / "clone") if name == "pull" else case
+        done.append(Campaign(start, root, name))
+        done[-1].run(every)
+    return done
+
+
+def main() -> None:
+    """Run a campaign and print what it saw."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--of", nargs="*", default=list(COMMANDS))
+    parser.add_argument("--every", type=int, default=1, help="take each so many of the calls")
+    args = parser.parse_args()
+    load()
+    with tempfile.TemporaryDirectory() as folder:
+        campaigns = campaign(Path(folder), args.of, args.every)
+    for one in campaigns:
+        print(f"{one.name}: {len(one.calls)} calls, {one.tried['killed']} kills, {one.tried['full']} full disks")
+    problems = [problem for one in campaigns for problem in one.problems]
+    print("\n".join(problems) or "each time as before or as after, and at the end as if nothing had happened")
+    sys.exit(bool(problems))
+
+
+if __name__ == "__main__":
+    main()
