@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from labelfactory.digests import digest_json
+from labelfactory.errors import DataError
 from labelfactory.files import write_json
+from labelfactory.json_files import read_json
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.artifacts import cached, md5_of
 from lineage.ledger import Ledger, events_table
@@ -124,9 +126,10 @@ def sign_off(ledger: Ledger, withdrawal: Withdrawal, report: dict[str, Any]) -> 
 
 def last_report(ledger: Ledger, withdrawal: Withdrawal) -> dict[str, Any]:
     """The last signed report of a withdrawal; empty where there is none that can be read."""
+    path = ledger.folder / "withdrawals" / (withdrawal.report or "none")
     try:
-        report: dict[str, Any] = json.loads((ledger.folder / "withdrawals" / withdrawal.report).read_text("utf-8"))
-    except (OSError, ValueError):
+        report: dict[str, Any] = read_json(path, dict[str, Any], "")
+    except DataError:
         return {}
     return report
 
