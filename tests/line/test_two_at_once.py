@@ -5,7 +5,7 @@ import re
 import pytest
 from forking import campaign, script
 
-pytestmark = [pytest.mark.slow, pytest.mark.starts_program, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 def test_people_who_type_at_once_lose_nothing(tmp_path):

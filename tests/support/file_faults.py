@@ -278,17 +278,20 @@ PREPARED = {"package": prepare_package, "sweep": prepare_sweep}
 """What a fork replaces before it runs the command of that name: work that takes long, never a write."""
 
 
-def campaign(root: Path, names: list[str], every: int = 1) -> list[Campaign]:
-    """Faults of these commands."""
-    case, done = make_case(root / "case"), []
+def campaign(root: Path, names: list[str], every: int = 1) -> list[str]:
+    """Faults of these commands: prints a line for each, and gives what they found."""
+    case, problems = make_case(root / "case"), list[str]()
     if "package" in names:
         code = wait(fork(case / "project", root / "log", export_graph))
         assert code == 0, (root / "log").read_text()
     for name in names:
-        start = make_clone(case, root / "clone") if name == "pull" else case
-        done.append(Campaign(start, root, name))
-        done[-1].run(every)
-    return done
+        one = Campaign(make_clone(case, root / "clone") if name == "pull" else case, root, name)
+        one.run(every)
+        print(
+            f"{name}: {len(one.calls)} calls, {one.tried['killed']} kills, {one.tried['full']} full disks", flush=True
+        )
+        problems += one.problems
+    return problems
 
 
 def main() -> None:
@@ -299,10 +302,7 @@ def main() -> None:
     args = parser.parse_args()
     load()
     with tempfile.TemporaryDirectory() as folder:
-        campaigns = campaign(Path(folder), args.of, args.every)
-    for one in campaigns:
-        print(f"{one.name}: {len(one.calls)} calls, {one.tried['killed']} kills, {one.tried['full']} full disks")
-    problems = [problem for one in campaigns for problem in one.problems]
+        problems = campaign(Path(folder), args.of, args.every)
     print("\n".join(problems) or "each time as before or as after, and at the end as if nothing had happened")
     sys.exit(bool(problems))
 

@@ -119,7 +119,8 @@ def copy_case(case: Path, folder: Path) -> Path:
 def _make() -> None:
     made = MadeLine(6)
     manifest = read_manifest()
-    write_manifest(replace(manifest, entries=tuple(replace(e, lists=("train",)) for e in manifest.entries)))
+    *others, last = (replace(entry, lists=("train",)) for entry in manifest.entries)
+    write_manifest(replace(manifest, entries=(*others, replace(last, lists=("val",)))))
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["prepare"]["max_bad_fraction"] = 0.5
     Path("params.yaml").write_text(yaml.safe_dump(params))
