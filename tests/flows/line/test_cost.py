@@ -7,13 +7,13 @@ import pytest
 from brightness import Brightness, BrightnessConfig, Outline, update
 from conftest import IMAGES_PER_SHARD, Workspace
 
-from flows.line import cost
 from flows.line.cost import costs, in_words
 from flows.line.dvc_line import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
 from labelfactory.files import write_json
 from labelfactory.schema import Classes
 from labelfactory.settings.params import Section
+from labelfactory.settings.wiring import REPORTS
 from labelfactory.stage import runner
 from labelfactory.stage.base import Stage
 from labelfactory.stage.training import TrainingStage
@@ -37,7 +37,7 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     for kind in (Brightness, Outline):
         monkeypatch.setattr(kind, "failing", {})
         update(kind)
-    write_json(cost.REPORTS / "brightness.json", {"pace": {"units": 10, "seconds": 20.0}})
+    write_json(REPORTS / "brightness.json", {"pace": {"units": 10, "seconds": 20.0}})
     return sections
 
 
@@ -98,7 +98,7 @@ def test_a_threshold_that_is_chosen_again_by_the_same_code_moves_no_row(
     monkeypatch.setattr(runner, "stage_class", kinds.__getitem__)
     monkeypatch.setattr(Outline, "reads", ("dataset", "brightness", "threshold"))
     project["chooser"] = Section()
-    write_json(cost.REPORTS / "chooser.json", {"code": Chooser(Section()).code_digest})
+    write_json(REPORTS / "chooser.json", {"code": Chooser(Section()).code_digest})
     Path("code/science.py").write_text(code)
     states = [StageState(n, "up to date", ()) for n in ("prepare", "brightness")]
     states += [StageState("chooser", "stale", (reason,)), StageState("outline", "up to date", ())]
