@@ -129,7 +129,7 @@ def test_an_interrupted_sweep_keeps_its_variants(tmp_path, send, number):
     words = ["labelfactory", "sweep", f"{STAGE}.method.crf.steps=2,3"]
 
     def ready() -> bool:
-        return any(has_begun(log.parent) for log in folder.glob(f".dvc/tmp/exps/*/{LOG}"))
+        return any(has_begun(log.parent) for log in (folder / ".dvc/tmp/exps").rglob(LOG))
 
     assert interrupted(folder, words, ready, send, number) == 130, said(folder)
     assert "Traceback" not in said(folder)
