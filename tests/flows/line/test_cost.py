@@ -7,6 +7,7 @@ import pytest
 from brightness import Brightness, BrightnessConfig, Outline, update
 from conftest import IMAGES_PER_SHARD, Workspace
 
+from flows.line import cost
 from flows.line.cost import costs, in_words
 from flows.line.dvc_line import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
