@@ -24,6 +24,9 @@ PREPARE = PrepareConfig(
     train_list="train", val_list="train", max_bad_fraction=0, shard_size=IMAGES_PER_SHARD, compression="zstd"
 )
 
+REPORT = {"seconds": 20.0, "peak_memory_mb": 1}
+"""What every report has."""
+
 
 @pytest.fixture
 def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, Section]:
@@ -38,7 +41,7 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     for kind in (Brightness, Outline):
         monkeypatch.setattr(kind, "failing", {})
         update(kind)
-    write_json(REPORTS / "brightness.json", {"pace": {"units": 10, "seconds": 20.0}})
+    write_json(REPORTS / "brightness.json", REPORT | {"pace": {"units": 10, "seconds": 20.0}})
     return sections
 
 
@@ -99,7 +102,7 @@ def test_a_threshold_that_is_chosen_again_by_the_same_code_moves_no_row(
     monkeypatch.setattr(runner, "stage_class", kinds.__getitem__)
     monkeypatch.setattr(Outline, "reads", ("dataset", "brightness", "threshold"))
     project["chooser"] = Section()
-    write_json(REPORTS / "chooser.json", {"code": Chooser(Section()).code_digest})
+    write_json(REPORTS / "chooser.json", REPORT | {"code": Chooser(Section()).code_digest})
     Path("code/science.py").write_text(code)
     states = [StageState(n, "up to date", ()) for n in ("prepare", "brightness")]
     states += [StageState("chooser", "stale", (reason,)), StageState("outline", "up to date", ())]
