@@ -6,7 +6,7 @@ again. What a bucket names is checked before it is written: photographs and mask
 says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -94,7 +94,8 @@ def push() -> Moved:
     """
     with _store() as (repo, store):
         files = _files(read_manifest().entries)
-        missing = {digest: path for digest, path in files.items() if digest not in store.pictures()}
+        there = store.pictures()
+        missing = {digest: paths[0] for digest, paths in files.items() if digest not in there}
         for _ in _each(
             "push", missing, lambda digest: store.put(read_imported(missing[digest], digest), store.picture(digest))
         ):
@@ -118,17 +119,19 @@ def pull() -> Moved:
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
         settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
-        missing = {d: path for d, path in _files(settled.entries).items() if not is_here(path, d)}
-        for folder in {check_path(path, "write").parent for path in missing.values()}:
+        absent = ((d, [path for path in paths if not is_here(path, d)]) for d, paths in _files(settled.entries).items())
+        missing = {digest: paths for digest, paths in absent if paths}
+        for folder in {check_path(path, "write").parent for paths in missing.values() for path in paths}:
             remove_leftovers(folder)
         fetch = partial(store.get, largest=LARGEST_PICTURE)
         for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):
             if picture is None or digest_bytes(picture) != digest:
                 problem = "is missing" if picture is None else "is damaged"
                 raise DataError(
-                    f"{store.picture(digest)}: {missing[digest]} {problem}", "Type `labelfactory push` again."
+                    f"{store.picture(digest)}: {missing[digest][0]} {problem}", "Type `labelfactory push` again."
                 )
-            _write(check_path(missing[digest], "write"), picture)
+            for path in missing[digest]:
+                _write(check_path(path, "write"), picture)
         if settled == manifest:  # now all that it names is here
             _write(MANIFEST, data)
         else:
@@ -179,13 +182,17 @@ def _store() -> Iterator[tuple[Repo, Store]]:
             raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", REMEDY) from error
 
 
-def _files(entries: Iterable[Entry]) -> dict[str, Path]:
-    """Digest → path of every photograph and true mask."""
-    images = {entry.sha256: Path(entry.path) for entry in entries if entry.sha256}
-    return images | {e.mask_sha256: Path(e.mask_path) for e in entries if e.mask_path and e.mask_sha256}
+def _files(entries: Iterable[Entry]) -> dict[str, list[Path]]:
+    """Digest → paths of every photograph and true mask; several where images share one."""
+    files: dict[str, list[Path]] = {}
+    for entry in entries:
+        for digest, path in ((entry.sha256, entry.path), (entry.mask_sha256, entry.mask_path)):
+            if digest and path and Path(path) not in files.setdefault(digest, []):
+                files[digest].append(Path(path))
+    return files
 
 
-def _each(title: str, work: Mapping[str, Path], do: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+def _each(title: str, work: Collection[str], do: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
     """Call `do` for each digest, several at a time."""
     with progress(title, len(work), "files", keeps=True) as tick, ThreadPoolExecutor(AT_ONCE) as pool:
         for digest, result in zip(work, pool.map(do, work), strict=True):

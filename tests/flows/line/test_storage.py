@@ -169,6 +169,18 @@ def test_a_manifest_leads_nowhere_outside_of_the_project(made, other, tmp_path):
     assert read_manifest().entries[0].path.startswith("data/raw/pulled/")
 
 
+def test_images_of_the_same_bytes_are_all_written(made, other):
+    """Sent once, fetched once, written to each path."""
+    manifest = read_manifest()
+    first, second, *others = manifest.entries
+    shutil.copyfile(first.path, second.path)
+    write_manifest(replace(manifest, entries=(first, replace(second, sha256=first.sha256), *others)))
+    assert push().pictures == 3
+    folder = other()
+    assert pull().pictures == 3
+    assert (folder / first.path).read_bytes() == (folder / second.path).read_bytes()
+
+
 def test_damage_is_found_and_nothing_half_is_left(made, other, server):
     """An object with other bytes, and one that is gone: named, with what to type; the file is not written."""
     push()
