@@ -171,7 +171,8 @@ def _from_commit(text: str) -> MaskSet:
     outs = runs.get(maker.name, {}).get("outs", [])
     folder = next((out["md5"] for out in outs if out["path"] == f"data/{maker.noun}"), None)
     listed = cached(folder) if folder else None
-    if listed is None or not listed.exists():
+    shards = [cached(item.md5) for item in files_in(listed)] if listed is not None and listed.exists() else []
+    if not shards or not all(path.exists() for path in shards):  # a withdrawal deletes shards, not the list of them
         problem = "its dvc.lock names no masks" if folder is None else "its masks are no longer in DVC's cache"
         raise MissingError(f"commit {text}: {problem}", "Name a model, or a commit whose masks `dvc pull` can fetch.")
-    return _from_shards(f"commit {text}", [cached(item.md5) for item in files_in(listed)])
+    return _from_shards(f"commit {text}", shards)

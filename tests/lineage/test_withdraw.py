@@ -4,6 +4,7 @@ import html
 import json
 import os
 import shutil
+import subprocess
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
 from lineage.artifacts import CACHE
 from lineage.audit import audit_mask, audit_model
+from lineage.diff import diff
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
@@ -316,6 +318,20 @@ def test_a_model_that_learnt_after_the_event_is_marked_too(line):
     assert {"segmenter 1", "segmenter 2"} <= labels
     assert len(read_withdrawals(Ledger())) == 1
     assert again_if_more_learnt(Ledger(), again) == again
+
+
+def test_a_commit_whose_shards_went_is_refused_with_what_to_name(line):
+    """The list of its shards is still in DVC's cache, the shard with the image is not."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "dvc.lock"], [*identity, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", *words], check=True)
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    line.run()
+    record()
+    assert left(withdrawal) == []
+    with pytest.raises(MissingError, match="commit HEAD: its masks are no longer in DVC's cache"):
+        diff(Lookup(), "HEAD", "now")
 
 
 def test_an_image_without_masks_is_known_after_it_was_withdrawn(line):
