@@ -38,8 +38,9 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
     Raises:
         OSError: the file system has no locks.
+        DiskError: the file cannot be created.
     """
-    with path.open("a+", encoding="utf-8") as stream:
+    with _opened(path) as stream:
         yield _take(stream, wait=wait)
 
 

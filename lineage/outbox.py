@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from labelfactory.dataset.withdrawn import LEDGER
 from labelfactory.errors import DataError
-from labelfactory.files import disk_errors, make_folder, write_json
+from labelfactory.files import disk_errors, make_folder, remove_leftovers, write_json
 from labelfactory.json_files import read_json
 from labelfactory.lock import file_lock
 
@@ -80,6 +80,7 @@ class Outbox:
     def put(self, kind: str, id: str, detail: dict[str, Any], files: Mapping[str, Path] | None = None) -> None:
         """Add a letter behind the others, with files by the names that they are to have. The caller holds the ledger's lock."""
         make_folder(self.folder)
+        remove_leftovers(self.folder, alone=False)  # who delivers may note in a letter why it was refused
         numbers = [int(path.name.partition("-")[0]) for path in self._paths()]
         path = self.folder / f"{max(numbers, default=0) + 1:08d}-{kind}.json"
         folder = path.with_suffix("")

@@ -231,16 +231,18 @@ class Campaign:
 
     def _between(self, folder: Path) -> None:
         got = state(folder)
-        for part, value in got.items():
-            assert value in (self.before[part], self.after[part]), f"{part} is neither old nor new: {value}"
+        for part in {*got, *self.before}:
+            known = (self.before.get(part), self.after.get(part))
+            assert got.get(part) in known, f"{part} is neither old nor new: {got.get(part)}"
 
     def _again(self, folder: Path) -> None:
         done = state(folder) == self.after
         code, printed = self._type(folder)
         assert code == 0 or (code == 2 and done), f"typed again, it ends with {code}\n{printed}"
         got = state(folder)
-        for part, value in got.items():
-            assert value == self.after[part], f"typed again, {part} is {value}, not {self.after[part]}"
+        for part in {*got, *self.after}:
+            old, new = got.get(part), self.after.get(part)
+            assert old == new, f"typed again, {part} is {old}, not {new}"
         assert not leftovers(folder), f"typed again, it leaves {leftovers(folder)}"
 
 

@@ -223,9 +223,9 @@ def state(case: Path) -> dict[str, Any]:
         "params": (project / "params.yaml").read_text(),
         "samples": [(r.image_id, r.status) for r in records],
         **_ledger(Ledger(project / "data/ledger")),
-        **{name: _files(case / "packages" / name) for name in ("net.onnx", "predicted", "lineage")},
         "export": _files(case / "out"),
-        "sweeps": _files(project / "data/sweeps"),
+        **_files(case / "packages"),  # one by one: these files do not depend on each other
+        **_files(project / "data/sweeps"),
         "bucket": _bucket(case / "bucket/labelfactory"),
     }
 
@@ -268,9 +268,8 @@ def _timeless(detail: dict[str, Any]) -> str:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    if folder.is_file():
-        return {folder.name: digest_file(folder)}
-    return {str(p.relative_to(folder)): digest_file(p) for p in folder.rglob("*") if p.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".tmp"]
+    return {str(path.relative_to(folder)): digest_file(path) for path in files}
 
 
 def _bucket(folder: Path) -> list[str]:
