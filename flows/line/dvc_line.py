@@ -26,7 +26,7 @@ from labelfactory.errors import UserError
 from labelfactory.interrupt import LOOK_SECONDS, Interrupted, end_children, hold_signals
 from labelfactory.lock import BusyError, stage_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
-from labelfactory.settings.wiring import WIRING_FILE, last_runs, read_wiring
+from labelfactory.settings.wiring import DATA, WIRING_FILE, last_runs, read_wiring
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,28 @@ def open_repo() -> Iterator[Repo]:
         raise UserError(f"DVC: {error}", remedy) from error
     _check_files()
     with repo:
+        _refuse_other_stages(repo)
         yield repo
+
+
+def _refuse_other_stages(repo: Repo) -> None:
+    """Refuse stages of files that came with photographs: DVC collects and runs those of every dvc.yaml and *.dvc below.
+
+    .dvcignore leaves them out; a project may have one of its own.
+
+    Raises:
+        UserError: there is such a file, or DVC cannot read one.
+    """
+    try:
+        files = {Path(stage.path_in_repo) for stage in repo.index.stages}
+    except DvcException as error:
+        raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", "Mend that file.") from error
+    for path in sorted(files - {WIRING_FILE}):
+        if path.parent != DATA or path.suffix != ".dvc":
+            remedy = "Move it out of the project, or name it in .dvcignore."
+            raise UserError(
+                f"{path}: DVC would run the stages in it, which are not of this project's {WIRING_FILE}", remedy
+            )
 
 
 def _check_files() -> None:
