@@ -103,6 +103,21 @@ def fetch_listings(repo: Repo, targets: Iterable[str], get: Callable[[str], byte
             out.cache.protect(str(cached))
 
 
+def remove_damaged_listings(repo: Repo, targets: Iterable[str], get: Callable[[str], bytes | None]) -> None:
+    """Delete lists of files that a killed push left half written in a folder that serves as remote: DVC would read no further.
+
+    Args:
+        repo: DVC.
+        targets: names of stages.
+        get: as in `fetch_listings`.
+    """
+    remote = repo.cloud.get_remote().odb
+    for md5 in {str(out.hash_info.value) for out in _folders(repo, targets)}:
+        data = get(remote.oid_to_path(md5))
+        if data is not None and hashlib.md5(data).hexdigest() != md5.removesuffix(".dir"):
+            remote.delete(md5)
+
+
 def check_listing(data: bytes, md5: str, where: str) -> None:
     """Check a list of files, as DVC keeps it.
 

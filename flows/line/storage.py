@@ -17,10 +17,11 @@ from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc_objects.errors import ObjectFormatError
 from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_line import locked_stages, open_repo
-from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
+from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs, remove_damaged_listings
 from flows.line.pulled_manifest import is_here, read_pushed, settle
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
@@ -100,7 +101,11 @@ def push() -> Moved:
             "push", missing, lambda digest: store.put(read_imported(missing[digest], digest), store.picture(digest))
         ):
             pass
-        outputs = int(repo.push() or 0)
+        try:
+            outputs = int(repo.push() or 0)
+        except ObjectFormatError:
+            remove_damaged_listings(repo, sorted(locked_stages()), store.get)
+            outputs = int(repo.push() or 0)
         if LOCK_FILE.exists():
             store.put(LOCK_FILE.read_bytes(), store.address("dvc.lock"))
         store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
@@ -175,7 +180,7 @@ def _store() -> Iterator[tuple[Repo, Store]]:
         except (RemoteMissingDepsError, ImportError) as error:
             problem = str(error).splitlines()[0]
             raise UserError(f"DVC: {problem}", "Type `pip install -c constraints.txt -e '.[s3]'`.") from error
-        except (DvcException, OSError) as error:
+        except (DvcException, ObjectFormatError, OSError) as error:
             full = disk_error(Path(getattr(error, "filename", None) or "DVC"), error)
             if full is not None:
                 raise full from error

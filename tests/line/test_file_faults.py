@@ -9,7 +9,6 @@ QUICK = ("profile", "add again", "import two", "export")
 DVC = ("push", "pull")
 """Most of their calls are DVC's: every third is enough."""
 GAPS = {
-    "push": "a kill while DVC writes a list of files into a folder that serves as remote leaves it damaged; DVC then refuses it",
     "withdraw": "has states of its own between the event and the signed report, which the comparison does not know",
 }
 """Commands that the campaign does not hold yet."""
