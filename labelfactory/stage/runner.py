@@ -3,9 +3,11 @@
 import importlib
 import inspect
 import resource
+import stat
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,9 +20,12 @@ from labelfactory.pool.pool import largest_memory
 from labelfactory.pool.process import fork_from_here
 from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, read_yaml
 from labelfactory.settings.reports import read_report
-from labelfactory.settings.wiring import REPORTS, read_wiring
+from labelfactory.settings.wiring import DATA, REPORTS, read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.preflight import check_line
+
+ATTEMPTS = 3
+"""How often a stage runs whose inputs change meanwhile."""
 
 
 def main(kind: type[Stage[Any]]) -> NoReturn:
@@ -58,15 +63,30 @@ def build_stage(name: str, sections: Mapping[str, Section]) -> Any:
 
 
 def run_stage(name: str) -> dict[str, Any]:
-    """Check the params of the whole line, run one stage in this process and write its report."""
+    """Check the params of the whole line, run one stage in this process and write its report.
+
+    DVC notes the inputs as they are when a stage has ended. So a stage whose inputs changed while it ran, by a correction, an
+    import or a profile, runs again: what it has not used must not be noted as used.
+
+    Raises:
+        UserError: an input is not valid, or changed each of ATTEMPTS times.
+    """
     start = time.monotonic()
-    sections = read_sections()
-    check_line(sections)
-    stage: Stage[Any] = build_stage(name, sections)
     with stage_lock(name):
-        make_folder(stage.output)
-        code = stage.code_digest  # of the files as they are now: they may change while it runs
-        metrics = stage.run()
+        for _ in range(ATTEMPTS):
+            given = given_inputs(name)
+            sections = read_sections()
+            check_line(sections)
+            stage: Stage[Any] = build_stage(name, sections)
+            make_folder(stage.output)
+            code = stage.code_digest  # of the files as they are now: they may change while it runs
+            metrics = stage.run()
+            if changed := changed_inputs(given, given_inputs(name)):
+                say(f"{name}: {changed} changed while it ran; it runs again for what that changes")
+            else:
+                break
+        else:
+            raise UserError(f"{name}: {changed} changed each time while it ran", "Type the same command again.")
     report = {
         "stage": name,
         "seconds": round(time.monotonic() - start, 2),
@@ -79,6 +99,25 @@ def run_stage(name: str) -> dict[str, Any]:
     report["pace"] = _pace(name, stage.units(metrics), report["seconds"])
     write_json(REPORTS / f"{name}.json", report)
     return report
+
+
+def given_inputs(name: str) -> dict[str, Any]:
+    """What people give a stage, as it is now: its sections of params.yaml, size and time of each file that no stage writes."""
+    wiring = read_wiring()
+    params = read_yaml(Path(PARAMS_FILE)) if Path(PARAMS_FILE).exists() else {}
+    given: dict[str, Any] = {f"{PARAMS_FILE}: {section}": params.get(section) for section in wiring[name].params}
+    for noun in wiring[name].inputs:
+        for path in sorted((DATA / noun).rglob("[!.]*")) if wiring.maker(noun) is None else ():
+            with suppress(FileNotFoundError):  # a command is replacing it
+                state = path.stat()
+                given |= {str(path): (state.st_size, state.st_mtime_ns)} if stat.S_ISREG(state.st_mode) else {}
+    return given
+
+
+def changed_inputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The first input that differs, and how many more do; empty if none does."""
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    return f"{changed[0]}{f' and {len(changed) - 1} more' if len(changed) > 1 else ''}" if changed else ""
 
 
 def _pace(name: str, units: int, seconds: float) -> dict[str, float] | None:

@@ -1,8 +1,10 @@
 """What every stage does around its science: params checked first, a report, exit codes; dvc.yaml as it is read."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -95,6 +97,55 @@ def test_a_failed_run_leaves_the_old_report(project):
     with pytest.raises(MissingError):
         run_stage("count")
     assert json.loads(Path("data/reports/count.json").read_text())["counted"] == 3
+
+
+class Given(Stage[CountConfig]):
+    writes = "numbers"
+    meanwhile: ClassVar[list[Callable[[], object]]] = []
+
+    def run(self) -> dict[str, Any]:
+        said = Path("data/given/table").read_text()
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        return {"counted": self.cfg.upto, "given": said}
+
+
+def rewrite_given(text: str) -> Callable[[], object]:
+    return partial(Path("data/given/table").write_text, text)
+
+
+@pytest.fixture
+def given(project, monkeypatch):
+    """A stage that reads what no stage makes."""
+    body = {"outs": ["data/numbers"], "deps": ["data/given"]}
+    project.wire("borrower", count=body)
+    monkeypatch.setattr(Given, "stage_name", staticmethod(lambda: "count"))
+    monkeypatch.setattr(stage_module, "stage_class", {"count": Given, "borrower": Borrower}.__getitem__)
+    Path("data/given").mkdir(parents=True)
+    Path("data/given/table").write_text("before")
+    return project
+
+
+def test_a_stage_whose_input_changes_while_it_runs_runs_again(given, monkeypatch, capsys):
+    """DVC notes inputs when the stage has ended: a correction that it never used would be noted as used."""
+    monkeypatch.setattr(Given, "meanwhile", [rewrite_given("a correction")])
+    assert run_stage("count")["given"] == "a correction"
+    assert "count: data/given/table changed while it ran" in capsys.readouterr().err
+    other = partial(Path("params.yaml").write_text, "count: {upto: 5}\nborrower: {}\n")
+    monkeypatch.setattr(Given, "meanwhile", [other])
+    assert run_stage("count")["counted"] == 5
+    assert "params.yaml: count changed while it ran" in capsys.readouterr().err
+
+
+def test_an_input_that_changes_each_time_ends_the_run(given, monkeypatch):
+    """With exit code 2 and the report of before; another stage's section, and a file in the making, are no inputs."""
+    monkeypatch.setattr(Given, "meanwhile", [rewrite_given("x" * size) for size in range(7, 10)])
+    assert run_guarded("count") == 2
+    assert not Path("data/reports/count.json").exists()
+    more = partial(Path("params.yaml").write_text, "count: {upto: 3}\nborrower: {}\nmore: {}\n")
+    monkeypatch.setattr(Given, "meanwhile", [partial(Path("data/given/.table.1.tmp").write_text, "half"), more])
+    assert run_guarded("count") == 0
+    assert len(Given.meanwhile) == 1
 
 
 def test_the_section_of_a_subclass_is_its_own():
