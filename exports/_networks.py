@@ -41,14 +41,33 @@ def checkpoints(what: str, image_ids: Iterable[str]) -> dict[str, dict[str, Any]
     }
 
 
+def params_digests(what: str, image_ids: Iterable[str]) -> dict[str, list[str] | None]:
+    """Stage of rows behind the masks → digests of the sections of params.yaml that their rows were made with.
+
+    None where the rows between were made again or are gone; empty for predictions, whose model has `params_digest`.
+    """
+    if what != "masks":
+        return {}
+    wiring = read_wiring()
+    _, made_with = _named(image_ids)
+    makers = {noun: maker.name for noun in made_with if (maker := wiring.maker(noun)) is not None}
+    return {makers[noun]: None if digests is None else sorted(digests) for noun, digests in made_with.items()}
+
+
 def _named_by_rows(image_ids: Iterable[str]) -> dict[str, set[str]]:
     """Network → digests of its weights in the inputs of these masks and of the rows behind them; none where a row is lost."""
+    return _named(image_ids)[0]
+
+
+def _named(image_ids: Iterable[str]) -> tuple[dict[str, set[str]], dict[str, set[str] | None]]:
+    """What masks and the rows behind them were made with: weights by network, params by output; None where a row is lost."""
     wiring = read_wiring()
     masks = RowReader(DATA / wiring.masks.noun)
     nouns = (wiring.masks.noun, *reversed(wiring.rows_behind(wiring.masks.noun)))
     wanted = {noun: dict[str, str]() for noun in nouns}
     wanted[wiring.masks.noun] = {image_id: masks.states[image_id].digest for image_id in image_ids}
     named = {noun: set[str]() for noun in wiring.networks}
+    made_with: dict[str, set[str] | None] = {noun: set() for noun in nouns}
     lost: set[str] = set()
     for noun in nouns:
         reader = RowReader(DATA / noun)
@@ -56,13 +75,16 @@ def _named_by_rows(image_ids: Iterable[str]) -> dict[str, set[str]]:
         for image_id, digest in wanted[noun].items():
             if image_id not in inputs or reader.states[image_id].digest != digest:
                 lost |= _networks_of(noun)  # the row that the next one was made from is no longer there
+                made_with |= dict.fromkeys((noun, *wiring.rows_behind(noun)))
                 continue
             for name, value in json.loads(inputs[image_id]).items():
                 if name in named:
                     named[name].add(value)
+                if name == "params" and (digests := made_with[noun]) is not None:
+                    digests.add(value)
                 if name in wanted:
                     wanted[name][image_id] = value
-    return {noun: digests for noun, digests in named.items() if noun not in lost}
+    return {noun: digests for noun, digests in named.items() if noun not in lost}, made_with
 
 
 def _networks_of(noun: str) -> set[str]:

@@ -4,7 +4,8 @@ format, what, split, min_quality   the options
 classes                            names by class id
 quality                            definition of a mask's quality
 commit, commit_has_changes         of this project's folder
-params                             the values of params.yaml; params_sha256 of the file
+params                             the values of params.yaml at the export; params_sha256 of the file
+params_digests                     of the sections that each stage behind the masks was run with, as the rows name them
 dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
 checkpoints                        weights, training rows and supervision of every network behind the masks; made_them: whether
                                    the masks name these weights, null if the rows between were made again or are gone
@@ -18,7 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from exports._networks import checkpoints
+from exports._networks import checkpoints, params_digests
 from exports._selection import QUALITY, Selection
 from labelfactory.digests import digest_file, digest_rows
 from labelfactory.errors import DataError
@@ -101,6 +102,7 @@ def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[
         "params": read_yaml(params) if params.exists() else None,
         "dataset_sha256": digest_file(DATA / "dataset" / "images.parquet"),
         "masks_digest": digest_rows((image_id, item["mask"]) for image_id, item in selection.exported.items()),
+        "params_digests": params_digests(selection.what, selection.exported),
         "checkpoints": checkpoints(selection.what, selection.exported),
         "facts": facts,
         "images": selection.exported,

@@ -3,7 +3,7 @@
 import pytest
 from made_line import MadeLine
 
-from exports._networks import checkpoints
+from exports._networks import checkpoints, params_digests
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.wiring import DATA
@@ -53,3 +53,13 @@ def test_a_prediction_is_of_the_model_on_disk_and_of_the_networks_that_its_passp
     assert made_them("predictions") == {"classifier": True, "affinity": True, "segmenter": True}
     line.train("classifier", {}, seed=5)
     assert made_them("predictions") == {"classifier": False, "affinity": True, "segmenter": True}
+
+
+def test_params_are_those_that_the_rows_name(line):
+    """Not those of params.yaml now; of what lies behind rows that were made again, nothing is known."""
+    before = params_digests("masks", IDS)
+    assert set(before) == {"extract_cams", "random_walk", "refine_crf"}
+    assert all(digests and len(digests) == 1 for digests in before.values())
+    line.rows("extract_cams", {"classifier": classifier().weights_digest}, "other")
+    assert params_digests("masks", IDS) == before | {"extract_cams": None}
+    assert params_digests("predictions", IDS) == {}
