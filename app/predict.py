@@ -5,37 +5,44 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
 
+from exports._predicted import refuse_others, write_predicted
 from exports._predictor import SCALES, Predictor
 from labelfactory.console import say
-from labelfactory.dataset.images import decode_photograph, encode_mask
+from labelfactory.dataset.images import decode_photograph
 from labelfactory.errors import DataError
-from labelfactory.files import make_folder, remove_leftovers, write_whole
+from labelfactory.files import make_folder, remove_leftovers
 from labelfactory.foreign_files import PHOTOGRAPHS, FileRefusedError, read_file
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND
-from reporting.pictures import mask_over, shares
+from reporting.pictures import shares
 
 
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for <name>.png, the mask, and <name>_overlay.jpg.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for <name>.png, the mask, and <name>_overlay.jpg; earlier results there are replaced."
+        ),
+    ],
     checkpoint: Annotated[Path, typer.Option(help="A segmenter's checkpoint.")] = Path("data/segmenter") / CHECKPOINT,
     scales: Annotated[str, typer.Option(help="Scales of the photograph, with commas.")] = ",".join(map(str, SCALES)),
     flip: Annotated[bool, typer.Option(help="Also use the mirror image.")] = True,
 ) -> None:
     """Segment new pictures: a mask of class ids and a picture with the mask over it."""
     paths = _files(images)
+    named = _names(paths)
+    refuse_others(out, named, paths)
     predictor = Predictor(checkpoint, scales=_scales(scales), flip=flip)
     make_folder(out)
     remove_leftovers(out, alone=False)
     bad: list[str] = []
     lines: list[str] = []
     with progress("predict", len(paths), keeps=True) as tick:
-        for name, path in _names(paths).items():
+        for name, path in named.items():
             try:
                 photograph = decode_photograph(read_file(path))
             except FileRefusedError as error:
@@ -45,15 +52,12 @@ def predict(
                 bad.append(f"{path}: {error.problem}")
                 continue
             mask, confidence = predictor.predict(photograph)
-            with write_whole(out / f"{name}.png") as temporary:
-                temporary.write_bytes(encode_mask(mask))
-            with write_whole(out / f"{name}_overlay.jpg") as temporary:
-                Image.fromarray(mask_over(photograph, mask)).save(temporary, format="JPEG", quality=92)
+            size = write_predicted(out, name, photograph, mask)
             classes = [
                 f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
             ]
             lines.append(f"  {path}: {', '.join(classes) or 'background alone'}; confidence {confidence:.2f}")
-            tick(size=(out / f"{name}.png").stat().st_size + (out / f"{name}_overlay.jpg").stat().st_size)
+            tick(size=size)
     say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
     if bad:
         raise DataError(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from labelfactory.dataset.images import Photograph
 from labelfactory.dataset.tensors import to_tensor
+from labelfactory.destinations import refuse_own
 from labelfactory.errors import DataError, LabelfactoryError, MissingError
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.learning.checkpoints import Passport, load_checkpoint
@@ -32,6 +33,7 @@ from models.segmenters import Segmenter, predict, segmenter_from
 
 OPSET = 20  # the first with GridSample of any rank
 SMALLEST, LARGEST = 4, 16_384  # sides of a photograph, pixels
+PRODUCER = "labelfactory"
 CLOSE = 1e-3
 """Probabilities of torch and onnxruntime may differ by this much; of two classes that are closer, either may win."""
 SAME = 0.999
@@ -82,14 +84,18 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
 
     Raises:
         MissingError: no such checkpoint, or onnx is not installed.
-        DataError: the checkpoint is not of a segmenter, or there is no photograph.
+        DataError: the checkpoint is not of a segmenter, there is no photograph, or something other than an ONNX file of this
+            project would be replaced.
         LabelfactoryError: the predictions differ from torch's.
     """
+    refuse_own(out)
     state, passport = load_checkpoint(checkpoint)
     if "net" not in passport.architecture:
         raise DataError(f"{checkpoint}: the weights of {passport.stage}, not of a segmenter", "Name a segmenter's.")
     for name in ("onnx", "onnxscript", "onnxruntime"):
         _need(name)
+    if out.is_symlink() or (out.exists() and not (out.is_file() and _is_package(out))):
+        raise DataError(f"{out}: is not an ONNX file of labelfactory", "Name another file with --out.")
     net = segmenter_from(passport.architecture, state)
     make_folder(out.parent)
     remove_leftovers(out.parent, out.name, alone=False)
@@ -122,6 +128,16 @@ def check_package(path: Path, net: Segmenter, photographs: Iterable[Photograph])
     if not images:
         raise DataError("there is no photograph to check the file with", "Name some with --check.")
     return Checked(images, same / pixels, worst)
+
+
+def _is_package(path: Path) -> bool:
+    """Whether an earlier call wrote this file."""
+    onnx = _need("onnx")
+    try:
+        found = onnx.load(str(path), format="protobuf", load_external_data=False)
+    except Exception:  # of protobuf, for bytes of any other kind
+        return False
+    return bool(found.producer_name == PRODUCER) and any(e.key == "weights_digest" for e in found.metadata_props)
 
 
 def _need(name: str) -> Any:
@@ -175,7 +191,7 @@ def _write_metadata(path: Path, net: Segmenter, passport: Passport) -> None:
     for key, value in metadata.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
-    model.producer_name = "labelfactory"
+    model.producer_name = PRODUCER
     model.doc_string = "image: uint8 [height, width, 3] RGB. mask: uint8 class ids. confidence: float32 probabilities."
     onnx.checker.check_model(model)
     onnx.save(model, str(path))

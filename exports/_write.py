@@ -9,6 +9,7 @@ params_digests                     of the sections that each stage behind the ma
 dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
 checkpoints                        weights, training rows and supervision of every network behind the masks; made_them: whether
                                    the masks name these weights, null if the rows between were made again or are gone
+files                              path → SHA-256 of each file of the export but this one; only with these files is it replaced
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
 facts                              of the format, such as pixel_error of polygons
 """
@@ -19,10 +20,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from exports._earlier import PROVENANCE, digests, refuse_others
 from exports._networks import checkpoints, params_digests
 from exports._selection import QUALITY, Selection
 from labelfactory.digests import digest_file, digest_rows
-from labelfactory.errors import DataError
 from labelfactory.files import disk_errors, make_folder, remove_leftovers, write_json
 from labelfactory.lock import project_lock
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
@@ -30,7 +31,6 @@ from labelfactory.settings.registry import load_method, method_names
 from labelfactory.settings.wiring import DATA
 from labelfactory.versions import git_state
 
-PROVENANCE = "provenance.json"
 OLD = "old.tmp"
 """How the name of an export ends that another one replaces."""
 
@@ -46,25 +46,25 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
     Args:
         name: the format.
         selection: its photographs and masks.
-        out: a folder that does not exist, is empty, or contains an earlier export, which is replaced.
+        out: a folder that does not exist, is empty, or contains an earlier export and nothing else; that is replaced.
 
     Returns:
         The provenance.
 
     Raises:
-        DataError: `out` contains something else, or no mask reaches the quality.
+        DataError: `out` contains something else, is a link, or belongs to the project; or no mask reaches the quality.
     """
+    refuse_others(out, formats())
     make_folder(out.parent)
     _after_a_kill(out)
-    if out.exists() and not (out / PROVENANCE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: contains something other than an export", "Name another folder with --out.")
     temporary, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("tmp", OLD))
     try:
         with disk_errors(out):
             temporary.mkdir()
             facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
-            provenance = _provenance(name, selection, facts)
+            provenance = {**_provenance(name, selection, facts), "files": digests(temporary)}
             write_json(temporary / PROVENANCE, provenance)
+            refuse_others(out, formats())  # something may have been put there meanwhile
             with project_lock("labelfactory export"):  # another export to this folder may be as far
                 if out.exists():
                     out.replace(old)

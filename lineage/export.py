@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from labelfactory.destinations import refuse_own
+from labelfactory.errors import DataError
 from labelfactory.files import make_folder, remove_leftovers, write_json, write_whole
 from lineage.lookup import Lookup
 
 PRODUCER = "urn:labelfactory:lineage"
 SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+PREFIX = "urn:labelfactory:"
+START = 4096
+"""Bytes in which the mark of an earlier call stands."""
 FACETS = "https://openlineage.io/spec/facets"
 NAMESPACE = "labelfactory"
 
@@ -22,15 +27,32 @@ Json = dict[str, Any]
 
 
 def export_lineage(lookup: Lookup, folder: Path) -> list[Path]:
-    """Write openlineage.jsonl (one event a line, in order of time) and prov.json into a folder."""
+    """Write openlineage.jsonl (one event a line, in order of time) and prov.json into a folder.
+
+    Raises:
+        DataError: the folder belongs to the project, or has files of these names that are not of an earlier call.
+    """
+    events, prov = folder / "openlineage.jsonl", folder / "prov.json"
+    refuse_own(folder)
+    for path, mark in ((events, PRODUCER), (prov, PREFIX)):
+        if path.is_symlink() or (path.exists() and not _begins_with(path, mark)):
+            raise DataError(f"{path}: was not written by `labelfactory export-lineage`", "Name another folder.")
     make_folder(folder)
     remove_leftovers(folder, alone=False)
-    events, prov = folder / "openlineage.jsonl", folder / "prov.json"
     with write_whole(events) as temporary, temporary.open("w", encoding="utf-8") as stream:
         for event in sorted(openlineage(lookup), key=lambda e: str(e["eventTime"])):
             stream.write(json.dumps(event) + "\n")
     write_json(prov, prov_json(lookup))
     return [events, prov]
+
+
+def _begins_with(path: Path, mark: str) -> bool:
+    """Whether a file is empty, as the events of an empty ledger are, or has a mark of ours near its start."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        start = stream.read(START)
+    return not start or mark.encode() in start
 
 
 def run_id(identity: str) -> str:
@@ -86,7 +108,7 @@ def _dataset(state: Mapping[str, Any]) -> Json:
 def prov_json(lookup: Lookup) -> Json:
     """Outputs and models as entities, executions as activities, hosts as agents."""
     document: Json = {
-        "prefix": {"lf": "urn:labelfactory:", "xsd": "http://www.w3.org/2001/XMLSchema#"},
+        "prefix": {"lf": PREFIX, "xsd": "http://www.w3.org/2001/XMLSchema#"},
         **{part: {} for part in ("entity", "activity", "agent")},
         **{part: {} for part in ("used", "wasGeneratedBy", "wasAssociatedWith", "wasDerivedFrom")},
     }

@@ -28,6 +28,7 @@ BY_NUMBER = {
     "dataset/prepared.py": "likewise",
     "dataset/tables.py": "a file format with a number of its own",
     "dataset/withdrawn.py": "what is left out; rows of the rest do not depend on it",
+    "destinations.py": "where results for other programs may lie",
     "devices.py": "where to compute",
     "digests.py": "what keys are written in",
     "environment.py": "numbers from the environment, which no result depends on",

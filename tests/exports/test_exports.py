@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -23,7 +24,9 @@ from strategies import masks as any_masks
 from typer.testing import CliRunner
 
 from app.main import COMMANDS, command_line
+from exports._package import write_package
 from exports._polygons import draw, polygons_of
+from exports._predicted import refuse_others
 from exports._selection import Selection
 from exports._write import export, formats
 from labelfactory.dataset.images import decode_mask, decode_photograph, encode_mask
@@ -32,6 +35,8 @@ from labelfactory.errors import DataError, MissingError
 from labelfactory.learning.checkpoints import save_checkpoint
 from labelfactory.rows.header import shard_schema
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
+from labelfactory.settings.registry import load_method
+from lineage.export import export_lineage
 from models.backbones import build_backbone
 from models.segmenters import build_segmenter
 from sources._import_plan import ImportOptions, plan_import
@@ -360,6 +365,86 @@ def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):
     assert Path("mine/thesis.txt").read_text() == "years"
 
 
+def lost(folder: Path) -> None:
+    """An own file among those of an export."""
+    (folder / "SegmentationClass/thesis.txt").write_text("years")
+
+
+def corrected(folder: Path) -> None:
+    (folder / "SegmentationClass/a.png").write_bytes(b"corrected by hand")
+
+
+def linked(folder: Path) -> None:
+    folder.rename("elsewhere")
+    folder.symlink_to(Path("elsewhere").resolve())
+
+
+def with_a_link(folder: Path) -> None:
+    (folder / "more").symlink_to("/")
+
+
+def without_a_list(folder: Path) -> None:
+    """As exports of before had it."""
+    stated = json.loads((folder / "provenance.json").read_text())
+    del stated["files"]
+    (folder / "provenance.json").write_text(json.dumps(stated))
+
+
+def of_another_program(folder: Path) -> None:
+    (folder / "provenance.json").write_text('{"builder": "npm", "files": {}}')
+
+
+@pytest.mark.parametrize("change", [lost, corrected, linked, with_a_link, without_a_list, of_another_program])
+def test_an_export_replaces_what_an_export_wrote_and_nothing_else(line, change):
+    """The folder stays as it is to the byte, whatever it is refused for, and nothing is left beside it."""
+
+    def found() -> dict[str, object]:
+        return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(Path().rglob("*"))}
+
+    folder, _ = written("voc")
+    change(folder)
+    before = found()
+    with pytest.raises(DataError):
+        export("coco", Selection("masks"), folder)
+    after = found()
+    assert {path for path in after if after[path] != before.get(path)} == set()
+    assert set(after) == set(before)
+
+
+def test_what_is_put_into_the_folder_during_an_export_stays(line, monkeypatch):
+    folder, _ = written("voc")
+    whole = load_method("exports", "voc").write
+
+    def slow(selection: Selection, temporary: Path) -> dict:
+        lost(folder)
+        return whole(selection, temporary)
+
+    monkeypatch.setattr("exports.voc.write", slow)
+    with pytest.raises(DataError, match=r"did not write.*thesis\.txt"):
+        export("voc", Selection("masks"), folder)
+    assert (folder / "SegmentationClass/thesis.txt").read_text() == "years"
+    assert [path.name for path in Path("out").iterdir()] == ["voc"]
+
+
+@pytest.mark.parametrize(
+    "out", ["data", "data/masks", "data/new/deep", "../{here}/data/new", "by/new", "dvc.yaml", ".dvc/x"]
+)
+def test_no_result_goes_where_the_project_keeps_its_own(line, out):
+    """However its path is written: export, package, lineage and predict refuse it before they write."""
+    Path("by").symlink_to("data")
+    place = Path(out.format(here=Path.cwd().name))
+    before = sorted(str(path) for path in Path().rglob("*"))
+    for refusing in (
+        lambda: export("voc", Selection("masks"), place),
+        lambda: write_package(Path("no.safetensors"), place, []),
+        lambda: export_lineage(None, place),
+        lambda: refuse_others(place, ["a"], []),
+    ):
+        with pytest.raises(DataError, match="belongs to the project"):
+            refusing()
+    assert sorted(str(path) for path in Path().rglob("*")) == before
+
+
 def replaced(path: Path) -> None:
     Image.new("RGB", (40, 30)).save(path)
 
@@ -540,6 +625,47 @@ def test_predict_names_what_is_no_picture(segmenter, tmp_path, monkeypatch):
     assert "in/b.jpg: is not a regular file" in done.exception.problem
     assert "in/c.jpg: not an image" in done.exception.problem
     assert decode_mask(Path("out/a.png").read_bytes()).shape == (20, 20)
+
+
+def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, monkeypatch):
+    """No photograph, no true mask in the same colours, no link: it refuses before the first write, whoever is the second one."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    home = tmp_path / "home"
+    (home / "photos").mkdir(parents=True)
+    (home / "truth").mkdir()
+    (home / "links").mkdir()
+    monkeypatch.chdir(home)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((20, 24, 3), 99, np.uint8)).save(f"photos/{name}")
+    Path("truth/b.png").write_bytes(encode_mask(np.ones((20, 24), np.uint8)))
+    Path("links/b_overlay.jpg").symlink_to("nowhere")
+    Path("file").write_text("mine")
+
+    def predict(*pictures: str, out: str) -> object:
+        words = ["predict", *pictures, "--out", out, "--checkpoint", str(segmenter), "--scales", "1", "--no-flip"]
+        return CliRunner().invoke(command_line(*COMMANDS), words)
+
+    def found() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in sorted(Path().rglob("*")) if p.is_file()}
+
+    assert predict("photos", out="results").exit_code == 0
+    assert (decode_mask(Path("results/a.png").read_bytes()) <= 2).all()
+    before = found()
+    assert predict("photos", out="results").exit_code == 0
+    assert found() == before
+    for pictures, out, message in (
+        ("photos", "photos", "photos/a.png: is one of the pictures"),
+        ("photos", "photos/../photos", "is one of the pictures"),
+        ("results", "results", "results/a.png: is one of the pictures"),
+        ("photos/b.png", "truth", "truth/b.png: was not written by `labelfactory predict`"),
+        ("photos", "links", "links/b_overlay.jpg: was not written"),
+        ("photos", "file", "file: is not a folder"),
+    ):
+        assert message in str(predict(pictures, out=out).exception)
+        assert found() == before
+    Path("truth/b.png").unlink()
+    os.link("photos/a.png", "truth/b.png")
+    assert "truth/b.png: is one of the pictures" in str(predict("photos", out="truth").exception)
 
 
 def test_predict_refuses_other_weights(tmp_path, monkeypatch):

@@ -132,6 +132,23 @@ def test_a_file_of_other_weights_is_refused(packaged, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "other.onnx", "folder", "link.onnx", "notes.json"])
+def test_a_package_replaces_no_file_of_another_kind(name, tmp_path, monkeypatch):
+    """A text, another program's network, a folder, a link: each stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    made = checkpoint(tmp_path / "segmenter.safetensors", "deeplab_v3")
+    Path("notes.txt").write_text("years")
+    Path("notes.json").write_text("{}")
+    graph = onnx.helper.make_graph([], "g", [], [])
+    onnx.save(onnx.helper.make_model(graph, producer_name="pytorch"), "other.onnx")
+    Path("folder").mkdir()
+    Path("link.onnx").symlink_to("other.onnx")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    with pytest.raises(DataError, match="is not an ONNX file of labelfactory"):
+        write_package(made, Path(name), [render_image(0, 0)[0]])
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+
+
 def test_what_cannot_be_packaged_is_said(tmp_path, monkeypatch):
     """No photograph, another network's weights, a package that is not installed."""
     monkeypatch.chdir(tmp_path)
@@ -155,8 +172,9 @@ def test_the_command_writes_it_and_says_how_near_it_is(tmp_path, monkeypatch):
     words = ["package", "--checkpoint", "net.safetensors", "--out", "deep/net.onnx"]
     refused = CliRunner().invoke(command_line(*COMMANDS), words)
     assert "there is no data set to check the file with" in str(refused.exception)
-    done = CliRunner().invoke(command_line(*COMMANDS), [*words, "--check", "a.png"])
-    assert done.exit_code == 0, done.output
+    for _ in range(2):  # the second one replaces the file of the first
+        done = CliRunner().invoke(command_line(*COMMANDS), [*words, "--check", "a.png"])
+        assert done.exit_code == 0, done.output
     assert "on 1 photographs 100.000 % of the pixels equal torch's" in done.stderr
     assert (
         onnxruntime.InferenceSession("deep/net.onnx", providers=["CPUExecutionProvider"]).get_inputs()[0].name

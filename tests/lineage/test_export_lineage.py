@@ -11,6 +11,7 @@ from openlineage.client.generated.base import EventType
 from prov.model import ProvDocument
 from workspace import ROOT
 
+from labelfactory.errors import DataError
 from lineage.export import export_lineage
 from lineage.lookup import Lookup
 from lineage.record import record
@@ -27,6 +28,20 @@ def written(tmp_path, monkeypatch) -> tuple[list, dict]:
     record()
     events, prov = export_lineage(Lookup(), tmp_path / "out")
     return [json.loads(text) for text in events.read_text().splitlines()], json.loads(prov.read_text())
+
+
+@pytest.mark.slow
+def test_files_of_other_programs_stay(written, tmp_path):
+    """An earlier call's are replaced; of another one's, with the same names, each is named and left."""
+    export_lineage(Lookup(), tmp_path / "out")
+    for name in ("openlineage.jsonl", "prov.json"):
+        other = tmp_path / "other" / name
+        other.parent.mkdir(exist_ok=True)
+        other.write_text('{"mine": 1}')
+        with pytest.raises(DataError, match=rf"{name}: was not written by"):
+            export_lineage(Lookup(), other.parent)
+        assert [path.read_text() for path in other.parent.iterdir()] == ['{"mine": 1}']
+        other.unlink()
 
 
 @pytest.mark.slow
