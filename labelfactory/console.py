@@ -30,6 +30,15 @@ def printable(text: str) -> str:
     return CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
+def one_line(text: str) -> str:
+    r"""The text as a single printable line; the name of a file may contain a line feed.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def say(text: str) -> None:
     """Print plain lines to the terminal or the log, unbuffered, without secrets and control characters."""
     print(printable(masked(text)), file=sys.stderr, flush=True)

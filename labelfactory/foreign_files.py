@@ -105,8 +105,11 @@ def _not_writable(path: Path) -> str:
 
 
 def is_inside(path: Path, *folders: Path) -> bool:
-    """Whether a path, with every link followed, is in one of the folders."""
-    real = Path(os.path.realpath(path))
+    """Whether a path, with every link followed, is in one of the folders; text that cannot be a path is in none."""
+    try:
+        real = Path(os.path.realpath(path))
+    except ValueError:  # a zero byte, half a character
+        return False
     return any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)
 
 

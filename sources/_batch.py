@@ -20,6 +20,7 @@ class Candidate:
     mask: Path | None = None  # its true mask, existing or to be written
     photograph_bytes: Callable[[], bytes] | None = None  # returns its bytes, if `path` is to be written
     mask_bytes: Callable[[], bytes] | None = None  # the same for the mask
+    mask_size: tuple[int, int] | None = None  # height and width of a mask that is drawn, as the source claims them
     within: Path | None = None  # the folder of the table or JSON that names `path`: no link may lead out of it
 
     def read_photograph(self) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labelfactory.console import one_line
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import FileRefusedError, read_text
@@ -68,10 +69,10 @@ def raise_problems(
     """
     if not problems and not (left_out and stop):
         return
-    lines = [f"  {line}" for line in [*problems, *(item.line for item in left_out)]]
+    lines = [f"  {one_line(line)}" for line in [*problems, *(item.line for item in left_out)]]
     count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
     more = [f"  … and {len(lines) - shown} more"] if shown is not None and len(lines) > shown else []
     remedy = "Mend these and import again; --dry-run lists all of them"
     if not problems:
         remedy += ", and prepare.max_bad_fraction in params.yaml limits how many may be left out"
-    raise DataError("\n".join([f"{root}: {count}", *lines[:shown], *more]), f"{remedy}.")
+    raise DataError("\n".join([one_line(f"{root}: {count}"), *lines[:shown], *more]), f"{remedy}.")

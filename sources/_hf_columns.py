@@ -1,7 +1,7 @@
 """One file of a Hugging Face dataset, and the roles of its columns."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.foreign_files import FileRefusedError, check_regular
-from sources.table import COLUMNS, tags_of_cell
+from sources._cells import tags_of_cell
+from sources.table import COLUMNS
 
 IMAGE_COLUMNS = ("image", "img", "photo", "photograph")
 MASK = "mask"
@@ -60,10 +61,10 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     """The features that the dataset states for its columns; empty if it states none."""
     stated = (schema.metadata or {}).get(b"huggingface")
     try:
-        features: dict[str, Any] = json.loads(stated)["info"]["features"] if stated else {}
-    except (ValueError, KeyError, TypeError):  # a header of another form: the columns' types decide
+        features = json.loads(stated)["info"]["features"] if stated else {}
+    except (ValueError, KeyError, TypeError, RecursionError):  # a header of another form: the columns' types decide
         return {}
-    return features
+    return features if isinstance(features, dict) else {}
 
 
 def _image_column(piece: Piece, schema: pa.Schema, features: dict[str, Any]) -> str:
@@ -104,12 +105,22 @@ class _TagColumn:
     flag: bool  # 0 and 1, the column's name is the tag
 
     @classmethod
-    def of(cls, name: str, schema: pa.Schema, features: dict[str, Any]) -> "_TagColumn":
-        """A tag column by its feature and its type."""
+    def of(cls, name: str, piece: Piece, schema: pa.Schema, features: dict[str, Any]) -> "_TagColumn":
+        """A tag column by its feature and its type.
+
+        Raises:
+            DataError: its ClassLabel names something other than texts.
+        """
         feature = features.get(name)
-        while isinstance(feature, list) or (isinstance(feature, dict) and "feature" in feature):
+        while (isinstance(feature, list) and feature) or (isinstance(feature, dict) and "feature" in feature):
             feature = feature[0] if isinstance(feature, list) else feature["feature"]
-        names = tuple(feature.get("names", ())) if isinstance(feature, dict) else ()
+        stated = (feature.get("names") if isinstance(feature, dict) else None) or []
+        if not isinstance(stated, list) or not all(isinstance(text, str) for text in stated):
+            raise DataError(
+                f"{piece.path}: the names of the ClassLabel {name!r} are not texts: {str(stated)[:80]}",
+                "Save the dataset again, with a text for each class.",
+            )
+        names = tuple(stated)
         kind = schema.field(name).type
         numeric = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
         return cls(name, names or ((name,) if numeric else ()), numeric and not names)
@@ -117,10 +128,10 @@ class _TagColumn:
     def tags(self, cell: Any) -> tuple[str, ...] | None:
         """Tags of one cell; None if it is not readable as tags."""
         if self.flag:
-            return (self.column,) if cell else ()
-        if not self.flag and self.names and not isinstance(cell, str):
+            return (self.column,) if cell and cell == cell else ()  # NaN is an empty cell
+        if self.names and not isinstance(cell, str):
             numbers = cell if isinstance(cell, list) else [] if cell is None else [cell]
-            if any(not isinstance(n, int) or not -1 <= n < len(self.names) for n in numbers):
+            if any(type(n) is not int or not -1 <= n < len(self.names) for n in numbers):
                 return None
             return tuple(self.names[n] for n in numbers if n >= 0 and self.names[n] != "background")
         return tags_of_cell(cell)
@@ -137,11 +148,17 @@ class DatasetColumns:
 
     @classmethod
     def of(cls, piece: Piece, tag_columns: Sequence[str]) -> "DatasetColumns":
-        """From a piece's schema and the tag columns that the user named."""
+        """From a piece's schema and the tag columns that the user named.
+
+        Raises:
+            DataError: damaged, without an image or tag column, or with classes that have no names.
+        """
         schema = piece.schema()
+        if len(set(schema.names)) != len(schema.names):
+            raise DataError(f"{piece.path}: two columns have the same name", "Save the dataset again.")
         features = _features(schema)
         image = _image_column(piece, schema, features)
-        tags = tuple(_TagColumn.of(name, schema, features) for name in _tag_names(piece, schema, tag_columns))
+        tags = tuple(_TagColumn.of(name, piece, schema, features) for name in _tag_names(piece, schema, tag_columns))
         others = tuple(name for name in ("image_id", "id", "lists") if name in schema.names)
         return cls(image, tags, MASK in schema.names and image != MASK, others)
 
@@ -153,7 +170,7 @@ class DatasetColumns:
         """Names that the columns state, in their order."""
         return tuple(dict.fromkeys(name for tag in self.tags for name in tag.names if name != "background"))
 
-    def tags_of(self, row: dict[str, Any]) -> tuple[str, ...] | None:
+    def tags_of(self, row: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Tags of one row; None if a cell is not readable as tags."""
         cells = [tag.tags(row[tag.column]) for tag in self.tags]
         if None in cells:

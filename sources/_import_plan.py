@@ -1,12 +1,13 @@
 """Make a manifest of a source's batch: classes, one inspection of every file, splits, duplicates, left-out photographs."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from labelfactory.console import CONTROL
+from labelfactory.console import CONTROL, one_line
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
 from labelfactory.dataset.withdrawn import withdrawn
@@ -20,6 +21,8 @@ from sources._inspect import Inspection, inspect_all
 from sources._split import TRAIN, VAL, deal
 
 LONGEST_NAME = 1024
+BACKGROUND_NAME = "background"
+"""The name of class 0 in every export; no other class may have it."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,12 @@ def _chosen(
         for name in options.classes or known
         if not _is_name(name)
     ]
+    problems += [
+        f"{name!r} is the name of class 0, the pixels without a class; drop the tag with --rename {shlex.quote(f'{name}=')}, "
+        f"or name the class otherwise with --rename {shlex.quote(f'{name}=NEW')}"
+        for name in options.classes or known
+        if name.strip().lower() == BACKGROUND_NAME
+    ]
     if not known and not problems:
         problems.append("no photograph has a tag")
     return options.classes or known
@@ -270,7 +279,8 @@ def _refuse_leaks(manifest: Manifest, options: ImportOptions) -> None:
     leaks = same_bytes(manifest.entries, options.train_list, options.val_list)
     if leaks:
         groups = [
-            ", ".join(f"{e.path} ({'+'.join(e.lists)})" for e in sorted(group, key=lambda e: e.path)) for group in leaks
+            one_line(", ".join(f"{e.path} ({'+'.join(e.lists)})" for e in sorted(group, key=lambda e: e.path)))
+            for group in leaks
         ]
         raise DataError(
             "\n".join(

@@ -67,18 +67,18 @@ def inspect(candidate: Candidate, allowed: np.ndarray | None) -> Inspection:
 
 def _inspect_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarray | None) -> tuple[str | None, str]:
     """Digest and problem of the true mask; (None, "") if there is none."""
+    fits = (tuple(size), tuple(size[::-1]))  # the latter is turned by labelfactory.dataset.truth
     try:
+        if candidate.mask_size and candidate.mask_size not in fits:  # not drawn: a claim of any size costs memory
+            return None, _other_size(candidate.mask_size, size)
         data = candidate.read_mask()
         if data is None:
             return None, ""
         if not data:
             return None, "the mask is empty"
-        height, width = _mask_size(data)
-        if (height, width) not in (
-            tuple(size),
-            tuple(size[::-1]),
-        ):  # the latter is turned by labelfactory.dataset.truth
-            return None, f"the mask is {width}×{height} pixels, its photograph {size[1]}×{size[0]}"
+        mask_size = _mask_size(data)
+        if mask_size not in fits:
+            return None, _other_size(mask_size, size)
         if allowed is not None:
             wrong = np.setdiff1d(np.unique(decode_mask(data)), allowed)
             if len(wrong):
@@ -88,6 +88,10 @@ def _inspect_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarr
     except DataError as error:
         return None, error.problem
     return digest_bytes(data), ""
+
+
+def _other_size(mask: tuple[int, ...], photograph: tuple[int, ...]) -> str:
+    return f"the mask is {mask[1]}×{mask[0]} pixels, its photograph {photograph[1]}×{photograph[0]}"
 
 
 def _mask_size(data: bytes) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, check_regular, read_file
+from sources._cells import values_of
 from sources._findings import Findings
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -26,11 +27,20 @@ class Rows:
     rows: Sequence[tuple[int, Mapping[str, Any]]]  # number in the file, from 1; for a CSV the line, header included
 
 
-def read_rows(findings: Findings, path: Path) -> Rows:
+Needed = Callable[[Sequence[str]], Iterable[str]]
+"""Chooses from the names of all columns."""
+
+
+def read_rows(findings: Findings, path: Path, *, needed: Needed = tuple) -> Rows:
     """Read a table. Unreadable rows are noted in `findings`, not raised.
 
+    Args:
+        findings: collects the problems.
+        path: the table.
+        needed: the columns that are read of a Parquet file; by default all.
+
     Raises:
-        DataError: the suffix is not known.
+        DataError: the suffix is not known, or values of such a column cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -38,7 +48,7 @@ def read_rows(findings: Findings, path: Path) -> Rows:
             f"{path}: {suffix or 'no suffix'} is not a table format", f"Name a {', '.join(SUFFIXES[:-1])} or .parquet."
         )
     if suffix == ".parquet":
-        return _parquet(findings, path)
+        return _parquet(findings, path, needed)
     try:
         text = read_file(path, largest=LARGEST_TABLE).decode("utf-8-sig")
     except FileRefusedError as error:
@@ -103,11 +113,19 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
     return Rows(tuple(columns), rows)
 
 
-def _parquet(findings: Findings, path: Path) -> Rows:
+def _parquet(findings: Findings, path: Path, needed: Needed) -> Rows:
+    """The columns that are needed: others may hold values that Python cannot."""
     try:
         check_regular(path, largest=LARGEST_TABLE)
-        table = pq.ParquetFile(path).read()
-        return Rows(tuple(table.column_names), list(enumerate(table.to_pylist(), 1)))
+        opened = pq.ParquetFile(path)
+        names = tuple(opened.schema_arrow.names)
+        if len(set(names)) != len(names):
+            findings.add(path.name, "two columns have the same name")
+            return Rows(names, ())
+        columns = list(dict.fromkeys(needed(names)))
+        table = opened.read(columns).select(columns)  # read takes "a.b" for "a" too
+        rows = values_of(path.name, table) if columns else [{}] * opened.metadata.num_rows
+        return Rows(names, list(enumerate(rows, 1)))
     except FileRefusedError as error:
         findings.add(path.name, f"not readable as Parquet: {error.reason}")
         return Rows((), ())

@@ -12,7 +12,7 @@ Source: the COCO data format, https://cocodataset.org/#format-data; pycocotools 
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,7 +28,8 @@ from labelfactory.schema import MAX_CLASSES, VOID, Mask
 from sources._batch import Batch, Candidate
 from sources._findings import Findings
 
-MOST_PIXELS = 64_000_000
+LONGEST_OUTLINE = 5_000_000
+"""Pixels along the sides of a polygon; pycocotools needs memory for each of them."""
 
 
 def find_coco(path: Path, images: Path, *, list_name: str = "") -> Batch:
@@ -40,20 +41,26 @@ def find_coco(path: Path, images: Path, *, list_name: str = "") -> Batch:
         list_name: put all photographs on this list.
 
     Raises:
-        DataError: the file is not readable, or not of this form.
+        DataError: the file is not readable, not of this form, or has too many categories.
     """
     findings = Findings(path)
     loaded = _read(path)
     if not images.is_dir():
         raise DataError(f"{images}: no such folder", "Name the folder of the photographs with --images.")
-    categories = {c["id"]: c["name"] for c in _records(findings, loaded, "categories", id=int, name=str)}
+    named = _records(findings, loaded, "categories", id=int, name=str)
+    _report_shared_ids(findings, "categories", named, "name")
+    categories = {record["id"]: record["name"] for _, record in named}
     names = tuple(dict.fromkeys(categories[k] for k in sorted(categories)))
     if len(names) > MAX_CLASSES:
-        findings.add(path.name, f"{len(names)} categories; a mask can have at most {MAX_CLASSES}")
+        raise DataError(
+            f"{path}: {len(names)} categories; a mask can have at most {MAX_CLASSES}",
+            "Remove categories from the file.",
+        )
     numbers = {k: names.index(name) + 1 for k, name in categories.items()}
     records = _records(findings, loaded, "images", id=int, file_name=str)
-    of_image: dict[int, list[Mapping[str, Any]]] = {record["id"]: [] for record in records}
-    for number, annotation in enumerate(_records(findings, loaded, "annotations", image_id=int, category_id=int)):
+    _report_shared_ids(findings, "images", records, "file_name")
+    of_image: dict[int, list[Mapping[str, Any]]] = {record["id"]: [] for _, record in records}
+    for number, annotation in _records(findings, loaded, "annotations", image_id=int, category_id=int):
         where = f"{path.name}, annotations[{number}]"
         if annotation["image_id"] not in of_image:
             findings.leave_out(f"annotation {number}", where, "an annotation without its image", what="mask")
@@ -65,7 +72,7 @@ def find_coco(path: Path, images: Path, *, list_name: str = "") -> Batch:
     folder = RAW / "coco" / digest_file(path)[:16]
     candidates = [
         candidate
-        for number, record in enumerate(records)
+        for number, record in records
         if (
             candidate := _candidate(
                 findings, number, record, of_image[record["id"]], numbers, categories, images, folder
@@ -95,19 +102,46 @@ def _read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _records(findings: Findings, loaded: Mapping[str, Any], key: str, **fields: type) -> list[dict[str, Any]]:
-    """The objects of a list that have these fields; the others are noted."""
+Records = list[tuple[int, dict[str, Any]]]
+"""Objects of a list with their numbers in it, from 0."""
+
+
+def _records(findings: Findings, loaded: Mapping[str, Any], key: str, **fields: type) -> Records:
+    """The objects of a list that have these fields; the others are noted. `true` is not a number."""
     records = []
     listed = loaded.get(key) or []
     for number, record in enumerate(listed if isinstance(listed, list) else []):
-        wrong = [n for n, kind in fields.items() if not isinstance(record, dict) or not isinstance(record.get(n), kind)]
+        wrong = [n for n, kind in fields.items() if not isinstance(record, dict) or type(record.get(n)) is not kind]
         if wrong:
             findings.leave_out(
                 f"{key}[{number}]", f"{findings.root.name}, {key}[{number}]", f"has no {' and no '.join(wrong)}"
             )
         else:
-            records.append(record)
+            records.append((number, record))
     return records
+
+
+def shared_ids(key: str, records: Records, name: str) -> Iterator[tuple[int, str]]:
+    """Objects that have the id of an earlier one but another name, as in files that were merged.
+
+    Yields:
+        The number of the object in its list, and the problem.
+    """
+    first: dict[Any, tuple[int, Any]] = {}
+    for number, record in records:
+        earlier, its_name = first.setdefault(record["id"], (number, record[name]))
+        if its_name != record[name]:
+            yield (
+                number,
+                f"{record[name]!r} has the same id ({record['id']}) as {its_name!r} in {key}[{earlier}]; "
+                "each needs an id of its own",
+            )
+
+
+def _report_shared_ids(findings: Findings, key: str, records: Records, name: str) -> None:
+    """An id of two objects stops the import: an annotation could belong to either."""
+    for number, problem in shared_ids(key, records, name):
+        findings.add(f"{findings.root.name}, {key}[{number}]", problem)
 
 
 def _candidate(
@@ -129,11 +163,14 @@ def _candidate(
     single = [a for a in annotations if not a.get("iscrowd")]
     size = record.get("height"), record.get("width")
     drawn: Callable[[], bytes] | None = None
-    if all(isinstance(side, int) and side > 0 for side in size) and size[0] * size[1] <= MOST_PIXELS:  # type: ignore[operator]
+    if all(type(side) is int and side > 0 for side in size):
 
         def drawn() -> bytes:
             return encode_mask(draw(annotations, numbers, *size))  # type: ignore[arg-type]
 
+    elif size != (None, None):
+        stated = f"{str(size[1])[:20]}×{str(size[0])[:20]}"
+        findings.leave_out(image_id, where, f"its size is {stated}, not two numbers of pixels", what="mask")
     return Candidate(
         image_id=image_id,
         path=path,
@@ -141,12 +178,13 @@ def _candidate(
         where=where,
         mask=folder / f"{file_name(image_id)}.png" if drawn else None,
         mask_bytes=drawn,
+        mask_size=size if drawn else None,  # type: ignore[arg-type]
         within=images,
     )
 
 
 def draw(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[int, int], height: int, width: int) -> Mask:
-    """Draw the annotations of one image.
+    """Draw the annotations of one image, one at a time: their number does not change the memory needed.
 
     Args:
         annotations: COCO annotations with category_id and segmentation.
@@ -160,14 +198,19 @@ def draw(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[int, int], h
     Raises:
         DataError: a segmentation cannot be drawn.
     """
-    drawn = np.zeros((height, width), dtype=np.uint8)
-    regions = [(a, _region(a.get("segmentation"), height, width)) for a in annotations]
-    for _, region in (pair for pair in regions if pair[0].get("iscrowd")):
-        drawn[region] = VOID
-    single = [pair for pair in regions if not pair[0].get("iscrowd")]
-    for annotation, region in sorted(single, key=lambda pair: -int(pair[1].sum())):
-        drawn[region] = numbers[annotation["category_id"]]
-    return drawn
+    none = height * width + 1
+    drawn = np.zeros((height, width), dtype=np.uint8, order="F")  # by columns, as COCO's regions are
+    areas = np.full((height, width), none, dtype=np.int64, order="F")  # of the object at each pixel
+    for annotation in annotations:
+        region = _region(annotation.get("segmentation"), height, width)
+        if annotation.get("iscrowd"):
+            np.copyto(drawn, VOID, where=region & (areas == none))
+            continue
+        area = np.count_nonzero(region)
+        region &= areas >= area  # of two of the same size, the later one
+        np.copyto(drawn, numbers[annotation["category_id"]], where=region)
+        np.copyto(areas, area, where=region)
+    return np.ascontiguousarray(drawn)
 
 
 def _region(segmentation: Any, height: int, width: int) -> np.ndarray:
@@ -180,12 +223,20 @@ def _region(segmentation: Any, height: int, width: int) -> np.ndarray:
         polygons = [[float(x) for x in polygon] for polygon in segmentation]
         if any(len(p) < 6 or len(p) % 2 or not np.isfinite(p).all() or np.abs(p).max() > 1e6 for p in polygons):
             raise ValueError("a polygon needs three corners or more")
-        if not polygons:
-            return np.zeros((height, width), dtype=bool)
-        parts = np.asarray(coco_mask.decode(coco_mask.frPyObjects(polygons, height, width)), dtype=bool)
-        return np.asarray(parts.any(axis=2))
+        if any(_outline(p) > LONGEST_OUTLINE for p in polygons):
+            raise ValueError(f"the outline of a polygon is longer than {LONGEST_OUTLINE / 1e6:g} million pixels")
+        region = np.zeros((height, width), dtype=bool, order="F")
+        for polygon in polygons:
+            region |= coco_mask.decode(coco_mask.frPyObjects([polygon], height, width))[:, :, 0].astype(bool)
+        return region
     except Exception as error:  # pycocotools raises several kinds of errors
         raise DataError(f"a segmentation cannot be drawn: {error}") from None
+
+
+def _outline(polygon: Sequence[float]) -> float:
+    """The pixels along the sides of a polygon of x, y, x, y, …"""
+    corners = np.asarray(polygon).reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
 
 
 def _fill(runs: Sequence[int], height: int, width: int) -> np.ndarray:
@@ -196,7 +247,7 @@ def _fill(runs: Sequence[int], height: int, width: int) -> np.ndarray:
     Raises:
         ValueError: a run is not a length, or the runs do not fill the image.
     """
-    if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != height * width:
+    if any(type(run) is not int or run < 0 for run in runs) or sum(runs) != height * width:
         raise ValueError("its runs do not fill the image")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, np.asarray(runs, dtype=np.int64))
     return np.asarray(flat.reshape(width, height).T)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfactory.console import one_line
 from labelfactory.dataset.images import decode_mask, orientation, upright
 from labelfactory.dataset.picture_files import MASKS, opened_picture
 from labelfactory.dataset.prepared import Dataset, ImageRecord
@@ -27,7 +28,7 @@ from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask, palette
 from sources._findings import text_rows
-from sources.coco import draw
+from sources.coco import draw, shared_ids
 
 SHOWN = 20
 LABEL_IDS = "_gtFine_labelIds"
@@ -94,7 +95,7 @@ def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: b
     if problems:
         count = f"{len(problems)} of {len(listed)} masks are not usable; none was added"
         more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        lines = [f"{path}: {count}", *(f"  {line}" for line in problems[:SHOWN]), *more]
+        lines = [f"{path}: {count}", *(f"  {one_line(line)}" for line in problems[:SHOWN]), *more]
         raise DataError("\n".join(lines), "Mend or remove these, and add the rest again.")
     return edited
 
@@ -220,11 +221,20 @@ def _of_coco(path: Path, dataset: Dataset) -> Named:
         of_image: dict[int, list[Mapping[str, Any]]] = {number: [] for number, _, _ in images}
         for annotation in loaded.get("annotations", ()):
             of_image[annotation["image_id"]].append(annotation)
+        shared = [
+            f"{key}[{number}]: {problem}"
+            for key, field_name in (("categories", "name"), ("images", "file_name"))
+            for number, problem in shared_ids(key, list(enumerate(loaded[key])), field_name)
+        ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path}: not COCO instances: {type(error).__name__}: {str(error)[:80]}",
             "Name a JSON with images, annotations and categories, or a folder of PNG masks.",
         ) from None
+    if shared:
+        more = [f"  … and {len(shared) - SHOWN} more"] if len(shared) > SHOWN else []
+        lines = [f"{path}: ids are not unique", *(f"  {one_line(line)}" for line in shared[:SHOWN]), *more]
+        raise DataError("\n".join(lines), "Give each of these an id of its own in the JSON.")
     used = {a.get("category_id") for listed in of_image.values() for a in listed}
     numbers = {k: _number(name, path, dataset) for k, name in categories.items() if k in used}
     known = _names(dataset)

@@ -12,7 +12,7 @@ Photographs and masks inside the dataset are written to data/raw/hf/. No library
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from labelfactory.errors import DataError
 from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, RAW, FileRefusedError, is_inside, read_file
 from labelfactory.names import file_name
 from sources._batch import Batch, Candidate
+from sources._cells import id_of_cell, values_of
 from sources._findings import Findings
 from sources._hf_columns import MASK, DatasetColumns, Piece
 from sources.folder import LISTS
@@ -59,12 +60,20 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         classes = classes or columns.classes()
         has_masks = columns.mask and bool(classes)
         masked = masked or has_masks
-        for number, row in enumerate(piece.table(columns.described()).to_pylist()):
-            image_id = str(row.get("image_id") or row.get("id") or f"{piece.split or 'row'}-{number:06d}")
+        for number, row in enumerate(values_of(str(piece.path), piece.table(columns.described()))):
             where = f"{piece.path.name}, row {number + 1}"
+            stated = [id_of_cell(row.get(name)) for name in ("image_id", "id")]
+            if None in stated:
+                findings.leave_out("", where, "its image id is not a text or a whole number")
+                continue
+            image_id = next(filter(None, stated), f"{piece.split or 'row'}-{number:06d}")
             tags = columns.tags_of(row)
             if tags is None:
                 findings.leave_out(image_id, where, "its tags are not a text, a list or the number of a class")
+                continue
+            lists = _lists(row, piece, list_name)
+            if lists is None:
+                findings.leave_out(image_id, where, f"its lists are not a text or a list: {str(row['lists'])[:60]!r}")
                 continue
             photograph = _Cell(piece, columns.image, number, root)
             stem = file_name(image_id)
@@ -73,7 +82,7 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
                     image_id=image_id,
                     path=HOME / digest_bytes(root.name.encode())[:8] / f"{stem}{photograph.suffix()}",
                     tags=tags,
-                    lists=_lists(row, piece, list_name),
+                    lists=lists,
                     where=where,
                     mask=HOME / digest_bytes(str(root).encode())[:16] / f"masks/{stem}.png" if has_masks else None,
                     photograph_bytes=photograph.load,
@@ -91,10 +100,13 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
     )
 
 
-def _lists(row: dict[str, Any], piece: Piece, decided: str) -> tuple[str, ...]:
-    """The lists of one row: the one of the command line, its own, or its split."""
-    named = (decided,) if decided else tuple(row.get("lists") or ())
-    return named or ((piece.split,) if piece.split else ())
+def _lists(row: Mapping[str, Any], piece: Piece, decided: str) -> tuple[str, ...] | None:
+    """The lists of one row: the one of the command line, its own (a text is one list), or its split; None if not readable."""
+    cell = decided or row.get("lists")
+    named = [] if cell is None or cell == "" else [cell] if isinstance(cell, str) else cell
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        return None
+    return tuple(named) or ((piece.split,) if piece.split else ())
 
 
 def _pieces(root: Path) -> Iterator[Piece]:
@@ -145,20 +157,24 @@ class _Cell:
 
     def load(self) -> bytes:
         """Its bytes."""
-        cell = _column(self.piece, self.column)[self.row].as_py()
-        if cell is None:
-            raise DataError("there is no image in this row")
-        if cell["bytes"] is not None:
-            if len(cell["bytes"]) > LARGEST_PICTURE:
+        try:
+            cell = _column(self.piece, self.column)[self.row].as_py()
+        except (ArithmeticError, LookupError, ValueError, pa.ArrowException):  # values that Python cannot hold
+            cell = None
+        data, stated = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, None)
+        if isinstance(data, bytes):
+            if len(data) > LARGEST_PICTURE:
                 raise DataError(f"larger than {LARGEST_PICTURE // 2**20} MiB")
-            return bytes(cell["bytes"])
-        path = self.root / (cell["path"] or "")
+            return data
+        if not isinstance(stated, str) or not stated:
+            raise DataError("there is no image in this row")
+        path = self.root / stated
         if not is_inside(path, self.root):
-            raise DataError(f"{cell['path']!r} is outside of {self.root}")
+            raise DataError(f"{stated!r} is outside of {self.root}")
         try:
             return read_file(path)
         except FileRefusedError as error:
-            raise DataError(f"{cell['path']!r}: {error.reason}") from None
+            raise DataError(f"{stated!r}: {error.reason}") from None
 
     def suffix(self) -> str:
         """The suffix by the content, since a dataset need not state it."""

@@ -9,9 +9,7 @@
 Other column names are given with --path-column, --tags-column and so on.
 """
 
-import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +21,7 @@ from labelfactory.errors import DataError
 from labelfactory.foreign_files import PHOTOGRAPHS, RAW
 from labelfactory.masking import masked_addresses
 from sources._batch import Batch, Candidate
+from sources._cells import id_of_cell, tags_of_cell
 from sources._fetch import REMOTE, fetch
 from sources._findings import Findings
 from sources._rows import Rows, read_rows
@@ -58,14 +57,15 @@ def find_table(
         keep: keep what is fetched from URLs in data/raw/table.
 
     Raises:
-        DataError: the table is missing or has an unknown suffix.
+        DataError: the table is missing or has an unknown suffix, or a column that is needed cannot be read.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file", "Name a table: .csv, .jsonl or .parquet.")
     findings = Findings(path)
-    rows = read_rows(findings, path)
+    wanted = columns or ColumnNames()
+    rows = read_rows(findings, path, needed=lambda names: _roles(names, wanted).values())
     home = root or path.parent
-    names = _find_columns(findings, rows, columns or ColumnNames()) if not findings.problems else {}
+    names = _find_columns(findings, rows, wanted) if not findings.problems else {}
     candidates = []
     if "path" in names and "tags" in names:
         for number, row in rows.rows:
@@ -79,21 +79,29 @@ def find_table(
     )
 
 
+def _roles(columns: Sequence[str], wanted: ColumnNames) -> dict[str, str]:
+    """Role → name of its column, for the roles that have one."""
+    by_low = {name.strip().lower(): name for name in reversed(columns)}
+    names: dict[str, str] = {}
+    for what, usual in COLUMNS.items():
+        asked: str = getattr(wanted, what)
+        known = asked if asked in columns else next((by_low[n] for n in usual if n in by_low), "")
+        if known:
+            names[what] = known
+    return names
+
+
 def _find_columns(findings: Findings, rows: Rows, wanted: ColumnNames) -> dict[str, str]:
     """Role → name of its column; a missing column of paths or tags is a problem."""
     if not rows.rows and not findings.left_out:
         findings.add(findings.root.name, "contains no row")
         return {}
-    names: dict[str, str] = {}
-    by_low = {name.strip().lower(): name for name in reversed(rows.columns)}
-    for what, usual in COLUMNS.items():
+    names = _roles(rows.columns, wanted)
+    for what in COLUMNS:
         asked: str = getattr(wanted, what)
         if asked and asked not in rows.columns:
             findings.add(f"--{what}-column", f"there is no column {asked!r}; the table has {', '.join(rows.columns)}")
-        known = asked if asked in rows.columns else next((by_low[n] for n in usual if n in by_low), "")
-        if known:
-            names[what] = known
-        elif what in ("path", "tags") and not asked:
+        elif what in ("path", "tags") and what not in names:
             has = ", ".join(str(name)[:40] for name in rows.columns[:20]) or "no named column"
             findings.add(
                 findings.root.name,
@@ -115,15 +123,28 @@ def _candidate(
     if tags is None:
         findings.leave_out("", where, f"{str(row[names['tags']])[:60]!r} is not a list of tags", path=stated)
         return None
-    image_id = str(row.get(names.get("id", "")) or masked_addresses(stated.removesuffix(PurePosixPath(stated).suffix)))
-    lists = tags_of_cell(row.get(names.get("list", ""))) or ()
+    image_id = id_of_cell(row.get(names.get("id", "")))
+    if image_id is None:
+        reason = f"{str(row[names['id']])[:60]!r} is not an image id: a text or a whole number"
+        findings.leave_out("", where, reason, path=stated)
+        return None
+    image_id = image_id or masked_addresses(stated.removesuffix(PurePosixPath(stated).suffix))
+    lists = tags_of_cell(row.get(names.get("list", "")))
+    if lists is None:
+        findings.leave_out(image_id, where, f"{str(row[names['list']])[:60]!r} is not a list of lists", path=stated)
+        return None
     load: Callable[[], bytes] | None = None
     if "://" in stated:
-        if urlsplit(stated).scheme.lower() not in REMOTE or "::" in stated:
+        try:
+            address, digest = urlsplit(stated), digest_bytes(stated.encode())
+        except ValueError as error:
+            findings.leave_out(image_id, where, f"{stated!r} is not a URL: {error}")
+            return None
+        if address.scheme.lower() not in REMOTE or "::" in stated:
             findings.leave_out(image_id, where, f"{stated!r}: URLs must begin with one of {', '.join(REMOTE)}")
             return None
-        suffix = PurePosixPath(urlsplit(stated).path).suffix
-        path = RAW / "table" / f"{digest_bytes(stated.encode())[:32]}{suffix if suffix.lower() in PHOTOGRAPHS else ''}"
+        suffix = PurePosixPath(address.path).suffix
+        path = RAW / "table" / f"{digest[:32]}{suffix if suffix.lower() in PHOTOGRAPHS else ''}"
         load = fetch(stated, path, keep=keep)
     else:
         path = home / stated
@@ -136,20 +157,4 @@ def _candidate(
                 path=stated,
             )
             return None
-    return Candidate(image_id, path, tags, tuple(lists), where, photograph_bytes=load, within=home)
-
-
-def tags_of_cell(cell: Any) -> tuple[str, ...] | None:
-    """Tags of one cell: a list, JSON of a list, or text separated by `|`, `;` or `,`; None for anything else."""
-    if cell is None or cell != cell:  # NaN is an empty cell
-        return ()
-    if isinstance(cell, str):
-        if cell.lstrip().startswith("["):
-            try:
-                return tags_of_cell(json.loads(cell))
-            except (ValueError, RecursionError):
-                return None
-        cell = re.split(r"[|;,]", cell)
-    if not isinstance(cell, Sequence) or not all(isinstance(tag, str) for tag in cell):
-        return None
-    return tuple(dict.fromkeys(tag.strip() for tag in cell if tag.strip()))
+    return Candidate(image_id, path, tags, lists, where, photograph_bytes=load, within=home)

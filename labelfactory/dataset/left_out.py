@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from labelfactory.console import one_line
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
 from labelfactory.masking import masked_addresses
@@ -35,7 +36,7 @@ class LeftOut:
         """Row, file and reason in one line."""
         where = f"{self.where}: " if self.where else ""
         file = f"{self.path}: " if self.path and self.path not in self.where else ""
-        return f"{where}{file}{self.reason}"
+        return one_line(f"{where}{file}{self.reason}")
 
 
 def write_left_out(items: Iterable[LeftOut], path: Path = LEFT_OUT) -> None:

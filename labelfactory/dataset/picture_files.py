@@ -11,6 +11,7 @@ from labelfactory.errors import DataError
 from labelfactory.foreign_files import FORMATS
 
 Image.MAX_IMAGE_PIXELS = 64_000_000
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # they name a line of Pillow, not the picture
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused by the header, before decoding
 
 MASKS = ("PNG",)

@@ -336,6 +336,10 @@ def test_a_mask_that_cannot_be_taken_is_named_and_none_is_taken(made, case):
         ('{"images": [{"id": 1, "file_name": "b.png"}], "categories": [], '
          '"annotations": [{"image_id": 1, "category_id": 3, "segmentation": []}]}', "category 3 is not a class"),
         ('{"images": [{"id": 1, "file_name": "b.png"}], "categories": [], "annotations": [{"image_id": 2}]}', "not COCO"),
+        ('{"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}], "categories": []}',
+         r"images\[1\]: 'b.png' has the same id \(1\) as 'a.png' in images\[0\]"),
+        ('{"images": [], "categories": [{"id": 3, "name": "cat"}, {"id": 3, "name": "dog"}]}',
+         r"categories\[1\]: 'dog' has the same id \(3\) as 'cat'"),
     ],
 )  # fmt: skip
 def test_a_json_that_is_no_coco_is_refused(made, content, said):
