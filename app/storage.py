@@ -1,5 +1,9 @@
 """`labelfactory push` and `labelfactory pull`: data, outputs and photographs in a shared bucket."""
 
+from typing import Annotated
+
+import typer
+
 from flows.line.remote_removal import clean_remote, learn_refused
 from flows.line.storage import pull as fetch
 from flows.line.storage import push as send
@@ -32,12 +36,16 @@ def push() -> None:
     say(f"pushed: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
 
 
-def pull() -> None:
+def pull(
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="Also where this folder's import has images that were never pushed.")
+    ] = False,
+) -> None:
     """Fetch what another machine pushed, so that this clone continues from there."""
     learn_refused()
     with finishing_withdrawals("labelfactory pull") as withdrawals:
         try:
-            moved = fetch()
+            moved = fetch(give_up=give_up)
         except UserError as error:
             raise UserError(error.problem, NEWER_LOCK if withdrawals else error.remedy) from error
     sign_and_say(came_back())  # outputs that were pulled may be older than a withdrawal

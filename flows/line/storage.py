@@ -6,7 +6,7 @@ again. What a bucket names is checked before it is written: photographs and mask
 says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from flows.line.pulled_manifest import is_here, read_pushed, settle
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, UserError
+from labelfactory.errors import DataError, NewerFormatError, UserError
 from labelfactory.files import disk_error, make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
 from labelfactory.progress import progress
@@ -34,6 +34,7 @@ from labelfactory.settings.wiring import LOCK_FILE
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
+SHOWN = 5
 AT_ONCE = 16
 """Simultaneous transfers."""
 REMEDY = "Type `dvc remote add -d store s3://BUCKET/FOLDER`; see docs/deployment.md for credentials."
@@ -112,18 +113,24 @@ def push() -> Moved:
     return Moved(outputs, len(missing))
 
 
-def pull() -> Moved:
+def pull(*, give_up: bool = False) -> Moved:
     """Fetch what this clone does not have: photographs to their paths, outputs as dvc.lock names them.
 
     The clone's own dvc.lock is used, if it has one. A photograph whose path is outside of data/raw and not on this machine
     is written below data/raw/pulled, and the manifest is changed accordingly.
 
+    Args:
+        give_up: take the import that was pushed also where images of this folder's import are not in it.
+
     Raises:
-        UserError: there is no remote, nothing was pushed, or an object in it is damaged or names what it must not.
+        UserError: there is no remote, nothing was pushed, an object in it is damaged or names what it must not, or this
+            folder's import would lose images.
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
         settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
+        if not give_up:
+            _refuse_loss({entry.image_id for entry in settled.entries})
         absent = ((d, [path for path in paths if not is_here(path, d)]) for d, paths in _files(settled.entries).items())
         missing = {digest: paths for digest, paths in absent if paths}
         for folder in {check_path(path, "write").parent for paths in missing.values() for path in paths}:
@@ -158,6 +165,23 @@ def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
     if data is None:
         raise DataError(f"{store.root}: nothing was pushed", "Type `labelfactory push` where the data is.")
     return data, read_pushed(data, address)
+
+
+def _refuse_loss(pushed: Container[str]) -> None:
+    """Refuse to replace an import that has images which the pushed one lacks; a damaged one is replaced."""
+    try:
+        here = read_manifest().entries
+    except NewerFormatError:
+        raise
+    except UserError:  # there is none, or it cannot be read
+        return
+    lost = [entry.image_id for entry in withdrawn().kept(here) if entry.image_id not in pushed]
+    if lost:
+        more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+        raise DataError(
+            f"this folder's import has {', '.join(lost[:SHOWN])}{more}, which the pushed one lacks",
+            "Type `labelfactory push` first, or `labelfactory pull --give-up` to go on without them.",
+        )
 
 
 def _pull_lock(store: Store) -> bool:

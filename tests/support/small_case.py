@@ -76,7 +76,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "release": ("quarantine", "release", "image-5"),
     "export": ("export", "coco", "--out", "../out"),
     "push": ("push",),
-    "pull": ("pull",),
+    "pull": ("pull", "--give-up"),
 }
 """Name of what is typed → its words: commands that change what another command reads, and their neighbours."""
 MODEL = ("--checkpoint", "given/segmenter.safetensors")

@@ -169,6 +169,21 @@ def test_a_manifest_leads_nowhere_outside_of_the_project(made, other, tmp_path):
     assert read_manifest().entries[0].path.startswith("data/raw/pulled/")
 
 
+def test_what_was_never_pushed_is_not_given_up_unasked(made, other):
+    """Images that were imported since: refused with their ids, before anything is written."""
+    manifest = read_manifest()
+    write_manifest(replace(manifest, entries=manifest.entries[:-1]))
+    push()
+    write_manifest(manifest)
+    before = MANIFEST.read_bytes()
+    with pytest.raises(DataError, match=f"import has {manifest.entries[-1].image_id}, which") as caught:
+        pull()
+    assert "pull --give-up" in caught.value.remedy
+    assert MANIFEST.read_bytes() == before
+    pull(give_up=True)
+    assert read_manifest().entries == manifest.entries[:-1]
+
+
 def test_a_list_of_files_that_a_killed_push_left_is_sent_again(made, other, tmp_path):
     """In a folder that serves as remote, where DVC writes such a list in place."""
     dvc_here(f'[remote "store"]\n    url = {tmp_path / "remote"}\n')
