@@ -68,14 +68,14 @@ def inspect_all(
     allowed = None if mask_values is None else np.array(sorted({BACKGROUND, VOID, *mask_values}))
     inspections, room = [], _Room(PIXELS_AT_ONCE)
     with ThreadPoolExecutor() as pool, progress(command, len(candidates)) as tick:
-        for result in pool.map(lambda candidate: _inspect(candidate, allowed, room), candidates):
+        for result in pool.map(lambda candidate: inspect(candidate, allowed, room), candidates):
             inspections.append(result)
             tick(size=result.size)
     return inspections
 
 
-def _inspect(candidate: Candidate, allowed: np.ndarray | None, room: _Room) -> Inspection:
-    """Inspect one candidate; `allowed` are the values of its mask, None to leave them unread."""
+def inspect(candidate: Candidate, allowed: np.ndarray | None, room: _Room) -> Inspection:
+    """Inspect one candidate; `allowed` are the values of its mask, None to leave them unread; `room` limits its pixels."""
     try:
         data = candidate.read_photograph()
         with opened_picture(data) as opened:  # only its header is read
