@@ -1,19 +1,44 @@
 """Open every candidate once, on all cores: its digest, its size, and the problems of photograph and true mask."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Condition
 
 import numpy as np
 
 from labelfactory.dataset.images import MIN_SIDE, decode_mask, decode_photograph
-from labelfactory.dataset.picture_files import opened_mask
+from labelfactory.dataset.picture_files import opened_mask, opened_picture
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import FileRefusedError
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID
 from sources._batch import Candidate
+
+PIXELS_AT_ONCE = 100_000_000
+"""Pixels that are decoded at one time on all cores together: one photograph of the largest size, or several usual ones."""
+
+
+class _Room:
+    """Lets threads decode while their photographs have no more than `pixels` together; one alone always may."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels, self._used, self._changed = pixels, 0, Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Waits until there is room for a photograph."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + pixels <= self._pixels)
+            self._used += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= pixels
+                self._changed.notify_all()
 
 
 @dataclass(frozen=True)
@@ -41,26 +66,30 @@ def inspect_all(
         command: title of the progress.
     """
     allowed = None if mask_values is None else np.array(sorted({BACKGROUND, VOID, *mask_values}))
-    inspections = []
+    inspections, room = [], _Room(PIXELS_AT_ONCE)
     with ThreadPoolExecutor() as pool, progress(command, len(candidates)) as tick:
-        for result in pool.map(lambda candidate: inspect(candidate, allowed), candidates):
+        for result in pool.map(lambda candidate: inspect(candidate, allowed, room), candidates):
             inspections.append(result)
             tick(size=result.size)
     return inspections
 
 
-def inspect(candidate: Candidate, allowed: np.ndarray | None) -> Inspection:
-    """Inspect one candidate; `allowed` are the values of its mask, None to leave them unread."""
+def inspect(candidate: Candidate, allowed: np.ndarray | None, room: _Room) -> Inspection:
+    """Inspect one candidate; `allowed` are the values of its mask, None to leave them unread; `room` limits its pixels."""
     try:
         data = candidate.read_photograph()
-        height, width = size = decode_photograph(data).shape[:2]
+        with opened_picture(data) as opened:  # only its header is read
+            pixels = opened.width * opened.height
+        with room.taken(pixels):
+            height, width = size = decode_photograph(data).shape[:2]
     except FileRefusedError as error:
         return Inspection(reason=error.reason)
     except DataError as error:
         return Inspection(reason=error.problem)
     if min(size) < MIN_SIDE:
         return Inspection(reason=f"{size[1]}×{size[0]} pixels: too small, a side needs {MIN_SIDE}")
-    mask_sha256, mask_reason = _inspect_mask(candidate, size, allowed)
+    with room.taken(pixels):
+        mask_sha256, mask_reason = _inspect_mask(candidate, size, allowed)
     written = len(data) if candidate.photograph_bytes else 0
     return Inspection(digest_bytes(data), mask_sha256, "", mask_reason, written, width, height)
 

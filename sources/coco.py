@@ -200,7 +200,7 @@ def draw(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[int, int], h
     """
     none = height * width + 1
     drawn = np.zeros((height, width), dtype=np.uint8, order="F")  # by columns, as COCO's regions are
-    areas = np.full((height, width), none, dtype=np.int64, order="F")  # of the object at each pixel
+    areas = np.full((height, width), none, dtype=np.int32, order="F")  # of the object at each pixel
     for annotation in annotations:
         region = _region(annotation.get("segmentation"), height, width)
         if annotation.get("iscrowd"):
