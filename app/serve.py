@@ -40,12 +40,14 @@ def serve(
         raise UserError("a token may have letters, digits, - and _", "Leave --token out to get a new one.")
     page = _mlflow_page(mlflow)
 
+    from pages.guard import ENTRANCE, USER
     from pages.project import PageAddresses, Project  # takes a second to load
     from pages.server import run_server
 
     opened = open_socket(host, port)
     shown = "127.0.0.1" if host in LOOPBACK else host
-    address = f"http://{shown}:{opened.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    place = f"{shown}:{opened.getsockname()[1]}"
+    address = f"http://{USER}:{token}@{place}{ENTRANCE}" if token else f"http://{place}/"
     typer.echo(f"serve: {address}   (Ctrl-C ends it)", err=True)  # not `say`, which would mask the token
     run_server(Project(_state(), _runs(), PageAddresses(page, find_page())), opened, host=host, token=token)
 

@@ -4,16 +4,18 @@ Every `UserError` and every line that `say` prints passes through `masked`, as d
 """
 
 import base64
+import html
 import json
 import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 SECRET_NAME = re.compile(
-    r"SECRET|TOKEN|PASSW|PASSPHRASE|APIKEY|CREDENTIAL|WEBHOOK|CONNECTION|DATABASE_URL|AUTH(?!OR)|_PWD|_KEY"
-    r"|(?:^|_)(?:PAT|PASS|DSN|JWT|SAS)(?:_|\d|$)",
+    r"SECRET|TOKEN|PASSW|PASSPHRASE|(?:API|PRIVATE|SSH|ACCESS|SIGNING|DEPLOY|ACCOUNT)KEY|CREDENTIAL|WEBHOOK|CONNECTION"
+    r"|DATABASE_URL|AUTH(?!OR)|_PWD|_KEY|(?:^|_)(?:PAT|PASS|PGPASS|PW|CREDS?|DSN|JWT|SAS|BEARER)(?:_|\d|$)"
+    r"|(?:^|_)(?:COOKIES?|HOOK|HOOK_?URL)$",
     re.IGNORECASE,
 )
 """Matches the names of variables with secrets. Short words only where they stand alone: PATH is not a PAT."""
@@ -30,29 +32,52 @@ LOGIN = re.compile(
 )
 """The part of an address before the @ of its host."""
 QUERY = re.compile(
-    r"""([?&\#](?:[\w.-]*(?:token|secret|password|passwd|passphrase|signature|credential|apikey)
+    r"""([?&;\#](?:[\w.-]*(?:token|secret|password|passwd|passphrase|signature|credential|apikey)
         |(?:[\w.-]*[_.-])?(?:key|sig|auth|sas|pwd|pass|pat))=)[^\s&\#"'<>]+""",
     re.VERBOSE | re.IGNORECASE,
 )
 """A secret in the query of an address, such as `?X-Amz-Signature=…`."""
-PAIR = re.compile(
-    r"""(?<!\w)((?:\w*[_-])?(?:password|passwd|passphrase|secret|(?<=;)pwd|accountkey|sharedaccess(?:key|signature))\s?=\s?)
-    (?:'[^']*'|"[^"]*"|[^\s;&,"'<>)]+)""",
+HOOK = re.compile(
+    r"""((?<=://)(?:hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/
+        |(?:[\w-]+\.)?discord(?:app)?\.com/api/(?:v\d+/)?webhooks/
+        |[\w-]+\.webhook\.office\.com/))[^\s"'<>]+""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""A secret in a connection string, such as `host=db password=…`."""
+"""The path of a chat's webhook, which is a secret whole."""
+WORDS = r"(?:password|passwd|passphrase|secret(?:[_-]?(?:access[_-]?)?key)?|api[_-]?key|access[_-]?key|private[_-]?key)"
+"""Names of secrets that are no words for other things."""
+PAIR = re.compile(
+    rf"""(?<!\w)((?:\w*[_-])?(?:{WORDS}|(?<=;)pwd|accountkey|sharedaccess(?:key|signature))\s?=\s?
+        |\w*[?&;\-_]token=
+        |(?<![\w-])(?:\w*[_-])?(?:password|passwd|passphrase|api[_-]?key|secret[_-]?key|client[_-]?secret):\s)
+    (?:\*\*\*(?=[?\#])|'[^']*'|"[^"]*"|[^\s;&,"'<>)]+)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A secret in a connection string, such as `host=db password=…`, in an option, or in YAML."""
+QUOTED = re.compile(
+    rf"""(["'](?:[\w.-]*[_.-])?(?:{WORDS}|token|authorization)["']\s?:\s?)(["'])(?:\\.|(?!\2)[^\\\n])*\2""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A secret in JSON or in a dict of Python."""
+HEADER = re.compile(r"((?<![\w-])authorization:\s?(?:\w+\s)?)[^\s,;\"'<>]+", re.IGNORECASE)
+"""A secret in a header, `Authorization: Bearer …`."""
 
 
 def masked(text: str) -> str:
     """The text with secrets of the environment, logins and tokens in addresses, and passwords by name as ***."""
     if secrets := tuple(sorted(set(_secrets()), key=lambda value: (-len(value), value))):
         text = _pattern(secrets).sub(HIDDEN, text)
-    return PAIR.sub(rf"\1{HIDDEN}", masked_addresses(text)) if "=" in text else masked_addresses(text)
+    text = masked_addresses(text)
+    if ":" in text:
+        text = HEADER.sub(rf"\1{HIDDEN}", QUOTED.sub(rf"\1\2{HIDDEN}\2", text))
+    return PAIR.sub(rf"\1{HIDDEN}", text) if "=" in text or ":" in text else text
 
 
 def masked_addresses(text: str) -> str:
     """The same for addresses alone, whatever the environment holds."""
-    return QUERY.sub(rf"\1{HIDDEN}", LOGIN.sub(HIDDEN, text)) if "://" in text else text
+    if "://" not in text:
+        return text
+    return QUERY.sub(rf"\1{HIDDEN}", HOOK.sub(rf"\1{HIDDEN}", LOGIN.sub(HIDDEN, text)))
 
 
 @lru_cache(maxsize=8)
@@ -63,8 +88,14 @@ def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _forms(value: str) -> Iterator[str]:
-    yield from (value, quote(value, safe=""), unquote(value), json.dumps(value)[1:-1], repr(value)[1:-1])
-    yield base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()
+    yield from (value, unquote(value), base64.b64encode(value.encode("utf-8", "surrogateescape")).decode())
+    for escaped in {quote(value, safe=""), quote(value), quote_plus(value), quote(value, safe="!'()*")}:
+        yield escaped
+        yield re.sub(r"%..", lambda escape: escape.group().lower(), escaped)
+    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    yield from (repr(value)[1:-1], ascii(value)[1:-1], repr(value.encode("utf-8", "surrogateescape"))[2:-1])
+    marked = html.escape(value, quote=False)
+    yield from (marked, html.escape(value), marked.replace('"', "&#34;").replace("'", "&#39;"))
 
 
 def _secrets() -> Iterator[str]:

@@ -1,8 +1,14 @@
-"""Access to the pages: host names, token and security headers, checked before any other part sees a request."""
+"""Access to the pages: host names, pages of other addresses, token and security headers, checked before all else.
 
+The token is a login of HTTP (Basic), which a browser keeps for one address and port. A cookie would go to every port of the
+host, and so to the servers of other users of the machine.
+"""
+
+import base64
+import binascii
 import hmac
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 from labelfactory.http_server import (
     LOOPBACK,
@@ -12,13 +18,16 @@ from labelfactory.http_server import (
     Scope,
     Send,
     answer,
-    called,
+    refusal,
     values,
     with_headers,
 )
 
-COOKIE = "labelfactory"
-"""The name of a visitor's cookie begins so; the port follows, since a browser sends a host's cookies to all of its ports."""
+USER = "labelfactory"
+"""The user in the printed address; any other one does as well."""
+ENTRANCE = "/enter"
+"""Leads to the pages without the token in the address, with which a browser need not let scripts call the server."""
+ASK = {"www-authenticate": 'Basic realm="labelfactory"'}
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; style-src-attr 'unsafe-inline'; "
     "script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -37,8 +46,8 @@ class Guard:
         app: what is guarded.
         hosts: names under which this server may be called. Another name is another site's, whose pages a browser
             would let read ours (DNS rebinding). Empty: any name, for who comes with a token.
-        token: what a visitor has to bring, once as `?token=…`, then as a cookie; or always as `Authorization: Bearer …`.
-            Empty: nothing.
+        token: what a visitor has to bring, as the password of `Authorization: Basic …`, with any user, or as
+            `Authorization: Bearer …`. Empty: nothing.
     """
 
     def __init__(self, app: App, hosts: tuple[str, ...] = LOOPBACK, token: str = "") -> None:
@@ -50,47 +59,42 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        host, port = called(scope)
         if scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, "These pages are only read.", {"allow": "GET, HEAD"})
-        elif self._hosts and host not in self._hosts:
-            await _answer(send, 400, "This server is not called so. Use http://127.0.0.1 and its port.")
-        elif self._token and not self._brought(scope, cookie_name(port)):
-            await self._let_in(scope, send, cookie_name(port))
+        elif problem := refusal(scope, self._hosts):
+            await _answer(send, 403, problem)
+        elif self._token and not self._brought(scope):
+            await _answer(send, 401, _how(scope), ASK)
+        elif scope["path"] == ENTRANCE:
+            # a whole address: a browser would add the login to a path alone
+            location = f"{scope.get('scheme', 'http')}://{values(scope, b'host')[0]}/"
+            await _answer(send, 303, "", {"location": location})
         else:
             await self._app(scope, receive, with_headers(send, HEADERS))
 
-    def _brought(self, scope: Scope, cookie: str) -> bool:
-        # not by http.cookies, which takes none of the cookies where one of another program is malformed
-        pairs = [pair.strip().partition("=") for text in values(scope, b"cookie") for pair in text.split(";")]
-        brought = [value for name, _, value in pairs if name == cookie]
-        for text in values(scope, b"authorization"):
-            kind, _, rest = text.partition(" ")
-            brought += [rest.strip()] if kind.lower() == "bearer" else []
-        return any(self._same(text) for text in brought)
-
-    def _same(self, text: str) -> bool:
-        return hmac.compare_digest(text.encode(), self._token.encode())
-
-    async def _let_in(self, scope: Scope, send: Send, name: str) -> None:
-        """A visitor with `?token=…` gets the cookie, and the address without the token."""
-        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if not any(name == "token" and self._same(value) for name, value in pairs):
-            await _answer(
-                send, 401, "This server asks for its token: open the address that `labelfactory serve` printed."
-            )
-            return
-        query = urlencode([pair for pair in pairs if pair[0] != "token"])
-        # one slash at the start: `//elsewhere` would lead to another site
-        location = "/" + scope["raw_path"].decode("latin-1").lstrip("/\\") + (f"?{query}" if query else "")
-        secure = "; Secure" if scope.get("scheme") == "https" else ""
-        cookie = f"{name}={self._token}; Path=/; HttpOnly; SameSite=Strict{secure}"
-        await _answer(send, 303, "", {"location": location, "set-cookie": cookie})
+    def _brought(self, scope: Scope) -> bool:
+        headers = values(scope, b"authorization")
+        if len(headers) != 1:
+            return False
+        kind, _, rest = headers[0].partition(" ")
+        brought = rest.strip() if kind.lower() == "bearer" else _password(rest) if kind.lower() == "basic" else ""
+        return hmac.compare_digest(brought.encode(), self._token.encode())
 
 
-def cookie_name(port: str) -> str:
-    """The cookie of the server that a visitor calls at this port; empty for the scheme's own."""
-    return f"{COOKIE}-{port}" if port else COOKIE
+def _password(login: str) -> str:
+    """The password of a login as base64; empty if it is none."""
+    try:
+        return base64.b64decode(login.strip(), validate=True).decode("latin-1").partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _how(scope: Scope) -> str:
+    """How to bring the token."""
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    if any(name == "token" for name, _ in pairs):
+        return "A token in the query of an address opens nothing: type it as the password, with any user name."
+    return "This server asks for its token: open the address that `labelfactory serve` printed, or type it as the password."
 
 
 async def _answer(send: Send, status: int, text: str, headers: Mapping[str, str] = NO_HEADERS) -> None:

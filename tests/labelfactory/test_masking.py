@@ -18,7 +18,8 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nBAQEFAASCBKcwggSjAg
 @pytest.mark.parametrize(
     "name",
     ["MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "LABELFACTORY_WEBHOOK", "API_AUTH", "SSH_PASSPHRASE",
-     "SENTRY_DSN", "DSN", "GITHUB_PAT", "PAT", "pat", "AZURE_PAT_2", "SMTP_PASS", "MYSQL_PWD", "SERVICE_JWT"],
+     "SENTRY_DSN", "DSN", "GITHUB_PAT", "PAT", "pat", "AZURE_PAT_2", "SMTP_PASS", "MYSQL_PWD", "SERVICE_JWT",
+     "GCP_CREDS", "SMTP_PW", "PGPASS", "PRIVATEKEY", "SSHKEY", "SESSION_COOKIE", "BEARER", "SLACK_HOOK"],
 )  # fmt: skip
 def test_values_of_secret_variables_are_hidden(monkeypatch, name):
     """Wherever they stand in a line, and of a login its halves too; a short or harmless value stays."""
@@ -31,7 +32,8 @@ def test_values_of_secret_variables_are_hidden(monkeypatch, name):
 @pytest.mark.parametrize(
     "name",
     ["PATH", "PYTHONPATH", "XPATH_HOME", "PATTERN", "LD_LIBRARY_PATH", "DISPATCH", "COMPASS", "PASSENGERS", "PWD", "OLDPWD",
-     "GIT_AUTHOR_NAME", "XAUTHORITY", "HOME", "LABELFACTORY_DEVICE", "PATCHES"],
+     "GIT_AUTHOR_NAME", "XAUTHORITY", "HOME", "LABELFACTORY_DEVICE", "PATCHES",
+     "MONKEY", "KEYBOARD", "PWB", "HOOKS_DIR", "COOKIECUTTER", "CREDO", "BEARERS", "PGPASSFILE"],
 )  # fmt: skip
 def test_values_of_other_variables_stay(monkeypatch, name):
     """A path that became *** in every line would be a loss and no gain."""
@@ -59,6 +61,11 @@ def test_other_forms_of_a_secret_are_hidden(monkeypatch):
     monkeypatch.setenv("DB_PASSWORD", 'rose "bud"/é\\x')
     for text in ("rose%20%22bud%22%2F%C3%A9%5Cx", r"rose \"bud\"/\u00e9\\x", "cm9zZSAiYnVkIi/DqVx4"):
         assert masked(f"<{text}>") == "<***>"
+    monkeypatch.setenv("DB_PASSWORD", "a/b <c>&'d\" ä")
+    for text in ("a%2fb%20%3cc%3e%26%27d%22%20%c3%a4", "a%2Fb+%3Cc%3E%26%27d%22+%C3%A4", "a/b &lt;c&gt;&amp;&#x27;d&quot; ä",
+                 "a/b &lt;c&gt;&amp;&#39;d&#34; ä", "a/b &lt;c&gt;&amp;'d\" ä", ascii("a/b <c>&'d\" ä")[1:-1],
+                 repr("a/b <c>&'d\" ä".encode())[2:-1], "a/b%20%3Cc%3E%26%27d%22%20%C3%A4"):  # fmt: skip
+        assert masked(f"[{text}]") == "[***]", text
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:rose-bud@host/x")
     monkeypatch.setenv("ANYTHING", "https://ghp_0123456789@host/x")
     assert masked("refused: rose-bud and ghp_0123456789") == "refused: *** and ***"
@@ -91,6 +98,18 @@ def test_a_secret_that_is_set_later_is_hidden(monkeypatch):
         ("AccountName=a;AccountKey=bc==;E=1", "AccountName=a;AccountKey=***;E=1"),
         ("--db-password=a", "--db-password=***"),
         ("Server=x;Pwd=abc", "Server=x;Pwd=***"),
+        ("https://h/f;token=a&x=1", "https://h/f;token=***&x=1"),
+        ("GET /f?x=1;token=a&y=2", "GET /f?x=1;token=***&y=2"),
+        ("--api-token=abc", "--api-token=***"),
+        ("user: ann\npassword: x y", "user: ann\npassword: *** y"),
+        ("db_password: 'a b'", "db_password: ***"),
+        ('{"password": "x, \\"y", "user": "ann"}', '{"password": "***", "user": "ann"}'),
+        ("{'api_key': 'x'}", "{'api_key': '***'}"),
+        ('{"Authorization": "Bearer x"}', '{"Authorization": "***"}'),
+        ("Authorization: Bearer x", "Authorization: Bearer ***"),
+        ("authorization: abc, next", "authorization: ***, next"),
+        ("to https://hooks.slack.com/services/T0/B0/xyz:", "to https://hooks.slack.com/services/***"),
+        ("https://discord.com/api/webhooks/12/ab-c", "https://discord.com/api/webhooks/***"),
     ],
 )
 def test_secrets_in_addresses_are_hidden(text, shown):
@@ -113,6 +132,9 @@ def test_secrets_in_addresses_are_hidden(text, shown):
         "https://h/f?keyword=a&monkey=b&design=c&pathway=d&X-Amz-Expires=60",
         "random_walk.beta=10, passes=3, secretary=x, PATH=/usr/bin",
         "wrote 12 masks in data/masks",
+        "monkey: a, keyboard: b, tokens: 5, token: 3, secret: none, pass: 2, pattern=x, max_tokens=5",
+        "https://discord.com/channels/1 and https://slack.com/services/a",
+        "the file of the password:",
     ],
 )
 def test_ordinary_texts_stay(text):

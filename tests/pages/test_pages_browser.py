@@ -18,6 +18,7 @@ from visiting import leave_scores, project
 
 from lineage.pixel import audit_pixel
 from lineage.record import record
+from pages.guard import ENTRANCE, USER
 from pages.site import make_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_chromium]
@@ -58,6 +59,19 @@ def browser() -> Iterator[Any]:
         yield started
 
 
+@pytest.fixture
+def guarded(address) -> Iterator[str]:
+    """The same pages behind a token: the address that `labelfactory serve` prints."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(make_site(project(), token="right-token"), port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    yield f"http://{USER}:right-token@127.0.0.1:{port}{ENTRANCE}"
+    server.should_exit = True
+    thread.join()
+
+
 @contextmanager
 def window(browser, address: str, **options: Any) -> Iterator[Any]:
     """A window of its own. What its console says, and every address outside the server that it asks for, is an error."""
@@ -79,6 +93,42 @@ def window(browser, address: str, **options: Any) -> Iterator[Any]:
 def settled(page: Any, where: str) -> None:
     page.goto(where)
     page.wait_for_load_state("networkidle")
+
+
+def test_the_printed_address_opens_every_page(guarded, address, browser):
+    """After it, links, pictures, styles and calls of scripts are answered, and no address shows the token. No other server of
+    this machine hears it, and a window without it reads nothing."""
+    host = re.search(r"127\.0\.0\.1:\d+", guarded).group()
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    answers: dict[str, int] = {}
+    told: list[str] = []
+    page.on("response", lambda answer: answers.update({answer.url: answer.status}))
+    page.on("request", lambda request: told.append(str(request.all_headers())) if address in request.url else None)
+    settled(page, guarded)
+    assert page.evaluate("location.href") == f"http://{host}/"
+    answers.clear()
+    page.locator("nav a[href='/images']").first.click()
+    page.wait_for_load_state("networkidle")
+    settled(page, f"http://{host}/image?id=image-3&x=2&y=3")
+    assert page.evaluate("fetch('/image/pixel?id=image-3&x=1&y=1').then((answer) => answer.status)") == 200
+    settled(page, f"{address}/models")
+    assert context.cookies() == []
+    assert told
+    assert not [text for text in told if "authorization" in text.lower() or "right-token" in text]
+    ours = {url: status for url, status in answers.items() if host in url}
+    assert {url.partition(host)[2].split("/")[1].partition("?")[0] for url in ours} >= {
+        "images",
+        "image",
+        "picture",
+        "static",
+    }
+    assert not [url for url, status in ours.items() if status not in (200, 304, 404)]
+    assert not [url for url, status in ours.items() if status == 404 and "prediction" not in url]
+    context.close()
+    with window(browser, f"http://{host}") as other:
+        assert other.request.get("/models").status == 401
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

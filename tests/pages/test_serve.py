@@ -1,5 +1,6 @@
 """`labelfactory serve` as a person starts it: its address, who may read, how it ends, and what is wrong in two lines."""
 
+import base64
 import os
 import re
 import signal
@@ -60,9 +61,8 @@ def serving(folder: Path, *words: str, ended_by: int = signal.SIGINT) -> Iterato
 
 def get(address: str, **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(address, headers=headers)
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     try:
-        with opener.open(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -81,7 +81,7 @@ def test_it_serves_this_machine_and_ends(folder):
         status, page = get(address)
         assert (status, "refine_crf" in page) == (200, True)
         assert get(f"{address}images")[0] == 200
-        assert get(address, Host="evil.example")[0] == 400
+        assert get(address, Host="evil.example")[0] == 403
         port = int(address.rsplit(":", 1)[1].strip("/"))
         with socket.socket() as other, pytest.raises(OSError, match="refused"):
             other.connect(("127.0.0.2", port))
@@ -90,12 +90,15 @@ def test_it_serves_this_machine_and_ends(folder):
 def test_another_host_asks_for_a_token(folder):
     """A new one each time; its address opens the door, nothing else does."""
     with serving(folder, "--host", "0.0.0.0") as address:
-        place, token = re.fullmatch(r"http://0\.0\.0\.0:(\d+)/\?token=([\w-]{20,})", address).groups()
+        token, place = re.fullmatch(r"http://labelfactory:([\w-]{20,})@0\.0\.0\.0:(\d+)/enter", address).groups()
         here = f"http://127.0.0.1:{place}/models"
         assert get(here)[0] == 401
         assert get(f"{here}?token={token}x")[0] == 401
         assert get(here, Authorization=f"Bearer {token}")[0] == 200
-        assert get(f"{here}?token={token}")[0] == 200  # by way of a cookie
+        assert get(f"{here}?token={token}")[0] == 401
+        login = base64.b64encode(f"labelfactory:{token}".encode()).decode()
+        assert get(here, Authorization=f"Basic {login}")[0] == 200
+        assert get(here, Authorization=f"Basic {login}x")[0] == 401
 
 
 @pytest.mark.parametrize(
