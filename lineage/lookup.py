@@ -129,11 +129,11 @@ class Lookup:
         return ({"latest": latest.digest} if latest else {}) | promoted
 
     def withdrawn(self) -> dict[str, str]:
-        """Withdrawn images: image_id → digest of the photograph."""
+        """Withdrawn images: image_id → digest of the photograph, empty where it is not known."""
         photographs: dict[str, str] = {}
         for event in self.events:
             if event["event"] == "withdrawn":
-                photographs |= event["detail"]["photographs"]
+                photographs |= dict.fromkeys(event["detail"]["images"], "") | event["detail"]["photographs"]
         return photographs
 
     def withdrawn_models(self) -> dict[str, list[str]]:
@@ -211,21 +211,38 @@ class Lookup:
 
     def ids_of(self, photographs: Collection[str]) -> list[str]:
         """Images that ever had one of these photographs, by its digest."""
-        raw = [bytes.fromhex(digest) for digest in photographs]
-        values = ", ".join("?" * len(raw))
-        query = " UNION ".join(
-            f"SELECT image_id FROM {kind} WHERE image IN ({values})" for kind in ("masks", "training")
-        )
-        return sorted(row["image_id"] for row in self.rows(query, [*raw, *raw])) if raw else []
+        return sorted({image_id for image_id, _ in self._shown("image", map(bytes.fromhex, photographs))})
 
-    def users(self, image_ids: Iterable[str]) -> list[dict[str, Any]]:
-        """Every model that learnt from these images: image_id, digest, source, model, run, time."""
-        ids = list(image_ids)
+    def photographs_of(self, image_ids: Collection[str]) -> set[str]:
+        """Digest of every photograph that these images ever had."""
+        return {photograph for _, photograph in self._shown("image_id", image_ids)}
+
+    def _shown(self, column: str, values: Iterable[Any]) -> set[tuple[str, str]]:
+        """Image and digest of its photograph, of every time, where a column has one of these values."""
+        wanted = list(values)
+        places = ", ".join("?" * len(wanted))
+        query = " UNION ".join(
+            f"SELECT image_id, image FROM {kind} WHERE image IS NOT NULL AND {column} IN ({places})"
+            for kind in ("masks", "training")
+        )
+        return {(row["image_id"], row["image"]) for row in self.rows(query, [*wanted, *wanted])} if wanted else set()
+
+    def users(self, image_ids: Iterable[str], photographs: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """Every model that learnt from these images, or from these photographs under any id: image_id, digest, source, model,
+        run, time."""
+        ids, raw = list(image_ids), [bytes.fromhex(digest) for digest in photographs]
         return self.rows(
             f"""SELECT image_id, digest, key, source, model, run, time FROM training
-            WHERE image_id IN ({", ".join("?" * len(ids))}) ORDER BY time, model, image_id""",
-            ids,
+            WHERE image_id IN ({", ".join("?" * len(ids))}) OR image IN ({", ".join("?" * len(raw))})
+            ORDER BY time, model, image_id""",
+            [*ids, *raw],
         )
+
+    def masks_of(self, photographs: Collection[str]) -> list[dict[str, Any]]:
+        """Every mask that these photographs ever had, under any id, oldest first."""
+        raw = [bytes.fromhex(digest) for digest in sorted(photographs)]
+        query = f"SELECT * FROM masks WHERE image IN ({', '.join('?' * len(raw))}) ORDER BY time, sequence, image_id"
+        return self.rows(query, raw) if raw else []
 
 
 def open_ledger(ledger: Ledger | None = None) -> Lookup:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from labelfactory.dataset.corrections import corrected_mask, read_corrections
 from labelfactory.dataset.images import read_photograph
 from labelfactory.dataset.prepared import read_dataset
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
 from labelfactory.digests import digest_file, digest_json, digest_rows
 from labelfactory.errors import UserError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
@@ -112,10 +113,10 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
     for each in open_withdrawals(lookup.ledger):
         left = "is not complete" if each.left is None else f"is not complete, its report names {each.left} places"
         yield Finding(f"the withdrawal of {each.names}", f"{left}; `labelfactory run` finishes it")
-    gone = lookup.withdrawn()
-    if gone:
+    gone = withdrawn(lookup.ledger.folder, keep=False)
+    if gone != Withdrawn():
         for record in _records():
-            if record.image_id in gone or record.sha256 in gone.values():
+            if gone.refuses(record.image_id, record.sha256):
                 yield Finding(f"image {record.image_id}", "was withdrawn, and is in the data set again")
 
 

@@ -26,7 +26,8 @@ from lineage.withdrawals import OwnFile, Withdrawal, maps_of, read_withdrawals, 
 class Touched:
     """What some images touched, through all time."""
 
-    image_ids: tuple[str, ...]  # those that were named, and others of the same photographs
+    image_ids: tuple[str, ...]  # those that were named, and others that the photographs have or ever had
+    digests: frozenset[str]  # of the photographs, those that the images showed before included
     entries: tuple[Entry, ...]  # their entries in the import
     masks: list[dict[str, Any]]  # of the ledger
     models: list[str]  # digests of those that learnt from them
@@ -42,7 +43,8 @@ class Touched:
 def touched_by(lookup: Lookup, image_ids: Sequence[str]) -> Touched:
     """Every mask and model that these images touched, models through their parents included.
 
-    Other ids of the same photographs are withdrawn with them: what goes are the bytes.
+    What goes are the bytes: every photograph that an image ever showed, under any id that it ever had. What another image of
+    the import shows stays. An id that the import has no more means all that it ever showed, whatever it is called now.
 
     Raises:
         MissingError: neither the import nor the ledger has an image.
@@ -57,12 +59,32 @@ def touched_by(lookup: Lookup, image_ids: Sequence[str]) -> Touched:
                 f"neither the import nor the ledger knows {image_id!r}{near if 'did you mean' in near else ''}",
                 "Nothing was withdrawn. Name images as they stand in the import.",
             )
-    hashes = {known[image_id].sha256 for image_id in image_ids if image_id in known}
-    twins = tuple(e.image_id for e in entries if e.sha256 in hashes and e.image_id not in image_ids)
-    wanted = tuple(dict.fromkeys([*image_ids, *twins]))
-    models, descendants = models_of(lookup, lookup.users(wanted))
-    masks = [mask for image_id in wanted for mask in lookup.masks(image_id)]
-    return Touched(wanted, tuple(known[i] for i in wanted if i in known), masks, models, descendants, twins)
+    return touched_with(lookup, _photographs(lookup, image_ids, known), image_ids)
+
+
+def touched_with(lookup: Lookup, digests: frozenset[str], image_ids: Sequence[str] = ()) -> Touched:
+    """What these photographs touched, and images that were named."""
+    entries = read_manifest().entries if MANIFEST.exists() else ()
+    known = {entry.image_id: entry for entry in entries}
+    same = [e.image_id for e in entries if e.sha256 in digests]
+    same += [i for i in lookup.ids_of(digests) if i not in known]  # one that the import has shows other bytes now
+    wanted = tuple(dict.fromkeys([*image_ids, *same]))
+    twins = tuple(i for i in wanted if i not in image_ids)
+    models, descendants = models_of(lookup, lookup.users(image_ids, digests))
+    ours = tuple(known[i] for i in wanted if i in known)
+    return Touched(wanted, digests, ours, lookup.masks_of(digests), models, descendants, twins)
+
+
+def _photographs(lookup: Lookup, image_ids: Sequence[str], known: Mapping[str, Entry]) -> frozenset[str]:
+    """Digests of the photographs of these images, now and before."""
+    ids = set(image_ids)
+    now = {known[i].sha256 for i in ids if i in known}
+    others = {entry.sha256 for i, entry in known.items() if i not in ids} - now
+    earlier = [each for each in read_withdrawals(lookup.ledger) if ids & set(each.images)]
+    told = {digest for each in earlier for digest in each.digests}
+    fresh = ids - {i for each in earlier for i in each.images}  # of the rest, the withdrawal says which photographs go
+    kept = lookup.photographs_of(fresh & set(known)) - others
+    return frozenset(now | told | kept | lookup.photographs_of(fresh - set(known)))
 
 
 def models_of(lookup: Lookup, users: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
@@ -84,10 +106,9 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
     """
     manifest = read_manifest() if MANIFEST.exists() else None
     others = [e for e in (manifest.entries if manifest else ()) if e.image_id not in touched.image_ids]
-    photographs = {mask["image_id"]: mask["image"] for mask in touched.masks if mask["image"]}
+    photographs = {m["image_id"]: m["image"] for m in touched.masks if m["image_id"] in touched.image_ids}
     photographs |= {entry.image_id: entry.sha256 for entry in touched.entries}
-    # an id may have shown other photographs before, which may stand in the import under other ids now
-    digests = set(photographs.values()) - {entry.sha256 for entry in others}
+    digests = set(touched.digests)
     true_masks = {e.mask_sha256 for e in touched.entries if e.mask_sha256} - {e.mask_sha256 for e in others}
     own, elsewhere = _files(touched, others, digests | true_masks)
     traces = Traces.of(touched.image_ids, digests | true_masks, {mask["key"] for mask in touched.masks})

@@ -66,7 +66,7 @@ def left_over(found: Found) -> list[str]:
 
 def traces_of(lookup: Lookup, withdrawal: Withdrawal) -> Traces:
     """What is looked for, with the keys of every mask that the ledger has of the images."""
-    keys = [mask["key"] for image_id in withdrawal.images for mask in lookup.masks(image_id)]
+    keys = [mask["key"] for mask in lookup.masks_of(withdrawal.digests)]
     return Traces.of(withdrawal.images, withdrawal.pixels, keys, withdrawal.sizes)
 
 
@@ -82,7 +82,7 @@ def make_report(
         remote: what became of it at the remotes.
         objects: MD5 of outputs that hold the images, in this cache now or before.
     """
-    masks = [mask for image_id in withdrawal.images for mask in lookup.masks(image_id)]
+    masks = lookup.masks_of(withdrawal.digests)
     left = [*left_over(found), *remote.left]
     elsewhere = [path for path in withdrawal.elsewhere if Path(path).exists()]
     return {

@@ -106,7 +106,7 @@ class Inputs:
 
 
 def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
-    """All withdrawals, oldest first. Those of the same images are one: the last, with what each of them named."""
+    """All withdrawals, oldest first. One of the same images or more takes the place of an earlier one, with all that it named."""
     if withdrawn(ledger.folder) == Withdrawn():  # quick: the usual case
         return []
     found: dict[Any, Withdrawal] = {}
@@ -114,9 +114,9 @@ def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
     for event in events:
         if event["event"] == "withdrawn":
             new = _of_event(event)
-            same = new.images or new.digests
-            old = found.pop(same, None)
-            found[same] = new if old is None else _joined(old, new)
+            for same in [each for each, old in found.items() if old.images and set(old.images) <= set(new.images)]:
+                new = _joined(found.pop(same), new)
+            found[new.images or new.digests] = new
     for event in events:
         if event["event"] == "signed off":
             for same, each in found.items():

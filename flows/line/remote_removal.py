@@ -12,14 +12,14 @@ from dvc.repo import Repo
 from flows.line.dvc_line import held_line, open_repo
 from flows.line.storage import Store
 from labelfactory.console import say
-from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.lock import project_lock
 from labelfactory.masking import masked
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
-from lineage.withdraw import begin, begin_elsewhere, touched_by
+from lineage.withdraw import begin, begin_elsewhere, touched_with
 from lineage.withdrawal_report import Remote
 from lineage.withdrawals import Withdrawal
 
@@ -82,14 +82,11 @@ def learn_refused() -> None:
     ledger = Ledger()
     with project_lock("labelfactory pull"), held_line():
         record()
-        lookup = Lookup(ledger)
-        entries = read_manifest().entries if MANIFEST.exists() else ()
-        ids = set(lookup.ids_of(new)) - {entry.image_id for entry in entries}  # what an id shows now is what counts
-        ids |= {entry.image_id for entry in entries if entry.sha256 in new}
-        if ids:
-            begin(ledger, touched_by(lookup, sorted(ids)), by="another machine", reason=f"withdrawn at {where}")
-        if unknown := new - withdrawn().photographs:
-            begin_elsewhere(ledger, unknown, where=where)
+        touched = touched_with(Lookup(ledger), new)
+        if touched.image_ids:
+            begin(ledger, touched, by="another machine", reason=f"withdrawn at {where}")
+        else:
+            begin_elsewhere(ledger, new, where=where)
 
 
 def _remove(repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objects: Iterable[str]) -> None:

@@ -16,8 +16,9 @@ from made_line import MadeLine
 
 from labelfactory.dataset.corrections import write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
-from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
 from lineage.artifacts import CACHE
@@ -65,6 +66,24 @@ def left(withdrawal: Withdrawal) -> list[str]:
     found = search(traces_of(Lookup(), withdrawal))
     remove_cached(found.old)
     return left_over(found)
+
+
+def finish(line: MadeLine, withdrawal: Withdrawal) -> None:
+    """Delete, run the line without it, sign: nothing may be left."""
+    remove(withdrawal)
+    line.run()
+    record()
+    report, _ = signed(withdrawal)
+    assert report["left_over"] == []
+
+
+def neutral_paths() -> Manifest:
+    """The import, whose photographs lie under names that say nothing of their ids."""
+    entries = [replace(e, path=f"data/raw/{e.sha256[:9]}.png") for e in read_manifest().entries]
+    for old, new in zip(read_manifest().entries, entries, strict=True):
+        shutil.move(old.path, new.path)
+    write_manifest(replace(read_manifest(), entries=tuple(entries)))
+    return read_manifest()
 
 
 def renamed(line: MadeLine, old: str, new: str) -> None:
@@ -217,6 +236,87 @@ def test_other_ids_of_the_same_photograph_go_with_it(line):
     line.run()
     record()
     assert left(withdrawal) == []
+
+
+def test_earlier_ids_of_the_photograph_go_with_it(line):
+    """An import gave other ids to the same bytes: their models, their rows in the cache, and maps by that name."""
+    old = set(Lookup().models)
+    MAPS.mkdir(parents=True)
+    (MAPS / "image-1.png").write_bytes(b"map")
+    renamed(line, "image-1", "new-1")
+    withdrawal = began("new-1")
+    assert withdrawal.images == ("new-1", "image-1")
+    assert {"classifier 1", "segmenter 1"} <= {Lookup().models[digest].label for digest in old & {*withdrawal.models}}
+    finish(line, withdrawal)
+    assert not (MAPS / "image-1.png").exists()
+    assert not [path for path in CACHE.glob("*/*") if b"image-1" in path.read_bytes()]
+    assert verify() == []
+
+
+def test_an_earlier_id_that_shows_another_photograph_now_stays(line):
+    """Two images changed names: the other one is nobody's earlier id."""
+    manifest = neutral_paths()
+    swapped = {"image-1": "image-2", "image-2": "image-1"}
+    entries = (replace(e, image_id=swapped.get(e.image_id, e.image_id)) for e in manifest.entries)
+    write_manifest(replace(manifest, entries=tuple(entries)))
+    line.run()
+    record()
+    first, second = manifest.entries[1], manifest.entries[2]
+    withdrawal = began("image-2")  # the first photograph
+    assert (withdrawal.images, withdrawal.digests) == (("image-2",), {first.sha256})
+    finish(line, withdrawal)
+    assert [e.image_id for e in read_manifest().entries if e.sha256 == second.sha256] == ["image-1"]
+    assert Path(second.path).exists()
+    assert verify() == []
+
+
+def test_an_id_that_only_the_ledger_has_means_its_photograph(line):
+    """The import calls it otherwise now; what goes are the bytes."""
+    entry = neutral_paths().entries[1]
+    renamed(line, "image-1", "new-1")
+    withdrawal = began("image-1")
+    assert withdrawal.images == ("image-1", "new-1")
+    finish(line, withdrawal)
+    assert not Path(entry.path).exists()
+    assert entry.sha256 in withdrawn().photographs
+    assert set(Lookup().models) > set(Lookup().withdrawn_models()) >= set(withdrawal.models)
+    assert verify() == []
+
+
+def test_every_photograph_that_the_id_ever_showed_goes(line):
+    """A, then B: both are refused, and files of A below data/raw go; asked for again, nothing more does."""
+    first, other = read_manifest().entries[1:3]
+    shutil.move(first.path, "data/raw/earlier.png")
+    second = replace(line._photograph("later", 9), image_id="image-1", position=1)
+    entries = tuple(second if e == first else e for e in read_manifest().entries)
+    write_manifest(replace(read_manifest(), entries=entries))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    finish(line, withdrawal)
+    assert withdrawn().photographs == {first.sha256, second.sha256}
+    assert not Path("data/raw/earlier.png").exists()
+    assert not Path("data/raw/later.png").exists()
+    assert touched_by(Lookup(), ["image-1"]).digests == {first.sha256, second.sha256}
+    assert Path(other.path).exists()
+
+
+def test_a_photograph_of_before_that_another_image_has_now_stays(line):
+    """Neither the first withdrawal nor one that asks for the same id again takes it."""
+    first = neutral_paths().entries[1]
+    second = replace(line._photograph("later", 9), image_id="image-1", position=1)
+    kept = replace(first, image_id="kept", position=8)
+    rest = [e for e in read_manifest().entries if e != first]
+    write_manifest(replace(read_manifest(), entries=(*rest, second, kept)))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    finish(line, withdrawal)
+    assert touched_by(Lookup(), ["image-1"]).image_ids == ("image-1",)
+    assert again_if_more_learnt(Ledger(), withdrawal) == withdrawal
+    assert "kept" in [e.image_id for e in read_manifest().entries]
+    assert withdrawn().photographs == {second.sha256}
+    assert verify() == []
 
 
 def test_a_true_mask_that_others_share_stays(line):
