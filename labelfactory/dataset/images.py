@@ -49,10 +49,13 @@ def decode_photograph(data: bytes) -> Photograph:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        grey = np.array(image).astype(np.int64)
+        grey = np.array(image, dtype=np.int32)
         if grey.min() < 0 or grey.max() > 65535:
             raise DataError("pixels of 32 bits, at most 16 are read")
-        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+        grey *= 255  # in place: 64 megapixels are 256 MB
+        grey += 32767
+        grey //= 65535
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise DataError("pixels are floating-point numbers, at most 16 bits are read")
     if image.has_transparency_data:
