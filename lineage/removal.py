@@ -1,7 +1,7 @@
 """Delete what a withdrawal names. Each call deletes what is still there: it may be repeated."""
 
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def remove(withdrawal: Withdrawal) -> None:
         DataError: import or corrections cannot be read.
     """
     others = _without_entries(withdrawal)
-    _without_corrections(withdrawal.images)
+    _without_corrections(withdrawal)
     _without_left_out(withdrawal)
     files = [Path(file.path) for file in withdrawal.files if file.is_there and is_own(Path(file.path))]
     files += [Path(file.path) for file in same_files(withdrawal.pixels, withdrawal.sizes)]
@@ -63,20 +63,18 @@ def _without_entries(withdrawal: Withdrawal) -> list[str]:
     if not MANIFEST.exists():
         return []
     manifest = read_manifest()
-    kept = tuple(
-        e for e in manifest.entries if e.image_id not in withdrawal.images and e.sha256 not in withdrawal.digests
-    )
+    kept = tuple(e for e in manifest.entries if not withdrawal.has(e.image_id, e.sha256))
     if len(kept) < len(manifest.entries):
         write_manifest(replace(manifest, entries=kept), MANIFEST)
     return [entry.image_id for entry in kept]
 
 
-def _without_corrections(image_ids: Collection[str]) -> None:
-    """Delete what a person drew over these images: the rows first, then masks that no row names."""
-    known = read_corrections(CORRECTIONS)
-    gone = [known[image_id] for image_id in image_ids if image_id in known]
+def _without_corrections(withdrawal: Withdrawal) -> None:
+    """Delete what a person drew over these photographs, under any id: the rows first, then masks that no row names."""
+    known = read_corrections(CORRECTIONS).values()
+    gone = [c for c in known if withdrawal.has(c.image_id, c.photograph)]
     if gone:
-        write_corrections((c for image_id, c in known.items() if image_id not in image_ids), CORRECTIONS)
+        write_corrections((c for c in known if c not in gone), CORRECTIONS)
     for correction in gone:
         correction.path(CORRECTIONS).unlink(missing_ok=True)
 

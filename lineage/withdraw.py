@@ -170,8 +170,10 @@ def _files(touched: Touched, others: Sequence[Entry], digests: set[str]) -> tupl
     """Files under data/ that go: photographs, copies of them, true masks, corrections and maps; and those outside of it."""
     used = {path for entry in others for path in (entry.path, entry.mask_path)}
     named = [Path(p) for e in touched.entries for p in (e.path, e.mask_path) if p and p not in used]
-    corrections = read_corrections(CORRECTIONS)
-    drawn = [corrections[image_id].path(CORRECTIONS) for image_id in touched.image_ids if image_id in corrections]
+    corrections = read_corrections(CORRECTIONS).values()
+    drawn = [
+        c.path(CORRECTIONS) for c in corrections if c.image_id in touched.image_ids or c.photograph in touched.digests
+    ]
     drawn += maps_of(touched.image_ids, [entry.image_id for entry in others])
     present = [path for path in dict.fromkeys([*named, *drawn]) if path.is_file()]
     ours = {path for path in present if path in drawn or is_allowed(path, "delete")}

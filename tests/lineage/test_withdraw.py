@@ -9,18 +9,20 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_line import MadeLine
 
-from labelfactory.dataset.corrections import write_corrections
+from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
+from labelfactory.schema import Classes
 from lineage.artifacts import CACHE
 from lineage.audit import audit_mask, audit_model
 from lineage.diff import diff
@@ -199,7 +201,7 @@ def test_what_an_import_left_out_does_not_name_it(line):
 
 
 def test_a_complete_withdrawal_is_open_again_when_something_comes_back(line):
-    """An import from a backup, a photograph from one."""
+    """An import from a backup, a photograph from one, by its own name or another, a map."""
     backup, photograph = MANIFEST.read_bytes(), Path("data/raw/image-1.png").read_bytes()
     withdrawal = began("image-1")
     remove(withdrawal)
@@ -213,6 +215,16 @@ def test_a_complete_withdrawal_is_open_again_when_something_comes_back(line):
     assert open_withdrawals(Ledger()) == []
     Path("data/raw/image-1.png").write_bytes(photograph)
     assert [each.id for each in open_withdrawals(Ledger())] == [withdrawal.id]
+    remove(withdrawal)
+    assert open_withdrawals(Ledger()) == []
+    copy, map_ = Path("data/raw/backup/anything.png"), MAPS / "saliency/image-1.png"
+    for path, content in ((copy, photograph), (map_, b"map")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        assert [each.id for each in open_withdrawals(Ledger())] == [withdrawal.id], path
+        remove(withdrawal)
+        assert not path.exists()
+        assert open_withdrawals(Ledger()) == []
 
 
 def test_a_file_that_is_another_one_now_stays(line):
@@ -251,6 +263,20 @@ def test_earlier_ids_of_the_photograph_go_with_it(line):
     assert not (MAPS / "image-1.png").exists()
     assert not [path for path in CACHE.glob("*/*") if b"image-1" in path.read_bytes()]
     assert verify() == []
+
+
+def test_a_correction_under_an_earlier_id_goes(line):
+    """Of the same photograph: before it was recorded under that id too."""
+    first = neutral_paths().entries[1]
+    mask = np.ones((12, 16), np.uint8)
+    old, other = (store_mask(name, first.sha256, mask, Classes(("cat", "dog"))) for name in ("older", "image-2"))
+    write_corrections([old, replace(other, photograph=read_manifest().entries[2].sha256)])
+    withdrawal = began("image-1")
+    assert old.path().as_posix() in {file.path for file in withdrawal.files}
+    remove(withdrawal)
+    assert list(read_corrections()) == ["image-2"]
+    assert not old.path().exists()
+    assert other.path().exists()
 
 
 def test_an_earlier_id_that_shows_another_photograph_now_stays(line):
