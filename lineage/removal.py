@@ -11,7 +11,7 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifes
 from labelfactory.files import remove_leftovers
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
-from lineage.artifacts import cached
+from lineage.dvc_cache import cached, is_ours
 from lineage.traces import HISTORY
 from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
 
@@ -47,8 +47,8 @@ def remove(withdrawal: Withdrawal) -> None:
 
 
 def remove_cached(objects: Iterable[str]) -> None:
-    """Delete objects of DVC's cache by their MD5."""
-    for md5 in objects:
+    """Delete objects of DVC's cache by their MD5; not from a cache outside of the project, which others may share."""
+    for md5 in objects if is_ours() else ():
         cached(md5).unlink(missing_ok=True)
 
 

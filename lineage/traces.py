@@ -24,10 +24,14 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
-from lineage.artifacts import CACHE
+from lineage.artifacts import md5_of
+from lineage.dvc_cache import cache_folder, is_ours
 
 HISTORY = ("ledger", "mlflow")
 """Folders under data/ that remember what was, ids and digests but no pixels: docs/lineage.md. They are no output of the line."""
+REPORT = DATA / "evaluation" / "report.html"
+"""The only output of the line that is a page."""
+PAGE = b"<!doctype html"
 LARGE = 5_000_000
 """Bytes; keys of rows, of which there may be hundreds, are not looked for in larger files that are no table, such as weights."""
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM")
@@ -146,9 +150,22 @@ def in_project(traces: Traces) -> dict[Path, set[str]]:
 
 
 def in_cache(traces: Traces) -> list[str]:
-    """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included."""
-    paths = sorted(path for path in CACHE.glob("*/*") if path.is_file())
-    return [f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)]
+    """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included.
+
+    A report shows photographs, and its text may not name them as they are looked for. Every report that is not the current one
+    counts, therefore.
+    """
+    paths = sorted(path for path in cache_folder().glob("*/*") if path.is_file())
+    held = {f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)}
+    if is_ours() and traces.image_ids:
+        current = md5_of(REPORT) if REPORT.is_file() else ""
+        held |= {f"{path.parent.name}{path.name}" for path in paths if _is_page(path)} - {current}
+    return sorted(held)
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(PAGE)).lower() == PAGE
 
 
 def joined(traces: Collection[Traces]) -> Traces:
@@ -170,6 +187,7 @@ def _spellings(image_id: str) -> set[str]:
         json.dumps(image_id, ensure_ascii=False)[1:-1],
         image_id.replace('"', '""'),
         html.escape(image_id),
+        html.escape(image_id).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),  # as Jinja writes it
         html.escape(image_id, quote=False),
         quote(image_id, errors="surrogatepass"),
         file_name(image_id),

@@ -23,7 +23,8 @@ from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
 from labelfactory.settings.wiring import DATA, LOCK_FILE, last_runs, read_wiring
-from lineage.artifacts import TRAINING_ROWS, cached, files_in, md5_of
+from lineage.artifacts import TRAINING_ROWS, files_in, md5_of
+from lineage.dvc_cache import cached
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup

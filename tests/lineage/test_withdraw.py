@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_line import MadeLine
+from markupsafe import escape
 
 from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
@@ -23,9 +24,9 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
 from labelfactory.schema import Classes
-from lineage.artifacts import CACHE
 from lineage.audit import audit_mask, audit_model
 from lineage.diff import diff
+from lineage.dvc_cache import cache_folder, is_ours
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
@@ -36,6 +37,8 @@ from lineage.verify import verify
 from lineage.withdraw import again_if_more_learnt, begin, touched_by
 from lineage.withdrawal_report import Remote, left_over, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
+
+CACHE = Path(".dvc/cache/files/md5")
 
 
 @pytest.fixture
@@ -539,6 +542,55 @@ def test_an_id_that_is_a_usual_word_is_found_in_columns_alone(line, common):
     line.run()
     record()
     assert left(withdrawal) == []
+
+
+@pytest.mark.parametrize("odd", ["12", "o'neil-1", 'the "first"'])
+def test_old_reports_go_from_the_cache_whatever_the_id(line, odd):
+    """They show the photograph. The current one stays: it was made without the image."""
+    renamed(line, "image-1", odd)
+    report = Path("data/evaluation/report.html")
+    report.write_text(f"<!doctype html><p>{escape(odd)}</p> pixels of it")
+    line.commit()
+    withdrawal = began(odd)
+    assert len(odd) < 4 or Traces.of([odd], [], []).in_file(report)
+    report.write_text("<!doctype html><p>without it</p>")
+    finish(line, withdrawal)
+    pages = [path.read_text() for path in CACHE.glob("*/*") if path.read_bytes().startswith(b"<!doctype")]
+    assert pages == [report.read_text()]
+
+
+def moved_cache(folder: Path, text: str, name: str = "config.local") -> None:
+    """DVC's cache in another folder, as `dvc cache dir` notes it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(".dvc/cache", folder)
+    Path(".dvc", name).write_text(
+        f"[core]\n    autostage = true\n['remote \"x\"']\n    url = /x\n[cache]\n    dir = {text}\n"
+    )
+
+
+def test_a_cache_elsewhere_in_the_project_is_cleaned(line):
+    """Its address is relative to the file of settings; the local file counts before the shared one."""
+    Path(".dvc/config").write_text("[cache]\n    dir = /nowhere\n")
+    moved_cache(Path("big/cache"), "../big/cache")
+    assert cache_folder() == Path("big/cache/files/md5")
+    withdrawal = began("image-1")
+    assert withdrawal.cache
+    finish(line, withdrawal)
+    assert not any(Path("big/cache/files/md5", md5[:2], md5[2:]).exists() for md5 in withdrawal.cache)
+
+
+def test_a_cache_outside_of_the_project_is_named_and_stays(line, tmp_path_factory):
+    """Other projects may share it."""
+    outside = tmp_path_factory.mktemp("big") / "cache"
+    moved_cache(outside, str(outside), "config")
+    assert (cache_folder(), is_ours()) == (outside / "files/md5", False)
+    withdrawal = began("image-1")
+    objects = [str(outside / "files/md5" / md5[:2] / md5[2:]) for md5 in withdrawal.cache]
+    assert objects
+    finish(line, withdrawal)
+    report, _ = signed(withdrawal)
+    assert {f"{path} (in DVC's cache outside of this project)" for path in objects} <= set(report["elsewhere"])
+    assert all(Path(path).exists() for path in objects)
 
 
 def test_every_kind_of_file_is_searched(tmp_path):
