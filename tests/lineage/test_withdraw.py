@@ -1,5 +1,6 @@
 """A withdrawal: the event names everything before anything is deleted, each step may be repeated, and nothing is left."""
 
+import gzip
 import html
 import json
 import os
@@ -623,7 +624,17 @@ def test_every_kind_of_file_is_searched(tmp_path):
         holding.append(tmp_path / name)
     for path in holding:
         assert traces.in_file(path), path
+    bytes_ = photograph.read_bytes()
+    holding.append(table("n.parquet", pa.array([bytes_])))
+    holding.append(table("o.parquet", pa.array([{"bytes": bytes_, "path": None}])))
+    holding.append(table("p.parquet", pa.array([[{"path": "a/image-7"}]])))
+    holding.append(file("q.png.gz", gzip.compress(bytes_)))
+    for path in holding[-4:]:
+        assert traces.in_file(path), path
     for path in (
+        table("r.parquet", pa.array([{"bytes": b"other", "path": "image-70"}])),
+        file("s.gz", gzip.compress(b"other")),
+        file("t.gz", b"\x1f\x8b damaged"),
         table("j.parquet", pa.array(["image-77", "an-image-7", "image-7b"])),
         file("k.csv", b"image-70"),
         file("l", b""),
