@@ -8,6 +8,8 @@ from pathlib import Path
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from labelfactory.dataset.prepared import read_dataset
+from labelfactory.errors import UserError
 from labelfactory.files import remove_leftovers
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
@@ -53,9 +55,16 @@ def remove_cached(objects: Iterable[str]) -> None:
 
 
 def _states(withdrawal: Withdrawal) -> list[Path]:
-    """States of interrupted trainings that may hold the images; a training without them cannot resume from these anyway."""
+    """States of interrupted trainings, unless they were written since the withdrawal from a data set without the images."""
+    states = list(DATA.glob(f"*/{STATE}"))
+    try:
+        records = read_dataset().records if states else ()
+    except UserError:
+        return states
+    if any(withdrawal.has(record.image_id, record.sha256) for record in records):
+        return states
     began = withdrawal.time.timestamp() + 1  # the event has whole seconds
-    return [path for path in DATA.glob(f"*/{STATE}") if path.stat().st_mtime < began]
+    return [path for path in states if path.stat().st_mtime < began]
 
 
 def _without_entries(withdrawal: Withdrawal) -> list[str]:

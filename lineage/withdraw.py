@@ -14,7 +14,7 @@ from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
-from labelfactory.foreign_files import is_allowed
+from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
@@ -179,4 +179,6 @@ def _files(touched: Touched, others: Sequence[Entry], digests: set[str]) -> tupl
     ours = {path for path in present if path in drawn or is_allowed(path, "delete")}
     own = [OwnFile.at(path) for path in present if path in ours]
     copies = [file for file in same_files(digests, {file.sha256: file.bytes for file in own}) if file not in own]
-    return [*own, *copies], [str(path) for path in present if path not in ours]
+    targets = [path.resolve() for path in present if path in ours and path.is_symlink()]  # of links, which go
+    outside = [path for path in present if path not in ours] + [path for path in targets if not is_inside(path, RAW)]
+    return [*own, *copies], [str(path) for path in outside]

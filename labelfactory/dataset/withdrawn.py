@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from labelfactory.console import say
 from labelfactory.dataset.manifest import Entry
+from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, first_line
 from labelfactory.files import DiskError, write_json
 from labelfactory.json_files import read_json
@@ -54,7 +55,7 @@ def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
     files = sorted(folder.glob("[0-9]*-events.parquet"))
     if not files:
         return Withdrawn()
-    last, known = _kept(folder / KEPT)
+    last, known = _kept(folder)
     names = [path.name for path in files]
     fresh = files[names.index(last) + 1 :] if last in names else files
     photographs, image_ids = (set(known.photographs), set(known.image_ids)) if last in names else (set(), set())
@@ -64,7 +65,12 @@ def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
             image_ids |= set(detail.images)
     found = Withdrawn(frozenset(photographs), frozenset(image_ids))
     if fresh and keep:
-        kept = {"last": names[-1], "photographs": sorted(photographs), "image_ids": sorted(image_ids)}
+        kept = {
+            "last": names[-1],
+            "digest": digest_file(files[-1]),
+            "photographs": sorted(photographs),
+            "image_ids": sorted(image_ids),
+        }
         with suppress(OSError, DiskError):  # it only saves reading
             write_json(folder / KEPT, kept)
     return found
@@ -85,17 +91,20 @@ def say_refused(refused: Collection[tuple[str, str]], *, doing: str = "import") 
         )
 
 
-def _kept(path: Path) -> tuple[str, Withdrawn]:
-    """The last file of the ledger that was read, and what was withdrawn until then; empty where nothing is kept."""
+def _kept(folder: Path) -> tuple[str, Withdrawn]:
+    """The last file of the ledger that was read, and what was withdrawn until then; empty where nothing of this ledger is kept."""
     try:
-        kept: _Kept = read_json(path, _Kept, "")
-    except DataError:
+        kept: _Kept = read_json(folder / KEPT, _Kept, "")
+        if digest_file(folder / Path(kept.last).name) != kept.digest:
+            return "", Withdrawn()
+    except (DataError, OSError):
         return "", Withdrawn()
     return kept.last, Withdrawn(frozenset(kept.photographs), frozenset(kept.image_ids))
 
 
 class _Kept(BaseModel):
     last: str
+    digest: str
     photographs: list[str]
     image_ids: list[str]
 

@@ -183,16 +183,21 @@ def test_what_killed_runs_left_is_deleted(line):
     variant = Path(".dvc/tmp/exps/standalone/tmp1234/data/raw")
     variant.mkdir(parents=True)
     shutil.copy("data/raw/image-1.png", variant)
-    state, later = Path("data/classifier/resume.pt"), Path("data/segmenter/resume.pt")
-    state.write_bytes(b"state")
-    os.utime(state, (1, 1))
+    states = [Path("data/classifier/resume.pt"), Path("data/segmenter/resume.pt")]
     withdrawal = began("image-1")
-    later.write_bytes(b"state")
-    os.utime(later, (withdrawal.time.timestamp() + 60,) * 2)
+    for path, after in zip(states, (-60, 60), strict=True):  # a clock may be wrong, and a run may begin after the event
+        path.write_bytes(b"state")
+        os.utime(path, (withdrawal.time.timestamp() + after,) * 2)
+    remove(withdrawal)
+    assert not any(path.exists() for path in states)
+    line.prepare()
+    for path, after in zip(states, (-60, 60), strict=True):
+        path.write_bytes(b"state")
+        os.utime(path, (withdrawal.time.timestamp() + after,) * 2)
     remove(withdrawal)
     assert not Path("data/raw/.image-1.png.77.tmp").exists()
     assert not variant.exists()
-    assert (state.exists(), later.exists()) == (False, True)
+    assert [path.exists() for path in states] == [False, True]
 
 
 def test_what_an_import_left_out_does_not_name_it(line):
@@ -381,6 +386,30 @@ def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory)
     report, _ = signed(withdrawal)
     assert report["elsewhere"] == [str(outside)]
     assert outside.exists()
+
+
+def test_a_link_goes_and_what_it_leads_to_is_named(line, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("elsewhere") / "image.png"
+    shutil.move("data/raw/image-1.png", outside)
+    Path("data/raw/image-1.png").symlink_to(outside)
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    assert withdrawal.elsewhere == (str(outside),)
+    assert not Path("data/raw/image-1.png").is_symlink()
+    assert outside.exists()
+
+
+def test_what_was_read_of_another_ledger_is_not_believed(line):
+    """The ledger of a backup may have other events in a file of the same name."""
+    shutil.copytree("data/ledger", "backup")
+    began("image-2")
+    withdrawn()
+    kept = Path("data/ledger/withdrawn.json").read_bytes()
+    shutil.rmtree("data/ledger")
+    shutil.move("backup", "data/ledger")
+    began("image-1")
+    Path("data/ledger/withdrawn.json").write_bytes(kept)
+    assert withdrawn().image_ids == {"image-1"}
 
 
 @pytest.mark.parametrize(
