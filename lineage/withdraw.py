@@ -12,6 +12,7 @@ from typing import Any
 
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
@@ -128,6 +129,7 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
     identity = digest_json([detail, now.isoformat()])
     with ledger.locked():
         ledger.append("events", events_table([("withdrawn", identity, detail, now)]))
+        withdrawn()  # notes the photographs outside of the ledger too
         begun = next(each for each in read_withdrawals(ledger) if each.id == identity)
         tell_mlflow(ledger, begun)
     return begun
@@ -156,6 +158,7 @@ def begin_elsewhere(ledger: Ledger, digests: Collection[str], *, where: str) -> 
     now = datetime.now(UTC).replace(microsecond=0)
     with ledger.locked():
         ledger.append("events", events_table([("withdrawn", digest_json([detail, now.isoformat()]), detail, now)]))
+        withdrawn()
 
 
 def tell_mlflow(ledger: Ledger, withdrawal: Withdrawal) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS
-from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn_in
 from labelfactory.digests import digest_file
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from lineage.ledger import Ledger
@@ -128,7 +128,7 @@ class Inputs:
 
 def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
     """All withdrawals, oldest first. One of the same images or more takes the place of an earlier one, with all that it named."""
-    if withdrawn(ledger.folder) == Withdrawn():  # quick: the usual case
+    if withdrawn_in(ledger.folder) == Withdrawn():  # quick: the usual case
         return []
     found: dict[Any, Withdrawal] = {}
     events = ledger.events("withdrawn", "signed off")

@@ -399,6 +399,16 @@ def test_a_link_goes_and_what_it_leads_to_is_named(line, tmp_path_factory):
     assert outside.exists()
 
 
+def test_a_ledger_that_lacks_a_withdrawal_is_named(line):
+    """It was restored from before: the photograph is refused all the same."""
+    shutil.copytree("data/ledger", "backup")
+    withdrawal = began("image-1")
+    shutil.rmtree("data/ledger")
+    shutil.move("backup", "data/ledger")
+    assert withdrawn().photographs == withdrawal.digests
+    assert any("lacks the withdrawal of 1 photographs" in finding.what for finding in verify())
+
+
 def test_what_was_read_of_another_ledger_is_not_believed(line):
     """The ledger of a backup may have other events in a file of the same name."""
     shutil.copytree("data/ledger", "backup")
