@@ -22,9 +22,9 @@ from labelfactory.files import write_json
 from labelfactory.json_files import read_json
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
 from labelfactory.settings.wiring import DATA, METRICS, Wiring, read_wiring
+from lineage.dvc_cache import cache_folder
 from lineage.evaluation import measured_in
 
-CACHE = Path(".dvc/cache/files/md5")
 TRAINING_ROWS = "training_rows.parquet"
 """The list of rows that a network learnt from, beside its checkpoint."""
 METRICS_BYTES = 2**26
@@ -97,7 +97,7 @@ def live_artifacts() -> Iterator[Artifact]:
 def cached_artifacts(known: KnownFiles | None = None) -> Iterator[Artifact]:
     """The same in DVC's cache, oldest first; with `known`, only new files."""
     wiring = read_wiring()
-    paths = [path for path in CACHE.glob("*/*") if path.suffix != ".dir" and path.is_file()]
+    paths = [path for path in cache_folder().glob("*/*") if path.suffix != ".dir" and path.is_file()]
     for path in sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name)):
         content = content_of(path, wiring) if known is None or known.is_new(path) else None
         if content is not None:
@@ -130,11 +130,6 @@ class CachedFile(BaseModel):
 
     md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
     relpath: str
-
-
-def cached(md5: str) -> Path:
-    """Where DVC's cache has the file or the folder's list with this MD5."""
-    return CACHE / md5[:2] / md5[2:]
 
 
 def files_in(path: Path) -> list[CachedFile]:

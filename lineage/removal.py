@@ -1,17 +1,19 @@
 """Delete what a withdrawal names. Each call deletes what is still there: it may be repeated."""
 
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
+from labelfactory.dataset.prepared import read_dataset
+from labelfactory.errors import UserError
 from labelfactory.files import remove_leftovers
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
-from lineage.artifacts import cached
+from lineage.dvc_cache import cached, is_ours
 from lineage.traces import HISTORY
 from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
 
@@ -28,7 +30,7 @@ def remove(withdrawal: Withdrawal) -> None:
         DataError: import or corrections cannot be read.
     """
     others = _without_entries(withdrawal)
-    _without_corrections(withdrawal.images)
+    _without_corrections(withdrawal)
     _without_left_out(withdrawal)
     files = [Path(file.path) for file in withdrawal.files if file.is_there and is_own(Path(file.path))]
     files += [Path(file.path) for file in same_files(withdrawal.pixels, withdrawal.sizes)]
@@ -47,15 +49,22 @@ def remove(withdrawal: Withdrawal) -> None:
 
 
 def remove_cached(objects: Iterable[str]) -> None:
-    """Delete objects of DVC's cache by their MD5."""
-    for md5 in objects:
+    """Delete objects of DVC's cache by their MD5; not from a cache outside of the project, which others may share."""
+    for md5 in objects if is_ours() else ():
         cached(md5).unlink(missing_ok=True)
 
 
 def _states(withdrawal: Withdrawal) -> list[Path]:
-    """States of interrupted trainings that may hold the images; a training without them cannot resume from these anyway."""
+    """States of interrupted trainings, unless they were written since the withdrawal from a data set without the images."""
+    states = list(DATA.glob(f"*/{STATE}"))
+    try:
+        records = read_dataset().records if states else ()
+    except UserError:
+        return states
+    if any(withdrawal.has(record.image_id, record.sha256) for record in records):
+        return states
     began = withdrawal.time.timestamp() + 1  # the event has whole seconds
-    return [path for path in DATA.glob(f"*/{STATE}") if path.stat().st_mtime < began]
+    return [path for path in states if path.stat().st_mtime < began]
 
 
 def _without_entries(withdrawal: Withdrawal) -> list[str]:
@@ -63,20 +72,18 @@ def _without_entries(withdrawal: Withdrawal) -> list[str]:
     if not MANIFEST.exists():
         return []
     manifest = read_manifest()
-    kept = tuple(
-        e for e in manifest.entries if e.image_id not in withdrawal.images and e.sha256 not in withdrawal.digests
-    )
+    kept = tuple(e for e in manifest.entries if not withdrawal.has(e.image_id, e.sha256))
     if len(kept) < len(manifest.entries):
         write_manifest(replace(manifest, entries=kept), MANIFEST)
     return [entry.image_id for entry in kept]
 
 
-def _without_corrections(image_ids: Collection[str]) -> None:
-    """Delete what a person drew over these images: the rows first, then masks that no row names."""
-    known = read_corrections(CORRECTIONS)
-    gone = [known[image_id] for image_id in image_ids if image_id in known]
+def _without_corrections(withdrawal: Withdrawal) -> None:
+    """Delete what a person drew over these photographs, under any id: the rows first, then masks that no row names."""
+    known = read_corrections(CORRECTIONS).values()
+    gone = [c for c in known if withdrawal.has(c.image_id, c.photograph)]
     if gone:
-        write_corrections((c for image_id, c in known.items() if image_id not in image_ids), CORRECTIONS)
+        write_corrections((c for c in known if c not in gone), CORRECTIONS)
     for correction in gone:
         correction.path(CORRECTIONS).unlink(missing_ok=True)
 

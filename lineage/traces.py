@@ -1,15 +1,20 @@
 """Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and true masks by their bytes.
 
-Parquet is read by its columns of text, archives by their members. An id stands in text in many spellings (JSON, HTML, file names).
+Parquet is read by its columns of text, of bytes and of records, archives by their members. Not read are other packages: Arrow
+files, archives inside archives, pictures written as text (base64), pickles.
+An id stands in text in many spellings (JSON, HTML, file names).
 One that says nothing by itself, such as `12` or the name of a class, is looked for in columns of ids and in file names alone.
 """
 
+import gzip
+import hashlib
 import html
 import json
 import mmap
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -24,10 +29,14 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
-from lineage.artifacts import CACHE
+from lineage.artifacts import md5_of
+from lineage.dvc_cache import cache_folder, is_ours
 
 HISTORY = ("ledger", "mlflow")
 """Folders under data/ that remember what was, ids and digests but no pixels: docs/lineage.md. They are no output of the line."""
+REPORT = DATA / "evaluation" / "report.html"
+"""The only output of the line that is a page."""
+PAGE = b"<!doctype html"
 LARGE = 5_000_000
 """Bytes; keys of rows, of which there may be hundreds, are not looked for in larger files that are no table, such as weights."""
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM")
@@ -92,8 +101,13 @@ class Traces:
                 return found
             if start.startswith(b"PK\x03\x04") or tarfile.is_tarfile(path):
                 found |= self._in_archive(path)
+            if start.startswith(b"\x1f\x8b") and not tarfile.is_tarfile(path):
+                with gzip.open(path) as unpacked:
+                    found |= (
+                        {PHOTOGRAPH} if hashlib.file_digest(unpacked, "sha256").hexdigest() in self.digests else set()
+                    )
             return found | self._in_bytes(path)
-        except (OSError, ValueError, pa.ArrowException, tarfile.TarError, zipfile.BadZipFile, EOFError):
+        except (OSError, ValueError, pa.ArrowException, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError):
             return set()
 
     def _may_be(self, size: int) -> bool:
@@ -131,6 +145,23 @@ class Traces:
                 if name == "image_id" and value in self.image_ids:
                     found.add(ID)
                 found |= self.in_text(value)
+        return found | (set() if b"labelfactory" in (schema.metadata or {}) else self._in_payload(path, schema))
+
+    def _in_payload(self, path: Path, schema: pa.Schema) -> set[str]:
+        """What columns of bytes and of records hold, such as pictures of a data set; shards of the line have none."""
+        names = [
+            c.name
+            for c in schema
+            if pa.types.is_nested(c.type) or pa.types.is_large_binary(c.type) or c.type == pa.binary()
+        ]
+        found: set[str] = set()
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=64, columns=names) if names else ():
+                for value in _leaves(batch.to_pylist()):
+                    if isinstance(value, str):
+                        found |= self.in_text(value)
+                    elif self._may_be(len(value)) and digest_bytes(value) in self.digests:
+                        found.add(PHOTOGRAPH)
         return found
 
 
@@ -146,9 +177,22 @@ def in_project(traces: Traces) -> dict[Path, set[str]]:
 
 
 def in_cache(traces: Traces) -> list[str]:
-    """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included."""
-    paths = sorted(path for path in CACHE.glob("*/*") if path.is_file())
-    return [f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)]
+    """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included.
+
+    A report shows photographs, and its text may not name them as they are looked for. Every report that is not the current one
+    counts, therefore.
+    """
+    paths = sorted(path for path in cache_folder().glob("*/*") if path.is_file())
+    held = {f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)}
+    if is_ours() and traces.image_ids:
+        current = md5_of(REPORT) if REPORT.is_file() else ""
+        held |= {f"{path.parent.name}{path.name}" for path in paths if _is_page(path)} - {current}
+    return sorted(held)
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(PAGE)).lower() == PAGE
 
 
 def joined(traces: Collection[Traces]) -> Traces:
@@ -170,6 +214,7 @@ def _spellings(image_id: str) -> set[str]:
         json.dumps(image_id, ensure_ascii=False)[1:-1],
         image_id.replace('"', '""'),
         html.escape(image_id),
+        html.escape(image_id).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),  # as Jinja writes it
         html.escape(image_id, quote=False),
         quote(image_id, errors="surrogatepass"),
         file_name(image_id),
@@ -194,6 +239,15 @@ def _values(column: pa.ChunkedArray) -> Collection[str]:
     for value in column.to_pylist():
         values |= {value} if isinstance(value, str) else set(value or ())
     return values - {None}
+
+
+def _leaves(value: Any) -> Iterator[str | bytes]:
+    """Every text and every string of bytes in nested values."""
+    if isinstance(value, str | bytes):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(inner)
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from labelfactory.dataset.corrections import corrected_mask, read_corrections
 from labelfactory.dataset.images import read_photograph
 from labelfactory.dataset.prepared import read_dataset
-from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
+from labelfactory.dataset.withdrawn import LEDGER, REMEMBERED, Withdrawn, remembered_photographs, withdrawn_in
 from labelfactory.digests import digest_file, digest_json, digest_rows
 from labelfactory.errors import UserError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
@@ -23,7 +23,8 @@ from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
 from labelfactory.settings.wiring import DATA, LOCK_FILE, last_runs, read_wiring
-from lineage.artifacts import TRAINING_ROWS, cached, files_in, md5_of
+from lineage.artifacts import TRAINING_ROWS, files_in, md5_of
+from lineage.dvc_cache import cached
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
@@ -113,7 +114,11 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
     for each in open_withdrawals(lookup.ledger):
         left = "is not complete" if each.left is None else f"is not complete, its report names {each.left} places"
         yield Finding(f"the withdrawal of {each.names}", f"{left}; `labelfactory run` finishes it")
-    gone = withdrawn(lookup.ledger.folder, keep=False)
+    gone = withdrawn_in(lookup.ledger.folder, keep=False)
+    lost = remembered_photographs() - gone.photographs if lookup.ledger.folder == LEDGER else ()
+    if lost:
+        what = f"lacks the withdrawal of {len(lost)} photographs, which {REMEMBERED} remembers: restore a newer backup of it"
+        yield Finding(str(lookup.ledger.folder), what)
     if gone != Withdrawn():
         for record in _records():
             if gone.refuses(record.image_id, record.sha256):

@@ -12,9 +12,10 @@ from typing import Any
 
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
-from labelfactory.foreign_files import is_allowed
+from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
@@ -128,6 +129,7 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
     identity = digest_json([detail, now.isoformat()])
     with ledger.locked():
         ledger.append("events", events_table([("withdrawn", identity, detail, now)]))
+        withdrawn()  # notes the photographs outside of the ledger too
         begun = next(each for each in read_withdrawals(ledger) if each.id == identity)
         tell_mlflow(ledger, begun)
     return begun
@@ -156,6 +158,7 @@ def begin_elsewhere(ledger: Ledger, digests: Collection[str], *, where: str) -> 
     now = datetime.now(UTC).replace(microsecond=0)
     with ledger.locked():
         ledger.append("events", events_table([("withdrawn", digest_json([detail, now.isoformat()]), detail, now)]))
+        withdrawn()
 
 
 def tell_mlflow(ledger: Ledger, withdrawal: Withdrawal) -> None:
@@ -170,11 +173,15 @@ def _files(touched: Touched, others: Sequence[Entry], digests: set[str]) -> tupl
     """Files under data/ that go: photographs, copies of them, true masks, corrections and maps; and those outside of it."""
     used = {path for entry in others for path in (entry.path, entry.mask_path)}
     named = [Path(p) for e in touched.entries for p in (e.path, e.mask_path) if p and p not in used]
-    corrections = read_corrections(CORRECTIONS)
-    drawn = [corrections[image_id].path(CORRECTIONS) for image_id in touched.image_ids if image_id in corrections]
+    corrections = read_corrections(CORRECTIONS).values()
+    drawn = [
+        c.path(CORRECTIONS) for c in corrections if c.image_id in touched.image_ids or c.photograph in touched.digests
+    ]
     drawn += maps_of(touched.image_ids, [entry.image_id for entry in others])
     present = [path for path in dict.fromkeys([*named, *drawn]) if path.is_file()]
     ours = {path for path in present if path in drawn or is_allowed(path, "delete")}
     own = [OwnFile.at(path) for path in present if path in ours]
     copies = [file for file in same_files(digests, {file.sha256: file.bytes for file in own}) if file not in own]
-    return [*own, *copies], [str(path) for path in present if path not in ours]
+    targets = [path.resolve() for path in present if path in ours and path.is_symlink()]  # of links, which go
+    outside = [path for path in present if path not in ours] + [path for path in targets if not is_inside(path, RAW)]
+    return [*own, *copies], [str(path) for path in outside]

@@ -13,7 +13,8 @@ from labelfactory.errors import DataError
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
 from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.artifacts import cached, md5_of
+from lineage.artifacts import md5_of
+from lineage.dvc_cache import cached, is_ours
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
@@ -60,8 +61,9 @@ def search(traces: Traces) -> Found:
 
 
 def left_over(found: Found) -> list[str]:
-    """The same in lines, objects of the cache included."""
-    return [*found.lines, *(f"{cached(md5)}: in DVC's cache" for md5 in found.cached if cached(md5).exists())]
+    """The same in lines, objects of the cache included unless others may own them."""
+    objects = found.cached if is_ours() else ()
+    return [*found.lines, *(f"{cached(md5)}: in DVC's cache" for md5 in objects if cached(md5).exists())]
 
 
 def traces_of(lookup: Lookup, withdrawal: Withdrawal) -> Traces:
@@ -85,6 +87,9 @@ def make_report(
     masks = lookup.masks_of(withdrawal.digests)
     left = [*left_over(found), *remote.left]
     elsewhere = [path for path in withdrawal.elsewhere if Path(path).exists()]
+    if not is_ours():
+        shared = (cached(md5) for md5 in objects)
+        elsewhere += [f"{path} (in DVC's cache outside of this project)" for path in shared if path.exists()]
     return {
         "id": withdrawal.id,
         "time": datetime.now(UTC).replace(microsecond=0).isoformat(),

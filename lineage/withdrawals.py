@@ -1,15 +1,16 @@
 """Withdrawals as the ledger holds them: what each has to delete, whether it is complete, and whether something came back."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS
-from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn_in
 from labelfactory.digests import digest_file
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from lineage.ledger import Ledger
@@ -72,6 +73,10 @@ class Withdrawal:
         """How people call it: the ids, or what the digests were learnt from."""
         return ", ".join(self.images) or self.reason
 
+    def has(self, image_id: str, sha256: str) -> bool:
+        """Whether an image or its photograph is withdrawn."""
+        return image_id in self.images or sha256 in self.digests
+
     @property
     def pixels(self) -> frozenset[str]:
         """Digests of the photographs, and of true masks that no other image has."""
@@ -85,29 +90,45 @@ class Withdrawal:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the import and the corrections name now."""
+    """What the import and the corrections name now: id and digest of the photograph."""
 
-    image_ids: frozenset[str]
-    photographs: frozenset[str]
-    corrected: frozenset[str]
+    named: frozenset[tuple[str, str]]
 
     @classmethod
     def now(cls) -> "Inputs":
         """From the files on the disk. Raises DataError where one of them is damaged."""
         entries = read_manifest().entries if MANIFEST.exists() else ()
-        ids, photographs = ({getattr(entry, name) for entry in entries} for name in ("image_id", "sha256"))
-        return cls(frozenset(ids), frozenset(photographs), frozenset(read_corrections(CORRECTIONS)))
+        corrections = read_corrections(CORRECTIONS).values()
+        return cls(
+            frozenset({*((e.image_id, e.sha256) for e in entries), *((c.image_id, c.photograph) for c in corrections)})
+        )
 
     def hold(self, withdrawal: Withdrawal) -> bool:
-        """Whether they, or a file under data/, hold something of a withdrawal."""
-        images = set(withdrawal.images)
-        named = images & (self.image_ids | self.corrected) or withdrawal.digests & self.photographs
-        return bool(named) or any(file.is_there for file in withdrawal.files)
+        """Whether they, or a file under data/, hold something of a withdrawal: a photograph by any name, or a map."""
+        if any(withdrawal.has(*image) for image in self.named) or any(file.is_there for file in withdrawal.files):
+            return True
+        if self._maps & set(withdrawal.images) and maps_of(withdrawal.images, [image_id for image_id, _ in self.named]):
+            return True
+        sizes = {digest: size for digest, size in withdrawal.sizes.items() if digest in withdrawal.pixels}
+        return any(digest_file(path) == digest for digest, size in sizes.items() for path in self._raw.get(size, ()))
+
+    @cached_property
+    def _raw(self) -> dict[int, list[Path]]:
+        """Files below data/raw by their size."""
+        files: dict[int, list[Path]] = {}
+        for path in _raw_files():
+            files.setdefault(path.stat().st_size, []).append(path)
+        return files
+
+    @cached_property
+    def _maps(self) -> frozenset[str]:
+        """Every id that a map's name may mean."""
+        return frozenset(end for path in _map_files() for end in _ends(path))
 
 
 def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
     """All withdrawals, oldest first. One of the same images or more takes the place of an earlier one, with all that it named."""
-    if withdrawn(ledger.folder) == Withdrawn():  # quick: the usual case
+    if withdrawn_in(ledger.folder) == Withdrawn():  # quick: the usual case
         return []
     found: dict[Any, Withdrawal] = {}
     events = ledger.events("withdrawn", "signed off")
@@ -182,18 +203,29 @@ def maps_of(image_ids: Collection[str], others: Iterable[str], folder: Path = MA
     A map's name is its image's id below any folder (`models.priors.files`): it belongs to the longest id that it ends with.
     """
     owners = set(image_ids) | set(others)
-    maps = []
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        parts = PurePosixPath(path.relative_to(folder).with_suffix("")).parts
-        ends = ("/".join(parts[start:]) for start in range(len(parts)))
-        if path.is_file() and next((end for end in ends if end in owners), "") in image_ids:
-            maps.append(path)
-    return maps
+    return [
+        path for path in _map_files(folder) if next((e for e in _ends(path, folder) if e in owners), "") in image_ids
+    ]
+
+
+def _map_files(folder: Path = MAPS) -> list[Path]:
+    """Files of maps that another program made."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _ends(path: Path, folder: Path = MAPS) -> Iterator[str]:
+    """What a map's path may mean, longest first."""
+    parts = PurePosixPath(path.relative_to(folder).with_suffix("")).parts
+    yield from ("/".join(parts[start:]) for start in range(len(parts)))
 
 
 def same_files(digests: Collection[str], sizes: Mapping[str, int]) -> list[OwnFile]:
     """Files below data/raw with one of these digests, such as copies that were pulled; only files of a fitting size are read."""
     known = {sizes.get(digest, -1) for digest in digests}
-    paths = sorted(path for path in RAW.rglob("*") if not path.is_symlink() and path.is_file()) if digests else []
+    paths = _raw_files() if digests else []
     fitting = [path for path in paths if -1 in known or path.stat().st_size in known]
     return [file for file in map(OwnFile.at, fitting) if file.sha256 in digests]
+
+
+def _raw_files() -> list[Path]:
+    return sorted(path for path in RAW.rglob("*") if not path.is_symlink() and path.is_file())

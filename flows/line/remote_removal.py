@@ -13,7 +13,7 @@ from flows.line.dvc_line import held_line, open_repo
 from flows.line.storage import Store
 from labelfactory.console import say
 from labelfactory.dataset.manifest import read_manifest, write_manifest
-from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.dataset.withdrawn import LEDGER, withdrawn, withdrawn_in
 from labelfactory.lock import project_lock
 from labelfactory.masking import masked
 from lineage.ledger import Ledger
@@ -75,7 +75,7 @@ def learn_refused() -> None:
             refused, where = refused_at(Store(repo)), _address(repo)
         except Exception:  # the push or pull that follows says what is wrong
             return
-    new = refused - withdrawn().photographs
+    new = refused - withdrawn_in(LEDGER).photographs
     if not new:
         return
     say(f"withdraw: {len(new)} photographs were withdrawn on another machine ({where}); they are withdrawn here too")

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from labelfactory.console import say
 from labelfactory.dataset.manifest import Entry
+from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, first_line
 from labelfactory.files import DiskError, write_json
 from labelfactory.json_files import read_json
@@ -25,6 +26,8 @@ from labelfactory.json_files import read_json
 LEDGER = Path("data/ledger")
 KEPT = "withdrawn.json"
 """Beside the ledger's files: what was read of them."""
+REMEMBERED = Path(".labelfactory/withdrawn.json")
+"""Outside of the ledger, which may be restored from a backup: digests, no ids."""
 EVENT = "withdrawn"
 SHOWN = 10
 
@@ -45,8 +48,30 @@ class Withdrawn:
         return tuple(entry for entry in entries if not self.refuses(entry.image_id, entry.sha256))
 
 
-def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
-    """What the ledger in `folder` says was withdrawn; nothing where there is no ledger. `keep`: write down what was read.
+def withdrawn() -> Withdrawn:
+    """What was withdrawn in this project: what its ledger says, and photographs that one which was here before said.
+
+    Raises:
+        DataError: a file of the ledger that was not read before is damaged.
+    """
+    told, remembered = withdrawn_in(LEDGER), remembered_photographs()
+    if not told.photographs <= remembered:
+        with suppress(OSError, DiskError):
+            write_json(REMEMBERED, {"photographs": sorted(told.photographs | remembered)})
+    return Withdrawn(told.photographs | remembered, told.image_ids)
+
+
+def remembered_photographs() -> frozenset[str]:
+    """SHA-256 of photographs that were withdrawn here, whichever ledger said so: one may be restored from before."""
+    try:
+        kept: _Remembered = read_json(REMEMBERED, _Remembered, "")
+    except DataError:
+        return frozenset()
+    return frozenset(kept.photographs)
+
+
+def withdrawn_in(folder: Path, *, keep: bool = True) -> Withdrawn:
+    """What the ledger in a folder says was withdrawn; nothing where there is no ledger. `keep`: write down what was read.
 
     Raises:
         DataError: a file of the ledger that was not read before is damaged.
@@ -54,7 +79,7 @@ def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
     files = sorted(folder.glob("[0-9]*-events.parquet"))
     if not files:
         return Withdrawn()
-    last, known = _kept(folder / KEPT)
+    last, known = _kept(folder)
     names = [path.name for path in files]
     fresh = files[names.index(last) + 1 :] if last in names else files
     photographs, image_ids = (set(known.photographs), set(known.image_ids)) if last in names else (set(), set())
@@ -62,12 +87,11 @@ def withdrawn(folder: Path = LEDGER, *, keep: bool = True) -> Withdrawn:
         for detail in _details(path):
             photographs |= set(detail.digests) | set(detail.photographs.values())
             image_ids |= set(detail.images)
-    found = Withdrawn(frozenset(photographs), frozenset(image_ids))
     if fresh and keep:
-        kept = {"last": names[-1], "photographs": sorted(photographs), "image_ids": sorted(image_ids)}
+        found = {"photographs": sorted(photographs), "image_ids": sorted(image_ids)}
         with suppress(OSError, DiskError):  # it only saves reading
-            write_json(folder / KEPT, kept)
-    return found
+            write_json(folder / KEPT, {"last": names[-1], "digest": digest_file(files[-1]), **found})
+    return Withdrawn(frozenset(photographs), frozenset(image_ids))
 
 
 def say_refused(refused: Collection[tuple[str, str]], *, doing: str = "import") -> None:
@@ -85,17 +109,24 @@ def say_refused(refused: Collection[tuple[str, str]], *, doing: str = "import") 
         )
 
 
-def _kept(path: Path) -> tuple[str, Withdrawn]:
-    """The last file of the ledger that was read, and what was withdrawn until then; empty where nothing is kept."""
+def _kept(folder: Path) -> tuple[str, Withdrawn]:
+    """The last file of the ledger that was read, and what was withdrawn until then; empty where nothing of this ledger is kept."""
     try:
-        kept: _Kept = read_json(path, _Kept, "")
-    except DataError:
+        kept: _Kept = read_json(folder / KEPT, _Kept, "")
+        if digest_file(folder / Path(kept.last).name) != kept.digest:
+            return "", Withdrawn()
+    except (DataError, OSError):
         return "", Withdrawn()
     return kept.last, Withdrawn(frozenset(kept.photographs), frozenset(kept.image_ids))
 
 
+class _Remembered(BaseModel):
+    photographs: list[str]
+
+
 class _Kept(BaseModel):
     last: str
+    digest: str
     photographs: list[str]
     image_ids: list[str]
 

@@ -24,7 +24,7 @@ KILLED = (
     "import os, lineage.removal; lineage.removal.{step} = lambda *_: os._exit(9); from app.main import main; main()"
 )
 """A command that ends at a step of a removal as SIGKILL would end it."""
-REMEMBER = ("data/ledger/", "data/mlflow/")
+REMEMBER = ("data/ledger/", "data/mlflow/", ".labelfactory/withdrawn.json")
 """Places that remember ids and digests by design, and no pixels: docs/lineage.md."""
 EXPORT = "exported/"
 """An export, which is its owner's to delete."""

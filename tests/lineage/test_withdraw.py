@@ -1,5 +1,6 @@
 """A withdrawal: the event names everything before anything is deleted, each step may be repeated, and nothing is left."""
 
+import gzip
 import html
 import json
 import os
@@ -9,21 +10,24 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_line import MadeLine
+from markupsafe import escape
 
-from labelfactory.dataset.corrections import write_corrections
+from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
-from lineage.artifacts import CACHE
+from labelfactory.schema import Classes
 from lineage.audit import audit_mask, audit_model
 from lineage.diff import diff
+from lineage.dvc_cache import cache_folder, is_ours
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
@@ -34,6 +38,8 @@ from lineage.verify import verify
 from lineage.withdraw import again_if_more_learnt, begin, touched_by
 from lineage.withdrawal_report import Remote, left_over, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
+
+CACHE = Path(".dvc/cache/files/md5")
 
 
 @pytest.fixture
@@ -177,16 +183,21 @@ def test_what_killed_runs_left_is_deleted(line):
     variant = Path(".dvc/tmp/exps/standalone/tmp1234/data/raw")
     variant.mkdir(parents=True)
     shutil.copy("data/raw/image-1.png", variant)
-    state, later = Path("data/classifier/resume.pt"), Path("data/segmenter/resume.pt")
-    state.write_bytes(b"state")
-    os.utime(state, (1, 1))
+    states = [Path("data/classifier/resume.pt"), Path("data/segmenter/resume.pt")]
     withdrawal = began("image-1")
-    later.write_bytes(b"state")
-    os.utime(later, (withdrawal.time.timestamp() + 60,) * 2)
+    for path, after in zip(states, (-60, 60), strict=True):  # a clock may be wrong, and a run may begin after the event
+        path.write_bytes(b"state")
+        os.utime(path, (withdrawal.time.timestamp() + after,) * 2)
+    remove(withdrawal)
+    assert not any(path.exists() for path in states)
+    line.prepare()
+    for path, after in zip(states, (-60, 60), strict=True):
+        path.write_bytes(b"state")
+        os.utime(path, (withdrawal.time.timestamp() + after,) * 2)
     remove(withdrawal)
     assert not Path("data/raw/.image-1.png.77.tmp").exists()
     assert not variant.exists()
-    assert (state.exists(), later.exists()) == (False, True)
+    assert [path.exists() for path in states] == [False, True]
 
 
 def test_what_an_import_left_out_does_not_name_it(line):
@@ -199,7 +210,7 @@ def test_what_an_import_left_out_does_not_name_it(line):
 
 
 def test_a_complete_withdrawal_is_open_again_when_something_comes_back(line):
-    """An import from a backup, a photograph from one."""
+    """An import from a backup, a photograph from one, by its own name or another, a map."""
     backup, photograph = MANIFEST.read_bytes(), Path("data/raw/image-1.png").read_bytes()
     withdrawal = began("image-1")
     remove(withdrawal)
@@ -213,6 +224,16 @@ def test_a_complete_withdrawal_is_open_again_when_something_comes_back(line):
     assert open_withdrawals(Ledger()) == []
     Path("data/raw/image-1.png").write_bytes(photograph)
     assert [each.id for each in open_withdrawals(Ledger())] == [withdrawal.id]
+    remove(withdrawal)
+    assert open_withdrawals(Ledger()) == []
+    copy, map_ = Path("data/raw/backup/anything.png"), MAPS / "saliency/image-1.png"
+    for path, content in ((copy, photograph), (map_, b"map")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        assert [each.id for each in open_withdrawals(Ledger())] == [withdrawal.id], path
+        remove(withdrawal)
+        assert not path.exists()
+        assert open_withdrawals(Ledger()) == []
 
 
 def test_a_file_that_is_another_one_now_stays(line):
@@ -251,6 +272,20 @@ def test_earlier_ids_of_the_photograph_go_with_it(line):
     assert not (MAPS / "image-1.png").exists()
     assert not [path for path in CACHE.glob("*/*") if b"image-1" in path.read_bytes()]
     assert verify() == []
+
+
+def test_a_correction_under_an_earlier_id_goes(line):
+    """Of the same photograph: before it was recorded under that id too."""
+    first = neutral_paths().entries[1]
+    mask = np.ones((12, 16), np.uint8)
+    old, other = (store_mask(name, first.sha256, mask, Classes(("cat", "dog"))) for name in ("older", "image-2"))
+    write_corrections([old, replace(other, photograph=read_manifest().entries[2].sha256)])
+    withdrawal = began("image-1")
+    assert old.path().as_posix() in {file.path for file in withdrawal.files}
+    remove(withdrawal)
+    assert list(read_corrections()) == ["image-2"]
+    assert not old.path().exists()
+    assert other.path().exists()
 
 
 def test_an_earlier_id_that_shows_another_photograph_now_stays(line):
@@ -351,6 +386,40 @@ def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory)
     report, _ = signed(withdrawal)
     assert report["elsewhere"] == [str(outside)]
     assert outside.exists()
+
+
+def test_a_link_goes_and_what_it_leads_to_is_named(line, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("elsewhere") / "image.png"
+    shutil.move("data/raw/image-1.png", outside)
+    Path("data/raw/image-1.png").symlink_to(outside)
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    assert withdrawal.elsewhere == (str(outside),)
+    assert not Path("data/raw/image-1.png").is_symlink()
+    assert outside.exists()
+
+
+def test_a_ledger_that_lacks_a_withdrawal_is_named(line):
+    """It was restored from before: the photograph is refused all the same."""
+    shutil.copytree("data/ledger", "backup")
+    withdrawal = began("image-1")
+    shutil.rmtree("data/ledger")
+    shutil.move("backup", "data/ledger")
+    assert withdrawn().photographs == withdrawal.digests
+    assert any("lacks the withdrawal of 1 photographs" in finding.what for finding in verify())
+
+
+def test_what_was_read_of_another_ledger_is_not_believed(line):
+    """The ledger of a backup may have other events in a file of the same name."""
+    shutil.copytree("data/ledger", "backup")
+    began("image-2")
+    withdrawn()
+    kept = Path("data/ledger/withdrawn.json").read_bytes()
+    shutil.rmtree("data/ledger")
+    shutil.move("backup", "data/ledger")
+    began("image-1")
+    Path("data/ledger/withdrawn.json").write_bytes(kept)
+    assert withdrawn().image_ids == {"image-1"}
 
 
 @pytest.mark.parametrize(
@@ -515,6 +584,55 @@ def test_an_id_that_is_a_usual_word_is_found_in_columns_alone(line, common):
     assert left(withdrawal) == []
 
 
+@pytest.mark.parametrize("odd", ["12", "o'neil-1", 'the "first"'])
+def test_old_reports_go_from_the_cache_whatever_the_id(line, odd):
+    """They show the photograph. The current one stays: it was made without the image."""
+    renamed(line, "image-1", odd)
+    report = Path("data/evaluation/report.html")
+    report.write_text(f"<!doctype html><p>{escape(odd)}</p> pixels of it")
+    line.commit()
+    withdrawal = began(odd)
+    assert len(odd) < 4 or Traces.of([odd], [], []).in_file(report)
+    report.write_text("<!doctype html><p>without it</p>")
+    finish(line, withdrawal)
+    pages = [path.read_text() for path in CACHE.glob("*/*") if path.read_bytes().startswith(b"<!doctype")]
+    assert pages == [report.read_text()]
+
+
+def moved_cache(folder: Path, text: str, name: str = "config.local") -> None:
+    """DVC's cache in another folder, as `dvc cache dir` notes it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(".dvc/cache", folder)
+    Path(".dvc", name).write_text(
+        f"[core]\n    autostage = true\n['remote \"x\"']\n    url = /x\n[cache]\n    dir = {text}\n"
+    )
+
+
+def test_a_cache_elsewhere_in_the_project_is_cleaned(line):
+    """Its address is relative to the file of settings; the local file counts before the shared one."""
+    Path(".dvc/config").write_text("[cache]\n    dir = /nowhere\n")
+    moved_cache(Path("big/cache"), "../big/cache")
+    assert cache_folder() == Path("big/cache/files/md5")
+    withdrawal = began("image-1")
+    assert withdrawal.cache
+    finish(line, withdrawal)
+    assert not any(Path("big/cache/files/md5", md5[:2], md5[2:]).exists() for md5 in withdrawal.cache)
+
+
+def test_a_cache_outside_of_the_project_is_named_and_stays(line, tmp_path_factory):
+    """Other projects may share it."""
+    outside = tmp_path_factory.mktemp("big") / "cache"
+    moved_cache(outside, str(outside), "config")
+    assert (cache_folder(), is_ours()) == (outside / "files/md5", False)
+    withdrawal = began("image-1")
+    objects = [str(outside / "files/md5" / md5[:2] / md5[2:]) for md5 in withdrawal.cache]
+    assert objects
+    finish(line, withdrawal)
+    report, _ = signed(withdrawal)
+    assert {f"{path} (in DVC's cache outside of this project)" for path in objects} <= set(report["elsewhere"])
+    assert all(Path(path).exists() for path in objects)
+
+
 def test_every_kind_of_file_is_searched(tmp_path):
     """Columns and lists of text, metadata, names of files, archives, pictures, anything else."""
     photograph = tmp_path / "p.bin"
@@ -545,7 +663,17 @@ def test_every_kind_of_file_is_searched(tmp_path):
         holding.append(tmp_path / name)
     for path in holding:
         assert traces.in_file(path), path
+    bytes_ = photograph.read_bytes()
+    holding.append(table("n.parquet", pa.array([bytes_])))
+    holding.append(table("o.parquet", pa.array([{"bytes": bytes_, "path": None}])))
+    holding.append(table("p.parquet", pa.array([[{"path": "a/image-7"}]])))
+    holding.append(file("q.png.gz", gzip.compress(bytes_)))
+    for path in holding[-4:]:
+        assert traces.in_file(path), path
     for path in (
+        table("r.parquet", pa.array([{"bytes": b"other", "path": "image-70"}])),
+        file("s.gz", gzip.compress(b"other")),
+        file("t.gz", b"\x1f\x8b damaged"),
         table("j.parquet", pa.array(["image-77", "an-image-7", "image-7b"])),
         file("k.csv", b"image-70"),
         file("l", b""),

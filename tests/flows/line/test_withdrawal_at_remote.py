@@ -15,7 +15,6 @@ from flows.line.withdrawals import remove_open, sign
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError
-from lineage.artifacts import CACHE
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
@@ -24,6 +23,8 @@ from lineage.withdraw import begin, touched_by
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 pytestmark = pytest.mark.slow
+
+CACHE = Path(".dvc/cache/files/md5")
 
 
 @pytest.fixture(autouse=True)
