@@ -48,14 +48,16 @@ class Withdrawn:
         return tuple(entry for entry in entries if not self.refuses(entry.image_id, entry.sha256))
 
 
-def withdrawn() -> Withdrawn:
+def withdrawn(*, keep: bool = True) -> Withdrawn:
     """What was withdrawn in this project: what its ledger says, and photographs that one which was here before said.
+
+    `keep`: write down what was read.
 
     Raises:
         DataError: a file of the ledger that was not read before is damaged.
     """
-    told, remembered = withdrawn_in(LEDGER), remembered_photographs()
-    if not told.photographs <= remembered:
+    told, remembered = withdrawn_in(LEDGER, keep=keep), remembered_photographs()
+    if keep and not told.photographs <= remembered:
         with suppress(OSError, DiskError):
             write_json(REMEMBERED, {"photographs": sorted(told.photographs | remembered)})
     return Withdrawn(told.photographs | remembered, told.image_ids)
