@@ -49,7 +49,7 @@ quick: install
 test: install  ## all tests but those of endurance: under 8 minutes on two cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not endurance'
 
-endurance: install  ## tests that start clusters, pools of workers and PostgreSQL, and kill what they started: 6 minutes
+endurance: install  ## tests that start clusters, pools of workers and PostgreSQL, kill and interrupt what they started, and damage files
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m endurance
 
 kill-test: install  ## ten times: kill a worker in the middle of a stage, and let another one finish the run

@@ -12,7 +12,7 @@ from interrupting import interrupted, said, start
 from small_line import finished_line
 from workspace import call, copy_workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(900)]
 
 STANDS_STILL = """
 import importlib, sys, time

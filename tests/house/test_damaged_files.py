@@ -36,6 +36,7 @@ from lineage.record import record
 from lineage.verify import verify
 
 pytestmark = [
+    pytest.mark.endurance,
     pytest.mark.slow,
     pytest.mark.timeout(1200),
     pytest.mark.filterwarnings("ignore:.*httpx.*:DeprecationWarning"),  # Starlette's own, about its test client

@@ -14,7 +14,7 @@ from small_line import finished_line
 from starts import starts
 from workspace import call, copy_workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(900)]
 
 STAGE, NOUN = "label_affinity", "affinity_labels"
 LOG = "computed.log"
