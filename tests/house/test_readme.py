@@ -134,7 +134,7 @@ ELSEWHERE = {
     "labelfactory serve [--port 8600]": "test_serve.py",
     "labelfactory sweep random_walk.beta=4,8": "test_sweep.py",
     "labelfactory package [--out segmenter.onnx]": "test_package.py",
-    "labelfactory pull": "test_storage.py",
+    "labelfactory pull [--give-up]": "test_storage.py",
     "labelfactory push": "test_storage.py",
     "labelfactory quarantine release IMAGE_ID": "test_quarantine.py",
     "labelfactory quarantine retry --stage all [--no-retrain]": "test_quarantine.py",
