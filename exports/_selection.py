@@ -14,6 +14,7 @@ from exports._predictor import Predictor
 from labelfactory.dataset.images import decode_photograph, orientation_of
 from labelfactory.dataset.picture_files import suffix_of
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
+from labelfactory.dataset.withdrawn import say_refused, withdrawn
 from labelfactory.digests import digest_payload
 from labelfactory.errors import DataError, MissingError
 from labelfactory.foreign_files import PHOTOGRAPHS, read_imported
@@ -91,7 +92,10 @@ class Selection:
     def __init__(self, what: str, *, split: str = "", min_quality: float = 0.0) -> None:
         self.what, self.split, self.min_quality = what, split, min_quality
         self.dataset: Dataset = read_dataset(DATA / "dataset" / "images.parquet")
-        self.records = self.dataset.on_list(split) if split else self.dataset.usable
+        records = self.dataset.on_list(split) if split else self.dataset.usable
+        gone = withdrawn()  # `withdraw --later` leaves data set and masks as they are until the next run
+        say_refused([(r.image_id, r.sha256) for r in records if gone.refuses(r.image_id, r.sha256)], doing="export")
+        self.records = tuple(r for r in records if not gone.refuses(r.image_id, r.sha256))
         self.exported: dict[str, dict[str, Any]] = {}
         self._maker = read_wiring().masks if what == "masks" else read_wiring().model
         folder = DATA / self._maker.noun

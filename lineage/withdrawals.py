@@ -10,8 +10,9 @@ from typing import Any
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS
-from labelfactory.dataset.withdrawn import Withdrawn, withdrawn_in
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn, withdrawn_in
 from labelfactory.digests import digest_file
+from labelfactory.errors import UserError
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from lineage.ledger import Ledger
 
@@ -144,7 +145,23 @@ def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
                 named = event["detail"].get("withdrawal", "")
                 if named == each.id or (not named and f"-{each.id[:8]}." in event["detail"]["report"]):
                     found[same] = replace(each, left=event["detail"]["left"], report=event["detail"]["report"])
-    return list(found.values())
+    used = _masks_in_use()
+    return [_without_masks(each, used) for each in found.values()]
+
+
+def _masks_in_use() -> dict[str, str]:
+    """Path → digest of the true masks of images that are not withdrawn: two images may have masks of the same bytes."""
+    try:
+        entries = withdrawn().kept(read_manifest().entries)
+    except UserError:  # nothing was imported, or the import cannot be read
+        return {}
+    return {entry.mask_path: entry.mask_sha256 for entry in entries if entry.mask_path and entry.mask_sha256}
+
+
+def _without_masks(withdrawal: Withdrawal, used: Mapping[str, str]) -> Withdrawal:
+    """The withdrawal without true masks that another image has by now."""
+    files = tuple(file for file in withdrawal.files if file.path not in used)
+    return replace(withdrawal, true_masks=withdrawal.true_masks.difference(used.values()), files=files)
 
 
 def open_withdrawals(ledger: Ledger, also: Collection[str] = ()) -> list[Withdrawal]:

@@ -53,6 +53,12 @@ def _restore() -> None:
     except (OSError, ValueError):  # nothing is put aside
         return
     now = _tree()
+    if now["commit"] != note["commit"] or now["head"] not in (note["head"], "HEAD") or _written_since(note):
+        if note["changes"]:
+            _git("stash", "store", "-m", "labelfactory: what a killed sweep had put aside", note["changes"])
+            say("sweep: an interrupted sweep had put changes aside, and you worked on since then: see `git stash list`")
+        NOTE.unlink(missing_ok=True)
+        return
     if now["stash"] not in ("", note["stash"]) and _content({"changes": now["stash"]}) == _content(note):
         _git("stash", "drop", "--quiet")  # DVC's entry of the same changes
     same = _content(now) == _content(note)
@@ -64,6 +70,15 @@ def _restore() -> None:
     if not same or moved:
         say("sweep: a sweep was interrupted while DVC had put your uncommitted changes aside; they are back")
     NOTE.unlink(missing_ok=True)
+
+
+def _written_since(note: dict[str, str]) -> bool:
+    """Whether a file that git does not track holds other bytes than the one of that name which would be put back."""
+    put_aside = dict(
+        reversed(line.split("\t")) for line in _git("ls-tree", "-r", "-z", _content(note)).split("\0") if line
+    )
+    untracked = put_aside.keys() & set(_git("ls-files", "--others", "-z").split("\0"))
+    return any(_git("hash-object", "--", path) != put_aside[path].split()[2] for path in untracked)
 
 
 def _put_back(note: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from flows.line.storage import Store
 from labelfactory.console import say
 from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import LEDGER, withdrawn, withdrawn_in
+from labelfactory.errors import DataError
 from labelfactory.lock import project_lock
 from labelfactory.masking import masked
 from lineage.ledger import Ledger
@@ -93,8 +94,8 @@ def _remove(repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objec
     if not store.fs.exists(store.root):
         return  # nothing was ever pushed
     refuse_at(store, withdrawn().photographs)
-    _clean_manifest(store)
-    for digest in {digest for each in withdrawals for digest in each.pixels}:
+    used = _clean_manifest(store)
+    for digest in {digest for each in withdrawals for digest in each.pixels} - used:
         _delete(store, store.picture(digest))
     odb: Any = repo.cloud.get_remote_odb()
     deleted = [_delete(store, odb.oid_to_path(md5)) for md5 in objects]
@@ -112,21 +113,28 @@ def refuse_at(store: Store, photographs: Collection[str]) -> frozenset[str]:
 
 
 def refused_at(store: Store) -> frozenset[str]:
-    """Digests that were withdrawn on any machine which pushes there."""
+    """Digests that were withdrawn on any machine which pushes there.
+
+    Raises:
+        DataError: the list is damaged; a new one in its place would forget what others withdrew.
+    """
     data = store.get(store.address(REFUSED))
     try:
-        listed = json.loads(data or b"{}").get("photographs", [])
-        return frozenset(digest for digest in listed if isinstance(digest, str))
-    except (ValueError, AttributeError, TypeError):
-        return frozenset()
+        listed = json.loads(data)["photographs"] if data is not None else []
+        return frozenset(map(str, listed))
+    except (ValueError, KeyError, TypeError):
+        problem = f"{store.address(REFUSED)}: the list of withdrawn photographs is damaged"
+        raise DataError(
+            problem, "Restore it from a backup of the remote, or delete it and push from each machine."
+        ) from None
 
 
-def _clean_manifest(store: Store) -> None:
-    """Take the rows of withdrawn images out of the manifest there."""
+def _clean_manifest(store: Store) -> frozenset[str]:
+    """Take the rows of withdrawn images out of the manifest there; gives the digests of true masks that it still names."""
     address = store.address("manifest.parquet")
     data = store.get(address)
     if data is None:
-        return
+        return frozenset()
     with TemporaryDirectory() as folder:
         path = Path(folder, "manifest.parquet")
         path.write_bytes(data)
@@ -135,6 +143,7 @@ def _clean_manifest(store: Store) -> None:
         if len(kept) < len(manifest.entries):
             write_manifest(type(manifest)(manifest.classes, manifest.mask_ids, manifest.source, kept), path)
             store.put(path.read_bytes(), address)
+    return frozenset(entry.mask_sha256 for entry in kept if entry.mask_sha256)
 
 
 def _delete(store: Store, address: str) -> bool:

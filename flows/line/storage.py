@@ -130,7 +130,7 @@ def pull(*, give_up: bool = False) -> Moved:
         data, manifest = _pushed_manifest(store)
         settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
         if not give_up:
-            _refuse_loss({entry.image_id for entry in settled.entries})
+            _refuse_loss({_bytes_of(entry) for entry in settled.entries})
         absent = ((d, [path for path in paths if not is_here(path, d)]) for d, paths in _files(settled.entries).items())
         missing = {digest: paths for digest, paths in absent if paths}
         for folder in {check_path(path, "write").parent for paths in missing.values() for path in paths}:
@@ -167,19 +167,23 @@ def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
     return data, read_pushed(data, address)
 
 
-def _refuse_loss(pushed: Container[str]) -> None:
-    """Refuse to replace an import that has images which the pushed one lacks; a damaged one is replaced."""
+def _bytes_of(entry: Entry) -> tuple[str, str, str | None]:
+    return entry.image_id, entry.sha256, entry.mask_sha256
+
+
+def _refuse_loss(pushed: Container[tuple[str, str, str | None]]) -> None:
+    """Refuse to replace an import that has images, or bytes of them, which the pushed one lacks; a damaged one is replaced."""
     try:
         here = read_manifest().entries
     except NewerFormatError:
         raise
     except UserError:  # there is none, or it cannot be read
         return
-    lost = [entry.image_id for entry in withdrawn().kept(here) if entry.image_id not in pushed]
+    lost = [entry.image_id for entry in withdrawn().kept(here) if _bytes_of(entry) not in pushed]
     if lost:
         more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
         raise DataError(
-            f"this folder's import has {', '.join(lost[:SHOWN])}{more}, which the pushed one lacks",
+            f"this folder's import has {', '.join(lost[:SHOWN])}{more}, which the pushed one lacks or has with other bytes",
             "Type `labelfactory push` first, or `labelfactory pull --give-up` to go on without them.",
         )
 

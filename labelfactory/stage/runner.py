@@ -72,6 +72,7 @@ def run_stage(name: str) -> dict[str, Any]:
         UserError: an input is not valid, or changed each of ATTEMPTS times.
     """
     start = time.monotonic()
+    before: dict[str, Any] = {}
     with stage_lock(name):
         for _ in range(ATTEMPTS):
             given = given_inputs(name)
@@ -80,7 +81,8 @@ def run_stage(name: str) -> dict[str, Any]:
             stage: Stage[Any] = build_stage(name, sections)
             make_folder(stage.output)
             code = stage.code_digest  # of the files as they are now: they may change while it runs
-            metrics = stage.run()
+            metrics = _added(before, stage.run())
+            before = metrics
             if changed := changed_inputs(given, given_inputs(name)):
                 say(f"{name}: {changed} changed while it ran; it runs again for what that changes")
             else:
@@ -99,6 +101,17 @@ def run_stage(name: str) -> dict[str, Any]:
     report["pace"] = _pace(name, stage.units(metrics), report["seconds"])
     write_json(REPORTS / f"{name}.json", report)
     return report
+
+
+def _added(before: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of a pass, with what an earlier pass of the same run has computed or trained."""
+    counts = {
+        key: before[key] + metrics[key]
+        for key in ("rows_computed", "shards_written")
+        if key in before and key in metrics
+    }
+    trained = {"trained": True} if before.get("trained") else {}
+    return {**metrics, **counts, **trained}
 
 
 def given_inputs(name: str) -> dict[str, Any]:

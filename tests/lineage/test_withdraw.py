@@ -682,3 +682,25 @@ def test_every_kind_of_file_is_searched(tmp_path):
         assert not traces.in_file(path), path
     assert traces.in_name(Path("image-7.0123abc.png"))
     assert not traces.in_name(Path("image-70.png"))
+
+
+def test_a_true_mask_that_another_image_has_by_now_stays(line):
+    """Masks of the same bytes, such as one of nothing but background: the later image's is not deleted, nothing is open again."""
+    manifest = read_manifest()
+    first, second, *others = manifest.entries
+    path = Path("data/raw/masks/one.png")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"background")
+    digest = digest_file(path)
+    write_manifest(
+        replace(manifest, entries=(replace(first, mask_path=str(path), mask_sha256=digest), second, *others))
+    )
+    remove(began(first.image_id))
+    assert not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"background")
+    write_manifest(replace(manifest, entries=(replace(second, mask_path=str(path), mask_sha256=digest), *others)))
+    (withdrawal,) = read_withdrawals(Ledger())
+    assert digest not in withdrawal.pixels
+    remove(withdrawal)
+    assert path.exists()

@@ -55,6 +55,7 @@ def test_a_stage_that_came_with_photographs_is_not_run(tmp_path, monkeypatch, pl
     assert place in caught.value.problem
     assert not Path("ran").exists()
     shutil.copyfile(ROOT / ".dvcignore", ".dvcignore")
+    (Path(place).parent / ".dvcignore").write_text("!dvc.yaml\n!*.dvc\n")  # DVC honours those of every folder
     assert reproduce() == ["a"]
     assert not Path("ran").exists()
     assert Path("copy").read_text() == "ours"

@@ -182,6 +182,10 @@ def test_what_was_never_pushed_is_not_given_up_unasked(made, other):
     assert MANIFEST.read_bytes() == before
     pull(give_up=True)
     assert read_manifest().entries == manifest.entries[:-1]
+    first, *others = manifest.entries[:-1]
+    write_manifest(replace(manifest, entries=(replace(first, sha256="0" * 64), *others)))
+    with pytest.raises(DataError, match=f"import has {first.image_id}, which"):
+        pull()
 
 
 def test_a_list_of_files_that_a_killed_push_left_is_sent_again(made, other, tmp_path):
