@@ -22,6 +22,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from strategies import masks as any_masks
 from typer.testing import CliRunner
+from withdrawing import tell_ledger
 
 from app.main import COMMANDS, command_line
 from exports._package import write_package
@@ -30,6 +31,7 @@ from exports._predicted import refuse_others
 from exports._selection import Selection
 from exports._write import export, formats
 from labelfactory.dataset.images import decode_mask, decode_photograph, encode_mask
+from labelfactory.dataset.prepared import read_dataset
 from labelfactory.digests import digest_rows
 from labelfactory.errors import DataError, MissingError
 from labelfactory.learning.checkpoints import save_checkpoint
@@ -339,6 +341,17 @@ def test_provenance_says_where_it_came_from(line, name):
     assert stated["params"] == {"prepare": {"train_list": "train"}}
     assert stated["checkpoints"]["classifier"]["supervision"] == ["imagenet-tags", "tags"]
     assert (stated["format"], stated["what"], stated["split"], stated["min_quality"]) == (name, "masks", "train", 0.55)
+
+
+def test_what_was_withdrawn_does_not_go_out(line, capsys):
+    """Between `withdraw --later` and the next run, data set and masks still hold it."""
+    first = next(iter(line))
+    record = next(r for r in read_dataset().records if r.image_id == first)
+    tell_ledger(**{first: record.sha256})
+    _, provenance = written("voc")
+    assert first not in provenance["images"]
+    assert set(provenance["images"]) <= set(line)
+    assert "export: 1 withdrawn photographs are left out" in capsys.readouterr().err
 
 
 def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):

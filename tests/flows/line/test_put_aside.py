@@ -82,6 +82,36 @@ def test_what_was_edited_after_the_kill_is_kept_in_the_stash(repository):
     assert "beta: 99" in git("stash", "show", "-p", "stash@{0}")
 
 
+def test_work_that_was_committed_since_the_kill_stays(repository, capsys):
+    """The changes of then are an entry of the stash, which the message names; branch, files and index are left alone."""
+    sweep = noted()
+    sweep.__enter__()
+    git("stash")
+    Path("params.yaml").write_text("beta: 3\n")
+    git("commit", "-q", "-a", "-m", "work")
+    git("checkout", "-q", "-b", "other")
+    put_back()
+    assert "git stash list" in capsys.readouterr().err
+    assert Path("params.yaml").read_text() == "beta: 3\n"
+    assert git("symbolic-ref", "HEAD") == "refs/heads/other\n"
+    assert git("log", "-1", "--format=%s") == "work\n"
+    assert "beta: 10" in git("stash", "show", "-p", "stash@{0}")
+    assert not NOTE.exists()
+
+
+def test_a_file_that_git_does_not_track_is_not_overwritten(repository):
+    """Put aside with the changes, and written again since then."""
+    Path("new.txt").write_text("before\n")
+    git("add", "new.txt")
+    sweep = noted()
+    sweep.__enter__()
+    git("stash")
+    Path("new.txt").write_text("after\n")
+    put_back()
+    assert Path("new.txt").read_text() == "after\n"
+    assert git("show", "stash@{0}:new.txt") == "before\n"
+
+
 def test_a_failure_of_dvc_is_undone_at_once(repository):
     """Also where DVC does not put back what it took."""
     before = tree()

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ import yaml
 from made_line import MadeLine
 
 from app.storage import pull, push
-from flows.line.remote_removal import learn_refused
+from flows.line.remote_removal import learn_refused, refuse_at
 from flows.line.withdrawals import remove_open, sign
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.withdrawn import withdrawn
@@ -229,3 +230,16 @@ def test_a_damaged_list_at_the_remote_refuses_nothing(made, remote):
     (remote / "labelfactory/withdrawn.json").write_bytes(b'{"photographs": [1, null]')
     learn_refused()
     assert withdrawn().photographs == frozenset()
+
+
+def test_a_damaged_list_at_the_remote_is_not_replaced():
+    """It may name photographs that other machines withdrew."""
+    sent: list[str] = []
+    store = SimpleNamespace(
+        get=lambda address: b'{"photographs": ["a',
+        address=lambda *parts: "/".join(parts),
+        put=lambda data, address: sent.append(address),
+    )
+    with pytest.raises(DataError, match="damaged"):
+        refuse_at(store, {"b"})
+    assert not sent
