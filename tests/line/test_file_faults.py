@@ -6,7 +6,6 @@ from small_case import COMMANDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 QUICK = ("profile", "add again", "import two", "export")
-"""Most of their calls are DVC's: every third is enough."""
 NOT_SEEN = "was not taken through the campaign to its end yet"
 GAPS = {
     "push": "DVC prints a traceback of its own for a full disk, before the two lines",
