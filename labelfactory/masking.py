@@ -49,8 +49,8 @@ WORDS = r"(?:password|passwd|passphrase|secret(?:[_-]?(?:access[_-]?)?key)?|api[
 PAIR = re.compile(
     rf"""(?<!\w)((?:\w*[_-])?(?:{WORDS}|(?<=;)pwd|accountkey|sharedaccess(?:key|signature))\s?=\s?
         |\w*[?&;\-_]token=
-        |(?<![\w-])(?:\w*[_-])?(?:password|passwd|passphrase|api[_-]?key|secret[_-]?key|client[_-]?secret):\s)
-    (?:\*\*\*(?=[?\#])|'[^']*'|"[^"]*"|[^\s;&,"'<>)]+)""",
+        |(?<![\w/.-])(?:\w*[_-])?(?:password|passwd|passphrase|api[_-]?key|secret[_-]?key|client[_-]?secret):\s)
+    (?:\*\*\*(?=[?\#])|(?:'[^']*'|"[^"]*"|[^\s;&,"'<>)]+)+)""",
     re.VERBOSE | re.IGNORECASE,
 )
 """A secret in a connection string, such as `host=db password=…`, in an option, or in YAML."""

@@ -135,6 +135,7 @@ def test_secrets_in_addresses_are_hidden(text, shown):
         "monkey: a, keyboard: b, tokens: 5, token: 3, secret: none, pass: 2, pattern=x, max_tokens=5",
         "https://discord.com/channels/1 and https://slack.com/services/a",
         "the file of the password:",
+        "/etc/passwd: leads out of the project",
     ],
 )
 def test_ordinary_texts_stay(text):
