@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.line.cost import Cost, costs, in_words
-from flows.line.dvc_line import StageState, line_status, locked_stages
+from flows.line.dvc_repo import locked_stages
+from flows.line.stage_states import StageState, line_status
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml

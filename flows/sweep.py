@@ -16,8 +16,8 @@ from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
 from flows.label_factory import started_at
-from flows.line.dvc_line import locked_stages
 from flows.line.dvc_process import Hear, LineProcess, LineProcessError, StageError
+from flows.line.dvc_repo import locked_stages
 from flows.line.put_aside import put_back
 from flows.run.checks import check_run
 from flows.run.heartbeat import heartbeat

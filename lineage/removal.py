@@ -41,10 +41,7 @@ def remove(withdrawal: Withdrawal) -> None:
         _remove_empty(path.parent)
     for folder in _folders():
         remove_leftovers(folder)  # of a run that was killed: half a shard, half a photograph
-    for copy in (
-        *EXPERIMENTS.glob("tmp*"),
-        *EXPERIMENTS.glob("*/tmp*"),
-    ):  # of a sweep that was killed: the whole project
+    for copy in (*EXPERIMENTS.glob("tmp*"), *EXPERIMENTS.glob("*/tmp*")):  # of a killed sweep: the whole project
         shutil.rmtree(copy, ignore_errors=True)
 
 

@@ -1,13 +1,12 @@
 """Make a manifest of a source's batch: classes, one inspection of every file, splits, duplicates, left-out photographs."""
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from labelfactory.console import CONTROL, one_line
+from labelfactory.console import one_line
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
 from labelfactory.dataset.withdrawn import withdrawn
@@ -18,11 +17,8 @@ from labelfactory.schema import BACKGROUND, Classes
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
+from sources._names import chosen_classes, is_name, renamed
 from sources._split import TRAIN, VAL, deal
-
-LONGEST_NAME = 1024
-BACKGROUND_NAME = "background"
-"""The name of class 0 in every export; no other class may have it."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +84,8 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     """
     append_to = old if options.append else None
     problems = list(batch.problems)
-    batch, known = _renamed(batch, options.rename, problems)
-    chosen = _chosen(batch, known, options, append_to, problems)
+    batch, known = renamed(batch, options.rename, problems)
+    chosen = chosen_classes(batch, known, options.classes, append_to, problems)
     fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
     total = len({c.image_id or c.where for c in batch.candidates} | {b.image_id or b.where for b in batch.left_out})
     checked = set(batch.mask_values) if options.check_masks else None
@@ -136,54 +132,6 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending, tuple(refused))
 
 
-def _renamed(batch: Batch, rename: Mapping[str, str], problems: list[str]) -> tuple[Batch, tuple[str, ...]]:
-    """The batch with its new names, and all names of the source in order."""
-    tagged = sorted({tag for candidate in batch.candidates for tag in candidate.tags})
-    known = batch.names or tuple(tagged)
-    for name in rename:
-        if name not in known and name not in tagged:
-            problems.append(f"--rename: {name!r} is not a class of this source{did_you_mean(name, known)}")
-
-    def new_names(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(new for name in names if (new := rename.get(name, name))))
-
-    renamed = replace(
-        batch,
-        names=new_names(batch.names),
-        candidates=tuple(replace(c, tags=new_names(c.tags)) for c in batch.candidates),
-        mask_values={v: new for v, name in batch.mask_values.items() if (new := rename.get(name, name))},
-    )
-    return renamed, new_names(known)
-
-
-def _chosen(
-    batch: Batch, known: tuple[str, ...], options: ImportOptions, append_to: Manifest | None, problems: list[str]
-) -> tuple[str, ...]:
-    """The classes of the data set, in order."""
-    if append_to is not None and not options.classes:
-        return append_to.classes.names
-    for name in dict.fromkeys(options.classes):
-        if name not in known:
-            note = f"; {batch.names_note}" if batch.names_note else ""
-            problems.append(f"--classes: {name!r} is not a class of this source{did_you_mean(name, known)}{note}")
-        elif options.classes.count(name) > 1:
-            problems.append(f"--classes: {name!r} is named {options.classes.count(name)} times")
-    problems += [
-        f"{name[:40]!r} is not the name of a class: too long or not printable; give another one with --rename"
-        for name in options.classes or known
-        if not _is_name(name)
-    ]
-    problems += [
-        f"{name!r} is the name of class 0, the pixels without a class; drop the tag with --rename {shlex.quote(f'{name}=')}, "
-        f"or name the class otherwise with --rename {shlex.quote(f'{name}=NEW')}"
-        for name in options.classes or known
-        if name.strip().lower() == BACKGROUND_NAME
-    ]
-    if not known and not problems:
-        problems.append("no photograph has a tag")
-    return options.classes or known
-
-
 def _sorted_out(
     batch: Batch, chosen: tuple[str, ...], append_to: Manifest | None, also: tuple[str, ...]
 ) -> tuple[list[Candidate], list[LeftOut]]:
@@ -200,8 +148,8 @@ def _sorted_out(
         image_id = candidate.image_id
         allowed = {*batch.names, *chosen, *also}
         unknown = [tag for tag in candidate.tags if tag not in allowed]
-        bad_lists = [name for name in candidate.lists if not _is_name(name) or "/" in name]
-        if not _is_name(image_id):
+        bad_lists = [name for name in candidate.lists if not is_name(name) or "/" in name]
+        if not is_name(image_id):
             left_out.append(_left(candidate, f"{image_id[:40]!r} is not an image id: empty, too long or not printable"))
         elif bad_lists:
             left_out.append(_left(candidate, f"{bad_lists[0][:40]!r} is not the name of a list"))
@@ -216,12 +164,6 @@ def _sorted_out(
             fresh.append(replace(candidate, tags=tags))
         first.setdefault(image_id, candidate.where)
     return fresh, left_out
-
-
-def _is_name(text: str) -> bool:
-    """Whether it is one line that a terminal, a table and a list of names can hold."""
-    unprintable = any(c in "\t\n" or 0xD800 <= ord(c) < 0xE000 for c in text) or CONTROL.search(text)
-    return bool(text) and len(text) <= LONGEST_NAME and not unprintable
 
 
 def _left(candidate: Candidate, reason: str, what: str = "photograph") -> LeftOut:

@@ -61,34 +61,8 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         has_masks = columns.mask and bool(classes)
         masked = masked or has_masks
         for number, row in enumerate(values_of(str(piece.path), piece.table(columns.described()))):
-            where = f"{piece.path.name}, row {number + 1}"
-            stated = [id_of_cell(row.get(name)) for name in ("image_id", "id")]
-            if None in stated:
-                findings.leave_out("", where, "its image id is not a text or a whole number")
-                continue
-            image_id = next(filter(None, stated), f"{piece.split or 'row'}-{number:06d}")
-            tags = columns.tags_of(row)
-            if tags is None:
-                findings.leave_out(image_id, where, "its tags are not a text, a list or the number of a class")
-                continue
-            lists = _lists(row, piece, list_name)
-            if lists is None:
-                findings.leave_out(image_id, where, f"its lists are not a text or a list: {str(row['lists'])[:60]!r}")
-                continue
-            photograph = _Cell(piece, columns.image, number, root)
-            stem = file_name(image_id)
-            candidates.append(
-                Candidate(
-                    image_id=image_id,
-                    path=HOME / digest_bytes(root.name.encode())[:8] / f"{stem}{photograph.suffix()}",
-                    tags=tags,
-                    lists=lists,
-                    where=where,
-                    mask=HOME / digest_bytes(str(root).encode())[:16] / f"masks/{stem}.png" if has_masks else None,
-                    photograph_bytes=photograph.load,
-                    mask_bytes=_Cell(piece, MASK, number, root).load if has_masks else None,
-                )
-            )
+            candidate = _candidate(root, piece, columns, number, row, findings, list_name, masked=has_masks)
+            candidates += [candidate] if candidate else []
     return Batch(
         root=root,
         command=f"import hf {root}",
@@ -97,6 +71,46 @@ def find_hf(root: Path, *, tag_columns: Sequence[str] = (), list_name: str = "")
         left_out=tuple(findings.left_out),
         problems=tuple(findings.problems),
         mask_values=dict(enumerate(classes, 1)) if masked else {},
+    )
+
+
+def _candidate(
+    root: Path,
+    piece: Piece,
+    columns: DatasetColumns,
+    number: int,
+    row: Mapping[str, Any],
+    findings: Findings,
+    list_name: str,
+    *,
+    masked: bool,
+) -> Candidate | None:
+    """The photograph of one row; None if the row cannot be read, which the findings then say."""
+    where = f"{piece.path.name}, row {number + 1}"
+    stated = [id_of_cell(row.get(name)) for name in ("image_id", "id")]
+    if None in stated:
+        findings.leave_out("", where, "its image id is not a text or a whole number")
+        return None
+    image_id = next(filter(None, stated), f"{piece.split or 'row'}-{number:06d}")
+    tags = columns.tags_of(row)
+    if tags is None:
+        findings.leave_out(image_id, where, "its tags are not a text, a list or the number of a class")
+        return None
+    lists = _lists(row, piece, list_name)
+    if lists is None:
+        findings.leave_out(image_id, where, f"its lists are not a text or a list: {str(row['lists'])[:60]!r}")
+        return None
+    photograph = _Cell(piece, columns.image, number, root)
+    stem = file_name(image_id)
+    return Candidate(
+        image_id=image_id,
+        path=HOME / digest_bytes(root.name.encode())[:8] / f"{stem}{photograph.suffix()}",
+        tags=tags,
+        lists=lists,
+        where=where,
+        mask=HOME / digest_bytes(str(root).encode())[:16] / f"masks/{stem}.png" if masked else None,
+        photograph_bytes=photograph.load,
+        mask_bytes=_Cell(piece, MASK, number, root).load if masked else None,
     )
 
 

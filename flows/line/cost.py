@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.line.dvc_line import StageState
+from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import ShardedDataset
 from labelfactory.errors import UserError

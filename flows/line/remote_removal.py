@@ -9,7 +9,8 @@ from typing import Any
 from dvc.config import NoRemoteError
 from dvc.repo import Repo
 
-from flows.line.dvc_line import held_line, open_repo
+from flows.line.dvc_line import held_line
+from flows.line.dvc_repo import open_repo
 from flows.line.storage import Store
 from labelfactory.console import say
 from labelfactory.dataset.manifest import read_manifest, write_manifest

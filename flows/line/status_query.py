@@ -26,7 +26,7 @@ def at_work() -> bool:
 
 def look() -> dict[str, Any]:
     """Whether a stage is running; if not, each stage with its state and reasons."""
-    from flows.line.dvc_line import line_status  # loading DVC takes most of the time, and a run may start meanwhile
+    from flows.line.stage_states import line_status  # loading DVC takes most of the time, and a run may start meanwhile
 
     if at_work():
         return {"running": True, "stages": []}

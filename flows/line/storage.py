@@ -20,7 +20,7 @@ from dvc.repo import Repo
 from dvc_objects.errors import ObjectFormatError
 from dvc_objects.fs.base import RemoteMissingDepsError
 
-from flows.line.dvc_line import locked_stages, open_repo
+from flows.line.dvc_repo import locked_stages, open_repo
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs, remove_damaged_listings
 from flows.line.pulled_manifest import is_here, read_pushed, settle
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest

@@ -6,10 +6,11 @@ So it is written for its owner alone, and nothing in it is believed that another
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from labelfactory.errors import UserError
-from labelfactory.files import disk_error, write_whole
+from labelfactory.files import disk_errors, write_whole
 
 FOLDER = Path(".labelfactory")
 OWNER_WRITES, OWNER_ONLY = 0o755, 0o700
@@ -25,15 +26,8 @@ def own_folder(folder: Path = FOLDER, *, allowed: int = OWNER_WRITES) -> Path:
         UserError: it is a link, no folder, or another user's.
         DiskError: it cannot be created.
     """
-    try:
+    with disk_errors(folder), suppress(FileExistsError):
         folder.mkdir(mode=allowed, exist_ok=False)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        problem = disk_error(folder, error)
-        if problem is None:
-            raise
-        raise problem from error
     handle = _open_own(folder, os.O_RDONLY | os.O_DIRECTORY, stat.S_ISDIR)
     try:
         os.fchmod(handle, stat.S_IMODE(os.fstat(handle).st_mode) & allowed)

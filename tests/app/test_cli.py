@@ -17,7 +17,7 @@ from workspace import BIN, ROOT, call
 from app import main as app_main
 from app import status as app_status
 from flows.line.cost import Cost
-from flows.line.dvc_line import StageState
+from flows.line.stage_states import StageState
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.runner import run_guarded

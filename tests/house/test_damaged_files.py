@@ -18,7 +18,7 @@ from visiting import leave_scores, project, visit
 from app import status
 from app.quarantine import list_
 from app.table import print_table
-from flows.line.dvc_line import StageState
+from flows.line.stage_states import StageState
 from flows.run.checks import check_run
 from flows.server.api import find_page
 from labelfactory.dataset.corrections import store_mask, write_corrections

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_line import MadeLine
+from made_line import MadeLine, recorded_line
 from typer.testing import CliRunner
 
 from app.audit import cli, plain
@@ -32,11 +32,7 @@ from lineage.verify import verify
 @pytest.fixture
 def line(tmp_path, monkeypatch) -> MadeLine:
     """A project with four images in which everything was made once and recorded."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
-    made = MadeLine()
-    record()
-    return made
+    return recorded_line(tmp_path, monkeypatch)
 
 
 def again(line: MadeLine, **changes: str) -> Lookup:

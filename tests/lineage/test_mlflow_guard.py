@@ -1,15 +1,16 @@
 """MLflow's pages as this project starts them: nothing without the login, and nothing for another page."""
 
-import asyncio
 import base64
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 import pytest
+from asgi import answers
 from chromium import chromium, needs_chromium, needs_playwright
 from factory import free_port
 from made_line import MadeLine
@@ -33,18 +34,7 @@ LOGIN = basic(f"{USER}:{PASSWORD}")
 
 def ask(headers, kind="http", path="/"):
     """The messages with which the guard, or the application behind it, answers."""
-    sent = []
-
-    async def application(scope, receive, send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-
-    async def send(message) -> None:
-        sent.append(message)
-
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    scope = {"type": kind, "path": path, "headers": [(name.encode(), value.encode()) for name, value in pairs]}
-    asyncio.run(LoginGuard(application, USER, PASSWORD)(scope, None, send))
-    return sent
+    return answers(partial(LoginGuard, user=USER, password=PASSWORD), headers, type=kind, path=path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """A withdrawal: the event names everything before anything is deleted, each step may be repeated, and nothing is left."""
 
-import gzip
-import html
 import json
 import os
 import shutil
@@ -10,94 +8,33 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from made_line import MadeLine
-from markupsafe import escape
+from made_line import MadeLine, recorded_line
+from withdrawing import CACHE, began, left, signed
 
-from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
+from labelfactory.dataset.corrections import write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
-from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
-from labelfactory.schema import Classes
 from lineage.audit import audit_mask, audit_model
 from lineage.diff import diff
-from lineage.dvc_cache import cache_folder, is_ours
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
 from lineage.record import record
-from lineage.removal import remove, remove_cached
-from lineage.traces import Traces
+from lineage.removal import remove
 from lineage.verify import verify
-from lineage.withdraw import again_if_more_learnt, begin, touched_by
-from lineage.withdrawal_report import Remote, left_over, make_report, search, sign_off, traces_of
-from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
-
-CACHE = Path(".dvc/cache/files/md5")
+from lineage.withdraw import again_if_more_learnt, touched_by
+from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 
 @pytest.fixture
 def line(tmp_path, monkeypatch) -> MadeLine:
     """A project with four images in which everything was made once and recorded."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
-    made = MadeLine()
-    record()
-    return made
-
-
-def began(*image_ids: str) -> Withdrawal:
-    """The event of a withdrawal, and nothing more."""
-    ledger = Ledger()
-    return begin(ledger, touched_by(Lookup(ledger), image_ids), by="tester", reason="asked for")
-
-
-def signed(withdrawal: Withdrawal) -> tuple[dict, Path]:
-    """Its report, and where it lies."""
-    ledger = Ledger()
-    found = search(traces_of(Lookup(ledger), withdrawal))
-    remove_cached(found.old)
-    report = make_report(Lookup(ledger), withdrawal, found, Remote(), withdrawal.cache)
-    return report, sign_off(ledger, withdrawal, report)
-
-
-def left(withdrawal: Withdrawal) -> list[str]:
-    """What is left of it once old objects have been deleted from the cache."""
-    found = search(traces_of(Lookup(), withdrawal))
-    remove_cached(found.old)
-    return left_over(found)
-
-
-def finish(line: MadeLine, withdrawal: Withdrawal) -> None:
-    """Delete, run the line without it, sign: nothing may be left."""
-    remove(withdrawal)
-    line.run()
-    record()
-    report, _ = signed(withdrawal)
-    assert report["left_over"] == []
-
-
-def neutral_paths() -> Manifest:
-    """The import, whose photographs lie under names that say nothing of their ids."""
-    entries = [replace(e, path=f"data/raw/{e.sha256[:9]}.png") for e in read_manifest().entries]
-    for old, new in zip(read_manifest().entries, entries, strict=True):
-        shutil.move(old.path, new.path)
-    write_manifest(replace(read_manifest(), entries=tuple(entries)))
-    return read_manifest()
-
-
-def renamed(line: MadeLine, old: str, new: str) -> None:
-    """The import with another id for an image, and the line made of it."""
-    entries = (replace(e, image_id=new) if e.image_id == old else e for e in read_manifest().entries)
-    write_manifest(replace(read_manifest(), entries=tuple(entries)))
-    line.run()
-    record()
+    return recorded_line(tmp_path, monkeypatch)
 
 
 def test_a_withdrawn_image_leaves_no_trace(line):
@@ -242,136 +179,6 @@ def test_a_file_that_is_another_one_now_stays(line):
     Path("data/raw/image-1.png").write_bytes(b"another photograph")
     remove(withdrawal)
     assert Path("data/raw/image-1.png").exists()
-
-
-def test_other_ids_of_the_same_photograph_go_with_it(line):
-    """What is withdrawn are the bytes."""
-    entry = read_manifest().entries[1]
-    twin = replace(entry, image_id="twin", position=9)
-    write_manifest(replace(read_manifest(), entries=(*read_manifest().entries, twin)))
-    line.run()
-    record()
-    withdrawal = began("image-1")
-    assert withdrawal.images == ("image-1", "twin")
-    remove(withdrawal)
-    line.run()
-    record()
-    assert left(withdrawal) == []
-
-
-def test_earlier_ids_of_the_photograph_go_with_it(line):
-    """An import gave other ids to the same bytes: their models, their rows in the cache, and maps by that name."""
-    old = set(Lookup().models)
-    MAPS.mkdir(parents=True)
-    (MAPS / "image-1.png").write_bytes(b"map")
-    renamed(line, "image-1", "new-1")
-    withdrawal = began("new-1")
-    assert withdrawal.images == ("new-1", "image-1")
-    assert {"classifier 1", "segmenter 1"} <= {Lookup().models[digest].label for digest in old & {*withdrawal.models}}
-    finish(line, withdrawal)
-    assert not (MAPS / "image-1.png").exists()
-    assert not [path for path in CACHE.glob("*/*") if b"image-1" in path.read_bytes()]
-    assert verify() == []
-
-
-def test_a_correction_under_an_earlier_id_goes(line):
-    """Of the same photograph: before it was recorded under that id too."""
-    first = neutral_paths().entries[1]
-    mask = np.ones((12, 16), np.uint8)
-    old, other = (store_mask(name, first.sha256, mask, Classes(("cat", "dog"))) for name in ("older", "image-2"))
-    write_corrections([old, replace(other, photograph=read_manifest().entries[2].sha256)])
-    withdrawal = began("image-1")
-    assert old.path().as_posix() in {file.path for file in withdrawal.files}
-    remove(withdrawal)
-    assert list(read_corrections()) == ["image-2"]
-    assert not old.path().exists()
-    assert other.path().exists()
-
-
-def test_an_earlier_id_that_shows_another_photograph_now_stays(line):
-    """Two images changed names: the other one is nobody's earlier id."""
-    manifest = neutral_paths()
-    swapped = {"image-1": "image-2", "image-2": "image-1"}
-    entries = (replace(e, image_id=swapped.get(e.image_id, e.image_id)) for e in manifest.entries)
-    write_manifest(replace(manifest, entries=tuple(entries)))
-    line.run()
-    record()
-    first, second = manifest.entries[1], manifest.entries[2]
-    withdrawal = began("image-2")  # the first photograph
-    assert (withdrawal.images, withdrawal.digests) == (("image-2",), {first.sha256})
-    finish(line, withdrawal)
-    assert [e.image_id for e in read_manifest().entries if e.sha256 == second.sha256] == ["image-1"]
-    assert Path(second.path).exists()
-    assert verify() == []
-
-
-def test_an_id_that_only_the_ledger_has_means_its_photograph(line):
-    """The import calls it otherwise now; what goes are the bytes."""
-    entry = neutral_paths().entries[1]
-    renamed(line, "image-1", "new-1")
-    withdrawal = began("image-1")
-    assert withdrawal.images == ("image-1", "new-1")
-    finish(line, withdrawal)
-    assert not Path(entry.path).exists()
-    assert entry.sha256 in withdrawn().photographs
-    assert set(Lookup().models) > set(Lookup().withdrawn_models()) >= set(withdrawal.models)
-    assert verify() == []
-
-
-def test_every_photograph_that_the_id_ever_showed_goes(line):
-    """A, then B: both are refused, and files of A below data/raw go; asked for again, nothing more does."""
-    first, other = read_manifest().entries[1:3]
-    shutil.move(first.path, "data/raw/earlier.png")
-    second = replace(line._photograph("later", 9), image_id="image-1", position=1)
-    entries = tuple(second if e == first else e for e in read_manifest().entries)
-    write_manifest(replace(read_manifest(), entries=entries))
-    line.run()
-    record()
-    withdrawal = began("image-1")
-    finish(line, withdrawal)
-    assert withdrawn().photographs == {first.sha256, second.sha256}
-    assert not Path("data/raw/earlier.png").exists()
-    assert not Path("data/raw/later.png").exists()
-    assert touched_by(Lookup(), ["image-1"]).digests == {first.sha256, second.sha256}
-    assert Path(other.path).exists()
-
-
-def test_a_photograph_of_before_that_another_image_has_now_stays(line):
-    """Neither the first withdrawal nor one that asks for the same id again takes it."""
-    first = neutral_paths().entries[1]
-    second = replace(line._photograph("later", 9), image_id="image-1", position=1)
-    kept = replace(first, image_id="kept", position=8)
-    rest = [e for e in read_manifest().entries if e != first]
-    write_manifest(replace(read_manifest(), entries=(*rest, second, kept)))
-    line.run()
-    record()
-    withdrawal = began("image-1")
-    finish(line, withdrawal)
-    assert touched_by(Lookup(), ["image-1"]).image_ids == ("image-1",)
-    assert again_if_more_learnt(Ledger(), withdrawal) == withdrawal
-    assert "kept" in [e.image_id for e in read_manifest().entries]
-    assert withdrawn().photographs == {second.sha256}
-    assert verify() == []
-
-
-def test_a_true_mask_that_others_share_stays(line):
-    """Equal masks, such as all background, are common: the file goes, the digest is nobody's own."""
-    entries = []
-    for entry in read_manifest().entries:
-        path = Path(f"data/raw/{entry.image_id}-mask.png")
-        path.write_bytes(b"the same mask")
-        entries.append(replace(entry, mask_path=str(path), mask_sha256=digest_file(path)))
-    write_manifest(replace(read_manifest(), entries=tuple(entries)))
-    line.run()
-    record()
-    withdrawal = began("image-1")
-    assert withdrawal.true_masks == frozenset()
-    remove(withdrawal)
-    line.run()
-    record()
-    assert not Path("data/raw/image-1-mask.png").exists()
-    assert Path("data/raw/image-2-mask.png").exists()
-    assert left(withdrawal) == []
 
 
 def test_a_photograph_outside_of_data_is_named_and_stays(line, tmp_path_factory):
@@ -552,155 +359,3 @@ def test_a_withdrawal_of_an_older_program_is_read(line):
     tell_ledger(**detail["photographs"])
     (old,) = read_withdrawals(ledger)
     assert (old.images, old.digests, old.files) == (("image-1",), frozenset({"1" * 64}), ())
-
-
-# --- the search -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("odd", ["{", '{"a', '{"a": [1', "a<b>&c", 'quo"ted 17', "été 1/x", "back\\slash"])
-def test_an_odd_id_is_found_and_stops_nothing(line, odd):
-    """Another image with such an id, and itself: in Parquet, JSON and HTML."""
-    renamed(line, "image-3", odd)
-    other = began("image-1")
-    remove(other)
-    line.run()
-    record()
-    assert left(other) == []
-    own = began(odd)
-    Path("data/evaluation/report.html").write_text(f"<p>{html.escape(odd)}</p>")
-    held = {line.partition(": ")[0] for line in left(own)}
-    assert {"data/masks/shard-00000.parquet", "data/segmenter/training_rows.parquet"} <= held
-    assert len(odd) < 4 or "data/evaluation/report.html" in held
-
-
-@pytest.mark.parametrize("common", ["cat", "train", "12", "3"])
-def test_an_id_that_is_a_usual_word_is_found_in_columns_alone(line, common):
-    """The name of a class or a list, a small number: texts are full of them."""
-    renamed(line, "image-1", common)
-    withdrawal = began(common)
-    remove(withdrawal)
-    line.run()
-    record()
-    assert left(withdrawal) == []
-
-
-@pytest.mark.parametrize("odd", ["12", "o'neil-1", 'the "first"'])
-def test_old_reports_go_from_the_cache_whatever_the_id(line, odd):
-    """They show the photograph. The current one stays: it was made without the image."""
-    renamed(line, "image-1", odd)
-    report = Path("data/evaluation/report.html")
-    report.write_text(f"<!doctype html><p>{escape(odd)}</p> pixels of it")
-    line.commit()
-    withdrawal = began(odd)
-    assert len(odd) < 4 or Traces.of([odd], [], []).in_file(report)
-    report.write_text("<!doctype html><p>without it</p>")
-    finish(line, withdrawal)
-    pages = [path.read_text() for path in CACHE.glob("*/*") if path.read_bytes().startswith(b"<!doctype")]
-    assert pages == [report.read_text()]
-
-
-def moved_cache(folder: Path, text: str, name: str = "config.local") -> None:
-    """DVC's cache in another folder, as `dvc cache dir` notes it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(".dvc/cache", folder)
-    Path(".dvc", name).write_text(
-        f"[core]\n    autostage = true\n['remote \"x\"']\n    url = /x\n[cache]\n    dir = {text}\n"
-    )
-
-
-def test_a_cache_elsewhere_in_the_project_is_cleaned(line):
-    """Its address is relative to the file of settings; the local file counts before the shared one."""
-    Path(".dvc/config").write_text("[cache]\n    dir = /nowhere\n")
-    moved_cache(Path("big/cache"), "../big/cache")
-    assert cache_folder() == Path("big/cache/files/md5")
-    withdrawal = began("image-1")
-    assert withdrawal.cache
-    finish(line, withdrawal)
-    assert not any(Path("big/cache/files/md5", md5[:2], md5[2:]).exists() for md5 in withdrawal.cache)
-
-
-def test_a_cache_outside_of_the_project_is_named_and_stays(line, tmp_path_factory):
-    """Other projects may share it."""
-    outside = tmp_path_factory.mktemp("big") / "cache"
-    moved_cache(outside, str(outside), "config")
-    assert (cache_folder(), is_ours()) == (outside / "files/md5", False)
-    withdrawal = began("image-1")
-    objects = [str(outside / "files/md5" / md5[:2] / md5[2:]) for md5 in withdrawal.cache]
-    assert objects
-    finish(line, withdrawal)
-    report, _ = signed(withdrawal)
-    assert {f"{path} (in DVC's cache outside of this project)" for path in objects} <= set(report["elsewhere"])
-    assert all(Path(path).exists() for path in objects)
-
-
-def test_every_kind_of_file_is_searched(tmp_path):
-    """Columns and lists of text, metadata, names of files, archives, pictures, anything else."""
-    photograph = tmp_path / "p.bin"
-    photograph.write_bytes(b"\x89PNG pixels")
-    traces = Traces(frozenset({"image-7"}), frozenset({digest_file(photograph)}), frozenset({"k" * 64}))
-    assert traces.in_file(photograph) == {"the photograph or its true mask"}
-
-    def file(name: str, data: bytes) -> Path:
-        (tmp_path / name).write_bytes(data)
-        return tmp_path / name
-
-    def table(name: str, column: pa.Array, **metadata: str) -> Path:
-        pq.write_table(pa.table({"text": column}).replace_schema_metadata(metadata), tmp_path / name)
-        return tmp_path / name
-
-    holding = [
-        table("a.parquet", pa.array(["x", "about image-7."])),
-        table("b.parquet", pa.array([["x"], ["image-7", None], None])),
-        table("c.parquet", pa.array(["x", "image-7"]).dictionary_encode()),
-        table("d.parquet", pa.array(["x"]), note="of image-7"),
-        table("e.parquet", pa.array(['{"made": {"masks": "' + "k" * 64 + '"}}'])),
-        file("f.csv", b"1,image-7,2\n"),
-        file("g.bin", b"\0" * 6_000_000 + b"image-7" + b"\0"),
-    ]
-    for name, member in (("h.zip", "image-7.png"), ("i.zip", "other.png")):
-        with zipfile.ZipFile(tmp_path / name, "w") as archive:
-            archive.writestr(member, photograph.read_bytes() if member == "other.png" else b"x")
-        holding.append(tmp_path / name)
-    for path in holding:
-        assert traces.in_file(path), path
-    bytes_ = photograph.read_bytes()
-    holding.append(table("n.parquet", pa.array([bytes_])))
-    holding.append(table("o.parquet", pa.array([{"bytes": bytes_, "path": None}])))
-    holding.append(table("p.parquet", pa.array([[{"path": "a/image-7"}]])))
-    holding.append(file("q.png.gz", gzip.compress(bytes_)))
-    for path in holding[-4:]:
-        assert traces.in_file(path), path
-    for path in (
-        table("r.parquet", pa.array([{"bytes": b"other", "path": "image-70"}])),
-        file("s.gz", gzip.compress(b"other")),
-        file("t.gz", b"\x1f\x8b damaged"),
-        table("j.parquet", pa.array(["image-77", "an-image-7", "image-7b"])),
-        file("k.csv", b"image-70"),
-        file("l", b""),
-        file("m.parquet", b"PAR1 damaged"),
-    ):
-        assert not traces.in_file(path), path
-    assert traces.in_name(Path("image-7.0123abc.png"))
-    assert not traces.in_name(Path("image-70.png"))
-
-
-def test_a_true_mask_that_another_image_has_by_now_stays(line):
-    """Masks of the same bytes, such as one of nothing but background: the later image's is not deleted, nothing is open again."""
-    manifest = read_manifest()
-    first, second, *others = manifest.entries
-    path = Path("data/raw/masks/one.png")
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"background")
-    digest = digest_file(path)
-    write_manifest(
-        replace(manifest, entries=(replace(first, mask_path=str(path), mask_sha256=digest), second, *others))
-    )
-    remove(began(first.image_id))
-    assert not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"background")
-    write_manifest(replace(manifest, entries=(replace(second, mask_path=str(path), mask_sha256=digest), *others)))
-    (withdrawal,) = read_withdrawals(Ledger())
-    assert digest not in withdrawal.pixels
-    remove(withdrawal)
-    assert path.exists()

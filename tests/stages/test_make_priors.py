@@ -12,7 +12,7 @@ from workspace import ROOT, call, make_workspace
 
 from app.profile import _overlay as overlay
 from flows.line import cost
-from flows.line.dvc_line import StageState
+from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
 from labelfactory.errors import ParamsError, SupervisionError
 from labelfactory.learning.checkpoints import read_passport

@@ -142,7 +142,7 @@ def _make() -> None:
     kept = store_mask("image-3", records["image-3"].sha256, np.ones(SIZE, np.uint8), Classes(("cat", "dog")))
     write_corrections([kept])
     _segmenter(GIVEN / "segmenter.safetensors")
-    _all_outputs(made)
+    made.complete()
     record()
     assert not deliver().waiting
 
@@ -175,24 +175,6 @@ def _segmenter(path: Path) -> None:
     save_checkpoint(path, net.state_dict(), passport(architecture=NET, classes=["cat", "dog"], stage="train_segmenter"))
 
 
-def _all_outputs(made: MadeLine) -> None:
-    """Every output that dvc.yaml names, and dvc.lock as DVC writes it: DVC can push and pull them."""
-    for name, stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
-        for out in (next(iter(o)) if isinstance(o, dict) else o for o in stage["outs"] + stage["metrics"]):
-            if out == f"data/reports/{name}.json" and not Path(out).exists():
-                made.report(name)
-            if not Path(out).exists():
-                path = Path(out) if Path(out).suffix else Path(out, "file")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("{}")
-    made.commit()
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    for stage in lock["stages"].values():
-        for out in stage["outs"]:
-            out["hash"] = "md5"
-    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
-
-
 def _change() -> None:
     """After the last record and push: other masks, and one image in quarantine."""
     made = MadeLine.__new__(MadeLine)
@@ -202,7 +184,7 @@ def _change() -> None:
         replace(r, status="quarantined", reason="damaged") if r.image_id == "image-5" else r for r in dataset.records
     ]
     write_dataset(replace(dataset, records=tuple(aside)))
-    _all_outputs(made)
+    made.complete()
 
 
 # --- what it holds ----------------------------------------------------------------------------------------------------

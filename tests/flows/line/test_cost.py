@@ -9,7 +9,7 @@ from conftest import IMAGES_PER_SHARD, Workspace
 
 from flows.line import cost
 from flows.line.cost import costs, in_words
-from flows.line.dvc_line import StageState
+from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
 from labelfactory.files import write_json
 from labelfactory.schema import Classes

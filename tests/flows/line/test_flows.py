@@ -9,8 +9,10 @@ import pytest
 import yaml
 from workspace import ROOT
 
-from flows.line.dvc_line import line_status, locked_stages, reproduce
+from flows.line.dvc_line import reproduce
+from flows.line.dvc_repo import locked_stages
 from flows.line.failure import StageFailedError
+from flows.line.stage_states import line_status
 from labelfactory.errors import UserError
 from labelfactory.settings.wiring import read_wiring
 

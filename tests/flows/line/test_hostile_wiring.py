@@ -7,7 +7,9 @@ import pytest
 from dvc.repo import Repo
 from workspace import ROOT
 
-from flows.line.dvc_line import line_status, open_repo, reproduce
+from flows.line.dvc_line import reproduce
+from flows.line.dvc_repo import open_repo
+from flows.line.stage_states import line_status
 from labelfactory.errors import ParamsError, UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of libraries that DVC uses

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from flows.line import dvc_line as line
-from flows.line.dvc_line import StageState
+from flows.line import stage_states as line
+from flows.line.stage_states import StageState
 from flows.line.status_query import RWLOCK, at_work, look
 
 

@@ -61,20 +61,9 @@ def dvc_here(remote: str) -> None:
 
 
 def run(made: MadeLine, **changes: str) -> None:
-    """The line once more, with all that dvc.yaml names; its lock as DVC 3 writes it."""
+    """The line once more, with all that dvc.yaml names."""
     made.run(commit=False, **changes)
-    for stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].values():
-        for out in (next(iter(o)) if isinstance(o, dict) else o for o in stage["outs"] + stage["metrics"]):
-            place = Path(out) if Path(out).suffix else Path(out, "file")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if not Path(out).exists():
-                place.write_text("{}")
-    made.commit()
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    for stage in lock["stages"].values():
-        for out in stage["outs"]:
-            out["hash"] = "md5"
-    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    made.complete()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from made_line import MadeLine
 
 from app.storage import pull, push
@@ -44,23 +43,19 @@ def dvc_here(remote: Path, *others: str) -> None:
 
 
 def run(made: MadeLine, **changes: str) -> None:
-    """The line once more with all that dvc.yaml names, its lock as DVC 3 writes it, recorded."""
+    """The line once more with all that dvc.yaml names, recorded."""
     made.run(commit=False, **changes)
-    for name, stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
-        if not Path(f"data/reports/{name}.json").exists():
-            made.report(name)
-        for out in (next(iter(o)) if isinstance(o, dict) else o for o in stage["outs"] + stage["metrics"]):
-            place = Path(out) if Path(out).suffix else Path(out, "file")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if not Path(out).exists():
-                place.write_text("{}")
-    made.commit()
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    for stage in lock["stages"].values():
-        for out in stage["outs"]:
-            out["hash"] = "md5"
-    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    made.complete()
     record()
+
+
+def go_to_clone(made: MadeLine, folder: Path, remote: Path) -> None:
+    """Another machine, which has pulled nothing yet."""
+    folder.mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(made.root / name, folder / name)
+    os.chdir(folder)
+    dvc_here(remote)
 
 
 @pytest.fixture
@@ -85,11 +80,7 @@ def made(remote, tmp_path, monkeypatch) -> MadeLine:
 def second(made, remote, tmp_path) -> Path:
     """Another machine that has pulled all of it and recorded it; it is not where the test begins."""
     folder = tmp_path / "second"
-    folder.mkdir()
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copyfile(made.root / name, folder / name)
-    os.chdir(folder)
-    dvc_here(remote)
+    go_to_clone(made, folder, remote)
     pull()
     record()
     os.chdir(made.root)
@@ -195,12 +186,7 @@ def test_a_machine_that_never_had_it_refuses_it(made, remote, tmp_path):
     sha256 = next(e.sha256 for e in read_manifest().entries if e.image_id == "image-1")
     backup = MANIFEST.read_bytes()
     withdraw("image-1", made)
-    folder = tmp_path / "third"
-    folder.mkdir()
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copyfile(made.root / name, folder / name)
-    os.chdir(folder)
-    dvc_here(remote)
+    go_to_clone(made, tmp_path / "third", remote)
     learn_refused()
     assert withdrawn().photographs == {sha256}
     (remote / "labelfactory/manifest.parquet").write_bytes(backup)  # as an older program pushes it

@@ -1,13 +1,14 @@
 """The guard of Prefect's server: what a browser sends here for another page is refused, whatever it carries."""
 
-import asyncio
 import base64
 import hashlib
 import re
+from functools import partial
 from pathlib import Path
 
 import prefect
 import pytest
+from asgi import answers
 
 from flows.server.guard import STORED, ServerGuard
 from flows.server.login import ENTRANCE
@@ -19,19 +20,8 @@ PAGE = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
 
 def ask(headers, *, hosts=LOOPBACK, origins=(), kind="http", path="/api/x", method="POST"):
     """The messages with which the guard, or the application behind it, answers."""
-    sent = []
-
-    async def application(scope, receive, send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-
-    async def send(message) -> None:
-        sent.append(message)
-
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    listed = [(name.encode(), value.encode("latin-1")) for name, value in pairs]
-    scope = {"type": kind, "path": path, "method": method, "headers": listed}
-    asyncio.run(ServerGuard(application, hosts, origins)(scope, None, send))
-    return sent
+    guarded = partial(ServerGuard, hosts=hosts, origins=origins)
+    return answers(guarded, headers, type=kind, path=path, method=method)
 
 
 def passes(headers, **settings) -> bool:

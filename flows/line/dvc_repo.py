@@ -1,0 +1,95 @@
+"""DVC's repository in this folder: opened after its files were checked, its errors as errors for users."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dvc.exceptions import DvcException, ReproductionError
+from dvc.lock import LockError
+from dvc.repo import Repo
+
+from flows.line.failure import StageFailedError
+from labelfactory.errors import UserError
+from labelfactory.lock import BusyError
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.wiring import DATA, WIRING_FILE, last_runs, read_wiring
+
+_ASK_DVC = "Mend what DVC names; `dvc status -v` shows more."
+_WAIT = "Wait until it is done, then type the same command again; a run that was killed leaves no lock."
+
+
+@contextmanager
+def open_repo() -> Iterator[Repo]:
+    """DVC's view of this folder; its stages run with this environment's Python."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    try:
+        repo = Repo(".")
+    except DvcException as error:
+        remedy = "Run the command in the project's root folder, in a clone of its git repository."
+        raise UserError(f"DVC: {error}", remedy) from error
+    _check_files()
+    with repo:
+        _refuse_other_stages(repo)
+        yield repo
+
+
+def _refuse_other_stages(repo: Repo) -> None:
+    """Refuse stages of files that came with photographs: DVC collects and runs those of every dvc.yaml and *.dvc below.
+
+    .dvcignore leaves them out; a project may have one of its own.
+
+    Raises:
+        UserError: there is such a file, or DVC cannot read one.
+    """
+    try:
+        files = {Path(stage.path_in_repo) for stage in repo.index.stages}
+    except DvcException as error:
+        raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", "Mend that file.") from error
+    for path in sorted(files - {WIRING_FILE}):
+        if path.parent != DATA or path.suffix != ".dvc":
+            remedy = "Move it out of the project, or name it in .dvcignore."
+            raise UserError(
+                f"{path}: DVC would run the stages in it, which are not of this project's {WIRING_FILE}", remedy
+            )
+
+
+def _check_files() -> None:
+    """Read the files that DVC reads, which it does without limits of depth and size. Raises ParamsError."""
+    if WIRING_FILE.exists():
+        read_wiring()
+    if Path(PARAMS_FILE).exists():
+        read_yaml(Path(PARAMS_FILE))
+    last_runs()
+
+
+def locked_stages() -> set[str]:
+    """Names of the stages that have run at least once, by dvc.lock."""
+    return set(last_runs())
+
+
+@contextmanager
+def failures_named() -> Iterator[None]:
+    """Turn DVC's errors into errors for users."""
+    try:
+        yield
+    except ReproductionError as error:
+        raise StageFailedError(*_blame(error)) from error
+    except LockError as error:
+        raise BusyError("another run in this folder holds DVC's lock", _WAIT) from error
+    except DvcException as error:
+        raise UserError(f"DVC: {' '.join(str(error).split())}", _ASK_DVC) from error
+
+
+def _blame(error: ReproductionError) -> tuple[str, int]:
+    """The name of the stage that failed, and its exit code: 2 if its user can mend it, below 0 for a signal.
+
+    DVC gives both only in its messages.
+    """
+    name = str(error).removeprefix("failed to reproduce ").strip("'")
+    code = re.search(r"exited with (-?\d+)", str(error.__cause__))
+    if code is None:
+        raise UserError(f"DVC: {name}: {error.__cause__}", _ASK_DVC) from error
+    return name, int(code.group(1))

@@ -1,0 +1,187 @@
+"""What an export may replace, and what may leave the project by it: files as they were imported, names that lead nowhere."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exportable import CLASSES, exportable, written
+from hostile_files import SECRET, fifo
+from PIL import Image
+
+from exports._package import write_package
+from exports._predicted import refuse_others
+from exports._selection import Selection
+from exports._write import export
+from labelfactory.errors import DataError
+from labelfactory.rows.header import shard_schema
+from labelfactory.rows.shards import ShardFolder, finish, rows_table
+from labelfactory.settings.registry import load_method
+from lineage.export import export_lineage
+from stages.refine_crf import RefineCrf
+
+
+@pytest.fixture
+def line(workspace) -> dict[str, np.ndarray]:
+    """Photographs with masks, ready to be exported."""
+    return exportable(workspace)
+
+
+def lost(folder: Path) -> None:
+    """An own file among those of an export."""
+    (folder / "SegmentationClass/thesis.txt").write_text("years")
+
+
+def corrected(folder: Path) -> None:
+    (folder / "SegmentationClass/a.png").write_bytes(b"corrected by hand")
+
+
+def linked(folder: Path) -> None:
+    folder.rename("elsewhere")
+    folder.symlink_to(Path("elsewhere").resolve())
+
+
+def with_a_link(folder: Path) -> None:
+    (folder / "more").symlink_to("/")
+
+
+def without_a_list(folder: Path) -> None:
+    """As exports of before had it."""
+    stated = json.loads((folder / "provenance.json").read_text())
+    del stated["files"]
+    (folder / "provenance.json").write_text(json.dumps(stated))
+
+
+def of_another_program(folder: Path) -> None:
+    (folder / "provenance.json").write_text('{"builder": "npm", "files": {}}')
+
+
+@pytest.mark.parametrize("change", [lost, corrected, linked, with_a_link, without_a_list, of_another_program])
+def test_an_export_replaces_what_an_export_wrote_and_nothing_else(line, change):
+    """The folder stays as it is to the byte, whatever it is refused for, and nothing is left beside it."""
+
+    def found() -> dict[str, object]:
+        return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(Path().rglob("*"))}
+
+    folder, _ = written("voc")
+    change(folder)
+    before = found()
+    with pytest.raises(DataError):
+        export("coco", Selection("masks"), folder)
+    after = found()
+    assert {path for path in after if after[path] != before.get(path)} == set()
+    assert set(after) == set(before)
+
+
+def test_what_is_put_into_the_folder_during_an_export_stays(line, monkeypatch):
+    folder, _ = written("voc")
+    whole = load_method("exports", "voc").write
+
+    def slow(selection: Selection, temporary: Path) -> dict:
+        lost(folder)
+        return whole(selection, temporary)
+
+    monkeypatch.setattr("exports.voc.write", slow)
+    with pytest.raises(DataError, match=r"did not write.*thesis\.txt"):
+        export("voc", Selection("masks"), folder)
+    assert (folder / "SegmentationClass/thesis.txt").read_text() == "years"
+    assert [path.name for path in Path("out").iterdir()] == ["voc"]
+
+
+@pytest.mark.parametrize(
+    "out", ["data", "data/masks", "data/new/deep", "../{here}/data/new", "by/new", "dvc.yaml", ".dvc/x"]
+)
+def test_no_result_goes_where_the_project_keeps_its_own(line, out):
+    """However its path is written: export, package, lineage and predict refuse it before they write."""
+    Path("by").symlink_to("data")
+    place = Path(out.format(here=Path.cwd().name))
+    before = sorted(str(path) for path in Path().rglob("*"))
+    for refusing in (
+        lambda: export("voc", Selection("masks"), place),
+        lambda: write_package(Path("no.safetensors"), place, []),
+        lambda: export_lineage(None, place),
+        lambda: refuse_others(place, ["a"], []),
+    ):
+        with pytest.raises(DataError, match="belongs to the project"):
+            refusing()
+    assert sorted(str(path) for path in Path().rglob("*")) == before
+
+
+def replaced(path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(path)
+
+
+def link_to_a_secret(path: Path) -> None:
+    Path("../secret.txt").write_bytes(SECRET)
+    path.unlink()
+    path.symlink_to(Path("../secret.txt").resolve())
+
+
+def link_to_the_same_bytes(path: Path) -> None:
+    path.rename("../moved.png")
+    path.symlink_to(Path("../moved.png").resolve())
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+ATTACKS = {
+    "another file": (replaced, "changed since it was imported"),
+    "a link to a secret": (link_to_a_secret, "leads out of the project"),
+    "a link to the same bytes": (link_to_the_same_bytes, "leads out of the project"),
+    "a FIFO": (lambda path: [path.unlink(), fifo(path)], "is not a regular file"),
+    "no file": (gone, "No such file"),
+}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("attack", list(ATTACKS))
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "cvat", "hf", "label_studio", "voc", "yolo"])
+def test_a_photograph_goes_out_as_it_was_imported_or_not_at_all(line, name, attack):
+    """Its digest stands in provenance.json; nothing of an export that fails is left."""
+    spoil, message = ATTACKS[attack]
+    spoil(Path("photographs/p1.png"))
+    with pytest.raises(DataError, match=rf"photographs/p1\.png: {message}") as caught:
+        written(name)
+    assert caught.value.remedy
+    assert not [path for path in Path("out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "cvat", "hf", "label_studio", "voc", "yolo"])
+def test_a_mask_goes_out_under_its_own_digest(line, name):
+    """A shard that a run replaces during the export has other masks than those that the export noted."""
+    selection = Selection("masks")
+    folder, columns = ShardFolder(Path("data/masks")), RefineCrf.columns
+    rows = [
+        finish(image_id, {"made": "later"}, row | {"mask": np.zeros_like(row["mask"])}, columns)
+        for image_id, row in folder.rows(0, list(folder.states(0))).items()
+    ]
+    folder.write(0, rows_table(rows, shard_schema("refine_crf", columns, CLASSES)))
+    with pytest.raises(DataError, match="its mask was replaced during the export"):
+        export(name, selection, Path("out") / name)
+    assert not [path for path in Path("out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "cvat", "hf", "label_studio", "voc", "yolo"])
+def test_ids_and_lists_are_no_paths(line, workspace, name, tmp_path):
+    """Whatever a table called them, every file of an export is in its folder."""
+    for image_id, hostile in (("a", "../../../up"), ("b", "/etc/passwd"), ("turned", "x\0y/..")):
+        workspace.change(image_id, lists=("train", "../../../list", "/tmp/list", hostile))
+    record = workspace.records[0]
+    workspace.records[0] = dataclasses.replace(workspace.records[0], image_id="../../escaped")
+    workspace.save()
+    rows = ShardFolder(Path("data/masks")).rows(0, ["a", "b"])
+    rows["../../escaped"] = rows.pop("a")
+    made = [finish(i, {"made": "by a test"}, row, RefineCrf.columns) for i, row in sorted(rows.items())]
+    ShardFolder(Path("data/masks")).write(
+        record.shard, rows_table(made, shard_schema("refine_crf", RefineCrf.columns, CLASSES))
+    )
+    before = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
+    folder, found = written(name)
+    assert set(found["images"]) == {"../../escaped", "b", "été/1 x", "turned"}
+    new = {path for path in tmp_path.parent.rglob("*") if path.is_file()} - before
+    assert new
+    outside = {path.name for path in new if not path.is_relative_to(folder.resolve())}
+    assert outside <= {"project.lock"}

@@ -1,0 +1,122 @@
+"""`labelfactory predict`: new pictures from a checkpoint alone, and no file of anybody else replaced."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exportable import picture, tiny_segmenter
+from hostile_files import EPS, fake_ghostscript, fifo
+from passports import passport
+from PIL import Image
+from typer.testing import CliRunner
+
+from app.main import COMMANDS, command_line
+from labelfactory.dataset.images import decode_mask, encode_mask
+from labelfactory.errors import DataError
+from labelfactory.learning.checkpoints import save_checkpoint
+
+
+@pytest.fixture
+def segmenter(tmp_path) -> Path:
+    """The checkpoint of a tiny net with random weights."""
+    return tiny_segmenter(tmp_path)
+
+
+def test_predict_needs_a_checkpoint_and_nothing_else(segmenter, tmp_path, monkeypatch):
+    """In an empty folder: a mask and an overlay of each picture, at its size; bad ones are named, the others done."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    home = tmp_path / "empty"
+    (home / "more").mkdir(parents=True)
+    monkeypatch.chdir(home)
+    for k, path in enumerate(("a.jpg", "more/a.png", "more/b.webp")):
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (30 + k, 40, 3), dtype=np.uint8)).save(path)
+    Path("bad.jpg").write_bytes(b"no")
+    words = ["predict", "a.jpg", "bad.jpg", "more", "--out", "out", "--checkpoint", str(segmenter), "--scales", "1"]
+    done = CliRunner().invoke(command_line(*COMMANDS), words)
+    assert isinstance(done.exception, DataError)
+    assert "bad.jpg: not an image" in done.exception.problem
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(
+        f"{name}{suffix}" for name in ("a", "a~2", "b") for suffix in (".png", "_overlay.jpg")
+    )
+    assert decode_mask(Path("out/a~2.png").read_bytes()).shape == (31, 40)
+    assert picture("out/a_overlay.jpg").size == (40, 30)
+    first = Path("out/a.png").read_bytes()
+    assert CliRunner().invoke(command_line(*COMMANDS), [*words[:2], *words[4:]]).exit_code == 0
+    assert Path("out/a.png").read_bytes() == first
+
+
+@pytest.mark.timeout(120)
+def test_predict_names_what_is_no_picture(segmenter, tmp_path, monkeypatch):
+    """A FIFO and an EPS among the pictures of a folder: the others are done, nothing waits and no program starts."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Image.new("RGB", (20, 20)).save("in/a.png")
+    fifo(Path("in/b.jpg"))
+    Path("in/c.jpg").write_bytes(EPS)
+    words = ["predict", "in", "--out", "out", "--checkpoint", str(segmenter), "--scales", "1", "--no-flip"]
+    with fake_ghostscript(tmp_path / "bin") as started:
+        done = CliRunner().invoke(command_line(*COMMANDS), words)
+        assert not started.exists()
+    assert isinstance(done.exception, DataError)
+    assert "in/b.jpg: is not a regular file" in done.exception.problem
+    assert "in/c.jpg: not an image" in done.exception.problem
+    assert decode_mask(Path("out/a.png").read_bytes()).shape == (20, 20)
+
+
+def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, monkeypatch):
+    """No photograph, no true mask in the same colours, no link: it refuses before the first write, whoever is the second one."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    home = tmp_path / "home"
+    (home / "photos").mkdir(parents=True)
+    (home / "truth").mkdir()
+    (home / "links").mkdir()
+    monkeypatch.chdir(home)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((20, 24, 3), 99, np.uint8)).save(f"photos/{name}")
+    Path("truth/b.png").write_bytes(encode_mask(np.ones((20, 24), np.uint8)))
+    Path("links/b_overlay.jpg").symlink_to("nowhere")
+    Path("file").write_text("mine")
+
+    def predict(*pictures: str, out: str) -> object:
+        words = ["predict", *pictures, "--out", out, "--checkpoint", str(segmenter), "--scales", "1", "--no-flip"]
+        return CliRunner().invoke(command_line(*COMMANDS), words)
+
+    def found() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in sorted(Path().rglob("*")) if p.is_file()}
+
+    assert predict("photos", out="results").exit_code == 0
+    assert (decode_mask(Path("results/a.png").read_bytes()) <= 2).all()
+    before = found()
+    assert predict("photos", out="results").exit_code == 0
+    assert found() == before
+    for pictures, out, message in (
+        ("photos", "photos", "photos/a.png: is one of the pictures"),
+        ("photos", "photos/../photos", "is one of the pictures"),
+        ("results", "results", "results/a.png: is one of the pictures"),
+        ("photos/b.png", "truth", "truth/b.png: was not written by `labelfactory predict`"),
+        ("photos", "links", "links/b_overlay.jpg: was not written"),
+        ("photos", "file", "file: is not a folder"),
+    ):
+        assert message in str(predict(pictures, out=out).exception)
+        assert found() == before
+    Path("truth/b.png").unlink()
+    os.link("photos/a.png", "truth/b.png")
+    assert "truth/b.png: is one of the pictures" in str(predict("photos", out="truth").exception)
+
+
+def test_predict_refuses_other_weights(tmp_path, monkeypatch):
+    """A classifier's checkpoint, a missing one, scales that are none."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 20)).save("a.png")
+    save_checkpoint(tmp_path / "c.safetensors", {"w": torch.zeros(1)}, passport())
+    for words, message in (
+        (["--checkpoint", "c.safetensors"], "the weights of train_classifier, not of a segmenter"),
+        (["--checkpoint", "no.safetensors"], "no such checkpoint"),
+        (["--checkpoint", "c.safetensors", "--scales", "x"], "--scales 'x': each must be a number"),
+    ):
+        done = CliRunner().invoke(command_line(*COMMANDS), ["predict", "a.png", "--out", "out", *words])
+        assert message in str(done.exception)
+    assert not Path("out").exists()

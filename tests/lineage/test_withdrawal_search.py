@@ -1,0 +1,153 @@
+"""Where a withdrawn image still stands: every kind of file, any id, DVC's cache wherever it is."""
+
+import gzip
+import html
+import shutil
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_line import MadeLine, recorded_line
+from markupsafe import escape
+from withdrawing import CACHE, began, finish, left, renamed, signed
+
+from labelfactory.digests import digest_file
+from lineage.dvc_cache import cache_folder, is_ours
+from lineage.record import record
+from lineage.removal import remove
+from lineage.traces import Traces
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch) -> MadeLine:
+    """A project with four images in which everything was made once and recorded."""
+    return recorded_line(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("odd", ["{", '{"a', '{"a": [1', "a<b>&c", 'quo"ted 17', "été 1/x", "back\\slash"])
+def test_an_odd_id_is_found_and_stops_nothing(line, odd):
+    """Another image with such an id, and itself: in Parquet, JSON and HTML."""
+    renamed(line, "image-3", odd)
+    other = began("image-1")
+    remove(other)
+    line.run()
+    record()
+    assert left(other) == []
+    own = began(odd)
+    Path("data/evaluation/report.html").write_text(f"<p>{html.escape(odd)}</p>")
+    held = {line.partition(": ")[0] for line in left(own)}
+    assert {"data/masks/shard-00000.parquet", "data/segmenter/training_rows.parquet"} <= held
+    assert len(odd) < 4 or "data/evaluation/report.html" in held
+
+
+@pytest.mark.parametrize("common", ["cat", "train", "12", "3"])
+def test_an_id_that_is_a_usual_word_is_found_in_columns_alone(line, common):
+    """The name of a class or a list, a small number: texts are full of them."""
+    renamed(line, "image-1", common)
+    withdrawal = began(common)
+    remove(withdrawal)
+    line.run()
+    record()
+    assert left(withdrawal) == []
+
+
+@pytest.mark.parametrize("odd", ["12", "o'neil-1", 'the "first"'])
+def test_old_reports_go_from_the_cache_whatever_the_id(line, odd):
+    """They show the photograph. The current one stays: it was made without the image."""
+    renamed(line, "image-1", odd)
+    report = Path("data/evaluation/report.html")
+    report.write_text(f"<!doctype html><p>{escape(odd)}</p> pixels of it")
+    line.commit()
+    withdrawal = began(odd)
+    assert len(odd) < 4 or Traces.of([odd], [], []).in_file(report)
+    report.write_text("<!doctype html><p>without it</p>")
+    finish(line, withdrawal)
+    pages = [path.read_text() for path in CACHE.glob("*/*") if path.read_bytes().startswith(b"<!doctype")]
+    assert pages == [report.read_text()]
+
+
+def moved_cache(folder: Path, text: str, name: str = "config.local") -> None:
+    """DVC's cache in another folder, as `dvc cache dir` notes it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(".dvc/cache", folder)
+    Path(".dvc", name).write_text(
+        f"[core]\n    autostage = true\n['remote \"x\"']\n    url = /x\n[cache]\n    dir = {text}\n"
+    )
+
+
+def test_a_cache_elsewhere_in_the_project_is_cleaned(line):
+    """Its address is relative to the file of settings; the local file counts before the shared one."""
+    Path(".dvc/config").write_text("[cache]\n    dir = /nowhere\n")
+    moved_cache(Path("big/cache"), "../big/cache")
+    assert cache_folder() == Path("big/cache/files/md5")
+    withdrawal = began("image-1")
+    assert withdrawal.cache
+    finish(line, withdrawal)
+    assert not any(Path("big/cache/files/md5", md5[:2], md5[2:]).exists() for md5 in withdrawal.cache)
+
+
+def test_a_cache_outside_of_the_project_is_named_and_stays(line, tmp_path_factory):
+    """Other projects may share it."""
+    outside = tmp_path_factory.mktemp("big") / "cache"
+    moved_cache(outside, str(outside), "config")
+    assert (cache_folder(), is_ours()) == (outside / "files/md5", False)
+    withdrawal = began("image-1")
+    objects = [str(outside / "files/md5" / md5[:2] / md5[2:]) for md5 in withdrawal.cache]
+    assert objects
+    finish(line, withdrawal)
+    report, _ = signed(withdrawal)
+    assert {f"{path} (in DVC's cache outside of this project)" for path in objects} <= set(report["elsewhere"])
+    assert all(Path(path).exists() for path in objects)
+
+
+def test_every_kind_of_file_is_searched(tmp_path):
+    """Columns and lists of text, metadata, names of files, archives, pictures, anything else."""
+    photograph = tmp_path / "p.bin"
+    photograph.write_bytes(b"\x89PNG pixels")
+    traces = Traces(frozenset({"image-7"}), frozenset({digest_file(photograph)}), frozenset({"k" * 64}))
+    assert traces.in_file(photograph) == {"the photograph or its true mask"}
+
+    def file(name: str, data: bytes) -> Path:
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    def table(name: str, column: pa.Array, **metadata: str) -> Path:
+        pq.write_table(pa.table({"text": column}).replace_schema_metadata(metadata), tmp_path / name)
+        return tmp_path / name
+
+    holding = [
+        table("a.parquet", pa.array(["x", "about image-7."])),
+        table("b.parquet", pa.array([["x"], ["image-7", None], None])),
+        table("c.parquet", pa.array(["x", "image-7"]).dictionary_encode()),
+        table("d.parquet", pa.array(["x"]), note="of image-7"),
+        table("e.parquet", pa.array(['{"made": {"masks": "' + "k" * 64 + '"}}'])),
+        file("f.csv", b"1,image-7,2\n"),
+        file("g.bin", b"\0" * 6_000_000 + b"image-7" + b"\0"),
+    ]
+    for name, member in (("h.zip", "image-7.png"), ("i.zip", "other.png")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, photograph.read_bytes() if member == "other.png" else b"x")
+        holding.append(tmp_path / name)
+    for path in holding:
+        assert traces.in_file(path), path
+    bytes_ = photograph.read_bytes()
+    holding.append(table("n.parquet", pa.array([bytes_])))
+    holding.append(table("o.parquet", pa.array([{"bytes": bytes_, "path": None}])))
+    holding.append(table("p.parquet", pa.array([[{"path": "a/image-7"}]])))
+    holding.append(file("q.png.gz", gzip.compress(bytes_)))
+    for path in holding[-4:]:
+        assert traces.in_file(path), path
+    for path in (
+        table("r.parquet", pa.array([{"bytes": b"other", "path": "image-70"}])),
+        file("s.gz", gzip.compress(b"other")),
+        file("t.gz", b"\x1f\x8b damaged"),
+        table("j.parquet", pa.array(["image-77", "an-image-7", "image-7b"])),
+        file("k.csv", b"image-70"),
+        file("l", b""),
+        file("m.parquet", b"PAR1 damaged"),
+    ):
+        assert not traces.in_file(path), path
+    assert traces.in_name(Path("image-7.0123abc.png"))
+    assert not traces.in_name(Path("image-70.png"))

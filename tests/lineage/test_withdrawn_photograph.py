@@ -1,0 +1,182 @@
+"""A withdrawal goes by the photograph: other ids of it, earlier ones, earlier photographs of an id, masks that images share."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_line import MadeLine, recorded_line
+from withdrawing import CACHE, began, finish, left, neutral_paths, renamed
+
+from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
+from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dataset.map_files import MAPS
+from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.digests import digest_file
+from labelfactory.schema import Classes
+from lineage.ledger import Ledger
+from lineage.lookup import Lookup
+from lineage.record import record
+from lineage.removal import remove
+from lineage.verify import verify
+from lineage.withdraw import again_if_more_learnt, touched_by
+from lineage.withdrawals import read_withdrawals
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch) -> MadeLine:
+    """A project with four images in which everything was made once and recorded."""
+    return recorded_line(tmp_path, monkeypatch)
+
+
+def test_other_ids_of_the_same_photograph_go_with_it(line):
+    """What is withdrawn are the bytes."""
+    entry = read_manifest().entries[1]
+    twin = replace(entry, image_id="twin", position=9)
+    write_manifest(replace(read_manifest(), entries=(*read_manifest().entries, twin)))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    assert withdrawal.images == ("image-1", "twin")
+    remove(withdrawal)
+    line.run()
+    record()
+    assert left(withdrawal) == []
+
+
+def test_earlier_ids_of_the_photograph_go_with_it(line):
+    """An import gave other ids to the same bytes: their models, their rows in the cache, and maps by that name."""
+    old = set(Lookup().models)
+    MAPS.mkdir(parents=True)
+    (MAPS / "image-1.png").write_bytes(b"map")
+    renamed(line, "image-1", "new-1")
+    withdrawal = began("new-1")
+    assert withdrawal.images == ("new-1", "image-1")
+    assert {"classifier 1", "segmenter 1"} <= {Lookup().models[digest].label for digest in old & {*withdrawal.models}}
+    finish(line, withdrawal)
+    assert not (MAPS / "image-1.png").exists()
+    assert not [path for path in CACHE.glob("*/*") if b"image-1" in path.read_bytes()]
+    assert verify() == []
+
+
+def test_a_correction_under_an_earlier_id_goes(line):
+    """Of the same photograph: before it was recorded under that id too."""
+    first = neutral_paths().entries[1]
+    mask = np.ones((12, 16), np.uint8)
+    old, other = (store_mask(name, first.sha256, mask, Classes(("cat", "dog"))) for name in ("older", "image-2"))
+    write_corrections([old, replace(other, photograph=read_manifest().entries[2].sha256)])
+    withdrawal = began("image-1")
+    assert old.path().as_posix() in {file.path for file in withdrawal.files}
+    remove(withdrawal)
+    assert list(read_corrections()) == ["image-2"]
+    assert not old.path().exists()
+    assert other.path().exists()
+
+
+def test_an_earlier_id_that_shows_another_photograph_now_stays(line):
+    """Two images changed names: the other one is nobody's earlier id."""
+    manifest = neutral_paths()
+    swapped = {"image-1": "image-2", "image-2": "image-1"}
+    entries = (replace(e, image_id=swapped.get(e.image_id, e.image_id)) for e in manifest.entries)
+    write_manifest(replace(manifest, entries=tuple(entries)))
+    line.run()
+    record()
+    first, second = manifest.entries[1], manifest.entries[2]
+    withdrawal = began("image-2")  # the first photograph
+    assert (withdrawal.images, withdrawal.digests) == (("image-2",), {first.sha256})
+    finish(line, withdrawal)
+    assert [e.image_id for e in read_manifest().entries if e.sha256 == second.sha256] == ["image-1"]
+    assert Path(second.path).exists()
+    assert verify() == []
+
+
+def test_an_id_that_only_the_ledger_has_means_its_photograph(line):
+    """The import calls it otherwise now; what goes are the bytes."""
+    entry = neutral_paths().entries[1]
+    renamed(line, "image-1", "new-1")
+    withdrawal = began("image-1")
+    assert withdrawal.images == ("image-1", "new-1")
+    finish(line, withdrawal)
+    assert not Path(entry.path).exists()
+    assert entry.sha256 in withdrawn().photographs
+    assert set(Lookup().models) > set(Lookup().withdrawn_models()) >= set(withdrawal.models)
+    assert verify() == []
+
+
+def test_every_photograph_that_the_id_ever_showed_goes(line):
+    """A, then B: both are refused, and files of A below data/raw go; asked for again, nothing more does."""
+    first, other = read_manifest().entries[1:3]
+    shutil.move(first.path, "data/raw/earlier.png")
+    second = replace(line._photograph("later", 9), image_id="image-1", position=1)
+    entries = tuple(second if e == first else e for e in read_manifest().entries)
+    write_manifest(replace(read_manifest(), entries=entries))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    finish(line, withdrawal)
+    assert withdrawn().photographs == {first.sha256, second.sha256}
+    assert not Path("data/raw/earlier.png").exists()
+    assert not Path("data/raw/later.png").exists()
+    assert touched_by(Lookup(), ["image-1"]).digests == {first.sha256, second.sha256}
+    assert Path(other.path).exists()
+
+
+def test_a_photograph_of_before_that_another_image_has_now_stays(line):
+    """Neither the first withdrawal nor one that asks for the same id again takes it."""
+    first = neutral_paths().entries[1]
+    second = replace(line._photograph("later", 9), image_id="image-1", position=1)
+    kept = replace(first, image_id="kept", position=8)
+    rest = [e for e in read_manifest().entries if e != first]
+    write_manifest(replace(read_manifest(), entries=(*rest, second, kept)))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    finish(line, withdrawal)
+    assert touched_by(Lookup(), ["image-1"]).image_ids == ("image-1",)
+    assert again_if_more_learnt(Ledger(), withdrawal) == withdrawal
+    assert "kept" in [e.image_id for e in read_manifest().entries]
+    assert withdrawn().photographs == {second.sha256}
+    assert verify() == []
+
+
+def test_a_true_mask_that_others_share_stays(line):
+    """Equal masks, such as all background, are common: the file goes, the digest is nobody's own."""
+    entries = []
+    for entry in read_manifest().entries:
+        path = Path(f"data/raw/{entry.image_id}-mask.png")
+        path.write_bytes(b"the same mask")
+        entries.append(replace(entry, mask_path=str(path), mask_sha256=digest_file(path)))
+    write_manifest(replace(read_manifest(), entries=tuple(entries)))
+    line.run()
+    record()
+    withdrawal = began("image-1")
+    assert withdrawal.true_masks == frozenset()
+    remove(withdrawal)
+    line.run()
+    record()
+    assert not Path("data/raw/image-1-mask.png").exists()
+    assert Path("data/raw/image-2-mask.png").exists()
+    assert left(withdrawal) == []
+
+
+def test_a_true_mask_that_another_image_has_by_now_stays(line):
+    """Masks of the same bytes, such as one of nothing but background: the later image's is not deleted, nothing is open again."""
+    manifest = read_manifest()
+    first, second, *others = manifest.entries
+    path = Path("data/raw/masks/one.png")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"background")
+    digest = digest_file(path)
+    write_manifest(
+        replace(manifest, entries=(replace(first, mask_path=str(path), mask_sha256=digest), second, *others))
+    )
+    remove(began(first.image_id))
+    assert not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"background")
+    write_manifest(replace(manifest, entries=(replace(second, mask_path=str(path), mask_sha256=digest), *others)))
+    (withdrawal,) = read_withdrawals(Ledger())
+    assert digest not in withdrawal.pixels
+    remove(withdrawal)
+    assert path.exists()
