@@ -65,10 +65,24 @@ def here(told, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def client(here):
+def apart(told, tmp_path, monkeypatch) -> Path:
+    """A copy of the project, whose MLflow a test may spoil."""
+    folder = tmp_path / "apart"
+    shutil.copytree(told, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+def store():
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri(), tracking_uri())
+
+
+@pytest.fixture
+def client(here):
+    return store()
 
 
 def runs(client) -> list:
@@ -145,8 +159,9 @@ def test_a_second_delivery_says_nothing(client):
     assert len(runs(client)) == count
 
 
-def test_letters_wait_for_mlflow_and_follow_once_in_order(client, here, monkeypatch):
+def test_letters_wait_for_mlflow_and_follow_once_in_order(apart, monkeypatch):
     """Nobody listens: they wait. A run that was begun before a kill is thrown away. A letter that was taken is not twice."""
+    client = store()
     count = len(runs(client))
     outbox = Outbox()
     detail = {"stages": {}, "executed": [], "tags": {}}
@@ -168,11 +183,11 @@ def test_letters_wait_for_mlflow_and_follow_once_in_order(client, here, monkeypa
     assert len(ids) == count + 3
 
 
-def test_a_locked_store_costs_the_line_nothing_but_the_wait(client, here):
+def test_a_locked_store_costs_the_line_nothing_but_the_wait(apart):
     """Another program holds the database: the letter waits, and follows."""
     with Ledger().locked():
         Outbox().put("line", "locked", {"stages": {}, "executed": [], "tags": {}})
-    other = sqlite3.connect(here / "data/mlflow/mlflow.db")
+    other = sqlite3.connect(apart / "data/mlflow/mlflow.db")
     other.execute("BEGIN EXCLUSIVE")
     held = deliver()
     other.rollback()
@@ -190,22 +205,6 @@ def put(*letters: tuple[str, str, dict]) -> None:
     with Ledger().locked():
         for letter in letters:
             Outbox().put(*letter)
-
-
-@pytest.fixture
-def apart(told, tmp_path, monkeypatch) -> Path:
-    """A copy of the project, whose MLflow a test may spoil."""
-    folder = tmp_path / "apart"
-    shutil.copytree(told, folder)
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return folder
-
-
-def store():
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri(), tracking_uri())
 
 
 def test_a_letter_that_mlflow_refuses_holds_up_no_other(apart, capsys):
