@@ -21,7 +21,12 @@ NEWER_LOCK = (
 )
 
 
-def push() -> None:
+def push(
+    give_up: Annotated[
+        bool,
+        typer.Option("--give-up", help="Also where other machines pushed images that are not in this folder's import."),
+    ] = False,
+) -> None:
     """Send photographs, the import and the line's outputs to DVC's remote; only what it does not have."""
     learn_refused()
     with finishing_withdrawals("labelfactory push") as withdrawals:
@@ -31,7 +36,7 @@ def push() -> None:
                     f"the outputs still contain withdrawn images ({each.names})",
                     "Type `labelfactory run`, then `labelfactory push`.",
                 )
-        moved = send()
+        moved = send(give_up=give_up)
         clean_remote()
     say(f"pushed: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
 

@@ -2,7 +2,8 @@
 
     <name>.png           the mask; its text `Software` is the mark
     <name>_overlay.jpg   the mask over the photograph; its comment is the mark
-A palette would not be enough to know them by: true masks in VOC's colours have the same one.
+The mark holds a digest of the pixels, so that a result which somebody has edited since is not replaced. A palette would not be
+enough to know them by: true masks in VOC's colours have the same one.
 """
 
 import io
@@ -10,17 +11,21 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from labelfactory.dataset.images import Photograph, encode_mask
+from labelfactory.dataset.picture_files import opened_picture
 from labelfactory.destinations import refuse_own
+from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.files import write_whole
+from labelfactory.foreign_files import read_file
 from labelfactory.schema import Mask
 from reporting.pictures import mask_over
 
 MARK = "labelfactory predict"
+QUALITY = 92
 
 
 def files_of(out: Path, name: str) -> tuple[Path, Path]:
@@ -52,8 +57,10 @@ def refuse_others(out: Path, names: Iterable[str], pictures: Iterable[Path]) -> 
                 continue
             if (found.st_dev, found.st_ino) in given:
                 problem = "is one of the pictures, and a result would replace it"
-            elif not stat.S_ISREG(found.st_mode) or not _marked(path):
-                problem = "was not written by `labelfactory predict`, and a result would replace it"
+            elif not stat.S_ISREG(found.st_mode) or not _as_written(path):
+                problem = (
+                    "was not written by `labelfactory predict`, or was changed since, and a result would replace it"
+                )
             else:
                 continue
             raise DataError(f"{path}: {problem}", "Name another folder with --out.")
@@ -62,19 +69,29 @@ def refuse_others(out: Path, names: Iterable[str], pictures: Iterable[Path]) -> 
 def write_predicted(out: Path, name: str, photograph: Photograph, mask: Mask) -> int:
     """Write mask and overlay, each whole or not at all; returns their size in bytes."""
     mask_file, overlay = files_of(out, name)
-    text = PngInfo()
-    text.add_text("Software", MARK)
     with write_whole(mask_file) as temporary, Image.open(io.BytesIO(encode_mask(mask))) as image:
+        text = PngInfo()
+        text.add_text("Software", _mark(image))
         image.save(temporary, format="PNG", pnginfo=text, compress_level=6)
     with write_whole(overlay) as temporary:
-        Image.fromarray(mask_over(photograph, mask)).save(temporary, format="JPEG", quality=92, comment=MARK)
+        over = Image.fromarray(mask_over(photograph, mask))
+        once = io.BytesIO()
+        over.save(once, format="JPEG", quality=QUALITY)
+        with Image.open(once) as decoded:  # the mark is of the pixels that a reader sees
+            over.save(temporary, format="JPEG", quality=QUALITY, comment=_mark(decoded))
     return mask_file.stat().st_size + overlay.stat().st_size
 
 
-def _marked(path: Path) -> bool:
-    """Whether a file bears the mark; its pixels are not read."""
+def _mark(image: Image.Image) -> str:
+    """What a result says of itself: who wrote it, and the SHA-256 of its kind, size and pixels."""
+    return f"{MARK} {digest_bytes(f'{image.mode} {image.size}'.encode() + image.tobytes())}"
+
+
+def _as_written(path: Path) -> bool:
+    """Whether a file bears the mark of its own pixels."""
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            return MARK in (image.info.get("Software"), image.info.get("comment", b"").decode("latin-1"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
+        with opened_picture(read_file(path), formats=("PNG", "JPEG")) as image:
+            said = (image.info.get("Software"), image.info.get("comment", b"").decode("latin-1"))
+            return any(str(text).startswith(MARK) for text in said) and _mark(image) in said
+    except DataError:
         return False

@@ -15,10 +15,12 @@ from networkx import descendants
 from flows.line.dvc_repo import failures_named, locked_stages, open_repo
 from flows.line.experiments import run_variant
 from flows.line.failure import StageFailedError
+from flows.line.unused_inputs import ask_again, noted_unused
 from labelfactory.errors import UserError
 from labelfactory.interrupt import LOOK_SECONDS, Interrupted, end_children, hold_signals
 from labelfactory.lock import stage_lock
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.given import ATTEMPTS
 
 
 def reproduce(
@@ -63,10 +65,17 @@ def _has_told(run: "Future[list[str]]") -> bool:
 
 def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo | None) -> list[str]:
     with open_repo() if held is None else nullcontext(held) as repo, failures_named(), lock_repo(repo), _calm():
-        if not retrain:
-            _freeze_learning(repo, targets)
-        ran = repo.reproduce(targets=list(targets) or None, force=force)
-    return [stage.addressing for stage in ran]
+        names = Line(repo).order(targets, retrain=retrain)
+        ask_again(repo, names)
+        ran = []
+        for _ in range(ATTEMPTS):
+            if not retrain:
+                _freeze_learning(repo, targets)
+            ran += repo.reproduce(targets=list(targets) or None, force=force)
+            if not ask_again(repo, names):
+                break
+            force = False
+    return list(dict.fromkeys(stage.addressing for stage in ran))
 
 
 class HeldLine:
@@ -129,7 +138,11 @@ class Line:
             StageFailedError, UserError: as `reproduce`.
         """
         with failures_named():
-            return bool(self._repo.reproduce(targets=[stage], single_item=True, force=force))
+            ask_again(self._repo, [stage])
+            ran = bool(self._repo.reproduce(targets=[stage], single_item=True, force=force))
+            if ran and ask_again(self._repo, [stage]):
+                self._repo.reproduce(targets=[stage], single_item=True)
+            return ran
 
     def vary(self, name: str, overrides: Sequence[str]) -> dict[str, float]:
         """Run the line with other params as the DVC experiment `name`, unless it exists. Returns its metrics.
@@ -148,6 +161,7 @@ class Line:
         """
         with failures_named():
             changed = self._repo.status(targets=list(stages)) if stages else {}
+            changed |= dict.fromkeys(noted_unused(self._repo, stages))
         return [stage for stage in stages if stage in changed]
 
 

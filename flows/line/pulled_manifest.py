@@ -24,7 +24,7 @@ def read_pushed(data: bytes, where: str) -> Manifest:
         where: its address, for messages.
 
     Raises:
-        DataError: it is not a manifest, or a digest in it is none.
+        DataError: it is not a manifest, a newer labelfactory wrote it (NewerFormatError), or a digest in it is none.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder, "manifest.parquet")
@@ -32,9 +32,10 @@ def read_pushed(data: bytes, where: str) -> Manifest:
         try:
             manifest = read_manifest(path)
         except DataError as error:
-            remedy = error.remedy if isinstance(error, NewerFormatError) else PUSH_AGAIN
-            problem = error.problem.replace(f"{path}: ", "")
-            raise DataError(f"{where}: {problem}", remedy) from None
+            problem = f"{where}: {error.problem.replace(f'{path}: ', '')}"
+            if isinstance(error, NewerFormatError):
+                raise NewerFormatError(problem, error.remedy) from None
+            raise DataError(problem, PUSH_AGAIN) from None
     for entry in manifest.entries:
         for digest in (entry.sha256, entry.mask_sha256):
             if digest is not None and not SHA256.fullmatch(digest):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.line.dvc_repo import failures_named, locked_stages, open_repo
+from flows.line.unused_inputs import REASON, noted_unused
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import last_runs, read_wiring
 
@@ -25,9 +26,10 @@ def line_status() -> list[StageState]:
         changed = repo.status()
         frozen = {stage.addressing for stage in repo.index.stages if stage.frozen}
         known = locked_stages()
+        unused = noted_unused(repo, sorted(known))
     states = []
     for name in read_wiring():
-        reasons = tuple(_reasons(name, changed.get(name, [])))
+        reasons = (*_reasons(name, changed.get(name, [])), *([REASON] if name in unused else []))
         if name in frozen:
             states.append(StageState(name, "frozen", reasons))
         elif name not in known:

@@ -6,7 +6,7 @@ again. What a bucket names is checked before it is written: photographs and mask
 says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
 """
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,12 +28,14 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, NewerFormatError, UserError
 from labelfactory.files import disk_error, make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
+from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_file, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
+LAST_SHARED = Path(".labelfactory/last_shared")
+"""SHA-256 of the manifest in the remote when this folder last sent or took it: who has seen it may replace it."""
 SHOWN = 5
 AT_ONCE = 16
 """Simultaneous transfers."""
@@ -88,14 +90,21 @@ class Store:
         return data
 
 
-def push() -> Moved:
+def push(*, give_up: bool = False) -> Moved:
     """Send what the remote does not have.
 
+    Args:
+        give_up: send this folder's import also where another machine has pushed images that are not in it.
+
     Raises:
-        UserError: there is no remote, it cannot be reached, or a photograph has changed since the import.
+        UserError: there is no remote, it cannot be reached, a photograph has changed since the import, or the pushed import
+            would lose images.
     """
     with _store() as (repo, store):
-        files = _files(read_manifest().entries)
+        entries = read_manifest().entries
+        if not give_up:
+            _refuse_loss_there(store, entries)
+        files = _files(entries)
         there = store.pictures()
         missing = {digest: paths[0] for digest, paths in files.items() if digest not in there}
         for _ in _each(
@@ -109,7 +118,9 @@ def push() -> Moved:
             outputs = int(repo.push() or 0)
         if LOCK_FILE.exists():
             store.put(LOCK_FILE.read_bytes(), store.address("dvc.lock"))
-        store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
+        data = MANIFEST.read_bytes()
+        store.put(data, store.address("manifest.parquet"))  # last: all that it names is there
+        _write(LAST_SHARED, digest_bytes(data).encode())
     return Moved(outputs, len(missing))
 
 
@@ -130,7 +141,7 @@ def pull(*, give_up: bool = False) -> Moved:
         data, manifest = _pushed_manifest(store)
         settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
         if not give_up:
-            _refuse_loss({_bytes_of(entry) for entry in settled.entries})
+            _refuse_loss_here(settled.entries)
         absent = ((d, [path for path in paths if not is_here(path, d)]) for d, paths in _files(settled.entries).items())
         missing = {digest: paths for digest, paths in absent if paths}
         for folder in {check_path(path, "write").parent for paths in missing.values() for path in paths}:
@@ -148,6 +159,7 @@ def pull(*, give_up: bool = False) -> Moved:
             _write(MANIFEST, data)
         else:
             write_manifest(settled)
+        _write(LAST_SHARED, digest_bytes(data).encode())
         if not LOCK_FILE.exists() and _pull_lock(store):
             repo._reset()  # it has read its stages without this file
         targets = sorted(locked_stages())  # DVC would report stages that never ran as failures
@@ -167,11 +179,7 @@ def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
     return data, read_pushed(data, address)
 
 
-def _bytes_of(entry: Entry) -> tuple[str, str, str | None]:
-    return entry.image_id, entry.sha256, entry.mask_sha256
-
-
-def _refuse_loss(pushed: Container[tuple[str, str, str | None]]) -> None:
+def _refuse_loss_here(pushed: Iterable[Entry]) -> None:
     """Refuse to replace an import that has images, or bytes of them, which the pushed one lacks; a damaged one is replaced."""
     try:
         here = read_manifest().entries
@@ -179,13 +187,39 @@ def _refuse_loss(pushed: Container[tuple[str, str, str | None]]) -> None:
         raise
     except UserError:  # there is none, or it cannot be read
         return
-    lost = [entry.image_id for entry in withdrawn().kept(here) if _bytes_of(entry) not in pushed]
+    lost = _lost(here, pushed)
     if lost:
-        more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
         raise DataError(
-            f"this folder's import has {', '.join(lost[:SHOWN])}{more}, which the pushed one lacks or has with other bytes",
+            f"this folder's import has {lost}, which the pushed one lacks or has with other bytes",
             "Type `labelfactory push` first, or `labelfactory pull --give-up` to go on without them.",
         )
+
+
+def _refuse_loss_there(store: Store, here: Iterable[Entry]) -> None:
+    """The same for the pushed import, if another machine has changed it since this folder sent or took it."""
+    data = store.get(store.address("manifest.parquet"))
+    if data is None or (LAST_SHARED.is_file() and read_file(LAST_SHARED) == digest_bytes(data).encode()):
+        return
+    try:
+        there = read_pushed(data, store.address("manifest.parquet")).entries
+    except NewerFormatError:
+        raise
+    except DataError:  # this push mends it
+        return
+    lost = _lost(there, here)
+    if lost:
+        raise DataError(
+            f"another machine has pushed {lost}, which this folder's import lacks or has with other bytes",
+            "Type `labelfactory pull` first, or `labelfactory push --give-up` to take them out of the shared import.",
+        )
+
+
+def _lost(entries: Iterable[Entry], replacement: Iterable[Entry]) -> str:
+    """Ids of images, for a message, that are in `entries` and not, or with other bytes, in `replacement`; withdrawn ones apart."""
+    kept = {(entry.image_id, entry.sha256, entry.mask_sha256) for entry in replacement}
+    lost = [e.image_id for e in withdrawn().kept(tuple(entries)) if (e.image_id, e.sha256, e.mask_sha256) not in kept]
+    more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+    return f"{', '.join(lost[:SHOWN])}{more}" if lost else ""
 
 
 def _pull_lock(store: Store) -> bool:

@@ -46,6 +46,7 @@ class StageReport(BaseModel):
     trained: bool = False
     quarantined_images: list[str] = []
     settings: list[SectionValues] = []
+    given: list[str] = []
 
 
 def read_report(stage: str) -> dict[str, Any]:

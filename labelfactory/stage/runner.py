@@ -3,11 +3,9 @@
 import importlib
 import inspect
 import resource
-import stat
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,12 +18,10 @@ from labelfactory.pool.pool import largest_memory
 from labelfactory.pool.process import fork_from_here
 from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, read_yaml
 from labelfactory.settings.reports import read_report
-from labelfactory.settings.wiring import DATA, REPORTS, read_wiring
+from labelfactory.settings.wiring import REPORTS, read_wiring
 from labelfactory.stage.base import Stage
+from labelfactory.stage.given import ATTEMPTS, changed_inputs, digest_given, given_inputs
 from labelfactory.stage.preflight import check_line
-
-ATTEMPTS = 3
-"""How often a stage runs whose inputs change meanwhile."""
 
 
 def main(kind: type[Stage[Any]]) -> NoReturn:
@@ -82,7 +78,7 @@ def run_stage(name: str) -> dict[str, Any]:
             make_folder(stage.output)
             code = stage.code_digest  # of the files as they are now: they may change while it runs
             metrics = _added(before, stage.run())
-            before = metrics
+            before, used = metrics, digest_given(name)
             if changed := changed_inputs(given, given_inputs(name)):
                 say(f"{name}: {changed} changed while it ran; it runs again for what that changes")
             else:
@@ -94,7 +90,8 @@ def run_stage(name: str) -> dict[str, Any]:
         "seconds": round(time.monotonic() - start, 2),
         "peak_memory_mb": _peak_memory_mb(),
         "code": code,
-        # in a list, which DVC does not take for metrics; with the values that params.yaml leaves to a method's defaults
+        "given": [used],
+        # in a list, as above, which DVC does not take for metrics; with the values that params.yaml leaves to a method's defaults
         "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
         **metrics,
     }
@@ -112,25 +109,6 @@ def _added(before: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, A
     }
     trained = {"trained": True} if before.get("trained") else {}
     return {**metrics, **counts, **trained}
-
-
-def given_inputs(name: str) -> dict[str, Any]:
-    """What people give a stage, as it is now: its sections of params.yaml, size and time of each file that no stage writes."""
-    wiring = read_wiring()
-    params = read_yaml(Path(PARAMS_FILE)) if Path(PARAMS_FILE).exists() else {}
-    given: dict[str, Any] = {f"{PARAMS_FILE}: {section}": params.get(section) for section in wiring[name].params}
-    for noun in wiring[name].inputs:
-        for path in sorted((DATA / noun).rglob("[!.]*")) if wiring.maker(noun) is None else ():
-            with suppress(FileNotFoundError):  # a command is replacing it
-                state = path.stat()
-                given |= {str(path): (state.st_size, state.st_mtime_ns)} if stat.S_ISREG(state.st_mode) else {}
-    return given
-
-
-def changed_inputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The first input that differs, and how many more do; empty if none does."""
-    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    return f"{changed[0]}{f' and {len(changed) - 1} more' if len(changed) > 1 else ''}" if changed else ""
 
 
 def _pace(name: str, units: int, seconds: float) -> dict[str, float] | None:

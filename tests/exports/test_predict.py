@@ -10,6 +10,7 @@ from exportable import picture, tiny_segmenter
 from hostile_files import EPS, fake_ghostscript, fifo
 from passports import passport
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 from app.main import COMMANDS, command_line
@@ -66,6 +67,17 @@ def test_predict_names_what_is_no_picture(segmenter, tmp_path, monkeypatch):
     assert decode_mask(Path("out/a.png").read_bytes()).shape == (20, 20)
 
 
+def edit(path: Path) -> None:
+    """Change pixels as an editor does that keeps what a file says of itself."""
+    with Image.open(path) as image:
+        image.load()
+        image.paste(1 if image.mode == "P" else (255, 0, 255), (0, 0, 10, 10))
+        text = PngInfo()
+        text.add_text("Software", image.info.get("Software", ""))
+        kept = {"pnginfo": text} if path.suffix == ".png" else {"comment": image.info["comment"]}
+        image.save(path, **kept)
+
+
 def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, monkeypatch):
     """No photograph, no true mask in the same colours, no link: it refuses before the first write, whoever is the second one."""
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
@@ -101,6 +113,14 @@ def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, 
         ("photos", "file", "file: is not a folder"),
     ):
         assert message in str(predict(pictures, out=out).exception)
+        assert found() == before
+    for edited in ("results/b.png", "results/b_overlay.jpg"):
+        whole = Path(edited).read_bytes()
+        edit(Path(edited))
+        assert f"{edited}: was not written by `labelfactory predict`, or was changed" in str(
+            predict("photos", out="results").exception
+        )
+        Path(edited).write_bytes(whole)
         assert found() == before
     Path("truth/b.png").unlink()
     os.link("photos/a.png", "truth/b.png")

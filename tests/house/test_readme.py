@@ -135,7 +135,7 @@ ELSEWHERE = {
     "labelfactory sweep random_walk.beta=4,8": "test_sweep.py",
     "labelfactory package [--out segmenter.onnx]": "test_package.py",
     "labelfactory pull [--give-up]": "test_storage.py",
-    "labelfactory push": "test_storage.py",
+    "labelfactory push [--give-up]": "test_storage.py",
     "labelfactory quarantine release IMAGE_ID": "test_quarantine.py",
     "labelfactory quarantine retry --stage all [--no-retrain]": "test_quarantine.py",
     "labelfactory audit diff 2 3 [--pictures DIR]": "test_audit.py",

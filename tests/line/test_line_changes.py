@@ -1,6 +1,7 @@
 """What a change costs: a parameter, a comment, new images, other tags, an image that is taken away."""
 
 import os
+from contextlib import chdir
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,8 @@ from line_outputs import LEARNT, counts, digests, edit_manifest, report, stages,
 from small_line import ran
 from workspace import call
 
+from flows.line.dvc_line import open_line
+from flows.line.unused_inputs import REASON
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.settings.wiring import read_wiring
 
@@ -49,6 +52,29 @@ def test_new_images_with_the_models_as_they_are(finished):
     assert idle == {"train_teacher", "train_upper_bound"}  # they are off
     assert set(stale) == set(read_wiring().learning) - idle
     assert "data/dataset: modified" in stale["train_classifier"]
+
+
+def test_what_changed_as_a_stage_ended_is_not_taken_for_used(imported):
+    """DVC looks at inputs when the stage has ended: `dvc commit` notes what no stage used, as a correction then would be."""
+    call(imported, "labelfactory", "run", "prepare")
+    used = report(imported, "prepare")
+    entries = read_manifest(imported / "data/import/manifest.parquet").entries
+    one = next(e for e in entries if len(e.tags) > 1)
+    edit_manifest(imported, lambda all_: tuple(replace(e, tags=e.tags[:1]) if e == one else e for e in all_))
+    call(imported, "dvc", "commit", "--force", "prepare")
+    assert "up to date" in call(imported, "dvc", "status", "prepare")
+    assert REASON in call(imported, "labelfactory", "status")
+    with chdir(imported), open_line() as line:
+        assert line.stale(["prepare"]) == ["prepare"]
+    assert f"prepare: {REASON}; it runs again" in call(imported, "labelfactory", "run", "prepare")
+    assert report(imported, "prepare")["given"] != used["given"]
+    assert "up to date" in call(imported, "labelfactory", "run", "prepare")
+
+    call(imported, "labelfactory", "profile", "--set", "prepare.shard_size=8")
+    call(imported, "dvc", "commit", "--force", "prepare")
+    with chdir(imported), open_line() as line:
+        assert line.bring_up_to_date("prepare")
+        assert not line.bring_up_to_date("prepare")
 
 
 def test_one_image_costs_one_image(finished):

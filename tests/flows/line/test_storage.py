@@ -19,7 +19,7 @@ from workspace import call, make_workspace
 from flows.line import storage
 from flows.line.storage import Moved, pull, push
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from labelfactory.errors import DataError, UserError
+from labelfactory.errors import DataError, NewerFormatError, UserError
 
 pytestmark = [
     pytest.mark.slow,
@@ -175,6 +175,56 @@ def test_what_was_never_pushed_is_not_given_up_unasked(made, other):
     write_manifest(replace(manifest, entries=(replace(first, sha256="0" * 64), *others)))
     with pytest.raises(DataError, match=f"import has {first.image_id}, which"):
         pull()
+
+
+def test_an_older_clone_takes_no_image_out_of_the_shared_import(made, other):
+    """Another machine has added one, or changed one: refused with its id, nothing sent; after a pull it may."""
+    manifest = read_manifest()
+    older = replace(manifest, entries=manifest.entries[:-1])
+    write_manifest(older)
+    push()
+    folder = other()
+    pull()
+    os.chdir(made.root)
+    write_manifest(manifest)
+    push()  # this machine sent what it replaces
+    os.chdir(folder)
+    lost = manifest.entries[-1].image_id
+    with pytest.raises(DataError, match=f"another machine has pushed {lost}, which") as caught:
+        push()
+    assert "labelfactory push --give-up" in caught.value.remedy
+    pull()
+    assert len(read_manifest().entries) == len(manifest.entries)
+    write_manifest(replace(read_manifest(), entries=read_manifest().entries[:-1]))
+    push()  # who has seen the newest import may take an image out
+    os.chdir(made.root)
+    with pytest.raises(DataError, match=f"has {lost}, which the pushed one lacks"):
+        pull()
+    first, *others = manifest.entries[:-1]
+    Path(first.path).write_bytes(Path(manifest.entries[1].path).read_bytes())
+    write_manifest(replace(manifest, entries=(replace(first, sha256=manifest.entries[1].sha256), *others)))
+    with pytest.raises(DataError, match=f"another machine has pushed {first.image_id}, which"):
+        push()
+    push(give_up=True)
+    assert push() == Moved(0, 0)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_push_mends_a_damaged_manifest_and_replaces_no_newer_one(made, server, monkeypatch, newer):
+    """What a newer labelfactory wrote may hold what this one cannot see."""
+    push()
+    bucket = Bucket(server)
+    if newer:
+        here = read_manifest()
+        with monkeypatch.context() as later:
+            later.setattr("labelfactory.dataset.manifest.FORMAT", 99)
+            bucket.put_manifest(here, made.root)
+        with pytest.raises(NewerFormatError):
+            push()
+    else:
+        bucket.put("labelfactory/manifest.parquet", b"damaged")
+        push()
+        assert bucket.fs.cat_file(f"{BUCKET}/project/labelfactory/manifest.parquet") == MANIFEST.read_bytes()
 
 
 def test_a_list_of_files_that_a_killed_push_left_is_sent_again(made, other, tmp_path):

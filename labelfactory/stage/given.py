@@ -1,0 +1,62 @@
+"""What people give a stage: its sections of params.yaml, and the files that no stage writes."""
+
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from labelfactory.digests import digest_file, digest_json
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.reports import read_report
+from labelfactory.settings.wiring import DATA, read_wiring
+
+ATTEMPTS = 3
+"""How often a stage runs whose inputs change meanwhile."""
+
+
+def given_inputs(name: str) -> dict[str, Any]:
+    """What a stage is given, as it is now: its sections of params.yaml, size and time of each file."""
+    given = _sections(name)
+    for path in _files(name):
+        with suppress(FileNotFoundError):  # a command is replacing it
+            state = path.stat()
+            given |= {str(path): (state.st_size, state.st_mtime_ns)} if stat.S_ISREG(state.st_mode) else {}
+    return given
+
+
+def changed_inputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The first input that differs, and how many more do; empty if none does."""
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    return f"{changed[0]}{f' and {len(changed) - 1} more' if len(changed) > 1 else ''}" if changed else ""
+
+
+def digest_given(name: str) -> str:
+    """One SHA-256 of what a stage is given now: values and bytes, not times, so that it is the same in a clone."""
+    given = _sections(name)
+    for path in _files(name):
+        with suppress(FileNotFoundError):
+            given |= {path.as_posix(): digest_file(path)} if path.is_file() else {}
+    return digest_json(given)
+
+
+def used_what_is_given(name: str) -> bool:
+    """Whether the last run of a stage used what it is given now. True where its report does not say.
+
+    Raises:
+        DataError: the report is damaged.
+    """
+    used = read_report(name).get("given")
+    return not used or used == [digest_given(name)]
+
+
+def _sections(name: str) -> dict[str, Any]:
+    params = read_yaml(Path(PARAMS_FILE)) if Path(PARAMS_FILE).exists() else {}
+    return {f"{PARAMS_FILE}: {section}": params.get(section) for section in read_wiring()[name].params}
+
+
+def _files(name: str) -> Iterator[Path]:
+    wiring = read_wiring()
+    for noun in wiring[name].inputs:
+        if wiring.maker(noun) is None:
+            yield from sorted((DATA / noun).rglob("[!.]*"))
