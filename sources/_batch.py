@@ -55,3 +55,5 @@ class Batch:
     left_out: tuple[LeftOut, ...] = ()
     problems: tuple[str, ...] = ()  # stop the import whatever max_bad_fraction is
     mask_values: Mapping[int, str] = field(default_factory=dict)  # pixel value in the true masks → class
+    decisions: tuple[str, ...] = ()  # where two readings were possible: which was taken, why, for how many images
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # suffix or kind of file that is no photograph → count

@@ -1,6 +1,7 @@
 """All problems of an import, collected in one pass and raised as one error."""
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ class Findings:
     root: Path
     problems: list[str] = field(default_factory=list)  # stop the import
     left_out: list[LeftOut] = field(default_factory=list)  # lose one photograph each
+    decisions: list[str] = field(default_factory=list)  # as in a batch
+    passed_over: Counter[str] = field(default_factory=Counter)  # as in a batch
 
     def add(self, where: Path | str, reason: str, row: int | None = None) -> None:
         """Note a problem that stops the import: its file, its row (from 1) and the reason."""

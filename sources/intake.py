@@ -49,6 +49,7 @@ def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
     plan = plan_import(batch, options, old)
     say_refused([(candidate.image_id, sha256) for candidate, sha256 in plan.refused])
     _say_problems(plan, shown=None if options.dry_run else SHOWN)
+    _say_decisions(batch)
     if not options.classes:
         _say_typos(plan.manifest)
     if options.dry_run:
@@ -156,6 +157,15 @@ def _say_problems(plan: ImportPlan, *, shown: int | None) -> None:
         if lines:
             more = [f"  … and {len(lines) - shown} more"] if shown is not None and len(lines) > shown else []
             say("\n".join([f"import: {len(lines)} {title}:", *(f"  {line}" for line in lines[:shown]), *more]))
+
+
+def _say_decisions(batch: Batch) -> None:
+    """Print what was decided where two readings were possible, and what was passed over."""
+    for decision in batch.decisions:
+        say(f"import: {decision}")
+    if batch.passed_over:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(batch.passed_over.items()))
+        say(f"import: passed over, as no photographs: {kinds}")
 
 
 def _say_typos(manifest: Manifest) -> None:
