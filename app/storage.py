@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from flows.line.remote_removal import clean_remote, learn_refused
+from flows.line.learnt_withdrawals import learn_refused
+from flows.line.remote_removal import clean_remote
 from flows.line.storage import pull as fetch
 from flows.line.storage import push as send
 from flows.line.unfinished import finishing_withdrawals
@@ -28,7 +29,7 @@ def push(
     ] = False,
 ) -> None:
     """Send photographs, the import and the line's outputs to DVC's remote; only what it does not have."""
-    learn_refused()
+    learn_refused("labelfactory push")
     with finishing_withdrawals("labelfactory push") as withdrawals:
         for each in withdrawals:
             if in_project(traces_of(Lookup(), each)):
@@ -38,6 +39,7 @@ def push(
                 )
         moved = send(give_up=give_up)
         clean_remote()
+    learn_refused("labelfactory push")  # what was withdrawn elsewhere while this machine was sending
     say(f"pushed: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
 
 
@@ -47,7 +49,7 @@ def pull(
     ] = False,
 ) -> None:
     """Fetch what another machine pushed, so that this clone continues from there."""
-    learn_refused()
+    learn_refused("labelfactory pull")
     with finishing_withdrawals("labelfactory pull") as withdrawals:
         try:
             moved = fetch(give_up=give_up)

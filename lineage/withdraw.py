@@ -121,6 +121,7 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
         "models": touched.all_models,
         "files": [asdict(file) for file in own],
         "elsewhere": elsewhere,
+        "sizes": {e.sha256: Path(e.path).stat().st_size for e in touched.entries if Path(e.path).is_file()},
         "cache": in_cache(traces),
         "by": by,
         "reason": reason,
@@ -145,15 +146,15 @@ def again_if_more_learnt(ledger: Ledger, withdrawal: Withdrawal) -> Withdrawal:
     return begin(ledger, touched, by=withdrawal.by, reason=withdrawal.reason)
 
 
-def begin_elsewhere(ledger: Ledger, digests: Collection[str], *, where: str) -> None:
-    """Write that photographs of which nothing is known here were withdrawn on another machine: no door takes them."""
+def begin_elsewhere(ledger: Ledger, digests: Collection[str], *, by: str, reason: str) -> None:
+    """Write that photographs were withdrawn of which nothing is known here: no door takes them."""
     detail = {
         "images": [],
         "photographs": {},
         "digests": sorted(digests),
         "models": [],
-        "by": "another machine",
-        "reason": f"withdrawn at {where}",
+        "by": by,
+        "reason": reason,
     }
     now = datetime.now(UTC).replace(microsecond=0)
     with ledger.locked():

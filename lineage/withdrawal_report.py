@@ -12,6 +12,7 @@ from labelfactory.digests import digest_json
 from labelfactory.errors import DataError
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
+from labelfactory.masking import masked
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.artifacts import md5_of
 from lineage.dvc_cache import cached, is_ours
@@ -155,7 +156,7 @@ def _not_ours(withdrawal: Withdrawal) -> Iterator[str]:
     """Places that remember, or may: by name."""
     yield f"{DATA / 'ledger'}: ids and digests, as proof of this withdrawal; models that learnt from the images are marked"
     uri = tracking_uri()
-    place = HOME if uri.startswith("sqlite:///") else uri.rpartition("@")[2]
+    place = HOME if uri.startswith("sqlite:///") else masked(uri).rpartition("@")[2]
     yield f"MLflow ({place}): ids and digests in lists of training rows, weights of the marked models"
     yield "Prefect (.labelfactory, or its server's database): ids in logs and summaries of runs"
     yield from _in_git(withdrawal)

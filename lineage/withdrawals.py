@@ -1,7 +1,7 @@
 """Withdrawals as the ledger holds them: what each has to delete, whether it is complete, and whether something came back."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -50,6 +50,7 @@ class Withdrawal:
         files: to be deleted.
         elsewhere: files outside of data/, which are not ours.
         cache: MD5 of objects in DVC's cache that contain the images.
+        known_sizes: digest → bytes of photographs, wherever they lay.
         left: how much the last signed report found left; None before the first.
         report: name of that report.
     """
@@ -66,6 +67,7 @@ class Withdrawal:
     by: str
     reason: str
     time: datetime
+    known_sizes: Mapping[str, int] = field(default_factory=dict)
     left: int | None = None
     report: str = ""
 
@@ -85,8 +87,8 @@ class Withdrawal:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Digest → bytes of the files that were here."""
-        return {file.sha256: file.bytes for file in self.files}
+        """Digest → bytes, as far as they are known."""
+        return {**self.known_sizes, **{file.sha256: file.bytes for file in self.files}}
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def _of_event(event: Mapping[str, Any]) -> Withdrawal:
         by=detail["by"],
         reason=detail["reason"],
         time=event["time"],
+        known_sizes=detail.get("sizes", {}),
     )
 
 
@@ -202,6 +205,7 @@ def _joined(old: Withdrawal, new: Withdrawal) -> Withdrawal:
         photographs={**old.photographs, **new.photographs},
         digests=old.digests | new.digests,
         true_masks=old.true_masks | new.true_masks,
+        known_sizes={**old.known_sizes, **new.known_sizes},
         models=both("models"),
         files=both("files"),
         elsewhere=both("elsewhere"),

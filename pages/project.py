@@ -18,6 +18,8 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup, Model
 from lineage.mask_set import MaskSet, mask_set
 from lineage.pixel import PixelAudit
+from lineage.traces import REPORT, Traces
+from lineage.withdrawals import read_withdrawals
 from pages.cache import Cache
 from pages.image_query import ImageQuery
 from pages.image_table import files_behind
@@ -63,7 +65,7 @@ class Project:
         self._ledger_lock, self._predicting, self._making = RLock(), Lock(), Lock()
         self._lookup: tuple[object, Lookup] | None = None
         self._snapshot: tuple[Stamp, Snapshot] | None = None
-        self._withdrawn = "", Withdrawn()
+        self._withdrawn: tuple[str | None, Withdrawn] = None, Withdrawn()
         self._checked = 0.0
         self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda item: len(item[0]))
         self._pixel_audits: Cache[PixelAudit] = Cache(PIXEL_AUDITS)
@@ -166,6 +168,15 @@ class Project:
         if self._withdrawn[0] != last:
             self._withdrawn = last, withdrawn(keep=False)
         return self._withdrawn[1]
+
+    def report_shows_withdrawn(self) -> bool:
+        """Whether the report was made before a withdrawal, or names a withdrawn image; False where there is none."""
+        found = [each for each in read_withdrawals(Ledger()) if each.images]
+        if not found or not REPORT.is_file():
+            return False
+        if REPORT.stat().st_mtime < max(each.time for each in found).timestamp():
+            return True
+        return any(Traces.of(each.images, each.pixels, ()).in_file(REPORT) for each in found)
 
     def model(self, text: str) -> Model | None:
         """The model that a query names; None if there is none of that name."""

@@ -162,6 +162,10 @@ def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes,
     def report() -> Response:
         if not REPORT.exists():
             raise MissingError("there is no report yet", "Type `labelfactory run`.")
+        if project.report_shows_withdrawn():
+            raise MissingError(
+                "the report shows images that are withdrawn", "Type `labelfactory run`: it makes another one."
+            )
         own = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
         text, why_not = REPORT.read_text(encoding="utf-8", errors="replace"), scores_on_disk(project).why_not
         body = text.replace("<body>", f"<body>\n{REPORT_OF_BEFORE.format(with_code(why_not))}", 1) if why_not else text

@@ -9,19 +9,12 @@ from typing import Any
 from dvc.config import NoRemoteError
 from dvc.repo import Repo
 
-from flows.line.dvc_line import held_line
 from flows.line.dvc_repo import open_repo
 from flows.line.storage import Store
-from labelfactory.console import say
 from labelfactory.dataset.manifest import read_manifest, write_manifest
-from labelfactory.dataset.withdrawn import LEDGER, withdrawn, withdrawn_in
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError
-from labelfactory.lock import project_lock
 from labelfactory.masking import masked
-from lineage.ledger import Ledger
-from lineage.lookup import Lookup
-from lineage.record import record
-from lineage.withdraw import begin, begin_elsewhere, touched_with
 from lineage.withdrawal_report import Remote
 from lineage.withdrawals import Withdrawal
 
@@ -52,50 +45,27 @@ def remove_at_remote(withdrawals: Collection[Withdrawal], objects: Iterable[str]
             _remove(repo, store, withdrawals, objects)
         except Exception as error:
             return Remote((_not_reached(repo, error),), others)
-    return Remote((), (f"{_address(repo)}: outputs that other machines pushed, if they are not in this cache", *others))
+    return Remote(
+        (), (f"{address_of(repo)}: outputs that other machines pushed, if they are not in this cache", *others)
+    )
 
 
 def clean_remote() -> None:
-    """Delete every withdrawn photograph that is at the remote again: another machine sent it before it knew."""
-    photographs = withdrawn().photographs
-    if photographs:
-        with open_repo() as repo:
-            store = Store(repo)
-            refuse_at(store, photographs)
-            for digest in photographs & store.pictures():
-                _delete(store, store.picture(digest))
-
-
-def learn_refused() -> None:
-    """Withdraw here what was withdrawn on other machines that push to the same remote; the next command finishes it.
-
-    Raises:
-        BusyError: something was withdrawn there, and another process runs the line.
-    """
+    """Delete every withdrawn photograph that is at the remote again, with its true mask and its row: another machine sent it
+    before it knew, or withdrew it while this one was sending."""
     with open_repo() as repo:
-        try:
-            refused, where = refused_at(Store(repo)), _address(repo)
-        except Exception:  # the push or pull that follows says what is wrong
-            return
-    new = refused - withdrawn_in(LEDGER).photographs
-    if not new:
-        return
-    say(f"withdraw: {len(new)} photographs were withdrawn on another machine ({where}); they are withdrawn here too")
-    ledger = Ledger()
-    with project_lock("labelfactory pull"), held_line():
-        record()
-        touched = touched_with(Lookup(ledger), new)
-        if touched.image_ids:
-            begin(ledger, touched, by="another machine", reason=f"withdrawn at {where}")
-        else:
-            begin_elsewhere(ledger, new, where=where)
+        store = Store(repo)
+        refused = refuse_at(store, withdrawn().photographs)
+        if refused:
+            _clean_manifest(store, refused)
+            for digest in refused & store.pictures():
+                _delete(store, store.picture(digest))
 
 
 def _remove(repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objects: Iterable[str]) -> None:
     if not store.fs.exists(store.root):
         return  # nothing was ever pushed
-    refuse_at(store, withdrawn().photographs)
-    used = _clean_manifest(store)
+    used = _clean_manifest(store, refuse_at(store, withdrawn().photographs))
     for digest in {digest for each in withdrawals for digest in each.pixels} - used:
         _delete(store, store.picture(digest))
     odb: Any = repo.cloud.get_remote_odb()
@@ -130,8 +100,9 @@ def refused_at(store: Store) -> frozenset[str]:
         ) from None
 
 
-def _clean_manifest(store: Store) -> frozenset[str]:
-    """Take the rows of withdrawn images out of the manifest there; gives the digests of true masks that it still names."""
+def _clean_manifest(store: Store, refused: Collection[str]) -> frozenset[str]:
+    """Take the rows of withdrawn images out of the manifest there, and their true masks; gives the digests of true masks that it
+    still names."""
     address = store.address("manifest.parquet")
     data = store.get(address)
     if data is None:
@@ -140,11 +111,15 @@ def _clean_manifest(store: Store) -> frozenset[str]:
         path = Path(folder, "manifest.parquet")
         path.write_bytes(data)
         manifest = read_manifest(path)
-        kept = withdrawn().kept(manifest.entries)
+        kept = tuple(entry for entry in withdrawn().kept(manifest.entries) if entry.sha256 not in refused)
+        used = frozenset(entry.mask_sha256 for entry in kept if entry.mask_sha256)
+        gone = {entry.mask_sha256 for entry in manifest.entries if entry.mask_sha256} - used
+        for digest in gone - {entry.sha256 for entry in kept}:  # first: without their rows nobody would know them
+            _delete(store, store.picture(digest))
         if len(kept) < len(manifest.entries):
             write_manifest(type(manifest)(manifest.classes, manifest.mask_ids, manifest.source, kept), path)
             store.put(path.read_bytes(), address)
-    return frozenset(entry.mask_sha256 for entry in kept if entry.mask_sha256)
+    return used
 
 
 def _delete(store: Store, address: str) -> bool:
@@ -165,10 +140,11 @@ def _others(repo: Repo) -> list[str]:
     ]
 
 
-def _address(repo: Repo) -> str:
+def address_of(repo: Repo) -> str:
+    """The remote that `labelfactory push` writes to, for messages."""
     name = repo.config["core"].get("remote")
     return f"DVC's remote {name} ({masked(str(repo.config['remote'].get(name, {}).get('url', '')))})"
 
 
 def _not_reached(repo: Repo, error: Exception) -> str:
-    return f"{_address(repo)}: not reached: {masked(' '.join(str(error).split())[:200])}; {FINISH}"
+    return f"{address_of(repo)}: not reached: {masked(' '.join(str(error).split())[:200])}; {FINISH}"

@@ -102,6 +102,8 @@ def push(*, give_up: bool = False) -> Moved:
     """
     with _store() as (repo, store):
         entries = read_manifest().entries
+        if len(withdrawn().kept(entries)) < len(entries):
+            raise DataError("the import names withdrawn photographs", "Type `labelfactory run`, then push again.")
         if not give_up:
             _refuse_loss_there(store, entries)
         files = _files(entries)

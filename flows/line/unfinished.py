@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from labelfactory.dataset.withdrawn import LEDGER, remembered_photographs, withdrawn_in
 from lineage.ledger import Ledger
 from lineage.withdrawals import Withdrawal, open_withdrawals
 
@@ -10,6 +11,8 @@ from lineage.withdrawals import Withdrawal, open_withdrawals
 @contextmanager
 def finishing_withdrawals(command: str) -> Iterator[list[Withdrawal]]:
     """Before the body, delete what open withdrawals name; after it, whether it failed or not, sign their reports.
+
+    A ledger that was restored from before a withdrawal is told of it again.
 
     Args:
         command: as it is typed, for those who wait.
@@ -20,11 +23,15 @@ def finishing_withdrawals(command: str) -> Iterator[list[Withdrawal]]:
     Raises:
         BusyError: a withdrawal is open, and another process runs the line.
     """
-    if not open_withdrawals(Ledger()):
+    forgotten = remembered_photographs() - withdrawn_in(LEDGER).photographs
+    if not forgotten and not open_withdrawals(Ledger()):
         yield []
         return
+    from flows.line.learnt_withdrawals import begin_again
     from flows.line.withdrawals import delete_open, sign_and_say
 
+    if forgotten:
+        begin_again(forgotten, command, by="this project", reason="withdrawn here before the ledger was restored")
     found = delete_open(command)
     try:
         yield found

@@ -94,6 +94,10 @@ def read_database(address: str) -> Database:
         raise ParamsError("--database: not the address of a database", FORM) from None
     if kind != "postgresql":
         raise ParamsError(f"--database: {kind} is not PostgreSQL", f"{FORM} Without --database, SQLite is used.")
+    if said := url.query.get("password"):  # libpq takes it there too
+        url = url.set(password=said if isinstance(said, str) else said[-1]).difference_update_query(["password"])
+    if secret := next((name for name in url.query if "password" in name.lower()), ""):
+        raise ParamsError(f"--database: {secret} would be written to files", f"Leave it out of the address. {FORM}")
     if not url.database:
         raise ParamsError("--database: the address names no database", FORM)
     return Database(url.set(drivername="postgresql"))

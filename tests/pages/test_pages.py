@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from labelfactory.schema import BACKGROUND, VOID, palette
 from labelfactory.settings.wiring import read_wiring
 from lineage.audit import audit_mask
 from lineage.diff import diff
-from lineage.ledger import Ledger, events_table
+from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.pixel import audit_pixel
 from lineage.record import record
@@ -284,18 +283,6 @@ def test_a_photograph_that_changed_is_not_shown(line, client):
     assert (answer.status_code, "changed since" in answer.text) == (409, True)
 
 
-PICTURES = ("photo", "plain", "thumb", "mask", "walk-1")
-
-
-def withdraw(image_id: str) -> None:
-    """What `labelfactory withdraw` writes before anything else: the event in the ledger."""
-    ledger, now = Ledger(), datetime.now(UTC).replace(microsecond=0)
-    photographs = {r.image_id: r.sha256 for r in read_dataset().records if r.image_id == image_id}
-    detail = {"images": [image_id], "photographs": photographs, "models": [], "by": "", "reason": ""}
-    with ledger.locked():
-        ledger.append("events", events_table([("withdrawn", "0" * 64, detail, now)]))
-
-
 def test_a_browser_asks_again_for_every_picture(line, client):
     """It may keep a picture, and is told that it is still the same; nothing else may be kept at all."""
     for address in (
@@ -311,24 +298,6 @@ def test_a_browser_asks_again_for_every_picture(line, client):
     Path("data/evaluation/report.html").write_text("a gallery")
     for address in ("/", "/image?id=image-1", "/report", "/picture/photo?id=nothing", "/picture/nothing?id=image-1"):
         assert client.get(address).headers["cache-control"] == "no-store"
-
-
-def test_a_withdrawn_photograph_is_gone_at_once(line, monkeypatch):
-    """Also before the pages have read the images again, though its pictures and the explanation of a pixel are in memory."""
-    monkeypatch.setattr("pages.project.STAMP_SECONDS", 1e9)
-    addresses = ["/image?id=image-1", "/image/pixel?id=image-1&x=1&y=1", "/diff/picture?a=1&b=now&id=image-1&side=a"]
-    addresses += [f"/picture/{name}?id=image-1" for name in PICTURES]
-    with visit(project()) as client:
-        tags = {}
-        for address in addresses:
-            answer = client.get(address)
-            assert answer.status_code == 200, address
-            tags[address] = answer.headers.get("etag", "")
-        withdraw("image-1")
-        for address in addresses:
-            answer = client.get(address, headers={"if-none-match": tags[address]})
-            assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store"), address
-        assert client.get("/picture/photo?id=image-2").status_code == 200
 
 
 @pytest.mark.parametrize("place", [(0, 0), (15, 11), (7, 3)])

@@ -1,7 +1,9 @@
 """What was pushed is withdrawn at the remote too: photographs, rows, old outputs; on every machine that shares it."""
 
+import hashlib
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +12,11 @@ import pytest
 from made_line import MadeLine
 
 from app.storage import pull, push
-from flows.line.remote_removal import learn_refused, refuse_at
+from flows.line import storage
+from flows.line.learnt_withdrawals import learn_refused
+from flows.line.remote_removal import refuse_at
 from flows.line.withdrawals import remove_open, sign
-from labelfactory.dataset.manifest import MANIFEST, read_manifest
+from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError
 from lineage.ledger import Ledger
@@ -187,7 +191,7 @@ def test_a_machine_that_never_had_it_refuses_it(made, remote, tmp_path):
     backup = MANIFEST.read_bytes()
     withdraw("image-1", made)
     go_to_clone(made, tmp_path / "third", remote)
-    learn_refused()
+    learn_refused("the test")
     assert withdrawn().photographs == {sha256}
     (remote / "labelfactory/manifest.parquet").write_bytes(backup)  # as an older program pushes it
     pull()
@@ -212,10 +216,68 @@ def test_outputs_that_are_older_than_a_withdrawal_are_seen_after_a_pull(made, re
     assert again.left
 
 
-def test_a_damaged_list_at_the_remote_refuses_nothing(made, remote):
+def test_who_cannot_read_what_others_withdrew_sends_and_takes_nothing(made, second, remote):
+    """A damaged list at the remote: the machine that knows nothing of a withdrawal would bring the photograph back."""
+    withdraw("image-1", made)
     (remote / "labelfactory/withdrawn.json").write_bytes(b'{"photographs": [1, null]')
-    learn_refused()
-    assert withdrawn().photographs == frozenset()
+    before = contents(remote)
+    os.chdir(second)
+    for command in (push, pull):
+        with pytest.raises(DataError, match="the list of withdrawn photographs is damaged"):
+            command()
+    assert contents(remote) == before
+
+
+def test_what_is_withdrawn_while_another_machine_sends_it(made, second, remote, monkeypatch):
+    """It had asked before: photograph, true mask and row do not stay, and the sender withdraws them too."""
+    entry, masks = next(e for e in read_manifest().entries if e.image_id == "image-1"), b"a true mask"
+    digest = hashlib.sha256(masks).hexdigest()
+    for folder in (made.root, second):
+        os.chdir(folder)
+        manifest = read_manifest()
+        Path("data/raw/mask-1.png").write_bytes(masks)
+        write_manifest(
+            replace(
+                manifest,
+                entries=tuple(
+                    replace(e, mask_path="data/raw/mask-1.png", mask_sha256=digest) if e.image_id == "image-1" else e
+                    for e in manifest.entries
+                ),
+            )
+        )
+    send = storage.push
+
+    def meanwhile(**options: bool) -> object:
+        os.chdir(made.root)
+        withdraw("image-1", made)
+        os.chdir(second)
+        return send(**options)
+
+    monkeypatch.setattr("app.storage.send", meanwhile)
+    push()
+    sent = {path.rpartition("/")[2] for path in contents(remote)}
+    assert not sent & {entry.sha256, digest}
+    assert "image-1" not in [e.image_id for e in read_manifest(remote / "labelfactory/manifest.parquet").entries]
+    (here,) = read_withdrawals(Ledger())
+    assert (here.images, here.by) == (("image-1",), "another machine")
+
+
+def test_a_project_that_was_restored_from_before_a_withdrawal_sends_nothing_of_it(made, remote, tmp_path):
+    """The ledger forgot it, the project did not: it is withdrawn again before anything is sent."""
+    entry = next(e for e in read_manifest().entries if e.image_id == "image-1")
+    shutil.copytree("data", tmp_path / "backup")
+    withdraw("image-1", made)
+    shutil.rmtree("data")
+    shutil.copytree(tmp_path / "backup", "data")
+    shutil.rmtree(remote)
+    with pytest.raises(DataError, match=r"the outputs still contain withdrawn images \(image-1\)"):
+        push()
+    assert not remote.exists()
+    assert not Path(entry.path).exists()
+    run(made, refine_crf="second")
+    push()
+    assert entry.sha256 not in {path.rpartition("/")[2] for path in contents(remote)}
+    assert "image-1" not in [e.image_id for e in read_manifest(remote / "labelfactory/manifest.parquet").entries]
 
 
 def test_a_damaged_list_at_the_remote_is_not_replaced():

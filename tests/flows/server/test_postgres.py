@@ -58,6 +58,12 @@ def test_the_password_leaves_the_address():
     assert "options=-csearch_path%3Dmlflow" in database.tracking
     assert "a@b" not in repr(database) + database.shown
     assert read_database("postgresql://host/name").password() == {}
+    asked = read_database("postgresql://me@host/name?password=a%40b/c&sslmode=require")
+    assert asked.password() == {"PGPASSWORD": "a@b/c"}
+    assert "a@b" not in f"{asked.shown}{asked.tracking}{asked.server()}".replace("%40", "@")
+    assert "sslmode=require" in asked.tracking
+    with pytest.raises(ParamsError, match="sslpassword would be written to files"):
+        read_database("postgresql://me@host/name?sslpassword=x")
 
 
 def test_a_database_that_cannot_be_used_is_said_at_once(postgres):
