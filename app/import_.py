@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app._import_options import DEMO_SOURCE, import_options, refuse_other_data, words_of
+from app._import_options import DEMO_SOURCE, import_options, refuse_other_data
+from labelfactory.typed_names import split_names
 from sources._download import fetch_voc2012
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
@@ -22,7 +23,9 @@ cli = typer.Typer(
 
 Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count, list every problem, write nothing.")]
-NamedClasses = Annotated[str, typer.Option("--classes", help="Classes, in order, with commas. Default: all.")]
+NamedClasses = Annotated[
+    str, typer.Option("--classes", help="Classes, in order, with commas; a comma in a name is `\\,`. Default: all.")
+]
 Rename = Annotated[
     list[str] | None,
     typer.Option("--rename", help="old=new: another name for a class; old= drops it; may be repeated."),
@@ -135,7 +138,7 @@ def hf(
     """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks)
     import_batch(
-        find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name),
+        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name),
         options,
     )
 
@@ -169,5 +172,5 @@ def voc(
     options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks}
     options = import_options(classes, rename, val_fraction, **options)
     folder = fetch_voc2012(directory) if download else directory
-    batch = find_voc(folder, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
+    batch = find_voc(folder, tags_file=tags, lists=split_names(lists) or None, tags_from_masks=tags_from_masks)
     import_batch(batch, options)

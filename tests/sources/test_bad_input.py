@@ -151,10 +151,6 @@ def test_over_the_limit_nothing_is_imported(here, case):
 
 
 STOPS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a class with no image": (
-        lambda root: (root / "classes.txt").write_text("background\ncat\ndog\nowl\n"),
-        "--classes: no photograph is tagged 'owl'",
-    ),
     "a tag file that is not UTF-8": (
         lambda root: (root / "tags.csv").write_bytes("bad,caté\n".encode("latin-1")),
         "tags.csv: not readable: not UTF-8 text",
