@@ -67,6 +67,9 @@ def demo(
 @cli.command()
 def folder(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Contains a folder of photographs for each class.")],
+    keep_suffix: Annotated[
+        bool, typer.Option("--keep-suffix", help="Image ids keep the suffix, so 0.jpg and 0.png are two.")
+    ] = False,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -78,7 +81,10 @@ def folder(
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
-    import_batch(find_folder(directory, classes=chosen, list_name=list_name), options)
+    import_batch(
+        find_folder(directory, classes=chosen, kept=[*options.rename], list_name=list_name, keep_suffix=keep_suffix),
+        options,
+    )
 
 
 @cli.command()
