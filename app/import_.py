@@ -7,14 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from app._import_options import DEMO_SOURCE, import_options, refuse_other_data
+from labelfactory.errors import UserError
 from labelfactory.typed_names import split_names
 from sources._download import fetch_voc2012
+from sources._table_columns import ColumnNames
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
 from sources.hf import find_hf
 from sources.intake import DEMO_FOLDER, import_batch, import_manifest
-from sources.table import ColumnNames, find_table
+from sources.table import TableForm, find_table
 from sources.voc import find_voc
 
 cli = typer.Typer(
@@ -89,12 +91,16 @@ def folder(
 
 @cli.command()
 def table(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet, one row per photograph.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet.")],
     path_column: Annotated[str, typer.Option(help="Column of paths or URLs. Default: path, file, image, url, …")] = "",
     tags_column: Annotated[str, typer.Option(help="Column of tags: a list, or separated by | ; or ,")] = "",
+    tag_columns: Annotated[str, typer.Option(help="Columns of 0 and 1, one for each class, with commas.")] = "",
     id_column: Annotated[str, typer.Option(help="Column of image ids. Default: image_id, id; else the path.")] = "",
     list_column: Annotated[str, typer.Option(help="Column of lists. Default: split, list, …, if there is one.")] = "",
+    separator: Annotated[str, typer.Option(help="Between tags in one cell, such as ' '. Default: | ; and ,")] = "",
     root: Annotated[Path | None, typer.Option(help="Folder that paths start from. Default: the table's.")] = None,
+    cut_prefix: Annotated[str, typer.Option(help="Start of paths that is removed, such as 'C:\\data\\'.")] = "",
+    encoding: Annotated[str, typer.Option(help="Of a text, such as cp1252. Default: UTF-8, or as its mark says.")] = "",
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -102,13 +108,16 @@ def table(
     append: Append = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import the photographs of a table: files are not copied, URLs (http, s3, gs, …) are fetched once."""
+    """Import the photographs of a table: files are not copied, URLs (http, s3, gs, …) are fetched once.
+
+    A photograph has one row, or one for each object.
+    """
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
-    columns = ColumnNames(path_column, tags_column, id_column, list_column)
-    import_batch(
-        find_table(file, root=root, columns=columns, list_name=list_name, keep=not dry_run),
-        options,
-    )
+    if tags_column and tag_columns:
+        raise UserError("--tags-column and --tag-columns exclude each other", "Type one of them.")
+    columns = ColumnNames(path_column, tags_column, id_column, list_column, tuple(split_names(tag_columns)))
+    form = TableForm(columns, separator, encoding, cut_prefix, (options.train_list, options.val_list))
+    import_batch(find_table(file, root=root, form=form, list_name=list_name, keep=not dry_run), options)
 
 
 @cli.command()

@@ -111,12 +111,13 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
         taken.append((candidate, inspection))
     left_out = [item for item in left_out if item.image_id not in gone.image_ids]  # the list must not name them again
     taken, decisions = joined(taken, dealt=options.val_fraction is not None)
-    if append_to is None and chosen and not problems:
-        chosen, unused = used_classes((c for c, _ in taken), chosen, options.classes, problems)
-        decisions += unused
-    notes = typo_notes(_counts(batch, append_to)) if not options.classes else []
     bad = len({b.image_id or b.where for b in left_out})
     stop = bad > options.max_bad_fraction * max(total, 1)
+    if append_to is None and chosen and not problems:  # if too many are left out, their classes are not missed too
+        tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
+        chosen, unused = used_classes(tagged, chosen, options.classes, problems)
+        decisions += unused
+    notes = typo_notes(_counts(batch, append_to)) if not options.classes else []
     shown = None if options.dry_run else SHOWN
     raise_problems(batch.root, problems, left_out, stop=stop, shown=shown, notes=notes)
     if not taken and append_to is None:
