@@ -167,7 +167,9 @@ def voc(
     download: Annotated[
         bool, typer.Option("--download", help="Download VOC 2012 (2 GB) into DIR first; resumes a broken download.")
     ] = False,
-    tags: Annotated[Path | None, typer.Option(help="Tag file; default: tags.csv, else Annotations/*.xml.")] = None,
+    tags: Annotated[
+        Path | None, typer.Option(help="Tag file, or psa's cls_labels.npy; default: tags.csv, else Annotations/*.xml.")
+    ] = None,
     tags_from_masks: Annotated[
         bool,
         typer.Option("--tags-from-masks", help="Take the tags from the true masks; otherwise those are not opened."),
