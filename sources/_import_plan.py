@@ -14,11 +14,14 @@ from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from labelfactory.schema import BACKGROUND, Classes
+from labelfactory.typed_names import typed
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
-from sources._names import chosen_classes, is_name, renamed
+from sources._names import chosen_classes, is_name, renamed, used_classes
+from sources._same_bytes import joined
 from sources._split import TRAIN, VAL, deal
+from sources._tag_typos import typo_notes
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class ImportPlan:
     twins: tuple[tuple[str, ...], ...]  # image ids of photographs of the same bytes
     pending: tuple[Candidate, ...]  # photographs or masks that are to be written
     refused: tuple[tuple[Candidate, str], ...] = ()  # withdrawn ones, with the digest of the photograph
+    decisions: tuple[str, ...] = ()  # as in a batch
+    notes: tuple[str, ...] = ()  # what is no problem and may be a mistake, with what to type
 
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
@@ -105,12 +110,16 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
             candidate = replace(candidate, mask=None, mask_bytes=None)
         taken.append((candidate, inspection))
     left_out = [item for item in left_out if item.image_id not in gone.image_ids]  # the list must not name them again
-    if append_to is None and chosen and not problems:
-        tagged = {tag for candidate, _ in taken for tag in candidate.tags}
-        problems += [f"--classes: no photograph is tagged {name!r}" for name in chosen if name not in tagged]
+    taken, decisions = joined(taken, dealt=options.val_fraction is not None)
     bad = len({b.image_id or b.where for b in left_out})
     stop = bad > options.max_bad_fraction * max(total, 1)
-    raise_problems(batch.root, problems, left_out, stop=stop, shown=None if options.dry_run else SHOWN)
+    if append_to is None and chosen and not problems:  # if too many are left out, their classes are not missed too
+        tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
+        chosen, unused = used_classes(tagged, chosen, options.classes, problems)
+        decisions += unused
+    notes = typo_notes(_counts(batch, append_to)) if not options.classes else []
+    shown = None if options.dry_run else SHOWN
+    raise_problems(batch.root, problems, left_out, stop=stop, shown=shown, notes=notes)
     if not taken and append_to is None:
         raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
     lists = _lists(taken, options, old)
@@ -129,7 +138,14 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
         manifest = append_to.appended(new if masked else replace(new, mask_ids=append_to.mask_ids))
     _refuse_leaks(manifest, options)
     pending = tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes)
-    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending, tuple(refused))
+    twins = _twins(manifest)
+    return ImportPlan(manifest, tuple(left_out), twins, pending, tuple(refused), tuple(decisions), tuple(notes))
+
+
+def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
+    """Photographs of each tag, in the batch and in the manifest that is extended."""
+    here = append_to.entries if append_to else ()
+    return Counter(tag for tags in (*(c.tags for c in batch.candidates), *(e.tags for e in here)) for tag in tags)
 
 
 def _sorted_out(
@@ -211,8 +227,8 @@ def _command(batch: Batch, options: ImportOptions, chosen: Sequence[str]) -> str
     """The command as the manifest states it, with the fraction of a dealt split, so that a second import keeps the split."""
     own = all(candidate.lists for candidate in batch.candidates)
     fraction = options.val_fraction if options.val_fraction is not None else (None if own else 0.2)
-    words = [batch.command, f"--classes {','.join(chosen)}"]
-    words += [f"--rename {old}={new}" for old, new in options.rename.items()]
+    words = [batch.command, f"--classes {','.join(map(typed, chosen))}"]
+    words += [f"--rename {typed(old)}={typed(new)}" for old, new in options.rename.items()]
     words += [f"--val-fraction {fraction:g}"] if fraction is not None else []
     return " ".join(words)
 
