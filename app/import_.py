@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app._import_options import DEMO_SOURCE, import_options, refuse_other_data, words_of
+from sources._coco_objects import Crowds
 from sources._download import fetch_voc2012
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
@@ -106,6 +107,12 @@ def table(
 def coco(
     file: Annotated[Path, typer.Argument(metavar="INSTANCES.json", help="COCO instances.")],
     images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
+    crowds: Annotated[
+        Crowds, typer.Option(help="What iscrowd 1 means: objects (a brush in CVAT) or void. Default: the file decides.")
+    ] = "auto",
+    true_masks: Annotated[
+        bool, typer.Option("--true-masks/--no-true-masks", help="Whether segmentations become true masks.")
+    ] = True,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -113,9 +120,10 @@ def coco(
     append: Append = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
+    """Import COCO instances: tags from categories, true masks from polygons and RLE; boxes give tags alone."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
-    import_batch(find_coco(file, images, list_name=list_name), options)
+    more: dict[str, Any] = {"crowds": crowds, "true_masks": true_masks, "renamed": options.rename}
+    import_batch(find_coco(file, images, list_name=list_name, **more), options)
 
 
 @cli.command()
