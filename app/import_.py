@@ -129,9 +129,11 @@ def coco(
 @cli.command()
 def hf(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, or Parquet files.")
+        Path,
+        typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, Parquet files, or pictures."),
     ],
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
     classes: NamedClasses = "",
@@ -143,7 +145,7 @@ def hf(
     """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks)
     import_batch(
-        find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name),
+        find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name, config=config),
         options,
     )
 

@@ -26,8 +26,8 @@ from sources._batch import Batch, Candidate
 from sources._coco_file import CocoFile, CocoImage, read_coco
 from sources._coco_masks import DrawnMask, stated_size
 from sources._coco_objects import Crowds, boxes_alone, is_crowd, is_drawn
-from sources._coco_paths import named_file
 from sources._findings import Findings
+from sources._named_file import named_file
 
 SHOWN = 10
 
