@@ -9,6 +9,7 @@ import typer
 from app._import_options import DEMO_SOURCE, import_options, refuse_other_data
 from labelfactory.errors import UserError
 from labelfactory.typed_names import split_names
+from sources._coco_objects import Crowds
 from sources._download import fetch_voc2012
 from sources._table_columns import ColumnNames
 from sources.coco import find_coco
@@ -124,6 +125,12 @@ def table(
 def coco(
     file: Annotated[Path, typer.Argument(metavar="INSTANCES.json", help="COCO instances.")],
     images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
+    crowds: Annotated[
+        Crowds, typer.Option(help="What iscrowd 1 means: objects (a brush in CVAT) or void. Default: the file decides.")
+    ] = "auto",
+    true_masks: Annotated[
+        bool, typer.Option("--true-masks/--no-true-masks", help="Whether segmentations become true masks.")
+    ] = True,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -131,17 +138,20 @@ def coco(
     append: Append = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
+    """Import COCO instances: tags from categories, true masks from polygons and RLE; boxes give tags alone."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
-    import_batch(find_coco(file, images, list_name=list_name), options)
+    more: dict[str, Any] = {"crowds": crowds, "true_masks": true_masks, "renamed": options.rename}
+    import_batch(find_coco(file, images, list_name=list_name, **more), options)
 
 
 @cli.command()
 def hf(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, or Parquet files.")
+        Path,
+        typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, Parquet files, or pictures."),
     ],
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
     classes: NamedClasses = "",
@@ -153,7 +163,7 @@ def hf(
     """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks)
     import_batch(
-        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name),
+        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name, config=config),
         options,
     )
 

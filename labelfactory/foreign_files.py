@@ -37,8 +37,22 @@ FORMATS = {
 PHOTOGRAPHS = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 RUBBISH = frozenset(
-    ("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "__macosx")
-    + ("__pycache__", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
+    (
+        "@eadir",
+        "@tmp",
+        "@recycle",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "system volume information",
+        "__macosx",
+        "__pycache__",
+        "lost+found",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+    )
 )
 """Folders and files that Windows, macOS and network disks leave among photographs, in small letters."""
 

@@ -266,7 +266,9 @@ def test_paths_of_other_systems_are_found(case):
     Path("v1.a.jpg").write_bytes(Path("4.jpg").read_bytes())
     rows = [{"path": stated, "tags": "cat"}]
     if cut:
-        with pytest.raises(DataError, match="is outside of .* --root names another folder, or --cut-prefix ") as caught:
+        with pytest.raises(
+            DataError, match=r"is outside of .* --root names another folder, or --cut-prefix "
+        ) as caught:
             plan_import(table(rows), EASY)
         assert f"{cut}" in caught.value.problem
     batch = table(rows, cut_prefix=cut)
@@ -277,7 +279,7 @@ def test_paths_of_other_systems_are_found(case):
 def test_a_name_without_suffix_that_could_be_two_files_is_refused():
     """Both are named."""
     Path("0.png").write_bytes(Path("4.jpg").read_bytes())
-    with pytest.raises(DataError, match="'0' could be 0.jpg or 0.png; write the suffix"):
+    with pytest.raises(DataError, match=r"'0' could be 0.jpg or 0.png; write the suffix"):
         plan_import(table("path,tags\n0,cat\n1,dog\n"), EASY)
 
 
@@ -297,7 +299,7 @@ def test_a_first_row_that_is_no_header_is_said():
         "cells beyond the header were read as tags (1 rows)",
         "lists by their names: TEST → test (1), TRAIN → train (1), VALIDATION → val (1)",
     )
-    with pytest.raises(DataError, match="row 2: 0.jpg: 3 cells, the header has 2"):
+    with pytest.raises(DataError, match=r"row 2: 0.jpg: 3 cells, the header has 2"):
         plan_import(table("tags,path\ncat,0.jpg,dog\n"), EASY)
 
 

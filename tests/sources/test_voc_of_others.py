@@ -237,7 +237,7 @@ def test_any_label_file_is_read_or_refused(tmp_path, data, cut):
 def test_the_folder_around_a_voc_folder_names_it(voc):
     """VOCdevkit, and the folder that holds it."""
     for outer in (voc.parent, voc.parent.parent):
-        with pytest.raises(DataError, match="contains no JPEGImages/, but .*VOC2012 does") as caught:
+        with pytest.raises(DataError, match=r"contains no JPEGImages/, but .*VOC2012 does") as caught:
             find_voc(outer)
         assert f"`labelfactory import voc {voc}`" in caught.value.remedy
 
