@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfactory.console import one_line
-from labelfactory.dataset.images import decode_mask, orientation, upright
+from labelfactory.dataset.images import decode_mask, fitted
 from labelfactory.dataset.picture_files import MASKS, opened_picture
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.dataset.withdrawn import withdrawn
@@ -113,11 +113,7 @@ def _names(dataset: Dataset) -> dict[str, ImageRecord]:
 
 def _checked(mask: Mask, record: ImageRecord, dataset: Dataset) -> Mask:
     """The mask, turned upright; refused if its size is not the photograph's or a value is not a class."""
-    size = (record.height, record.width)
-    if mask.shape != size:
-        mask = upright(mask, orientation(Path(record.path)))
-    if mask.shape != size:
-        raise DataError(f"{mask.shape[1]}×{mask.shape[0]} pixels, its photograph {size[1]}×{size[0]}")
+    mask = fitted(mask, (record.height, record.width), Path(record.path))
     wrong = np.setdiff1d(np.unique(mask), [*range(len(dataset.classes) + 1), VOID])
     if len(wrong):
         raise DataError(f"it contains {', '.join(map(str, wrong[:5]))}, which is not a class id")
