@@ -8,6 +8,7 @@ import typer
 
 from app._import_options import DEMO_SOURCE, import_options, refuse_other_data, words_of
 from sources._download import fetch_voc2012
+from sources._true_masks import Over
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
@@ -32,6 +33,13 @@ ValFraction = Annotated[
     typer.Option("--val-fraction", help="Share of the list val, the same in every class. Default: 0.2 without lists."),
 ]
 CheckMasks = Annotated[bool, typer.Option("--check-masks", help="Check every pixel of the true masks too.")]
+Masks = Annotated[
+    Over,
+    typer.Option(
+        "--masks",
+        help="The pixels that true masks are drawn over, where EXIF turns a photograph and the size does not say it.",
+    ),
+]
 ListName = Annotated[str, typer.Option("--list", help="Put all of them on this list, such as train or val.")]
 
 
@@ -107,6 +115,7 @@ def coco(
     file: Annotated[Path, typer.Argument(metavar="INSTANCES.json", help="COCO instances.")],
     images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
     list_name: ListName = "",
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -114,7 +123,7 @@ def coco(
     dry_run: DryRun = False,
 ) -> None:
     """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
-    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, masks=masks)
     import_batch(find_coco(file, images, list_name=list_name), options)
 
 
@@ -126,6 +135,7 @@ def hf(
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -133,7 +143,9 @@ def hf(
     dry_run: DryRun = False,
 ) -> None:
     """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
-    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks)
+    options = import_options(
+        classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks, masks=masks
+    )
     import_batch(
         find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name),
         options,
@@ -156,6 +168,7 @@ def voc(
     ] = False,
     lists: Annotated[str, typer.Option(help="Lists to import, with commas. Default: all.")] = "",
     check_masks: CheckMasks = False,
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -166,7 +179,7 @@ def voc(
 
     Name other classes than VOC's own 20 in the folder's classes.txt: background, then one class per row.
     """
-    options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks}
+    options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks, "masks": masks}
     options = import_options(classes, rename, val_fraction, **options)
     folder = fetch_voc2012(directory) if download else directory
     batch = find_voc(folder, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)

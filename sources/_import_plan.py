@@ -19,6 +19,7 @@ from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
 from sources._names import chosen_classes, is_name, renamed
 from sources._split import TRAIN, VAL, deal
+from sources._true_masks import Over, look_at, said_of_turned
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ImportOptions:
     rename: Mapping[str, str] = field(default_factory=dict)  # a name of the source → its name here; "" drops it
     val_fraction: float | None = None  # None: the source's own lists, or 0.2 where it has none
     check_masks: bool = False  # check the pixels of true masks too, not only their size
+    masks: Over = "upright"  # what true masks are drawn over where their size does not say it
     max_bad_fraction: float = 0.0
     train_list: str = TRAIN
     val_list: str = VAL
@@ -44,6 +46,7 @@ class ImportPlan:
     left_out: tuple[LeftOut, ...]
     twins: tuple[tuple[str, ...], ...]  # image ids of photographs of the same bytes
     pending: tuple[Candidate, ...]  # photographs or masks that are to be written
+    decisions: tuple[str, ...] = ()  # of the batch and of its true masks
     refused: tuple[tuple[Candidate, str], ...] = ()  # withdrawn ones, with the digest of the photograph
 
     def write_files(self) -> None:
@@ -89,7 +92,8 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
     total = len({c.image_id or c.where for c in batch.candidates} | {b.image_id or b.where for b in batch.left_out})
     checked = set(batch.mask_values) if options.check_masks else None
-    inspections = inspect_all(fresh, checked) if fresh else []
+    masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen, 1)), chosen, over=options.masks)
+    inspections = inspect_all(fresh, checked, masks=masks) if fresh else []
     taken: list[tuple[Candidate, Inspection]] = []
     refused: list[tuple[Candidate, str]] = []
     gone = withdrawn()
@@ -102,8 +106,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
             continue
         if inspection.mask_reason:
             left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
-            candidate = replace(candidate, mask=None, mask_bytes=None)
-        taken.append((candidate, inspection))
+        taken.append((inspection.with_mask(candidate), inspection))
     left_out = [item for item in left_out if item.image_id not in gone.image_ids]  # the list must not name them again
     if append_to is None and chosen and not problems:
         tagged = {tag for candidate, _ in taken for tag in candidate.tags}
@@ -129,7 +132,9 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
         manifest = append_to.appended(new if masked else replace(new, mask_ids=append_to.mask_ids))
     _refuse_leaks(manifest, options)
     pending = tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes)
-    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending, tuple(refused))
+    turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
+    decisions = (*batch.decisions, *masks.decisions, *turned)
+    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending, decisions, tuple(refused))
 
 
 def _sorted_out(
@@ -214,6 +219,7 @@ def _command(batch: Batch, options: ImportOptions, chosen: Sequence[str]) -> str
     words = [batch.command, f"--classes {','.join(chosen)}"]
     words += [f"--rename {old}={new}" for old, new in options.rename.items()]
     words += [f"--val-fraction {fraction:g}"] if fraction is not None else []
+    words += [f"--masks {options.masks}"] if options.masks != "upright" else []
     return " ".join(words)
 
 

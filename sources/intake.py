@@ -16,6 +16,7 @@ from labelfactory.errors import DataError, NewerFormatError
 from sources._batch import Batch
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources._tag_typos import typos
+from sources._true_masks import Over
 from sources.demo import find_demo
 from sources.voc import find_voc
 
@@ -49,7 +50,7 @@ def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
     plan = plan_import(batch, options, old)
     say_refused([(candidate.image_id, sha256) for candidate, sha256 in plan.refused])
     _say_problems(plan, shown=None if options.dry_run else SHOWN)
-    _say_decisions(batch)
+    _say_decisions(batch, plan)
     if not options.classes:
         _say_typos(plan.manifest)
     if options.dry_run:
@@ -92,7 +93,9 @@ def append_from(source: str = "", *, options: ImportOptions | None = None) -> Im
     drawn, voc = DEMO.fullmatch(current.source), VOC.fullmatch(current.source)
     own = not source or (drawn is not None and source.startswith("demo:"))
     renamed = {match["old"]: match["new"] for match in RENAMED.finditer(current.source)} if own else {}
-    appending = replace(options or ImportOptions(), classes=current.classes.names, rename=renamed, append=True)
+    over: Over = "stored" if own and current.source.endswith(" --masks stored") else "upright"
+    limits = replace(options or ImportOptions(), masks=over)
+    appending = replace(limits, classes=current.classes.names, rename=renamed, append=True)
     if wanted := re.fullmatch(r"demo:(\d+)", source):
         more = find_demo(DEMO_FOLDER, count=int(wanted[1]), seed=int(drawn["seed"]) if drawn else 0)
         return import_batch(more, appending)
@@ -159,9 +162,9 @@ def _say_problems(plan: ImportPlan, *, shown: int | None) -> None:
             say("\n".join([f"import: {len(lines)} {title}:", *(f"  {line}" for line in lines[:shown]), *more]))
 
 
-def _say_decisions(batch: Batch) -> None:
+def _say_decisions(batch: Batch, plan: ImportPlan) -> None:
     """Print what was decided where two readings were possible, and what was passed over."""
-    for decision in batch.decisions:
+    for decision in plan.decisions:
         say(f"import: {decision}")
     if batch.passed_over:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(batch.passed_over.items()))
