@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from labelfactory.dataset.images import decode_mask, encode_mask
+from labelfactory.errors import DataError
 from labelfactory.schema import palette
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources.voc import find_voc
@@ -190,3 +191,27 @@ def test_masks_of_turned_photographs(here, over, turned):
         flips = {2: drawn[:, ::-1], 3: drawn[::-1, ::-1], 4: drawn[::-1]}
         assert np.array_equal(masks_of(plan)["d"], flips[turned] if over == "stored" else drawn)
     assert plan.manifest.source.endswith("--masks stored") == (over == "stored")
+
+
+def test_tags_from_masks_that_show_no_class_say_so(here):
+    """Nothing is tagged then: the masks are the reason, and no option that was not typed."""
+    write(OF_ONE["0 and 255"], ONE)
+    with pytest.raises(DataError) as caught:
+        find = find_voc(Path("voc"), tags_from_masks=True)
+        plan_import(find, ImportOptions())
+    assert "no mask shows a class: they hold 0, 255, and 255 is void; write 1 cat" in caught.value.problem
+    assert "--classes" not in caught.value.problem
+
+
+def test_masks_of_sbd_are_taken_where_voc_has_none(here):
+    """As psa, SEAM and mmsegmentation keep them; VOC's own come first, and the import says how many are of which."""
+    root = write(encode_mask)
+    (root / "SegmentationClassAug").mkdir()
+    for name in "abc":
+        (root / f"SegmentationClass/{name}.png").rename(root / f"SegmentationClassAug/{name}.png")
+    (root / "SegmentationClassAug/d.png").write_bytes(encode_mask(numbers_of(())))
+    plan = imported()
+    assert {n: m.tolist() for n, m in masks_of(plan).items()} == {n: numbers_of(t).tolist() for n, t in TAGS.items()}
+    assert plan.decisions == (
+        "true masks: 3 of SegmentationClass/, and 3 of SegmentationClassAug/ for the other images",
+    )
