@@ -27,8 +27,9 @@ from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_fil
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask, palette
+from sources._coco_drawing import draw
 from sources._findings import text_rows
-from sources.coco import draw, shared_ids
+from sources.coco import shared_ids
 
 SHOWN = 20
 LABEL_IDS = "_gtFine_labelIds"
