@@ -134,6 +134,11 @@ def has_our_palette(file: MaskFile, colours: Mapping[int, int]) -> bool:
     return np.array_equal(own, file.colours) or np.array_equal(file.numbers * 0x010101, file.colours)
 
 
+def with_erased(values: Values, file: MaskFile) -> Values:
+    """Transparent pixels are the background, except those that keep a class's colour, which may be either: UNKNOWN."""
+    return np.where(file.erased, np.where(values > BACKGROUND, UNKNOWN, BACKGROUND), values)
+
+
 @cache
 def greys() -> Mapping[int, int]:
     """Number → the grey of its colour in VOC, as `convert("L")` and OpenCV compute it."""

@@ -32,6 +32,7 @@ from sources._mask_files import (
     read_mask_file,
     shown,
     value_of_grey,
+    with_erased,
 )
 
 Over = Literal["upright", "stored"]
@@ -148,12 +149,12 @@ def _meanings(classes: Mapping[int, str], chosen: Sequence[str]) -> Iterator[tup
 
         def read(file: MaskFile) -> Values:
             if file.in_colours:
-                values = _with_erased(looked_up(file.colours, colours), file)
+                values = with_erased(looked_up(file.colours, colours), file)
                 if file.numbers is None or UNKNOWN not in values:
                     return values
             numbers = np.asarray(file.numbers)
             values = looked_up(numbers, otherwise)
-            return _with_erased(
+            return with_erased(
                 values if strict or file.in_colours else np.where(values == UNKNOWN, numbers, values), file
             )
 
@@ -162,7 +163,7 @@ def _meanings(classes: Mapping[int, str], chosen: Sequence[str]) -> Iterator[tup
     def by_palette(file: MaskFile) -> Values:
         if file.mode == "P" and has_our_palette(file, of_number):
             return looked_up(np.asarray(file.numbers), own)
-        return _with_erased(looked_up(file.colours, colours), file)
+        return with_erased(looked_up(file.colours, colours), file)
 
     yield "numbers", coloured(own, strict=False)
     yield "colours", by_palette
@@ -170,11 +171,6 @@ def _meanings(classes: Mapping[int, str], chosen: Sequence[str]) -> Iterator[tup
     values = [value for value, name in classes.items() if name in chosen]
     if len(chosen) == 1 and len(values) == 1:
         yield "one class", coloured({BACKGROUND: BACKGROUND, VOID: values[0]})
-
-
-def _with_erased(values: Values, file: MaskFile) -> Values:
-    """Transparent pixels are the background, except those that keep a class's colour, which may be either."""
-    return np.where(file.erased, np.where(values > BACKGROUND, UNKNOWN, BACKGROUND), values)
 
 
 def _names(file: MaskFile, meaning: Meaning, classes: Mapping[int, str], chosen: Sequence[str]) -> set[str]:

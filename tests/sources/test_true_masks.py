@@ -1,11 +1,11 @@
 """What the pixels of true masks mean, as people have them, and that their photographs and tags never pay for it."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_masks import other_palette, png
 from PIL import Image
 
 from labelfactory.dataset.images import decode_mask, encode_mask
@@ -25,22 +25,6 @@ def numbers_of(tags: tuple[str, ...]) -> np.ndarray:
     mask[2:5, 1:5] = "cat" in tags
     mask[4:9, 7:11] = 2 * ("dog" in tags)
     return mask
-
-
-def png(pixels: np.ndarray, **options: object) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", **options)
-    return stream.getvalue()
-
-
-def other_palette(mask: np.ndarray, colours: list[tuple[int, ...]], table: list[int]) -> bytes:
-    """A palette PNG; `table` gives the index of each number."""
-    indices = np.array(table, dtype=np.uint8)[mask]
-    image = Image.frombytes("P", SIZE[::-1], indices.tobytes())
-    image.putpalette([part for colour in colours for part in colour])
-    stream = io.BytesIO()
-    image.save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def alpha(mask: np.ndarray, *, under: tuple[int, int, int]) -> bytes:
@@ -196,9 +180,9 @@ def test_masks_of_turned_photographs(here, over, turned):
 def test_tags_from_masks_that_show_no_class_say_so(here):
     """Nothing is tagged then: the masks are the reason, and no option that was not typed."""
     write(OF_ONE["0 and 255"], ONE)
+    found = find_voc(Path("voc"), tags_from_masks=True)
     with pytest.raises(DataError) as caught:
-        find = find_voc(Path("voc"), tags_from_masks=True)
-        plan_import(find, ImportOptions())
+        plan_import(found, ImportOptions())
     assert "no mask shows a class: they hold 0, 255, and 255 is void; write 1 cat" in caught.value.problem
     assert "--classes" not in caught.value.problem
 
