@@ -13,6 +13,7 @@ from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, writ
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
 from labelfactory.errors import DataError, NewerFormatError
+from labelfactory.foreign_files import remedy
 from sources._batch import Batch
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources._tag_typos import typos
@@ -169,6 +170,8 @@ def _say_decisions(batch: Batch, plan: ImportPlan) -> None:
     if batch.passed_over:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(batch.passed_over.items()))
         say(f"import: passed over, as no photographs: {kinds}")
+        if hint := remedy(batch.passed_over):
+            say(f"import: {hint}")
 
 
 def _say_typos(manifest: Manifest) -> None:
