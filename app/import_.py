@@ -12,6 +12,7 @@ from labelfactory.typed_names import split_names
 from sources._coco_objects import Crowds
 from sources._download import fetch_voc2012
 from sources._table_columns import ColumnNames
+from sources._true_masks import Over
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
@@ -38,6 +39,13 @@ ValFraction = Annotated[
     typer.Option("--val-fraction", help="Share of the list val, the same in every class. Default: 0.2 without lists."),
 ]
 CheckMasks = Annotated[bool, typer.Option("--check-masks", help="Check every pixel of the true masks too.")]
+Masks = Annotated[
+    Over,
+    typer.Option(
+        "--masks",
+        help="The pixels that true masks are drawn over, where EXIF turns a photograph and the size does not say it.",
+    ),
+]
 ListName = Annotated[str, typer.Option("--list", help="Put all of them on this list, such as train or val.")]
 
 
@@ -132,6 +140,7 @@ def coco(
         bool, typer.Option("--true-masks/--no-true-masks", help="Whether segmentations become true masks.")
     ] = True,
     list_name: ListName = "",
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -139,7 +148,7 @@ def coco(
     dry_run: DryRun = False,
 ) -> None:
     """Import COCO instances: tags from categories, true masks from polygons and RLE; boxes give tags alone."""
-    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, masks=masks)
     more: dict[str, Any] = {"crowds": crowds, "true_masks": true_masks, "renamed": options.rename}
     import_batch(find_coco(file, images, list_name=list_name, **more), options)
 
@@ -154,6 +163,7 @@ def hf(
     config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -161,7 +171,9 @@ def hf(
     dry_run: DryRun = False,
 ) -> None:
     """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
-    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks)
+    options = import_options(
+        classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks, masks=masks
+    )
     import_batch(
         find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name, config=config),
         options,
@@ -186,6 +198,7 @@ def voc(
     ] = False,
     lists: Annotated[str, typer.Option(help="Lists to import, with commas. Default: all.")] = "",
     check_masks: CheckMasks = False,
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -196,7 +209,7 @@ def voc(
 
     Name other classes than VOC's own 20 in the folder's classes.txt: background, then one class per row.
     """
-    options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks}
+    options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks, "masks": masks}
     options = import_options(classes, rename, val_fraction, **options)
     folder = fetch_voc2012(directory) if download else directory
     batch = find_voc(folder, tags_file=tags, lists=split_names(lists) or None, tags_from_masks=tags_from_masks)

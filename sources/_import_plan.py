@@ -22,6 +22,7 @@ from sources._names import chosen_classes, is_name, renamed, used_classes
 from sources._same_bytes import joined
 from sources._split import TRAIN, VAL, deal
 from sources._tag_typos import typo_notes
+from sources._true_masks import Over, look_at, said_of_turned
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ImportOptions:
     rename: Mapping[str, str] = field(default_factory=dict)  # a name of the source → its name here; "" drops it
     val_fraction: float | None = None  # None: the source's own lists, or 0.2 where it has none
     check_masks: bool = False  # check the pixels of true masks too, not only their size
+    masks: Over = "upright"  # what true masks are drawn over where their size does not say it
     max_bad_fraction: float = 0.0
     train_list: str = TRAIN
     val_list: str = VAL
@@ -48,7 +50,7 @@ class ImportPlan:
     twins: tuple[tuple[str, ...], ...]  # image ids of photographs of the same bytes
     pending: tuple[Candidate, ...]  # photographs or masks that are to be written
     refused: tuple[tuple[Candidate, str], ...] = ()  # withdrawn ones, with the digest of the photograph
-    decisions: tuple[str, ...] = ()  # as in a batch
+    decisions: tuple[str, ...] = ()  # of the batch, its true masks and its classes
     notes: tuple[str, ...] = ()  # what is no problem and may be a mistake, with what to type
 
     def write_files(self) -> None:
@@ -94,7 +96,8 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
     total = len({c.image_id or c.where for c in batch.candidates} | {b.image_id or b.where for b in batch.left_out})
     checked = set(batch.mask_values) if options.check_masks else None
-    inspections = inspect_all(fresh, checked) if fresh else []
+    masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen, 1)), chosen, over=options.masks)
+    inspections = inspect_all(fresh, checked, masks=masks) if fresh else []
     taken: list[tuple[Candidate, Inspection]] = []
     refused: list[tuple[Candidate, str]] = []
     gone = withdrawn()
@@ -107,8 +110,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
             continue
         if inspection.mask_reason:
             left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
-            candidate = replace(candidate, mask=None, mask_bytes=None)
-        taken.append((candidate, inspection))
+        taken.append((inspection.with_mask(candidate), inspection))
     left_out = [item for item in left_out if item.image_id not in gone.image_ids]  # the list must not name them again
     taken, decisions = joined(taken, dealt=options.val_fraction is not None)
     bad = len({b.image_id or b.where for b in left_out})
@@ -139,7 +141,9 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     _refuse_leaks(manifest, options)
     pending = tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes)
     twins = _twins(manifest)
-    return ImportPlan(manifest, tuple(left_out), twins, pending, tuple(refused), tuple(decisions), tuple(notes))
+    turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
+    said = (*batch.decisions, *masks.decisions, *turned, *decisions)
+    return ImportPlan(manifest, tuple(left_out), twins, pending, tuple(refused), said, tuple(notes))
 
 
 def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
@@ -230,6 +234,7 @@ def _command(batch: Batch, options: ImportOptions, chosen: Sequence[str]) -> str
     words = [batch.command, f"--classes {','.join(map(typed, chosen))}"]
     words += [f"--rename {typed(old)}={typed(new)}" for old, new in options.rename.items()]
     words += [f"--val-fraction {fraction:g}"] if fraction is not None else []
+    words += [f"--masks {options.masks}"] if options.masks != "upright" else []
     return " ".join(words)
 
 

@@ -12,10 +12,12 @@ from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, writ
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
 from labelfactory.errors import DataError, NewerFormatError
+from labelfactory.foreign_files import remedy
 from labelfactory.typed_names import split_pair
 from sources._batch import Batch
 from sources._findings import SHOWN, first_lines
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
+from sources._true_masks import Over
 from sources.demo import find_demo
 from sources.voc import find_voc
 
@@ -92,7 +94,9 @@ def append_from(source: str = "", *, options: ImportOptions | None = None) -> Im
     own = not source or (drawn is not None and source.startswith("demo:"))
     pairs = [split_pair(match["pair"]) for match in RENAMED.finditer(current.source)] if own else []
     renamed = {pair[0]: pair[1] for pair in pairs if pair}
-    appending = replace(options or ImportOptions(), classes=current.classes.names, rename=renamed, append=True)
+    over: Over = "stored" if own and current.source.endswith(" --masks stored") else "upright"
+    limits = replace(options or ImportOptions(), masks=over)
+    appending = replace(limits, classes=current.classes.names, rename=renamed, append=True)
     if wanted := re.fullmatch(r"demo:(\d+)", source):
         more = find_demo(DEMO_FOLDER, count=int(wanted[1]), seed=int(drawn["seed"]) if drawn else 0)
         return import_batch(more, appending)
@@ -160,11 +164,13 @@ def _say_problems(plan: ImportPlan, *, shown: int | None) -> None:
 
 def _say_decisions(batch: Batch, plan: ImportPlan) -> None:
     """Print what was decided where two readings were possible, and what was passed over."""
-    for decision in (*batch.decisions, *plan.decisions):
+    for decision in plan.decisions:
         say(f"import: {decision}")
     if batch.passed_over:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(batch.passed_over.items()))
         say(f"import: passed over, as no photographs: {kinds}")
+        if hint := remedy(batch.passed_over):
+            say(f"import: {hint}")
 
 
 def _say_counts(manifest: Manifest) -> None:
