@@ -6,15 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from app._import_options import DEMO_SOURCE, import_options, refuse_other_data, words_of
+from app._import_options import DEMO_SOURCE, import_options, refuse_other_data
+from labelfactory.errors import UserError
+from labelfactory.typed_names import split_names
+from sources._coco_objects import Crowds
 from sources._download import fetch_voc2012
+from sources._table_columns import ColumnNames
 from sources._true_masks import Over
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
 from sources.hf import find_hf
 from sources.intake import DEMO_FOLDER, import_batch, import_manifest
-from sources.table import ColumnNames, find_table
+from sources.table import TableForm, find_table
 from sources.voc import find_voc
 
 cli = typer.Typer(
@@ -23,7 +27,9 @@ cli = typer.Typer(
 
 Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count, list every problem, write nothing.")]
-NamedClasses = Annotated[str, typer.Option("--classes", help="Classes, in order, with commas. Default: all.")]
+NamedClasses = Annotated[
+    str, typer.Option("--classes", help="Classes, in order, with commas; a comma in a name is `\\,`. Default: all.")
+]
 Rename = Annotated[
     list[str] | None,
     typer.Option("--rename", help="old=new: another name for a class; old= drops it; may be repeated."),
@@ -72,6 +78,9 @@ def demo(
 @cli.command()
 def folder(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Contains a folder of photographs for each class.")],
+    keep_suffix: Annotated[
+        bool, typer.Option("--keep-suffix", help="Image ids keep the suffix, so 0.jpg and 0.png are two.")
+    ] = False,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -83,17 +92,24 @@ def folder(
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
-    import_batch(find_folder(directory, classes=chosen, list_name=list_name), options)
+    import_batch(
+        find_folder(directory, classes=chosen, kept=[*options.rename], list_name=list_name, keep_suffix=keep_suffix),
+        options,
+    )
 
 
 @cli.command()
 def table(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet, one row per photograph.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet.")],
     path_column: Annotated[str, typer.Option(help="Column of paths or URLs. Default: path, file, image, url, …")] = "",
     tags_column: Annotated[str, typer.Option(help="Column of tags: a list, or separated by | ; or ,")] = "",
+    tag_columns: Annotated[str, typer.Option(help="Columns of 0 and 1, one for each class, with commas.")] = "",
     id_column: Annotated[str, typer.Option(help="Column of image ids. Default: image_id, id; else the path.")] = "",
     list_column: Annotated[str, typer.Option(help="Column of lists. Default: split, list, …, if there is one.")] = "",
+    separator: Annotated[str, typer.Option(help="Between tags in one cell, such as ' '. Default: | ; and ,")] = "",
     root: Annotated[Path | None, typer.Option(help="Folder that paths start from. Default: the table's.")] = None,
+    cut_prefix: Annotated[str, typer.Option(help="Start of paths that is removed, such as 'C:\\data\\'.")] = "",
+    encoding: Annotated[str, typer.Option(help="Of a text, such as cp1252. Default: UTF-8, or as its mark says.")] = "",
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -101,19 +117,28 @@ def table(
     append: Append = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import the photographs of a table: files are not copied, URLs (http, s3, gs, …) are fetched once."""
+    """Import the photographs of a table: files are not copied, URLs (http, s3, gs, …) are fetched once.
+
+    A photograph has one row, or one for each object.
+    """
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
-    columns = ColumnNames(path_column, tags_column, id_column, list_column)
-    import_batch(
-        find_table(file, root=root, columns=columns, list_name=list_name, keep=not dry_run),
-        options,
-    )
+    if tags_column and tag_columns:
+        raise UserError("--tags-column and --tag-columns exclude each other", "Type one of them.")
+    columns = ColumnNames(path_column, tags_column, id_column, list_column, tuple(split_names(tag_columns)))
+    form = TableForm(columns, separator, encoding, cut_prefix, (options.train_list, options.val_list))
+    import_batch(find_table(file, root=root, form=form, list_name=list_name, keep=not dry_run), options)
 
 
 @cli.command()
 def coco(
     file: Annotated[Path, typer.Argument(metavar="INSTANCES.json", help="COCO instances.")],
     images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
+    crowds: Annotated[
+        Crowds, typer.Option(help="What iscrowd 1 means: objects (a brush in CVAT) or void. Default: the file decides.")
+    ] = "auto",
+    true_masks: Annotated[
+        bool, typer.Option("--true-masks/--no-true-masks", help="Whether segmentations become true masks.")
+    ] = True,
     list_name: ListName = "",
     masks: Masks = "upright",
     classes: NamedClasses = "",
@@ -122,17 +147,20 @@ def coco(
     append: Append = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
+    """Import COCO instances: tags from categories, true masks from polygons and RLE; boxes give tags alone."""
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, masks=masks)
-    import_batch(find_coco(file, images, list_name=list_name), options)
+    more: dict[str, Any] = {"crowds": crowds, "true_masks": true_masks, "renamed": options.rename}
+    import_batch(find_coco(file, images, list_name=list_name, **more), options)
 
 
 @cli.command()
 def hf(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, or Parquet files.")
+        Path,
+        typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, Parquet files, or pictures."),
     ],
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
     masks: Masks = "upright",
@@ -147,7 +175,7 @@ def hf(
         classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks, masks=masks
     )
     import_batch(
-        find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name),
+        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name, config=config),
         options,
     )
 
@@ -161,7 +189,9 @@ def voc(
     download: Annotated[
         bool, typer.Option("--download", help="Download VOC 2012 (2 GB) into DIR first; resumes a broken download.")
     ] = False,
-    tags: Annotated[Path | None, typer.Option(help="Tag file; default: tags.csv, else Annotations/*.xml.")] = None,
+    tags: Annotated[
+        Path | None, typer.Option(help="Tag file, or psa's cls_labels.npy; default: tags.csv, else Annotations/*.xml.")
+    ] = None,
     tags_from_masks: Annotated[
         bool,
         typer.Option("--tags-from-masks", help="Take the tags from the true masks; otherwise those are not opened."),
@@ -182,5 +212,5 @@ def voc(
     options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks, "masks": masks}
     options = import_options(classes, rename, val_fraction, **options)
     folder = fetch_voc2012(directory) if download else directory
-    batch = find_voc(folder, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
+    batch = find_voc(folder, tags_file=tags, lists=split_names(lists) or None, tags_from_masks=tags_from_masks)
     import_batch(batch, options)

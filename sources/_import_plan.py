@@ -14,11 +14,14 @@ from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from labelfactory.schema import BACKGROUND, Classes
+from labelfactory.typed_names import typed
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
-from sources._names import chosen_classes, is_name, renamed
+from sources._names import chosen_classes, is_name, renamed, used_classes
+from sources._same_bytes import joined
 from sources._split import TRAIN, VAL, deal
+from sources._tag_typos import typo_notes
 from sources._true_masks import Over, look_at, said_of_turned
 
 
@@ -46,8 +49,9 @@ class ImportPlan:
     left_out: tuple[LeftOut, ...]
     twins: tuple[tuple[str, ...], ...]  # image ids of photographs of the same bytes
     pending: tuple[Candidate, ...]  # photographs or masks that are to be written
-    decisions: tuple[str, ...] = ()  # of the batch and of its true masks
     refused: tuple[tuple[Candidate, str], ...] = ()  # withdrawn ones, with the digest of the photograph
+    decisions: tuple[str, ...] = ()  # as in a batch
+    notes: tuple[str, ...] = ()  # what is no problem and may be a mistake, with what to type
 
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
@@ -108,12 +112,16 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
             left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
         taken.append((inspection.with_mask(candidate), inspection))
     left_out = [item for item in left_out if item.image_id not in gone.image_ids]  # the list must not name them again
-    if append_to is None and chosen and not problems:
-        tagged = {tag for candidate, _ in taken for tag in candidate.tags}
-        problems += [f"--classes: no photograph is tagged {name!r}" for name in chosen if name not in tagged]
+    taken, decisions = joined(taken, dealt=options.val_fraction is not None)
     bad = len({b.image_id or b.where for b in left_out})
     stop = bad > options.max_bad_fraction * max(total, 1)
-    raise_problems(batch.root, problems, left_out, stop=stop, shown=None if options.dry_run else SHOWN)
+    if append_to is None and chosen and not problems:  # if too many are left out, their classes are not missed too
+        tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
+        chosen, unused = used_classes(tagged, chosen, options.classes, problems)
+        decisions += unused
+    notes = typo_notes(_counts(batch, append_to)) if not options.classes else []
+    shown = None if options.dry_run else SHOWN
+    raise_problems(batch.root, problems, left_out, stop=stop, shown=shown, notes=notes)
     if not taken and append_to is None:
         raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
     lists = _lists(taken, options, old)
@@ -133,8 +141,15 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     _refuse_leaks(manifest, options)
     pending = tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes)
     turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
-    decisions = (*batch.decisions, *masks.decisions, *turned)
-    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending, decisions, tuple(refused))
+    decisions = [*masks.decisions, *turned, *decisions]
+    twins = _twins(manifest)
+    return ImportPlan(manifest, tuple(left_out), twins, pending, tuple(refused), tuple(decisions), tuple(notes))
+
+
+def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
+    """Photographs of each tag, in the batch and in the manifest that is extended."""
+    here = append_to.entries if append_to else ()
+    return Counter(tag for tags in (*(c.tags for c in batch.candidates), *(e.tags for e in here)) for tag in tags)
 
 
 def _sorted_out(
@@ -216,8 +231,8 @@ def _command(batch: Batch, options: ImportOptions, chosen: Sequence[str]) -> str
     """The command as the manifest states it, with the fraction of a dealt split, so that a second import keeps the split."""
     own = all(candidate.lists for candidate in batch.candidates)
     fraction = options.val_fraction if options.val_fraction is not None else (None if own else 0.2)
-    words = [batch.command, f"--classes {','.join(chosen)}"]
-    words += [f"--rename {old}={new}" for old, new in options.rename.items()]
+    words = [batch.command, f"--classes {','.join(map(typed, chosen))}"]
+    words += [f"--rename {typed(old)}={typed(new)}" for old, new in options.rename.items()]
     words += [f"--val-fraction {fraction:g}"] if fraction is not None else []
     words += [f"--masks {options.masks}"] if options.masks != "upright" else []
     return " ".join(words)
