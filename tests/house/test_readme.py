@@ -99,7 +99,7 @@ HERE = {
         "export coco --out predicted --split train --what predictions --min-quality 0.1"
     ),
     "labelfactory predict IMAGE --out DIR": "predict {photograph} --out predictions",
-    "labelfactory corrections add DIR [--dry-run]": "corrections add drawn",
+    "labelfactory corrections add PATH [--nearest] [--dry-run]": "corrections add drawn",
     "labelfactory corrections list": "corrections list",
     "labelfactory corrections remove IMAGE_ID": "corrections remove {image}",
     "labelfactory quarantine list": "quarantine list",
