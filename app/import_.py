@@ -74,9 +74,9 @@ def folder(
         bool, typer.Option("--keep-suffix", help="Image ids keep the suffix, so 0.jpg and 0.png are two.")
     ] = False,
     class_depth: Annotated[
-        int,
+        int | None,
         typer.Option(help="Depth of the folders of classes below DIR. Default: 1, or 2 below train/ and val/.", min=1),
-    ] = 0,
+    ] = None,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -88,7 +88,7 @@ def folder(
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
-    how: dict[str, Any] = {"list_name": list_name, "keep_suffix": keep_suffix, "class_depth": class_depth}
+    how: dict[str, Any] = {"list_name": list_name, "keep_suffix": keep_suffix, "class_depth": class_depth or 0}
     import_batch(find_folder(directory, classes=chosen, kept=[*options.rename], **how), options)
 
 
