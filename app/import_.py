@@ -81,6 +81,10 @@ def folder(
     keep_suffix: Annotated[
         bool, typer.Option("--keep-suffix", help="Image ids keep the suffix, so 0.jpg and 0.png are two.")
     ] = False,
+    class_depth: Annotated[
+        int | None,
+        typer.Option(help="Depth of the folders of classes below DIR. Default: 1, or 2 below train/ and val/.", min=1),
+    ] = None,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -92,10 +96,8 @@ def folder(
     options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
-    import_batch(
-        find_folder(directory, classes=chosen, kept=[*options.rename], list_name=list_name, keep_suffix=keep_suffix),
-        options,
-    )
+    how: dict[str, Any] = {"list_name": list_name, "keep_suffix": keep_suffix, "class_depth": class_depth or 0}
+    import_batch(find_folder(directory, classes=chosen, kept=[*options.rename], **how), options)
 
 
 @cli.command()

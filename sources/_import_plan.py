@@ -21,7 +21,7 @@ from sources._inspect import Inspection, inspect_all
 from sources._names import chosen_classes, is_name, renamed, used_classes
 from sources._same_bytes import joined
 from sources._split import TRAIN, VAL, deal
-from sources._tag_typos import typo_notes
+from sources._tag_typos import negative_notes, typo_notes
 from sources._true_masks import Over, look_at, said_of_turned
 
 
@@ -115,11 +115,13 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     taken, decisions = joined(taken, dealt=options.val_fraction is not None)
     bad = len({b.image_id or b.where for b in left_out})
     stop = bad > options.max_bad_fraction * max(total, 1)
-    if append_to is None and chosen and not problems:  # if too many are left out, their classes are not missed too
+    missed = stop and batch.left_out  # if too many are left out, their classes are not missed too
+    if append_to is None and chosen and not problems and not missed:
         tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
         chosen, unused = used_classes(tagged, chosen, options.classes, problems)
         decisions += unused
-    notes = typo_notes(_counts(batch, append_to)) if not options.classes else []
+    counts = _counts(batch, append_to) if not options.classes else {}
+    notes = [*typo_notes(counts), *negative_notes(counts)]
     shown = None if options.dry_run else SHOWN
     raise_problems(batch.root, problems, left_out, stop=stop, shown=shown, notes=notes)
     if not taken and append_to is None:

@@ -327,6 +327,50 @@ def test_tags_apart_by_blanks_are_asked_for():
     assert table(many).problems[0].endswith("is one tag (300 photographs); --separator ' ' splits them at blanks")
 
 
+def test_cells_that_say_that_they_are_empty_are_empty():
+    """As programs write a missing value; it is said."""
+    batch = table("path,tags\n0.jpg,nan\n1.jpg,None\n2.jpg,cat\n")
+    assert tags(batch) == {"0": (), "1": (), "2": ("cat",)}
+    assert batch.decisions == ("nan was read as an empty cell (1 rows)", "None was read as an empty cell (1 rows)")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("# exported by us\n#\npath,tags\n0.jpg,cat\n1.jpg,dog\n", "t.csv"),
+        ("path tags\n0.jpg cat\n1.jpg  dog\n", "t.txt"),
+        ("path|tags\n0.jpg|cat\n1.jpg|dog\n", "t.txt"),
+        ("path,tags\r0.jpg,cat\r1.jpg,dog\r", "t.csv"),
+        ('{"0.jpg": ["cat"], "1.jpg": "dog"}', "t.json"),
+    ],
+)
+def test_other_forms_of_a_table_are_read(text, name):
+    """Comments above the header, blanks or bars between cells, an old Mac's lines, an object of paths."""
+    assert tags(table(text, name)) == {"0": ("cat",), "1": ("dog",)}
+
+
+def test_other_forms_that_are_not_read_say_what_to_do():
+    """A table that was saved twice, boxes without a header, an index of images, a column that holds the names of files."""
+    for text, said in {
+        '"path,tags"\n"0.jpg,cat"\n': r"each row is one cell in quotes \('path,tags'\); save it without the outer quotes",
+        "0.jpg,1,2,3,4,cat\n1.jpg,1,2,3,4,dog\n": "the first row names a photograph",
+        "1 images/a.jpg\n": "the first row names a photograph",
+        "Image Index,tags\n0.jpg,cat\n": "has no column of paths .*; name it with --path-column 'Image Index'",
+        "image_id,tags\n0,cat\n": "has no column of paths .*; name it with --path-column image_id",
+    }.items():
+        with pytest.raises(DataError, match=f"1 problem\n  t.csv: {said}"):
+            plan_import(table(text), EASY)
+
+
+def test_label_studios_addresses_are_paths():
+    """Its CSV of choices: one of them as text, several as JSON."""
+    quoted = '"{""choices"":[""cat"",""dog""]}"'
+    rows = f"image,id,choice\n/data/local-files/?d=images/b%20c.jpg,7,cat\n/data/local-files/?d=1.jpg,8,{quoted}\n"
+    batch = table(rows, columns=ColumnNames(tags="choice"))
+    assert tags(batch) == {"7": ("cat",), "8": ("cat", "dog")}
+    assert batch.decisions == ("paths were read from Label Studio's addresses (2 rows)",)
+
+
 def test_fastai_marks_validation_with_true():
     """is_valid is a list. Names of lists that params.yaml has stay."""
     batch = table("fname,labels,is_valid\n0.jpg,cat,False\n1.jpg,dog,True\n")
