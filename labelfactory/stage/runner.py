@@ -104,7 +104,7 @@ def _added(before: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, A
     """The metrics of a pass, with what an earlier pass of the same run has computed or trained."""
     counts = {
         key: before[key] + metrics[key]
-        for key in ("rows_computed", "shards_written")
+        for key in ("rows_computed", "rows_found", "shards_written")
         if key in before and key in metrics
     }
     trained = {"trained": True} if before.get("trained") else {}

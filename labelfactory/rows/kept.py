@@ -1,0 +1,226 @@
+"""Rows in the store: the shards that a stage wrote, and those that it replaced, found again by image and key.
+
+data/store/<noun>/<shard>-<digest of its rows>/rows.parquet: a shard, or the rows of it that no later version has.
+An image never moves to another shard, so a row is looked for among the versions of its own shard.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.console import say
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
+from labelfactory.digests import digest_json
+from labelfactory.rows.header import STATE_COLUMNS
+from labelfactory.rows.intact import intact_rows
+from labelfactory.rows.shards import FinishedRow, write_table
+from labelfactory.store.entries import (
+    entries,
+    folder_of,
+    hold_to_limit,
+    keep,
+    last_used_first,
+    link,
+    names,
+    remove,
+    use,
+)
+from labelfactory.store.limit import is_on
+
+ROWS = "rows.parquet"
+CHECK_EVERY = 10**9
+"""Bytes that a run leaves to the store alone before it looks again how much that holds."""
+Name = tuple[str, str]
+"""Image and key of a row."""
+
+
+class KeptRows:
+    """The kept rows of one stage.
+
+    Args:
+        noun: the output that it writes.
+        schema: of its shards.
+        compression: of its shards, by its name in params.yaml.
+
+    Raises:
+        UserError: $LABELFACTORY_STORE_GB is not a number.
+    """
+
+    def __init__(self, noun: str, schema: pa.Schema, compression: str) -> None:
+        self._noun, self._schema, self._compression = noun, schema, compression
+        self._is_on, self._unchecked = is_on(), 0
+        self._index: tuple[int, dict[Name, Path]] | None = None
+
+    def known(self, shard: int) -> Collection[Name]:
+        """Image and key of every usable row of a shard."""
+        return self._places(shard).keys()
+
+    def rows(self, shard: int, wanted: Mapping[str, str]) -> dict[str, FinishedRow]:
+        """Rows of a shard, each checked against its digest: image_id → row. Those that are not kept are left out.
+
+        Args:
+            shard: its number.
+            wanted: image_id → key.
+        """
+        by_place: dict[Path, set[Name]] = {}
+        for name in wanted.items():
+            if name in self._places(shard):
+                by_place.setdefault(self._places(shard)[name], set()).add(name)
+        rows: dict[str, FinishedRow] = {}
+        for place, sought in by_place.items():
+            intact = _checked(place, self._schema)
+            rows |= {row.image_id: row for row in intact if (row.image_id, row.key) in sought}
+            use(place)
+            if not sought <= {(row.image_id, row.key) for row in intact}:
+                say(f"{place}: damaged: not used, removed")
+                remove(place)
+                self._index = None
+        return rows
+
+    def keep(self, shard: int, path: Path, table: pa.Table, *, replaced: bool = False) -> None:
+        """Keep a shard as it is on the disk, unless it is kept or shows withdrawn images.
+
+        Args:
+            shard: its number.
+            path: its file.
+            table: its rows.
+            replaced: it is about to be replaced, and other versions stay as they are.
+        """
+        if not self._is_on or self._has_withdrawn(table):
+            return
+        name = _name(shard, table, self._compression)
+        if not _is_same(folder_of(self._noun, name) / ROWS, path):
+            keep(self._noun, name, lambda folder: link(path, folder / ROWS))
+        self._listed.setdefault(shard, set()).add(name)
+        self._index = None
+        if replaced:
+            self._unchecked += path.stat().st_size  # which nothing else holds from now on
+            if self._unchecked > CHECK_EVERY:
+                self.end()
+        else:
+            self._thin(shard, name, set(_usable(table)))
+
+    def end(self) -> None:
+        """Hold the store to its limit."""
+        self._unchecked = 0
+        hold_to_limit()
+
+    def _places(self, shard: int) -> dict[Name, Path]:
+        """Where each row of a shard is kept; the last that was looked at is remembered."""
+        if self._index is None or self._index[0] != shard:
+            places = reversed(self._versions(shard)) if self._is_on else ()
+            self._index = shard, {name: place for place in places for name in _names_in(place)}
+        return self._index[1]
+
+    def _versions(self, shard: int) -> list[Path]:
+        """The entries with rows of a shard, last used first."""
+        return last_used_first(folder_of(self._noun, name) for name in self._listed.get(shard, ()))
+
+    @cached_property
+    def _listed(self) -> dict[int, set[str]]:
+        """Names of entries by shard, listed once: there may be many shards."""
+        listed: dict[int, set[str]] = {}
+        for name in names(self._noun):
+            if (start := name.partition("-")[0]).isdigit():
+                listed.setdefault(int(start), set()).add(name)
+        return listed
+
+    def _thin(self, shard: int, newest: str, present: Collection[Name]) -> None:
+        """Of the other versions of a shard, keep only what the newest does not have, where that saves half of them."""
+        for place in self._versions(shard):
+            usable = _names_in(place)
+            rest = {name for name in usable if name not in present}
+            if place.name != newest and len(rest) <= len(usable) // 2:
+                reduced = _reduce(place, [name in rest for name in _names_in(place, usable=False)])
+                self._listed[shard] |= {reduced} if reduced else set()
+
+    def _has_withdrawn(self, table: pa.Table) -> bool:
+        if not self._withdrawn.photographs and not self._withdrawn.image_ids:
+            return False
+        return any(self._withdrawn.refuses(*image) for image in _images(table))
+
+    @cached_property
+    def _withdrawn(self) -> Withdrawn:
+        return withdrawn(keep=False)
+
+
+def forget_rows(is_gone: Callable[[str, str], bool]) -> None:
+    """Remove rows from the store; the others of their shards stay.
+
+    Args:
+        is_gone: whether the row of an image goes, by its id and the digest of its photograph.
+    """
+    for place in [entry.path for entry in entries() if (entry.path / ROWS).exists()]:
+        try:
+            images = _images(pq.read_table(place / ROWS, columns=["image_id", "inputs"], partitioning=None))
+            stays = [not is_gone(*image) for image in images]
+        except Exception:  # damaged: what it shows is not known
+            stays = []
+        if not stays:
+            remove(place)
+        elif not all(stays):
+            _reduce(place, stays)
+
+
+def _reduce(place: Path, stays: Sequence[bool]) -> str:
+    """Replace an entry by one with some of its rows, and give its name; with none, or where it is damaged, it goes."""
+    name = ""
+    try:
+        used = place.stat().st_mtime
+        table = pq.read_table(place / ROWS, partitioning=None, page_checksum_verification=True)
+        table = table.filter(pa.array(stays, pa.bool_()))
+    except Exception:
+        table = None
+    if table is not None and table.num_rows:
+        name = _name(int(place.name.split("-")[0]), table, "zstd")
+        keep(place.parent.name, name, lambda folder: write_table(folder / ROWS, table, "zstd"), used=used)
+    remove(place)
+    return name
+
+
+def _checked(place: Path, schema: pa.Schema) -> list[FinishedRow]:
+    try:
+        return intact_rows(pq.read_table(place / ROWS, partitioning=None, page_checksum_verification=True), schema)
+    except Exception:  # damaged bytes fail in any way
+        return []
+
+
+def _names_in(place: Path, *, usable: bool = True) -> list[Name]:
+    """The rows of an entry, or the usable ones; none where it is damaged or gone."""
+    try:
+        table = pq.read_table(
+            place / ROWS, columns=list(STATE_COLUMNS), partitioning=None, page_checksum_verification=True
+        )
+        return _usable(table) if usable else _all(table)
+    except Exception:
+        return []
+
+
+def _all(table: pa.Table) -> list[Name]:
+    return list(zip(table.column("image_id").to_pylist(), table.column("key").to_pylist(), strict=True))
+
+
+def _usable(table: pa.Table) -> list[Name]:
+    return [n for n, status in zip(_all(table), table.column("status").to_pylist(), strict=True) if status == "ok"]
+
+
+def _images(table: pa.Table) -> list[tuple[str, str]]:
+    """Id and digest of the photograph of each row."""
+    inputs = (json.loads(text).get("image", "") for text in table.column("inputs").to_pylist())
+    return list(zip(table.column("image_id").to_pylist(), inputs, strict=True))
+
+
+def _name(shard: int, table: pa.Table, compression: str) -> str:
+    states = table.select(list(STATE_COLUMNS)).to_pylist()
+    return f"{shard:05d}-{digest_json([compression, states])[:32]}"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

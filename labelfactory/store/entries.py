@@ -1,0 +1,174 @@
+"""Entries of the store: folders of files that appear and go as a whole.
+
+data/store/<noun>/<name>/…   a folder's time is that of its last use
+Files are hard links to those of the outputs where the file system has links, else copies: what an output still holds takes no room
+twice. Nobody writes into a file here. All of it may be deleted at any time; then it is computed again.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelfactory.console import in_bytes, say
+from labelfactory.errors import UserError
+from labelfactory.files import remove_leftovers
+from labelfactory.settings.wiring import DATA
+from labelfactory.store.limit import is_on, limit
+
+STORE = DATA / "store"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of files.
+
+    Attributes:
+        path: the folder.
+        own_bytes: of files that nothing else holds; what its removal sets free.
+        used: when it was last kept or found, seconds.
+    """
+
+    path: Path
+    own_bytes: int
+    used: float
+
+    @property
+    def noun(self) -> str:
+        """Whose output it was."""
+        return self.path.parent.name
+
+    @classmethod
+    def at(cls, path: Path) -> "Entry | None":
+        """The entry in a folder; None where another process has removed it."""
+        try:
+            stats = [file.stat() for file in path.iterdir() if not file.name.startswith(".")]
+            return cls(path, sum(s.st_size for s in stats if s.st_nlink == 1), path.stat().st_mtime)
+        except OSError:
+            return None
+
+
+def entries(noun: str = "*") -> list[Entry]:
+    """All entries of an output, or of every one."""
+    found = (Entry.at(path) for path in sorted(STORE.glob(f"{noun}/[!.]*")) if path.is_dir())
+    return [entry for entry in found if entry is not None]
+
+
+def folder_of(noun: str, name: str) -> Path:
+    """Where an entry is, or would be."""
+    return STORE / noun / name
+
+
+def names(noun: str) -> list[str]:
+    """Names of the entries of an output."""
+    try:
+        return [path.name for path in (STORE / noun).iterdir() if not path.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def last_used_first(folders: Iterable[Path]) -> list[Path]:
+    """Entries by the time of their last use, without those that another process has removed."""
+    stamped = []
+    for folder in folders:
+        with suppress(OSError):
+            stamped.append((folder.stat().st_mtime, folder))
+    return [folder for _, folder in sorted(stamped, reverse=True)]
+
+
+def keep(noun: str, name: str, fill: Callable[[Path], None], *, used: float | None = None) -> None:
+    """Make an entry, or replace the one of that name. What cannot be kept is said, and costs nothing else.
+
+    Args:
+        noun: whose output it is.
+        name: of the entry.
+        fill: puts its files into an empty folder.
+        used: when it was last used, if not now.
+    """
+    target = folder_of(noun, name)
+    new = target.with_name(f".{name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        fill(new)
+        if used is not None:
+            os.utime(new, (used, used))
+        remove(target)
+        new.rename(target)
+    except (OSError, UserError) as error:  # a full disk, or another process that keeps or removes the same
+        shutil.rmtree(new, ignore_errors=True)
+        if not target.exists():
+            say(f"{target}: is not kept: {getattr(error, 'strerror', None) or error}")
+
+
+def link(file: Path, to: Path) -> None:
+    """A second name of a file; a copy of it where links are not possible."""
+    try:
+        os.link(file.resolve(), to)  # DVC's cache may be linked into data/
+    except OSError:
+        shutil.copyfile(file, to)
+
+
+def use(folder: Path) -> None:
+    """Note that an entry was of use now."""
+    with suppress(OSError):
+        os.utime(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove an entry; nothing of it is seen half."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
+    with suppress(OSError):  # it is not there any more
+        folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def trim(most: int | None = None, *, dry_run: bool = False) -> list[Entry]:
+    """Remove the entries that were used longest ago until the others hold no more by themselves.
+
+    Args:
+        most: bytes; by default the limit. At 0 everything goes.
+        dry_run: remove nothing.
+
+    Returns:
+        What goes.
+
+    Raises:
+        UserError: $LABELFACTORY_STORE_GB is not a number.
+    """
+    if not STORE.exists():
+        return []
+    present = entries()
+    held = sum(entry.own_bytes for entry in present)
+    most = limit(STORE, held) if most is None else most
+    gone = []
+    for entry in sorted(present, key=lambda each: each.used):
+        if held <= most and most > 0:
+            break
+        if entry.own_bytes or most == 0:
+            held -= entry.own_bytes
+            gone.append(entry)
+    if not dry_run:
+        for entry in gone:
+            remove(entry.path)
+        for folder in STORE.glob("*"):
+            remove_leftovers(folder, alone=False)
+    return gone
+
+
+def hold_to_limit() -> None:
+    """Remove what is over the limit, and say so; nothing where the store is off."""
+    gone = trim() if is_on() else []
+    if gone:
+        freed = in_bytes(sum(entry.own_bytes for entry in gone))
+        say(f"{STORE}: {len(gone)} entries that were used longest ago are gone, {freed}: over its limit")
+
+
+def sizes(present: Iterable[Entry]) -> Iterator[tuple[str, int, int]]:
+    """Noun, number of entries, and bytes that nothing else holds, of each output."""
+    by_noun: dict[str, list[Entry]] = {}
+    for entry in present:
+        by_noun.setdefault(entry.noun, []).append(entry)
+    yield from ((noun, len(each), sum(e.own_bytes for e in each)) for noun, each in sorted(by_noun.items()))
