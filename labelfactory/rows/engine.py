@@ -135,7 +135,6 @@ def update_shards(
                 raise DataError(_too_many(spec.stage, tally.rows_quarantined, total, bad), _REMEDY)
     if only is None:
         remove_unfinished(spec.output)
-        kept.end()
     if tally.rows_found:
         say(f"{spec.stage}: {tally.rows_found} rows were made before, and found again in {STORE}")
     return tally

@@ -1,6 +1,6 @@
 """Rows in the store: the shards that a stage wrote, and those that it replaced, found again by image and key.
 
-data/store/<noun>/<shard>-<digest of its rows>/rows.parquet: a shard, or the rows of it that no later version has.
+data/store/<noun>/shard-00012.<digest of its rows>/shard-00012.parquet: a shard, or the rows of it that no later version has.
 An image never moves to another shard, so a row is looked for among the versions of its own shard.
 """
 
@@ -21,7 +21,7 @@ from labelfactory.rows.shards import FinishedRow, write_table
 from labelfactory.store.entries import (
     entries,
     folder_of,
-    hold_to_limit,
+    holds,
     keep,
     last_used_first,
     link,
@@ -30,8 +30,8 @@ from labelfactory.store.entries import (
     use,
 )
 from labelfactory.store.limit import is_on
+from labelfactory.store.sharing import hold_to_limit, share
 
-ROWS = "rows.parquet"
 CHECK_EVERY = 10**9
 """Bytes that a run leaves to the store alone before it looks again how much that holds."""
 Name = tuple[str, str]
@@ -92,22 +92,22 @@ class KeptRows:
         """
         if not self._is_on or self._has_withdrawn(table):
             return
-        name = _name(shard, table, self._compression)
-        if not _is_same(folder_of(self._noun, name) / ROWS, path):
-            keep(self._noun, name, lambda folder: link(path, folder / ROWS))
-        self._listed.setdefault(shard, set()).add(name)
-        self._index = None
-        if replaced:
-            self._unchecked += path.stat().st_size  # which nothing else holds from now on
-            if self._unchecked > CHECK_EVERY:
-                self.end()
+        name = _name(path.stem, table, self._compression)
+        place = folder_of(self._noun, name)
+        if holds(place, [path]):
+            use(place)
         else:
+            keep(self._noun, name, lambda folder: link(path, folder / path.name))
+            self._listed.setdefault(shard, set()).add(name)
+            self._index = None
+        if not replaced:
             self._thin(shard, name, set(_usable(table)))
-
-    def end(self) -> None:
-        """Hold the store to its limit."""
-        self._unchecked = 0
-        hold_to_limit()
+            return
+        share(place)
+        self._unchecked += path.stat().st_size  # which the store may hold alone from now on
+        if self._unchecked > CHECK_EVERY:
+            self._unchecked = 0
+            hold_to_limit()
 
     def _places(self, shard: int) -> dict[Name, Path]:
         """Where each row of a shard is kept; the last that was looked at is remembered."""
@@ -125,8 +125,8 @@ class KeptRows:
         """Names of entries by shard, listed once: there may be many shards."""
         listed: dict[int, set[str]] = {}
         for name in names(self._noun):
-            if (start := name.partition("-")[0]).isdigit():
-                listed.setdefault(int(start), set()).add(name)
+            if (number := name.partition(".")[0].removeprefix("shard-")).isdigit():
+                listed.setdefault(int(number), set()).add(name)
         return listed
 
     def _thin(self, shard: int, newest: str, present: Collection[Name]) -> None:
@@ -154,9 +154,9 @@ def forget_rows(is_gone: Callable[[str, str], bool]) -> None:
     Args:
         is_gone: whether the row of an image goes, by its id and the digest of its photograph.
     """
-    for place in [entry.path for entry in entries() if (entry.path / ROWS).exists()]:
+    for place in [entry.path for entry in entries() if _file(entry.path).exists()]:
         try:
-            images = _images(pq.read_table(place / ROWS, columns=["image_id", "inputs"], partitioning=None))
+            images = _images(pq.read_table(_file(place), columns=["image_id", "inputs"], partitioning=None))
             stays = [not is_gone(*image) for image in images]
         except Exception:  # damaged: what it shows is not known
             stays = []
@@ -171,20 +171,20 @@ def _reduce(place: Path, stays: Sequence[bool]) -> str:
     name = ""
     try:
         used = place.stat().st_mtime
-        table = pq.read_table(place / ROWS, partitioning=None, page_checksum_verification=True)
+        table = pq.read_table(_file(place), partitioning=None, page_checksum_verification=True)
         table = table.filter(pa.array(stays, pa.bool_()))
     except Exception:
         table = None
     if table is not None and table.num_rows:
-        name = _name(int(place.name.split("-")[0]), table, "zstd")
-        keep(place.parent.name, name, lambda folder: write_table(folder / ROWS, table, "zstd"), used=used)
+        name = _name(_file(place).stem, table, "zstd")
+        keep(place.parent.name, name, lambda folder: write_table(folder / _file(place).name, table, "zstd"), used=used)
     remove(place)
     return name
 
 
 def _checked(place: Path, schema: pa.Schema) -> list[FinishedRow]:
     try:
-        return intact_rows(pq.read_table(place / ROWS, partitioning=None, page_checksum_verification=True), schema)
+        return intact_rows(pq.read_table(_file(place), partitioning=None, page_checksum_verification=True), schema)
     except Exception:  # damaged bytes fail in any way
         return []
 
@@ -193,7 +193,7 @@ def _names_in(place: Path, *, usable: bool = True) -> list[Name]:
     """The rows of an entry, or the usable ones; none where it is damaged or gone."""
     try:
         table = pq.read_table(
-            place / ROWS, columns=list(STATE_COLUMNS), partitioning=None, page_checksum_verification=True
+            _file(place), columns=list(STATE_COLUMNS), partitioning=None, page_checksum_verification=True
         )
         return _usable(table) if usable else _all(table)
     except Exception:
@@ -214,13 +214,11 @@ def _images(table: pa.Table) -> list[tuple[str, str]]:
     return list(zip(table.column("image_id").to_pylist(), inputs, strict=True))
 
 
-def _name(shard: int, table: pa.Table, compression: str) -> str:
+def _name(shard: str, table: pa.Table, compression: str) -> str:
     states = table.select(list(STATE_COLUMNS)).to_pylist()
-    return f"{shard:05d}-{digest_json([compression, states])[:32]}"
+    return f"{shard}.{digest_json([compression, states])[:32]}"
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+def _file(place: Path) -> Path:
+    """The rows of an entry."""
+    return place / f"{place.name.partition('.')[0]}.parquet"

@@ -31,6 +31,7 @@ BY_NUMBER = {
     "destinations.py": "where results for other programs may lie",
     "devices.py": "where to compute",
     "digests.py": "what keys are written in",
+    "dvc_cache.py": "where files of outputs are too",
     "environment.py": "numbers from the environment, which no result depends on",
     "errors.py": "messages",
     "files.py": "whole files",

@@ -36,6 +36,10 @@ class CalibrationStage(Stage[C]):
             }
         )
 
+    def units(self, metrics: Mapping[str, Any]) -> int:
+        """One where thresholds were chosen."""
+        return 0 if metrics.get("found") else 1
+
     def made_before(self) -> Path | None:
         """The folder of the store with the thresholds that a run would choose; None where they were never chosen, or are gone."""
         return kept_output(self.writes, self.key()) if is_on() else None

@@ -22,6 +22,7 @@ from labelfactory.settings.wiring import REPORTS, read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.given import ATTEMPTS, changed_inputs, digest_given, given_inputs
 from labelfactory.stage.preflight import check_line
+from labelfactory.store.sharing import hold_to_limit
 
 
 def main(kind: type[Stage[Any]]) -> NoReturn:
@@ -85,6 +86,7 @@ def run_stage(name: str) -> dict[str, Any]:
                 break
         else:
             raise UserError(f"{name}: {changed} changed each time while it ran", "Type the same command again.")
+        hold_to_limit()
     report = {
         "stage": name,
         "seconds": round(time.monotonic() - start, 2),

@@ -31,7 +31,7 @@ from labelfactory.learning.resume import STATE, Resume
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.learning.training import TrainingSection, fit, write_curve
 from labelfactory.stage.base import Stage
-from labelfactory.store.entries import STORE, hold_to_limit
+from labelfactory.store.entries import STORE
 from labelfactory.store.limit import is_on
 from labelfactory.store.outputs import keep_output, kept_output, put_back
 from labelfactory.versions import git_state, library_versions
@@ -184,7 +184,6 @@ class TrainingStage(Stage[T]):
         save_checkpoint(self.checkpoint, model.state_dict(), passport)
         resume.clear()
         keep_output(self.writes, key, self._files)
-        hold_to_limit()
         return {"trained": True, "training_rows": len(rows), **metrics}
 
     def _key(self, rows: Mapping[str, str], parents: Mapping[str, Passport]) -> str:

@@ -1,13 +1,13 @@
 """Entries of the store: folders of files that appear and go as a whole.
 
 data/store/<noun>/<name>/…   a folder's time is that of its last use
-Files are hard links to those of the outputs where the file system has links, else copies: what an output still holds takes no room
-twice. Nobody writes into a file here. All of it may be deleted at any time; then it is computed again.
+Files are hard links to those of the outputs, or of DVC's cache, where the file system has links, else copies: what those hold takes
+no room twice. Nobody writes into a file here. All of it may be deleted at any time; then it is computed again.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,14 @@ def link(file: Path, to: Path) -> None:
         shutil.copyfile(file, to)
 
 
+def holds(folder: Path, files: Iterable[Path]) -> bool:
+    """Whether an entry has files of these names and sizes: its name says what they hold."""
+    try:
+        return all((folder / file.name).stat().st_size == file.stat().st_size for file in files)
+    except OSError:
+        return False
+
+
 def use(folder: Path) -> None:
     """Note that an entry was of use now."""
     with suppress(OSError):
@@ -158,17 +166,13 @@ def trim(most: int | None = None, *, dry_run: bool = False) -> list[Entry]:
     return gone
 
 
-def hold_to_limit() -> None:
-    """Remove what is over the limit, and say so; nothing where the store is off."""
-    gone = trim() if is_on() else []
-    if gone:
-        freed = in_bytes(sum(entry.own_bytes for entry in gone))
-        say(f"{STORE}: {len(gone)} entries that were used longest ago are gone, {freed}: over its limit")
+def held_in_words() -> str:
+    """One phrase: what the store holds, how much of it nothing else holds, and the limit.
 
-
-def sizes(present: Iterable[Entry]) -> Iterator[tuple[str, int, int]]:
-    """Noun, number of entries, and bytes that nothing else holds, of each output."""
-    by_noun: dict[str, list[Entry]] = {}
-    for entry in present:
-        by_noun.setdefault(entry.noun, []).append(entry)
-    yield from ((noun, len(each), sum(e.own_bytes for e in each)) for noun, each in sorted(by_noun.items()))
+    Raises:
+        UserError: $LABELFACTORY_STORE_GB is not a number.
+    """
+    present = entries()
+    own = sum(entry.own_bytes for entry in present)
+    most = in_bytes(limit(DATA if DATA.exists() else Path(), own)) if is_on() else "0: it is off"
+    return f"{STORE} keeps {len(present)} earlier outputs, {in_bytes(own) if own else '0 MB'} by itself (limit {most})"

@@ -12,7 +12,7 @@ from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.files import write_json, write_whole
 from labelfactory.json_files import read_json
-from labelfactory.store.entries import folder_of, keep, link, remove, use
+from labelfactory.store.entries import folder_of, holds, keep, link, remove, use
 from labelfactory.store.limit import is_on
 
 FILES = ".files.json"
@@ -25,14 +25,14 @@ def kept_output(noun: str, key: str) -> Path | None:
 
 
 def keep_output(noun: str, key: str, files: Sequence[Path]) -> None:
-    """Keep an output, unless these very files are kept.
+    """Keep an output, unless it is kept.
 
     Args:
         noun: whose.
         key: of all that it depends on.
         files: the last one decides for a reader whether the output is there.
     """
-    if not is_on() or _holds(folder_of(noun, key), files):
+    if not is_on() or holds(folder_of(noun, key), files):
         return
 
     def fill(folder: Path) -> None:
@@ -63,13 +63,5 @@ def put_back(noun: str, key: str, output: Path) -> bool:
     for name in digests:
         with write_whole(output / name) as temporary:  # a copy: who spoils an output must not spoil what is kept
             shutil.copyfile(kept / name, temporary)
-    keep_output(noun, key, [output / name for name in digests])  # one set of bytes on the disk, not two
     use(kept)
     return True
-
-
-def _holds(kept: Path, files: Sequence[Path]) -> bool:
-    try:
-        return (kept / FILES).exists() and all((kept / file.name).samefile(file) for file in files)
-    except OSError:
-        return False
