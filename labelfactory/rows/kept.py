@@ -5,7 +5,7 @@ An image never moves to another shard, so a row is looked for among the versions
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +36,8 @@ CHECK_EVERY = 10**9
 """Bytes that a run leaves to the store alone before it looks again how much that holds."""
 Name = tuple[str, str]
 """Image and key of a row."""
+Place = tuple[Path, str]
+"""The entry that a row is in, and the row's digest."""
 
 
 class KeptRows:
@@ -53,11 +55,15 @@ class KeptRows:
     def __init__(self, noun: str, schema: pa.Schema, compression: str) -> None:
         self._noun, self._schema, self._compression = noun, schema, compression
         self._is_on, self._unchecked = is_on(), 0
-        self._index: tuple[int, dict[Name, Path]] | None = None
+        self._index: tuple[int, dict[Name, Place]] | None = None
 
-    def known(self, shard: int) -> Collection[Name]:
-        """Image and key of every usable row of a shard."""
-        return self._places(shard).keys()
+    def digests(self, shard: int) -> Mapping[Name, str]:
+        """Every usable row of a shard: image and key → digest, which is not checked."""
+        return {name: digest for name, (_, digest) in self._places(shard).items()}
+
+    def has(self, shard: int, image_id: str, key: str) -> bool:
+        """Whether there is such a row."""
+        return (image_id, key) in self._places(shard)
 
     def rows(self, shard: int, wanted: Mapping[str, str]) -> dict[str, FinishedRow]:
         """Rows of a shard, each checked against its digest: image_id → row. Those that are not kept are left out.
@@ -69,7 +75,7 @@ class KeptRows:
         by_place: dict[Path, set[Name]] = {}
         for name in wanted.items():
             if name in self._places(shard):
-                by_place.setdefault(self._places(shard)[name], set()).add(name)
+                by_place.setdefault(self._places(shard)[name][0], set()).add(name)
         rows: dict[str, FinishedRow] = {}
         for place, sought in by_place.items():
             intact = _checked(place, self._schema)
@@ -101,7 +107,7 @@ class KeptRows:
             self._listed.setdefault(shard, set()).add(name)
             self._index = None
         if not replaced:
-            self._thin(shard, name, set(_usable(table)))
+            self._thin(shard, name, _usable(table))
             return
         share(place)
         self._unchecked += path.stat().st_size  # which the store may hold alone from now on
@@ -109,11 +115,14 @@ class KeptRows:
             self._unchecked = 0
             hold_to_limit()
 
-    def _places(self, shard: int) -> dict[Name, Path]:
+    def _places(self, shard: int) -> dict[Name, Place]:
         """Where each row of a shard is kept; the last that was looked at is remembered."""
         if self._index is None or self._index[0] != shard:
             places = reversed(self._versions(shard)) if self._is_on else ()
-            self._index = shard, {name: place for place in places for name in _names_in(place)}
+            self._index = (
+                shard,
+                {name: (place, digest) for place in places for name, digest in _usable_in(place).items()},
+            )
         return self._index[1]
 
     def _versions(self, shard: int) -> list[Path]:
@@ -132,10 +141,10 @@ class KeptRows:
     def _thin(self, shard: int, newest: str, present: Collection[Name]) -> None:
         """Of the other versions of a shard, keep only what the newest does not have, where that saves half of them."""
         for place in self._versions(shard):
-            usable = _names_in(place)
-            rest = {name for name in usable if name not in present}
+            usable = _usable_in(place) if place.name != newest else {}
+            rest = usable.keys() - present
             if place.name != newest and len(rest) <= len(usable) // 2:
-                reduced = _reduce(place, [name in rest for name in _names_in(place, usable=False)])
+                reduced = _reduce(place, rest)
                 self._listed[shard] |= {reduced} if reduced else set()
 
     def _has_withdrawn(self, table: pa.Table) -> bool:
@@ -156,28 +165,32 @@ def forget_rows(is_gone: Callable[[str, str], bool]) -> None:
     """
     for place in [entry.path for entry in entries() if _file(entry.path).exists()]:
         try:
-            images = _images(pq.read_table(_file(place), columns=["image_id", "inputs"], partitioning=None))
-            stays = [not is_gone(*image) for image in images]
+            table = pq.read_table(_file(place), columns=["image_id", "key", "inputs"], partitioning=None)
+            stays = {name for name, image in zip(_names(table), _images(table), strict=True) if not is_gone(*image)}
         except Exception:  # damaged: what it shows is not known
-            stays = []
-        if not stays:
             remove(place)
-        elif not all(stays):
+            continue
+        if len(stays) < table.num_rows:
             _reduce(place, stays)
 
 
-def _reduce(place: Path, stays: Sequence[bool]) -> str:
+def _reduce(place: Path, stays: Collection[Name]) -> str:
     """Replace an entry by one with some of its rows, and give its name; with none, or where it is damaged, it goes."""
     name = ""
     try:
         used = place.stat().st_mtime
         table = pq.read_table(_file(place), partitioning=None, page_checksum_verification=True)
-        table = table.filter(pa.array(stays, pa.bool_()))
+        table = table.filter(pa.array([name in stays for name in _names(table)], pa.bool_()))
     except Exception:
         table = None
     if table is not None and table.num_rows:
         name = _name(_file(place).stem, table, "zstd")
-        keep(place.parent.name, name, lambda folder: write_table(folder / _file(place).name, table, "zstd"), used=used)
+        keep(
+            place.parent.name,
+            name,
+            lambda folder: write_table(folder / _file(place).name, table, "zstd"),
+            used=used,
+        )
     remove(place)
     return name
 
@@ -189,23 +202,23 @@ def _checked(place: Path, schema: pa.Schema) -> list[FinishedRow]:
         return []
 
 
-def _names_in(place: Path, *, usable: bool = True) -> list[Name]:
-    """The rows of an entry, or the usable ones; none where it is damaged or gone."""
+def _usable_in(place: Path) -> dict[Name, str]:
+    """The usable rows of an entry, as `_usable`; none where it is damaged or gone."""
+    columns = list(STATE_COLUMNS)
     try:
-        table = pq.read_table(
-            _file(place), columns=list(STATE_COLUMNS), partitioning=None, page_checksum_verification=True
-        )
-        return _usable(table) if usable else _all(table)
+        return _usable(pq.read_table(_file(place), columns=columns, partitioning=None, page_checksum_verification=True))
     except Exception:
-        return []
+        return {}
 
 
-def _all(table: pa.Table) -> list[Name]:
+def _usable(table: pa.Table) -> dict[Name, str]:
+    """Image and key → digest."""
+    digests, status = (table.column(name).to_pylist() for name in ("digest", "status"))
+    return {name: d for name, d, s in zip(_names(table), digests, status, strict=True) if s == "ok"}
+
+
+def _names(table: pa.Table) -> list[Name]:
     return list(zip(table.column("image_id").to_pylist(), table.column("key").to_pylist(), strict=True))
-
-
-def _usable(table: pa.Table) -> list[Name]:
-    return [n for n, status in zip(_all(table), table.column("status").to_pylist(), strict=True) if status == "ok"]
 
 
 def _images(table: pa.Table) -> list[tuple[str, str]]:

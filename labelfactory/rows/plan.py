@@ -173,7 +173,7 @@ class _Planner:
             if name in plan.blocked:
                 plan.changed |= not (current and old is not None and old.reason == plan.blocked[name])
             elif not (current and old is not None and old.status == "ok"):
-                (plan.kept if (name, key) in self.kept.known(shard) else plan.pending).append(record)
+                (plan.kept if self.kept.has(shard, name, key) else plan.pending).append(record)
             else:
                 continue
             plan.inputs[name] = keys.inputs(record, digests) if given is None else given

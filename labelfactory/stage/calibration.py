@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from labelfactory.console import say
-from labelfactory.digests import digest_json
+from labelfactory.digests import digest_json, digest_rows
+from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import Section
 from labelfactory.settings.thresholds import THRESHOLDS, Threshold, read_thresholds, write_thresholds
 from labelfactory.stage.base import Stage
-from labelfactory.stage.output_state import states
 from labelfactory.store.entries import STORE
 from labelfactory.store.limit import is_on
 from labelfactory.store.outputs import keep_output, kept_output, put_back
@@ -32,8 +32,18 @@ class CalibrationStage(Stage[C]):
                 "code": self.code_digest,
                 "params": self.cfg.digest(),
                 "classes": list(self.dataset.classes.names),
-                "reads": {state["name"]: state["digest"] for state in states(self.reads)},
+                "images": digest_rows((record.image_id, record.digest) for record in self.dataset.training),
+                "reads": {noun: self._digest(noun) for noun in self.reads},
             }
+        )
+
+    def _digest(self, noun: str) -> str:
+        """Digest of the rows or weights of an output; empty where it is neither."""
+        if self.has_checkpoint(noun):
+            return self.passport_of(noun).weights_digest
+        rows = ShardFolder(self.folder(noun))
+        return (
+            digest_rows((s.image_id, s.digest) for s in rows.all_states() if s.status == "ok") if rows.shards() else ""
         )
 
     def units(self, metrics: Mapping[str, Any]) -> int:

@@ -175,4 +175,4 @@ def held_in_words() -> str:
     present = entries()
     own = sum(entry.own_bytes for entry in present)
     most = in_bytes(limit(DATA if DATA.exists() else Path(), own)) if is_on() else "0: it is off"
-    return f"{STORE} keeps {len(present)} earlier outputs, {in_bytes(own) if own else '0 MB'} by itself (limit {most})"
+    return f"{STORE} keeps {len(present)} outputs by their keys, {in_bytes(own) if own else '0 MB'} by itself (limit {most})"

@@ -47,7 +47,7 @@ def test_what_was_used_longest_ago_goes_first():
     made("middle", used=3)
     Path(STORE / "net/.half.4194304.tmp").mkdir()
     assert [entry.path.name for entry in trim(SIZE, dry_run=True)] == ["old", "middle"]
-    assert "4 earlier outputs, 1 MB by itself (limit 1.0 GB)" in held_in_words()
+    assert "4 outputs by their keys, 1 MB by itself (limit 1.0 GB)" in held_in_words()
     assert [entry.path.name for entry in trim(SIZE)] == ["old", "middle"]
     assert kept() == ["new", "shared"]
     assert not list(STORE.glob("*/.*"))
