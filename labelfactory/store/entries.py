@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from secrets import token_hex
 
 from labelfactory.console import in_bytes, say
 from labelfactory.errors import UserError
@@ -19,6 +21,17 @@ from labelfactory.settings.wiring import DATA
 from labelfactory.store.limit import is_on, limit
 
 STORE = DATA / "store"
+VARIANTS = (".dvc", "tmp", "exps")
+"""Where DVC runs the variants of a sweep, each in a copy of the project."""
+
+
+def store_folder() -> Path:
+    """The folder of the store, relative to the current one; in a variant of a sweep that of the project itself."""
+    parts = Path.cwd().parts
+    for i in range(len(parts) - len(VARIANTS)):
+        if parts[i : i + len(VARIANTS)] == VARIANTS:
+            return Path(*parts[:i]) / STORE
+    return STORE
 
 
 @dataclass(frozen=True)
@@ -52,19 +65,19 @@ class Entry:
 
 def entries(noun: str = "*") -> list[Entry]:
     """All entries of an output, or of every one."""
-    found = (Entry.at(path) for path in sorted(STORE.glob(f"{noun}/[!.]*")) if path.is_dir())
+    found = (Entry.at(path) for path in sorted(store_folder().glob(f"{noun}/[!.]*")) if path.is_dir())
     return [entry for entry in found if entry is not None]
 
 
 def folder_of(noun: str, name: str) -> Path:
     """Where an entry is, or would be."""
-    return STORE / noun / name
+    return store_folder() / noun / name
 
 
 def names(noun: str) -> list[str]:
     """Names of the entries of an output."""
     try:
-        return [path.name for path in (STORE / noun).iterdir() if not path.name.startswith(".")]
+        return [path.name for path in (store_folder() / noun).iterdir() if not path.name.startswith(".")]
     except OSError:
         return []
 
@@ -88,9 +101,8 @@ def keep(noun: str, name: str, fill: Callable[[Path], None], *, used: float | No
         used: when it was last used, if not now.
     """
     target = folder_of(noun, name)
-    new = target.with_name(f".{name}.{os.getpid()}.tmp")
+    new = target.with_name(f".{name}.{token_hex(4)}.{os.getpid()}.tmp")
     try:
-        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         fill(new)
         if used is not None:
@@ -100,7 +112,13 @@ def keep(noun: str, name: str, fill: Callable[[Path], None], *, used: float | No
     except (OSError, UserError) as error:  # a full disk, or another process that keeps or removes the same
         shutil.rmtree(new, ignore_errors=True)
         if not target.exists():
-            say(f"{target}: is not kept: {getattr(error, 'strerror', None) or error}")
+            _say_not_kept(getattr(error, "strerror", None) or str(error))
+
+
+@cache
+def _say_not_kept(reason: str) -> None:
+    """Say it once in a process."""
+    say(f"{STORE}: not everything is kept: {reason}")
 
 
 def link(file: Path, to: Path) -> None:
@@ -127,7 +145,7 @@ def use(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove an entry; nothing of it is seen half."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
+    old = folder.with_name(f".{folder.name}.{token_hex(4)}.{os.getpid()}.tmp")
     with suppress(OSError):  # it is not there any more
         folder.rename(old)
     shutil.rmtree(old, ignore_errors=True)
@@ -146,11 +164,12 @@ def trim(most: int | None = None, *, dry_run: bool = False) -> list[Entry]:
     Raises:
         UserError: $LABELFACTORY_STORE_GB is not a number.
     """
-    if not STORE.exists():
+    store = store_folder()
+    if not store.exists():
         return []
     present = entries()
     held = sum(entry.own_bytes for entry in present)
-    most = limit(STORE, held) if most is None else most
+    most = limit(store, held) if most is None else most
     gone = []
     for entry in sorted(present, key=lambda each: each.used):
         if held <= most and most > 0:
@@ -161,7 +180,7 @@ def trim(most: int | None = None, *, dry_run: bool = False) -> list[Entry]:
     if not dry_run:
         for entry in gone:
             remove(entry.path)
-        for folder in STORE.glob("*"):
+        for folder in store.glob("*"):
             remove_leftovers(folder, alone=False)
     return gone
 

@@ -9,7 +9,7 @@ import pytest
 from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.store import entries as store
-from labelfactory.store.entries import STORE, entries, held_in_words, trim
+from labelfactory.store.entries import STORE, entries, folder_of, held_in_words, trim
 from labelfactory.store.limit import GB, VARIABLE, limit
 from labelfactory.store.outputs import keep_output, kept_output, put_back
 from labelfactory.store.sharing import share_with_cache
@@ -29,8 +29,8 @@ def made(key: str, *, used: float, alone: bool = True) -> None:
     file = Path(f"data/net/{key}")
     file.write_bytes(os.urandom(SIZE))
     keep_output("net", key, [file])
-    if (STORE / "net" / key).exists():
-        os.utime(STORE / "net" / key, (used, used))
+    if (place := folder_of("net", key)).exists():
+        os.utime(place, (used, used))
     if alone:
         file.unlink()
 
@@ -112,8 +112,23 @@ def test_what_cannot_be_kept_is_said_and_costs_nothing(monkeypatch, capsys):
     monkeypatch.setattr(store.shutil, "copyfile", full)
     monkeypatch.setattr(os, "link", full)
     made("key", used=1)
-    assert "data/store/net/key: is not kept: No space left on device" in capsys.readouterr().err
-    assert not list(STORE.rglob("*key*"))
+    made("other", used=1)
+    assert capsys.readouterr().err == "data/store: not everything is kept: No space left on device\n", "once"
+    assert not list(STORE.glob("*/*"))
+    assert not list(STORE.glob("*/.*"))
+
+
+def test_a_variant_of_a_sweep_has_the_store_of_its_project(monkeypatch, tmp_path):
+    """What it makes is found when its settings are taken over."""
+    variant = tmp_path / ".dvc/tmp/exps/standalone/tmp1"
+    (variant / "data/net").mkdir(parents=True)
+    made("here", used=1)
+    monkeypatch.chdir(variant)
+    made("there", used=2, alone=False)
+    assert kept() == ["here", "there"]
+    monkeypatch.chdir(tmp_path)
+    assert kept() == ["here", "there"]
+    assert not (variant / "data/store").exists()
 
 
 def test_the_cache_and_the_store_share_one_set_of_bytes():
