@@ -87,6 +87,11 @@ COMMANDS = {
     "deploy": Command(
         "deploy", "deploy", "Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."
     ),
+    "gc": Command(
+        "gc",
+        "gc",
+        "Show what is kept of earlier outputs, and remove what was used longest ago until the rest is below a limit.",
+    ),
     "push": Command(
         "storage",
         "push",

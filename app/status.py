@@ -15,6 +15,7 @@ from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.store.entries import STORE, held_in_words
 
 SHOWN = 6
 """Number of reasons that are shown per stage."""
@@ -59,6 +60,8 @@ def status() -> None:
         more = [f"  and {len(left_out) - SHOWN} more"] if len(left_out) > SHOWN else []
         lines = [f"{len(left_out)} left out:", *(f"  {line}" for line in left_out[:SHOWN]), *more]
         console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
+    if STORE.exists():
+        console.print(f"{held_in_words()}: `labelfactory gc`.", soft_wrap=True, highlight=False)
     rows = max(read_report(state.name).get("rows_quarantined", 0) for state in states)
     if rows:
         console.print(f"{rows} images are in quarantine: `labelfactory quarantine list` says why.")

@@ -103,6 +103,7 @@ HERE = {
     "labelfactory corrections list": "corrections list",
     "labelfactory corrections remove IMAGE_ID": "corrections remove {image}",
     "labelfactory quarantine list": "quarantine list",
+    "labelfactory gc [--keep 5] [--dry-run]": "gc --keep 5 --dry-run",
     "labelfactory parameters [extract_cams]": "parameters extract_cams",
     "labelfactory withdraw IMAGE_ID [--dry-run]": "withdraw {image} --dry-run",
     "labelfactory profile [demo] [--set random_walk.beta=10] [--seed 1]": "profile demo --set random_walk.beta=10 --seed 1",
