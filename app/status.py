@@ -1,4 +1,4 @@
-"""`labelfactory status`: per stage up to date, stale and why, asked again with nothing to do, or never run."""
+"""`labelfactory status`: per stage up to date, stale and why, asked again with nothing to do, or never run; or the run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +10,10 @@ from rich.table import Table
 from flows.line.cost import Cost, costs, in_words
 from flows.line.dvc_repo import locked_stages
 from flows.line.stage_states import StageState, line_status
+from flows.line.under_way import at_work, under_way
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
+from labelfactory.lock import BusyError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import read_wiring
@@ -34,7 +36,7 @@ COLOURS = {
 
 
 def status() -> None:
-    """Show whether each stage is up to date, and if not, why."""
+    """Show whether each stage is up to date, and if not, why; while a run is under way, how far it is."""
     table = Table(title="The line", title_justify="left", title_style="bold")
     table.add_column("stage")
     table.add_column("state")
@@ -42,7 +44,13 @@ def status() -> None:
     table.add_column("minutes", justify="right")
     table.add_column("why", overflow="fold")
     read_yaml(Path(PARAMS_FILE))  # DVC would list every parameter of an unreadable file
-    states = line_status()
+    try:
+        states = [] if at_work() else line_status()  # a run that ends a stage waits only seconds for DVC's lock
+    except BusyError:
+        states = []
+    if not states:
+        _say_run(Console())
+        return
     planned = _costs(states, retrain=True)
     for stage in states:
         reasons = list(stage.reasons[:SHOWN])
@@ -78,6 +86,14 @@ def status() -> None:
         )
     else:
         console.print("Everything is up to date.")
+
+
+def _say_run(console: Console) -> None:
+    """Print the run that is under way; which stages are stale is known when its stage has ended."""
+    console.print("A run is under way.", style="bold")
+    for line in under_way():
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+    console.print("Which stages are stale is asked when it has ended.")
 
 
 def _state(stage: StageState, planned: Mapping[str, Cost]) -> str:

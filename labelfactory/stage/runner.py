@@ -23,6 +23,7 @@ from labelfactory.stage.base import Stage
 from labelfactory.stage.given import ATTEMPTS, changed_inputs, digest_given, given_inputs
 from labelfactory.stage.preflight import check_line
 from labelfactory.store.sharing import hold_to_limit
+from labelfactory.work_note import working_on
 
 
 def main(kind: type[Stage[Any]]) -> NoReturn:
@@ -70,7 +71,7 @@ def run_stage(name: str) -> dict[str, Any]:
     """
     start = time.monotonic()
     before: dict[str, Any] = {}
-    with stage_lock(name):
+    with stage_lock(name), working_on(name):
         for _ in range(ATTEMPTS):
             given = given_inputs(name)
             sections = read_sections()

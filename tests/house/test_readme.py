@@ -95,7 +95,7 @@ HERE = {
     "labelfactory promote [latest]": "promote latest",
     "labelfactory export-lineage [DIR]": "export-lineage lineage_page",
     "labelfactory export coco --out coco": "export coco --out coco",
-    "labelfactory export coco --out DIR [--split train] [--what predictions] [--min-quality 0.8]": (
+    "labelfactory export coco --out DIR [--split train] [--what predictions] [--min-quality 0.8] [--min-area 20]": (
         "export coco --out predicted --split train --what predictions --min-quality 0.1"
     ),
     "labelfactory predict IMAGE --out DIR": "predict {photograph} --out predictions",
