@@ -8,7 +8,7 @@ from threading import Condition
 
 import numpy as np
 
-from labelfactory.dataset.images import MIN_SIDE, decode_mask, decode_photograph
+from labelfactory.dataset.images import MIN_SIDE, decode_mask, decode_photograph, orientation_of
 from labelfactory.dataset.picture_files import opened_mask, opened_picture
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
@@ -52,6 +52,10 @@ class Inspection:
     size: int = 0  # bytes that are written under data/ for it
     width: int = 0  # pixels, upright
     height: int = 0
+    mode: str = ""  # as Pillow calls it
+    orientation: int = 1  # by EXIF; 1 is upright
+    flat: bool = False  # of one colour
+    mask_values: frozenset[int] | None = None  # of the true mask; None where it was not looked at
 
 
 def inspect_all(
@@ -79,9 +83,12 @@ def inspect(candidate: Candidate, allowed: np.ndarray | None, room: _Room) -> In
     try:
         data = candidate.read_photograph()
         with opened_picture(data) as opened:  # only its header is read
-            pixels = opened.width * opened.height
+            pixels, mode = opened.width * opened.height, opened.mode
         with room.taken(pixels):
-            height, width = size = decode_photograph(data).shape[:2]
+            decoded = decode_photograph(data)
+            height, width = size = decoded.shape[:2]
+            flat = all((row == decoded[0, 0]).all() for row in decoded)
+            del decoded
     except FileRefusedError as error:
         return Inspection(reason=error.reason)
     except DataError as error:
@@ -91,7 +98,9 @@ def inspect(candidate: Candidate, allowed: np.ndarray | None, room: _Room) -> In
     with room.taken(pixels):
         mask_sha256, mask_reason = _inspect_mask(candidate, size, allowed)
     written = len(data) if candidate.photograph_bytes else 0
-    return Inspection(digest_bytes(data), mask_sha256, "", mask_reason, written, width, height)
+    return Inspection(
+        digest_bytes(data), mask_sha256, "", mask_reason, written, width, height, mode, orientation_of(data), flat
+    )
 
 
 def _inspect_mask(candidate: Candidate, size: tuple[int, ...], allowed: np.ndarray | None) -> tuple[str | None, str]:

@@ -37,7 +37,9 @@ def renamed(batch: Batch, rename: Mapping[str, str], problems: list[str]) -> tup
 def chosen_classes(
     batch: Batch, known: tuple[str, ...], wanted: tuple[str, ...], append_to: Manifest | None, problems: list[str]
 ) -> tuple[str, ...]:
-    """The classes of the data set, in order: those of the command line, of the manifest that is extended, or all.
+    """The classes of the data set, in order: those of the command line, or all.
+
+    A manifest that is extended keeps its own, and those of the command line that it lacks follow.
 
     Args:
         batch: from a source, with its new names.
@@ -46,10 +48,11 @@ def chosen_classes(
         append_to: the manifest that is extended.
         problems: gets what is wrong with them.
     """
-    if append_to is not None and not wanted:
-        return append_to.classes.names
+    here = append_to.classes.names if append_to is not None else ()
+    if here and not wanted:
+        return here
     for name in dict.fromkeys(wanted):
-        if name not in known:
+        if name not in known and name not in here:
             note = f"; {batch.names_note}" if batch.names_note else ""
             problems.append(f"--classes: {name!r} is not a class of this source{did_you_mean(name, known)}{note}")
         elif wanted.count(name) > 1:
@@ -67,7 +70,7 @@ def chosen_classes(
     ]
     if not known and not problems:
         problems.append("no photograph has a tag")
-    return wanted or known
+    return (*here, *(name for name in dict.fromkeys(wanted or known) if name not in here))
 
 
 def is_name(text: str) -> bool:
