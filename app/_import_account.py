@@ -1,6 +1,5 @@
 """What an import prints after its problems and decisions: warnings, the account as tables, and what to type next."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -12,13 +11,13 @@ from labelfactory.dataset.account import Account
 from labelfactory.dataset.manifest import Manifest
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import WIRING_FILE, read_wiring
+from reporting.imports import facts, shown_classes
 from sources._batch import Batch
 from sources._import_plan import ImportOptions
 from sources.intake import ImportResult, import_batch
 
 WIDTH = 80
-SHOWN = 40
-"""Classes in the table; those with a disagreement come first where there are more."""
+"""Columns of the tables at most."""
 
 
 def import_and_show(batch: Batch, options: ImportOptions) -> None:
@@ -48,29 +47,6 @@ def account_tables(account: Account, train_list: str) -> tuple[Table, ...]:
     return images, _classes(account, train_list)
 
 
-def facts(account: Account) -> dict[str, str]:
-    """What was counted beside the classes, in words."""
-    sizes = [f"{width}×{height}" for width, height in account.sizes]
-    turned = {f"EXIF {k}": n for k, n in account.orientations.items() if k != 1}
-    found = {
-        "photographs": f"{account.photographs}, {account.untagged} of them without a tag",
-        "lists": _counts(account.lists) or "none",
-        "sizes": ""
-        if len(sizes) < 3
-        else sizes[0]
-        if len(set(sizes)) == 1
-        else f"{sizes[0]} to {sizes[2]}, middle {sizes[1]}",
-        "modes": _counts(account.modes),
-        "turned": _counts(turned) or "none" if account.orientations else "",
-        "true masks": f"{account.true_masks}, of which {account.looked_at} were looked at"
-        if account.true_masks
-        else "none",
-        "left out": f"photographs {account.left_out}, masks {account.masks_left_out}",
-        "passed over": _counts(account.passed_over) or "nothing",
-    }
-    return {name: text for name, text in found.items() if text}
-
-
 def _classes(account: Account, train_list: str) -> Table:
     masks = bool(account.looked_at)
     table = Table(title="Photographs by class", title_justify="left", title_style="bold")
@@ -79,15 +55,14 @@ def _classes(account: Account, train_list: str) -> Table:
         table.add_column(escape(head), justify="right")
     for head in ("shown by\ntrue mask", "shown,\ntagged", "tagged,\nnot shown", "shown,\nnot tagged") if masks else ():
         table.add_column(head, justify="right")
-    classes = list(account.classes)
-    if len(classes) > SHOWN:
-        classes.sort(key=lambda each: -(each.not_shown.count + each.not_tagged.count))
-    for each in classes[:SHOWN]:
+    classes = shown_classes(account)
+    for each in classes:
         wrong = [f"[yellow]{n}[/]" if n else "" for n in (each.not_shown.count, each.not_tagged.count)]
         looks = [f"{each.shown}", f"{each.shown_and_tagged}", *wrong] if masks else []
         table.add_row(_plain(each.name), f"{each.tagged}", f"{each.training}", *looks)
-    if len(classes) > SHOWN:
-        table.add_row(f"and {len(classes) - SHOWN} more", "", "", *[""] * (4 if masks else 0))
+    more = len(account.classes) - len(classes)
+    if more:
+        table.add_row(f"and {more} more", "", "", *[""] * (4 if masks else 0))
     return table
 
 
@@ -122,10 +97,6 @@ def _price(result: ImportResult) -> list[str]:
 
 def _training(manifest: Manifest) -> int:
     return sum(bool(entry.lists) for entry in manifest.entries)
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _plain(text: str) -> str:

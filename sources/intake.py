@@ -143,6 +143,8 @@ def _account(manifest: Manifest, noted: Noted, options: ImportOptions, old: Mani
     except DataError as error:
         say(f"import: {error.problem}; written anew")
         before = None
+    if before is not None and (old is None or before.photographs != len(old.entries)):  # of an import that was killed
+        before = None
     if before is not None and manifest == old:
         return before
     return account_of(manifest, noted, options.train_list, before)
