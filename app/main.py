@@ -50,7 +50,7 @@ COMMANDS = {
     "parameters": Command(
         "parameters",
         "parameters",
-        "Print every parameter and every knob of a method: meaning and range, of knobs also the default (Markdown).",
+        "Print every parameter and every knob of a method: meaning, range, value or default, and what it does (Markdown).",
     ),
     "profile": Command(
         "profile", "profile", "Apply a profile from profiles/ to params.yaml; comments and other values stay."

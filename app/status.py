@@ -11,6 +11,8 @@ from flows.line.cost import Cost, costs, in_words
 from flows.line.dvc_repo import locked_stages
 from flows.line.stage_states import StageState, line_status
 from flows.line.under_way import at_work, under_way
+from labelfactory.console import one_line
+from labelfactory.dataset.account import read_account
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
 from labelfactory.lock import BusyError
@@ -18,6 +20,7 @@ from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.store.entries import STORE, held_in_words
+from reporting.imports import in_one_line
 
 SHOWN = 6
 """Number of reasons that are shown per stage."""
@@ -63,6 +66,7 @@ def status() -> None:
         table.add_row(stage.name, f"[{COLOURS[state]}]{state}[/]", rows, minutes, escape("\n".join(reasons)))
     console = Console()
     console.print(table)
+    _say_import(console)
     left_out = [item.line for item in read_left_out()] + _quarantined()
     if left_out:
         more = [f"  and {len(left_out) - SHOWN} more"] if len(left_out) > SHOWN else []
@@ -94,6 +98,16 @@ def _say_run(console: Console) -> None:
     for line in under_way():
         console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
     console.print("Which stages are stale is asked when it has ended.")
+
+
+def _say_import(console: Console) -> None:
+    """Print the import's account in a line, and what it warned of."""
+    account = read_account()
+    if account is not None:
+        more = [f"and {len(account.warnings) - SHOWN} more warnings"] if len(account.warnings) > SHOWN else []
+        warnings = [f"warning: {warning}" for warning in account.warnings[:SHOWN]]
+        lines = [one_line(line) for line in (f"The import: {in_one_line(account)}", *warnings, *more)]
+        console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
 
 
 def _state(stage: StageState, planned: Mapping[str, Cost]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
@@ -73,6 +74,7 @@ def _without_entries(withdrawal: Withdrawal) -> list[str]:
     manifest = read_manifest()
     kept = tuple(e for e in manifest.entries if not withdrawal.has(e.image_id, e.sha256))
     if len(kept) < len(manifest.entries):
+        ACCOUNT.unlink(missing_ok=True)  # it names and counts them; the next import writes it again
         write_manifest(replace(manifest, entries=kept), MANIFEST)
     return [entry.image_id for entry in kept]
 

@@ -50,10 +50,11 @@ def chosen_classes(
         append_to: the manifest that is extended.
         problems: gets what is wrong with them.
     """
-    if append_to is not None and not wanted:
-        return append_to.classes.names
+    here = append_to.classes.names if append_to is not None else ()
+    if here and not wanted:
+        return here
     for name in dict.fromkeys(wanted):
-        if name not in known:
+        if name not in known and name not in here:
             note = f"; {batch.names_note}" if batch.names_note else ""
             problems.append(f"--classes: {name!r} is not a class of this source{_near(name, known)}{note}")
         elif wanted.count(name) > 1:
@@ -81,7 +82,7 @@ def chosen_classes(
         problems.append(
             f"{used} classes, such as {shown}; a mask holds at most {MAX_CLASSES}: choose some with --classes"
         )
-    return wanted or known
+    return (*here, *(name for name in dict.fromkeys(wanted or known) if name not in here))
 
 
 def used_classes(

@@ -49,6 +49,7 @@ BY_NUMBER = {
     "masking.py": "messages",
     "metrics.py": "scores, which no row or weight depends on; a threshold that they choose is in keys by its number",
     "names.py": "file names",
+    "specks.py": "which regions of a mask count as objects in exports and corrections",
     "typed_names.py": "names in options",
     "pool/": "processes",
     "progress.py": "messages",

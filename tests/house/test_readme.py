@@ -109,18 +109,18 @@ HERE = {
     "labelfactory profile [demo] [--set random_walk.beta=10] [--seed 1]": "profile demo --set random_walk.beta=10 --seed 1",
     "labelfactory profile photographs-cpu": "profile photographs-cpu",
     "labelfactory profile voc-animals-cpu": "profile voc-animals-cpu",
-    "labelfactory import table photos/tags.csv": "import table photos/tags.csv",
+    "labelfactory import table photos/tags.csv": "import table photos/tags.csv --replace",
     "labelfactory import table FILE [--tags-column TAGS] [--rename old=new]": (
-        "import table photos/tags.csv --tags-column tags --rename fox=red_fox"
+        "import table photos/tags.csv --tags-column tags --rename fox=red_fox --replace"
     ),
     "labelfactory import folder DIR [--val-fraction 0.2] [--append] [--dry-run]": (
         "import folder sorted --val-fraction 0.2 --dry-run"
     ),
-    "labelfactory import hf DIR [--tag-columns A,B] [--check-masks]": "import hf hf --check-masks",
-    "labelfactory import voc DIR --classes cat,cow,dog,horse,person,sheep": "import voc voc --classes fox,owl",
-    "labelfactory import voc DIR [--classes A,B] [--tags FILE] [--lists A,B] [--append]": "import voc voc --lists train",
-    "labelfactory import demo [--count 200] [--seed 0] [--classes fox,owl] [--append]": (
-        "import demo --count 12 --seed 0 --classes fox,owl"
+    "labelfactory import hf DIR [--tag-columns A,B] [--check-masks]": "import hf hf --check-masks --replace",
+    "labelfactory import voc DIR --classes cat,cow,dog,horse,person,sheep": "import voc voc --classes fox,owl --replace",
+    "labelfactory import voc DIR [--classes A,B] [--tags FILE] [--lists A,B] [--append]": "import voc voc --lists train --replace",
+    "labelfactory import demo [--count 200] [--seed 0] [--classes fox,owl] [--append] [--replace]": (
+        "import demo --count 12 --seed 0 --classes fox,owl --replace"
     ),
 }
 """Command on a page → what the test types for it, in order, in a project whose line has run."""

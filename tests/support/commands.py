@@ -38,6 +38,7 @@ COMMANDS = (
     "up",
     "down",
     "deploy",
+    "gc",
     "push",
     "pull",
 )
