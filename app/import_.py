@@ -20,6 +20,7 @@ from app._import_options import (
     words_of,
 )
 from sources._download import fetch_voc2012
+from sources._true_masks import Over
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
@@ -33,6 +34,13 @@ cli = typer.Typer(
 )
 
 CheckMasks = Annotated[bool, typer.Option("--check-masks", help="Check every pixel of the true masks too.")]
+Masks = Annotated[
+    Over,
+    typer.Option(
+        "--masks",
+        help="The pixels that true masks are drawn over, where EXIF turns a photograph and the size does not say it.",
+    ),
+]
 ListName = Annotated[str, typer.Option("--list", help="Put all of them on this list, such as train or val.")]
 
 
@@ -112,6 +120,7 @@ def coco(
     file: Annotated[Path, typer.Argument(metavar="INSTANCES.json", help="COCO instances.")],
     images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
     list_name: ListName = "",
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -120,7 +129,9 @@ def coco(
     dry_run: DryRun = False,
 ) -> None:
     """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
-    options = import_options(classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run)
+    options = import_options(
+        classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run, masks=masks
+    )
     import_and_show(find_coco(file, images, list_name=list_name), options)
 
 
@@ -132,6 +143,7 @@ def hf(
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -141,7 +153,14 @@ def hf(
 ) -> None:
     """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
     options = import_options(
-        classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run, check_masks=check_masks
+        classes,
+        rename,
+        val_fraction,
+        append=append,
+        replace=replace,
+        dry_run=dry_run,
+        check_masks=check_masks,
+        masks=masks,
     )
     import_and_show(
         find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name),
@@ -165,6 +184,7 @@ def voc(
     ] = False,
     lists: Annotated[str, typer.Option(help="Lists to import, with commas. Default: all.")] = "",
     check_masks: CheckMasks = False,
+    masks: Masks = "upright",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
@@ -176,8 +196,8 @@ def voc(
 
     Name other classes than VOC's own 20 in the folder's classes.txt: background, then one class per row.
     """
-    options: dict[str, Any] = {"append": append, "replace": replace, "dry_run": dry_run, "check_masks": check_masks}
-    options = import_options(classes, rename, val_fraction, **options)
+    more: dict[str, Any] = {"dry_run": dry_run, "check_masks": check_masks, "masks": masks}
+    options = import_options(classes, rename, val_fraction, append=append, replace=replace, **more)
     folder = fetch_voc2012(directory) if download else directory
     batch = find_voc(folder, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
     import_and_show(batch, options)

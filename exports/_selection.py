@@ -17,7 +17,7 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.dataset.withdrawn import say_refused, withdrawn
 from labelfactory.digests import digest_payload
 from labelfactory.errors import DataError, MissingError
-from labelfactory.foreign_files import PHOTOGRAPHS, read_imported
+from labelfactory.foreign_files import read_imported
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
@@ -25,6 +25,8 @@ from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
 
+KNOWN_TO_ALL = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
+"""Suffixes of photographs that the tools behind the exports read."""
 QUALITY = {
     "masks": "agreement: share of pixels on which the walk and the CRF name the same class; 1 for a mask that a person corrected",
     "predictions": "confidence: mean over the pixels of the best class's probability",
@@ -50,7 +52,8 @@ class Item:
     def photograph(self) -> tuple[bytes, str]:
         """The bytes of the photograph's file, which are those that were imported, and its suffix.
 
-        A photograph with an EXIF orientation becomes an upright PNG, since not every reader applies EXIF.
+        A photograph with an EXIF orientation becomes an upright PNG, since not every reader applies EXIF; so does one whose
+        format or suffix not every reader knows.
 
         Raises:
             DataError: the file is missing, has changed, is a link out of the project, or not a photograph.
@@ -59,8 +62,9 @@ class Item:
         data = read_imported(path, self.record.sha256)
         try:
             if orientation_of(data) == 1:
-                suffix = path.suffix.lower()
-                return data, suffix if suffix in PHOTOGRAPHS else suffix_of(data)
+                suffix = next((s for s in (path.suffix.lower(), suffix_of(data)) if s in KNOWN_TO_ALL), "")
+                if suffix:
+                    return data, suffix
             stream = io.BytesIO()
             Image.fromarray(decode_photograph(data)).save(stream, format="PNG")
         except DataError as error:

@@ -20,6 +20,7 @@ from sources._inspect import Inspection, inspect_all
 from sources._names import chosen_classes, is_name, renamed
 from sources._split import TRAIN, VAL
 from sources._stored_path import stored
+from sources._true_masks import Over, TrueMasks, look_at, said_of_turned
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class ImportOptions:
     rename: Mapping[str, str] = field(default_factory=dict)  # a name of the source → its name here; "" drops it
     val_fraction: float | None = None  # None: the source's own lists, or 0.2 where it has none
     check_masks: bool = False  # check the pixels of true masks too, not only their size
+    masks: Over = "upright"  # what true masks are drawn over where their size does not say it
     max_bad_fraction: float = 0.0
     train_list: str = TRAIN
     val_list: str = VAL
@@ -93,7 +95,8 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     added = chosen[len(append_to.classes) :] if append_to else ()
     here, decisions = with_new_tags(append_to, batch, added) if append_to else (None, [])
     fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
-    taken, refused = _inspected(fresh, left_out, set(batch.mask_values) if options.check_masks else None)
+    masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen, 1)), chosen, over=options.masks)
+    taken, refused = _inspected(fresh, left_out, masks, set(batch.mask_values) if options.check_masks else None)
     gone = withdrawn().image_ids
     left_out = [item for item in left_out if item.image_id not in gone]  # the list must not name them again
     if chosen and not problems:
@@ -109,26 +112,28 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     new = Manifest(Classes(tuple(chosen)), _mask_ids(batch, chosen), _command(batch, options, chosen), entries)
     manifest = new.numbered() if here is None else appended(here, new)
     refuse_leaks(manifest, options.train_list, options.val_list)
+    turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
     looks = tuple((entry, inspection) for entry, (_, inspection) in zip(entries, taken, strict=True))
     return ImportPlan(
         manifest=manifest,
         left_out=tuple(left_out),
         twins=_twins(manifest),
         pending=tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes),
-        noted=Noted(looks, left_out, batch.passed_over, [*batch.decisions, *decisions]),
+        noted=Noted(looks, left_out, batch.passed_over, [*batch.decisions, *masks.decisions, *turned, *decisions]),
         refused=tuple(refused),
         added_classes=tuple(added),
     )
 
 
 def _inspected(
-    fresh: Sequence[Candidate], left_out: list[LeftOut], mask_values: set[int] | None
+    fresh: Sequence[Candidate], left_out: list[LeftOut], masks: TrueMasks, mask_values: set[int] | None
 ) -> tuple[list[tuple[Candidate, Inspection]], list[tuple[Candidate, str]]]:
     """The candidates that are taken, and the withdrawn ones with their digest; what is bad is added to `left_out`."""
     taken: list[tuple[Candidate, Inspection]] = []
     refused: list[tuple[Candidate, str]] = []
+    inspections = inspect_all(fresh, mask_values, masks=masks) if fresh else []
     gone = withdrawn()
-    for candidate, inspection in zip(fresh, inspect_all(fresh, mask_values) if fresh else [], strict=True):
+    for candidate, inspection in zip(fresh, inspections, strict=True):
         if gone.refuses(candidate.image_id, inspection.sha256):
             refused.append((candidate, inspection.sha256))
             continue
@@ -137,8 +142,7 @@ def _inspected(
             continue
         if inspection.mask_reason:
             left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
-            candidate = replace(candidate, mask=None, mask_bytes=None)
-        taken.append((candidate, inspection))
+        taken.append((inspection.with_mask(candidate), inspection))
     return taken, refused
 
 
@@ -220,6 +224,7 @@ def _command(batch: Batch, options: ImportOptions, chosen: Sequence[str]) -> str
     words = [batch.command, f"--classes {','.join(chosen)}"]
     words += [f"--rename {old}={new}" for old, new in options.rename.items()]
     words += [f"--val-fraction {fraction:g}"] if fraction is not None else []
+    words += [f"--masks {options.masks}"] if options.masks != "upright" else []
     return " ".join(words)
 
 

@@ -130,6 +130,7 @@ def read_tags_from_masks(
 ) -> dict[str, list[str]]:
     """Tags from the classes in each true mask. An image without a mask, or with a bad one, is noted and left out."""
     tags: dict[str, list[str]] = {}
+    held: set[int] = set()
     for image_id, (_, path, row) in listed.items():
         if image_id not in masks:
             findings.leave_out(image_id, path, f"SegmentationClass/{image_id}.png does not exist", row)
@@ -143,11 +144,18 @@ def read_tags_from_masks(
         except DataError as error:
             findings.leave_out(image_id, mask, error.problem)
             continue
+        held.update(int(v) for v in values)
         unknown = [int(v) for v in values if v >= len(names) and v != VOID]
         if unknown:
             findings.leave_out(image_id, mask, f"the mask contains {unknown[0]}, which is not a class")
             continue
         tags[image_id] = [names[int(v)] for v in values if v not in (BACKGROUND, VOID)]
+    if tags and not any(tags.values()):
+        numbers = ", ".join(f"{number} {name}" for number, name in list(enumerate(names))[1:4])
+        findings.add(
+            "SegmentationClass",
+            f"no mask shows a class: they hold {', '.join(map(str, sorted(held)))}, and {VOID} is void; write {numbers}",
+        )
     return tags
 
 

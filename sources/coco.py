@@ -16,20 +16,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
 from labelfactory.dataset.images import encode_mask
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import LARGEST_TABLE, RAW, FileRefusedError, read_file
 from labelfactory.names import file_name
-from labelfactory.schema import MAX_CLASSES, VOID, Mask
+from labelfactory.schema import MAX_CLASSES
 from sources._batch import Batch, Candidate
+from sources._coco_drawing import draw
 from sources._findings import Findings
-
-LONGEST_OUTLINE = 5_000_000
-"""Pixels along the sides of a polygon; pycocotools needs memory for each of them."""
 
 
 def find_coco(path: Path, images: Path, *, list_name: str = "") -> Batch:
@@ -181,101 +176,3 @@ def _candidate(
         mask_size=size if drawn else None,  # type: ignore[arg-type]
         within=images,
     )
-
-
-def draw(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[int, int], height: int, width: int) -> Mask:
-    """Draw the annotations of one image, one at a time: their number does not change the memory needed.
-
-    Args:
-        annotations: COCO annotations with category_id and segmentation.
-        numbers: category → value in the mask.
-        height: pixels.
-        width: pixels.
-
-    Returns:
-        [height, width] uint8; 0 is the background, 255 in crowds.
-
-    Raises:
-        DataError: a segmentation cannot be drawn.
-    """
-    none = height * width + 1
-    drawn = np.zeros((height, width), dtype=np.uint8, order="F")  # by columns, as COCO's regions are
-    areas = np.full((height, width), none, dtype=np.int32, order="F")  # of the object at each pixel
-    for annotation in annotations:
-        region = _region(annotation.get("segmentation"), height, width)
-        if annotation.get("iscrowd"):
-            np.copyto(drawn, VOID, where=region & (areas == none))
-            continue
-        area = np.count_nonzero(region)
-        region &= areas >= area  # of two of the same size, the later one
-        np.copyto(drawn, numbers[annotation["category_id"]], where=region)
-        np.copyto(areas, area, where=region)
-    return np.ascontiguousarray(drawn)
-
-
-def _region(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """A segmentation as [height, width] bool."""
-    try:
-        if isinstance(segmentation, dict):
-            if list(segmentation["size"]) != [height, width]:
-                raise ValueError(f"its size is {segmentation['size']}, the image's {[height, width]}")
-            return _fill(_runs(segmentation["counts"]), height, width)
-        polygons = [[float(x) for x in polygon] for polygon in segmentation]
-        if any(len(p) < 6 or len(p) % 2 or not np.isfinite(p).all() or np.abs(p).max() > 1e6 for p in polygons):
-            raise ValueError("a polygon needs three corners or more")
-        if any(_outline(p) > LONGEST_OUTLINE for p in polygons):
-            raise ValueError(f"the outline of a polygon is longer than {LONGEST_OUTLINE / 1e6:g} million pixels")
-        region = np.zeros((height, width), dtype=bool, order="F")
-        for polygon in polygons:
-            region |= coco_mask.decode(coco_mask.frPyObjects([polygon], height, width))[:, :, 0].astype(bool)
-        return region
-    except Exception as error:  # pycocotools raises several kinds of errors
-        raise DataError(f"a segmentation cannot be drawn: {error}") from None
-
-
-def _outline(polygon: Sequence[float]) -> float:
-    """The pixels along the sides of a polygon of x, y, x, y, …"""
-    corners = np.asarray(polygon).reshape(-1, 2)
-    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
-
-
-def _fill(runs: Sequence[int], height: int, width: int) -> np.ndarray:
-    """Alternating runs of 0 and 1, down the columns, as [height, width] bool.
-
-    Not done by pycocotools, which writes beyond its memory if the runs do not fit the image.
-
-    Raises:
-        ValueError: a run is not a length, or the runs do not fill the image.
-    """
-    if any(type(run) is not int or run < 0 for run in runs) or sum(runs) != height * width:
-        raise ValueError("its runs do not fill the image")
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, np.asarray(runs, dtype=np.int64))
-    return np.asarray(flat.reshape(width, height).T)
-
-
-def _runs(counts: Any) -> list[int]:
-    """Run lengths, from a list or from COCO's string: 5 bits per character, differences to the run before the last.
-
-    Raises:
-        ValueError: the string is incomplete or has other characters.
-    """
-    if isinstance(counts, list):
-        return counts
-    text = counts if isinstance(counts, str) else bytes(counts).decode("ascii")
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"{character!r} is not a character of a run")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("its last run is incomplete")
-    return runs

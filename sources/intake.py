@@ -19,6 +19,7 @@ from sources._batch import Batch
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources._replacing import loss, lost_images, refuse_loss
 from sources._tag_typos import typos
+from sources._true_masks import Over
 from sources.demo import find_demo
 from sources.voc import find_voc
 
@@ -104,7 +105,9 @@ def append_from(source: str = "", *, options: ImportOptions | None = None) -> Im
     drawn, voc = DEMO.fullmatch(current.source), VOC.fullmatch(current.source)
     own = not source or (drawn is not None and source.startswith("demo:"))
     renamed = {match["old"]: match["new"] for match in RENAMED.finditer(current.source)} if own else {}
-    appending = replace(options or ImportOptions(), classes=current.classes.names, rename=renamed, append=True)
+    over: Over = "stored" if own and current.source.endswith(" --masks stored") else "upright"
+    limits = replace(options or ImportOptions(), masks=over)
+    appending = replace(limits, classes=current.classes.names, rename=renamed, append=True)
     if wanted := re.fullmatch(r"demo:(\d+)", source):
         more = find_demo(DEMO_FOLDER, count=int(wanted[1]), seed=int(drawn["seed"]) if drawn else 0)
         return import_batch(more, appending)

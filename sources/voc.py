@@ -2,7 +2,7 @@
 
     JPEGImages/<image_id>.jpg             the photographs (also .jpeg, .png, .webp, .tif, .tiff, .bmp, .ppm)
     ImageSets/<list>.txt                  one image id a row; else ImageSets/Segmentation/, else ImageSets/Main/
-    SegmentationClass/<image_id>.png      true masks, if any
+    SegmentationClass/<image_id>.png      true masks, if any; else those of SegmentationClassAug/ (of SBD)
     tags.csv                              rows of image_id,tag|tag (also `tag;tag`, `tag tag`), with or without a header
     Annotations/<image_id>.xml            read if there is no tag file: each object's name is a tag
                                           (true masks give tags too, only with tags_from_masks)
@@ -56,7 +56,7 @@ def find_voc(
     lists_of = _read_lists(findings, names, lists)
     if not lists_of and not findings.problems:
         findings.add("--lists", "the lists to import contain no image")
-    photographs, masks = listing(findings, "JPEGImages", PHOTOGRAPHS), listing(findings, "SegmentationClass", MASKS)
+    photographs, masks = listing(findings, "JPEGImages", PHOTOGRAPHS), _masks(findings)
     _check_photographs(findings, lists_of, photographs)
     for image_id in sorted(masks.keys() - photographs.keys() - lists_of.keys()):
         findings.leave_out(image_id, masks[image_id][0], "a mask without its photograph", what="mask")
@@ -84,7 +84,20 @@ def find_voc(
         left_out=tuple(findings.left_out),
         problems=tuple(findings.problems),
         mask_values=dict(enumerate(names[1:], 1)),
+        decisions=tuple(findings.decisions),
+        passed_over=dict(findings.passed_over),
     )
+
+
+def _masks(findings: Findings) -> dict[str, list[Path]]:
+    """True masks by image id: VOC's own, and for the others those that SBD drew."""
+    own, more = listing(findings, "SegmentationClass", MASKS), listing(findings, "SegmentationClassAug", MASKS)
+    fresh = {image_id: paths for image_id, paths in more.items() if image_id not in own}
+    if own and fresh:
+        findings.decisions.append(
+            f"true masks: {len(own)} of SegmentationClass/, and {len(fresh)} of SegmentationClassAug/ for the other images"
+        )
+    return own | fresh
 
 
 def _check_photographs(findings: Findings, lists_of: Listed, photographs: Mapping[str, Sequence[Path]]) -> None:

@@ -112,7 +112,10 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         mask(encode_mask(np.full((10, 12), 7, np.uint8))),
         MASK + "the mask contains 7, which is not a class",
     ),
-    "a mask in colours": (mask(png(1)), MASK + "a mask must be a palette or grey image, this one is RGB"),
+    "a mask in colours": (
+        mask(png(1)),
+        MASK + "the mask is in colours, of which (0, 53, 197), (3, 114, 58), (5, 212, 234) is no class's",
+    ),
     "an empty mask": (mask(b""), MASK + "the mask is empty"),
     "a mask that is no image": (mask(b"text"), MASK + "not a readable mask: "),
     "a mask without its image": (

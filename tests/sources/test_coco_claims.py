@@ -15,8 +15,9 @@ from pycocotools import mask as coco_mask
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError
+from sources._coco_drawing import draw
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
-from sources.coco import draw, find_coco
+from sources.coco import find_coco
 
 HEIGHT, WIDTH = 10, 12
 LENIENT = ImportOptions(max_bad_fraction=0.9, val_fraction=0.5)
@@ -172,7 +173,7 @@ def test_the_number_of_regions_needs_no_memory(how):
     """Eight hundred regions on a megapixel are 800 MB at once; drawn in a process that may use 256 MiB more than at its start."""
     program = """
     import resource, sys
-    from sources.coco import draw
+    from sources._coco_drawing import draw
     side, count, how = 1000, 800, sys.argv[1]
     polygon = [0, 0, 5, 0, 5, 5]
     runs = {"size": [side, side], "counts": [0, side * side]}

@@ -14,8 +14,9 @@ from pycocotools import mask as coco_mask
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError
+from sources._coco_drawing import draw
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
-from sources.coco import draw, find_coco
+from sources.coco import find_coco
 
 HEIGHT, WIDTH = 10, 12
 EASY = ImportOptions(val_fraction=0.5)
