@@ -11,11 +11,16 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.prepared import COMPRESSION, SHARD_SIZE
 from labelfactory.errors import DataError, UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.typed_names import split_names, split_pair
 from sources._import_plan import ImportOptions
 from stages.prepare import PrepareConfig
 
 NamedClasses = Annotated[
-    str, typer.Option("--classes", help="Classes, in order, with commas; with --append new ones follow. Default: all.")
+    str,
+    typer.Option(
+        "--classes",
+        help="Classes, in order, with commas (in a name: `\\,`); with --append new ones follow. Default: all.",
+    ),
 ]
 Rename = Annotated[
     list[str] | None,
@@ -34,11 +39,6 @@ DEMO_SOURCE = "import demo "
 """Prefix of the source in a demo's manifest."""
 
 
-def words_of(text: str) -> list[str]:
-    """The words of an option like `cat,dog`."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
 def import_options(
     classes: str,
     rename: Sequence[str] | None,
@@ -55,11 +55,11 @@ def import_options(
         UserError: an option has the wrong form.
     """
     renamed: dict[str, str] = {}
-    for pair in rename or ():
-        old, equals, new = (part.strip() for part in pair.partition("="))
-        if not equals or not old:
-            raise UserError(f"--rename {pair!r} is not of the form old=new", "Type it like this: --rename sofa=couch")
-        renamed[old] = new
+    for text in rename or ():
+        pair = split_pair(text)
+        if pair is None:
+            raise UserError(f"--rename {text!r} is not of the form old=new", "Type it like this: --rename sofa=couch")
+        renamed[pair[0]] = pair[1]
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise UserError(
             f"--val-fraction {val_fraction:g} must be between 0 and 1", "Type it like this: --val-fraction 0.2"
@@ -71,7 +71,7 @@ def import_options(
         )
     limits = _limits()
     return ImportOptions(
-        classes=tuple(words_of(classes)),
+        classes=tuple(split_names(classes)),
         rename=renamed,
         val_fraction=val_fraction,
         max_bad_fraction=limits.max_bad_fraction,

@@ -17,16 +17,18 @@ from app._import_options import (
     ValFraction,
     import_options,
     refuse_other_data,
-    words_of,
 )
+from labelfactory.errors import UserError
+from labelfactory.typed_names import split_names
 from sources._download import fetch_voc2012
+from sources._table_columns import ColumnNames
 from sources._true_masks import Over
 from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
 from sources.hf import find_hf
 from sources.intake import DEMO_FOLDER, import_drawn
-from sources.table import ColumnNames, find_table
+from sources.table import TableForm, find_table
 from sources.voc import find_voc
 
 cli = typer.Typer(
@@ -75,6 +77,9 @@ def demo(
 @cli.command()
 def folder(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Contains a folder of photographs for each class.")],
+    keep_suffix: Annotated[
+        bool, typer.Option("--keep-suffix", help="Image ids keep the suffix, so 0.jpg and 0.png are two.")
+    ] = False,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -87,17 +92,24 @@ def folder(
     options = import_options(classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
-    import_and_show(find_folder(directory, classes=chosen, list_name=list_name), options)
+    import_and_show(
+        find_folder(directory, classes=chosen, kept=[*options.rename], list_name=list_name, keep_suffix=keep_suffix),
+        options,
+    )
 
 
 @cli.command()
 def table(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet, one row per photograph.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, JSON lines or Parquet.")],
     path_column: Annotated[str, typer.Option(help="Column of paths or URLs. Default: path, file, image, url, …")] = "",
     tags_column: Annotated[str, typer.Option(help="Column of tags: a list, or separated by | ; or ,")] = "",
+    tag_columns: Annotated[str, typer.Option(help="Columns of 0 and 1, one for each class, with commas.")] = "",
     id_column: Annotated[str, typer.Option(help="Column of image ids. Default: image_id, id; else the path.")] = "",
     list_column: Annotated[str, typer.Option(help="Column of lists. Default: split, list, …, if there is one.")] = "",
+    separator: Annotated[str, typer.Option(help="Between tags in one cell, such as ' '. Default: | ; and ,")] = "",
     root: Annotated[Path | None, typer.Option(help="Folder that paths start from. Default: the table's.")] = None,
+    cut_prefix: Annotated[str, typer.Option(help="Start of paths that is removed, such as 'C:\\data\\'.")] = "",
+    encoding: Annotated[str, typer.Option(help="Of a text, such as cp1252. Default: UTF-8, or as its mark says.")] = "",
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -106,13 +118,16 @@ def table(
     replace: Replace = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import the photographs of a table: files are not copied, URLs (http, s3, gs, …) are fetched once."""
+    """Import the photographs of a table: files are not copied, URLs (http, s3, gs, …) are fetched once.
+
+    A photograph has one row, or one for each object.
+    """
     options = import_options(classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run)
-    columns = ColumnNames(path_column, tags_column, id_column, list_column)
-    import_and_show(
-        find_table(file, root=root, columns=columns, list_name=list_name, keep=not dry_run),
-        options,
-    )
+    if tags_column and tag_columns:
+        raise UserError("--tags-column and --tag-columns exclude each other", "Type one of them.")
+    columns = ColumnNames(path_column, tags_column, id_column, list_column, tuple(split_names(tag_columns)))
+    form = TableForm(columns, separator, encoding, cut_prefix, (options.train_list, options.val_list))
+    import_and_show(find_table(file, root=root, form=form, list_name=list_name, keep=not dry_run), options)
 
 
 @cli.command()
@@ -163,7 +178,7 @@ def hf(
         masks=masks,
     )
     import_and_show(
-        find_hf(directory, tag_columns=words_of(tag_columns), list_name=list_name),
+        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name),
         options,
     )
 
@@ -177,7 +192,9 @@ def voc(
     download: Annotated[
         bool, typer.Option("--download", help="Download VOC 2012 (2 GB) into DIR first; resumes a broken download.")
     ] = False,
-    tags: Annotated[Path | None, typer.Option(help="Tag file; default: tags.csv, else Annotations/*.xml.")] = None,
+    tags: Annotated[
+        Path | None, typer.Option(help="Tag file, or psa's cls_labels.npy; default: tags.csv, else Annotations/*.xml.")
+    ] = None,
     tags_from_masks: Annotated[
         bool,
         typer.Option("--tags-from-masks", help="Take the tags from the true masks; otherwise those are not opened."),
@@ -199,5 +216,5 @@ def voc(
     more: dict[str, Any] = {"dry_run": dry_run, "check_masks": check_masks, "masks": masks}
     options = import_options(classes, rename, val_fraction, append=append, replace=replace, **more)
     folder = fetch_voc2012(directory) if download else directory
-    batch = find_voc(folder, tags_file=tags, lists=words_of(lists) or None, tags_from_masks=tags_from_masks)
+    batch = find_voc(folder, tags_file=tags, lists=split_names(lists) or None, tags_from_masks=tags_from_masks)
     import_and_show(batch, options)

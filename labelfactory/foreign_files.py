@@ -26,23 +26,19 @@ RAW = Path("data/raw")
 """The folder of photographs and masks that the program itself writes: fetched, unpacked, drawn or pulled."""
 
 FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "JPEG": (".jpg", ".jpeg"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "GIF": (".gif",),
-    "AVIF": (".avif",),
+    "PPM": (".ppm",),
 }
 """Formats of photographs, as Pillow calls them, and the suffixes of their files. No other format is decoded."""
 PHOTOGRAPHS = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 RUBBISH = frozenset(
-    (
-        *("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information"),
-        *("__macosx", "__pycache__", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
-    )
+    ("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "__macosx")
+    + ("__pycache__", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 )
 """Folders and files that Windows, macOS and network disks leave among photographs, in small letters."""
 

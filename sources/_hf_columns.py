@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.foreign_files import FileRefusedError, check_regular
 from sources._cells import tags_of_cell
-from sources.table import COLUMNS
+from sources._table_columns import COLUMNS
 
 IMAGE_COLUMNS = ("image", "img", "photo", "photograph")
 MASK = "mask"

@@ -11,15 +11,18 @@ from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import is_allowed
 from labelfactory.schema import BACKGROUND, Classes
+from labelfactory.typed_names import typed
 from sources._account import Noted
 from sources._appending import appended, with_new_tags
 from sources._batch import Batch, Candidate
 from sources._dealt_lists import dealt_lists, refuse_leaks
 from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
-from sources._names import chosen_classes, is_name, renamed
+from sources._names import chosen_classes, is_name, renamed, used_classes
+from sources._same_bytes import joined
 from sources._split import TRAIN, VAL
 from sources._stored_path import stored
+from sources._tag_typos import typo_notes
 from sources._true_masks import Over, TrueMasks, look_at, said_of_turned
 
 
@@ -51,6 +54,7 @@ class ImportPlan:
     noted: Noted  # for the account
     refused: tuple[tuple[Candidate, str], ...] = ()  # withdrawn ones, with the digest of the photograph
     added_classes: tuple[str, ...] = ()  # to the end of the classes that are here
+    notes: tuple[str, ...] = ()  # what is no problem and may be a mistake, with what to type
 
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
@@ -99,12 +103,21 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     taken, refused = _inspected(fresh, left_out, masks, set(batch.mask_values) if options.check_masks else None)
     gone = withdrawn().image_ids
     left_out = [item for item in left_out if item.image_id not in gone]  # the list must not name them again
-    if chosen and not problems:
-        tagged = {tag for candidate, _ in taken for tag in candidate.tags}
-        tagged |= {tag for entry in here.entries for tag in entry.tags} if here else set()
-        must = added if here else chosen
-        problems += [f"--classes: no photograph is tagged {name!r}" for name in must if name not in tagged]
-    _stop_if_bad(batch, problems, left_out, options)
+    taken, together = joined(taken, dealt=options.val_fraction is not None)
+    stop = _too_many(batch, left_out, options)
+    tagged = (
+        batch.candidates if stop else [candidate for candidate, _ in taken]
+    )  # then their classes are not missed too
+    unused: list[str] = []
+    if here is None and chosen and not problems:
+        chosen, unused = used_classes(tagged, chosen, options.classes, problems)
+    elif here is not None and not problems:
+        used = {tag for each in (*tagged, *here.entries) for tag in each.tags}
+        problems += [f"--classes: no photograph is tagged {name!r}" for name in added if name not in used]
+    notes = typo_notes(_counts(batch, append_to)) if not options.classes else []
+    shown = None if options.dry_run else SHOWN
+    worst_first = sorted(left_out, key=lambda item: item.what == "mask")
+    raise_problems(batch.root, problems, worst_first, stop=stop, shown=shown, notes=notes)
     if not taken and here is None:
         raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
     lists = dealt_lists(taken, options.val_fraction, old, append=options.append)
@@ -113,15 +126,17 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     manifest = new.numbered() if here is None else appended(here, new)
     refuse_leaks(manifest, options.train_list, options.val_list)
     turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
+    said = [*batch.decisions, *masks.decisions, *turned, *together, *unused, *decisions]
     looks = tuple((entry, inspection) for entry, (_, inspection) in zip(entries, taken, strict=True))
     return ImportPlan(
         manifest=manifest,
         left_out=tuple(left_out),
         twins=_twins(manifest),
         pending=tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes),
-        noted=Noted(looks, left_out, batch.passed_over, [*batch.decisions, *masks.decisions, *turned, *decisions]),
+        noted=Noted(looks, left_out, batch.passed_over, said),
         refused=tuple(refused),
         added_classes=tuple(added),
+        notes=tuple(notes),
     )
 
 
@@ -146,14 +161,17 @@ def _inspected(
     return taken, refused
 
 
-def _stop_if_bad(batch: Batch, problems: list[str], left_out: list[LeftOut], options: ImportOptions) -> None:
-    """Raise the problems, and what is left out if its photographs are too many: true masks alone never stop an import."""
-    lost = [item for item in left_out if item.what != "mask"]
-    masks = [item for item in left_out if item.what == "mask"]
-    total = len({c.image_id or c.where for c in batch.candidates} | {item.image_id or item.where for item in lost})
-    bad = len({item.image_id or item.where for item in lost})
-    stop = bad > options.max_bad_fraction * max(total, 1)
-    raise_problems(batch.root, problems, [*lost, *masks], stop=stop, shown=None if options.dry_run else SHOWN)
+def _too_many(batch: Batch, left_out: Sequence[LeftOut], options: ImportOptions) -> bool:
+    """Whether more photographs are left out than may be; a true mask that is left out costs nothing."""
+    bad = {item.image_id or item.where for item in left_out if item.what != "mask"}
+    total = len(bad | {candidate.image_id or candidate.where for candidate in batch.candidates})
+    return len(bad) > options.max_bad_fraction * max(total, 1)
+
+
+def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
+    """Photographs of each tag, in the batch and in the manifest that is extended."""
+    here = append_to.entries if append_to else ()
+    return Counter(tag for tags in (*(c.tags for c in batch.candidates), *(e.tags for e in here)) for tag in tags)
 
 
 def _mask_ids(batch: Batch, chosen: Sequence[str]) -> dict[int, int]:
@@ -221,8 +239,8 @@ def _command(batch: Batch, options: ImportOptions, chosen: Sequence[str]) -> str
     """The command as the manifest states it, with the fraction of a dealt split, so that a second import keeps the split."""
     own = all(candidate.lists for candidate in batch.candidates)
     fraction = options.val_fraction if options.val_fraction is not None else (None if own else 0.2)
-    words = [batch.command, f"--classes {','.join(chosen)}"]
-    words += [f"--rename {old}={new}" for old, new in options.rename.items()]
+    words = [batch.command, f"--classes {','.join(map(typed, chosen))}"]
+    words += [f"--rename {typed(old)}={typed(new)}" for old, new in options.rename.items()]
     words += [f"--val-fraction {fraction:g}"] if fraction is not None else []
     words += [f"--masks {options.masks}"] if options.masks != "upright" else []
     return " ".join(words)

@@ -28,8 +28,8 @@ from labelfactory.names import file_name
 from sources._batch import Batch, Candidate
 from sources._cells import id_of_cell, values_of
 from sources._findings import Findings
+from sources._folder_names import list_of
 from sources._hf_columns import MASK, DatasetColumns, Piece
-from sources.folder import LISTS
 
 HOME = RAW / "hf"
 
@@ -128,7 +128,7 @@ def _pieces(root: Path) -> Iterator[Piece]:
     if (root / "dataset_dict.json").is_file():
         for name in _texts(_json(root / "dataset_dict.json").get("splits", [])):
             for piece in _saved(root / Path(name).name):
-                yield Piece(piece, LISTS.get(name, name))
+                yield Piece(piece, list_of(name) or name)
     elif (root / "state.json").is_file():
         for piece in _saved(root):
             yield Piece(piece, "")
@@ -136,7 +136,7 @@ def _pieces(root: Path) -> Iterator[Piece]:
         for path in sorted(root.rglob("*.parquet")):
             word = re.match(r"[A-Za-z]+", path.name)
             name = word.group().lower() if word else ""
-            yield Piece(path, LISTS.get(name, ""))
+            yield Piece(path, list_of(name))
 
 
 def _saved(folder: Path) -> Iterator[Path]:

@@ -1,8 +1,6 @@
 """Import a batch: plan it, write the manifest or append to it, and print the result."""
 
 import re
-import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,21 +12,21 @@ from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, writ
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
 from labelfactory.errors import DataError, NewerFormatError
+from labelfactory.typed_names import split_pair
 from sources._account import Noted, account_of, drawn
 from sources._batch import Batch
+from sources._findings import SHOWN, first_lines
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources._replacing import loss, lost_images, refuse_loss
-from sources._tag_typos import typos
 from sources._true_masks import Over
 from sources.demo import find_demo
 from sources.voc import find_voc
 
-SHOWN = 20
 DEMO_FOLDER = Path("data/raw/demo")
 DEMO = re.compile(r"import demo --count (?P<count>\d+) --seed (?P<seed>\d+)(?: --.*)?")
 VOC = re.compile(r"import voc (?P<folder>.+?)(?: --lists (?P<lists>\S+))? --classes \S+.*")
 """The source stated in a manifest, by importer."""
-RENAMED = re.compile(r" --rename (?P<old>[^=]+)=(?P<new>.*?)(?= --|$)")
+RENAMED = re.compile(r" --rename (?P<pair>.+?)(?= --|$)")
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
     plan = plan_import(batch, options, old)
     say_refused([(candidate.image_id, sha256) for candidate, sha256 in plan.refused])
     _say_problems(plan, shown=None if options.dry_run else SHOWN)
-    if not options.classes:
-        _say_typos(plan.manifest)
+    for note in plan.notes:
+        say(f"import: {note}")
     for decision in plan.noted.decisions:
         say(f"import: {decision}")
     left_out = _all_left_out(plan, append=options.append)
@@ -104,7 +102,8 @@ def append_from(source: str = "", *, options: ImportOptions | None = None) -> Im
     current = read_manifest()
     drawn, voc = DEMO.fullmatch(current.source), VOC.fullmatch(current.source)
     own = not source or (drawn is not None and source.startswith("demo:"))
-    renamed = {match["old"]: match["new"] for match in RENAMED.finditer(current.source)} if own else {}
+    pairs = [split_pair(match["pair"]) for match in RENAMED.finditer(current.source)] if own else []
+    renamed = {pair[0]: pair[1] for pair in pairs if pair}
     over: Over = "stored" if own and current.source.endswith(" --masks stored") else "upright"
     limits = replace(options or ImportOptions(), masks=over)
     appending = replace(limits, classes=current.classes.names, rename=renamed, append=True)
@@ -193,15 +192,4 @@ def _say_problems(plan: ImportPlan, *, shown: int | None) -> None:
         ("with several image ids", [", ".join(ids) for ids in plan.twins]),
     ):
         if lines:
-            more = [f"  … and {len(lines) - shown} more"] if shown is not None and len(lines) > shown else []
-            say("\n".join([f"import: {len(lines)} {title}:", *(f"  {line}" for line in lines[:shown]), *more]))
-
-
-def _say_typos(manifest: Manifest) -> None:
-    """Without --classes, the classes come from the tags, mistyped ones included."""
-    counts = Counter(tag for entry in manifest.entries for tag in entry.tags)
-    for typo, intended in typos(counts):
-        say(
-            f"import: the class {typo!r} (images: {counts[typo]}) may be {intended!r} ({counts[intended]}) mistyped; "
-            f"if so, import again with --rename {shlex.quote(f'{typo}={intended}')}"
-        )
+            say("\n".join([f"import: {len(lines)} {title}:", *(f"  {line}" for line in first_lines(lines, shown))]))

@@ -48,6 +48,7 @@ BY_NUMBER = {
     "masking.py": "messages",
     "metrics.py": "scores, which no row or weight depends on; a threshold that they choose is in keys by its number",
     "names.py": "file names",
+    "typed_names.py": "names in options",
     "pool/": "processes",
     "progress.py": "messages",
     "rows/__init__.py": "a docstring",
