@@ -45,7 +45,7 @@ def import_options(
     val_fraction: float | None,
     *,
     append: bool,
-    replace: bool,
+    replace: bool = False,
     dry_run: bool,
     **more: Any,
 ) -> ImportOptions:

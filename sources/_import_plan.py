@@ -56,6 +56,11 @@ class ImportPlan:
     added_classes: tuple[str, ...] = ()  # to the end of the classes that are here
     notes: tuple[str, ...] = ()  # what is no problem and may be a mistake, with what to type
 
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """Where two readings were possible: which was taken, why, for how many images."""
+        return tuple(self.noted.decisions)
+
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
         for folder in {path.parent for candidate in self.pending for path in (candidate.path, candidate.mask) if path}:

@@ -56,7 +56,7 @@ def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
     _say_problems(plan, shown=None if options.dry_run else SHOWN)
     for note in plan.notes:
         say(f"import: {note}")
-    for decision in plan.noted.decisions:
+    for decision in plan.decisions:
         say(f"import: {decision}")
     left_out = _all_left_out(plan, append=options.append)
     account = _account(plan.manifest, replace(plan.noted, left_out=left_out), options, old)
