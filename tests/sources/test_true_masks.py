@@ -196,6 +196,4 @@ def test_masks_of_sbd_are_taken_where_voc_has_none(here):
     (root / "SegmentationClassAug/d.png").write_bytes(encode_mask(numbers_of(())))
     plan = imported()
     assert {n: m.tolist() for n, m in masks_of(plan).items()} == {n: numbers_of(t).tolist() for n, t in TAGS.items()}
-    assert plan.decisions == (
-        "true masks: 3 of SegmentationClass/, and 3 of SegmentationClassAug/ for the other images",
-    )
+    assert plan.decisions == ("true masks from SegmentationClass (3), SegmentationClassAug (3)",)
