@@ -21,6 +21,7 @@ OTHER_LOCKS = {
     "up": "starts and ends processes",
     "down": "starts and ends processes",
     "deploy": "writes to Prefect's server",
+    "gc": "removes what is computed again where a stage still looks for it",
     "export": "holds the project while the new folder takes the old one's place",
     "sweep": "holds the project while DVC changes params.yaml for a variant",
     "quarantine retry": "holds the project while it releases, not while the line runs",

@@ -17,6 +17,7 @@ from labelfactory.devices import cores, pick_device, precision_on
 from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.stage.runner import read_sections
+from labelfactory.store.entries import held_in_words
 from lineage.outbox import Outbox
 from models.backbones._weights import package_weights
 
@@ -30,7 +31,7 @@ def doctor() -> None:
     """Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails."""
     console = Console()
     bad = 0
-    for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _params, _import, _letters):
+    for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _store, _params, _import, _letters):
         for passed, result, remedy in check():
             console.print(
                 f"[{'green' if passed else 'red'}]{'ok  ' if passed else 'BAD '}[/] {escape(result)}", soft_wrap=True
@@ -92,6 +93,13 @@ def _git() -> Iterator[Finding]:
 def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(".").free / 2**30
     yield free >= LEAST_FREE_GB, f"{free:.0f} GiB free on this disk", f"Free at least {LEAST_FREE_GB} GiB."
+
+
+def _store() -> Iterator[Finding]:
+    try:
+        yield True, held_in_words(), ""
+    except UserError as error:
+        yield False, error.problem, error.remedy
 
 
 def _params() -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from app._import_options import (
 )
 from labelfactory.errors import UserError
 from labelfactory.typed_names import split_names
+from sources._coco_objects import Crowds
 from sources._download import fetch_voc2012
 from sources._table_columns import ColumnNames
 from sources._true_masks import Over
@@ -80,6 +81,10 @@ def folder(
     keep_suffix: Annotated[
         bool, typer.Option("--keep-suffix", help="Image ids keep the suffix, so 0.jpg and 0.png are two.")
     ] = False,
+    class_depth: Annotated[
+        int | None,
+        typer.Option(help="Depth of the folders of classes below DIR. Default: 1, or 2 below train/ and val/.", min=1),
+    ] = None,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
@@ -92,10 +97,8 @@ def folder(
     options = import_options(classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
-    import_and_show(
-        find_folder(directory, classes=chosen, kept=[*options.rename], list_name=list_name, keep_suffix=keep_suffix),
-        options,
-    )
+    how: dict[str, Any] = {"list_name": list_name, "keep_suffix": keep_suffix, "class_depth": class_depth or 0}
+    import_and_show(find_folder(directory, classes=chosen, kept=[*options.rename], **how), options)
 
 
 @cli.command()
@@ -134,6 +137,12 @@ def table(
 def coco(
     file: Annotated[Path, typer.Argument(metavar="INSTANCES.json", help="COCO instances.")],
     images: Annotated[Path, typer.Option(help="Folder of the photographs.")],
+    crowds: Annotated[
+        Crowds, typer.Option(help="What iscrowd 1 means: objects (a brush in CVAT) or void. Default: the file decides.")
+    ] = "auto",
+    true_masks: Annotated[
+        bool, typer.Option("--true-masks/--no-true-masks", help="Whether segmentations become true masks.")
+    ] = True,
     list_name: ListName = "",
     masks: Masks = "upright",
     classes: NamedClasses = "",
@@ -143,19 +152,22 @@ def coco(
     replace: Replace = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Import COCO instances: tags from categories, true masks from polygons and RLE, crowds void."""
+    """Import COCO instances: tags from categories, true masks from polygons and RLE; boxes give tags alone."""
     options = import_options(
         classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run, masks=masks
     )
-    import_and_show(find_coco(file, images, list_name=list_name), options)
+    more: dict[str, Any] = {"crowds": crowds, "true_masks": true_masks, "renamed": options.rename}
+    import_and_show(find_coco(file, images, list_name=list_name, **more), options)
 
 
 @cli.command()
 def hf(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, or Parquet files.")
+        Path,
+        typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, Parquet files, or pictures."),
     ],
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
     masks: Masks = "upright",
@@ -178,7 +190,7 @@ def hf(
         masks=masks,
     )
     import_and_show(
-        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name),
+        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name, config=config),
         options,
     )
 

@@ -34,7 +34,11 @@ COMMANDS = {
         "sweep",
         "Run the line once for each combination of values, as DVC experiments; params.yaml and data/ stay as they are.",
     ),
-    "status": Command("status", "status", "Show whether each stage is up to date, and if not, why."),
+    "status": Command(
+        "status",
+        "status",
+        "Show whether each stage is up to date, and if not, why; while a run is under way, how far it is.",
+    ),
     "report": Command("report", "report", "Print the line's table and the path of the HTML report."),
     "export": Command("export", "export", "Write masks and photographs for other tools, with provenance.json."),
     "predict": Command(
@@ -86,6 +90,11 @@ COMMANDS = {
     "down": Command("up", "end", "End the processes that `labelfactory up` started in this folder."),
     "deploy": Command(
         "deploy", "deploy", "Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."
+    ),
+    "gc": Command(
+        "gc",
+        "gc",
+        "Show what is kept of earlier outputs, and remove what was used longest ago until the rest is below a limit.",
     ),
     "push": Command(
         "storage",

@@ -23,7 +23,12 @@ def is_crowd(annotation: Annotation) -> bool:
 
 
 def is_drawn(annotation: Annotation) -> bool:
-    """Whether there is a segmentation; boxes have none, an empty one, or NaN and "" where a table was converted."""
+    """Whether there is a segmentation; boxes have none, an empty one, or NaN and "" where a table was converted.
+
+    COCO Annotator writes the rectangle of a box as its segmentation, and `isbbox`.
+    """
+    if annotation.get("isbbox") is True:
+        return False
     segmentation = annotation.get("segmentation")
     return bool(segmentation.get("counts")) if isinstance(segmentation, dict) else bool(polygons_of(segmentation))
 
@@ -114,3 +119,11 @@ def _is_its_box(annotation: Annotation) -> bool:
         return False
     sides = zip(numbers, [x, y] * 5, [x + width, y + height] * 5, strict=False)
     return all(min(abs(value - low), abs(value - high)) <= 0.5 for value, low, high in sides)
+
+
+def are_fractions(outlined: Sequence[Annotation]) -> bool:
+    """Whether all corners of all polygons lie between 0 and 1: no object of pixels is so small."""
+    if not outlined or any(isinstance(a.get("segmentation"), dict) for a in outlined):
+        return False
+    corners = (x for a in outlined for polygon in polygons_of(a.get("segmentation")) for x in polygon)
+    return all(type(x) in (int, float) and 0 <= x <= 1 for x in corners)

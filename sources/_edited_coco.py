@@ -9,10 +9,10 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.errors import DataError
 from labelfactory.schema import Mask
 from sources._coco_drawing import draw
+from sources._coco_file import shared_ids
 from sources._coco_objects import OURS, Crowds, without_false_crowds
 from sources._edited_mask import EditedMask, Load
 from sources._edited_pngs import class_number
-from sources.coco import shared_ids
 
 SHOWN = 20
 

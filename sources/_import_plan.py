@@ -22,7 +22,7 @@ from sources._names import chosen_classes, is_name, renamed, used_classes
 from sources._same_bytes import joined
 from sources._split import TRAIN, VAL
 from sources._stored_path import stored
-from sources._tag_typos import typo_notes
+from sources._tag_typos import negative_notes, typo_notes
 from sources._true_masks import Over, TrueMasks, look_at, said_of_turned
 
 
@@ -110,16 +110,16 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     left_out = [item for item in left_out if item.image_id not in gone]  # the list must not name them again
     taken, together = joined(taken, dealt=options.val_fraction is not None)
     stop = _too_many(batch, left_out, options)
-    tagged = (
-        batch.candidates if stop else [candidate for candidate, _ in taken]
-    )  # then their classes are not missed too
+    tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
+    missed = stop and batch.left_out  # if too many are left out, their classes are not missed too
     unused: list[str] = []
-    if here is None and chosen and not problems:
+    if here is None and chosen and not problems and not missed:
         chosen, unused = used_classes(tagged, chosen, options.classes, problems)
-    elif here is not None and not problems:
+    elif here is not None and not problems and not missed:
         used = {tag for each in (*tagged, *here.entries) for tag in each.tags}
         problems += [f"--classes: no photograph is tagged {name!r}" for name in added if name not in used]
-    notes = typo_notes(_counts(batch, append_to)) if not options.classes else []
+    counts = _counts(batch, append_to) if not options.classes else Counter()
+    notes = [*typo_notes(counts), *negative_notes(counts)]
     shown = None if options.dry_run else SHOWN
     worst_first = sorted(left_out, key=lambda item: item.what == "mask")
     raise_problems(batch.root, problems, worst_first, stop=stop, shown=shown, notes=notes)

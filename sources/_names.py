@@ -8,6 +8,7 @@ from dataclasses import replace
 from labelfactory.console import CONTROL
 from labelfactory.dataset.manifest import Manifest
 from labelfactory.errors import did_you_mean
+from labelfactory.schema import MAX_CLASSES
 from labelfactory.typed_names import typed
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN
@@ -71,8 +72,18 @@ def chosen_classes(
         for name in wanted or known
         if name.strip().lower() == BACKGROUND_NAME
     ]
-    if not known and not problems:
+    if not known and not problems and (batch.candidates or not batch.left_out):
         problems.append("no photograph has a tag")
+    used = (
+        sum(any(name in c.tags for c in batch.candidates) for name in wanted or known)
+        if len(known) > MAX_CLASSES
+        else 0
+    )
+    if used > MAX_CLASSES:
+        shown = ", ".join(map(repr, (wanted or known)[:3]))
+        problems.append(
+            f"{used} classes, such as {shown}; a mask holds at most {MAX_CLASSES}: choose some with --classes"
+        )
     return (*here, *(name for name in dict.fromkeys(wanted or known) if name not in here))
 
 

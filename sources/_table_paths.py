@@ -5,8 +5,12 @@ import re
 import shlex
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from labelfactory.foreign_files import PHOTOGRAPHS
+
+LABEL_STUDIO = "/data/local-files/?d="
+"""Begins Label Studio's address of a file on its own disk; the path follows, quoted."""
 
 
 class OutsideError(ValueError):
@@ -32,6 +36,9 @@ class TablePaths:
         Raises:
             OutsideError: it is outside of the folder, or could be one of several files.
         """
+        if LABEL_STUDIO in stated:
+            stated = unquote(stated.partition(LABEL_STUDIO)[2])
+            self.counts["paths were read from Label Studio's addresses"] += 1
         shorter = stated.removeprefix(self._cut) if self._cut else stated
         if shorter != stated:
             self.counts[f"--cut-prefix {self._cut!r} was cut"] += 1

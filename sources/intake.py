@@ -12,6 +12,7 @@ from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, writ
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
 from labelfactory.errors import DataError, NewerFormatError
+from labelfactory.foreign_files import remedy
 from labelfactory.typed_names import split_pair
 from sources._account import Noted, account_of, drawn
 from sources._batch import Batch
@@ -58,6 +59,8 @@ def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
         say(f"import: {note}")
     for decision in plan.decisions:
         say(f"import: {decision}")
+    if hint := remedy(plan.noted.passed_over):
+        say(f"import: {hint}")
     left_out = _all_left_out(plan, append=options.append)
     account = _account(plan.manifest, replace(plan.noted, left_out=left_out), options, old)
     lost = lost_images(old, plan.manifest) if old else ()

@@ -41,6 +41,9 @@ from sources._table_objects import TableRow, one_of_each
 from sources._table_paths import OutsideError, TablePaths
 from sources._tag_cells import NotTagsError, tags_in
 
+NO_VALUE = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT")
+"""How programs write an empty cell as text."""
+
 
 @dataclass(frozen=True)
 class TableForm:
@@ -169,8 +172,12 @@ class _Reader:
         more = row.get(MORE, [])
         if more and not self._more_are_tags:
             return f"{self._width + len(more)} cells, the header has {self._width}"
+        cell = row.get(self._names["tags"])
+        if isinstance(cell, str) and cell.strip() in NO_VALUE:
+            self._counts[f"{cell.strip()} was read as an empty cell"] += 1
+            return ()
         try:
-            cells = [tags_in(cell, self._form.separator) for cell in (row.get(self._names["tags"]), *more)]
+            cells = [tags_in(cell, self._form.separator) for cell in (cell, *more)]
         except NotTagsError as error:
             return str(error)
         if more:

@@ -31,6 +31,7 @@ BY_NUMBER = {
     "destinations.py": "where results for other programs may lie",
     "devices.py": "where to compute",
     "digests.py": "what keys are written in",
+    "dvc_cache.py": "where files of outputs are too",
     "environment.py": "numbers from the environment, which no result depends on",
     "errors.py": "messages",
     "files.py": "whole files",
@@ -54,6 +55,8 @@ BY_NUMBER = {
     "rows/__init__.py": "a docstring",
     "rows/engine.py": "computes what changed, copies the rest",
     "rows/header.py": "a file format with a number of its own",
+    "rows/intact.py": "rows that are read back, held to their digests",
+    "rows/kept.py": "rows in the store, found by their keys and held to their digests",
     "rows/keys.py": "what keys are made of",
     "rows/own_shard.py": "a shard before it is written",
     "rows/plan.py": "what changed",
@@ -62,6 +65,7 @@ BY_NUMBER = {
     "rows/unfinished.py": "rows before their shard is written",
     "settings/": "params.yaml, which is in keys by its values",
     "stage/": "what surrounds a stage's science",
+    "store/": "outputs that were made before, found by their keys",
     "versions.py": "for the record",
 }
 """The other files and folders under labelfactory/, for which `closure.ENGINE_FORMAT` stands, and what they do instead. They are

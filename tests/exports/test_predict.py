@@ -62,7 +62,7 @@ def test_predict_names_what_is_no_picture(segmenter, tmp_path, monkeypatch):
         done = CliRunner().invoke(command_line(*COMMANDS), words)
         assert not started.exists()
     assert isinstance(done.exception, DataError)
-    assert "in/b.jpg: is not a regular file" in done.exception.problem
+    assert "passed over, as no pictures: no regular files 1" in done.output
     assert "in/c.jpg: not an image" in done.exception.problem
     assert decode_mask(Path("out/a.png").read_bytes()).shape == (20, 20)
 

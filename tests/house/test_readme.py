@@ -95,14 +95,15 @@ HERE = {
     "labelfactory promote [latest]": "promote latest",
     "labelfactory export-lineage [DIR]": "export-lineage lineage_page",
     "labelfactory export coco --out coco": "export coco --out coco",
-    "labelfactory export coco --out DIR [--split train] [--what predictions] [--min-quality 0.8]": (
+    "labelfactory export coco --out DIR [--split train] [--what predictions] [--min-quality 0.8] [--min-area 20]": (
         "export coco --out predicted --split train --what predictions --min-quality 0.1"
     ),
     "labelfactory predict IMAGE --out DIR": "predict {photograph} --out predictions",
-    "labelfactory corrections add DIR [--dry-run]": "corrections add drawn",
+    "labelfactory corrections add PATH [--nearest] [--dry-run]": "corrections add drawn",
     "labelfactory corrections list": "corrections list",
     "labelfactory corrections remove IMAGE_ID": "corrections remove {image}",
     "labelfactory quarantine list": "quarantine list",
+    "labelfactory gc [--keep 5] [--dry-run]": "gc --keep 5 --dry-run",
     "labelfactory parameters [extract_cams]": "parameters extract_cams",
     "labelfactory withdraw IMAGE_ID [--dry-run]": "withdraw {image} --dry-run",
     "labelfactory profile [demo] [--set random_walk.beta=10] [--seed 1]": "profile demo --set random_walk.beta=10 --seed 1",

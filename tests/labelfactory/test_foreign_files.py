@@ -17,6 +17,7 @@ from labelfactory.foreign_files import (
     read_file,
     read_imported,
     read_text,
+    remedy,
 )
 
 
@@ -189,3 +190,7 @@ def test_what_systems_leave_among_photographs_is_no_photograph(tmp_path):
     assert {path.relative_to(root).as_posix() for path in photographs_below(root, counts)} == set(TAKEN)
     assert counts == {kind: len(names) for kind, names in PASSED_OVER.items()} | {"no regular files": 1}
     assert [path.name for path in photographs_below(root / "a b", Counter(), within=root)] == ["c.jpeg", "d.png"]
+    counts = Counter()
+    assert [path.name for path in photographs_below(root, counts, deep=False)] == ["b.JPG"]
+    assert "to take .cr2: save them as JPEG" in remedy(counts)
+    assert remedy({".txt", "@eaDir"}) == ""

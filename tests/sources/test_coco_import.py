@@ -99,7 +99,6 @@ def test_any_region_survives_its_runs(bits, packed):
 
 
 BAD = {
-    "an annotation without its image": (annotation(99, 3, box(0, 0, 2, 2)), "an annotation without its image"),
     "an unknown category": (annotation(10, 4, box(0, 0, 2, 2)), "category 4 is not a class"),
     "no image_id": ({"category_id": 3}, "has no image_id"),
     "a polygon of two corners": (annotation(10, 3, [[0, 0, 1, 1]]), "cannot be drawn: a polygon needs three corners"),
@@ -108,7 +107,7 @@ BAD = {
         "cannot be drawn: its size is [5, 5], the image's [10, 12]",
     ),
     "runs that do not fill": (annotation(10, 3, {"size": [10, 12], "counts": [7]}), "its runs do not fill the image"),
-    "no segmentation": (annotation(10, 3, None), "cannot be drawn"),
+    "no segmentation": (annotation(10, 3, None), "some of its objects are only boxes"),
 }
 
 

@@ -83,7 +83,7 @@ def coco(name: str) -> Batch:
         "categories": [{"id": 2 - k, "name": tag} for k, tag in enumerate(("cat", "dog", name))],
     }
     Path("c.json").write_text(json.dumps(listed))
-    return find_coco(Path("c.json"), Path("photos"))
+    return find_coco(Path("c.json"), Path("photos"), renamed=[name])
 
 
 def hf(name: str) -> Batch:
