@@ -26,12 +26,14 @@ RAW = Path("data/raw")
 """The folder of photographs and masks that the program itself writes: fetched, unpacked, drawn or pulled."""
 
 FORMATS = {
-    "JPEG": (".jpg", ".jpeg"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
-    "PPM": (".ppm",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
 }
 """Formats of photographs, as Pillow calls them, and the suffixes of their files. No other format is decoded."""
 PHOTOGRAPHS = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)

@@ -10,7 +10,7 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import is_allowed
-from labelfactory.schema import BACKGROUND, Classes
+from labelfactory.schema import BACKGROUND, MAX_CLASSES, Classes
 from labelfactory.typed_names import typed
 from sources._account import Noted
 from sources._appending import appended, with_new_tags
@@ -104,7 +104,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     added = chosen[len(append_to.classes) :] if append_to else ()
     here, decisions = with_new_tags(append_to, batch, added) if append_to else (None, [])
     fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
-    masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen, 1)), chosen, over=options.masks)
+    masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen[:MAX_CLASSES], 1)), chosen, over=options.masks)
     taken, refused = _inspected(fresh, left_out, masks, set(batch.mask_values) if options.check_masks else None)
     gone = withdrawn().image_ids
     left_out = [item for item in left_out if item.image_id not in gone]  # the list must not name them again
