@@ -1,14 +1,11 @@
 """What an import prints after its problems and decisions: warnings, the account as tables, and what to type next."""
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from labelfactory.console import one_line, say
 from labelfactory.dataset.account import Account
-from labelfactory.dataset.manifest import Manifest
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import WIRING_FILE, read_wiring
 from reporting.imports import facts, shown_classes
@@ -68,7 +65,7 @@ def _classes(account: Account, train_list: str) -> Table:
 
 def _next(result: ImportResult, options: ImportOptions) -> list[str]:
     """What an appended class costs, and what to type."""
-    lines = _price(result) if result.added_classes else []
+    lines = _price(result, options.train_list) if result.added_classes else []
     if not options.dry_run:
         return [*lines, "next: `labelfactory run`; `labelfactory status` says what it takes"]
     if result.lost:
@@ -81,22 +78,17 @@ def _next(result: ImportResult, options: ImportOptions) -> list[str]:
     ]
 
 
-def _price(result: ImportResult) -> list[str]:
-    """Which stages learn again for new classes, and how many rows are made anew."""
-    names = ", ".join(result.added_classes)
-    if not Path(WIRING_FILE).exists():
+def _price(result: ImportResult, train_list: str) -> list[str]:
+    """Which stages learn again for new classes, and how many rows are made anew; optional stages may add to it."""
+    if not WIRING_FILE.exists():
         return []
-    wiring, images = read_wiring(), _training(result.manifest)
+    wiring, images = read_wiring(), result.account.lists.get(train_list, 0)
     learning = [stage.name for stage in wiring.of_kind("network", "thresholds") if not stage.meta.optional]
     rows = [stage.name for stage in wiring.of_kind("rows") if not stage.meta.optional]
     return [
-        f"price of {names}: {', '.join(learning)} learn again, and {', '.join(rows)} make a row of each training photograph "
-        f"anew ({images} of the import); checked photographs, priors and corrections stay"
+        f"price of {', '.join(result.added_classes)}: {', '.join(learning)} learn again; {', '.join(rows)} make "
+        f"{images * len(rows)} rows anew, one of each for {images} photographs; checked photographs, priors and corrections stay"
     ]
-
-
-def _training(manifest: Manifest) -> int:
-    return sum(bool(entry.lists) for entry in manifest.entries)
 
 
 def _plain(text: str) -> str:

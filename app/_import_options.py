@@ -19,7 +19,7 @@ NamedClasses = Annotated[
     str,
     typer.Option(
         "--classes",
-        help="Classes, in order, with commas (`\\,` in a name); --append adds new ones. Default: all.",
+        help="Classes, in order, with commas (in a name: `\\,`); with --append new ones follow. Default: all.",
     ),
 ]
 Rename = Annotated[
@@ -45,7 +45,7 @@ def import_options(
     val_fraction: float | None,
     *,
     append: bool,
-    replace: bool,
+    replace: bool = False,
     dry_run: bool,
     **more: Any,
 ) -> ImportOptions:

@@ -225,14 +225,8 @@ def voc(
 
     Name other classes than VOC's own 20 in the folder's classes.txt: background, then one class per row.
     """
-    options: dict[str, Any] = {
-        "append": append,
-        "replace": replace,
-        "dry_run": dry_run,
-        "check_masks": check_masks,
-        "masks": masks,
-    }
-    options = import_options(classes, rename, val_fraction, **options)
+    more: dict[str, Any] = {"dry_run": dry_run, "check_masks": check_masks, "masks": masks}
+    options = import_options(classes, rename, val_fraction, append=append, replace=replace, **more)
     folder = fetch_voc2012(directory) if download else directory
     batch = find_voc(folder, tags_file=tags, lists=split_names(lists) or None, tags_from_masks=tags_from_masks)
     import_and_show(batch, options)

@@ -92,14 +92,6 @@ def status() -> None:
         console.print("Everything is up to date.")
 
 
-def _say_run(console: Console) -> None:
-    """Print the run that is under way; which stages are stale is known when its stage has ended."""
-    console.print("A run is under way.", style="bold")
-    for line in under_way():
-        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
-    console.print("Which stages are stale is asked when it has ended.")
-
-
 def _say_import(console: Console) -> None:
     """Print the import's account in a line, and what it warned of."""
     account = read_account()
@@ -108,6 +100,14 @@ def _say_import(console: Console) -> None:
         warnings = [f"warning: {warning}" for warning in account.warnings[:SHOWN]]
         lines = [one_line(line) for line in (f"The import: {in_one_line(account)}", *warnings, *more)]
         console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
+
+
+def _say_run(console: Console) -> None:
+    """Print the run that is under way; which stages are stale is known when its stage has ended."""
+    console.print("A run is under way.", style="bold")
+    for line in under_way():
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+    console.print("Which stages are stale is asked when it has ended.")
 
 
 def _state(stage: StageState, planned: Mapping[str, Cost]) -> str:

@@ -38,7 +38,7 @@ def account_of(manifest: Manifest, noted: Noted, train_list: str, before: Accoun
     tagged = Counter(tag for entry in entries for tag in entry.tags)
     training = Counter(tag for entry in entries if train_list in entry.lists for tag in entry.tags)
     looks = _looks(manifest, noted.looks)
-    values = Counter(v for _, inspection in noted.looks for v in inspection.mask_values or ())
+    values = Counter(v for look in noted.looks for v in _values(*look) or ())
     photographs = [entry for entry, _ in noted.looks]
     account = Account(
         photographs=len(entries),
@@ -48,7 +48,7 @@ def account_of(manifest: Manifest, noted: Noted, train_list: str, before: Accoun
             replace(looks[name], tagged=tagged[name], training=training[name]) for name in manifest.classes.names
         ),
         true_masks=sum(entry.mask_path is not None for entry in entries),
-        looked_at=sum(inspection.mask_values is not None for _, inspection in noted.looks),
+        looked_at=sum(_values(*look) is not None for look in noted.looks),
         mask_values=_sorted(values),
         sizes=_sizes(entries),
         modes=_sorted(Counter(inspection.mode for _, inspection in noted.looks)),
@@ -78,9 +78,10 @@ def _looks(manifest: Manifest, looks: Sequence[tuple[Entry, Inspection]]) -> dic
     shown: dict[str, list[Entry]] = {name: [] for name in names}
     missing: dict[str, list[Entry]] = {name: [] for name in names}
     for entry, inspection in looks:
-        if inspection.mask_values is None:
+        values = _values(entry, inspection)
+        if values is None:
             continue
-        seen = _shown(inspection.mask_values, manifest)
+        seen = _shown(values, manifest)
         for name in seen:
             shown[name].append(entry)
         for name in set(entry.tags) - seen:
@@ -95,6 +96,11 @@ def _looks(manifest: Manifest, looks: Sequence[tuple[Entry, Inspection]]) -> dic
         )
         for name in names
     }
+
+
+def _values(entry: Entry, inspection: Inspection) -> Collection[int] | None:
+    """The values of the true mask that was taken; None without one, and where it was not looked at."""
+    return inspection.mask_values if entry.mask_path is not None else None
 
 
 def _shown(values: Collection[int], manifest: Manifest) -> set[str]:

@@ -10,7 +10,7 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import is_allowed
-from labelfactory.schema import BACKGROUND, Classes
+from labelfactory.schema import BACKGROUND, MAX_CLASSES, Classes
 from labelfactory.typed_names import typed
 from sources._account import Noted
 from sources._appending import appended, with_new_tags
@@ -58,7 +58,7 @@ class ImportPlan:
 
     @property
     def decisions(self) -> tuple[str, ...]:
-        """Where two readings were possible: which was taken, for how many images."""
+        """Where two readings were possible: which was taken, why, for how many images."""
         return tuple(self.noted.decisions)
 
     def write_files(self) -> None:
@@ -104,25 +104,25 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     added = chosen[len(append_to.classes) :] if append_to else ()
     here, decisions = with_new_tags(append_to, batch, added) if append_to else (None, [])
     fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
-    masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen, 1)), chosen, over=options.masks)
-    taken, refused = _inspected(fresh, left_out, set(batch.mask_values) if options.check_masks else None, masks)
+    masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen[:MAX_CLASSES], 1)), chosen, over=options.masks)
+    taken, refused = _inspected(fresh, left_out, masks, set(batch.mask_values) if options.check_masks else None)
     gone = withdrawn().image_ids
     left_out = [item for item in left_out if item.image_id not in gone]  # the list must not name them again
-    taken, said = joined(taken, dealt=options.val_fraction is not None)
+    taken, together = joined(taken, dealt=options.val_fraction is not None)
     stop = _too_many(batch, left_out, options)
-    if chosen and not problems and not (stop and batch.left_out):  # their classes are not missed too
-        tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
-        if here is None:
-            chosen, unused = used_classes(tagged, chosen, options.classes, problems)
-            said += unused
-        else:
-            tags = {tag for each in (*tagged, *here.entries) for tag in each.tags}
-            problems += [f"--classes: no photograph is tagged {name!r}" for name in added if name not in tags]
-    counts = _counts(batch, append_to) if not options.classes else {}
+    tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
+    missed = stop and batch.left_out  # if too many are left out, their classes are not missed too
+    unused: list[str] = []
+    if here is None and chosen and not problems and not missed:
+        chosen, unused = used_classes(tagged, chosen, options.classes, problems)
+    elif here is not None and not problems and not missed:
+        used = {tag for each in (*tagged, *here.entries) for tag in each.tags}
+        problems += [f"--classes: no photograph is tagged {name!r}" for name in added if name not in used]
+    counts = _counts(batch, append_to) if not options.classes else Counter()
     notes = [*typo_notes(counts), *negative_notes(counts)]
     shown = None if options.dry_run else SHOWN
-    left_out.sort(key=lambda item: item.what == "mask")
-    raise_problems(batch.root, problems, left_out, stop=stop, shown=shown, notes=notes)
+    worst_first = sorted(left_out, key=lambda item: item.what == "mask")
+    raise_problems(batch.root, problems, worst_first, stop=stop, shown=shown, notes=notes)
     if not taken and here is None:
         raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
     lists = dealt_lists(taken, options.val_fraction, old, append=options.append)
@@ -131,14 +131,14 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     manifest = new.numbered() if here is None else appended(here, new)
     refuse_leaks(manifest, options.train_list, options.val_list)
     turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
-    decided = [*batch.decisions, *masks.decisions, *turned, *said, *decisions]
+    said = [*batch.decisions, *masks.decisions, *turned, *together, *unused, *decisions]
     looks = tuple((entry, inspection) for entry, (_, inspection) in zip(entries, taken, strict=True))
     return ImportPlan(
         manifest=manifest,
         left_out=tuple(left_out),
         twins=_twins(manifest),
         pending=tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes),
-        noted=Noted(looks, left_out, batch.passed_over, decided),
+        noted=Noted(looks, left_out, batch.passed_over, said),
         refused=tuple(refused),
         added_classes=tuple(added),
         notes=tuple(notes),
@@ -152,13 +152,14 @@ def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
 
 
 def _inspected(
-    fresh: Sequence[Candidate], left_out: list[LeftOut], mask_values: set[int] | None, masks: TrueMasks
+    fresh: Sequence[Candidate], left_out: list[LeftOut], masks: TrueMasks, mask_values: set[int] | None
 ) -> tuple[list[tuple[Candidate, Inspection]], list[tuple[Candidate, str]]]:
     """The candidates that are taken, and the withdrawn ones with their digest; what is bad is added to `left_out`."""
     taken: list[tuple[Candidate, Inspection]] = []
     refused: list[tuple[Candidate, str]] = []
+    inspections = inspect_all(fresh, mask_values, masks=masks) if fresh else []
     gone = withdrawn()
-    for candidate, inspection in zip(fresh, inspect_all(fresh, mask_values, masks=masks) if fresh else [], strict=True):
+    for candidate, inspection in zip(fresh, inspections, strict=True):
         if gone.refuses(candidate.image_id, inspection.sha256):
             refused.append((candidate, inspection.sha256))
             continue
@@ -172,11 +173,16 @@ def _inspected(
 
 
 def _too_many(batch: Batch, left_out: Sequence[LeftOut], options: ImportOptions) -> bool:
-    """Whether too many photographs are left out: true masks alone never stop an import."""
-    lost = [item for item in left_out if item.what != "mask"]
-    total = len({c.image_id or c.where for c in batch.candidates} | {item.image_id or item.where for item in lost})
-    bad = len({item.image_id or item.where for item in lost})
-    return bad > options.max_bad_fraction * max(total, 1)
+    """Whether more photographs are left out than may be; a true mask that is left out costs nothing."""
+    bad = {item.image_id or item.where for item in left_out if item.what != "mask"}
+    total = len(bad | {candidate.image_id or candidate.where for candidate in batch.candidates})
+    return len(bad) > options.max_bad_fraction * max(total, 1)
+
+
+def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
+    """Photographs of each tag, in the batch and in the manifest that is extended."""
+    here = append_to.entries if append_to else ()
+    return Counter(tag for tags in (*(c.tags for c in batch.candidates), *(e.tags for e in here)) for tag in tags)
 
 
 def _mask_ids(batch: Batch, chosen: Sequence[str]) -> dict[int, int]:

@@ -55,7 +55,12 @@ def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
     plan = plan_import(batch, options, old)
     say_refused([(candidate.image_id, sha256) for candidate, sha256 in plan.refused])
     _say_problems(plan, shown=None if options.dry_run else SHOWN)
-    _say_decisions(batch, plan)
+    for note in plan.notes:
+        say(f"import: {note}")
+    for decision in plan.decisions:
+        say(f"import: {decision}")
+    if hint := remedy(plan.noted.passed_over):
+        say(f"import: {hint}")
     left_out = _all_left_out(plan, append=options.append)
     account = _account(plan.manifest, replace(plan.noted, left_out=left_out), options, old)
     lost = lost_images(old, plan.manifest) if old else ()
@@ -191,10 +196,3 @@ def _say_problems(plan: ImportPlan, *, shown: int | None) -> None:
     ):
         if lines:
             say("\n".join([f"import: {len(lines)} {title}:", *(f"  {line}" for line in first_lines(lines, shown))]))
-
-
-def _say_decisions(batch: Batch, plan: ImportPlan) -> None:
-    """Print what was decided where two readings were possible, and what may be a mistake; the account has the rest."""
-    hint = remedy(batch.passed_over)
-    for line in (*plan.decisions, *([hint] if hint else []), *plan.notes):
-        say(f"import: {line}")
