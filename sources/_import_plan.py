@@ -145,12 +145,6 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     )
 
 
-def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
-    """Photographs of each tag, in the batch and in the manifest that is extended."""
-    here = append_to.entries if append_to else ()
-    return Counter(tag for tags in (*(c.tags for c in batch.candidates), *(e.tags for e in here)) for tag in tags)
-
-
 def _inspected(
     fresh: Sequence[Candidate], left_out: list[LeftOut], masks: TrueMasks, mask_values: set[int] | None
 ) -> tuple[list[tuple[Candidate, Inspection]], list[tuple[Candidate, str]]]:

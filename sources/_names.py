@@ -41,7 +41,9 @@ def renamed(batch: Batch, rename: Mapping[str, str], problems: list[str]) -> tup
 def chosen_classes(
     batch: Batch, known: tuple[str, ...], wanted: tuple[str, ...], append_to: Manifest | None, problems: list[str]
 ) -> tuple[str, ...]:
-    """The classes of the data set, in order: those of the command line, of the manifest that is extended, or all.
+    """The classes of the data set, in order: those of the command line, or all.
+
+    A manifest that is extended keeps its own, and those of the command line that it lacks follow.
 
     Args:
         batch: from a source, with its new names.
