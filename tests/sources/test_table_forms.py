@@ -267,7 +267,9 @@ def test_two_paths_that_could_mean_one_file_are_refused():
     rows = [{"path": f"/x/{name}/a.jpg", "tags": tag} for name, tag in (("train", "cat"), ("val", "dog"))]
     Path("a.jpg").write_bytes(Path("4.jpg").read_bytes())
     Path("train/a.jpg").unlink()
-    with pytest.raises(DataError, match="row 2: .*'/x/val/a.jpg' and '/x/train/a.jpg' could both mean 'a.jpg'; --root"):
+    with pytest.raises(
+        DataError, match=r"row 2: .*'/x/val/a.jpg' and '/x/train/a.jpg' could both mean 'a.jpg'; --root"
+    ):
         plan_import(table(rows), EASY)
 
 
