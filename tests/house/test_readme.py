@@ -110,11 +110,11 @@ HERE = {
     "labelfactory profile photographs-cpu": "profile photographs-cpu",
     "labelfactory profile voc-animals-cpu": "profile voc-animals-cpu",
     "labelfactory import table photos/tags.csv": "import table photos/tags.csv --replace",
-    "labelfactory import table FILE [--tags-column TAGS] [--rename old=new]": (
+    "labelfactory import table FILE [--tags-column TAGS] [--tag-columns cat,dog] [--rename old=new]": (
         "import table photos/tags.csv --tags-column tags --rename fox=red_fox --replace"
     ),
-    "labelfactory import folder DIR [--val-fraction 0.2] [--append] [--dry-run]": (
-        "import folder sorted --val-fraction 0.2 --dry-run"
+    "labelfactory import folder DIR [--class-depth 2] [--val-fraction 0.2] [--append] [--dry-run]": (
+        "import folder sorted --class-depth 1 --val-fraction 0.2 --dry-run"
     ),
     "labelfactory import hf DIR [--tag-columns A,B] [--check-masks]": "import hf hf --check-masks --replace",
     "labelfactory import voc DIR --classes cat,cow,dog,horse,person,sheep": "import voc voc --classes fox,owl --replace",
