@@ -162,6 +162,10 @@ def hf(
         typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, Parquet files, or pictures."),
     ],
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    tags_from_masks: Annotated[
+        bool,
+        typer.Option("--tags-from-masks", help="Take the tags from the true masks; id2label.json names their values."),
+    ] = False,
     config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
@@ -176,10 +180,8 @@ def hf(
     options = import_options(
         classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks, masks=masks
     )
-    import_batch(
-        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name, config=config),
-        options,
-    )
+    more: dict[str, Any] = {"list_name": list_name, "config": config, "tags_from_masks": tags_from_masks}
+    import_batch(find_hf(directory, tag_columns=split_names(tag_columns), **more), options)
 
 
 @cli.command()

@@ -30,7 +30,9 @@ def is_drawn(annotation: Annotation) -> bool:
     if annotation.get("isbbox") is True:
         return False
     segmentation = annotation.get("segmentation")
-    return bool(segmentation.get("counts")) if isinstance(segmentation, dict) else bool(polygons_of(segmentation))
+    if isinstance(segmentation, dict):
+        return bool(segmentation.get("counts"))
+    return isinstance(segmentation, list) and any(segmentation)
 
 
 def polygons_of(segmentation: Any) -> list[Any]:
@@ -40,6 +42,9 @@ def polygons_of(segmentation: Any) -> list[Any]:
     """
     if not isinstance(segmentation, list) or not segmentation:
         return []
+    first = segmentation[0]
+    if isinstance(first, list) and len(first) > 2 and not isinstance(first[0], list):  # as COCO has it
+        return [part for part in segmentation if part]
     flat = not any(isinstance(part, list) for part in segmentation)
     pairs = len(segmentation) >= 3 and all(_is_pair(part) for part in segmentation)
     parts = [segmentation] if flat or pairs else segmentation
