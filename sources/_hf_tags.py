@@ -10,7 +10,7 @@ from labelfactory.errors import DataError
 from sources._cells import tags_of_cell
 from sources._hf_piece import Piece
 from sources._names import BACKGROUND_NAME
-from sources.table import COLUMNS
+from sources._table_columns import COLUMNS
 
 NO_LABEL = (-1, -100)
 """Numbers of no class: of `datasets` for a hidden label, and of PyTorch for one to be ignored."""
