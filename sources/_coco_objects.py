@@ -108,9 +108,9 @@ def _listed(counts: Mapping[Key, int], names: Mapping[Key, str], shown: int = 10
     return ", ".join(items[:shown]) + (f" and {len(items) - shown} more" if len(items) > shown else "")
 
 
-def boxes_alone(annotations: Sequence[Annotation]) -> bool:
-    """Whether every outline is the rectangle of its own box: detections that were converted, not outlines."""
-    return bool(annotations) and all(_is_its_box(a) for a in annotations)
+def rectangles(annotations: Sequence[Annotation]) -> int:
+    """How many outlines are the rectangle of their own box: objects of that form, or boxes that were converted (VIA, FiftyOne)."""
+    return sum(_is_its_box(annotation) for annotation in annotations)
 
 
 def _is_its_box(annotation: Annotation) -> bool:
