@@ -166,6 +166,10 @@ def hf(
         typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, Parquet files, or pictures."),
     ],
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    tags_from_masks: Annotated[
+        bool,
+        typer.Option("--tags-from-masks", help="Take the tags from the true masks; id2label.json names their values."),
+    ] = False,
     config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
@@ -188,10 +192,8 @@ def hf(
         check_masks=check_masks,
         masks=masks,
     )
-    import_and_show(
-        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name, config=config),
-        options,
-    )
+    more: dict[str, Any] = {"list_name": list_name, "config": config, "tags_from_masks": tags_from_masks}
+    import_and_show(find_hf(directory, tag_columns=split_names(tag_columns), **more), options)
 
 
 @cli.command()
