@@ -185,17 +185,3 @@ def test_tags_from_masks_that_show_no_class_say_so(here):
         plan_import(found, ImportOptions())
     assert "no mask shows a class: they hold 0, 255, and 255 is void; write 1 cat" in caught.value.problem
     assert "--classes" not in caught.value.problem
-
-
-def test_masks_of_sbd_are_taken_where_voc_has_none(here):
-    """As psa, SEAM and mmsegmentation keep them; VOC's own come first, and the import says how many are of which."""
-    root = write(encode_mask)
-    (root / "SegmentationClassAug").mkdir()
-    for name in "abc":
-        (root / f"SegmentationClass/{name}.png").rename(root / f"SegmentationClassAug/{name}.png")
-    (root / "SegmentationClassAug/d.png").write_bytes(encode_mask(numbers_of(())))
-    plan = imported()
-    assert {n: m.tolist() for n, m in masks_of(plan).items()} == {n: numbers_of(t).tolist() for n, t in TAGS.items()}
-    assert plan.decisions == (
-        "true masks: 3 of SegmentationClass/, and 3 of SegmentationClassAug/ for the other images",
-    )
