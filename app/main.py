@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from app._mixed_code import REMEDY, mixed_code
 from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
@@ -80,7 +81,7 @@ COMMANDS = {
     "doctor": Command(
         "doctor",
         "doctor",
-        "Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails.",
+        "Check Python, the code, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails.",
     ),
     "up": Command(
         "up",
@@ -153,6 +154,8 @@ def main() -> None:
 
 
 def _run(words: list[str]) -> None:
+    if (mixed := mixed_code()) and words[:1] != ["doctor"]:  # which says it as a finding
+        say(f"warning: {mixed}. {REMEDY}")
     try:
         in_turn(typer.main.get_command(command_line(*words[:1])))()
     except UserError as error:

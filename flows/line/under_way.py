@@ -60,8 +60,8 @@ def _after(stage: str) -> Iterator[str]:
     later = [_last_seconds(name) for name in names[names.index(stage) + 1 :]]
     known = [seconds for seconds in later if seconds is not None]
     if later:
-        new = f", {len(later) - len(known)} of them for the first time" if len(known) < len(later) else ""
-        yield f"after it at most {len(later)} stages: {in_time(sum(known))} as they last ran{new}"
+        new = f"; {len(later) - len(known)} never ran" if len(known) < len(later) else ""
+        yield f"after it at most {len(later)} stages: {in_time(sum(known))}, if they take as long as last time{new}"
 
 
 def _last_seconds(stage: str) -> float | None:

@@ -82,7 +82,7 @@ def test_status_shows_how_far_a_stage_is(here, monkeypatch, capsys):
             tick(40)
         assert under_way()[0] == "refine_crf: 40 of 40 images, about 0 s left"
         assert under_way()[1].startswith("after it at most ")
-        assert "12 min as they last ran" in under_way()[1]
+        assert "12 min, if they take as long as last time" in under_way()[1]
         status()
         assert "A run is under way.\n  refine_crf: 40 of 40 images" in capsys.readouterr().out
     assert read_works() == []
