@@ -44,11 +44,13 @@ def _written() -> list[str]:
 
 
 def _in_words(stage: str, work: Work | None) -> str:
+    if work is None:
+        return f"{stage}: it starts, or DVC notes what it made"
     parts = []
-    if work is not None and work.total:
+    if work.total:
         parts.append(f"{work.done} of {work.total} {work.unit}")
-    passed = time.time() - work.started if work is not None else 0.0
-    if work is not None and work.left is not None:
+    passed = time.time() - work.started
+    if work.left is not None:
         parts.append(f"about {in_time(work.left)} left")
     elif (before := _last_seconds(stage)) is not None:
         parts.append(f"about {in_time(max(before - passed, 0.0))} left, if it takes as long as last time")
