@@ -61,7 +61,9 @@ def _after(stage: str) -> Iterator[str]:
     names = list(read_wiring())
     later = [_last_seconds(name) for name in names[names.index(stage) + 1 :]]
     known = [seconds for seconds in later if seconds is not None]
-    if later:
+    if later and not known:
+        yield f"after it at most {len(later)} stages, which never ran"
+    elif later:
         new = f"; {len(later) - len(known)} never ran" if len(known) < len(later) else ""
         yield f"after it at most {len(later)} stages: {in_time(sum(known))}, if they take as long as last time{new}"
 

@@ -133,7 +133,7 @@ ELSEWHERE = {
     "labelfactory run --on cpu [--runner dask] [--strict]": "test_orchestration.py",
     "labelfactory serve": "test_serve.py",
     "labelfactory serve [--port 8600]": "test_serve.py",
-    "labelfactory sweep random_walk.beta=4,8": "test_sweep.py",
+    "labelfactory sweep random_walk.beta=4,8 [--until refine_crf]": "test_sweep.py",
     "labelfactory package [--out segmenter.onnx]": "test_package.py",
     "labelfactory pull [--give-up]": "test_storage.py",
     "labelfactory push [--give-up]": "test_storage.py",
