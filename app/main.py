@@ -66,6 +66,9 @@ COMMANDS = {
     "audit": Command(
         "audit", "cli", "Show where a model, mask or pixel comes from, what changed, and what does not match."
     ),
+    "compare": Command(
+        "compare", "compare", "Show parameters that differ, scores by class, and seconds of two states side by side."
+    ),
     "serve": Command("serve", "serve", "Show images, masks, models and the line as pages, at http://127.0.0.1:8600."),
     "promote": Command(
         "promote", "promote", "Give a segmenter the alias `champion`, in the ledger and in MLflow's registry."
