@@ -35,6 +35,7 @@ COMMANDS = (
     "withdraw",
     "export-lineage",
     "doctor",
+    "gc",
     "up",
     "down",
     "deploy",
