@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from exports._predicted import refuse_others, write_predicted
+from exports._predicted import files_of, refuse_others, write_predicted
 from exports._predictor import SCALES, Predictor
 from labelfactory.console import say
 from labelfactory.dataset.images import decode_photograph
@@ -38,7 +38,7 @@ def predict(
     refuse_others(out, named, paths)
     predictor = Predictor(checkpoint, scales=_scales(scales), flip=flip)
     make_folder(out)
-    remove_leftovers(out, alone=False)
+    remove_leftovers(out, [path.name for name in named for path in files_of(out, name)], alone=False)
     bad: list[str] = []
     lines: list[str] = []
     with progress("predict", len(paths), keeps=True) as tick:

@@ -98,7 +98,7 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
         raise DataError(f"{out}: is not an ONNX file of labelfactory", "Name another file with --out.")
     net = segmenter_from(passport.architecture, state)
     make_folder(out.parent)
-    remove_leftovers(out.parent, out.name, alone=False)
+    remove_leftovers(out.parent, [out.name], alone=False)
     with write_whole(out) as temporary:
         _export(net, temporary)
         _write_metadata(temporary, net, passport)

@@ -38,7 +38,7 @@ def export_lineage(lookup: Lookup, folder: Path) -> list[Path]:
         if path.is_symlink() or (path.exists() and not _begins_with(path, mark)):
             raise DataError(f"{path}: was not written by `labelfactory export-lineage`", "Name another folder.")
     make_folder(folder)
-    remove_leftovers(folder, alone=False)
+    remove_leftovers(folder, [events.name, prov.name], alone=False)
     with write_whole(events) as temporary, temporary.open("w", encoding="utf-8") as stream:
         for event in sorted(openlineage(lookup), key=lambda e: str(e["eventTime"])):
             stream.write(json.dumps(event) + "\n")

@@ -11,6 +11,7 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifes
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import UserError
 from labelfactory.files import remove_leftovers
+from labelfactory.foreign_files import RAW
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
 from lineage.dvc_cache import cached, is_ours
@@ -95,8 +96,9 @@ def _without_left_out(withdrawal: Withdrawal) -> None:
 
 
 def _folders() -> list[Path]:
-    """All folders under data/ but those of history, which others write."""
-    folders = [path for path in DATA.rglob("*") if path.is_dir()]
+    """All folders under data/ and data/raw, but those of history, which others write, and those that links lead to."""
+    paths = [RAW, *(path for root in (DATA, RAW) for path in root.rglob("*") if not path.is_symlink())]
+    folders = [path for path in dict.fromkeys(paths) if path.is_dir()]
     return [path for path in folders if path.relative_to(DATA).parts[0] not in HISTORY]
 
 
