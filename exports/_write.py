@@ -10,6 +10,7 @@ dataset_sha256, masks_digest       of data/dataset/images.parquet; over image id
 checkpoints                        weights, training rows and supervision of every network behind the masks; made_them: whether
                                    the masks name these weights, null if the rows between were made again or are gone
 files                              path → SHA-256 of each file of the export but this one; only with these files is it replaced
+seal                               of this file (labelfactory.destinations): one that was changed is not replaced either
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
 facts                              of the format, such as pixel_error of polygons
 """
@@ -18,9 +19,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from exports._earlier import PROVENANCE, digests, refuse_others
+from exports._earlier import COMMAND, PROVENANCE, digests, refuse_others
 from exports._networks import checkpoints, params_digests
 from exports._selection import QUALITY, Selection
+from labelfactory.destinations import blank_seal, seal
 from labelfactory.digests import digest_file, digest_rows
 from labelfactory.files import disk_errors, leftovers, make_folder, temporary_path, write_json
 from labelfactory.lock import project_lock
@@ -61,7 +63,8 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
             temporary.mkdir()
             facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
             provenance = {**_provenance(name, selection, facts), "files": digests(temporary)}
-            write_json(temporary / PROVENANCE, provenance)
+            write_json(temporary / PROVENANCE, provenance | {"seal": blank_seal(COMMAND)})
+            seal(temporary / PROVENANCE, COMMAND)
             refuse_others(out, formats())  # something may have been put there meanwhile
             with project_lock("labelfactory export"):  # another export to this folder may be as far
                 if out.exists():
