@@ -156,8 +156,8 @@ def write(outcomes: Sequence[Outcome], parameters: Parameters, until: str) -> Pa
     named = {name: list(values) for name, values in parameters.items()} | ({"--until": [until]} if until else {})
     folder = SWEEPS / digest_json(named)[:8]
     make_folder(folder)
-    remove_leftovers(folder, alone=False)
     files = {"table.md": as_markdown(outcomes) + "\n", "table.csv": as_csv(outcomes), "plot.svg": as_svg(outcomes)}
+    remove_leftovers(folder, files, alone=False)
     for name, text in files.items():
         with write_whole(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
