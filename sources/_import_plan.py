@@ -18,8 +18,9 @@ from sources._batch import Batch, Candidate
 from sources._dealt_lists import dealt_lists, refuse_leaks
 from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
+from sources._list_notes import list_notes
 from sources._names import chosen_classes, is_name, renamed, used_classes
-from sources._same_bytes import joined
+from sources._same_bytes import joined, notes_of_twins
 from sources._split import TRAIN, VAL
 from sources._stored_path import stored
 from sources._tag_typos import negative_notes, typo_notes
@@ -110,7 +111,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     stop = _too_many(batch, left_out, options)
     tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
     missed = stop and batch.left_out  # if too many are left out, their classes are not missed too
-    unused: list[str] = []
+    named, unused = chosen, list[str]()
     if here is None and chosen and not problems and not missed:
         chosen, unused = used_classes(tagged, chosen, options.classes, problems)
     elif here is not None and not problems and not missed:
@@ -125,8 +126,10 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
         raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
     lists = dealt_lists(taken, options.val_fraction, old, append=options.append)
     entries = tuple(_entry(c, inspection, lists.get(inspection.sha256)) for c, inspection in taken)
-    new = Manifest(Classes(tuple(chosen)), _mask_ids(batch, chosen), _command(batch, options, chosen), entries)
+    new = Manifest(Classes(tuple(chosen)), _mask_ids(batch, named, chosen), _command(batch, options, chosen), entries)
     manifest = new.numbered() if here is None else appended(here, new)
+    notes += [] if lists else list_notes(manifest.entries, options.train_list, options.val_list)
+    notes += notes_of_twins(taken, here.entries if here else ())
     refuse_leaks(manifest, options.train_list, options.val_list)
     turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
     said = [*batch.decisions, *masks.decisions, *turned, *together, *unused, *decisions]
@@ -177,11 +180,11 @@ def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
     return Counter(tag for tags in (*(c.tags for c in batch.candidates), *(e.tags for e in here)) for tag in tags)
 
 
-def _mask_ids(batch: Batch, chosen: Sequence[str]) -> dict[int, int]:
-    """Value in the true masks → class id; without values of their own the masks hold class ids."""
+def _mask_ids(batch: Batch, named: Sequence[str], chosen: Sequence[str]) -> dict[int, int]:
+    """Value in the true masks → class id; without values of their own the masks hold the numbers of the classes named."""
     numbers = {name: k for k, name in enumerate(chosen, 1)}
-    values = {v: numbers[n] for v, n in batch.mask_values.items() if n in numbers}
-    return {BACKGROUND: BACKGROUND} | (values if batch.mask_values else {k: k for k in numbers.values()})
+    values = batch.mask_values or dict(enumerate(named, 1))
+    return {BACKGROUND: BACKGROUND} | {v: numbers[n] for v, n in values.items() if n in numbers}
 
 
 def _sorted_out(

@@ -6,6 +6,7 @@ Left apart, each would teach that the other's object is background.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from labelfactory.dataset.manifest import Entry
 from sources._batch import Candidate
 from sources._inspect import Inspection
 
@@ -40,6 +41,22 @@ def joined(taken: Taken, *, dealt: bool) -> tuple[Taken, list[str]]:
     shown = "; ".join([*examples, *more])
     said = f"the same photograph with different tags, {len(apart)} times: one photograph with all of them ({shown})"
     return [kept.get(c.image_id, (c, inspection)) for c, inspection in taken if c.image_id not in gone], [said]
+
+
+def notes_of_twins(taken: Taken, old: Sequence[Entry]) -> list[str]:
+    """A line for new photographs of the same bytes as one that is there with other tags: an entry that is there stays."""
+    here = {entry.sha256: entry for entry in old}
+    pairs = [(c, here[i.sha256]) for c, i in taken if i.sha256 in here and {*c.tags} != {*here[i.sha256].tags}]
+    shown = [
+        f"{_said(c)} = {entry.image_id!r} {'+'.join(entry.tags) or 'without a tag'}" for c, entry in pairs[:EXAMPLES]
+    ]
+    if not pairs:
+        return []
+    more = "; …" if len(pairs) > EXAMPLES else ""
+    return [
+        f"{len(pairs)} new photographs are ones that are here with other tags ({'; '.join(shown)}{more}); each mask takes the "
+        "other's object for background: import all of them together, without --append, and they become one"
+    ]
 
 
 def _one(group: Sequence[tuple[Candidate, Inspection]]) -> tuple[Candidate, Inspection]:

@@ -27,7 +27,7 @@ from sources._batch import Batch, Candidate
 from sources._cells import id_of_cell, tags_of_cell
 from sources._fetch import REMOTE, fetch
 from sources._findings import Findings
-from sources._folder_names import list_of
+from sources._folder_names import is_unlabeled, list_of
 from sources._rows import MORE, Rows, read_rows
 from sources._table_columns import (
     CONFIDENCE,
@@ -86,7 +86,7 @@ def find_table(
     if list_name:
         candidates = [replace(c, lists=(list_name,)) for c in candidates]
     else:
-        candidates = _usual_lists(findings, candidates, form.own_lists)
+        candidates = _usual_lists(findings, _labeled(findings, candidates), form.own_lists)
     if not form.separator:
         _say_blanks(findings, candidates)
     return Batch(
@@ -198,6 +198,14 @@ class _Reader:
 def _usual_id(stated: str) -> str:
     """The path without its suffix, and without tokens of an address."""
     return masked_addresses(stated.removesuffix(PurePosixPath(stated).suffix))
+
+
+def _labeled(findings: Findings, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that have a tag or are on another list than `unlabeled`: of the others nobody said what they show."""
+    labeled = [c for c in candidates if c.tags or not c.lists or not all(map(is_unlabeled, c.lists))]
+    if count := len(candidates) - len(labeled):
+        findings.decisions.append(f"{count} photographs without a tag on a list of unlabeled ones are not taken")
+    return labeled
 
 
 def _usual_lists(findings: Findings, candidates: Sequence[Candidate], own: Sequence[str]) -> list[Candidate]:

@@ -123,6 +123,7 @@ def test_classes_of_a_source_that_no_photograph_has_are_dropped_and_said(here):
     plan = plan_import(batch, EASY)
     assert plan.manifest.classes.names == ("cat", "dog")
     assert plan.manifest.mask_ids == {0: 0, 1: 1, 32: 2}
+    assert plan_import(dataclasses.replace(batch, mask_values={}), EASY).manifest.mask_ids == {0: 0, 1: 1, 32: 2}
     (said,) = plan.decisions
     assert said.startswith("not used: 'n0', 'n1', ")
     assert said.endswith("'n19' and 10 more (30 of 32 classes; no photograph is tagged with them)")
@@ -181,6 +182,37 @@ def test_one_photograph_in_two_folders_has_both_tags(here):
         "the same photograph with different tags, 1 times: one photograph with all of them ('cat/0' cat = 'dog/0' dog)",
     )
     assert plan.twins == ()
+
+
+def test_an_appended_photograph_that_is_here_with_other_tags_is_said(here):
+    """What is here stays, so both are there until they are imported together."""
+    old = plan_import(table([["cat"], ["dog"]]), EASY).manifest
+    Path("5.png").write_bytes(Path("0.png").read_bytes())
+    batch = dataclasses.replace(table([]), candidates=(Candidate("new", Path("5.png"), ("dog",)),), problems=())
+    plan = plan_import(batch, dataclasses.replace(EASY, append=True), old)
+    assert plan.notes[0].startswith(
+        "1 new photographs are ones that are here with other tags ('new' dog = '0' cat); each mask"
+    )
+    again = dataclasses.replace(batch, candidates=(Candidate("new", Path("5.png"), ("cat",)),))
+    assert plan_import(again, dataclasses.replace(EASY, append=True), old).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("lists", "typed_for_it"),
+    [
+        (("train", "test"), "--set prepare.val_list=test --set 'evaluate.lists=[train,test]'"),
+        (("train_aug", "val"), "--set prepare.train_list=train_aug --set 'evaluate.lists=[train_aug,val]'"),
+        (("train", "val", "test"), ""),
+    ],
+)
+def test_a_list_that_the_line_needs_is_missed_at_the_import(here, lists, typed_for_it):
+    """Not hours later: with the option that deals, and the parameters that choose another list."""
+    candidates = [Candidate(f"{k}", Path(f"{k}.png"), ("cat",), (name,)) for k, name in enumerate(lists)]
+    notes = plan_import(
+        dataclasses.replace(table([]), candidates=tuple(candidates), problems=()), ImportOptions()
+    ).notes
+    assert len(notes) == bool(typed_for_it)
+    assert not notes or ("--val-fraction 0.2" in notes[0] and notes[0].endswith(f"labelfactory profile {typed_for_it}"))
 
 
 def test_the_mask_of_one_of_two_tags_is_no_truth_of_both(here):

@@ -368,6 +368,13 @@ def test_label_studios_addresses_are_paths():
     assert batch.decisions == ("paths were read from Label Studio's addresses (2 rows)",)
 
 
+def test_unlabeled_photographs_are_no_negatives():
+    """AutoML's UNASSIGNED without a tag. On train, an empty cell is a negative."""
+    batch = table("path,tags,split\n0.jpg,cat,train\n1.jpg,,train\n2.jpg,,UNASSIGNED\n3.jpg,dog,unlabeled\n")
+    assert [c.image_id for c in batch.candidates] == ["0", "1", "3"]
+    assert batch.decisions == ("1 photographs without a tag on a list of unlabeled ones are not taken",)
+
+
 def test_fastai_marks_validation_with_true():
     """is_valid is a list. Names of lists that params.yaml has stay."""
     batch = table("fname,labels,is_valid\n0.jpg,cat,False\n1.jpg,dog,True\n")
