@@ -35,7 +35,9 @@ class CocoImage:
 class CocoFile:
     """What a file lists."""
 
-    categories: Mapping[Any, str]  # id, as a number and as a text → name, by id; without backgrounds
+    categories: Mapping[
+        Any, str
+    ]  # id, as a number and as a text, or the name itself → name, by id; without backgrounds
     backgrounds: Mapping[Any, str]  # those that are no classes
     images: tuple[CocoImage, ...]
 
@@ -65,7 +67,7 @@ def read_coco(findings: Findings, crowds: Crowds = "auto", renamed: Collection[s
     written = [a for _, a in _records(findings, loaded, "annotations", ids=("image_id", "category_id"))]
     info = loaded.get("info")
     ours = isinstance(info, dict) and info.get("description") == OURS
-    named_by_any = _by_any_id(by_id)
+    named_by_any = {**{name: name for name in by_id.values()}, **_by_any_id(by_id)}
     annotations, decided = without_false_crowds(written, named_by_any, crowds=crowds) if not ours else (written, ())
     findings.decisions += decided
     for annotation in annotations:
@@ -77,9 +79,9 @@ def read_coco(findings: Findings, crowds: Crowds = "auto", renamed: Collection[s
     if strangers:
         findings.decisions.append(f"ignored, as the file does not list their images: {strangers} annotations")
     return CocoFile(
-        categories=_by_any_id({k: name for k, name in by_id.items() if k not in backgrounds}),
-        backgrounds=_by_any_id(backgrounds),
-        images=tuple(_images(findings, images, of_image, set(names))),
+        categories={k: name for k, name in named_by_any.items() if name not in backgrounds.values()},
+        backgrounds={k: name for k, name in named_by_any.items() if name in backgrounds.values()},
+        images=tuple(_images(findings, images, of_image, {str(key) for key in named_by_any})),
     )
 
 
@@ -148,7 +150,7 @@ def key_of(value: Any) -> str | None:
     """An id as text, so that 7, 7.0 and "7" are one; None for what is no id. `true` is not a number."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip() or None if type(value) in (int, str) else None
+    return str(value) or None if type(value) in (int, str) else None
 
 
 def _order(key: str) -> tuple[bool, int]:

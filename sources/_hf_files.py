@@ -73,7 +73,9 @@ def find_files(findings: Findings, config: str = "") -> list[SplitFile]:
         found = _by_name(findings, config)
     if not found:
         files = _files(root) if root.is_dir() else []
-        raise DataError(f"{root}: contains no dataset{_instead(files)}", REMEDY)
+        tables = [name for name in files if _suffix(name) in (".csv", ".jsonl", ".json")]
+        or_table = f" For a table type `labelfactory import table {root / tables[0]}`." if tables else ""
+        raise DataError(f"{root}: contains no dataset{_instead(files)}", f"{REMEDY}{or_table}")
     return found
 
 

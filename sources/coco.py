@@ -12,7 +12,7 @@ without its suffix.
 Source: the COCO data format, https://cocodataset.org/#format-data; pycocotools draws.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,15 +23,12 @@ from labelfactory.foreign_files import RAW
 from labelfactory.names import file_name
 from labelfactory.schema import BACKGROUND, MAX_CLASSES
 from sources._batch import Batch, Candidate
+from sources._coco_decisions import has_masks, in_fractions, shifted_ids, used_names
 from sources._coco_file import CocoFile, CocoImage, read_coco
 from sources._coco_masks import DrawnMask, stated_size
-from sources._coco_objects import Crowds, are_fractions, is_crowd, is_drawn, rectangles
+from sources._coco_objects import Crowds, is_crowd, is_drawn
 from sources._findings import Findings
 from sources._named_file import NamedFiles
-
-SHOWN = 10
-SHARE_OF_BOXES = 0.2
-"""Share of outlines that are rectangles, at which a person is asked: few objects are."""
 
 
 def find_coco(
@@ -60,20 +57,20 @@ def find_coco(
     listed = read_coco(findings, crowds, renamed)
     if not images.is_dir():
         raise DataError(f"{images}: no such folder", "Name the folder of the photographs with --images.")
-    names = _used(findings, listed)
+    names = used_names(findings, listed)
     every = tuple(dict.fromkeys(listed.categories.values()))
     numbered = every if len(every) <= MAX_CLASSES else names  # by all categories: parts of a set agree
     values = {name: k for k, name in enumerate(numbered, 1)}
     numbers = {key: values[name] for key, name in listed.categories.items() if name in values}
     numbers |= dict.fromkeys(listed.backgrounds, BACKGROUND)
-    drawn = true_masks and _say_masks(findings, listed)
+    drawn = true_masks and has_masks(findings, listed)
     source = _Source(
         listed,
         images,
         RAW / "coco" / digest_file(path)[:16],
         numbers if drawn else None,
         list_name,
-        drawn and _say_fractions(findings, listed),
+        drawn and in_fractions(findings, listed),
     )
     return Batch(
         root=path,
@@ -103,66 +100,6 @@ class _Source:
         return tuple(sorted({self.listed.categories[key] for key in single if key in self.listed.categories}))
 
 
-def _used(findings: Findings, listed: CocoFile) -> tuple[str, ...]:
-    """Names of the categories of which there is a tag, in order; what became of the others is noted.
-
-    Raises:
-        DataError: too many.
-    """
-    single = [a["category_id"] for image in listed.images for a in image.annotations if not is_crowd(a)]
-    keys = set(single)
-    tagged = {name for key, name in listed.categories.items() if key in keys}
-    every = tuple(dict.fromkeys(listed.categories.values()))
-    names = tuple(name for name in every if name in tagged)
-    if len(names) > MAX_CLASSES:
-        raise DataError(
-            f"{findings.root}: {len(names)} categories; a mask can have at most {MAX_CLASSES}",
-            "Remove categories from the file.",
-        )
-    unused = [name for name in every if name not in tagged]
-    if unused and names:
-        findings.decisions.append(f"not used: {_some(unused)}")
-    for name in dict.fromkeys(listed.backgrounds.values()):
-        count = sum(listed.backgrounds.get(key) == name for key in single)
-        findings.decisions.append(f"{name!r} is no class: the pixels of its {count} annotations are background")
-    return names
-
-
-def _say_masks(findings: Findings, listed: CocoFile) -> bool:
-    """Whether the file has true masks; notes what a person should know of them."""
-    annotations = [a for image in listed.images for a in image.annotations]
-    outlined = [a for a in annotations if is_drawn(a)]
-    if not outlined:
-        if annotations:
-            findings.decisions.append(
-                f"tags alone, no true masks: none of {len(annotations)} annotations has a segmentation, only boxes"
-            )
-        return False
-    boxes = rectangles(outlined)
-    if boxes >= SHARE_OF_BOXES * len(outlined):
-        findings.decisions.append(
-            f"{boxes} of {len(outlined)} segmentations are the rectangles of their boxes, and are drawn in true masks; "
-            "if they are only boxes, type --no-true-masks"
-        )
-    empty = sum(not image.annotations for image in listed.images)
-    if empty:
-        findings.decisions.append(f"without an annotation: {empty} images; they have no tag, and are all background")
-    if any("neg_category_ids" in image.record for image in listed.images):
-        findings.decisions.append(
-            "LVIS looks for some categories in each photograph, so background in its true masks may hold others; "
-            "for tags alone, type --no-true-masks"
-        )
-    return True
-
-
-def _say_fractions(findings: Findings, listed: CocoFile) -> bool:
-    outlined = [a for image in listed.images for a in image.annotations if is_drawn(a)]
-    fractions = are_fractions(outlined)
-    if fractions:
-        findings.decisions.append("corners of polygons lie between 0 and 1: taken as shares of width and height")
-    return fractions
-
-
 def _candidates(findings: Findings, source: _Source) -> list[Candidate]:
     candidates: list[Candidate] = []
     first: dict[str, CocoImage] = {}
@@ -177,6 +114,11 @@ def _candidates(findings: Findings, source: _Source) -> list[Candidate]:
             findings.leave_out(image_id, where, f"{image.name!r} is outside of {source.folder}")
             continue
         elsewhere += [image.name] if path != image.name else []
+        if image.unknown:
+            findings.leave_out(
+                image_id, where, "the category of one of its objects is not listed, so its tags are not known"
+            )
+            continue
         other = first.setdefault(path, image)
         if other is not image:
             findings.add(
@@ -203,12 +145,7 @@ def _candidates(findings: Findings, source: _Source) -> list[Candidate]:
         findings.decisions.append(
             f"found elsewhere below {source.folder} than their names say: {len(elsewhere)} files, such as {elsewhere[0]!r}"
         )
-    unknown = [key for image in source.listed.images for key in image.unknown]
-    if unknown:
-        findings.decisions.append(
-            f"without a tag and a true mask, as their category is not listed: objects of {len(unknown)} images, such as "
-            f"category {unknown[0]}"
-        )
+    findings.problems += shifted_ids(findings, source.listed)
     if unsized:
         findings.decisions.append(
             f"without width and height: {unsized} images; their true masks have the size of the photograph"
@@ -221,9 +158,7 @@ def _drawn(findings: Findings, source: _Source, image: CocoImage, photograph: Ca
     if source.numbers is None:
         return None
     reason, stated = "", None
-    if image.unknown:
-        reason = f"category {image.unknown[0]} is not a class"
-    elif any(not is_drawn(a) for a in image.annotations if a["category_id"] not in source.listed.backgrounds):
+    if any(not is_drawn(a) for a in image.annotations if a["category_id"] not in source.listed.backgrounds):
         reason = "some of its objects are only boxes, which a true mask would show as background"
     try:
         stated = stated_size(image.record)
@@ -238,8 +173,3 @@ def _drawn(findings: Findings, source: _Source, image: CocoImage, photograph: Ca
 
 def _image_id(name: str) -> str:
     return PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(repr(name) if "," in name else name for name in names[:SHOWN]) + more

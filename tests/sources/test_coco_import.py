@@ -116,7 +116,6 @@ def test_any_region_survives_its_runs(bits, packed):
 
 
 BAD = {
-    "an unknown category": (annotation(10, 4, box(0, 0, 2, 2)), "category 4 is not a class"),
     "no image_id": ({"category_id": 3}, "has no image_id"),
     "a polygon of two corners": (annotation(10, 3, [[0, 0, 1, 1]]), "cannot be drawn: a polygon needs three corners"),
     "runs of another size": (

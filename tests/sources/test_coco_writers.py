@@ -137,6 +137,10 @@ SAME_MASKS: dict[str, tuple[Callable[[Listed], object], str]] = {
         "annotations with iscrowd 1, taken as objects (no other annotation of the same category): cat 2, dog 2",
     ),
     "pylabel, pandas: ids and sizes as text": (texts, UNUSED),
+    "names instead of ids": (
+        each("annotations", lambda a: a.update(category_id=["pets", "cat", "dog"][a["category_id"]])),
+        UNUSED,
+    ),
     "pandas: ids as decimals": (each("annotations", lambda a: a.update(image_id=float(a["image_id"]))), UNUSED),
     "pylabel: no width and height": (
         each("images", lambda i: [i.pop("width"), i.pop("height")]),
@@ -246,10 +250,6 @@ WRONG: dict[str, tuple[Callable[[Listed], object], dict[str, str]]] = {
         lambda listed: listed["annotations"][3].update(segmentation=[]),
         {"a/2": "some of its objects are only boxes"},
     ),
-    "a category that is not listed": (
-        lambda listed: listed["annotations"][3].update(category_id=7),
-        {"a/2": "category 7 is not a class"},
-    ),
     "sizes swapped, and EXIF turns one photograph": (
         each("images", lambda i: i.update(width=HEIGHT, height=WIDTH)),
         dict.fromkeys(
@@ -281,6 +281,21 @@ def test_what_is_wrong_with_a_mask_costs_the_mask_alone(case):
         k for k in ("a/0", "a/1", "a/2") if k not in reasons
     ]
     assert [e.tags for e in plan.manifest.entries][:2] == [("cat",), ("dog",)]
+
+
+def test_a_category_that_is_not_listed_costs_its_photograph():
+    """Its tags are not known; next to the listed ids it stops the import, as all others may be wrong by one too."""
+    listed = listing()
+    listed["annotations"][3]["category_id"] = 7
+    found = batch(listed)
+    assert [(item.image_id, item.what) for item in found.left_out] == [("a/2", "photograph")]
+    assert "its tags are not known" in found.left_out[0].reason
+    assert (len(found.candidates), found.problems) == (2, ())
+    listed["categories"] = [{"id": 2, "name": "cat"}, {"id": 3, "name": "dog"}]
+    (problem,) = batch(listed).problems
+    assert (
+        "annotations have the category 1, next to those that are listed, 2 to 3: all may be shifted by one" in problem
+    )
 
 
 def test_polygons_that_fit_only_upright_are_drawn_upright():

@@ -272,6 +272,10 @@ def test_files_of_no_split_are_passed_over_and_other_kinds_named():
     with pytest.raises(DataError, match=r"contains no dataset, but \.tar 1") as caught:
         find_hf(Path("w"))
     assert "save_to_disk('NEW')" in caught.value.remedy
+    Path("w/train.csv").write_text("image,label\na.png,cat\n")
+    with pytest.raises(DataError, match="contains no dataset") as caught:
+        find_hf(Path("w"))
+    assert "labelfactory import table w/train.csv" in caught.value.remedy
 
 
 def test_a_metadata_file_names_masks_and_tags():
