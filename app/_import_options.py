@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from pydantic import ValidationError
 
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
@@ -14,12 +15,39 @@ from labelfactory.typed_names import split_names, split_pair
 from sources._import_plan import ImportOptions
 from stages.prepare import PrepareConfig
 
+NamedClasses = Annotated[
+    str,
+    typer.Option(
+        "--classes",
+        help="Classes, in order, with commas (in a name: `\\,`); with --append new ones follow. Default: all.",
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option("--rename", help="old=new: another name for a class; old= drops it; may be repeated."),
+]
+ValFraction = Annotated[
+    float | None,
+    typer.Option("--val-fraction", help="Share of the list val, the same in every class. Default: 0.2 without lists."),
+]
+Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Let images go that were imported before and are not in this import.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count, list every problem, write nothing.")]
 DEMO_SOURCE = "import demo "
 """Prefix of the source in a demo's manifest."""
 
 
 def import_options(
-    classes: str, rename: Sequence[str] | None, val_fraction: float | None, *, append: bool, dry_run: bool, **more: Any
+    classes: str,
+    rename: Sequence[str] | None,
+    val_fraction: float | None,
+    *,
+    append: bool,
+    replace: bool = False,
+    dry_run: bool,
+    **more: Any,
 ) -> ImportOptions:
     """The options that all imports share, with the limits of params.yaml.
 
@@ -36,6 +64,11 @@ def import_options(
         raise UserError(
             f"--val-fraction {val_fraction:g} must be between 0 and 1", "Type it like this: --val-fraction 0.2"
         )
+    if append and replace:
+        raise UserError(
+            "--append keeps the images that are here, --replace lets them go",
+            "Type one of the two, or neither where no image would go.",
+        )
     limits = _limits()
     return ImportOptions(
         classes=tuple(split_names(classes)),
@@ -45,6 +78,7 @@ def import_options(
         train_list=limits.train_list,
         val_list=limits.val_list,
         append=append,
+        replace=replace,
         dry_run=dry_run,
         **more,
     )
@@ -67,5 +101,5 @@ def refuse_other_data(source: str) -> None:
     if old is not None and not old.source.startswith(source):
         raise DataError(
             f"this folder has another data set: {len(old.entries)} images ({old.source})",
-            "Type `make demo` in a fresh clone, or `labelfactory import demo` to replace it.",
+            "Type `make demo` in a fresh clone, or `labelfactory import demo --replace` to let it go.",
         )

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from app._import_options import DEMO_SOURCE, import_options, refuse_other_data
+from app._import_account import import_and_show, show_import
+from app._import_options import (
+    DEMO_SOURCE,
+    Append,
+    DryRun,
+    NamedClasses,
+    Rename,
+    Replace,
+    ValFraction,
+    import_options,
+    refuse_other_data,
+)
 from labelfactory.errors import UserError
 from labelfactory.typed_names import split_names
 from sources._coco_objects import Crowds
@@ -17,7 +28,7 @@ from sources.coco import find_coco
 from sources.demo import find_demo, render_demo
 from sources.folder import find_folder
 from sources.hf import find_hf
-from sources.intake import DEMO_FOLDER, import_batch, import_manifest
+from sources.intake import DEMO_FOLDER, import_drawn
 from sources.table import TableForm, find_table
 from sources.voc import find_voc
 
@@ -25,19 +36,6 @@ cli = typer.Typer(
     help="Import photographs, tags and true masks; `labelfactory run` does the rest.", no_args_is_help=True
 )
 
-Append = Annotated[bool, typer.Option("--append", help="Add new images to those imported before.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Count, list every problem, write nothing.")]
-NamedClasses = Annotated[
-    str, typer.Option("--classes", help="Classes, in order, with commas; a comma in a name is `\\,`. Default: all.")
-]
-Rename = Annotated[
-    list[str] | None,
-    typer.Option("--rename", help="old=new: another name for a class; old= drops it; may be repeated."),
-]
-ValFraction = Annotated[
-    float | None,
-    typer.Option("--val-fraction", help="Share of the list val, the same in every class. Default: 0.2 without lists."),
-]
 CheckMasks = Annotated[bool, typer.Option("--check-masks", help="Check every pixel of the true masks too.")]
 Masks = Annotated[
     Over,
@@ -57,6 +55,7 @@ def demo(
     rename: Rename = None,
     val_fraction: ValFraction = None,
     append: Append = False,
+    replace: Replace = False,
     dry_run: DryRun = False,
     only_over_demo: Annotated[
         bool, typer.Option("--only-over-demo", help="Refuse to replace anything but a demo import.")
@@ -65,14 +64,15 @@ def demo(
     """Render the demo data set: five kinds of animals, with tags and true masks."""
     if only_over_demo:
         refuse_other_data(DEMO_SOURCE)
-    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    replace = replace or (only_over_demo and not append)  # the pictures of a demo can be drawn again
+    options = import_options(classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run)
     if dry_run:
         with TemporaryDirectory() as folder:
-            import_batch(find_demo(Path(folder), count=count, seed=seed), options)
+            import_and_show(find_demo(Path(folder), count=count, seed=seed), options)
     elif classes or rename or append or val_fraction is not None:
-        import_batch(find_demo(DEMO_FOLDER, count=count, seed=seed), options)
+        import_and_show(find_demo(DEMO_FOLDER, count=count, seed=seed), options)
     else:  # rendered images need no inspection
-        import_manifest(render_demo(DEMO_FOLDER, count=count, seed=seed), append=False)
+        show_import(import_drawn(render_demo(DEMO_FOLDER, count=count, seed=seed), options), options)
 
 
 @cli.command()
@@ -81,21 +81,24 @@ def folder(
     keep_suffix: Annotated[
         bool, typer.Option("--keep-suffix", help="Image ids keep the suffix, so 0.jpg and 0.png are two.")
     ] = False,
+    class_depth: Annotated[
+        int | None,
+        typer.Option(help="Depth of the folders of classes below DIR. Default: 1, or 2 below train/ and val/.", min=1),
+    ] = None,
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
     append: Append = False,
+    replace: Replace = False,
     dry_run: DryRun = False,
 ) -> None:
     """Import folders that are named after their class; photographs are not copied."""
-    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    options = import_options(classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run)
     old_names = {new: old for old, new in options.rename.items()}
     chosen = [old_names.get(name, name) for name in options.classes]
-    import_batch(
-        find_folder(directory, classes=chosen, kept=[*options.rename], list_name=list_name, keep_suffix=keep_suffix),
-        options,
-    )
+    how: dict[str, Any] = {"list_name": list_name, "keep_suffix": keep_suffix, "class_depth": class_depth or 0}
+    import_and_show(find_folder(directory, classes=chosen, kept=[*options.rename], **how), options)
 
 
 @cli.command()
@@ -108,25 +111,25 @@ def table(
     list_column: Annotated[str, typer.Option(help="Column of lists. Default: split, list, …, if there is one.")] = "",
     separator: Annotated[str, typer.Option(help="Between tags in one cell, such as ' '. Default: | ; and ,")] = "",
     root: Annotated[Path | None, typer.Option(help="Folder that paths start from. Default: the table's.")] = None,
-    cut_prefix: Annotated[str, typer.Option(help="Start of paths that is removed, such as 'C:\\data\\'.")] = "",
     encoding: Annotated[str, typer.Option(help="Of a text, such as cp1252. Default: UTF-8, or as its mark says.")] = "",
     list_name: ListName = "",
     classes: NamedClasses = "",
     rename: Rename = None,
     val_fraction: ValFraction = None,
     append: Append = False,
+    replace: Replace = False,
     dry_run: DryRun = False,
 ) -> None:
     """Import the photographs of a table: files are not copied, URLs (http, s3, gs, …) are fetched once.
 
     A photograph has one row, or one for each object.
     """
-    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run)
+    options = import_options(classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run)
     if tags_column and tag_columns:
         raise UserError("--tags-column and --tag-columns exclude each other", "Type one of them.")
     columns = ColumnNames(path_column, tags_column, id_column, list_column, tuple(split_names(tag_columns)))
-    form = TableForm(columns, separator, encoding, cut_prefix, (options.train_list, options.val_list))
-    import_batch(find_table(file, root=root, form=form, list_name=list_name, keep=not dry_run), options)
+    form = TableForm(columns, separator, encoding, (options.train_list, options.val_list))
+    import_and_show(find_table(file, root=root, form=form, list_name=list_name, keep=not dry_run), options)
 
 
 @cli.command()
@@ -145,12 +148,15 @@ def coco(
     rename: Rename = None,
     val_fraction: ValFraction = None,
     append: Append = False,
+    replace: Replace = False,
     dry_run: DryRun = False,
 ) -> None:
     """Import COCO instances: tags from categories, true masks from polygons and RLE; boxes give tags alone."""
-    options = import_options(classes, rename, val_fraction, append=append, dry_run=dry_run, masks=masks)
+    options = import_options(
+        classes, rename, val_fraction, append=append, replace=replace, dry_run=dry_run, masks=masks
+    )
     more: dict[str, Any] = {"crowds": crowds, "true_masks": true_masks, "renamed": options.rename}
-    import_batch(find_coco(file, images, list_name=list_name, **more), options)
+    import_and_show(find_coco(file, images, list_name=list_name, **more), options)
 
 
 @cli.command()
@@ -160,6 +166,10 @@ def hf(
         typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, Parquet files, or pictures."),
     ],
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    tags_from_masks: Annotated[
+        bool,
+        typer.Option("--tags-from-masks", help="Take the tags from the true masks; id2label.json names their values."),
+    ] = False,
     config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
@@ -168,16 +178,22 @@ def hf(
     rename: Rename = None,
     val_fraction: ValFraction = None,
     append: Append = False,
+    replace: Replace = False,
     dry_run: DryRun = False,
 ) -> None:
     """Import a Hugging Face dataset with an image column and tag columns; its photographs are unpacked."""
     options = import_options(
-        classes, rename, val_fraction, append=append, dry_run=dry_run, check_masks=check_masks, masks=masks
+        classes,
+        rename,
+        val_fraction,
+        append=append,
+        replace=replace,
+        dry_run=dry_run,
+        check_masks=check_masks,
+        masks=masks,
     )
-    import_batch(
-        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name, config=config),
-        options,
-    )
+    more: dict[str, Any] = {"list_name": list_name, "config": config, "tags_from_masks": tags_from_masks}
+    import_and_show(find_hf(directory, tag_columns=split_names(tag_columns), **more), options)
 
 
 @cli.command()
@@ -203,14 +219,15 @@ def voc(
     rename: Rename = None,
     val_fraction: ValFraction = None,
     append: Append = False,
+    replace: Replace = False,
     dry_run: DryRun = False,
 ) -> None:
     """Import a folder in VOC layout; classes that are not named become void. Nothing is copied.
 
     Name other classes than VOC's own 20 in the folder's classes.txt: background, then one class per row.
     """
-    options: dict[str, Any] = {"append": append, "dry_run": dry_run, "check_masks": check_masks, "masks": masks}
-    options = import_options(classes, rename, val_fraction, **options)
+    more: dict[str, Any] = {"dry_run": dry_run, "check_masks": check_masks, "masks": masks}
+    options = import_options(classes, rename, val_fraction, append=append, replace=replace, **more)
     folder = fetch_voc2012(directory) if download else directory
     batch = find_voc(folder, tags_file=tags, lists=split_names(lists) or None, tags_from_masks=tags_from_masks)
-    import_batch(batch, options)
+    import_and_show(batch, options)

@@ -11,7 +11,8 @@ checkpoints                        weights, training rows and supervision of eve
                                    the masks name these weights, null if the rows between were made again or are gone
 files                              path → SHA-256 of each file of the export but this one; only with these files is it replaced
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
-facts                              of the format, such as pixel_error of polygons
+facts                              of the format: pixel_error of polygons, specks_left_out below min_area, masks of the
+                                   validation list that were predicted
 """
 
 import glob
@@ -38,6 +39,11 @@ OLD = "old.tmp"
 def formats() -> list[str]:
     """Names of the formats."""
     return method_names("exports")
+
+
+def has_objects(name: str) -> bool:
+    """Whether a format has an annotation for each object, so that `--min-area` applies."""
+    return bool(getattr(load_method("exports", name), "OBJECTS", False))
 
 
 def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:

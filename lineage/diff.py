@@ -48,7 +48,7 @@ def lines_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> Answer:
     A set that is no model's has the settings of a model that learnt from exactly its masks, if there is one, as far as the
     masks depend on them. Scores are those of models.
     """
-    settings = settings_between(lookup, _learner(lookup, a), _learner(lookup, b))
+    settings = settings_between(lookup, learner(lookup, a), learner(lookup, b))
     if a.model is None or b.model is None:
         wiring = read_wiring()
         stages = (*wiring.upstream(wiring.masks.name), wiring.masks.name)
@@ -56,7 +56,7 @@ def lines_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> Answer:
     return {"settings": settings, "scores": scores_between(lookup, a.model, b.model)}
 
 
-def _learner(lookup: Lookup, masks: MaskSet) -> Model | None:
+def learner(lookup: Lookup, masks: MaskSet) -> Model | None:
     """The model whose masks these are, or the last one that learnt from exactly these."""
     if masks.model is not None or masks.folder is not None:
         return masks.model

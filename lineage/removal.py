@@ -5,15 +5,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.prepared import read_dataset
+from labelfactory.dvc_cache import cached, is_ours
 from labelfactory.errors import UserError
 from labelfactory.files import remove_leftovers
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
-from lineage.dvc_cache import cached, is_ours
+from lineage.kept_removal import remove_kept
 from lineage.traces import HISTORY
 from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
 
@@ -36,6 +38,7 @@ def remove(withdrawal: Withdrawal) -> None:
     files += [Path(file.path) for file in same_files(withdrawal.pixels, withdrawal.sizes)]
     files += maps_of(withdrawal.images, others)
     files += _states(withdrawal)
+    remove_kept(withdrawal)
     for path in dict.fromkeys(files):
         path.unlink(missing_ok=True)
         _remove_empty(path.parent)
@@ -71,6 +74,7 @@ def _without_entries(withdrawal: Withdrawal) -> list[str]:
     manifest = read_manifest()
     kept = tuple(e for e in manifest.entries if not withdrawal.has(e.image_id, e.sha256))
     if len(kept) < len(manifest.entries):
+        ACCOUNT.unlink(missing_ok=True)  # it names and counts them; the next import writes it again
         write_manifest(replace(manifest, entries=kept), MANIFEST)
     return [entry.image_id for entry in kept]
 

@@ -50,6 +50,7 @@ class DrawnMask:
     numbers: Mapping[Any, int]  # category_id → value in the mask
     stated: Size | None  # as the file states it
     read_photograph: Callable[[], bytes]
+    fractions: bool = False  # whether corners are shares of width and height
 
     def encoded(self) -> bytes:
         """The mask as PNG, [height, width] of the photograph as it is stored or upright.
@@ -57,7 +58,9 @@ class DrawnMask:
         Raises:
             DataError: the size fits neither way, or a segmentation cannot be drawn.
         """
-        return encode_mask(draw(self.annotations, self.numbers, *self._size()))
+        height, width = self._size()
+        annotations = [_scaled(a, height, width) for a in self.annotations] if self.fractions else self.annotations
+        return encode_mask(draw(annotations, self.numbers, height, width))
 
     def _size(self) -> Size:
         """The size to draw at: the stated one, or the other way round if EXIF turns the photograph and only that fits."""
@@ -89,3 +92,10 @@ class DrawnMask:
         except (TypeError, ValueError):  # `draw` says what is wrong with it
             return True
         return True
+
+
+def _scaled(annotation: Annotation, height: int, width: int) -> Annotation:
+    """The annotation with its polygons in pixels."""
+    polygons = polygons_of(annotation.get("segmentation"))
+    sides = [[x * (height if k % 2 else width) for k, x in enumerate(polygon)] for polygon in polygons]
+    return {**annotation, "segmentation": sides}

@@ -23,9 +23,16 @@ def is_crowd(annotation: Annotation) -> bool:
 
 
 def is_drawn(annotation: Annotation) -> bool:
-    """Whether there is a segmentation; boxes have none, an empty one, or NaN and "" where a table was converted."""
+    """Whether there is a segmentation; boxes have none, an empty one, or NaN and "" where a table was converted.
+
+    COCO Annotator writes the rectangle of a box as its segmentation, and `isbbox`.
+    """
+    if annotation.get("isbbox") is True:
+        return False
     segmentation = annotation.get("segmentation")
-    return bool(segmentation.get("counts")) if isinstance(segmentation, dict) else bool(polygons_of(segmentation))
+    if isinstance(segmentation, dict):
+        return bool(segmentation.get("counts"))
+    return isinstance(segmentation, list) and any(segmentation)
 
 
 def polygons_of(segmentation: Any) -> list[Any]:
@@ -35,6 +42,9 @@ def polygons_of(segmentation: Any) -> list[Any]:
     """
     if not isinstance(segmentation, list) or not segmentation:
         return []
+    first = segmentation[0]
+    if isinstance(first, list) and len(first) > 2 and not isinstance(first[0], list):  # as COCO has it
+        return [part for part in segmentation if part]
     flat = not any(isinstance(part, list) for part in segmentation)
     pairs = len(segmentation) >= 3 and all(_is_pair(part) for part in segmentation)
     parts = [segmentation] if flat or pairs else segmentation
@@ -98,9 +108,9 @@ def _listed(counts: Mapping[Key, int], names: Mapping[Key, str], shown: int = 10
     return ", ".join(items[:shown]) + (f" and {len(items) - shown} more" if len(items) > shown else "")
 
 
-def boxes_alone(annotations: Sequence[Annotation]) -> bool:
-    """Whether every outline is the rectangle of its own box: detections that were converted, not outlines."""
-    return bool(annotations) and all(_is_its_box(a) for a in annotations)
+def rectangles(annotations: Sequence[Annotation]) -> int:
+    """How many outlines are the rectangle of their own box: objects of that form, or boxes that were converted (VIA, FiftyOne)."""
+    return sum(_is_its_box(annotation) for annotation in annotations)
 
 
 def _is_its_box(annotation: Annotation) -> bool:
@@ -114,3 +124,11 @@ def _is_its_box(annotation: Annotation) -> bool:
         return False
     sides = zip(numbers, [x, y] * 5, [x + width, y + height] * 5, strict=False)
     return all(min(abs(value - low), abs(value - high)) <= 0.5 for value, low, high in sides)
+
+
+def are_fractions(outlined: Sequence[Annotation]) -> bool:
+    """Whether all corners of all polygons lie between 0 and 1: no object of pixels is so small."""
+    if not outlined or any(isinstance(a.get("segmentation"), dict) for a in outlined):
+        return False
+    corners = (x for a in outlined for polygon in polygons_of(a.get("segmentation")) for x in polygon)
+    return all(type(x) in (int, float) and 0 <= x <= 1 for x in corners)

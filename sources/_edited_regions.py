@@ -58,8 +58,8 @@ def resized(region: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
         return region
     rows = ((np.arange(height) + 0.5) * region.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * region.shape[1] / width).astype(np.intp)
-    scaled: NDArray[np.uint8] = region[rows][:, columns]
-    return scaled
+    nearest: NDArray[np.uint8] = region[rows][:, columns]
+    return nearest
 
 
 def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

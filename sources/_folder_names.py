@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterable
 
 LISTS = {
-    "train": ("train", "training", "trainset", "trainingset", "traindata", "trainingdata", "trainimages", "imgtrain"),
-    "val": ("val", "valid", "validation", "valset", "validset", "validationset", "validationdata", "valimages", "dev"),
-    "test": ("test", "testing", "testset", "testingset", "testdata", "testimages"),
+    "train": ("train", "training", "trainset"),
+    "val": ("val", "valid", "validation", "valset", "dev"),
+    "test": ("test", "testing", "testset"),
 }
-"""List → the names that data sets have for it, in small letters alone."""
-UNLABELED = ("unlabeled", "unlabelled", "unlabeleddata", "unlabelleddata", "unsup", "unsupervised", "unassigned")
+"""List → the words that data sets have for it."""
+FILLERS = ("set", "data", "dataset", "images", "image", "imgs", "img", "photos", "seg", "split")
+"""Words that say nothing beside such a word: seg_train, test_set, images_val."""
+UNLABELED = ("unlabeled", "unlabelled", "unsup", "unsupervised", "unassigned", "pred", "predict", "prediction")
 """Photographs of which nobody said what they show."""
 NEGATIVES = (
     "background",
@@ -40,12 +42,18 @@ KINDS = (
 
 
 def list_of(name: str) -> str:
-    """The list that a name stands for: `Training`, `valid`, `test_set`; "" for any other name.
+    """The list that a name stands for: `Training`, `valid`, `seg_test`, `train2017`; "" for any other name.
 
-    >>> [list_of(name) for name in ("Training", "valid", "test_set", "cat")]
-    ['train', 'val', 'test', '']
+    >>> [list_of(name) for name in ("Training", "valid", "seg_test", "train2017", "train station", "cat")]
+    ['train', 'val', 'test', 'train', '', '']
     """
-    return next((known for known, names in LISTS.items() if _letters(name) in names), "")
+    word = _word(name)
+    return next((known for known, names in LISTS.items() if word in names), "")
+
+
+def is_unlabeled(name: str) -> bool:
+    """Whether a folder holds photographs of which nobody said what they show."""
+    return _word(name) in UNLABELED
 
 
 def is_one_of(name: str, names: Iterable[str]) -> bool:
@@ -55,6 +63,14 @@ def is_one_of(name: str, names: Iterable[str]) -> bool:
     (True, True, False)
     """
     return _letters(name) in names
+
+
+def _word(name: str) -> str:
+    """The word of a name without numbers and fillers; "" if there are several."""
+    if not re.fullmatch(r"[\w -]+", name):
+        return ""
+    words = [word for word in re.findall(r"[^\W\d_]+", name.casefold()) if word not in FILLERS]
+    return words[0] if len(words) == 1 else ""
 
 
 def _letters(name: str) -> str:

@@ -1,8 +1,10 @@
-"""The file that a COCO file means by an image's name, in the folder of the photographs."""
+"""The file that a JSON or a dataset means by a name, in the folder of the photographs."""
 
 import os
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +29,32 @@ def named_file(folder: Path, name: str) -> str | None:
         return found
     inside = "\0" not in name and Path(os.path.abspath(folder / name)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100
     return name if inside else None
+
+
+@dataclass(frozen=True)
+class NamedFiles:
+    """The files of a folder by name, also those of folders below it that the names leave out."""
+
+    folder: Path
+    part: str = ""  # the folder below it that counts where several have a file of the name
+
+    def path_of(self, name: str) -> str | None:
+        """As `named_file`; else the only file of that name below the folder, as CVAT puts them into images/default."""
+        path = named_file(self.folder, name)
+        if path is None or _is_file(self.folder, path):
+            return path
+        found = self._by_name.get(PurePosixPath(name.replace("\\", "/")).name, [])
+        chosen = [path for path in found if self.part in PurePosixPath(path).parts] if len(found) > 1 else found
+        return chosen[0] if len(chosen) == 1 else path
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        paths: dict[str, list[str]] = {}
+        for path in sorted(self.folder.rglob("*")):
+            inside = path.relative_to(self.folder)
+            if path.suffix.lower() in PHOTOGRAPHS and not any(part.startswith(".") for part in inside.parts):
+                paths.setdefault(path.name, []).append(inside.as_posix())
+        return paths
 
 
 def _readings(name: str) -> Iterator[str]:

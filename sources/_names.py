@@ -8,6 +8,7 @@ from dataclasses import replace
 from labelfactory.console import CONTROL
 from labelfactory.dataset.manifest import Manifest
 from labelfactory.errors import did_you_mean
+from labelfactory.schema import MAX_CLASSES
 from labelfactory.typed_names import typed
 from sources._batch import Batch, Candidate
 from sources._findings import SHOWN
@@ -40,7 +41,9 @@ def renamed(batch: Batch, rename: Mapping[str, str], problems: list[str]) -> tup
 def chosen_classes(
     batch: Batch, known: tuple[str, ...], wanted: tuple[str, ...], append_to: Manifest | None, problems: list[str]
 ) -> tuple[str, ...]:
-    """The classes of the data set, in order: those of the command line, of the manifest that is extended, or all.
+    """The classes of the data set, in order: those of the command line, or all.
+
+    A manifest that is extended keeps its own, and those of the command line that it lacks follow.
 
     Args:
         batch: from a source, with its new names.
@@ -49,10 +52,11 @@ def chosen_classes(
         append_to: the manifest that is extended.
         problems: gets what is wrong with them.
     """
-    if append_to is not None and not wanted:
-        return append_to.classes.names
+    here = append_to.classes.names if append_to is not None else ()
+    if here and not wanted:
+        return here
     for name in dict.fromkeys(wanted):
-        if name not in known:
+        if name not in known and name not in here:
             note = f"; {batch.names_note}" if batch.names_note else ""
             problems.append(f"--classes: {name!r} is not a class of this source{_near(name, known)}{note}")
         elif wanted.count(name) > 1:
@@ -68,9 +72,19 @@ def chosen_classes(
         for name in wanted or known
         if name.strip().lower() == BACKGROUND_NAME
     ]
-    if not known and not problems:
+    if not known and not problems and (batch.candidates or not batch.left_out):
         problems.append("no photograph has a tag")
-    return wanted or known
+    used = (
+        sum(any(name in c.tags for c in batch.candidates) for name in wanted or known)
+        if len(known) > MAX_CLASSES
+        else 0
+    )
+    if used > MAX_CLASSES:
+        shown = ", ".join(map(repr, (wanted or known)[:3]))
+        problems.append(
+            f"{used} classes, such as {shown}; a mask holds at most {MAX_CLASSES}: choose some with --classes"
+        )
+    return (*here, *(name for name in dict.fromkeys(wanted or known) if name not in here))
 
 
 def used_classes(

@@ -6,19 +6,24 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError
-from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, check_regular
+from labelfactory.foreign_files import LARGEST_TABLE, PHOTOGRAPHS, FileRefusedError, check_regular
 from sources._cells import values_of
 from sources._findings import Findings
 from sources._table_text import table_text
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
+PATH_COLUMNS = (
+    *("path", "file", "filename", "file_name", "image", "image_path", "url"),
+    *("filepath", "file_path", "image_file", "image_name", "imagename", "img", "img_path", "fname", "photo"),
+)
+"""Usual names of a column of paths."""
 MORE = "\0"
 """Key of the cells of a row that are beyond the header; no column has this name."""
 
@@ -67,16 +72,22 @@ def _csv(findings: Findings, path: Path, text: str) -> Rows:
     """Cells separated by the character that Excel's first line names, else the most frequent in the header."""
     # not str.splitlines, which also splits at characters that may stand in a cell, such as U+2028
     stream = io.StringIO(text, newline="")
-    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "").strip()
+    first = next(
+        (line for line in io.StringIO(text, newline=None) if line.strip() and not _is_comment(line)), ""
+    ).strip()
     named = re.fullmatch(r"sep=(.)", first)
     delimiter = named[1] if named else max(",;\t|", key=first.count)
+    if delimiter not in first and {word.lower() for word in first.split()} & {*PATH_COLUMNS}:
+        delimiter = " "
     # `a, "b, c"` is two cells
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
     header: tuple[str, ...] = ()
     rows: list[tuple[int, Mapping[str, Any]]] = []
     try:
         for cells in reader:
-            if not any(cell.strip() for cell in cells) or (named and not header and "".join(cells).startswith("sep=")):
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not header and ("".join(cells).startswith("sep=") or _is_comment(delimiter.join(cells))):
                 continue
             if not header:
                 header = tuple(cell.strip() for cell in cells)
@@ -96,6 +107,11 @@ def _csv(findings: Findings, path: Path, text: str) -> Rows:
     return Rows(columns, rows)
 
 
+def _is_comment(line: str) -> bool:
+    """A line above the header that is no row."""
+    return line.lstrip().startswith("#") and not any(delimiter in line for delimiter in ",;\t|")
+
+
 def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
     """One object per line, or one list of objects, numbered from 1; the columns are the keys of all objects."""
     columns: dict[str, None] = {}
@@ -110,6 +126,9 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
                 return Rows((), ())
         else:
             lines = loaded if isinstance(loaded, list) else [loaded]
+    if len(lines) == 1 and _is_mapping(lines[0]):
+        findings.decisions.append(f"{path.name}: the keys of its one object are read as paths, the values as tags")
+        lines = [{"path": name, "tags": cell} for name, cell in lines[0].items()]
     if len(lines) == 1 and (reason := _no_rows(lines[0])):
         findings.add(path.name, reason)
         return Rows((), ())
@@ -127,6 +146,11 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
         else:
             findings.leave_out(f"row {number}", path.name, "is not a JSON object", number)
     return Rows(tuple(columns), rows)
+
+
+def _is_mapping(loaded: Any) -> bool:
+    """Whether it is one object whose keys are photographs: {"a.jpg": ["cat"], …}."""
+    return isinstance(loaded, dict) and bool(loaded) and all(PurePath(k).suffix.lower() in PHOTOGRAPHS for k in loaded)
 
 
 def _no_rows(loaded: Any) -> str:

@@ -1,5 +1,6 @@
 """Which column of a table holds what."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,11 @@ from labelfactory.errors import did_you_mean
 from labelfactory.foreign_files import PHOTOGRAPHS
 from labelfactory.typed_names import typed
 from sources._findings import Findings
-from sources._rows import Rows
+from sources._rows import PATH_COLUMNS, Rows
 from sources._tag_cells import flag_in
 
 COLUMNS = {
-    "path": (
-        *("path", "file", "filename", "file_name", "image", "image_path", "url"),
-        *("filepath", "file_path", "image_file", "image_name", "imagename", "img", "img_path", "fname", "photo"),
-    ),
+    "path": PATH_COLUMNS,
     "tags": ("tags", "tag", "labels", "label", "classes", "class"),
     "id": ("image_id", "id"),
     "list": ("split", "list", "lists", "subset", "set", "partition", "is_valid"),
@@ -58,10 +56,14 @@ def needed_columns(columns: Sequence[str], wanted: ColumnNames) -> list[str]:
 def find_columns(findings: Findings, rows: Rows, wanted: ColumnNames) -> dict[str, str]:
     """Role → name of its column; a missing column of paths or tags is a problem."""
     where = findings.root.name
+    names = roles(rows.columns, wanted)
+    if "path" not in names and not wanted.path and (reason := _no_header(rows.columns)):
+        findings.left_out.clear()  # rows that are longer or shorter than what is no header
+        findings.add(where, reason)
+        return {}
     if not rows.rows and not findings.left_out:
         findings.add(where, "contains no row")
         return {}
-    names = roles(rows.columns, wanted)
     has = ", ".join(str(name)[:40] for name in rows.columns[:SHOWN]) or "no named column"
     for what in COLUMNS:
         asked: str = getattr(wanted, what)
@@ -70,12 +72,8 @@ def find_columns(findings: Findings, rows: Rows, wanted: ColumnNames) -> dict[st
     for name in wanted.tag_columns:
         if name not in rows.columns:
             findings.add("--tag-columns", f"there is no column {name!r}{did_you_mean(name, rows.columns)}")
-    if "path" not in names and not wanted.path and (reason := _no_header(rows.columns)):
-        findings.left_out.clear()  # rows that are longer or shorter than what is no header
-        findings.add(where, reason)
-        return {}
     if "path" not in names and not wanted.path:
-        findings.add(where, f"has no column of paths ({has}); name it with --path-column")
+        findings.add(where, f"has no column of paths ({has}); name it with --path-column{_like_paths(rows, names)}")
     if "tags" not in names and not wanted.tags and not wanted.tag_columns:
         flags = _flag_columns(rows, names.values())
         also = (
@@ -89,19 +87,28 @@ def find_columns(findings: Findings, rows: Rows, wanted: ColumnNames) -> dict[st
 
 def _no_header(columns: Sequence[str]) -> str:
     """Why the first row is no header; "" if it may be one."""
+    if len(columns) == 1 and re.search(r"[,;\t]", columns[0]):
+        return f"each row is one cell in quotes ({columns[0][:60]!r}); save it without the outer quotes"
     for name in columns:
-        word = (name.split() or [""])[0]
-        if "://" in word or PurePosixPath(word).suffix.lower() in PHOTOGRAPHS:
+        if any("://" in word or PurePosixPath(word).suffix.lower() in PHOTOGRAPHS for word in name.split()):
             return f"the first row names a photograph ({name[:60]!r}); write a row above it with names, such as `path,tags`"
     return ""
 
 
+def _like_paths(rows: Rows, names: Mapping[str, str]) -> str:
+    """The column whose first cell names a photograph, else that of the image ids, as it is typed."""
+    first = rows.rows[0][1] if rows.rows else {}
+    like = [name for name in rows.columns if PurePosixPath(str(first.get(name))).suffix.lower() in PHOTOGRAPHS]
+    named = next(iter(like), names.get("id", ""))
+    return f" {shlex.quote(named)}" if named else ""
+
+
 def _flag_columns(rows: Rows, used: Any) -> list[str]:
-    """Columns of which every cell is 0 or 1, and not all are the same."""
+    """Columns of which every cell is 0 or 1 (or -1), and not all are the same."""
     flags = []
     for name in rows.columns:
         values = {flag_in(row.get(name)) for _, row in rows.rows}
-        if name not in used and values == {0, 1}:
+        if name not in used and len(values) > 1 and values <= {0, 1, -1}:
             flags.append(name)
     return flags
 
@@ -122,7 +129,8 @@ def tags_of_flags(
         if flag == 1:
             tags.append(name)
         elif flag not in absent[name]:
-            return f"{str(row.get(name))[:40]!r} in the column {name!r} is neither 0 nor 1"
+            unknown = ": -1 beside 0 says that it is not known; write 0 or 1" if flag == -1 else ""
+            return f"{str(row.get(name))[:40]!r} in the column {name!r} is neither 0 nor 1{unknown}"
     return tuple(tags)
 
 

@@ -1,17 +1,22 @@
 """Class names that are probably one: near in letters, case, plural, blanks or Unicode, at any count."""
 
 import difflib
+import re
 import shlex
 import unicodedata
 from collections.abc import Mapping
 
 from labelfactory.schema import MAX_CLASSES
 from labelfactory.typed_names import typed
+from sources._folder_names import NEGATIVES, is_one_of
+from sources._names import BACKGROUND_NAME
 
 RARE = 10
 """From this many times fewer photographs on, a name may differ more."""
 ALIKE = 0.75
 """Similarity (difflib) from which on a rare name resembles another."""
+NO_TAGS = ("nofinding", "nofindings", "nothing", "noobjects", "na", "null", "nan", "notag", "nolabel")
+"""Tags beside the names of folders of negatives, in small letters alone."""
 SHORTEST = 4
 """Letters from which on a single one may be wrong: `cat` and `car` are two classes."""
 
@@ -22,6 +27,16 @@ def typo_notes(counts: Mapping[str, int]) -> list[str]:
         f"the class {name!r} (images: {counts[name]}) may be {other!r} ({counts[other]}) mistyped; "
         f"if so, import again with --rename {shlex.quote(f'{typed(name)}={typed(other)}')}"
         for name, other in typos(counts)
+    ]
+
+
+def negative_notes(counts: Mapping[str, int]) -> list[str]:
+    """A line for each tag that reads as if it said that nothing is there."""
+    return [
+        f"the class {name!r} (images: {counts[name]}) may say that there is none; if so, import again with "
+        f"--rename {shlex.quote(f'{typed(name)}=')}, which leaves these photographs without a tag"
+        for name in sorted(counts)
+        if is_one_of(name, (*NEGATIVES, *NO_TAGS)) and name.strip().lower() != BACKGROUND_NAME
     ]
 
 
@@ -57,8 +72,8 @@ def _near(name: str, other: str, counts: Mapping[str, int]) -> bool:
     a, b = _folded(name), _folded(other)
     if a == b:
         return True
-    letters = ["".join(c for c in text if not c.isdigit()) for text in (a, b)]
-    if letters[0] == letters[1]:  # numbered: class 1, class 2
+    letters = [re.sub(r"\d|\b\w\b", "", text) for text in (a, b)]
+    if letters[0] == letters[1]:  # numbered: class 1, class 2, site a, site b
         return False
     short, long = sorted((a, b), key=len)
     if long in (short + "s", short + "es") or (short.endswith("y") and long == short[:-1] + "ies"):

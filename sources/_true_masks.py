@@ -22,7 +22,7 @@ import numpy as np
 from labelfactory.dataset.picture_files import MASKS, opened_picture
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from labelfactory.schema import BACKGROUND, VOID
+from labelfactory.schema import BACKGROUND, MAX_CLASSES, VOID
 from sources._batch import Candidate
 from sources._mask_files import (
     UNKNOWN,
@@ -90,6 +90,8 @@ def look_at(
         chosen: the classes of the import.
         over: the pixels that masks are drawn over where their size does not say it.
     """
+    if len(chosen) > MAX_CLASSES:  # the import is refused for that
+        return as_numbers({})
     sample = list(spread([c for c in candidates if c.mask is not None and c.mask_size is None]))[:LOOKED_AT]
     with ThreadPoolExecutor(WORKERS) as pool:
         read = list(zip(sample, pool.map(_opened, sample), strict=True))

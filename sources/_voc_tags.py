@@ -137,10 +137,13 @@ def _rows(findings: Findings, path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _split(cell: str, names: Sequence[str]) -> list[str]:
-    """Tags of one cell: split at `|` or `;`, else at blanks unless the whole cell is a class name."""
-    if "|" in cell or ";" in cell:
-        return [tag.strip() for tag in re.split(r"[|;]", cell) if tag.strip()]
-    return [cell] if cell in names else cell.split()
+    """Tags of one cell: the whole cell or its parts at `|` if they are class names, else split at `|` or `;`, else at blanks."""
+    for tags in ([cell], [tag.strip() for tag in cell.split("|") if tag.strip()]):
+        if all(tag in names for tag in tags):
+            return tags
+    return (
+        [tag.strip() for tag in re.split(r"[|;]", cell) if tag.strip()] if "|" in cell or ";" in cell else cell.split()
+    )
 
 
 def _tags_from_annotations(findings: Findings, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:

@@ -25,11 +25,13 @@ from labelfactory.schema import BACKGROUND, MAX_CLASSES
 from sources._batch import Batch, Candidate
 from sources._coco_file import CocoFile, CocoImage, read_coco
 from sources._coco_masks import DrawnMask, stated_size
-from sources._coco_objects import Crowds, boxes_alone, is_crowd, is_drawn
+from sources._coco_objects import Crowds, are_fractions, is_crowd, is_drawn, rectangles
 from sources._findings import Findings
-from sources._named_file import named_file
+from sources._named_file import NamedFiles
 
 SHOWN = 10
+SHARE_OF_BOXES = 0.2
+"""Share of outlines that are rectangles, at which a person is asked: few objects are."""
 
 
 def find_coco(
@@ -65,7 +67,14 @@ def find_coco(
     numbers = {key: values[name] for key, name in listed.categories.items() if name in values}
     numbers |= dict.fromkeys(listed.backgrounds, BACKGROUND)
     drawn = true_masks and _say_masks(findings, listed)
-    source = _Source(listed, images, RAW / "coco" / digest_file(path)[:16], numbers if drawn else None, list_name)
+    source = _Source(
+        listed,
+        images,
+        RAW / "coco" / digest_file(path)[:16],
+        numbers if drawn else None,
+        list_name,
+        drawn and _say_fractions(findings, listed),
+    )
     return Batch(
         root=path,
         command=f"import coco {path} --images {images}",
@@ -87,6 +96,7 @@ class _Source:
     masks: Path  # the folder of the true masks
     numbers: Mapping[Any, int] | None  # category_id → value in the true masks; None if there are none
     list_name: str
+    fractions: bool  # whether the corners of polygons are shares of the sides
 
     def tags(self, image: CocoImage) -> tuple[str, ...]:
         single = (a["category_id"] for a in image.annotations if not is_crowd(a))
@@ -128,9 +138,10 @@ def _say_masks(findings: Findings, listed: CocoFile) -> bool:
                 f"tags alone, no true masks: none of {len(annotations)} annotations has a segmentation, only boxes"
             )
         return False
-    if boxes_alone(outlined):
+    boxes = rectangles(outlined)
+    if boxes >= SHARE_OF_BOXES * len(outlined):
         findings.decisions.append(
-            f"all {len(outlined)} segmentations are the rectangles of their boxes and become true masks; "
+            f"{boxes} of {len(outlined)} segmentations are the rectangles of their boxes, and are drawn in true masks; "
             "if they are only boxes, type --no-true-masks"
         )
     empty = sum(not image.annotations for image in listed.images)
@@ -144,14 +155,23 @@ def _say_masks(findings: Findings, listed: CocoFile) -> bool:
     return True
 
 
+def _say_fractions(findings: Findings, listed: CocoFile) -> bool:
+    outlined = [a for image in listed.images for a in image.annotations if is_drawn(a)]
+    fractions = are_fractions(outlined)
+    if fractions:
+        findings.decisions.append("corners of polygons lie between 0 and 1: taken as shares of width and height")
+    return fractions
+
+
 def _candidates(findings: Findings, source: _Source) -> list[Candidate]:
     candidates: list[Candidate] = []
     first: dict[str, CocoImage] = {}
     elsewhere: list[str] = []
     unsized = 0
+    files = NamedFiles(source.folder, findings.root.stem.rpartition("_")[2])  # instances_train2017: of train2017
     for image in source.listed.images:
         where = f"{findings.root.name}, images[{image.number}]"
-        path = named_file(source.folder, image.name)
+        path = files.path_of(image.name)
         image_id = _image_id(image.name if path is None else path)
         if path is None:
             findings.leave_out(image_id, where, f"{image.name!r} is outside of {source.folder}")
@@ -181,7 +201,13 @@ def _candidates(findings: Findings, source: _Source) -> list[Candidate]:
         candidates.append(candidate)
     if elsewhere:
         findings.decisions.append(
-            f"found below {source.folder} by the end of their names: {len(elsewhere)} files, such as {elsewhere[0]!r}"
+            f"found elsewhere below {source.folder} than their names say: {len(elsewhere)} files, such as {elsewhere[0]!r}"
+        )
+    unknown = [key for image in source.listed.images for key in image.unknown]
+    if unknown:
+        findings.decisions.append(
+            f"without a tag and a true mask, as their category is not listed: objects of {len(unknown)} images, such as "
+            f"category {unknown[0]}"
         )
     if unsized:
         findings.decisions.append(
@@ -207,7 +233,7 @@ def _drawn(findings: Findings, source: _Source, image: CocoImage, photograph: Ca
         findings.leave_out(photograph.image_id, photograph.where, reason, what="mask")
         return None
     outlined = [a for a in image.annotations if is_drawn(a)]
-    return DrawnMask(outlined, source.numbers, stated, photograph.read_photograph)
+    return DrawnMask(outlined, source.numbers, stated, photograph.read_photograph, source.fractions)
 
 
 def _image_id(name: str) -> str:

@@ -24,7 +24,13 @@ from sources._folder_names import NEGATIVES, is_one_of, list_of
 
 
 def find_folder(
-    root: Path, *, classes: Sequence[str] = (), kept: Sequence[str] = (), list_name: str = "", keep_suffix: bool = False
+    root: Path,
+    *,
+    classes: Sequence[str] = (),
+    kept: Sequence[str] = (),
+    list_name: str = "",
+    keep_suffix: bool = False,
+    class_depth: int = 0,
 ) -> Batch:
     """Find the photographs of a folder; none is opened.
 
@@ -34,6 +40,7 @@ def find_folder(
         kept: other folders that are classes, whatever they are called.
         list_name: put all photographs on this list.
         keep_suffix: the suffix is part of the image id.
+        class_depth: of the folders of classes below `root`, from 1; 0 to find out.
 
     Raises:
         DataError: there is no such folder, it contains no folder, or its folders are no classes.
@@ -42,7 +49,7 @@ def find_folder(
         raise DataError(f"{root}: no such folder", "Name a folder that holds one folder for each class.")
     findings = Findings(root)
     named = {*classes, *kept}
-    groups = class_folders(findings, root, named)
+    groups = class_folders(findings, root, named, class_depth)
     candidates: list[Candidate] = []
     untagged: Counter[str] = Counter()
     listed: Counter[str] = Counter()
@@ -71,13 +78,16 @@ def find_folder(
                 continue
             lists = tuple(filter(None, [list_name or list_of(group.list_folder)]))
             candidates.append(Candidate(image_id, path, () if negative else (group.name,), lists))
+    listed.pop("", None)
     if not list_name and any(name != list_of(name) for name in listed):
         said = ", ".join(f"{name} → {list_of(name)} ({n})" for name, n in sorted(listed.items()))
         findings.decisions.append(f"lists by the names of folders: {said}")
     findings.decisions += [f"{name}/: {n} photographs without a tag" for name, n in untagged.items() if n]
+    words = ["import folder", str(root), *(["--keep-suffix"] if keep_suffix else [])]
+    words += [f"--class-depth {class_depth}"] if class_depth else []
     return Batch(
         root,
-        f"import folder {root}{' --keep-suffix' if keep_suffix else ''}",
+        " ".join(words),
         tuple(sorted(names)),
         candidates=tuple(candidates),
         left_out=tuple(findings.left_out),

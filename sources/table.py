@@ -38,8 +38,11 @@ from sources._table_columns import (
     tags_of_flags,
 )
 from sources._table_objects import TableRow, one_of_each
-from sources._table_paths import OutsideError, TablePaths
+from sources._table_paths import OtherFileError, TablePaths
 from sources._tag_cells import NotTagsError, tags_in
+
+NO_VALUE = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT")
+"""How programs write an empty cell as text."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,6 @@ class TableForm:
     columns: ColumnNames = field(default_factory=ColumnNames)
     separator: str = ""  # between the tags of a text; empty for `|`, `;` and `,`
     encoding: str = ""  # of a text; empty to find out
-    cut_prefix: str = ""  # removed from the front of paths
     own_lists: Sequence[str] = ("train", "val")  # names of lists that stay, whatever they could mean
 
 
@@ -105,7 +107,7 @@ class _Reader:
         self, findings: Findings, rows: Rows, names: Mapping[str, str], home: Path, form: TableForm, keep: bool
     ) -> None:
         self._findings, self._names, self._home, self._form, self._keep = findings, names, home, form, keep
-        self._paths = TablePaths(home, form.cut_prefix)
+        self._paths = TablePaths(home)
         self._absent = absent_values(rows, form.columns.tag_columns)
         self._more_are_tags = rows.columns[-1:] == (names.get("tags"),)
         self._width = len(rows.columns)
@@ -155,7 +157,7 @@ class _Reader:
         else:
             try:
                 stated, path = self._paths.find(stated)
-            except OutsideError as error:
+            except OtherFileError as error:
                 findings.leave_out(own_id or _usual_id(stated), where, str(error), path=stated)
                 return None
         image_id = own_id or _usual_id(stated)
@@ -169,8 +171,12 @@ class _Reader:
         more = row.get(MORE, [])
         if more and not self._more_are_tags:
             return f"{self._width + len(more)} cells, the header has {self._width}"
+        cell = row.get(self._names["tags"])
+        if isinstance(cell, str) and cell.strip() in NO_VALUE:
+            self._counts[f"{cell.strip()} was read as an empty cell"] += 1
+            return ()
         try:
-            cells = [tags_in(cell, self._form.separator) for cell in (row.get(self._names["tags"]), *more)]
+            cells = [tags_in(cell, self._form.separator) for cell in (cell, *more)]
         except NotTagsError as error:
             return str(error)
         if more:

@@ -14,8 +14,8 @@ from labelfactory.lock import project_lock
 from labelfactory.settings.wiring import METRICS
 
 
-def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]:
-    """Run the line with other params, unless the experiment exists.
+def run_variant(repo: Repo, name: str, overrides: list[str], stages: list[str]) -> dict[str, float]:
+    """Run the line with other params, or `stages` of it alone, unless the experiment exists.
 
     Returns:
         Its metrics.
@@ -26,7 +26,8 @@ def run_variant(repo: Repo, name: str, overrides: list[str]) -> dict[str, float]
     if not _exists(repo, name):
         queue = repo.experiments.tempdir_queue
         with project_lock("labelfactory sweep"), lock_repo(repo), noted():
-            repo.experiments.queue_one(queue, params=to_path_overrides(overrides), name=name)
+            only: dict[str, Any] = {"targets": stages, "single_item": True} if stages else {}
+            repo.experiments.queue_one(queue, params=to_path_overrides(overrides), name=name, **only)
         paths = [entry.path for entry in read_manifest().entries]
         queue.reproduce(copy_paths=list(copied_paths(paths)))
     return _metrics(repo, name)

@@ -24,6 +24,7 @@ from flows.line.dvc_repo import locked_stages, open_repo
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs, remove_damaged_listings
 from flows.line.pulled_manifest import DamagedError, is_here, read_pushed, settle
 from flows.line.shared_import import brought_together, lacking, note_agreed, shown
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
@@ -157,6 +158,8 @@ def pull(*, give_up: bool = False) -> Moved:
                 )
             for path in missing[digest]:
                 _write(check_path(path, "write"), picture)
+        if not MANIFEST.exists() or MANIFEST.read_bytes() != data:
+            ACCOUNT.unlink(missing_ok=True)  # it is of another import
         if together == manifest:  # now all that it names is here
             _write(MANIFEST, data)
         else:

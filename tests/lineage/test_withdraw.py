@@ -12,6 +12,7 @@ import pytest
 from made_line import MadeLine, recorded_line
 from withdrawing import CACHE, began, left, signed
 
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
@@ -137,10 +138,13 @@ def test_what_killed_runs_left_is_deleted(line):
     assert [path.exists() for path in states] == [False, True]
 
 
-def test_what_an_import_left_out_does_not_name_it(line):
+def test_what_an_import_left_out_and_counted_does_not_name_it(line):
+    """The account names images as examples, and counts them: the next import writes it again."""
+    ACCOUNT.write_text('{"flat": {"count": 1, "examples": ["image-1"]}}')
     write_left_out([LeftOut("image-1", "", "a.png", "bad", "mask"), LeftOut("other", "", "b.png", "bad")])
     remove(began("image-1"))
     assert [item.image_id for item in read_left_out()] == ["other"]
+    assert not ACCOUNT.exists()
     write_left_out([LeftOut("image-2", "", "a.png", "bad")])
     remove(began("image-2"))
     assert not LEFT_OUT.exists()

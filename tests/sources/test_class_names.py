@@ -64,7 +64,9 @@ def test_names_with_commas_and_invisible_characters_are_chosen_and_renamed(here)
     batch = dataclasses.replace(
         table([["cup, mug"], ["cat\u200b"], ["a\x1b"], []]), names=("cup, mug", "cat\u200b", "a\x1b")
     )
-    options = import_options(r"pot,cat\u200b", [r"cup\, mug=pot", r"a\x1b="], 0.5, append=False, dry_run=False)
+    options = import_options(
+        r"pot,cat\u200b", [r"cup\, mug=pot", r"a\x1b="], 0.5, append=False, replace=False, dry_run=False
+    )
     manifest = plan_import(batch, options).manifest
     assert manifest.classes.names == ("pot", "cat\u200b")
     assert manifest.source.partition("--classes ")[2] == (
@@ -86,7 +88,7 @@ NEAR = [
 ]  # fmt: skip
 APART = [
     ("cat", "car"), ("cat", "cow"), ("bus", "bed"), ("class 1", "class 2"), ("0", "1"), ("n01440764", "n01440765"),
-    ("dog", "hot dog"), ("1", "10"), ("person", "sheep"), ("bottle", "bird"),
+    ("site_a", "site_b"), ("dog", "hot dog"), ("1", "10"), ("person", "sheep"), ("bottle", "bird"),
 ]  # fmt: skip
 
 
@@ -129,6 +131,29 @@ def test_classes_of_a_source_that_no_photograph_has_are_dropped_and_said(here):
     nothing = dataclasses.replace(table([[], []]), names=names)
     with pytest.raises(DataError, match="1 problem\n  no photograph has a tag\n"):
         plan_import(nothing, EASY)
+
+
+def test_tags_that_say_that_nothing_is_there_are_named(here):
+    """Each with what to type, which leaves its photographs as negatives."""
+    batch = table([["cat"], ["No Finding"], ["negative"], ["cat"]])
+    notes = plan_import(batch, EASY).notes
+    assert [note.partition("; if so")[0] for note in notes] == [
+        "the class 'No Finding' (images: 1) may say that there is none",
+        "the class 'negative' (images: 1) may say that there is none",
+    ]
+    assert "--rename 'No Finding='" in notes[0]
+    mended = plan_import(batch, dataclasses.replace(EASY, rename={"No Finding": "", "negative": ""}))
+    assert [e.tags for e in mended.manifest.entries] == [("cat",), (), (), ("cat",)]
+
+
+def test_more_classes_than_a_mask_holds_are_a_problem_among_the_others(here):
+    """With examples: they may come from the wrong column."""
+    batch = table([[f"t{k}" for k in range(300)], ["t0"]])
+    with pytest.raises(
+        DataError, match="1 problem\n  300 classes, such as 't0', 't1', 't10'; a mask holds at most 254: choose"
+    ):
+        plan_import(batch, EASY)
+    assert plan_import(batch, dataclasses.replace(EASY, classes=("t0",), rename={f"t{k}": "" for k in range(1, 300)}))
 
 
 def test_equal_problems_are_one_line_with_a_count_and_three_examples():

@@ -108,6 +108,12 @@ def clipped(annotation: dict[str, object]) -> None:
     annotation["segmentation"] = [*annotation["segmentation"], [-50, -50, -20, -50, -20, -20]]
 
 
+def fractions(annotation: dict[str, object]) -> None:
+    annotation["segmentation"] = [
+        [x / (HEIGHT if k % 2 else WIDTH) for k, x in enumerate(annotation["segmentation"][0])]
+    ]
+
+
 UNUSED = "not used: pets"
 SAME = (lambda listed: None, UNUSED)
 SAME_MASKS: dict[str, tuple[Callable[[Listed], object], str]] = {
@@ -142,10 +148,21 @@ SAME_MASKS: dict[str, tuple[Callable[[Listed], object], str]] = {
     ),
     "labelme2coco: paths of another machine": (
         renamed("C:\\data\\photos\\", slash="\\"),
-        "found below photos by the end of their names: 3 files, such as 'C:\\\\data\\\\photos\\\\a\\\\0.png'",
+        "found elsewhere below photos than their names say: 3 files, such as 'C:\\\\data\\\\photos\\\\a\\\\0.png'",
     ),
-    "Label Studio: folders above": (renamed("../../media/upload/"), "found below photos by the end of their names"),
-    "LVIS: coco_url alone": (each("images", by_url), "found below photos by the end of their names"),
+    "Label Studio: folders above": (
+        renamed("../../media/upload/"),
+        "found elsewhere below photos than their names say",
+    ),
+    "CVAT, Datumaro: photographs in a folder that no name states": (
+        renamed("", bare=True),
+        "found elsewhere below photos than their names say: 3 files, such as '0.png'",
+    ),
+    "corners as shares of the sides": (
+        each("annotations", fractions),
+        "corners of polygons lie between 0 and 1: taken as shares of width and height",
+    ),
+    "LVIS: coco_url alone": (each("images", by_url), "found elsewhere below photos than their names say"),
     "LVIS: categories that were looked for": (
         each("images", lambda i: i.update(neg_category_ids=[0], not_exhaustive_category_ids=[])),
         "for tags alone, type --no-true-masks",
@@ -195,6 +212,7 @@ BOXES: dict[str, Callable[[Listed], object]] = {
     "SuperGradients: no such key": each("annotations", lambda a: a.pop("segmentation")),
     "null": each("annotations", lambda a: a.update(segmentation=None)),
     "pylabel: an empty text": each("annotations", lambda a: a.update(segmentation="")),
+    "COCO Annotator: the rectangle, and isbbox": each("annotations", lambda a: [rectangle(a), a.update(isbbox=True)]),
     "an empty polygon": each("annotations", lambda a: a.update(segmentation=[[]])),
 }
 

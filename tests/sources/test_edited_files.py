@@ -192,6 +192,7 @@ class Exported:
     """What an exporter needs of a selection."""
 
     classes = CLASSES.with_background
+    min_area = 0
 
     def __init__(self, dataset: Dataset, masks: Mapping[str, np.ndarray]) -> None:
         self.dataset, self._masks = dataset, masks

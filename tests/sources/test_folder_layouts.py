@@ -105,23 +105,43 @@ def test_names_that_may_be_classes_are_classes(here):
 REFUSED = {
     "lists without classes": (
         ("train/a.jpg", "val/b.jpg"),
-        r"these look like lists and hold no folder of a class: train, val\n.*--classes train,val",
-        ["train", "val"],
+        r"these look like lists and hold no folder of a class: train, val\n.*--class-depth 1",
+        {1: {"train", "val"}},
     ),
     "lists beside others": (
         ("train/old/a.jpg", "bus/b.jpg", "c a,r/c.jpg"),
-        r"look like lists: train; bus is none, and holds 1 photographs\n.*--classes 'bus,c a\\,r,train'",
-        ["bus", "c a,r", "train"],
+        r"look like lists: train; bus is none, and holds 1 photographs\n.*--class-depth 1",
+        {1: {"bus", "c a,r", "train"}},
     ),
     "a folder around the classes": (
         ("PetImages/Cat/a.jpg", "PetImages/Dog/b.jpg"),
-        r"one folder, PetImages, which holds folders: Cat, Dog\n.*import folder d/PetImages`.*--classes PetImages",
-        ["PetImages"],
+        r"one folder, PetImages, which holds folders: Cat, Dog\n.*import folder d/PetImages`.*--class-depth 1",
+        {1: {"PetImages"}, 2: {"Cat", "Dog"}},
+    ),
+    "a folder around lists": (
+        ("chest/train/ill/a.jpg", "chest/train/well/b.jpg", "chest/val/ill/c.jpg", "chest/val/well/d.jpg"),
+        r"one folder, chest, which holds folders: train, val\n.*import folder d/chest`.*--class-depth 1",
+        {1: {"chest"}, 3: {"ill", "well"}},
+    ),
+    "folds, hospitals, years": (
+        ("a/cat/1.jpg", "a/dog/2.jpg", "b/cat/3.jpg", "b/dog/4.jpg"),
+        r"a, b hold folders of the same names: cat, dog\n.*--class-depth 2 if those are the classes, --class-depth 1 if a, b are",
+        {1: {"a", "b"}, 2: {"cat", "dog"}},
+    ),
+    "lists of loose photographs": (
+        ("train/cat.0.jpg", "test1/1.jpg"),
+        r"these look like lists and hold no folder of a class: test1, train\n.*--class-depth 1",
+        {1: {"train", "test1"}},
+    ),
+    "YOLO's folders": (
+        ("train/images/a.jpg", "train/labels/a.txt", "valid/images/b.jpg"),
+        r"d/train: these are kinds of files, no classes: images, labels\n",
+        {},
     ),
     "kinds of files": (
         ("images/train/a.jpg", "labels/train/a.txt"),
         r"these are kinds of files, no classes: images, labels\n.*import voc`, `coco` or `table`",
-        None,
+        {},
     ),
 }
 
@@ -129,13 +149,43 @@ REFUSED = {
 @pytest.mark.parametrize("case", list(REFUSED))
 def test_what_can_be_read_in_two_ways_is_asked(here, case):
     """And the answer that the message names is taken."""
-    files, message, answer = REFUSED[case]
+    files, message, answers = REFUSED[case]
     draw(*files)
     with pytest.raises(DataError, match=message):
         find_folder(Path("d"))
-    if answer:
-        plan = plan_import(find_folder(Path("d"), classes=answer), ImportOptions(tuple(answer), val_fraction=0.5))
-        assert set(plan.manifest.classes.names) == set(answer)
+    for depth, classes in answers.items():
+        batch = find_folder(Path("d"), class_depth=depth)
+        assert set(plan_import(batch, EASY).manifest.classes.names) == classes
+        assert batch.command == f"import folder d --class-depth {depth}"
+    lists = {c.lists for c in find_folder(Path("d"), class_depth=3).candidates} if 3 in answers else set()
+    assert lists == ({("train",), ("val",)} if 3 in answers else set())
+    with pytest.raises(DataError, match="--class-depth 9: no folder is that deep"):
+        find_folder(Path("d"), class_depth=9)
+
+
+def test_folders_that_a_person_names_are_classes(here):
+    """With --classes, whatever they are called."""
+    draw("train/old/a.jpg", "bus/b.jpg")
+    options = ImportOptions(("train", "bus"), val_fraction=0.5)
+    assert plan_import(find_folder(Path("d"), classes=["train", "bus"]), options).manifest.classes.names == (
+        "train",
+        "bus",
+    )
+
+
+def test_lists_may_be_wrapped_in_their_own_name(here):
+    """As Kaggle's archives are; what was to be predicted has no class."""
+    draw(
+        "seg_train/seg_train/sea/a.jpg",
+        "seg_train/seg_train/ice/b.jpg",
+        "seg_test/seg_test/sea/c.jpg",
+        "seg_pred/seg_pred/d.jpg",
+    )
+    batch = find_folder(Path("d"))
+    assert {(c.lists, c.tags) for c in batch.candidates} == {
+        (("train",), ("sea",)), (("train",), ("ice",)), (("test",), ("sea",))
+    }  # fmt: skip
+    assert "seg_pred/: 1 photographs without a class are not taken" in batch.decisions
 
 
 def test_rubbish_is_no_class_and_stops_nothing(here):

@@ -239,41 +239,38 @@ def test_flags_of_other_values_are_refused():
             plan_import(table(rows, columns=ColumnNames(tag_columns=("cat",))), EASY)
 
 
+ENDS = "paths that lead elsewhere were found by their ends (1 rows)"
 PATHS = {
-    "backslashes": ("train\\a.jpg", "", "train/a", "backslashes in paths were read as slashes (1 rows)"),
-    "no suffix": ("train/a", "", "train/a", "the suffix was found in the folder (1 rows)"),
-    "no suffix, a dot": ("v1.a", "", "v1.a", "the suffix was found in the folder (1 rows)"),
-    "another computer": (
-        "C:\\data\\train\\a.jpg",
-        "C:\\data\\",
-        "train/a",
-        "backslashes in paths were read as slashes (1 rows)",
-    ),
-    "Label Studio": (
-        "/data/upload/1/train/a.jpg",
-        "/data/upload/1/",
-        "train/a",
-        "--cut-prefix '/data/upload/1/' was cut (1 rows)",
-    ),
-    "a blank": ("images/b c.jpg", "", "images/b c", None),
+    "backslashes": ("train\\a.jpg", "train/a", "backslashes in paths were read as slashes (1 rows)"),
+    "no suffix": ("train/a", "train/a", "the suffix was found in the folder (1 rows)"),
+    "no suffix, a dot": ("v1.a", "v1.a", "the suffix was found in the folder (1 rows)"),
+    "Windows": ("C:\\data\\train\\a.jpg", "train/a", ENDS),
+    "another computer": ("/home/ann/data/train/a.jpg", "train/a", ENDS),
+    "Label Studio's uploads": ("/data/upload/1/train/a.jpg", "train/a", ENDS),
+    "a quoted blank": ("images/b%20c.jpg", "images/b c", ENDS),
+    "a blank": ("images/b c.jpg", "images/b c", None),
 }
 
 
 @pytest.mark.parametrize("case", list(PATHS))
 def test_paths_of_other_systems_are_found(case):
-    """By what is in the folder, and said; where that is not sure, the message says what to type."""
-    stated, cut, image_id, said = PATHS[case]
+    """By what is in the folder, and said."""
+    stated, image_id, said = PATHS[case]
     Path("v1.a.jpg").write_bytes(Path("4.jpg").read_bytes())
-    rows = [{"path": stated, "tags": "cat"}]
-    if cut:
-        with pytest.raises(
-            DataError, match=r"is outside of .* --root names another folder, or --cut-prefix "
-        ) as caught:
-            plan_import(table(rows), EASY)
-        assert f"{cut}" in caught.value.problem
-    batch = table(rows, cut_prefix=cut)
+    batch = table([{"path": stated, "tags": "cat"}])
     assert tags(batch) == {image_id: ("cat",)}
-    assert said is None or said in batch.decisions
+    assert batch.decisions == (() if said is None else (said,))
+
+
+def test_two_paths_that_could_mean_one_file_are_refused():
+    """Their tags would be joined."""
+    rows = [{"path": f"/x/{name}/a.jpg", "tags": tag} for name, tag in (("train", "cat"), ("val", "dog"))]
+    Path("a.jpg").write_bytes(Path("4.jpg").read_bytes())
+    Path("train/a.jpg").unlink()
+    with pytest.raises(
+        DataError, match=r"row 2: .*'/x/val/a.jpg' and '/x/train/a.jpg' could both mean 'a.jpg'; --root"
+    ):
+        plan_import(table(rows), EASY)
 
 
 def test_a_name_without_suffix_that_could_be_two_files_is_refused():
@@ -325,6 +322,50 @@ def test_tags_apart_by_blanks_are_asked_for():
     assert table(house).decisions == ()
     many = "path,tags\n" + "".join(f"{k}.jpg,a{k // 18} b{k % 18}\n" for k in range(300))
     assert table(many).problems[0].endswith("is one tag (300 photographs); --separator ' ' splits them at blanks")
+
+
+def test_cells_that_say_that_they_are_empty_are_empty():
+    """As programs write a missing value; it is said."""
+    batch = table("path,tags\n0.jpg,nan\n1.jpg,None\n2.jpg,cat\n")
+    assert tags(batch) == {"0": (), "1": (), "2": ("cat",)}
+    assert batch.decisions == ("nan was read as an empty cell (1 rows)", "None was read as an empty cell (1 rows)")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("# exported by us\n#\npath,tags\n0.jpg,cat\n1.jpg,dog\n", "t.csv"),
+        ("path tags\n0.jpg cat\n1.jpg  dog\n", "t.txt"),
+        ("path|tags\n0.jpg|cat\n1.jpg|dog\n", "t.txt"),
+        ("path,tags\r0.jpg,cat\r1.jpg,dog\r", "t.csv"),
+        ('{"0.jpg": ["cat"], "1.jpg": "dog"}', "t.json"),
+    ],
+)
+def test_other_forms_of_a_table_are_read(text, name):
+    """Comments above the header, blanks or bars between cells, an old Mac's lines, an object of paths."""
+    assert tags(table(text, name)) == {"0": ("cat",), "1": ("dog",)}
+
+
+def test_other_forms_that_are_not_read_say_what_to_do():
+    """A table that was saved twice, boxes without a header, an index of images, a column that holds the names of files."""
+    for text, said in {
+        '"path,tags"\n"0.jpg,cat"\n': r"each row is one cell in quotes \('path,tags'\); save it without the outer quotes",
+        "0.jpg,1,2,3,4,cat\n1.jpg,1,2,3,4,dog\n": "the first row names a photograph",
+        "1 images/a.jpg\n": "the first row names a photograph",
+        "Image Index,tags\n0.jpg,cat\n": "has no column of paths .*; name it with --path-column 'Image Index'",
+        "image_id,tags\n0,cat\n": "has no column of paths .*; name it with --path-column image_id",
+    }.items():
+        with pytest.raises(DataError, match=f"1 problem\n  t.csv: {said}"):
+            plan_import(table(text), EASY)
+
+
+def test_label_studios_addresses_are_paths():
+    """Its CSV of choices: one of them as text, several as JSON."""
+    quoted = '"{""choices"":[""cat"",""dog""]}"'
+    rows = f"image,id,choice\n/data/local-files/?d=images/b%20c.jpg,7,cat\n/data/local-files/?d=1.jpg,8,{quoted}\n"
+    batch = table(rows, columns=ColumnNames(tags="choice"))
+    assert tags(batch) == {"7": ("cat",), "8": ("cat", "dog")}
+    assert batch.decisions == ("paths were read from Label Studio's addresses (2 rows)",)
 
 
 def test_fastai_marks_validation_with_true():

@@ -191,6 +191,18 @@ def test_tags_from_masks_that_show_no_class_say_so(here):
     assert "--classes" not in caught.value.problem
 
 
+def test_masks_of_sbd_are_taken_where_voc_has_none(here):
+    """As psa, SEAM and mmsegmentation keep them; VOC's own come first, and the import says how many are of which."""
+    root = write(encode_mask)
+    (root / "SegmentationClassAug").mkdir()
+    for name in "abc":
+        (root / f"SegmentationClass/{name}.png").rename(root / f"SegmentationClassAug/{name}.png")
+    (root / "SegmentationClassAug/d.png").write_bytes(encode_mask(numbers_of(())))
+    plan = imported()
+    assert {n: m.tolist() for n, m in masks_of(plan).items()} == {n: numbers_of(t).tolist() for n, t in TAGS.items()}
+    assert plan.decisions == ("true masks from SegmentationClass (3), SegmentationClassAug (3)",)
+
+
 def test_what_an_inspection_tells_the_account(here):
     """Mode, orientation, one colour only, and what the true mask holds; one pixel wide is refused with its size."""
     root = write(encode_mask)
