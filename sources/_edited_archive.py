@@ -1,6 +1,9 @@
 """The zip that an annotation tool exports, unpacked for as long as it is read."""
 
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -10,8 +13,13 @@ from labelfactory.errors import DataError
 from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_regular, rubbish
 
 READ = (".png", ".json", ".xml", ".txt")
-LARGEST_ARCHIVE = 16 * 2**30
+LARGEST_ARCHIVE = 4 * 2**30
 """Bytes of all files together."""
+BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
+    *(RuntimeError, NotImplementedError, ValueError, LookupError, OverflowError),
+)
+"""What `zipfile` raises on a damaged or encrypted archive."""
 
 
 @contextmanager
@@ -28,7 +36,7 @@ def unpacked(path: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix="labelfactory-") as folder:
         try:
             _unpack(path, Path(folder))
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
+        except BROKEN as error:
             raise DataError(f"{path}: not a zip that can be read: {error}", "Export it again.") from None
         yield Path(folder)
 

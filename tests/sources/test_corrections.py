@@ -356,7 +356,14 @@ def test_any_bytes_as_a_mask_or_as_json_end_in_a_readable_error(tmp_path_factory
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "b.png").write_bytes(data)
     (folder / "c.json").write_bytes(data)
-    for path in (folder, folder / "c.json"):
+    others = [folder / name for name in ("d.xml", "e.zip")]
+    for path in others:
+        path.write_bytes(data)
+    for path in (folder / "c.json", *others):
+        with pytest.raises(DataError):
+            find_edited(path, dataset_of_one(), lambda record: None)
+        path.unlink()
+    for path in (folder,):
         with pytest.raises(DataError):
             find_edited(path, dataset_of_one(), lambda record: None)
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_masks import other_palette, png
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -368,3 +370,29 @@ def test_a_zip_leads_nowhere(dataset):
         archive.writestr("../a.png", encode_mask(EDITED))
     with pytest.raises(DataError, match="leads out of its folder"):
         edited("x.zip", dataset)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    place=st.floats(0, 1, exclude_max=True),
+    value=st.integers(0, 255),
+    form=st.sampled_from(["x.zip", "x.xml", "x.json"]),
+)
+def test_one_wrong_byte_is_a_mask_or_a_readable_error(dataset, place, value, form):
+    """In a zip, an XML or a JSON that was good: no other error comes out."""
+    cvat.write(Exported(dataset, MINE), Path("out"))
+    value_of = {"rle": strokes(EDITED == 1), "brushlabels": ["cat"]}
+    results = [{"original_width": 16, "original_height": 12, "value": value_of}]
+    task = {"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": results}]}
+    good = {"x.zip": cvat_masks(EDITED), "x.xml": cvat_xml(Path("out")), "x.json": json.dumps([task]).encode()}
+    data = bytearray(good[form])
+    data[int(place * len(data))] = value
+    write(form, bytes(data))
+    taken: list[str] = []
+    problem = "none"
+    try:
+        taken = [*edited(form, dataset).masks]
+    except DataError as error:
+        problem = error.problem
+    assert problem
+    assert set(taken) <= set(NAMES)

@@ -11,7 +11,10 @@ from PIL import Image
 from labelfactory.dataset.images import decode_mask, encode_mask
 from labelfactory.errors import DataError
 from labelfactory.schema import palette
+from sources._batch import Candidate
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
+from sources._inspect import Inspection, inspect_all
+from sources._true_masks import look_at
 from sources.voc import find_voc
 
 SIZE = (10, 12)
@@ -198,3 +201,23 @@ def test_masks_of_sbd_are_taken_where_voc_has_none(here):
     plan = imported()
     assert {n: m.tolist() for n, m in masks_of(plan).items()} == {n: numbers_of(t).tolist() for n, t in TAGS.items()}
     assert plan.decisions == ("true masks from SegmentationClass (3), SegmentationClassAug (3)",)
+
+
+def test_what_an_inspection_tells_the_account(here):
+    """Mode, orientation, one colour only, and what the true mask holds; one pixel wide is refused with its size."""
+    root = write(encode_mask)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", SIZE, 255).save(root / "JPEGImages/a.png", exif=exif)
+    Image.new("RGB", (1, 12)).save(root / "JPEGImages/b.png")
+    found = {c.image_id: i for c, i in zip(*inspected(), strict=True)}
+    assert (found["a"].mode, found["a"].orientation, found["a"].flat) == ("L", 6, True)
+    assert (found["d"].mode, found["d"].orientation, found["d"].flat) == ("RGB", 1, False)
+    assert found["d"].mask_values == {0, 1, 2}
+    assert found["b"].reason == "1×12 pixels: too small, a side needs 4"
+
+
+def inspected() -> tuple[list[Candidate], list[Inspection]]:
+    batch = find_voc(Path("voc"))
+    masks = look_at(batch.candidates, batch.mask_values, batch.names)
+    return list(batch.candidates), inspect_all(batch.candidates, None, masks=masks)
