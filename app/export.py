@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from exports._regions import MIN_AREA
 from exports._selection import Selection
 from exports._write import export as write_export
 from exports._write import formats, has_objects
 from labelfactory.console import say
 from labelfactory.errors import UserError, did_you_mean
+from labelfactory.specks import MIN_AREA
 
 
 class What(StrEnum):

@@ -111,7 +111,6 @@ def table(
     list_column: Annotated[str, typer.Option(help="Column of lists. Default: split, list, …, if there is one.")] = "",
     separator: Annotated[str, typer.Option(help="Between tags in one cell, such as ' '. Default: | ; and ,")] = "",
     root: Annotated[Path | None, typer.Option(help="Folder that paths start from. Default: the table's.")] = None,
-    cut_prefix: Annotated[str, typer.Option(help="Start of paths that is removed, such as 'C:\\data\\'.")] = "",
     encoding: Annotated[str, typer.Option(help="Of a text, such as cp1252. Default: UTF-8, or as its mark says.")] = "",
     list_name: ListName = "",
     classes: NamedClasses = "",
@@ -129,7 +128,7 @@ def table(
     if tags_column and tag_columns:
         raise UserError("--tags-column and --tag-columns exclude each other", "Type one of them.")
     columns = ColumnNames(path_column, tags_column, id_column, list_column, tuple(split_names(tag_columns)))
-    form = TableForm(columns, separator, encoding, cut_prefix, (options.train_list, options.val_list))
+    form = TableForm(columns, separator, encoding, (options.train_list, options.val_list))
     import_and_show(find_table(file, root=root, form=form, list_name=list_name, keep=not dry_run), options)
 
 
@@ -167,6 +166,10 @@ def hf(
         typer.Argument(metavar="DIR", help="A Hugging Face dataset: from save_to_disk, Parquet files, or pictures."),
     ],
     tag_columns: Annotated[str, typer.Option(help="Tag columns, with commas. Default: tags, labels, label, …")] = "",
+    tags_from_masks: Annotated[
+        bool,
+        typer.Option("--tags-from-masks", help="Take the tags from the true masks; id2label.json names their values."),
+    ] = False,
     config: Annotated[str, typer.Option("--config", help="Configuration, of a dataset that has several.")] = "",
     list_name: ListName = "",
     check_masks: CheckMasks = False,
@@ -189,10 +192,8 @@ def hf(
         check_masks=check_masks,
         masks=masks,
     )
-    import_and_show(
-        find_hf(directory, tag_columns=split_names(tag_columns), list_name=list_name, config=config),
-        options,
-    )
+    more: dict[str, Any] = {"list_name": list_name, "config": config, "tags_from_masks": tags_from_masks}
+    import_and_show(find_hf(directory, tag_columns=split_names(tag_columns), **more), options)
 
 
 @cli.command()

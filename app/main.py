@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from app._mixed_code import REMEDY, mixed_code
 from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
@@ -65,6 +66,9 @@ COMMANDS = {
     "audit": Command(
         "audit", "cli", "Show where a model, mask or pixel comes from, what changed, and what does not match."
     ),
+    "compare": Command(
+        "compare", "compare", "Show parameters that differ, scores by class, and seconds of two states side by side."
+    ),
     "serve": Command("serve", "serve", "Show images, masks, models and the line as pages, at http://127.0.0.1:8600."),
     "promote": Command(
         "promote", "promote", "Give a segmenter the alias `champion`, in the ledger and in MLflow's registry."
@@ -80,7 +84,7 @@ COMMANDS = {
     "doctor": Command(
         "doctor",
         "doctor",
-        "Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails.",
+        "Check Python, the code, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails.",
     ),
     "up": Command(
         "up",
@@ -153,6 +157,8 @@ def main() -> None:
 
 
 def _run(words: list[str]) -> None:
+    if (mixed := mixed_code()) and words[:1] != ["doctor"]:  # which says it as a finding
+        say(f"warning: {mixed}. {REMEDY}")
     try:
         in_turn(typer.main.get_command(command_line(*words[:1])))()
     except UserError as error:

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from exports._predicted import refuse_others, write_predicted
+from exports._predicted import make_ready, refuse_others, write_predicted
 from exports._predictor import SCALES, Predictor
 from labelfactory.console import say
 from labelfactory.dataset.images import decode_photograph
 from labelfactory.errors import DataError
-from labelfactory.files import make_folder, remove_leftovers
 from labelfactory.foreign_files import PHOTOGRAPHS, FileRefusedError, photographs_below, read_file, remedy
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
@@ -42,8 +41,7 @@ def predict(
     named = _names(paths)
     refuse_others(out, named, paths)
     predictor = Predictor(checkpoint, scales=_scales(scales), flip=flip)
-    make_folder(out)
-    remove_leftovers(out, alone=False)
+    make_ready(out, named)
     bad: list[str] = []
     lines: list[str] = []
     with progress("predict", len(paths), keeps=True) as tick:

@@ -1,30 +1,25 @@
-"""The files of `labelfactory predict`: which it may replace, and how it knows them again.
+"""The files of `labelfactory predict`: which it may replace, and how they are written.
 
-    <name>.png           the mask; its text `Software` is the mark
-    <name>_overlay.jpg   the mask over the photograph; its comment is the mark
-The mark holds a digest of the pixels, so that a result which somebody has edited since is not replaced. A palette would not be
-enough to know them by: true masks in VOC's colours have the same one.
+    <name>.png           the mask
+    <name>_overlay.jpg   the mask over the photograph
+Each bears the seal of the command (`labelfactory.destinations`).
 """
 
-import io
-import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from labelfactory.dataset.images import Photograph, encode_mask
-from labelfactory.dataset.picture_files import opened_picture
-from labelfactory.destinations import refuse_own
-from labelfactory.digests import digest_bytes
+from labelfactory.dataset.images import Photograph
+from labelfactory.dataset.sealed_masks import write_mask
+from labelfactory.destinations import blank_seal, refuse_folder, write_sealed
 from labelfactory.errors import DataError
-from labelfactory.files import write_whole
-from labelfactory.foreign_files import read_file
+from labelfactory.files import make_folder, remove_leftovers
 from labelfactory.schema import Mask
 from reporting.pictures import mask_over
 
-MARK = "labelfactory predict"
+COMMAND = "labelfactory predict"
+REMEDY = "Name another folder with --out."
 QUALITY = 92
 
 
@@ -45,53 +40,25 @@ def refuse_others(out: Path, names: Iterable[str], pictures: Iterable[Path]) -> 
         DataError: a file of one of the names is a picture of this command, or not an earlier result of it; or the folder
             belongs to the project.
     """
-    refuse_own(out)
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is not a folder", "Name another folder with --out.")
+    results = [path for name in names for path in files_of(out, name)]
     given = {(found.st_dev, found.st_ino) for picture in pictures if picture.exists() for found in [picture.stat()]}
-    for name in names:
-        for path in files_of(out, name):
-            try:
-                found = path.lstat()
-            except FileNotFoundError:
-                continue
-            if (found.st_dev, found.st_ino) in given:
-                problem = "is one of the pictures, and a result would replace it"
-            elif not stat.S_ISREG(found.st_mode) or not _as_written(path):
-                problem = (
-                    "was not written by `labelfactory predict`, or was changed since, and a result would replace it"
-                )
-            else:
-                continue
-            raise DataError(f"{path}: {problem}", "Name another folder with --out.")
+    for path in results:
+        if path.exists() and (path.lstat().st_dev, path.lstat().st_ino) in given:
+            raise DataError(f"{path}: is one of the pictures, and a result would replace it", REMEDY)
+    refuse_folder(out, (path.name for path in results), COMMAND, REMEDY)
+
+
+def make_ready(out: Path, names: Collection[str]) -> None:
+    """Make the folder for results, without what killed commands left of these."""
+    make_folder(out)
+    remove_leftovers(out, [path.name for name in names for path in files_of(out, name)], alone=False)
 
 
 def write_predicted(out: Path, name: str, photograph: Photograph, mask: Mask) -> int:
     """Write mask and overlay, each whole or not at all; returns their size in bytes."""
     mask_file, overlay = files_of(out, name)
-    with write_whole(mask_file) as temporary, Image.open(io.BytesIO(encode_mask(mask))) as image:
-        text = PngInfo()
-        text.add_text("Software", _mark(image))
-        image.save(temporary, format="PNG", pnginfo=text, compress_level=6)
-    with write_whole(overlay) as temporary:
+    write_mask(mask_file, mask, COMMAND, REMEDY)
+    with write_sealed(overlay, COMMAND, REMEDY) as temporary:
         over = Image.fromarray(mask_over(photograph, mask))
-        once = io.BytesIO()
-        over.save(once, format="JPEG", quality=QUALITY)
-        with Image.open(once) as decoded:  # the mark is of the pixels that a reader sees
-            over.save(temporary, format="JPEG", quality=QUALITY, comment=_mark(decoded))
+        over.save(temporary, format="JPEG", quality=QUALITY, comment=blank_seal(COMMAND))
     return mask_file.stat().st_size + overlay.stat().st_size
-
-
-def _mark(image: Image.Image) -> str:
-    """What a result says of itself: who wrote it, and the SHA-256 of its kind, size and pixels."""
-    return f"{MARK} {digest_bytes(f'{image.mode} {image.size}'.encode() + image.tobytes())}"
-
-
-def _as_written(path: Path) -> bool:
-    """Whether a file bears the mark of its own pixels."""
-    try:
-        with opened_picture(read_file(path), formats=("PNG", "JPEG")) as image:
-            said = (image.info.get("Software"), image.info.get("comment", b"").decode("latin-1"))
-            return any(str(text).startswith(MARK) for text in said) and _mark(image) in said
-    except DataError:
-        return False

@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from labelfactory.schema import BACKGROUND, VOID, Mask
 
-MIN_AREA = 20
-"""Pixels of the smallest object that is exported, unless an option says otherwise."""
-
 
 @dataclass(frozen=True)
 class Region:

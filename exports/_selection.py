@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from exports._predictor import Predictor
-from exports._regions import MIN_AREA
 from labelfactory.dataset.images import decode_photograph, orientation_of
 from labelfactory.dataset.picture_files import suffix_of
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
@@ -25,6 +24,7 @@ from labelfactory.progress import progress
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.specks import MIN_AREA
 
 KNOWN_TO_ALL = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
 """Suffixes of photographs that the tools behind the exports read."""

@@ -15,7 +15,6 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
-from flows.label_factory import started_at
 from flows.line.dvc_process import Hear, LineProcess, LineProcessError, StageError
 from flows.line.dvc_repo import locked_stages
 from flows.line.put_aside import put_back
@@ -25,6 +24,7 @@ from flows.run.notify import announce
 from flows.run.stage_task import CRASHED, USER_ERROR, worth_another_try
 from flows.server.credentials import mask_logs
 from flows.server.intervals import retry_seconds
+from flows.server.run_name import run_name
 from flows.sweeps.plan import Parameters, Variant, scored_until, variants
 from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
@@ -39,14 +39,14 @@ from labelfactory.settings.wiring import read_wiring
 SWEEPS = Path("data/sweeps")
 
 
-def run_name() -> str:
+def name_of_run() -> str:
     """`sweep of random_walk.beta, 20 Nov 14:05`."""
-    return f"sweep of {', '.join(this_run.parameters['parameters'])}, {started_at()}"
+    return run_name("sweep", this_run.parameters, this_run.name or "")
 
 
 @flow(
     name="sweep",
-    flow_run_name=run_name,
+    flow_run_name=name_of_run,
     on_completion=[announce],
     on_failure=[announce],
     on_crashed=[announce],
@@ -156,8 +156,8 @@ def write(outcomes: Sequence[Outcome], parameters: Parameters, until: str) -> Pa
     named = {name: list(values) for name, values in parameters.items()} | ({"--until": [until]} if until else {})
     folder = SWEEPS / digest_json(named)[:8]
     make_folder(folder)
-    remove_leftovers(folder, alone=False)
     files = {"table.md": as_markdown(outcomes) + "\n", "table.csv": as_csv(outcomes), "plot.svg": as_svg(outcomes)}
+    remove_leftovers(folder, files, alone=False)
     for name, text in files.items():
         with write_whole(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

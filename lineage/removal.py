@@ -13,6 +13,7 @@ from labelfactory.dataset.prepared import read_dataset
 from labelfactory.dvc_cache import cached, is_ours
 from labelfactory.errors import UserError
 from labelfactory.files import remove_leftovers
+from labelfactory.foreign_files import RAW
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
 from lineage.kept_removal import remove_kept
@@ -99,8 +100,9 @@ def _without_left_out(withdrawal: Withdrawal) -> None:
 
 
 def _folders() -> list[Path]:
-    """All folders under data/ but those of history, which others write."""
-    folders = [path for path in DATA.rglob("*") if path.is_dir()]
+    """All folders under data/ and data/raw, but those of history, which others write, and those that links lead to."""
+    paths = [RAW, *(path for root in (DATA, RAW) for path in root.rglob("*") if not path.is_symlink())]
+    folders = [path for path in dict.fromkeys(paths) if path.is_dir()]
     return [path for path in folders if path.relative_to(DATA).parts[0] not in HISTORY]
 
 

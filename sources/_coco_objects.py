@@ -30,7 +30,9 @@ def is_drawn(annotation: Annotation) -> bool:
     if annotation.get("isbbox") is True:
         return False
     segmentation = annotation.get("segmentation")
-    return bool(segmentation.get("counts")) if isinstance(segmentation, dict) else bool(polygons_of(segmentation))
+    if isinstance(segmentation, dict):
+        return bool(segmentation.get("counts"))
+    return isinstance(segmentation, list) and any(segmentation)
 
 
 def polygons_of(segmentation: Any) -> list[Any]:
@@ -40,6 +42,9 @@ def polygons_of(segmentation: Any) -> list[Any]:
     """
     if not isinstance(segmentation, list) or not segmentation:
         return []
+    first = segmentation[0]
+    if isinstance(first, list) and len(first) > 2 and not isinstance(first[0], list):  # as COCO has it
+        return [part for part in segmentation if part]
     flat = not any(isinstance(part, list) for part in segmentation)
     pairs = len(segmentation) >= 3 and all(_is_pair(part) for part in segmentation)
     parts = [segmentation] if flat or pairs else segmentation
@@ -103,9 +108,9 @@ def _listed(counts: Mapping[Key, int], names: Mapping[Key, str], shown: int = 10
     return ", ".join(items[:shown]) + (f" and {len(items) - shown} more" if len(items) > shown else "")
 
 
-def boxes_alone(annotations: Sequence[Annotation]) -> bool:
-    """Whether every outline is the rectangle of its own box: detections that were converted, not outlines."""
-    return bool(annotations) and all(_is_its_box(a) for a in annotations)
+def rectangles(annotations: Sequence[Annotation]) -> int:
+    """How many outlines are the rectangle of their own box: objects of that form, or boxes that were converted (VIA, FiftyOne)."""
+    return sum(_is_its_box(annotation) for annotation in annotations)
 
 
 def _is_its_box(annotation: Annotation) -> bool:

@@ -63,7 +63,7 @@ def edited_coco(
     used = {a.get("category_id") for listed in of_image.values() for a in listed}
     numbers = {k: class_number(name, path, dataset) for k, name in categories.items() if k in used}
     for number, name, image_id in images:
-        yield EditedMask(f"{path.name}, {name}", (image_id, name), _drawer(of_image[number], numbers))
+        yield EditedMask(f"{path.name}, {name}", (image_id, name), _drawer(of_image[number], numbers), has_specks=False)
 
 
 def _drawer(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[Any, int]) -> Load:

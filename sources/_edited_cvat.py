@@ -38,7 +38,9 @@ def edited_cvat(path: Path, dataset: Dataset) -> Iterator[EditedMask]:
         raise DataError(f"{path}: contains no <image>", 'Export it from CVAT as "CVAT for images 1.1".')
     for image in images:
         name = image.get("name") or ""
-        yield EditedMask(f"{path.name}, {name}", (name,), _drawer(image, path, dataset), has_void=False)
+        yield EditedMask(
+            f"{path.name}, {name}", (name,), _drawer(image, path, dataset), has_void=False, has_specks=False
+        )
 
 
 def _drawer(image: ElementTree.Element, path: Path, dataset: Dataset) -> Load:

@@ -18,3 +18,4 @@ class EditedMask:
     names: tuple[str, ...]  # what may name its image, the surest first
     load: Load
     has_void: bool = True  # whether its format can say void
+    has_specks: bool = True  # whether our exports of its format hold them

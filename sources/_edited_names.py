@@ -13,6 +13,9 @@ from labelfactory.names import file_name
 UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 """What Label Studio puts before the name of an uploaded file: `cb0618f6-name.png`."""
 
+ROBOFLOW = re.compile(r"(?P<name>.+)_(?:jpe?g|png|webp|bmp|tiff?)\.rf\.[0-9a-zA-Z]{20,32}(?:_mask)?")
+"""What Roboflow makes of name.jpg: `name_jpg.rf.<digest>`, and of its mask."""
+
 
 class ImageNames:
     """The usable images of a data set, by everything that may name one.
@@ -53,12 +56,14 @@ class ImageNames:
 
 
 def _readings(text: str) -> list[str]:
-    """A name as it is; without its suffix; without its folders; without the prefix of an upload."""
+    """A name as it is; without its suffix; without its folders; without what uploads put before or behind it."""
     names = [text]
     for path in _paths(text):
         name = path.replace("\\", "/")
         names += [name, _stem(name), PurePosixPath(name).name, _stem(PurePosixPath(name).name)]
-    return list(dict.fromkeys([*names, *(UPLOAD.sub("", n, count=1) for n in names if UPLOAD.match(n))]))
+    names += [UPLOAD.sub("", name, count=1) for name in names if UPLOAD.match(name)]
+    names += [named["name"] for name in names if (named := ROBOFLOW.fullmatch(name))]
+    return list(dict.fromkeys(names))
 
 
 def _stem(name: str) -> str:
@@ -67,7 +72,7 @@ def _stem(name: str) -> str:
 
 def _paths(text: str) -> list[str]:
     """The path behind `/data/local-files/?d=images/a.jpg`, `/data/upload/1/a.jpg` or `s3://bucket/a.jpg`, with %XX and without."""
-    if not (text.startswith("/data/") or "://" in text):
+    if not (text.startswith("/data/") or "://" in text or "?d=" in text):
         return [text]
     try:
         parts = urlsplit(text)

@@ -47,7 +47,7 @@ def edited_tasks(path: Path, tasks: Sequence[Mapping[str, Any]], dataset: Datase
         for number, results in enumerate(_annotations(task)):
             count += 1
             where = f"{path.name}, task {task.get('id')}" + (f", annotation {number + 1}" if number else "")
-            yield EditedMask(where, _names(task), _drawer(results, path, dataset), has_void=False)
+            yield EditedMask(where, _names(task), _drawer(results, path, dataset), has_void=False, has_specks=False)
     if not count:
         raise DataError(f"{path}: no task has an annotation; predictions that nobody submitted are none", REMEDY)
 
@@ -78,7 +78,7 @@ def edited_strokes(
         )
     for (task, annotation), files in groups.items():
         where = f"task {task}, annotation {annotation}"
-        yield EditedMask(where, tasks[task], _strokes(files, dataset), has_void=False)
+        yield EditedMask(where, tasks[task], _strokes(files, dataset), has_void=False, has_specks=False)
 
 
 def names_of_tasks(loaded: Any) -> dict[int, tuple[str, ...]]:

@@ -25,6 +25,7 @@ MASK_COLUMNS = (
     "seg",
 )
 """Names of true masks among columns of images: `label` in sets for segmentation."""
+TAG_COLUMNS = ("category", "categories", "cls", "target")
 ID_COLUMNS = ("image_id", "id")
 OBJECTS = ("objects", "annotations")
 """Columns of objects with boxes, whose classes are tags if there is no other tag column."""
@@ -41,8 +42,8 @@ class DatasetColumns:
     others: tuple[str, ...]  # lists of a row
 
     @classmethod
-    def of(cls, piece: Piece, tag_columns: Sequence[str]) -> "DatasetColumns":
-        """From a piece's schema and the tag columns that the user named.
+    def of(cls, piece: Piece, tag_columns: Sequence[str], *, tags_from_masks: bool = False) -> "DatasetColumns":
+        """From a piece's schema and the tag columns that the user named; none if the tags are those of the masks.
 
         Raises:
             DataError: damaged, without an image or tag column, or with classes that have no names.
@@ -54,10 +55,15 @@ class DatasetColumns:
         images = [name for name in schema.names if _is_image(features.get(name), schema.field(name).type)]
         image = _image_column(piece, schema, images)
         mask = next((name for name in MASK_COLUMNS if name in images and name != image), "")
-        names = _tag_names(piece, schema, images, tag_columns)
+        if tags_from_masks and not mask:
+            raise DataError(
+                f"{piece.path}: has no column of masks ({', '.join(schema.names)})",
+                "Type it without --tags-from-masks.",
+            )
+        names = [] if tags_from_masks else _tag_names(piece, schema, images, tag_columns, mask)
         return cls(
             image,
-            tuple(TagColumn.of(name, piece, flag=bool(tag_columns)) for name in names),
+            tuple(TagColumn.of(name, piece, named=bool(tag_columns)) for name in names),
             mask,
             tuple(name for name in ID_COLUMNS if name in schema.names and name not in images),
             tuple(name for name in ("lists",) if name in schema.names),
@@ -104,7 +110,7 @@ def _is_label(feature: Any) -> bool:
     return isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
 
 
-def _tag_names(piece: Piece, schema: pa.Schema, images: Sequence[str], wanted: Sequence[str]) -> list[str]:
+def _tag_names(piece: Piece, schema: pa.Schema, images: Sequence[str], wanted: Sequence[str], mask: str) -> list[str]:
     for name in wanted:
         if name not in schema.names:
             raise DataError(
@@ -113,11 +119,11 @@ def _tag_names(piece: Piece, schema: pa.Schema, images: Sequence[str], wanted: S
             )
         if name in images:
             raise DataError(f"{piece.path}: {name!r} is a column of images", "Name another one with --tag-columns.")
-    usual = [name for name in (*COLUMNS["tags"], *OBJECTS) if name in schema.names and name not in images]
+    usual = [name for name in (*COLUMNS["tags"], *TAG_COLUMNS, *OBJECTS) if name in schema.names and name not in images]
     labels = [name for name, feature in piece.features().items() if name in schema.names and _is_label(feature)]
     usual += labels if len(labels) == 1 else []
     if not wanted and not usual:
-        raise DataError(
-            f"{piece.path}: has no tag column ({', '.join(schema.names)})", "Name them with --tag-columns a,b."
-        )
+        remedy = "Name them with --tag-columns a,b"
+        masks = f", or take the tags from the masks in {mask!r} with --tags-from-masks" if mask else ""
+        raise DataError(f"{piece.path}: has no tag column ({', '.join(schema.names)})", f"{remedy}{masks}.")
     return list(wanted) or usual[:1]

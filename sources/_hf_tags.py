@@ -10,6 +10,7 @@ from labelfactory.errors import DataError
 from sources._cells import tags_of_cell
 from sources._hf_piece import Piece
 from sources._names import BACKGROUND_NAME
+from sources._table_columns import COLUMNS
 
 NO_LABEL = (-1, -100)
 """Numbers of no class: of `datasets` for a hidden label, and of PyTorch for one to be ignored."""
@@ -27,6 +28,7 @@ class TagColumn:
         "text"  # text; number (of a class); flag (0 or 1, the column's name is the tag); hot (a 0 or 1 for each class)
     )
     inner: str = ""  # the field of each object that is its class
+    is_usual: bool = True  # named by the user, or as tags usually are: its ClassLabel names the values of masks too
 
     @property
     def is_unnamed(self) -> bool:
@@ -34,13 +36,13 @@ class TagColumn:
         return self.form in ("number", "hot") and not self.names
 
     @classmethod
-    def of(cls, name: str, piece: Piece, *, flag: bool) -> "TagColumn":
+    def of(cls, name: str, piece: Piece, *, named: bool) -> "TagColumn":
         """A tag column by its feature and its type.
 
         Args:
             name: of the column.
             piece: the file.
-            flag: whether numbers without names say if the column's name is a tag.
+            named: by the user; its numbers without names then say if the column's name is a tag.
 
         Raises:
             DataError: its ClassLabel names something other than texts.
@@ -64,9 +66,10 @@ class TagColumn:
                 "Save the dataset again, with a text for each class.",
             )
         numeric = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        if numeric and not stated and not is_list and not inner and (flag or pa.types.is_boolean(kind)):
+        if numeric and not stated and not is_list and not inner and (named or pa.types.is_boolean(kind)):
             return cls(name, (name,), "flag")
-        return cls(name, tuple(stated), "number" if numeric or stated else "text", inner)
+        usual = named or bool(inner) or name in COLUMNS["tags"]
+        return cls(name, tuple(stated), "number" if numeric or stated else "text", inner, usual)
 
     def fitted(self, cells: Sequence[Any], *, alone: bool) -> "TagColumn":
         """The column, read as its cells in all files demand.

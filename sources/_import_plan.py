@@ -63,18 +63,16 @@ class ImportPlan:
 
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
-        for folder in {path.parent for candidate in self.pending for path in (candidate.path, candidate.mask) if path}:
+        written = [pair for candidate in self.pending for pair in candidate.to_write()]
+        for folder in {path.parent for path, _ in written}:
             remove_leftovers(folder)
-        for candidate in self.pending:
-            for path, load in ((candidate.path, candidate.photograph_bytes), (candidate.mask, candidate.mask_bytes)):
-                if path is None or load is None:
-                    continue
-                data = load()
-                if path.is_file() and path.read_bytes() == data:
-                    continue
-                make_folder(path.parent)
-                with write_whole(path) as temporary:
-                    temporary.write_bytes(data)
+        for path, load in written:
+            data = load()
+            if path.is_file() and path.read_bytes() == data:
+                continue
+            make_folder(path.parent)
+            with write_whole(path) as temporary:
+                temporary.write_bytes(data)
 
     def delete_refused(self) -> None:
         """Delete withdrawn photographs and their masks that lie below data/raw, which holds files of ours."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labelfactory.dataset.picture_files import MASKS, opened_picture
+from labelfactory.dataset.picture_files import MASKS, NUMBERS, opened_picture
 from labelfactory.errors import DataError
 from labelfactory.schema import BACKGROUND, VOID, palette
 
@@ -26,7 +26,7 @@ class MaskFile:
     """The pixels of a mask, by the distinct ones among them."""
 
     mode: str  # as Pillow calls it
-    places: NDArray[np.intp]  # [H, W]: which of the pixels below
+    places: NDArray[np.integer]  # [H, W]: which of the pixels below
     numbers: Values | None  # [n] palette index or grey, 0 to 255; None for colours that are not all grey
     colours: Values  # [n] red << 16 | green << 8 | blue
     erased: NDArray[np.bool_]  # [n] transparent
@@ -50,47 +50,63 @@ def read_mask_file(data: bytes) -> MaskFile:
     """
     try:
         with opened_picture(data, formats=MASKS) as opened:
-            mode, pixels, alpha = opened.mode, *_pixels(opened)
-            table = _palette(opened) if mode == "P" else None
+            if opened.mode in ("RGB", "RGBA", "LA") or (opened.mode != "P" and "transparency" in opened.info):
+                return _in_channels(opened)
+            return _in_numbers(opened)
     except DataError as error:
         raise DataError(f"not a readable mask: {error.problem}") from None
-    if np.any((alpha > 0) & (alpha < 255)):
-        raise DataError("pixels that are half transparent, which is neither a class nor the background")
-    keys, places = np.unique(pixels | (alpha == 0).astype(np.int64) << 24, return_inverse=True)
-    erased, values = keys >> 24 == 1, keys & 0xFFFFFF
-    if mode.startswith("RGB"):
-        grey = values // 0x010101
-        numbers, colours = (grey if np.array_equal(grey * 0x010101, values) else None), values
-    else:
-        shown = values * 255 if mode == "1" else values
-        numbers, colours = values, table[values] if table is not None else shown * 0x010101
-    return MaskFile(mode, places.reshape(pixels.shape), numbers, colours, erased)
 
 
-def _pixels(opened: Image.Image) -> tuple[Values, Values]:
-    """[H, W] numbers or colours, and opacity of 0 to 255."""
-    if opened.mode in ("RGB", "RGBA", "LA") or (opened.mode == "L" and "transparency" in opened.info):
-        wide = np.array(opened.convert("RGBA"), dtype=np.int64)
-        colours = wide[:, :, 0] if opened.mode in ("L", "LA") else wide[:, :, :3] @ np.array([65536, 256, 1])
-        return colours, wide[:, :, 3]
-    pixels = np.array(opened, dtype=np.int64)
-    alpha = np.full(pixels.shape, 255, dtype=np.int64)
+def _in_numbers(opened: Image.Image) -> MaskFile:
+    """A palette or grey PNG; of a palette, some numbers may be transparent."""
+    pixels = _bytes_of(opened)
+    numbers = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
+    places = np.zeros(256, dtype=np.uint8)
+    places[numbers] = np.arange(len(numbers))
+    opacity = np.full(256, 255, dtype=np.int64)
     if opened.mode == "P":
         stated = opened.info.get("transparency", b"")
-        opacity = np.full(256, 255, dtype=np.int64)
+        listed = list(stated) if isinstance(stated, bytes) else []
+        opacity[: len(listed)] = listed
         if isinstance(stated, int):
             opacity[stated] = 0
-        else:
-            opacity[: len(stated)] = list(stated)
-        alpha = opacity[pixels]
-    elif opened.mode.startswith("I"):
-        if pixels.max(initial=0) > 255:
-            if np.any(pixels % 257):
-                raise DataError("numbers above 255, which are no classes")
-            pixels //= 257
-    elif opened.mode not in ("L", "1"):
-        raise DataError(f"a mask must be of numbers or colours, this one is {opened.mode}")
-    return pixels, alpha
+        colours = _palette(opened)[numbers]
+    else:
+        colours = numbers * (0xFFFFFF if opened.mode == "1" else 0x010101)
+    return MaskFile(opened.mode, places[pixels], numbers, colours, _erased(opacity[numbers]))
+
+
+def _bytes_of(opened: Image.Image) -> NDArray[np.uint8]:
+    """[H, W] numbers; 16 bits only where they say no more than 8 do."""
+    if not opened.mode.startswith("I"):
+        if opened.mode not in NUMBERS:
+            raise DataError(f"a mask must be of numbers or colours, this one is {opened.mode}")
+        return np.array(opened, dtype=np.uint8)
+    wide = np.array(opened, dtype=np.int32)
+    if wide.max(initial=0) > 255 and np.any(wide % 257):
+        raise DataError("numbers above 255, which are no classes")
+    return (wide // 257 if wide.max(initial=0) > 255 else wide).astype(np.uint8)
+
+
+def _in_channels(opened: Image.Image) -> MaskFile:
+    """A PNG in red, green and blue, or grey, with or without opacity."""
+    channels = np.array(opened.convert("RGBA"))
+    keys = np.zeros(channels.shape[:2], dtype=np.int32)
+    for channel in range(3):
+        keys = keys << 8 | channels[:, :, channel]
+    erased = _erased(channels[:, :, 3])
+    found, places = np.unique(keys | erased.astype(np.int32) << 24, return_inverse=True)
+    colours = found.astype(np.int64) & 0xFFFFFF
+    grey = colours // 0x010101
+    numbers = grey if np.array_equal(grey * 0x010101, colours) else None
+    return MaskFile(opened.mode, places.reshape(keys.shape), numbers, colours, found >> 24 == 1)
+
+
+def _erased(opacity: NDArray[np.integer]) -> NDArray[np.bool_]:
+    if np.any((opacity > 0) & (opacity < 255)):
+        raise DataError("pixels that are half transparent, which is neither a class nor the background")
+    gone: NDArray[np.bool_] = opacity == 0
+    return gone
 
 
 def _palette(opened: Image.Image) -> Values:

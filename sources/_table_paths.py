@@ -2,83 +2,74 @@
 
 import os
 import re
-import shlex
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote
 
 from labelfactory.foreign_files import PHOTOGRAPHS
+from sources._named_file import named_file
 
 LABEL_STUDIO = "/data/local-files/?d="
 """Begins Label Studio's address of a file on its own disk; the path follows, quoted."""
 
 
-class OutsideError(ValueError):
-    """A path leads out of the folder, or names several files; its text is the reason."""
+class OtherFileError(ValueError):
+    """A path leads out of the folder, or could mean several files; its text is the reason."""
 
 
 class TablePaths:
-    """Finds the files of a table.
+    """Finds the files of a table below the folder that its paths are relative to and must stay inside of."""
 
-    Args:
-        home: the folder that paths are relative to and must stay inside of.
-        cut: text that is removed from the front of paths.
-    """
-
-    def __init__(self, home: Path, cut: str = "") -> None:
-        self._home, self._cut = home, cut
+    def __init__(self, home: Path) -> None:
+        self._home = home
         self._stems: dict[Path, dict[str, list[str]]] = {}  # of each folder: name without suffix → photographs
+        self._meant: dict[str, str] = {}  # file that was found by the end of a path → that path
         self.counts: Counter[str] = Counter()  # photographs that were found in another way than their text says
 
     def find(self, stated: str) -> tuple[str, Path]:
         """The path as it is called from here on, and the file, which may be missing.
 
         Raises:
-            OutsideError: it is outside of the folder, or could be one of several files.
+            OtherFileError: it is outside of the folder, or could mean one of several files.
         """
         if LABEL_STUDIO in stated:
             stated = unquote(stated.partition(LABEL_STUDIO)[2])
             self.counts["paths were read from Label Studio's addresses"] += 1
-        shorter = stated.removeprefix(self._cut) if self._cut else stated
-        if shorter != stated:
-            self.counts[f"--cut-prefix {self._cut!r} was cut"] += 1
-            stated = shorter.lstrip("/\\")
-        path = self._inside(stated)
-        if "\\" in stated and not os.path.lexists(path):
-            stated = stated.replace("\\", "/")
-            path = self._inside(stated)
-            self.counts["backslashes in paths were read as slashes"] += 1
-        if path.suffix.lower() not in PHOTOGRAPHS and not os.path.lexists(path):
-            named = self._photographs(path.parent).get(path.name, [])
+        path = self._home / stated
+        inside = self._is_inside(stated)
+        if inside and os.path.lexists(path):
+            return stated, path
+        if (
+            inside
+            and path.suffix.lower() not in PHOTOGRAPHS
+            and (named := self._photographs(path.parent).get(path.name))
+        ):
             if len(named) > 1:
-                raise OutsideError(f"{stated!r} could be {' or '.join(named)}; write the suffix")
-            if named:
-                self.counts["the suffix was found in the folder"] += 1
-                stated, path = stated + Path(named[0]).suffix, path.with_name(named[0])
+                raise OtherFileError(f"{stated!r} could be {' or '.join(named)}; write the suffix")
+            self.counts["the suffix was found in the folder"] += 1
+            return stated + Path(named[0]).suffix, path.with_name(named[0])
+        meant = named_file(self._home, stated)
+        if meant is not None and meant != stated and os.path.lexists(self._home / meant):
+            return self._as_meant(stated, meant), self._home / meant
+        if not inside:
+            home = self._home.resolve() if self._home == Path() else self._home
+            raise OtherFileError(f"{stated!r} is outside of {home}; --root names another folder")
         return stated, path
 
-    def _inside(self, stated: str) -> Path:
-        path = self._home / stated
+    def _as_meant(self, stated: str, meant: str) -> str:
+        if meant == stated.replace("\\", "/"):
+            self.counts["backslashes in paths were read as slashes"] += 1
+            return meant
+        other = self._meant.setdefault(meant, stated)
+        if other != stated:
+            raise OtherFileError(f"{stated!r} and {other!r} could both mean {meant!r}; --root names another folder")
+        self.counts["paths that lead elsewhere were found by their ends"] += 1
+        return meant
+
+    def _is_inside(self, stated: str) -> bool:
         inside = Path(os.path.abspath(self._home))  # noqa: PTH100 - resolve() would follow a link out of the root
         elsewhere = re.match(r"[A-Za-z]:[\\/]|\\\\", stated)  # Windows'
-        if not elsewhere and Path(os.path.abspath(path)).is_relative_to(inside):  # noqa: PTH100
-            return path
-        home = self._home.resolve() if self._home == Path() else self._home
-        raise OutsideError(f"{stated!r} is outside of {home}; --root names another folder{self._cut_it(stated)}")
-
-    def _cut_it(self, stated: str) -> str:
-        """What to type if the end of the path is a file below the folder."""
-        starts = [match.end() for match in re.finditer(r"[\\/]", stated)]
-        for start in starts:
-            end = stated[start:].replace("\\", "/")
-            if (
-                end
-                and not end.startswith("/")
-                and ".." not in PurePosixPath(end).parts
-                and (self._home / end).is_file()
-            ):
-                return f", or --cut-prefix {shlex.quote(stated[:start])} leaves {end!r}"
-        return ""
+        return not elsewhere and Path(os.path.abspath(self._home / stated)).is_relative_to(inside)  # noqa: PTH100
 
     def _photographs(self, folder: Path) -> dict[str, list[str]]:
         if folder not in self._stems:

@@ -2,6 +2,7 @@
 
     numbers    each pixel is the number of its class, in a palette or grey PNG; void is 255. What this program writes.
     colours    VOC's colours: always in RGB, and where a palette was put in another order
+    swapped    the same with red and blue exchanged, as OpenCV writes what was drawn as RGB
     greys      the grey of VOC's colours: 38 for class 1, from `convert("L")` or OpenCV
     one class  0 and 255, or 0 and 1 in one bit, where there is one class
 
@@ -18,9 +19,10 @@ from typing import Literal
 
 import numpy as np
 
+from labelfactory.dataset.picture_files import MASKS, opened_picture
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from labelfactory.schema import BACKGROUND, VOID
+from labelfactory.schema import BACKGROUND, MAX_CLASSES, VOID
 from sources._batch import Candidate
 from sources._mask_files import (
     UNKNOWN,
@@ -45,6 +47,8 @@ LOOKED_AT = 200
 AGREED, REFUTED = 0.9, 0.5
 """Share of masks at which a meaning is sure, and at which numbers are none."""
 EXAMPLES = 3
+WORKERS, LARGEST = 4, 16_000_000
+"""Masks that are opened at one time, and pixels of one that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,10 @@ def look_at(
         chosen: the classes of the import.
         over: the pixels that masks are drawn over where their size does not say it.
     """
+    if len(chosen) > MAX_CLASSES:  # the import is refused for that
+        return as_numbers({})
     sample = list(spread([c for c in candidates if c.mask is not None and c.mask_size is None]))[:LOOKED_AT]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         read = list(zip(sample, pool.map(_opened, sample), strict=True))
     files = [(candidate, file) for candidate, file in read if file is not None]
     looked_at = frozenset(candidate.image_id for candidate, _ in files)
@@ -99,7 +105,7 @@ def look_at(
     if best != "numbers" and shares[best] >= AGREED and plain <= REFUTED:
         said = (
             f"{_WORDS[best].format(name=chosen[0])}: {shares[best]:.0%} of the {len(files)} looked at agree with the tags so, "
-            f"{plain:.0%} as class numbers. All are written as class numbers"
+            f"{plain:.0%} as class numbers. They are written as class numbers"
         )
         return TrueMasks(best, meanings[best], over, looked_at, (said,))
     if tagged and not any(_names(file, numbers, classes, chosen) for _, file in files):
@@ -116,6 +122,7 @@ def as_numbers(classes: Mapping[int, str]) -> TrueMasks:
 
 _WORDS = {
     "colours": "true masks are read by their colours, since their palettes are in another order",
+    "swapped": "true masks hold VOC's colours with red and blue exchanged",
     "greys": "true masks hold the greys of VOC's colours",
     "one class": "true masks hold 0 and 255, and 255 is taken as {name!r}, the one class",
 }
@@ -133,7 +140,10 @@ def spread(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
 def _opened(candidate: Candidate) -> MaskFile | None:
     try:
         data = candidate.read_mask()
-        return read_mask_file(data) if data else None
+        with opened_picture(data or b"", formats=MASKS) as opened:
+            if opened.width * opened.height > LARGEST:
+                return None
+        return read_mask_file(data or b"")
     except DataError:  # the inspection says it
         return None
 
@@ -144,12 +154,14 @@ def _meanings(classes: Mapping[int, str], chosen: Sequence[str]) -> Iterator[tup
     colours = {colour_of(number): number for number in own}
     of_number = {number: colour_of(number) for number in range(256)}
 
-    def coloured(otherwise: Mapping[int, int], *, strict: bool = True) -> Meaning:
+    swapped = {_exchanged(colour): number for colour, number in colours.items()}
+
+    def coloured(otherwise: Mapping[int, int], in_rgb: Mapping[int, int] = colours, *, strict: bool = True) -> Meaning:
         """VOC's colours in RGB where all fit; else numbers."""
 
         def read(file: MaskFile) -> Values:
             if file.in_colours:
-                values = with_erased(looked_up(file.colours, colours), file)
+                values = with_erased(looked_up(file.colours, in_rgb), file)
                 if file.numbers is None or UNKNOWN not in values:
                     return values
             numbers = np.asarray(file.numbers)
@@ -167,10 +179,16 @@ def _meanings(classes: Mapping[int, str], chosen: Sequence[str]) -> Iterator[tup
 
     yield "numbers", coloured(own, strict=False)
     yield "colours", by_palette
+    yield "swapped", coloured(own, swapped)
     yield "greys", coloured(value_of_grey(classes))
     values = [value for value, name in classes.items() if name in chosen]
     if len(chosen) == 1 and len(values) == 1:
         yield "one class", coloured({BACKGROUND: BACKGROUND, VOID: values[0]})
+
+
+def _exchanged(colour: int) -> int:
+    """A colour with red and blue exchanged."""
+    return (colour & 255) << 16 | colour & 0xFF00 | colour >> 16
 
 
 def _names(file: MaskFile, meaning: Meaning, classes: Mapping[int, str], chosen: Sequence[str]) -> set[str]:

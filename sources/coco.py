@@ -25,11 +25,13 @@ from labelfactory.schema import BACKGROUND, MAX_CLASSES
 from sources._batch import Batch, Candidate
 from sources._coco_file import CocoFile, CocoImage, read_coco
 from sources._coco_masks import DrawnMask, stated_size
-from sources._coco_objects import Crowds, are_fractions, boxes_alone, is_crowd, is_drawn
+from sources._coco_objects import Crowds, are_fractions, is_crowd, is_drawn, rectangles
 from sources._findings import Findings
 from sources._named_file import NamedFiles
 
 SHOWN = 10
+SHARE_OF_BOXES = 0.2
+"""Share of outlines that are rectangles, at which a person is asked: few objects are."""
 
 
 def find_coco(
@@ -136,9 +138,10 @@ def _say_masks(findings: Findings, listed: CocoFile) -> bool:
                 f"tags alone, no true masks: none of {len(annotations)} annotations has a segmentation, only boxes"
             )
         return False
-    if boxes_alone(outlined):
+    boxes = rectangles(outlined)
+    if boxes >= SHARE_OF_BOXES * len(outlined):
         findings.decisions.append(
-            f"all {len(outlined)} segmentations are the rectangles of their boxes and become true masks; "
+            f"{boxes} of {len(outlined)} segmentations are the rectangles of their boxes, and are drawn in true masks; "
             "if they are only boxes, type --no-true-masks"
         )
     empty = sum(not image.annotations for image in listed.images)

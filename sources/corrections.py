@@ -27,6 +27,7 @@ from labelfactory.errors import DataError, did_you_mean
 from labelfactory.foreign_files import LARGEST_TABLE, read_file, rubbish
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask
+from labelfactory.specks import MIN_AREA, left_out_specks
 from sources._coco_objects import Crowds
 from sources._edited_archive import unpacked
 from sources._edited_coco import edited_coco
@@ -89,7 +90,7 @@ def find_edited(
         listed = list(_listed(unzipped, dataset, how, edited.decisions))
         gone, names = withdrawn(), ImageNames(dataset.usable)
         training = {record.image_id for record in dataset.training}
-        kept_void = 0
+        kept_void = kept_specks = 0
         with progress("corrections", len(listed)) as tick:
             for each in listed:
                 tick()
@@ -110,6 +111,10 @@ def find_edited(
                     void = (old == VOID) & (mask == BACKGROUND)
                     mask = np.where(void, np.uint8(VOID), mask)
                     kept_void += bool(void.any()) and not np.array_equal(old, mask)
+                if old is not None and old.shape == mask.shape and not each.has_specks:
+                    specks = left_out_specks(old, mask)
+                    mask = np.where(specks, old, mask)
+                    kept_specks += bool(specks.any()) and not np.array_equal(old, mask)
                 if not take_equal and old is not None and np.array_equal(old, mask):
                     edited.same.append(record.image_id)
                 else:
@@ -118,6 +123,11 @@ def find_edited(
     if kept_void:
         edited.decisions.append(
             f"this format has no void: void of ours on which nothing was drawn stays void ({kept_void} masks)"
+        )
+    if kept_specks:
+        edited.decisions.append(
+            f"exports of objects leave out specks of less than {MIN_AREA} pixels: ours on which nothing was drawn stay "
+            f"({kept_specks} masks)"
         )
     if problems:
         count = f"{len(problems)} of {len(listed)} masks are not usable; none was added"

@@ -38,7 +38,7 @@ from sources._table_columns import (
     tags_of_flags,
 )
 from sources._table_objects import TableRow, one_of_each
-from sources._table_paths import OutsideError, TablePaths
+from sources._table_paths import OtherFileError, TablePaths
 from sources._tag_cells import NotTagsError, tags_in
 
 NO_VALUE = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT")
@@ -52,7 +52,6 @@ class TableForm:
     columns: ColumnNames = field(default_factory=ColumnNames)
     separator: str = ""  # between the tags of a text; empty for `|`, `;` and `,`
     encoding: str = ""  # of a text; empty to find out
-    cut_prefix: str = ""  # removed from the front of paths
     own_lists: Sequence[str] = ("train", "val")  # names of lists that stay, whatever they could mean
 
 
@@ -108,7 +107,7 @@ class _Reader:
         self, findings: Findings, rows: Rows, names: Mapping[str, str], home: Path, form: TableForm, keep: bool
     ) -> None:
         self._findings, self._names, self._home, self._form, self._keep = findings, names, home, form, keep
-        self._paths = TablePaths(home, form.cut_prefix)
+        self._paths = TablePaths(home)
         self._absent = absent_values(rows, form.columns.tag_columns)
         self._more_are_tags = rows.columns[-1:] == (names.get("tags"),)
         self._width = len(rows.columns)
@@ -158,7 +157,7 @@ class _Reader:
         else:
             try:
                 stated, path = self._paths.find(stated)
-            except OutsideError as error:
+            except OtherFileError as error:
                 findings.leave_out(own_id or _usual_id(stated), where, str(error), path=stated)
                 return None
         image_id = own_id or _usual_id(stated)

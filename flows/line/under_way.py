@@ -44,11 +44,13 @@ def _written() -> list[str]:
 
 
 def _in_words(stage: str, work: Work | None) -> str:
+    if work is None:
+        return f"{stage}: it starts, or DVC notes what it made"
     parts = []
-    if work is not None and work.total:
+    if work.total:
         parts.append(f"{work.done} of {work.total} {work.unit}")
-    passed = time.time() - work.started if work is not None else 0.0
-    if work is not None and work.left is not None:
+    passed = time.time() - work.started
+    if work.left is not None:
         parts.append(f"about {in_time(work.left)} left")
     elif (before := _last_seconds(stage)) is not None:
         parts.append(f"about {in_time(max(before - passed, 0.0))} left, if it takes as long as last time")
@@ -59,9 +61,11 @@ def _after(stage: str) -> Iterator[str]:
     names = list(read_wiring())
     later = [_last_seconds(name) for name in names[names.index(stage) + 1 :]]
     known = [seconds for seconds in later if seconds is not None]
-    if later:
-        new = f", {len(later) - len(known)} of them for the first time" if len(known) < len(later) else ""
-        yield f"after it at most {len(later)} stages: {in_time(sum(known))} as they last ran{new}"
+    if later and not known:
+        yield f"after it at most {len(later)} stages, which never ran"
+    elif later:
+        new = f"; {len(later) - len(known)} never ran" if len(known) < len(later) else ""
+        yield f"after it at most {len(later)} stages: {in_time(sum(known))}, if they take as long as last time{new}"
 
 
 def _last_seconds(stage: str) -> float | None:

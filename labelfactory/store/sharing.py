@@ -18,24 +18,31 @@ from labelfactory.store.limit import is_on
 
 def share_with_cache() -> None:
     """Link what the store has of the present outputs to DVC's cache, on the same disk."""
-    with suppress(OSError):  # there is no cache yet, or another process removes an entry
+    with suppress(
+        OSError
+    ):  # no cache yet, a disk without links, or another process that removes an entry: it is not tried on
         disk = cache_folder().stat().st_dev
         for entry in entries():
             if entry.own_bytes and entry.path.stat().st_dev == disk:
-                share(entry.path)
+                _share(entry.path)
 
 
 def share(folder: Path) -> None:
-    """Link the files of an entry that are present outputs to DVC's cache. The time of its last use stays."""
-    with suppress(OSError):  # another process removes it
-        used = folder.stat().st_mtime
-        for file in folder.glob("[!.]*"):
-            if not _is_shared(file) and holds(DATA / folder.parent.name, [file]):
-                with file.open("rb") as stream:
-                    md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-                if cached(md5).exists():
-                    _replace(file, cached(md5))
-        os.utime(folder, (used, used))
+    """The same for one entry."""
+    with suppress(OSError):
+        _share(folder)
+
+
+def _share(folder: Path) -> None:
+    """Link the files of an entry that are present outputs; the time of its last use stays."""
+    used = folder.stat().st_mtime
+    for file in folder.glob("[!.]*"):
+        if not _is_shared(file) and holds(DATA / folder.parent.name, [file]):
+            with file.open("rb") as stream:
+                md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            if cached(md5).exists():
+                _replace(file, cached(md5))
+    os.utime(folder, (used, used))
 
 
 def _is_shared(file: Path) -> bool:

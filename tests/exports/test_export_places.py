@@ -18,7 +18,9 @@ from labelfactory.errors import DataError
 from labelfactory.rows.header import shard_schema
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.settings.registry import load_method
+from lineage.diff import compare
 from lineage.export import export_lineage
+from lineage.mask_set import MaskSet
 from stages.refine_crf import RefineCrf
 
 
@@ -53,11 +55,18 @@ def without_a_list(folder: Path) -> None:
     (folder / "provenance.json").write_text(json.dumps(stated))
 
 
+def with_a_note(folder: Path) -> None:
+    stated = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps({**stated, "note": "checked by hand"}, indent=2))
+
+
 def of_another_program(folder: Path) -> None:
     (folder / "provenance.json").write_text('{"builder": "npm", "files": {}}')
 
 
-@pytest.mark.parametrize("change", [lost, corrected, linked, with_a_link, without_a_list, of_another_program])
+@pytest.mark.parametrize(
+    "change", [lost, corrected, linked, with_a_link, without_a_list, with_a_note, of_another_program]
+)
 def test_an_export_replaces_what_an_export_wrote_and_nothing_else(line, change):
     """The folder stays as it is to the byte, whatever it is refused for, and nothing is left beside it."""
 
@@ -93,7 +102,7 @@ def test_what_is_put_into_the_folder_during_an_export_stays(line, monkeypatch):
     "out", ["data", "data/masks", "data/new/deep", "../{here}/data/new", "by/new", "dvc.yaml", ".dvc/x"]
 )
 def test_no_result_goes_where_the_project_keeps_its_own(line, out):
-    """However its path is written: export, package, lineage and predict refuse it before they write."""
+    """However its path is written: export, package, lineage, predict and diff refuse it before they write."""
     Path("by").symlink_to("data")
     place = Path(out.format(here=Path.cwd().name))
     before = sorted(str(path) for path in Path().rglob("*"))
@@ -102,6 +111,7 @@ def test_no_result_goes_where_the_project_keeps_its_own(line, out):
         lambda: write_package(Path("no.safetensors"), place, []),
         lambda: export_lineage(None, place),
         lambda: refuse_others(place, ["a"], []),
+        lambda: compare(MaskSet("a", {}, []), MaskSet("b", {}, []), pictures=place),
     ):
         with pytest.raises(DataError, match="belongs to the project"):
             refusing()

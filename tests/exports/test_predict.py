@@ -1,6 +1,7 @@
 """`labelfactory predict`: new pictures from a checkpoint alone, and no file of anybody else replaced."""
 
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from app.main import COMMANDS, command_line
 from labelfactory.dataset.images import decode_mask, encode_mask
 from labelfactory.errors import DataError
+from labelfactory.files import temporary_path
 from labelfactory.learning.checkpoints import save_checkpoint
 
 
@@ -67,6 +69,11 @@ def test_predict_names_what_is_no_picture(segmenter, tmp_path, monkeypatch):
     assert decode_mask(Path("out/a.png").read_bytes()).shape == (20, 20)
 
 
+def annotate(path: Path) -> None:
+    """Say something in the file; its pixels stay."""
+    path.write_bytes(path.read_bytes() + b"seen by A.")
+
+
 def edit(path: Path) -> None:
     """Change pixels as an editor does that keeps what a file says of itself."""
     with Image.open(path) as image:
@@ -102,6 +109,12 @@ def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, 
     assert predict("photos", out="results").exit_code == 0
     assert (decode_mask(Path("results/a.png").read_bytes()) <= 2).all()
     before = found()
+    Path("results/.notes.20241129.tmp").mkdir()
+    for own in ("results/.notes.20241129.tmp/n", "results/.session.1999.tmp"):
+        Path(own).write_text("mine")
+        before[own] = b"mine"
+    half = temporary_path(Path("results/a.png"))
+    half.write_text("half")
     assert predict("photos", out="results").exit_code == 0
     assert found() == before
     for pictures, out, message in (
@@ -114,9 +127,9 @@ def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, 
     ):
         assert message in str(predict(pictures, out=out).exception)
         assert found() == before
-    for edited in ("results/b.png", "results/b_overlay.jpg"):
+    for edited, change in product(("results/b.png", "results/b_overlay.jpg"), (edit, annotate)):
         whole = Path(edited).read_bytes()
-        edit(Path(edited))
+        change(Path(edited))
         assert f"{edited}: was not written by `labelfactory predict`, or was changed" in str(
             predict("photos", out="results").exception
         )

@@ -110,11 +110,11 @@ HERE = {
     "labelfactory profile photographs-cpu": "profile photographs-cpu",
     "labelfactory profile voc-animals-cpu": "profile voc-animals-cpu",
     "labelfactory import table photos/tags.csv": "import table photos/tags.csv --replace",
-    "labelfactory import table FILE [--tags-column TAGS] [--rename old=new]": (
+    "labelfactory import table FILE [--tags-column TAGS] [--tag-columns cat,dog] [--rename old=new]": (
         "import table photos/tags.csv --tags-column tags --rename fox=red_fox --replace"
     ),
-    "labelfactory import folder DIR [--val-fraction 0.2] [--append] [--dry-run]": (
-        "import folder sorted --val-fraction 0.2 --dry-run"
+    "labelfactory import folder DIR [--class-depth 2] [--val-fraction 0.2] [--append] [--dry-run]": (
+        "import folder sorted --class-depth 1 --val-fraction 0.2 --dry-run"
     ),
     "labelfactory import hf DIR [--tag-columns A,B] [--check-masks]": "import hf hf --check-masks --replace",
     "labelfactory import voc DIR --classes cat,cow,dog,horse,person,sheep": "import voc voc --classes fox,owl --replace",
@@ -133,12 +133,13 @@ ELSEWHERE = {
     "labelfactory run --on cpu [--runner dask] [--strict]": "test_orchestration.py",
     "labelfactory serve": "test_serve.py",
     "labelfactory serve [--port 8600]": "test_serve.py",
-    "labelfactory sweep random_walk.beta=4,8": "test_sweep.py",
+    "labelfactory sweep random_walk.beta=4,8 [--until refine_crf]": "test_sweep.py",
     "labelfactory package [--out segmenter.onnx]": "test_package.py",
     "labelfactory pull [--give-up]": "test_storage.py",
     "labelfactory push [--give-up]": "test_storage.py",
     "labelfactory quarantine release IMAGE_ID": "test_quarantine.py",
     "labelfactory quarantine retry --stage all [--no-retrain]": "test_quarantine.py",
+    "labelfactory compare 2 3": "test_compare.py",
     "labelfactory audit diff 2 3 [--pictures DIR]": "test_audit.py",
     "labelfactory import coco INSTANCES.json --images DIR [--list train]": "test_import_commands.py",
 }

@@ -20,6 +20,7 @@ from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
+from labelfactory.files import temporary_path
 from lineage.audit import audit_mask, audit_model
 from lineage.diff import diff
 from lineage.ledger import Ledger
@@ -117,7 +118,17 @@ def test_a_removal_that_was_killed_anywhere_is_finished(line, monkeypatch, last)
 
 def test_what_killed_runs_left_is_deleted(line):
     """Half a file, the folder of a sweep's variant, and the state of a training that began before; a later one resumes."""
-    shutil.copy("data/raw/image-1.png", "data/raw/.image-1.png.77.tmp")
+    half = temporary_path(Path("data/raw/image-1.png"))
+    shutil.copy("data/raw/image-1.png", half)
+    album, of_others = Path("album"), []  # where somebody keeps own files, and other commands may be writing
+    album.mkdir()
+    Path("data/raw/more").symlink_to(album.resolve())
+    for folder in (album, Path("data/raw")):
+        (folder / ".work.1999.tmp").mkdir()
+        of_others += [folder / ".b.jpg.tmp", folder / ".b.jpg.77.tmp", folder / ".work.1999.tmp/novel.txt"]
+    of_others.append(temporary_path(album / "b.jpg"))
+    for path in of_others:
+        path.write_text("mine")
     variant = Path(".dvc/tmp/exps/standalone/tmp1234/data/raw")
     variant.mkdir(parents=True)
     shutil.copy("data/raw/image-1.png", variant)
@@ -133,7 +144,8 @@ def test_what_killed_runs_left_is_deleted(line):
         path.write_bytes(b"state")
         os.utime(path, (withdrawal.time.timestamp() + after,) * 2)
     remove(withdrawal)
-    assert not Path("data/raw/.image-1.png.77.tmp").exists()
+    assert not half.exists()
+    assert [path.read_text() for path in of_others] == ["mine"] * len(of_others)
     assert not variant.exists()
     assert [path.exists() for path in states] == [False, True]
 

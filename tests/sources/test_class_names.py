@@ -64,7 +64,9 @@ def test_names_with_commas_and_invisible_characters_are_chosen_and_renamed(here)
     batch = dataclasses.replace(
         table([["cup, mug"], ["cat\u200b"], ["a\x1b"], []]), names=("cup, mug", "cat\u200b", "a\x1b")
     )
-    options = import_options(r"pot,cat\u200b", [r"cup\, mug=pot", r"a\x1b="], 0.5, append=False, dry_run=False)
+    options = import_options(
+        r"pot,cat\u200b", [r"cup\, mug=pot", r"a\x1b="], 0.5, append=False, replace=False, dry_run=False
+    )
     manifest = plan_import(batch, options).manifest
     assert manifest.classes.names == ("pot", "cat\u200b")
     assert manifest.source.partition("--classes ")[2] == (

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError
+from labelfactory.files import temporary_path
 from sources._coco_drawing import draw
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources.coco import find_coco
@@ -56,6 +57,22 @@ def runs(region: np.ndarray, *, packed: bool) -> dict[str, object]:
     edges = np.flatnonzero(np.diff(flat)) + 1
     lengths = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
     return {"size": list(region.shape), "counts": [0, *lengths] if flat[0] else lengths}
+
+
+def test_nothing_is_deleted_beside_the_users_photographs(here):
+    """Only masks are written, elsewhere: hidden files of others stay, and so does what another command is writing there."""
+    of_others = [Path("images") / name for name in (".album.lr-tmp", ".drafts.tmp/novel.txt", ".0.png.77.tmp")]
+    of_others.append(temporary_path(Path("images/0.png")))
+    for path in of_others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    plan = found([annotation(10 + k, (90, 3, 3)[k], box(2, 1, 7, 6)) for k in range(3)])
+    (half,) = {temporary_path(mask) for mask in [plan.pending[0].mask] if mask}
+    half.parent.mkdir(parents=True, exist_ok=True)
+    half.write_text("half a mask")
+    plan.write_files()
+    assert [path.read_text() for path in of_others] == ["mine"] * 4
+    assert not half.exists()
 
 
 def test_tags_masks_and_classes_by_hand(here):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources._coco_objects import boxes_alone, is_drawn, polygons_of, without_false_crowds
+from sources._coco_objects import is_drawn, polygons_of, rectangles, without_false_crowds
 
 NAMES = {1: "cat", 2: "dog"}
 SQUARE = [0, 0, 4, 0, 4, 4, 0, 4]
@@ -67,9 +67,8 @@ def test_forms_of_one_polygon(segmentation):
 
 
 def test_outlines_that_are_boxes():
-    """Each polygon is the rectangle of its own box: true masks of them would be boxes."""
+    """A polygon that is the rectangle of its own box, whatever its first corner: a true mask of it may be a box."""
     box = {"bbox": [0, 0, 4, 4], "segmentation": [SQUARE]}
-    assert boxes_alone([box, {**box, "segmentation": [[4, 4, 4, 0, 0, 0, 0, 4]]}])
-    assert not boxes_alone([box, {**box, "segmentation": [[0, 0, 4, 0, 2, 4, 0, 3]]}])
-    assert not boxes_alone([box, {"segmentation": [SQUARE]}])
-    assert not boxes_alone([])
+    assert rectangles([box, {**box, "segmentation": [[4, 4, 4, 0, 0, 0, 0, 4]]}]) == 2
+    assert rectangles([box, {**box, "segmentation": [[0, 0, 4, 0, 2, 4, 0, 3]]}]) == 1
+    assert rectangles([{"segmentation": [SQUARE]}, {**box, "segmentation": [SQUARE, SQUARE]}]) == 0

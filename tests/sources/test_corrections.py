@@ -250,7 +250,7 @@ def test_what_we_export_comes_back_as_nothing_new(made, name, inside):
     assert (sorted(found.same), found.masks) == (["a", "b", "c", "d", "e"], {})
     assert sorted(edited(Path("out") / inside, made, take_equal=True).masks) == ["a", "b", "c", "d", "e"]
     wanted = rows()["b"]["mask"].copy()
-    wanted[2:, 3:] = 0
+    wanted[2:, 3:] = 2 if inside else 0  # what is erased there is a speck, which objects leave out
     if inside:
         Path("data/masks").rename("data/masks-before")
         correct(made, "b", mask=wanted)

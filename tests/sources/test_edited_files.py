@@ -174,6 +174,7 @@ def test_a_mask_at_another_scale_is_scaled_when_asked(dataset):
         ("images/sub%2Fb%201.png", "sub/b 1"),
         ("sub/b 1.png", "sub/b 1"),
         ("a.jpg.png", "a"),
+        ("a_jpg.rf.8f9c0e4b1d2a3f4e5d6c7b8a9f0e1d2c_mask.png", "a"),
     ],
 )
 def test_names_with_what_other_tools_put_before_them(dataset, name, image_id):
@@ -191,6 +192,7 @@ class Exported:
     """What an exporter needs of a selection."""
 
     classes = CLASSES.with_background
+    min_area = 0
 
     def __init__(self, dataset: Dataset, masks: Mapping[str, np.ndarray]) -> None:
         self.dataset, self._masks = dataset, masks

@@ -135,18 +135,57 @@ def test_masks_without_names_for_their_values_are_not_read():
     mask = encode_mask(np.ones((6, 8), np.uint8))
     batch = find_hf(saved(Value("string"), ["cat", "dog"], mask=(Image(), cells([mask, mask]))))
     assert [candidate.mask for candidate in batch.candidates] == [None, None]
-    assert any("no true masks: the tags are not numbers of a ClassLabel" in decision for decision in batch.decisions)
+    assert any(
+        "no true masks: no tag column names the values in the column 'mask'" in decision for decision in batch.decisions
+    )
 
 
-def test_a_set_for_segmentation_without_tags_says_so():
-    """Its masks are not taken for tags."""
-    masks = cells([encode_mask(np.ones((6, 8), np.uint8))])
+def segmentation_set() -> None:
+    """As sets for segmentation are on the hub: photographs and masks, no tags, ids or lists."""
+    masks = [np.zeros((6, 8), np.uint8) for _ in range(4)]
+    for k, values in enumerate(((1, 3), (3,), (1, 255), (1, 9))):
+        for column, value in enumerate(values):
+            masks[k][:, column] = value
     features = Features({"pixel_values": Image(), "label": Image()})
-    Dataset.from_dict({"pixel_values": cells([png(0)]), "label": masks}, features=features).save_to_disk("d")
-    with pytest.raises(DataError, match="has no tag column"):
+    rows = {"pixel_values": cells([png(k) for k in range(4)]), "label": cells([encode_mask(mask) for mask in masks])}
+    Dataset.from_dict(rows, features=features).save_to_disk("d")
+
+
+def test_a_set_for_segmentation_without_tags_says_what_to_type():
+    """Its masks are not taken for tags, unless a person says so and names their values."""
+    segmentation_set()
+    with pytest.raises(DataError, match="has no tag column") as caught:
         find_hf(Path("d"))
+    assert "take the tags from the masks in 'label' with --tags-from-masks" in caught.value.remedy
     with pytest.raises(DataError, match="'label' is a column of images"):
         find_hf(Path("d"), tag_columns=["label"])
+    with pytest.raises(DataError, match="nothing names the values of its masks") as caught:
+        find_hf(Path("d"), tags_from_masks=True)
+    assert "d/id2label.json" in caught.value.remedy
+
+
+def test_tags_are_the_classes_of_the_masks():
+    """Names of id2label.json; 0 is the background whatever it is called, 255 is void."""
+    segmentation_set()
+    Path("d/id2label.json").write_text('{"0": "unlabeled", "1": "cat", "2": "fox", "3": "dog", "255": "edge"}')
+    batch = find_hf(Path("d"), tags_from_masks=True)
+    assert [c.tags for c in batch.candidates] == [("cat", "dog"), ("dog",), ("cat",), ("cat",)]
+    assert (batch.names, batch.mask_values) == (("cat", "dog"), {1: "cat", 3: "dog"})
+    assert "not used: fox" in batch.decisions
+    assert "the value 9 in 1 masks has no name in id2label.json, and is void" in batch.decisions
+    assert plan_import(batch, LENIENT).manifest.mask_ids == {0: 0, 1: 1, 3: 2}
+
+
+def test_names_of_another_kind_do_not_name_the_values_of_masks():
+    """As in scene_parse150, whose scenes are a ClassLabel and whose masks hold objects."""
+    mask = encode_mask(np.ones((6, 8), np.uint8))
+    features = Features({"image": Image(), "annotation": Image(), "scene": LABEL})
+    rows = {"image": cells([png(0), png(1)]), "annotation": cells([mask, mask]), "scene": [0, 1]}
+    Dataset.from_dict(rows, features=features).save_to_disk("d")
+    batch = find_hf(Path("d"))
+    assert [(c.tags, c.mask) for c in batch.candidates] == [(("cat",), None), (("dog",), None)]
+    assert any("if one does, type --tag-columns with it" in decision for decision in batch.decisions)
+    assert all(c.mask for c in find_hf(Path("d"), tag_columns=["scene"]).candidates)
 
 
 PATHS = {
@@ -246,4 +285,5 @@ def test_a_metadata_file_names_masks_and_tags():
     Path("d/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     batch = find_hf(Path("d"))
     assert [(c.image_id, c.tags) for c in batch.candidates] == [("0", ("cat",)), ("1", ("cat", "dog")), ("2", ())]
-    assert [c.read_photograph() for c in batch.candidates] == [png(k) for k in range(3)]
+    assert [c.path.as_posix() for c in batch.candidates] == [f"d/{k}.png" for k in range(3)]  # not copied
+    assert find_hf(Path("d"), tag_columns=["tags"]).candidates[1].read_photograph() == png(1)

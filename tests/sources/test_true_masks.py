@@ -41,6 +41,7 @@ READ: dict[str, Callable[[np.ndarray], bytes]] = {
     "VOC's colours in RGB (CVAT, LabelMe's viz)": lambda mask: png(palette()[mask]),
     "VOC's colours, background transparent (GIMP)": lambda mask: alpha(mask, under=(0, 0, 0)),
     "VOC's colours, white under the transparent (Photoshop)": lambda mask: alpha(mask, under=(255, 255, 255)),
+    "VOC's colours as BGR (OpenCV)": lambda mask: png(np.ascontiguousarray(palette()[mask][:, :, ::-1])),
     "numbers as grey RGB": lambda mask: png(np.dstack([mask] * 3)),
     "numbers in 16 bits": lambda mask: png(mask.astype(np.uint16)),
     "numbers scaled to 16 bits": lambda mask: png(mask.astype(np.uint16) * 257),
@@ -104,7 +105,7 @@ def test_masks_are_read_as_people_write_them(here, how):
     assert {name: mask.tolist() for name, mask in masks.items()} == {n: numbers_of(t).tolist() for n, t in TAGS.items()}
     own = sum("SegmentationClass" in (entry.mask_path or "") for entry in plan.manifest.entries)
     assert own == (6 if how in ("palette PNG", "grey PNG") or "mmseg" in how else 0)
-    assert len(plan.decisions) == ("greys" in how or "another order" in how)
+    assert len(plan.decisions) == ("greys" in how or "another order" in how or "BGR" in how)
 
 
 OF_ONE: dict[str, Callable[[np.ndarray], bytes]] = {

@@ -75,14 +75,14 @@ def test_status_shows_how_far_a_stage_is(here, monkeypatch, capsys):
     pace = {"seconds": 60, "peak_memory_mb": 1, "pace": {"units": 9, "seconds": 720.0}}
     Path("data/reports/evaluate.json").write_text(json.dumps(pace))
     RWLOCK.write_text(json.dumps({"write": {"/x/data/masks": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
-    assert under_way()[0] == "refine_crf: it has run for 0 s"
+    assert under_way()[0] == "refine_crf: it starts, or DVC notes what it made"
     with working_on("refine_crf"):
         assert [work.stage for work in read_works()] == ["refine_crf"]
         with progress("refine_crf", 40) as tick:
             tick(40)
         assert under_way()[0] == "refine_crf: 40 of 40 images, about 0 s left"
         assert under_way()[1].startswith("after it at most ")
-        assert "12 min as they last ran" in under_way()[1]
+        assert "12 min, if they take as long as last time" in under_way()[1]
         status()
         assert "A run is under way.\n  refine_crf: 40 of 40 images" in capsys.readouterr().out
     assert read_works() == []

@@ -183,7 +183,7 @@ def test_the_printed_table_fits_its_terminal(width):
     words = " ".join(plain)
     for part in ("random_walk", "beta", "masks_at_best_threshold", "train", "train_segmenter", "1: sweep-b"):
         assert part in words
-    assert sum("\x1b[1m62.5" in line for line in lines) == 3
+    assert sum(line.count("\x1b[1m62.5") for line in lines) == 3
     assert not any("\x1b[1m50.0" in line for line in lines)
 
 
