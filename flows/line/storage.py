@@ -158,7 +158,7 @@ def pull(*, give_up: bool = False) -> Moved:
                 )
             for path in missing[digest]:
                 _write(check_path(path, "write"), picture)
-        if not MANIFEST.exists() or MANIFEST.read_bytes() != data:
+        if here != together:
             ACCOUNT.unlink(missing_ok=True)  # it is of another import
         if together == manifest:  # now all that it names is here
             _write(MANIFEST, data)

@@ -19,6 +19,7 @@ from workspace import call, make_workspace
 
 from flows.line import storage
 from flows.line.storage import Moved, pull, push
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.errors import DataError, NewerFormatError, UserError
 
@@ -113,7 +114,10 @@ def test_what_one_machine_pushed_another_pulls(made, other, tmp_path):
     assert first.outputs > 10
     folder = other()
     (tmp_path / "elsewhere/last.png").unlink()
+    ACCOUNT.parent.mkdir(parents=True)
+    ACCOUNT.write_text("{}")  # of what was imported here before
     assert pull().pictures == 4
+    assert not ACCOUNT.exists()
     here, there = contents(folder), contents(made.root)
     fetched = [path for path in here if path.startswith("data/raw/pulled/")]
     assert {path: digest for path, digest in here.items() if path not in fetched} == there
