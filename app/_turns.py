@@ -20,6 +20,7 @@ OTHER_LOCKS = {
     "run": "DVC's lock and those of the stages; a run of hours does not delay a correction",
     "record": "the ledger's",
     "up": "starts and ends processes",
+    "new": "writes a folder outside of the project",
     "down": "starts and ends processes",
     "deploy": "writes to Prefect's server",
     "gc": "removes what is computed again where a stage still looks for it",

@@ -81,6 +81,11 @@ COMMANDS = {
     "export-lineage": Command(
         "export_lineage", "export_lineage", "Write the ledger in the formats of OpenLineage and W3C PROV."
     ),
+    "new": Command(
+        "new",
+        "new",
+        "Make a project folder for another data set: code and parameters as committed here, DVC, git, and this environment.",
+    ),
     "doctor": Command(
         "doctor",
         "doctor",

@@ -48,7 +48,7 @@ def best_of(outcomes: Sequence[Outcome]) -> dict[str, float]:
 
 
 def in_width(names: Sequence[str], widths: Mapping[str, int], width: int) -> list[list[str]]:
-    """The columns of scores in groups, of which each fits beside the settings: one at least in each group."""
+    """The columns of scores in groups, of which each fits beside the settings: one at least in each; without scores one of none."""
     groups: list[list[str]] = []
     left = 0
     for name in names:
@@ -57,7 +57,7 @@ def in_width(names: Sequence[str], widths: Mapping[str, int], width: int) -> lis
             left = width
         groups[-1].append(name)
         left -= widths[name]
-    return groups
+    return groups or [[]]
 
 
 def as_markdown(outcomes: Sequence[Outcome]) -> str:

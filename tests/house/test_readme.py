@@ -139,6 +139,7 @@ ELSEWHERE = {
     "labelfactory push [--give-up]": "test_storage.py",
     "labelfactory quarantine release IMAGE_ID": "test_quarantine.py",
     "labelfactory quarantine retry --stage all [--no-retrain]": "test_quarantine.py",
+    "labelfactory new ../birds": "test_new.py",
     "labelfactory compare 2 3": "test_compare.py",
     "labelfactory audit diff 2 3 [--pictures DIR]": "test_audit.py",
     "labelfactory import coco INSTANCES.json --images DIR [--list train]": "test_import_commands.py",

@@ -187,6 +187,12 @@ def test_the_printed_table_fits_its_terminal(width):
     assert not any("\x1b[1m50.0" in line for line in lines)
 
 
+def test_a_sweep_without_true_masks_has_a_row_a_variant():
+    console = Console(width=80, file=io.StringIO())
+    _print([Outcome("sweep-a", {BETA: 4}, {}), Outcome("sweep-b", {BETA: 8}, {})], console)
+    assert "beta" in console.file.getvalue()
+
+
 def test_a_sweep_may_stop_before_the_stages_that_learn_last(project):
     """What the stage needs runs, and the one that scores; scores of what did not run are not shown; another experiment."""
     (whole,), (until,) = variants({BETA: [4]}), variants({BETA: [4]}, "refine_crf")
