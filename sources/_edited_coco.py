@@ -10,7 +10,7 @@ from labelfactory.errors import DataError
 from labelfactory.schema import Mask
 from sources._coco_drawing import draw
 from sources._coco_file import shared_ids
-from sources._coco_objects import OURS, Crowds, without_false_crowds
+from sources._coco_objects import OURS, Crowds, is_crowd, without_false_crowds
 from sources._edited_mask import EditedMask, Load
 from sources._edited_pngs import class_number
 
@@ -62,8 +62,10 @@ def edited_coco(
         decisions.extend(said)
     used = {a.get("category_id") for listed in of_image.values() for a in listed}
     numbers = {k: class_number(name, path, dataset) for k, name in categories.items() if k in used}
+    has_void = ours or any(is_crowd(annotation) for annotation in annotations)
     for number, name, image_id in images:
-        yield EditedMask(f"{path.name}, {name}", (image_id, name), _drawer(of_image[number], numbers), has_specks=False)
+        load = _drawer(of_image[number], numbers)
+        yield EditedMask(f"{path.name}, {name}", (image_id, name), load, has_void=has_void, has_specks=False)
 
 
 def _drawer(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[Any, int]) -> Load:

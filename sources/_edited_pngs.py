@@ -39,6 +39,11 @@ class ClassTable:
     colours: Mapping[int, int]  # colour → class id
     colour_of: Mapping[int, int]  # number in a file → its colour in a palette of ours
 
+    @property
+    def has_void(self) -> bool:
+        """Whether it can say void; labels of CVAT cannot."""
+        return VOID in self.colours.values()
+
 
 def class_number(name: str, path: Path, dataset: Dataset) -> int:
     """The class id of a name.

@@ -214,7 +214,8 @@ def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str
     for png in pngs:
         if png not in strokes:
             name = png.relative_to(inside or folder).with_suffix("").as_posix().removesuffix(LABEL_IDS)
-            yield EditedMask(png.relative_to(folder).as_posix(), (name, f"{name}.png"), _reader(png, table, how))
+            where, load = png.relative_to(folder).as_posix(), _reader(png, table, how)
+            yield EditedMask(where, (name, f"{name}.png"), load, has_void=table.has_void, has_specks=table.has_void)
 
 
 def _files(folder: Path, *suffixes: str) -> list[Path]:

@@ -317,8 +317,12 @@ def cvat_coco(pixels: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("form", ["annotations.xml", "images.zip", "masks.zip", "coco.zip", "polygons.xml"])
 def test_cvat_there_and_back(dataset, form):
-    """Our annotations, of which one was edited, in each form that CVAT exports: that one is taken, in the person's pixels."""
-    cvat.write(Exported(dataset, MINE), Path("out"))
+    """Our annotations, of which one was edited, in each form that CVAT exports: that one is taken, in the person's pixels.
+
+    None of them has a void, so ours is no edit where it is background there.
+    """
+    mine = {name: np.where(np.arange(16) > 14, VOID, drawn()).astype(np.uint8) for name in NAMES}
+    cvat.write(Exported(dataset, mine), Path("out"))
     if form == "masks.zip":
         write(form, cvat_masks(EDITED))
     elif form == "annotations.xml":
@@ -334,9 +338,9 @@ def test_cvat_there_and_back(dataset, form):
                 archive.writestr("annotations/instances_default.json", cvat_coco(EDITED))
             else:
                 archive.writestr("annotations.xml", cvat_xml(Path("out")))
-    found = edited(form, dataset)
+    found = edited(form, dataset, mine)
     assert list(found.masks) == ["a"]
-    assert np.array_equal(found.masks["a"], EDITED)
+    assert np.array_equal(found.masks["a"], np.where(np.arange(16) > 14, VOID, EDITED))
     if form == "coco.zip":
         assert "taken as objects (CVAT writes this for masks of its brush)" in found.decisions[0]
 
