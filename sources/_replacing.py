@@ -40,5 +40,6 @@ def refuse_loss(old: Manifest, new: Manifest, lost: tuple[Entry, ...]) -> None:
     if lost:
         raise DataError(
             loss(old, new, lost),
-            "Add --append to keep all of them, or --replace to let these go; their outputs stay in DVC's cache.",
+            "Add --append to keep all of them, or --replace to let these go (outputs stay in DVC's cache); "
+            "`labelfactory new DIR` makes a folder for another data set.",
         )
