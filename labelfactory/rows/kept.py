@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.console import say
-from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
+from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.digests import digest_json
 from labelfactory.rows.header import STATE_COLUMNS
 from labelfactory.rows.intact import intact_rows
@@ -30,6 +30,7 @@ from labelfactory.store.entries import (
     use,
 )
 from labelfactory.store.limit import is_on
+from labelfactory.store.refused import refused
 from labelfactory.store.sharing import hold_to_limit, share
 
 CHECK_EVERY = 10**9
@@ -154,7 +155,7 @@ class KeptRows:
 
     @cached_property
     def _withdrawn(self) -> Withdrawn:
-        return withdrawn(keep=False)
+        return refused()
 
 
 def forget_rows(is_gone: Callable[[str, str], bool]) -> None:

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 from torch import Tensor, nn
 
 from labelfactory.console import say
-from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.devices import for_the_record
 from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError
@@ -34,6 +33,7 @@ from labelfactory.stage.base import Stage
 from labelfactory.store.entries import STORE
 from labelfactory.store.limit import is_on
 from labelfactory.store.outputs import keep_output, kept_output, put_back
+from labelfactory.store.refused import refused
 from labelfactory.versions import git_state, library_versions
 
 T = TypeVar("T", bound=TrainingSection)
@@ -221,7 +221,7 @@ class TrainingStage(Stage[T]):
             return
         whole = passport.training_rows_digest == digest_rows((row["image_id"], row["digest"]) for row in rows)
         whole &= all(file.exists() for file in self._files)
-        if whole and not withdrawn(keep=False).image_ids & {row["image_id"] for row in rows}:
+        if whole and not refused().image_ids & {row["image_id"] for row in rows}:
             keep_output(self.writes, passport.key, self._files)
 
     def _found(self, key: str) -> Passport | None:

@@ -146,7 +146,7 @@ def test_withdrawn_images_are_neither_kept_nor_left(project, monkeypatch):
     gone = {"b", project.records[2].sha256}
     forget_rows(lambda image_id, sha256: image_id in gone or sha256 in gone)
     assert kept_ids() == [["a"], ["a"], ["d"], ["d"], ["e"], ["e"]]
-    monkeypatch.setattr(kept, "withdrawn", lambda **_: Withdrawn(frozenset(gone), frozenset(gone)))
+    monkeypatch.setattr(kept, "refused", lambda: Withdrawn(frozenset(gone), frozenset(gone)))
     for image_id in "bc":
         project.remove(image_id)
     assert update(cfg=TODAY) == ([], Tally(0, 0, 0, 3, 0, rows_found=3))

@@ -202,7 +202,7 @@ def test_a_network_from_elsewhere_is_kept_when_another_replaces_it(project, monk
         run()
         monkeypatch.setenv(VARIABLE, "1")
         if spoil is Trainer.rows:
-            monkeypatch.setattr(training, "withdrawn", lambda **_: Withdrawn(image_ids=frozenset("b")))
+            monkeypatch.setattr(training, "refused", lambda: Withdrawn(image_ids=frozenset("b")))
         else:
             Trainer(config())._write_rows(spoil)
         run(seed=6)
