@@ -120,7 +120,8 @@ def shown() -> list[tuple[str, str]]:
     """Page and each `labelfactory …` that it shows, in a block or in a line."""
     found = set()
     for name, text in PAGES.items():
-        blocks = re.findall(r"^ *```(?:bash|console)?\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+        every = re.findall(r"^ *```([a-z]*)\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+        blocks = [block for kind, block in every if kind in ("", "bash", "console")]
         lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
         lines += re.findall(r"`([^`\n]*labelfactory [^`]*)`", text)
         found |= {(name, match.group()) for line in lines if (match := re.search(r"labelfactory [a-z].*", line))}
