@@ -1,10 +1,14 @@
 """What an import without --append takes out of the project."""
 
+from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import Entry, Manifest
+from labelfactory.dataset.prepared import IMAGES
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError
 
 SHOWN = 3
+TRIAL = 50
+"""Images of the smallest import that is no trial, whatever was made of it."""
 
 
 def lost_images(old: Manifest, new: Manifest) -> tuple[Entry, ...]:
@@ -32,14 +36,19 @@ def loss(old: Manifest, new: Manifest, lost: tuple[Entry, ...]) -> str:
 
 
 def refuse_loss(old: Manifest, new: Manifest, lost: tuple[Entry, ...]) -> None:
-    """Refuse an import that takes images out of the project.
+    """Refuse an import that takes images out of the project, unless what is here is a small import that nothing was made of.
 
     Raises:
         DataError: with both counts, and how many would go.
     """
-    if lost:
+    if lost and not _is_trial(old):
         raise DataError(
             loss(old, new, lost),
             "Add --append to keep all of them, or --replace to let these go (outputs stay in DVC's cache); "
             "`labelfactory new DIR` makes a folder for another data set.",
         )
+
+
+def _is_trial(old: Manifest) -> bool:
+    """Whether an import is so small that it costs nothing to repeat, and no stage and no person has worked on it."""
+    return len(old.entries) < TRIAL and not IMAGES.exists() and not read_corrections(CORRECTIONS)

@@ -11,6 +11,7 @@ from voc_folders import two_parts, voc_folder
 from workspace import ROOT
 
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
+from labelfactory.dataset.prepared import IMAGES
 
 
 def pictures_and_table(root: Path, *, count: int = 6, start: int = 0) -> Path:
@@ -73,7 +74,13 @@ def test_append_brings_new_classes(here, labelfactory):
 
 def test_an_import_over_another_is_refused(here, labelfactory):
     """With both counts and how many would go; a dry run says so, --replace does it, the same import needs no option."""
-    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
+    labelfactory("import", "demo", "--count", "9")
+    photos = str(voc_folder(here / "photos"))
+    assert "replaces 9 images" in labelfactory(
+        "import", "voc", photos, "--classes", "cat,dog"
+    )  # nothing was made of them
+    IMAGES.parent.mkdir(parents=True)
+    IMAGES.touch()
     kept = MANIFEST.read_bytes()
     counts = "this project has 3 images (import voc"
     loss = "the import has 10: 3 of those here would go (a, b, c)"
