@@ -34,6 +34,8 @@ COMMANDS = (
     "promote",
     "withdraw",
     "export-lineage",
+    "new",
+    "compare",
     "doctor",
     "gc",
     "up",
