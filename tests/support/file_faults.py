@@ -42,7 +42,7 @@ FREEING = ("unlink", "remove", "rmdir")
 KILLED = 137
 HELD = ("data/import/", "data/corrections/", "params.yaml")
 """What is written only by who holds the project."""
-NOT_OURS = (".dvc/tmp", "data/mlflow", "__pycache__", ".labelfactory")
+NOT_OURS = (".dvc/tmp", "data/mlflow", "__pycache__", "/.labelfactory/")
 """Databases of other programs, which have journals, and locks."""
 
 
