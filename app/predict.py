@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from exports._predicted import refuse_others, write_predicted
+from exports._predicted import REMEDY, refuse_others, write_predicted
 from exports._predictor import SCALES, Predictor
 from labelfactory.console import say
 from labelfactory.dataset.images import decode_photograph
@@ -40,6 +40,7 @@ def predict(
     make_folder(out)
     remove_leftovers(out, alone=False)
     bad: list[str] = []
+    kept: list[str] = []
     lines: list[str] = []
     with progress("predict", len(paths), keeps=True) as tick:
         for name, path in named.items():
@@ -52,17 +53,26 @@ def predict(
                 bad.append(f"{path}: {error.problem}")
                 continue
             mask, confidence = predictor.predict(photograph)
-            size = write_predicted(out, name, photograph, mask)
+            try:
+                size = write_predicted(out, name, photograph, mask)
+            except DataError as error:
+                kept.append(error.problem)
+                continue
             classes = [
                 f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
             ]
             lines.append(f"  {path}: {', '.join(classes) or 'background alone'}; confidence {confidence:.2f}")
             tick(size=size)
     say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
+    problems = []
     if bad:
+        problems.append(("pictures are not readable", bad, "Replace these."))
+    if kept:
+        problems.append(("results stay as they are", kept, REMEDY))
+    if problems:
         raise DataError(
-            "\n".join([f"{len(bad)} pictures are not readable", *(f"  {b}" for b in bad)]),
-            "Replace these.",
+            "\n".join("\n  ".join([f"{len(each)} {what}", *each]) for what, each, _ in problems),
+            " ".join(remedy for _, _, remedy in problems),
         )
 
 

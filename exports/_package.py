@@ -94,8 +94,7 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
         raise DataError(f"{checkpoint}: the weights of {passport.stage}, not of a segmenter", "Name a segmenter's.")
     for name in ("onnx", "onnxscript", "onnxruntime"):
         _need(name)
-    if out.is_symlink() or (out.exists() and not (out.is_file() and _is_package(out))):
-        raise DataError(f"{out}: is not an ONNX file of labelfactory", "Name another file with --out.")
+    _refuse_other(out)
     net = segmenter_from(passport.architecture, state)
     make_folder(out.parent)
     remove_leftovers(out.parent, out.name, alone=False)
@@ -108,6 +107,7 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
                 f"{out}: onnxruntime and torch differ: {100 * checked.same_pixels:.3f} % of the pixels have the same class, "
                 f"probabilities are up to {checked.worst_confidence:.2g} apart; nothing was written"
             )
+        _refuse_other(out)  # something may have been put there meanwhile
     return checked
 
 
@@ -128,6 +128,12 @@ def check_package(path: Path, net: Segmenter, photographs: Iterable[Photograph])
     if not images:
         raise DataError("there is no photograph to check the file with", "Name some with --check.")
     return Checked(images, same / pixels, worst)
+
+
+def _refuse_other(out: Path) -> None:
+    """Raises DataError where something other than an earlier file of this command would be replaced."""
+    if out.is_symlink() or (out.exists() and not (out.is_file() and _is_package(out))):
+        raise DataError(f"{out}: is not an ONNX file of labelfactory", "Name another file with --out.")
 
 
 def _is_package(path: Path) -> bool:

@@ -26,6 +26,7 @@ from reporting.pictures import mask_over
 
 MARK = "labelfactory predict"
 QUALITY = 92
+REMEDY = "Name another folder with --out."
 
 
 def files_of(out: Path, name: str) -> tuple[Path, Path]:
@@ -47,7 +48,7 @@ def refuse_others(out: Path, names: Iterable[str], pictures: Iterable[Path]) -> 
     """
     refuse_own(out)
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is not a folder", "Name another folder with --out.")
+        raise DataError(f"{out}: is not a folder", REMEDY)
     given = {(found.st_dev, found.st_ino) for picture in pictures if picture.exists() for found in [picture.stat()]}
     for name in names:
         for path in files_of(out, name):
@@ -56,29 +57,40 @@ def refuse_others(out: Path, names: Iterable[str], pictures: Iterable[Path]) -> 
             except FileNotFoundError:
                 continue
             if (found.st_dev, found.st_ino) in given:
-                problem = "is one of the pictures, and a result would replace it"
-            elif not stat.S_ISREG(found.st_mode) or not _as_written(path):
-                problem = (
-                    "was not written by `labelfactory predict`, or was changed since, and a result would replace it"
-                )
-            else:
-                continue
-            raise DataError(f"{path}: {problem}", "Name another folder with --out.")
+                raise DataError(f"{path}: is one of the pictures, and a result would replace it", REMEDY)
+            _refuse_changed(path)
+
+
+def _refuse_changed(path: Path) -> None:
+    """Raises DataError where a file is not a result as it was written."""
+    try:
+        whole = stat.S_ISREG(path.lstat().st_mode) and _as_written(path)
+    except FileNotFoundError:
+        return
+    if not whole:
+        problem = "was not written by `labelfactory predict`, or was changed since, and a result would replace it"
+        raise DataError(f"{path}: {problem}", REMEDY)
 
 
 def write_predicted(out: Path, name: str, photograph: Photograph, mask: Mask) -> int:
-    """Write mask and overlay, each whole or not at all; returns their size in bytes."""
+    """Write mask and overlay, each whole or not at all; returns their size in bytes.
+
+    Raises:
+        DataError: the file there is not a result as it was written; somebody may have edited it since `refuse_others`.
+    """
     mask_file, overlay = files_of(out, name)
     with write_whole(mask_file) as temporary, Image.open(io.BytesIO(encode_mask(mask))) as image:
         text = PngInfo()
         text.add_text("Software", _mark(image))
         image.save(temporary, format="PNG", pnginfo=text, compress_level=6)
+        _refuse_changed(mask_file)
     with write_whole(overlay) as temporary:
         over = Image.fromarray(mask_over(photograph, mask))
         once = io.BytesIO()
         over.save(once, format="JPEG", quality=QUALITY)
         with Image.open(once) as decoded:  # the mark is of the pixels that a reader sees
             over.save(temporary, format="JPEG", quality=QUALITY, comment=_mark(decoded))
+        _refuse_changed(overlay)
     return mask_file.stat().st_size + overlay.stat().st_size
 
 

@@ -35,15 +35,23 @@ def export_lineage(lookup: Lookup, folder: Path) -> list[Path]:
     events, prov = folder / "openlineage.jsonl", folder / "prov.json"
     refuse_own(folder)
     for path, mark in ((events, PRODUCER), (prov, PREFIX)):
-        if path.is_symlink() or (path.exists() and not _begins_with(path, mark)):
-            raise DataError(f"{path}: was not written by `labelfactory export-lineage`", "Name another folder.")
+        _refuse_other(path, mark)
     make_folder(folder)
     remove_leftovers(folder, alone=False)
     with write_whole(events) as temporary, temporary.open("w", encoding="utf-8") as stream:
         for event in sorted(openlineage(lookup), key=lambda e: str(e["eventTime"])):
             stream.write(json.dumps(event) + "\n")
-    write_json(prov, prov_json(lookup))
+        _refuse_other(events, PRODUCER)  # something may have been put there meanwhile
+    document = prov_json(lookup)
+    _refuse_other(prov, PREFIX)
+    write_json(prov, document)
     return [events, prov]
+
+
+def _refuse_other(path: Path, mark: str) -> None:
+    """Raises DataError where something other than a file of an earlier call would be replaced."""
+    if path.is_symlink() or (path.exists() and not _begins_with(path, mark)):
+        raise DataError(f"{path}: was not written by `labelfactory export-lineage`", "Name another folder.")
 
 
 def _begins_with(path: Path, mark: str) -> bool:
