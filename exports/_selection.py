@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from exports._origin import origin_of, with_digest
 from exports._predictor import Predictor
 from labelfactory.dataset.images import decode_photograph, orientation_of
 from labelfactory.dataset.picture_files import suffix_of
@@ -25,6 +26,7 @@ from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
 
+SHOWN = 5
 QUALITY = {
     "masks": "agreement: share of pixels on which the walk and the CRF name the same class; 1 for a mask that a person corrected",
     "predictions": "confidence: mean over the pixels of the best class's probability",
@@ -77,7 +79,7 @@ class Item:
 
 
 class Selection:
-    """The photographs of a data set that have a mask, of one list, above a quality.
+    """The photographs of a data set that have a mask, of one list, above a quality; and where they come from.
 
     Args:
         what: "masks", the pseudo-masks of the line, or "predictions" of the trained segmenter.
@@ -91,7 +93,8 @@ class Selection:
 
     def __init__(self, what: str, *, split: str = "", min_quality: float = 0.0) -> None:
         self.what, self.split, self.min_quality = what, split, min_quality
-        self.dataset: Dataset = read_dataset(DATA / "dataset" / "images.parquet")
+        self.dataset: Dataset
+        self.dataset, self.dataset_sha256 = with_digest(DATA / "dataset" / "images.parquet", read_dataset)
         records = self.dataset.on_list(split) if split else self.dataset.usable
         gone = withdrawn()  # `withdraw --later` leaves data set and masks as they are until the next run
         say_refused([(r.image_id, r.sha256) for r in records if gone.refuses(r.image_id, r.sha256)], doing="export")
@@ -100,6 +103,7 @@ class Selection:
         self._maker = read_wiring().masks if what == "masks" else read_wiring().model
         folder = DATA / self._maker.noun
         self._predictor = Predictor(folder / CHECKPOINT) if what == "predictions" else None
+        self.origin = origin_of(what, self._predictor.passport if self._predictor else None)
         self._rows = RowReader(folder) if what == "masks" else None
         if self._rows is not None:
             if not self._rows.states:
@@ -144,6 +148,21 @@ class Selection:
             if name and name in item.record.lists:
                 return name
         return item.record.lists[0] if item.record.lists else "rest"
+
+    def refuse_withdrawn(self) -> None:
+        """Refuse to deliver what was withdrawn since the selection was made.
+
+        Raises:
+            DataError: it has been exported.
+        """
+        gone = withdrawn()
+        ids = [i for i, image in self.exported.items() if gone.refuses(i, image["photograph"])]
+        if ids:
+            more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+            raise DataError(
+                f"withdrawn during the export: {', '.join(ids[:SHOWN])}{more}; nothing was written",
+                "Type the command again: it leaves them out.",
+            )
 
     def _item(self, record: ImageRecord) -> Item:
         if self._rows is not None:
