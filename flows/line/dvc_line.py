@@ -64,7 +64,12 @@ def _has_told(run: "Future[list[str]]") -> bool:
 
 
 def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo | None) -> list[str]:
-    with open_repo() if held is None else nullcontext(held) as repo, failures_named(), lock_repo(repo), _calm():
+    with (
+        open_repo(waits=True) if held is None else nullcontext(held) as repo,
+        failures_named(),
+        lock_repo(repo),
+        _calm(),
+    ):
         names = Line(repo).order(targets, retrain=retrain)
         ask_again(repo, names)
         ran = []
@@ -95,11 +100,12 @@ def held_line() -> Iterator[HeldLine]:
     """Hold DVC's lock, while no stage is at work: for a command that changes what stages read and write.
 
     Raises:
-        BusyError: another process runs the line, a stage of it, or a sweep.
+        BusyError: another process holds DVC's lock, runs a stage, or a sweep.
     """
     with open_repo() as repo:
         with failures_named(), ExitStack() as held:
             held.enter_context(lock_repo(repo))
+            repo.lock.waits = True  # DVC gives it away while a stage runs
             locks = held.pop_all()
         with locks:
             for name in (*read_wiring(), "sweep"):  # a stage started by hand, or a sweep, holds its lock alone
@@ -168,7 +174,7 @@ class Line:
 @contextmanager
 def open_line() -> Iterator[Line]:
     """The line of this folder, with DVC opened once for all stages."""
-    with open_repo() as repo:
+    with open_repo(waits=True) as repo:
         yield Line(repo)
 
 
