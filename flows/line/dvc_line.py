@@ -4,9 +4,10 @@ DVC alone decides what is stale. `dvc repro` does the same as `reproduce`.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import psutil
 from dvc.repo import Repo, lock_repo
@@ -150,14 +151,14 @@ class Line:
                 self._repo.reproduce(targets=[stage], single_item=True)
             return ran
 
-    def vary(self, name: str, overrides: Sequence[str]) -> dict[str, float]:
-        """Run the line with other params as the DVC experiment `name`, unless it exists. Returns its metrics.
+    def vary(self, name: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, float]:
+        """Run the line with these params as the DVC experiment `name`, unless it exists; arguments and result as `run_variant`.
 
         Raises:
             StageFailedError, UserError: as `reproduce`.
         """
         with failures_named():
-            return run_variant(self._repo, name, list(overrides))
+            return run_variant(self._repo, name, params, inputs)
 
     def stale(self, stages: Sequence[str]) -> list[str]:
         """Those of these stages that are stale now, whatever earlier stages will make.
