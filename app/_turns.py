@@ -11,6 +11,7 @@ from labelfactory.lock import project_lock
 
 READERS = {
     *("status", "report", "parameters", "serve", "doctor", "corrections list", "quarantine list", "export-lineage"),
+    "compare",
     *(f"audit {name}" for name in ("model", "mask", "pixel", "diff", "verify")),
     *("predict", "package"),  # write files outside of the project's own, each whole
 }
@@ -19,8 +20,10 @@ OTHER_LOCKS = {
     "run": "DVC's lock and those of the stages; a run of hours does not delay a correction",
     "record": "the ledger's",
     "up": "starts and ends processes",
+    "new": "writes a folder outside of the project",
     "down": "starts and ends processes",
     "deploy": "writes to Prefect's server",
+    "gc": "removes what is computed again where a stage still looks for it",
     "export": "holds the project while the new folder takes the old one's place",
     "sweep": "holds the project while DVC changes params.yaml for a variant",
     "quarantine retry": "holds the project while it releases, not while the line runs",

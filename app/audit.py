@@ -50,7 +50,7 @@ def model(
     if path.is_file() or (path.is_dir() and (path / "checkpoint.safetensors").exists()):
         answer, rows = audit_file(path), rows_of_file(path)
     else:
-        lookup = _recorded()
+        lookup = recorded_ledger()
         answer, rows = audit_model(lookup, name), rows_of_model(lookup, name)
     _print(answer | {"rows": rows} if as_json else _with_a_few_rows(answer, rows, name), as_json)
     if answer["problems"]:
@@ -75,7 +75,7 @@ def mask(
     as_json: Json = False,
 ) -> None:
     """Show the chain behind a mask, and every model that ever learnt from the image."""
-    _print(audit_mask(_recorded(), image_id, version), as_json)
+    _print(audit_mask(recorded_ledger(), image_id, version), as_json)
 
 
 @cli.command()
@@ -101,7 +101,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Say which masks were added, removed and changed between two sides, and why."""
-    answer = compare(_recorded(), first, second, pictures)
+    answer = compare(recorded_ledger(), first, second, pictures)
     words = {"scores": NOT_MEASURED, "settings": "not there"}
     shown = {part: [_with(word, item) for item in answer[part]] for part, word in words.items()}
     _print(answer if as_json else answer | shown, as_json)
@@ -136,7 +136,7 @@ def _with(word: str, item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: word if value is None else value for name, value in item.items()}
 
 
-def _recorded() -> Lookup:
+def recorded_ledger() -> Lookup:
     """The ledger after recording what is on the disk; as it is if that cannot be recorded."""
     try:
         record()

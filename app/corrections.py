@@ -20,7 +20,8 @@ from labelfactory.dataset.prepared import ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
-from sources.corrections import find_edited
+from sources._coco_objects import Crowds
+from sources.corrections import Reading, find_edited
 
 cli = typer.Typer(help="Masks edited by hand, which replace the line's.", no_args_is_help=True)
 
@@ -31,10 +32,26 @@ RUN = "`labelfactory run` updates what depends on it"
 
 @cli.command()
 def add(
-    path: Annotated[Path, typer.Argument(metavar="DIR|INSTANCES.json", help="PNG masks, or COCO instances.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A folder or zip of PNG masks, a JSON of COCO or Label Studio, or CVAT's annotations.xml.",
+        ),
+    ],
     take_equal: Annotated[
         bool, typer.Option("--take-equal", help="Also take masks that equal ours, as confirmed by a person.")
     ] = False,
+    nearest: Annotated[
+        bool,
+        typer.Option(
+            "--nearest",
+            help="Take pixels of no class's colour, as on a smoothed edge, and masks of another scale for the nearest.",
+        ),
+    ] = False,
+    crowds: Annotated[
+        Crowds, typer.Option("--crowds", help="What COCO annotations with iscrowd 1 are; auto: their file decides.")
+    ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all masks, write nothing.")] = False,
 ) -> None:
     """Take masks that were edited elsewhere; by default only those that differ from ours."""
@@ -50,7 +67,13 @@ def add(
             return None if take_equal else corrected_mask(correction, dataset.classes)
         return rows[record.image_id]["mask"] if record.image_id in rows else None
 
-    edited = find_edited(path, dataset, current, take_equal=take_equal)
+    reading = Reading(nearest=nearest, crowds=crowds)
+    edited = find_edited(path, dataset, current, take_equal=take_equal, reading=reading)
+    for decision in edited.decisions:
+        say(f"corrections: {decision}")
+    if edited.inexact:
+        pixels = sum(edited.inexact.values())
+        say(f"corrections: {pixels} pixels were not exact and are taken for the nearest: {_some(list(edited.inexact))}")
     if edited.same:
         say(f"corrections: {len(edited.same)} equal the current masks and stay unchanged")
     if not edited.masks:

@@ -20,6 +20,15 @@ def deploy(
         deploy as register,  # loads Prefect and torch: only once the server has answered
     )
 
-    for name in register(api, cron=cron, pool=pool, source=source):
+    names, left_out = register(api, cron=cron, pool=pool, source=source)
+    for name in names:
         typer.echo(name)
+    for name in left_out:
+        typer.echo(
+            f"{name}: no worker, so no deployments; after `labelfactory up --pool {name}` type `labelfactory deploy` again"
+        )
+    if cron:
+        typer.echo(
+            "The schedule runs while `labelfactory up` does; docs/deployment.md has a unit that starts it at boot."
+        )
     typer.echo(f"Type `labelfactory run --on {pool or 'cpu'}`, or open {api.page}")

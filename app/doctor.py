@@ -12,11 +12,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+import labelfactory
+from app._mixed_code import REMEDY, mixed_code
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.devices import cores, pick_device, precision_on
 from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.stage.runner import read_sections
+from labelfactory.store.entries import held_in_words
 from lineage.outbox import Outbox
 from models.backbones._weights import package_weights
 
@@ -27,10 +30,10 @@ LEAST_FREE_GB = 5
 
 
 def doctor() -> None:
-    """Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails."""
+    """Check Python, the code, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails."""
     console = Console()
     bad = 0
-    for check in (_python, _torch, _gpu, _weights, _dvc, _git, _disk, _params, _import, _letters):
+    for check in (_python, _code, _torch, _gpu, _weights, _dvc, _git, _disk, _store, _params, _import, _letters):
         for passed, result, remedy in check():
             console.print(
                 f"[{'green' if passed else 'red'}]{'ok  ' if passed else 'BAD '}[/] {escape(result)}", soft_wrap=True
@@ -49,6 +52,11 @@ def _python() -> Iterator[Finding]:
         f"Python {platform.python_version()}, {cores()} cores",
         "Install Python 3.11 and type `make install`.",
     )
+
+
+def _code() -> Iterator[Finding]:
+    mixed = mixed_code()
+    yield not mixed, mixed or f"code of {Path(labelfactory.__file__).resolve().parent.parent}", REMEDY
 
 
 def _torch() -> Iterator[Finding]:
@@ -92,6 +100,13 @@ def _git() -> Iterator[Finding]:
 def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(".").free / 2**30
     yield free >= LEAST_FREE_GB, f"{free:.0f} GiB free on this disk", f"Free at least {LEAST_FREE_GB} GiB."
+
+
+def _store() -> Iterator[Finding]:
+    try:
+        yield True, held_in_words(), ""
+    except UserError as error:
+        yield False, error.problem, error.remedy
 
 
 def _params() -> Iterator[Finding]:

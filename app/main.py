@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from app._mixed_code import REMEDY, mixed_code
 from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
@@ -34,7 +35,11 @@ COMMANDS = {
         "sweep",
         "Run the line once for each combination of values, as DVC experiments; params.yaml and data/ stay as they are.",
     ),
-    "status": Command("status", "status", "Show whether each stage is up to date, and if not, why."),
+    "status": Command(
+        "status",
+        "status",
+        "Show whether each stage is up to date, and if not, why; while a run is under way, how far it is.",
+    ),
     "report": Command("report", "report", "Print the line's table and the path of the HTML report."),
     "export": Command("export", "export", "Write masks and photographs for other tools, with provenance.json."),
     "predict": Command(
@@ -46,7 +51,7 @@ COMMANDS = {
     "parameters": Command(
         "parameters",
         "parameters",
-        "Print every parameter and every knob of a method: meaning and range, of knobs also the default (Markdown).",
+        "Print every parameter and every knob of a method: meaning, range, value or default, and what it does (Markdown).",
     ),
     "profile": Command(
         "profile", "profile", "Apply a profile from profiles/ to params.yaml; comments and other values stay."
@@ -61,6 +66,9 @@ COMMANDS = {
     "audit": Command(
         "audit", "cli", "Show where a model, mask or pixel comes from, what changed, and what does not match."
     ),
+    "compare": Command(
+        "compare", "compare", "Show parameters that differ, scores by class, and seconds of two states side by side."
+    ),
     "serve": Command("serve", "serve", "Show images, masks, models and the line as pages, at http://127.0.0.1:8600."),
     "promote": Command(
         "promote", "promote", "Give a segmenter the alias `champion`, in the ledger and in MLflow's registry."
@@ -73,10 +81,15 @@ COMMANDS = {
     "export-lineage": Command(
         "export_lineage", "export_lineage", "Write the ledger in the formats of OpenLineage and W3C PROV."
     ),
+    "new": Command(
+        "new",
+        "new",
+        "Make a project folder for another data set: code and parameters as committed here, DVC, git, and this environment.",
+    ),
     "doctor": Command(
         "doctor",
         "doctor",
-        "Check Python, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails.",
+        "Check Python, the code, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails.",
     ),
     "up": Command(
         "up",
@@ -86,6 +99,11 @@ COMMANDS = {
     "down": Command("up", "end", "End the processes that `labelfactory up` started in this folder."),
     "deploy": Command(
         "deploy", "deploy", "Register the deployments of prefect.yaml; --cron turns the schedule of `nightly` on."
+    ),
+    "gc": Command(
+        "gc",
+        "gc",
+        "Show what is kept of earlier outputs, and remove what was used longest ago until the rest is below a limit.",
     ),
     "push": Command(
         "storage",
@@ -144,6 +162,8 @@ def main() -> None:
 
 
 def _run(words: list[str]) -> None:
+    if (mixed := mixed_code()) and words[:1] != ["doctor"]:  # which says it as a finding
+        say(f"warning: {mixed}. {REMEDY}")
     try:
         in_turn(typer.main.get_command(command_line(*words[:1])))()
     except UserError as error:

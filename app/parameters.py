@@ -1,11 +1,12 @@
-"""`labelfactory parameters`: every parameter and every knob of a method, with meaning and range; a knob with its default.
+"""`labelfactory parameters`: every parameter and every knob of a method: meaning, range, value or default, effect.
 
 docs/parameters.md is its output: `make docs` writes it, a test compares.
 """
 
 import importlib
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,7 +15,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from app._effects import effect
 from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.registry import Family, MethodConfig
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.runner import stage_class
@@ -36,6 +39,9 @@ that is given in both places is refused.
 `32-true`; `labelfactory doctor` says which. Like the device, it is recorded, and makes nothing stale. *Scales* are factors on the
 photograph's size, 0.1 to 4.
 
+*Effect* says what more of a value, or another one, does to masks or time; the best value follows from a sweep
+(`labelfactory sweep random_walk.beta=4,8`). The column *params.yaml* holds the value that is there.
+
 This page is the output of `labelfactory parameters`.
 """
 TAIL = """\
@@ -50,21 +56,23 @@ train on, default all that a batch can be shared by evenly) changes weights by r
 def parameters(
     section: Annotated[str | None, typer.Argument(help="A section of params.yaml; without one, all of them.")] = None,
 ) -> None:
-    """Print every parameter and every knob of a method: meaning and range, of knobs also the default (Markdown)."""
+    """Print every parameter and every knob of a method: meaning, range, value or default, and what it does (Markdown)."""
     if section is None:
-        print(page(), end="")
+        print(page(read_yaml(Path(PARAMS_FILE))), end="")
         return
     if section not in read_wiring():
         raise ParamsError(f"{section!r} is not a section{did_you_mean(section, read_wiring())}", "Type its name.")
     model = stage_class(section).section
-    print("\n".join([*_section(section, model), "", *(line for f in _families(model) for line in _family(f))]))
+    values = _values(read_yaml(Path(PARAMS_FILE)))
+    print("\n".join([*_section(section, model, values), "", *(line for f in _families(model) for line in _family(f))]))
 
 
-def page() -> str:
-    """docs/parameters.md."""
+def page(params: Mapping[str, Any]) -> str:
+    """docs/parameters.md. `params`: the content of params.yaml."""
+    values = _values(params)
     models = {name: stage_class(name).section for name in read_wiring()}
     families = sorted({family.package for model in models.values() for family in _families(model)})
-    parts = [HEAD, *("\n".join(_section(name, model)) + "\n" for name, model in models.items())]
+    parts = [HEAD, *("\n".join(_section(name, model, values)) + "\n" for name, model in models.items())]
     parts += ["## Methods\n", *("\n".join(_family(Family(package))) for package in families), TAIL]
     return "\n".join(parts)
 
@@ -74,22 +82,50 @@ def _families(model: type[BaseModel]) -> list[Family]:
     return [mark for field in model.model_fields.values() for mark in field.metadata if isinstance(mark, Family)]
 
 
-def _section(name: str, model: type[BaseModel]) -> list[str]:
-    rows = [f"| `{key}` | {field.description or ''} | {_range(field)} |" for key, field in _fields(model)]
-    return [f"## `{name}`", "| key | meaning | range |", "|---|---|---|", *rows]
+def _section(name: str, model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for key, field in _fields(model):
+        cells = [f"`{key}`", field.description or "", _range(field), _value(values, f"{name}.{key}", field)]
+        rows.append(_row([*cells, effect(name, key)]))
+    return [f"## `{name}`", "| key | meaning | range | params.yaml | effect |", "|---|---|---|---|---|", *rows]
 
 
 def _family(family: Family) -> list[str]:
     lines = [f"### `{family.package.replace('.', '/')}`"]
-    lines += ["| method | knob | meaning | range | default |", "|---|---|---|---|---|"]
+    lines += ["| method | knob | meaning | range | default | effect |", "|---|---|---|---|---|---|"]
     for method in family.names():
         model = family.config(method)
+        place = f"{family.package.removeprefix('models.')}/{method}"
         text = importlib.import_module(f"{family.package}.{method}").__doc__ or ""
         about = " ".join(text.strip().partition("\n\n")[0].split())
-        lines.append(f"| `{method}` | | {about} | | |")
+        lines.append(f"| `{method}` | | {about} | | | |")
         for key, field in _fields(model):
-            lines.append(f"| | `{key}` | {field.description or ''} | {_range(field)} | {_default(model, key)} |")
+            cells = ["", f"`{key}`", field.description or "", _range(field), _default(model, key)]
+            lines.append(_row([*cells, effect(place, key)]))
     return [*lines, ""]
+
+
+def _row(cells: Sequence[str]) -> str:
+    """A row in Markdown; an empty cell is one blank."""
+    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
+
+
+def _values(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted name of every value of params.yaml, of mappings too."""
+    values: dict[str, Any] = {}
+    for name, value in params.items():
+        values[f"{prefix}{name}"] = value
+        if isinstance(value, Mapping):
+            values |= _values(value, f"{prefix}{name}.")
+    return values
+
+
+def _value(values: Mapping[str, Any], dotted: str, field: FieldInfo) -> str:
+    """The value of a key in params.yaml; the default of one that is not there."""
+    value = values.get(dotted, field.default)
+    if isinstance(value, Mapping):  # a method with knobs of its own
+        value = ", ".join([str(value.get("name", "")), *(f"{k}: {_plain(v)}" for k, v in value.items() if k != "name")])
+    return "" if value is PydanticUndefined or value is None else f"`{_plain(value)}`"
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

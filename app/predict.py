@@ -1,18 +1,18 @@
 """`labelfactory predict IMAGE…`: the trained segmenter on new pictures, from its checkpoint alone."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from exports._predicted import REMEDY, refuse_others, write_predicted
+from exports._predicted import REMEDY, make_ready, refuse_others, write_predicted
 from exports._predictor import SCALES, Predictor
 from labelfactory.console import say
 from labelfactory.dataset.images import decode_photograph
 from labelfactory.errors import DataError
-from labelfactory.files import make_folder, remove_leftovers
-from labelfactory.foreign_files import PHOTOGRAPHS, FileRefusedError, read_file
+from labelfactory.foreign_files import PHOTOGRAPHS, FileRefusedError, photographs_below, read_file, remedy
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
@@ -33,12 +33,15 @@ def predict(
     flip: Annotated[bool, typer.Option(help="Also use the mirror image.")] = True,
 ) -> None:
     """Segment new pictures: a mask of class ids and a picture with the mask over it."""
-    paths = _files(images)
+    counts: Counter[str] = Counter()
+    paths = _files(images, counts)
+    if counts:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+        say("; ".join(filter(None, [f"predict: passed over, as no pictures: {kinds}", remedy(counts)])))
     named = _names(paths)
     refuse_others(out, named, paths)
     predictor = Predictor(checkpoint, scales=_scales(scales), flip=flip)
-    make_folder(out)
-    remove_leftovers(out, alone=False)
+    make_ready(out, named)
     bad: list[str] = []
     kept: list[str] = []
     lines: list[str] = []
@@ -76,13 +79,15 @@ def predict(
         )
 
 
-def _files(images: Sequence[Path]) -> list[Path]:
+def _files(images: Sequence[Path], counts: Counter[str]) -> list[Path]:
+    """The pictures: those that are named, and those in folders that are named, not deeper; `counts` gets what is passed over."""
     paths: list[Path] = []
     for path in images:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTOGRAPHS) if path.is_dir() else [path]
+        inside = list(photographs_below(path, counts, deep=False)) if path.is_dir() else [path]
         if not inside:
             raise DataError(
-                f"{path}: contains no picture ({', '.join(PHOTOGRAPHS)})", "Name pictures or a folder of them."
+                f"{path}: contains no picture ({', '.join(PHOTOGRAPHS)})",
+                f"Name pictures or a folder of them{'; ' + remedy(counts) if remedy(counts) else ''}.",
             )
         paths += inside
     return list(dict.fromkeys(paths))

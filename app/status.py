@@ -1,4 +1,4 @@
-"""`labelfactory status`: per stage up to date, stale and why, asked again with nothing to do, or never run."""
+"""`labelfactory status`: per stage up to date, stale and why, asked again with nothing to do, or never run; or the run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +10,17 @@ from rich.table import Table
 from flows.line.cost import Cost, costs, in_words
 from flows.line.dvc_repo import locked_stages
 from flows.line.stage_states import StageState, line_status
+from flows.line.under_way import at_work, under_way
+from labelfactory.console import one_line
+from labelfactory.dataset.account import read_account
 from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
+from labelfactory.lock import BusyError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.store.entries import STORE, held_in_words
+from reporting.imports import in_one_line
 
 SHOWN = 6
 """Number of reasons that are shown per stage."""
@@ -33,7 +39,7 @@ COLOURS = {
 
 
 def status() -> None:
-    """Show whether each stage is up to date, and if not, why."""
+    """Show whether each stage is up to date, and if not, why; while a run is under way, how far it is."""
     table = Table(title="The line", title_justify="left", title_style="bold")
     table.add_column("stage")
     table.add_column("state")
@@ -41,7 +47,13 @@ def status() -> None:
     table.add_column("minutes", justify="right")
     table.add_column("why", overflow="fold")
     read_yaml(Path(PARAMS_FILE))  # DVC would list every parameter of an unreadable file
-    states = line_status()
+    try:
+        states = [] if at_work() else line_status()  # a run that ends a stage waits only seconds for DVC's lock
+    except BusyError:
+        states = []
+    if not states:
+        _say_run(Console())
+        return
     planned = _costs(states, retrain=True)
     for stage in states:
         reasons = list(stage.reasons[:SHOWN])
@@ -54,11 +66,14 @@ def status() -> None:
         table.add_row(stage.name, f"[{COLOURS[state]}]{state}[/]", rows, minutes, escape("\n".join(reasons)))
     console = Console()
     console.print(table)
+    _say_import(console)
     left_out = [item.line for item in read_left_out()] + _quarantined()
     if left_out:
         more = [f"  and {len(left_out) - SHOWN} more"] if len(left_out) > SHOWN else []
         lines = [f"{len(left_out)} left out:", *(f"  {line}" for line in left_out[:SHOWN]), *more]
         console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
+    if STORE.exists():
+        console.print(f"{held_in_words()}: `labelfactory gc`.", soft_wrap=True, highlight=False)
     rows = max(read_report(state.name).get("rows_quarantined", 0) for state in states)
     if rows:
         console.print(f"{rows} images are in quarantine: `labelfactory quarantine list` says why.")
@@ -75,6 +90,24 @@ def status() -> None:
         )
     else:
         console.print("Everything is up to date.")
+
+
+def _say_import(console: Console) -> None:
+    """Print the import's account in a line, and what it warned of."""
+    account = read_account()
+    if account is not None:
+        more = [f"and {len(account.warnings) - SHOWN} more warnings"] if len(account.warnings) > SHOWN else []
+        warnings = [f"warning: {warning}" for warning in account.warnings[:SHOWN]]
+        lines = [one_line(line) for line in (f"The import: {in_one_line(account)}", *warnings, *more)]
+        console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
+
+
+def _say_run(console: Console) -> None:
+    """Print the run that is under way; which stages are stale is known when its stage has ended."""
+    console.print("A run is under way.", style="bold")
+    for line in under_way():
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+    console.print("Which stages are stale is asked when it has ended.")
 
 
 def _state(stage: StageState, planned: Mapping[str, Cost]) -> str:

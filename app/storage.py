@@ -25,7 +25,7 @@ NEWER_LOCK = (
 def push(
     give_up: Annotated[
         bool,
-        typer.Option("--give-up", help="Also where other machines pushed images that are not in this folder's import."),
+        typer.Option("--give-up", help="Also where other machines pushed what this folder's import lacks."),
     ] = False,
 ) -> None:
     """Send photographs, the import and the line's outputs to DVC's remote; only what it does not have."""
@@ -45,7 +45,7 @@ def push(
 
 def pull(
     give_up: Annotated[
-        bool, typer.Option("--give-up", help="Also where this folder's import has images that were never pushed.")
+        bool, typer.Option("--give-up", help="Take the pushed import as it is, without what was changed here since.")
     ] = False,
 ) -> None:
     """Fetch what another machine pushed, so that this clone continues from there."""

@@ -4,12 +4,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from labelfactory.destinations import refuse_own
+from labelfactory.destinations import is_as_written, refuse_own
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.json_files import read_json
 
 PROVENANCE = "provenance.json"
+COMMAND = "labelfactory export"
 REMEDY = "Name another folder with --out."
 SHOWN = 3
 """Names in an error; there may be thousands."""
@@ -39,7 +40,8 @@ def refuse_others(out: Path, formats: Collection[str]) -> None:
             "Remove that folder yourself, or name another one with --out.",
         )
     found = digests(out)
-    del found[PROVENANCE]
+    if is_as_written(out / PROVENANCE, COMMAND):
+        del found[PROVENANCE]
     other = [path for path, digest in found.items() if digest is None or stated["files"].get(path) != digest]
     if other:
         more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""

@@ -4,7 +4,8 @@
     mask        uint8 [height, width], class ids
     confidence  float32 [height, width], probability of that class
 Its metadata: classes (JSON, names by class id), passport (JSON), mean and std (JSON, applied inside the graph),
-weights_digest. It uses one scale and no mirror image, like `labelfactory predict --scales 1 --no-flip`.
+weights_digest, seal (labelfactory.destinations).
+It uses one scale and no mirror image, like `labelfactory predict --scales 1 --no-flip`.
 Source: ONNX, https://onnx.ai/onnx/repo-docs/IR.html; exported by torch.onnx, checked by onnxruntime.
 """
 
@@ -24,9 +25,9 @@ from torch import Tensor, nn
 
 from labelfactory.dataset.images import Photograph
 from labelfactory.dataset.tensors import to_tensor
-from labelfactory.destinations import refuse_own
+from labelfactory.destinations import blank_seal, refuse_others, refuse_own, write_sealed
 from labelfactory.errors import DataError, LabelfactoryError, MissingError
-from labelfactory.files import make_folder, remove_leftovers, write_whole
+from labelfactory.files import make_folder, remove_leftovers
 from labelfactory.learning.checkpoints import Passport, load_checkpoint
 from models.grids import resample
 from models.segmenters import Segmenter, predict, segmenter_from
@@ -34,6 +35,8 @@ from models.segmenters import Segmenter, predict, segmenter_from
 OPSET = 20  # the first with GridSample of any rank
 SMALLEST, LARGEST = 4, 16_384  # sides of a photograph, pixels
 PRODUCER = "labelfactory"
+COMMAND = "labelfactory package"
+REMEDY = "Name another file with --out."
 CLOSE = 1e-3
 """Probabilities of torch and onnxruntime may differ by this much; of two classes that are closer, either may win."""
 SAME = 0.999
@@ -85,7 +88,7 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
     Raises:
         MissingError: no such checkpoint, or onnx is not installed.
         DataError: the checkpoint is not of a segmenter, there is no photograph, or something other than an ONNX file of this
-            project would be replaced.
+            project, as it was written, would be replaced.
         LabelfactoryError: the predictions differ from torch's.
     """
     refuse_own(out)
@@ -94,11 +97,11 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
         raise DataError(f"{checkpoint}: the weights of {passport.stage}, not of a segmenter", "Name a segmenter's.")
     for name in ("onnx", "onnxscript", "onnxruntime"):
         _need(name)
-    _refuse_other(out)
+    refuse_others(out, COMMAND, REMEDY)
     net = segmenter_from(passport.architecture, state)
     make_folder(out.parent)
-    remove_leftovers(out.parent, out.name, alone=False)
-    with write_whole(out) as temporary:
+    remove_leftovers(out.parent, [out.name], alone=False)
+    with write_sealed(out, COMMAND, REMEDY) as temporary:
         _export(net, temporary)
         _write_metadata(temporary, net, passport)
         checked = check_package(temporary, net, photographs)
@@ -107,7 +110,6 @@ def write_package(checkpoint: Path, out: Path, photographs: Iterable[Photograph]
                 f"{out}: onnxruntime and torch differ: {100 * checked.same_pixels:.3f} % of the pixels have the same class, "
                 f"probabilities are up to {checked.worst_confidence:.2g} apart; nothing was written"
             )
-        _refuse_other(out)  # something may have been put there meanwhile
     return checked
 
 
@@ -128,22 +130,6 @@ def check_package(path: Path, net: Segmenter, photographs: Iterable[Photograph])
     if not images:
         raise DataError("there is no photograph to check the file with", "Name some with --check.")
     return Checked(images, same / pixels, worst)
-
-
-def _refuse_other(out: Path) -> None:
-    """Raises DataError where something other than an earlier file of this command would be replaced."""
-    if out.is_symlink() or (out.exists() and not (out.is_file() and _is_package(out))):
-        raise DataError(f"{out}: is not an ONNX file of labelfactory", "Name another file with --out.")
-
-
-def _is_package(path: Path) -> bool:
-    """Whether an earlier call wrote this file."""
-    onnx = _need("onnx")
-    try:
-        found = onnx.load(str(path), format="protobuf", load_external_data=False)
-    except Exception:  # of protobuf, for bytes of any other kind
-        return False
-    return bool(found.producer_name == PRODUCER) and any(e.key == "weights_digest" for e in found.metadata_props)
 
 
 def _need(name: str) -> Any:
@@ -193,6 +179,7 @@ def _write_metadata(path: Path, net: Segmenter, passport: Passport) -> None:
         "mean": json.dumps([round(float(x), 6) for x in backbone.mean.flatten()]),
         "std": json.dumps([round(float(x), 6) for x in backbone.std.flatten()]),
         "passport": passport.model_dump_json(),
+        "seal": blank_seal(COMMAND),
     }
     for key, value in metadata.items():
         entry = model.metadata_props.add()

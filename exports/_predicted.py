@@ -1,32 +1,26 @@
-"""The files of `labelfactory predict`: which it may replace, and how it knows them again.
+"""The files of `labelfactory predict`: which it may replace, and how they are written.
 
-    <name>.png           the mask; its text `Software` is the mark
-    <name>_overlay.jpg   the mask over the photograph; its comment is the mark
-The mark holds a digest of the pixels, so that a result which somebody has edited since is not replaced. A palette would not be
-enough to know them by: true masks in VOC's colours have the same one.
+    <name>.png           the mask
+    <name>_overlay.jpg   the mask over the photograph
+Each bears the seal of the command (`labelfactory.destinations`).
 """
 
-import io
-import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from labelfactory.dataset.images import Photograph, encode_mask
-from labelfactory.dataset.picture_files import opened_picture
-from labelfactory.destinations import refuse_own
-from labelfactory.digests import digest_bytes
+from labelfactory.dataset.images import Photograph
+from labelfactory.dataset.sealed_masks import write_mask
+from labelfactory.destinations import blank_seal, refuse_folder, refuse_own, write_sealed
 from labelfactory.errors import DataError
-from labelfactory.files import write_whole
-from labelfactory.foreign_files import read_file
+from labelfactory.files import make_folder, remove_leftovers
 from labelfactory.schema import Mask
 from reporting.pictures import mask_over
 
-MARK = "labelfactory predict"
-QUALITY = 92
+COMMAND = "labelfactory predict"
 REMEDY = "Name another folder with --out."
+QUALITY = 92
 
 
 def files_of(out: Path, name: str) -> tuple[Path, Path]:
@@ -47,29 +41,18 @@ def refuse_others(out: Path, names: Iterable[str], pictures: Iterable[Path]) -> 
             belongs to the project.
     """
     refuse_own(out)
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is not a folder", REMEDY)
+    results = [path for name in names for path in files_of(out, name)]
     given = {(found.st_dev, found.st_ino) for picture in pictures if picture.exists() for found in [picture.stat()]}
-    for name in names:
-        for path in files_of(out, name):
-            try:
-                found = path.lstat()
-            except FileNotFoundError:
-                continue
-            if (found.st_dev, found.st_ino) in given:
-                raise DataError(f"{path}: is one of the pictures, and a result would replace it", REMEDY)
-            _refuse_changed(path)
+    for path in results:
+        if path.exists() and (path.lstat().st_dev, path.lstat().st_ino) in given:
+            raise DataError(f"{path}: is one of the pictures, and a result would replace it", REMEDY)
+    refuse_folder(out, (path.name for path in results), COMMAND, REMEDY)
 
 
-def _refuse_changed(path: Path) -> None:
-    """Raises DataError where a file is not a result as it was written."""
-    try:
-        whole = stat.S_ISREG(path.lstat().st_mode) and _as_written(path)
-    except FileNotFoundError:
-        return
-    if not whole:
-        problem = "was not written by `labelfactory predict`, or was changed since, and a result would replace it"
-        raise DataError(f"{path}: {problem}", REMEDY)
+def make_ready(out: Path, names: Collection[str]) -> None:
+    """Make the folder for results, without what killed commands left of these."""
+    make_folder(out)
+    remove_leftovers(out, [path.name for name in names for path in files_of(out, name)], alone=False)
 
 
 def write_predicted(out: Path, name: str, photograph: Photograph, mask: Mask) -> int:
@@ -79,31 +62,8 @@ def write_predicted(out: Path, name: str, photograph: Photograph, mask: Mask) ->
         DataError: the file there is not a result as it was written; somebody may have edited it since `refuse_others`.
     """
     mask_file, overlay = files_of(out, name)
-    with write_whole(mask_file) as temporary, Image.open(io.BytesIO(encode_mask(mask))) as image:
-        text = PngInfo()
-        text.add_text("Software", _mark(image))
-        image.save(temporary, format="PNG", pnginfo=text, compress_level=6)
-        _refuse_changed(mask_file)
-    with write_whole(overlay) as temporary:
+    write_mask(mask_file, mask, COMMAND, REMEDY)
+    with write_sealed(overlay, COMMAND, REMEDY) as temporary:
         over = Image.fromarray(mask_over(photograph, mask))
-        once = io.BytesIO()
-        over.save(once, format="JPEG", quality=QUALITY)
-        with Image.open(once) as decoded:  # the mark is of the pixels that a reader sees
-            over.save(temporary, format="JPEG", quality=QUALITY, comment=_mark(decoded))
-        _refuse_changed(overlay)
+        over.save(temporary, format="JPEG", quality=QUALITY, comment=blank_seal(COMMAND))
     return mask_file.stat().st_size + overlay.stat().st_size
-
-
-def _mark(image: Image.Image) -> str:
-    """What a result says of itself: who wrote it, and the SHA-256 of its kind, size and pixels."""
-    return f"{MARK} {digest_bytes(f'{image.mode} {image.size}'.encode() + image.tobytes())}"
-
-
-def _as_written(path: Path) -> bool:
-    """Whether a file bears the mark of its own pixels."""
-    try:
-        with opened_picture(read_file(path), formats=("PNG", "JPEG")) as image:
-            said = (image.info.get("Software"), image.info.get("comment", b"").decode("latin-1"))
-            return any(str(text).startswith(MARK) for text in said) and _mark(image) in said
-    except DataError:
-        return False

@@ -18,15 +18,18 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.dataset.withdrawn import say_refused, withdrawn
 from labelfactory.digests import digest_payload
 from labelfactory.errors import DataError, MissingError
-from labelfactory.foreign_files import PHOTOGRAPHS, read_imported
+from labelfactory.foreign_files import read_imported
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.specks import MIN_AREA
 
 SHOWN = 5
+KNOWN_TO_ALL = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
+"""Suffixes of photographs that the tools behind the exports read."""
 QUALITY = {
     "masks": "agreement: share of pixels on which the walk and the CRF name the same class; 1 for a mask that a person corrected",
     "predictions": "confidence: mean over the pixels of the best class's probability",
@@ -52,7 +55,8 @@ class Item:
     def photograph(self) -> tuple[bytes, str]:
         """The bytes of the photograph's file, which are those that were imported, and its suffix.
 
-        A photograph with an EXIF orientation becomes an upright PNG, since not every reader applies EXIF.
+        A photograph with an EXIF orientation becomes an upright PNG, since not every reader applies EXIF; so does one whose
+        format or suffix not every reader knows.
 
         Raises:
             DataError: the file is missing, has changed, is a link out of the project, or not a photograph.
@@ -61,13 +65,29 @@ class Item:
         data = read_imported(path, self.record.sha256)
         try:
             if orientation_of(data) == 1:
-                suffix = path.suffix.lower()
-                return data, suffix if suffix in PHOTOGRAPHS else suffix_of(data)
+                suffix = next((s for s in (path.suffix.lower(), suffix_of(data)) if s in KNOWN_TO_ALL), "")
+                if suffix:
+                    return data, suffix
             stream = io.BytesIO()
             Image.fromarray(decode_photograph(data)).save(stream, format="PNG")
         except DataError as error:
             raise DataError(f"{path}: {error.problem}", "Replace the file and import the images again.") from None
         return stream.getvalue(), ".png"
+
+    def facts(self) -> dict[str, Any]:
+        """For provenance.json."""
+        return {
+            "photograph": self.record.sha256,
+            "mask": self.digest,
+            "quality": round(self.quality, 6),
+            "source": self.source,
+        }
+
+    @classmethod
+    def predicted(cls, record: ImageRecord, predictor: Predictor, source: str) -> "Item":
+        """A photograph with the mask that a segmenter predicts."""
+        mask, quality = predictor.predict(record.photograph())
+        return cls(record, mask, digest_payload({"mask": np.asarray(mask)}), quality, source)
 
     def write_photograph(self, folder: Path) -> Path:
         """Write the photograph into a folder; returns its path."""
@@ -85,21 +105,25 @@ class Selection:
         what: "masks", the pseudo-masks of the line, or "predictions" of the trained segmenter.
         split: a list of the data set; empty for all photographs.
         min_quality: leave out masks below it; in [0, 1].
+        min_area: pixels of the smallest object, for formats with an annotation for each object.
 
     Raises:
         MissingError: there is no data set, no mask or no segmenter yet.
         DataError: there is no such list.
     """
 
-    def __init__(self, what: str, *, split: str = "", min_quality: float = 0.0) -> None:
-        self.what, self.split, self.min_quality = what, split, min_quality
+    def __init__(self, what: str, *, split: str = "", min_quality: float = 0.0, min_area: int = MIN_AREA) -> None:
+        self.what, self.split, self.min_quality, self.min_area = what, split, min_quality, min_area
         self.dataset: Dataset
         self.dataset, self.dataset_sha256 = with_digest(DATA / "dataset" / "images.parquet", read_dataset)
         records = self.dataset.on_list(split) if split else self.dataset.usable
         gone = withdrawn()  # `withdraw --later` leaves data set and masks as they are until the next run
         say_refused([(r.image_id, r.sha256) for r in records if gone.refuses(r.image_id, r.sha256)], doing="export")
-        self.records = tuple(r for r in records if not gone.refuses(r.image_id, r.sha256))
+        self._allowed = tuple(r for r in records if not gone.refuses(r.image_id, r.sha256))
+        self.records = self._allowed
         self.exported: dict[str, dict[str, Any]] = {}
+        self.delivered: dict[str, str] = {}
+        """Image id → SHA-256 of every photograph that goes out, those of `Validation` too."""
         self._maker = read_wiring().masks if what == "masks" else read_wiring().model
         folder = DATA / self._maker.noun
         self._predictor = Predictor(folder / CHECKPOINT) if what == "predictions" else None
@@ -108,7 +132,7 @@ class Selection:
         if self._rows is not None:
             if not self._rows.states:
                 raise MissingError(f"data/{self._maker.noun}: contains no mask yet", "Type `labelfactory run`.")
-            self.records = tuple(r for r in self.records if r.image_id in self._rows)
+            self.records = tuple(r for r in self._allowed if r.image_id in self._rows)
         if not self.records:
             raise DataError(
                 f"no photograph{' on the list ' + repr(split) if split else ''} has a mask",
@@ -123,24 +147,26 @@ class Selection:
     def __iter__(self) -> Iterator[Item]:
         """Every item, in the data set's order; each is noted for provenance.json."""
         self.exported.clear()
+        self.delivered.clear()
         with progress("export", len(self.records)) as tick:
             for record in self.records:
                 item = self._item(record)
                 if item.quality < self.min_quality:
                     tick()
                 else:
-                    self.exported[record.image_id] = {
-                        "photograph": record.sha256,
-                        "mask": item.digest,
-                        "quality": round(item.quality, 6),
-                        "source": item.source,
-                    }
+                    self.exported[record.image_id] = item.facts()
+                    self.delivered[record.image_id] = record.sha256
                     yield item
                     tick(size=len(item.photograph[0]))
         if not self.exported:
             raise DataError(
                 f"no mask reaches the quality {self.min_quality:g}", "Give a lower --min-quality, between 0 and 1."
             )
+
+    def waiting_on(self, name: str) -> tuple[ImageRecord, ...]:
+        """The photographs of a list that have no mask, whatever its quality."""
+        masked = {record.image_id for record in self.records}
+        return tuple(r for r in self._allowed if name in r.lists and r.image_id not in masked)
 
     def list_of(self, item: Item) -> str:
         """One list, for formats with one list per photograph: the line's training or validation list, else its first."""
@@ -153,10 +179,10 @@ class Selection:
         """Refuse to deliver what was withdrawn since the selection was made.
 
         Raises:
-            DataError: it has been exported.
+            DataError: it is among what goes out.
         """
         gone = withdrawn()
-        ids = [i for i, image in self.exported.items() if gone.refuses(i, image["photograph"])]
+        ids = [image_id for image_id, sha256 in self.delivered.items() if gone.refuses(image_id, sha256)]
         if ids:
             more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
             raise DataError(
@@ -175,5 +201,4 @@ class Selection:
             return Item(record, row["mask"], digest, float(row["agreement"]), source)
         if self._predictor is None:
             raise RuntimeError(f"a selection of {self.what!r}")
-        mask, quality = self._predictor.predict(record.photograph())
-        return Item(record, mask, digest_payload({"mask": np.asarray(mask)}), quality, self._maker.noun)
+        return Item.predicted(record, self._predictor, self._maker.noun)

@@ -11,31 +11,37 @@ checkpoints                        weights, training rows and supervision of eve
                                    began; made_them: whether the masks name these weights, null if the rows between were made
                                    again or are gone
 files                              path → SHA-256 of each file of the export but this one; only with these files is it replaced
+seal                               of this file (labelfactory.destinations): one that was changed is not replaced either
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
-facts                              of the format, such as pixel_error of polygons
+facts                              of the format: pixel_error of polygons, specks_left_out below min_area, masks of the
+                                   validation list that were predicted
 """
 
-import glob
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-from exports._earlier import PROVENANCE, digests, refuse_others
+from exports._earlier import COMMAND, PROVENANCE, digests, refuse_others
 from exports._networks import checkpoints, params_digests
 from exports._selection import QUALITY, Selection
+from labelfactory.destinations import blank_seal, seal
 from labelfactory.digests import digest_rows
-from labelfactory.files import disk_errors, make_folder, remove_leftovers, write_json
+from labelfactory.files import disk_errors, leftovers, make_folder, temporary_path, write_json
 from labelfactory.lock import project_lock
 from labelfactory.settings.registry import load_method, method_names
 
-OLD = "old.tmp"
-"""How the name of an export ends that another one replaces."""
+OLD = "old"
+"""Kind of the temporary name of an export that another one replaces."""
 
 
 def formats() -> list[str]:
     """Names of the formats."""
     return method_names("exports")
+
+
+def has_objects(name: str) -> bool:
+    """Whether a format has an annotation for each object, so that `--min-area` applies."""
+    return bool(getattr(load_method("exports", name), "OBJECTS", False))
 
 
 def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
@@ -57,13 +63,14 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
     refuse_others(out, formats())
     make_folder(out.parent)
     _after_a_kill(out)
-    temporary, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("tmp", OLD))
+    temporary, old = temporary_path(out), temporary_path(out, OLD)
     with disk_errors(out):
         temporary.mkdir()
         try:
             facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
             provenance = {**_provenance(name, selection, facts), "files": digests(temporary)}
-            write_json(temporary / PROVENANCE, provenance)
+            write_json(temporary / PROVENANCE, provenance | {"seal": blank_seal(COMMAND)})
+            seal(temporary / PROVENANCE, COMMAND)
             refuse_others(out, formats())  # something may have been put there meanwhile
             with project_lock("labelfactory export"):  # another export to this folder, or a withdrawal, may be as far
                 selection.refuse_withdrawn()
@@ -81,10 +88,12 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
 def _after_a_kill(out: Path) -> None:
     """Remove what killed exports to this folder left; one that was killed between two renames had moved the old folder away."""
     with project_lock("labelfactory export"):
-        moved = sorted(out.parent.glob(f".{glob.escape(out.name)}.*.{OLD}"))
-        if moved and not out.exists():
-            moved[0].replace(out)
-        remove_leftovers(out.parent, out.name, alone=False)
+        for moved in leftovers(out.parent, [out.name], kind=OLD, alone=True):
+            if not out.exists() and (moved / PROVENANCE).is_file():
+                moved.replace(out)
+        for path in (*leftovers(out.parent, [out.name], kind=OLD), *leftovers(out.parent, [out.name])):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """COCO JSON: instances and semantic masks, all as RLE, which loses no pixel.
 
     images/<name>.<suffix>    the photographs
-    instances.json            one annotation per connected region of a class; touching objects are one region
-    semantic.json             one annotation per class of an image
+    instances.json            one annotation per connected region of a class, without specks; touching objects are one region
+    semantic.json             one annotation per class of an image, with every pixel
 Void is a crowd region (`iscrowd: 1`) of each of the image's tags, which COCO does not score.
 `image_id` beside an image's number is its id in this project.
 Source: https://cocodataset.org/#format-data.
@@ -13,19 +13,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from exports._regions import Objects
 from exports._selection import Item, Selection
-from labelfactory.schema import BACKGROUND, VOID, Mask
+from labelfactory.schema import BACKGROUND, VOID
+
+OBJECTS = True
+"""It has an annotation for each object, so `--min-area` applies."""
 
 
 def write(selection: Selection, folder: Path) -> dict[str, Any]:
     """Write photographs and both files."""
     images: list[dict[str, Any]] = []
     annotations: dict[str, list[dict[str, Any]]] = {"instances": [], "semantic": []}
+    objects = Objects(selection.min_area)
     for number, item in enumerate(selection, 1):
         path = item.write_photograph(folder / "images")
         height, width = item.mask.shape
@@ -33,32 +37,28 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
             {"id": number, "file_name": path.name, "height": height, "width": width, "image_id": item.record.image_id}
         )
         for name, listed in annotations.items():
-            for label, crowd, region in _regions(item, selection, whole=name == "semantic"):
+            for label, crowd, region in _regions(item, selection, objects if name == "instances" else None):
                 listed.append(_annotation(len(listed) + 1, number, label, crowd, region))
     categories = [{"id": k, "name": name, "supercategory": ""} for k, name in enumerate(selection.classes) if k]
     for name, listed in annotations.items():
         value = {"info": {"description": "labelfactory"}, "images": images, "annotations": listed}
         (folder / f"{name}.json").write_text(json.dumps(value | {"categories": categories}), encoding="utf-8")
-    return {"instances": len(annotations["instances"])}
+    return {"instances": len(annotations["instances"]), **objects.facts()}
 
 
-def _regions(item: Item, selection: Selection, *, whole: bool) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-    """Class id, crowd flag and pixels of each annotation of an image."""
-    for label in (int(k) for k in np.unique(item.mask) if k not in (BACKGROUND, VOID)):
-        region = item.mask == label
-        for part in [region] if whole else _parts(region.astype(np.uint8)):
-            yield label, 0, part
+def _regions(item: Item, selection: Selection, objects: Objects | None) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
+    """Class id, crowd flag and pixels of each annotation of an image: of its objects, or of its classes."""
+    if objects is not None:
+        for region in objects.of(item.mask):
+            yield region.label, 0, region.within(item.mask.shape)
+    else:
+        for label in (int(k) for k in np.unique(item.mask) if k not in (BACKGROUND, VOID)):
+            yield label, 0, item.mask == label
     void = item.mask == VOID
     if void.any():
         ids = selection.dataset.classes.ids(item.record.tags)
         for label in ids.tolist() or range(1, len(selection.classes)):
             yield label, 1, void
-
-
-def _parts(region: Mask) -> list[NDArray[np.bool_]]:
-    """The connected regions of a mask of 0 and 1; pixels that touch at a corner are connected."""
-    count, numbered = cv2.connectedComponents(region, connectivity=8)
-    return [numbered == k for k in range(1, count)]
 
 
 def _annotation(number: int, image: int, label: int, crowd: int, region: NDArray[np.bool_]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ An interrupted or killed run resumes with the same command and keeps every finis
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 from prefect import flow, get_run_logger
@@ -25,28 +24,21 @@ from flows.run.pool_of_stage import current_placement
 from flows.run.run_record import remember, tell_mlflow
 from flows.run.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
 from flows.server.credentials import mask_logs
+from flows.server.run_name import run_name
 from labelfactory.errors import UserError
 from labelfactory.masking import masked
 
 Runner = Literal["local", "dask", "ray"]
 
 
-def run_name() -> str:
+def name_of_run() -> str:
     """Name in the list of runs: `whole line, 20 Nov 14:05`, `refine_crf without retraining, …`."""
-    parameters = this_run.parameters
-    what = ", ".join(parameters.get("targets") or ()) or "whole line"
-    how = "" if parameters.get("retrain", True) else " without retraining"
-    return f"{what}{how}, {started_at()}"
-
-
-def started_at() -> str:
-    """The current time for the name of a run."""
-    return f"{datetime.now().astimezone():%d %b %H:%M}"
+    return run_name("label-factory", this_run.parameters, this_run.name or "")
 
 
 @flow(
     name="label-factory",
-    flow_run_name=run_name,
+    flow_run_name=name_of_run,
     on_completion=[announce, tell_mlflow],
     on_failure=[announce, tell_mlflow],
     on_crashed=[announce],

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
-from flows.label_factory import run_line, started_at
+from flows.label_factory import run_line
 from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run
 from flows.run.git_tree import check_tree
@@ -23,6 +23,7 @@ from flows.run.notify import announce
 from flows.run.run_record import tell_mlflow
 from flows.run.stage_task import UP_TO_DATE, USER_ERROR
 from flows.server.credentials import mask_logs
+from flows.server.run_name import run_name
 from labelfactory.errors import UserError
 from labelfactory.lock import project_lock
 from labelfactory.masking import masked
@@ -36,15 +37,14 @@ SHOWN = 100
 """Images that the summary lists."""
 
 
-def run_name() -> str:
+def name_of_run() -> str:
     """`new images, 20 Nov 03:00`, with the source if one is given."""
-    source = this_run.parameters.get("source") or ""
-    return f"new images{' of ' + source if source else ''}, {started_at()}"
+    return run_name("label-new-images", this_run.parameters, this_run.name or "")
 
 
 @flow(
     name="label-new-images",
-    flow_run_name=run_name,
+    flow_run_name=name_of_run,
     on_completion=[announce, tell_mlflow],
     on_failure=[announce, tell_mlflow],
     on_crashed=[announce],

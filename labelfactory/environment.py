@@ -1,8 +1,8 @@
-"""Positive numbers from environment variables, all read and refused in the same way."""
+"""Numbers from environment variables, all read and refused in the same way."""
 
 import math
 import os
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from labelfactory.errors import UserError
 
@@ -15,15 +15,32 @@ def positive(variable: str, default: Number) -> Number:
     Raises:
         UserError: the value is not a positive number, or not a whole one where `default` is an int.
     """
-    value = os.environ.get(variable, "")
-    if not value:
-        return default
-    kind = type(default)
-    try:
-        number = kind(value)
-    except ValueError:
-        number = kind(0)
+    number = _number(variable, default)
     if not 0 < number < math.inf:
-        whole = "whole " if kind is int else ""
-        raise UserError(f"{variable}={value!r} must be a positive {whole}number", f"Type `unset {variable}`.")
+        _refuse(variable, f"a positive {'whole ' if isinstance(default, int) else ''}number")
     return number
+
+
+def not_negative(variable: str, default: float) -> float:
+    """The variable's number, which may be 0; `default` where the variable is unset or empty.
+
+    Raises:
+        UserError: the value is not a number of at least 0.
+    """
+    number = _number(variable, default)
+    if os.environ.get(variable) and not 0 <= number < math.inf:
+        _refuse(variable, "0 or a positive number")
+    return number
+
+
+def _number(variable: str, default: Number) -> Number:
+    """NaN or -1 where the value is no number at all."""
+    value = os.environ.get(variable, "")
+    try:
+        return type(default)(value) if value else default
+    except ValueError:
+        return type(default)(-1)
+
+
+def _refuse(variable: str, what: str) -> NoReturn:
+    raise UserError(f"{variable}={os.environ[variable]!r} must be {what}", f"Type `unset {variable}`.")

@@ -1,17 +1,24 @@
-"""Atomic writes: a temporary file beside the target, flushed to the disk, then renamed."""
+"""Atomic writes: a temporary file beside the target, flushed to the disk, then renamed.
+
+A temporary file is called `.<name>.<machine>-<process>.labelfactory.tmp`. No other program names files so, and what has such a
+name may be deleted once its process has ended. `.dvcignore` leaves all `.*.tmp` out.
+"""
 
 import csv
 import errno
-import glob
 import json
 import os
+import platform
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import stat
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from labelfactory.digests import digest_bytes
 from labelfactory.errors import UserError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -25,6 +32,14 @@ REMEDIES = {
     errno.EFBIG: "Allow larger files (`ulimit -f unlimited`), or name a place on another disk.",
 }
 """What mends a place where nothing can be written, though its disk has space and its folder is writable."""
+ENDING = "labelfactory.tmp"
+LONGEST = 200
+"""Bytes of a name that its temporary name repeats."""
+FORM = re.compile(
+    rf"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{{8}})-(?P<process>[0-9]{{1,9}})(?:\.(?P<kind>[a-z]+))?\.{re.escape(ENDING)}",
+    re.DOTALL,
+)
+"""Names that `temporary_path` gives."""
 
 
 class DiskError(UserError):
@@ -73,7 +88,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     Raises:
         DiskError: the disk is full, or nothing can be written there. The old file is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         with disk_errors(path):
             yield temporary
@@ -90,35 +105,62 @@ def write_whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path, name: str = "", *, alone: bool = True) -> None:
-    """Delete the temporary files and folders of killed processes.
+def temporary_path(path: Path, kind: str = "") -> Path:
+    """Where this process writes what is to become `path`; `kind` is a word that tells several of them apart."""
+    return path.with_name(f".{_part(path.name)}.{_machine()}-{os.getpid()}.{kind + '.' if kind else ''}{ENDING}")
+
+
+def remove_leftovers(folder: Path, names: Collection[str] = (), *, alone: bool = True) -> None:
+    """Delete the temporary files of killed processes; no folders, no links, and no file that `temporary_path` did not name.
 
     Args:
         folder: where they lie.
-        name: of the file or folder that they were to become; empty for all.
-        alone: no other process writes here now, since the caller holds a lock. Otherwise what a running process writes stays.
+        names: of the files that they were to become; none for all.
+        alone: no other process writes here now, since the caller holds a lock. Otherwise what a running process writes stays,
+            and so does what another machine or another user wrote.
+
+    Raises:
+        DiskError: one of them may not be deleted.
     """
-    for leftover in folder.glob(f".{glob.escape(name) or '*'}.*tmp"):
-        if not alone and _runs(leftover):
+    for leftover in leftovers(folder, names, alone=alone):
+        with disk_errors(leftover), suppress(FileNotFoundError):
+            if stat.S_ISREG(leftover.lstat().st_mode):
+                leftover.unlink()
+
+
+def leftovers(folder: Path, names: Collection[str] = (), *, kind: str = "", alone: bool = False) -> Iterator[Path]:
+    """Paths of that kind that killed processes left in a folder; the rest is as for `remove_leftovers`."""
+    parts = {_part(name) for name in names}
+    for path in sorted(folder.glob(f".*.{ENDING}")):
+        form = FORM.fullmatch(path.name)
+        if form is None or (form["kind"] or "") != kind or (parts and form["name"] not in parts):
             continue
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        if alone or _is_abandoned(path, form["machine"], int(form["process"])):
+            yield path
 
 
-def _runs(leftover: Path) -> bool:
-    """Whether another process may still need this file: it runs, or the file is not one of ours."""
-    stated = re.search(r"\.(\d+)(?:\.old)?\.tmp$", leftover.name)
-    if stated is None:
-        return True
-    if int(stated[1]) == os.getpid():
-        return False
+def _part(name: str) -> str:
+    """What a temporary name says of the name that it stands for: file systems end at 255 bytes."""
+    return name if len(os.fsencode(name)) <= LONGEST else digest_bytes(os.fsencode(name))
+
+
+def _is_abandoned(path: Path, machine: str, process: int) -> bool:
+    """Whether a process of this user on this machine left this path and has ended."""
     try:
-        os.kill(int(stated[1]), 0)
-    except OSError as error:
-        return error.errno == errno.EPERM
-    return True
+        if machine != _machine() or path.lstat().st_uid != os.geteuid():
+            return False
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it runs as another user, or the path has gone
+        return False
+    return process == os.getpid()  # of an earlier process of the same number, as in a container that is started again
+
+
+@cache
+def _machine() -> str:
+    """Eight hexadecimal digits for this machine: a folder may be shared by several."""
+    return digest_bytes(os.fsencode(platform.node()))[:8]
 
 
 def make_folder(folder: Path) -> None:

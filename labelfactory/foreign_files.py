@@ -8,10 +8,14 @@ A path in a manifest, a table, a lock file or an archive is only a claim. `check
                     No ledger, no record, no code.
 
 `read_file` reads regular files alone, and their size is checked before: never a FIFO, a device or a socket.
+
+`photographs_below` lists the photographs of a folder that people filled: what systems and other programs leave there is none.
 """
 
 import os
 import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -22,15 +26,30 @@ RAW = Path("data/raw")
 """The folder of photographs and masks that the program itself writes: fetched, unpacked, drawn or pulled."""
 
 FORMATS = {
-    "JPEG": (".jpg", ".jpeg"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
-    "PPM": (".ppm",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
 }
 """Formats of photographs, as Pillow calls them, and the suffixes of their files. No other format is decoded."""
 PHOTOGRAPHS = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+CONVERTED = frozenset(
+    [".heic", ".heif", ".hif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"]
+)
+"""Suffixes of photographs that are not read: their formats need decoders that Pillow does not have, or are a camera's own."""
+
+RUBBISH = frozenset(
+    (
+        *("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information"),
+        *("__macosx", "__pycache__", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+    )
+)
+"""Folders and files that Windows, macOS and network disks leave among photographs, in small letters."""
 
 LARGEST_PICTURE = 512 * 2**20
 """Bytes of a photograph or mask; a larger file is not read."""
@@ -111,6 +130,64 @@ def is_inside(path: Path, *folders: Path) -> bool:
     except ValueError:  # a zero byte, half a character
         return False
     return any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)
+
+
+def rubbish(path: PurePath) -> str:
+    """What systems and other programs leave among photographs, as an import counts it: `@eaDir`, `hidden files`; "" for others.
+
+    Args:
+        path: of a file or folder, from the folder that the user named; the folders above that one say nothing.
+    """
+    for name in path.parts:
+        if name.lower() in RUBBISH:
+            return name.strip()
+        if name.startswith((".", "~$")):  # ._name is what macOS writes beside a file
+            return "hidden files"
+    return ""
+
+
+def passed_over(path: PurePath) -> str:
+    """As what an import counts a file that is no photograph by its name: `rubbish`, a suffix; "" for a photograph."""
+    suffix = path.suffix.lower()
+    return rubbish(path) or ("" if suffix in PHOTOGRAPHS else suffix or "no suffix")
+
+
+def remedy(kinds: Iterable[str]) -> str:
+    """How photographs in formats that are not read become readable; "" if there is none among what was passed over."""
+    foreign = sorted(set(kinds) & CONVERTED)
+    if not foreign:
+        return ""
+    return f"to take {', '.join(foreign)}: save them as JPEG, for instance `magick mogrify -format jpg *{foreign[0]}`"
+
+
+def photographs_below(
+    folder: Path, counts: Counter[str], *, within: Path | None = None, deep: bool = True
+) -> Iterator[Path]:
+    """The photographs in a folder and in its folders, by their names and in their order; none is opened.
+
+    Args:
+        folder: to be listed. Links to folders are followed, but not in a circle.
+        counts: gets the files that are passed over, by `passed_over`; a folder of rubbish counts as one.
+        within: the folder that the user named, if it is one above.
+        deep: also in its folders.
+    """
+    named = within or folder
+    yield from _below(folder, counts, named, (os.path.realpath(named), os.path.realpath(folder)), deep=deep)
+
+
+def _below(folder: Path, counts: Counter[str], root: Path, above: tuple[str, ...], *, deep: bool) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        name = path.relative_to(root)
+        if path.is_dir():
+            real = os.path.realpath(path)
+            if kind := rubbish(name):
+                counts[kind] += 1
+            elif deep and real not in above:
+                yield from _below(path, counts, root, (*above, real), deep=deep)
+        elif kind := passed_over(name) or ("" if path.is_file() else "no regular files"):
+            counts[kind] += 1
+        else:
+            yield path
 
 
 def check_regular(path: Path, *, largest: int = UNLIMITED) -> None:

@@ -77,8 +77,7 @@ def project_lock(command: str) -> Iterator[None]:
         _sign(stream, f"{command} (process {os.getpid()})")
         _holding.depth = 1
         try:
-            for name in WRITTEN:
-                remove_leftovers(Path(), name)
+            remove_leftovers(Path(), WRITTEN)
             for folder in INPUTS:
                 remove_leftovers(folder)
             yield

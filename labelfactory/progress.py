@@ -1,8 +1,8 @@
 """Progress of a long step, with rate and time left: a bar in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from labelfactory.console import say
 from labelfactory.forecast import Probe
 from labelfactory.interrupt import Interrupted
+from labelfactory.work_note import note_progress
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -27,7 +28,7 @@ class Tick(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str = "images", *, keeps: bool = False) -> Iterator[Tick]:
+def progress(title: str, total: int, unit: str = "images", *, keeps: bool = False) -> Generator[Tick]:
     """Show the progress of a long step. Yields the function to call after each piece of work.
 
     Args:
@@ -38,11 +39,11 @@ def progress(title: str, total: int, unit: str = "images", *, keeps: bool = Fals
     """
     console = Console(stderr=True)
     probe = Probe(title, total, unit)
+    start = time.monotonic()
+    shown = _bar(console, title, total, probe) if console.is_terminal else _lines(title, total, unit, probe)
     try:
-        if console.is_terminal:
-            yield from _bar(console, title, total, probe)
-        else:
-            yield from _lines(title, total, unit, probe)
+        with closing(shown):
+            yield _noting(next(shown), probe, start)
     except KeyboardInterrupt as interruption:
         if not keeps:
             raise
@@ -50,7 +51,17 @@ def progress(title: str, total: int, unit: str = "images", *, keeps: bool = Fals
         raise Interrupted(f"{probe.done} of {total} {what}done") from interruption
 
 
-def _bar(console: Console, title: str, total: int, probe: Probe) -> Iterator[Tick]:
+def _noting(tick: Tick, probe: Probe, start: float) -> Tick:
+    """A tick that also notes how far the stage is."""
+
+    def noting(count: int = 1, note: str = "", size: int = 0) -> None:
+        tick(count, note, size)
+        note_progress(probe.done, probe.total, probe.unit, time.monotonic() - start)
+
+    return noting
+
+
+def _bar(console: Console, title: str, total: int, probe: Probe) -> Generator[Tick]:
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -73,7 +84,7 @@ def _bar(console: Console, title: str, total: int, probe: Probe) -> Iterator[Tic
         yield tick
 
 
-def _lines(title: str, total: int, unit: str, probe: Probe) -> Iterator[Tick]:
+def _lines(title: str, total: int, unit: str, probe: Probe) -> Generator[Tick]:
     start = last = time.monotonic()
     done = 0
 

@@ -17,16 +17,14 @@ import pyarrow.parquet as pq
 import safetensors
 from pydantic import BaseModel, Field
 
+from labelfactory.dvc_cache import cache_folder
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
-from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
+from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport, read_passport
 from labelfactory.settings.wiring import DATA, METRICS, Wiring, read_wiring
-from lineage.dvc_cache import cache_folder
 from lineage.evaluation import measured_in
 
-TRAINING_ROWS = "training_rows.parquet"
-"""The list of rows that a network learnt from, beside its checkpoint."""
 METRICS_BYTES = 2**26
 """A larger file is not taken for metrics."""
 ROWS = {"image_id", "digest", "source"}

@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import DataError, MissingError, UserError, did_you_mean, first_line
-from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
+from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport, load_checkpoint, read_passport
 from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.artifacts import TRAINING_ROWS
 from lineage.ledger import ROW_COLUMNS
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup, Model, quality_of

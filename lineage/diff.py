@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.prepared import read_dataset
+from labelfactory.destinations import refuse_folder
 from labelfactory.digests import digest_rows
 from labelfactory.errors import UserError
-from labelfactory.files import write_whole
 from labelfactory.schema import VOID, Mask
 from labelfactory.settings.wiring import DATA, read_wiring
+from lineage.diff_pictures import COMMAND, REMEDY, draw
 from lineage.lookup import Lookup, Model
 from lineage.mask_set import MaskSet, mask_set
 from lineage.scores import scores_between
@@ -48,7 +48,7 @@ def lines_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> Answer:
     A set that is no model's has the settings of a model that learnt from exactly its masks, if there is one, as far as the
     masks depend on them. Scores are those of models.
     """
-    settings = settings_between(lookup, _learner(lookup, a), _learner(lookup, b))
+    settings = settings_between(lookup, learner(lookup, a), learner(lookup, b))
     if a.model is None or b.model is None:
         wiring = read_wiring()
         stages = (*wiring.upstream(wiring.masks.name), wiring.masks.name)
@@ -56,7 +56,7 @@ def lines_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> Answer:
     return {"settings": settings, "scores": scores_between(lookup, a.model, b.model)}
 
 
-def _learner(lookup: Lookup, masks: MaskSet) -> Model | None:
+def learner(lookup: Lookup, masks: MaskSet) -> Model | None:
     """The model whose masks these are, or the last one that learnt from exactly these."""
     if masks.model is not None or masks.folder is not None:
         return masks.model
@@ -68,7 +68,12 @@ def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | Non
     """What `diff` answers, of two sets; without `pixels` no mask is opened, and all that would need one is left out.
 
     A mask counts under each of its causes, and as `alone` where it has no other: only then the cause is known.
+
+    Raises:
+        DataError: the folder for pictures belongs to the project, or a file there would be lost.
     """
+    if pictures is not None:
+        refuse_folder(pictures, (), COMMAND, REMEDY)  # before the work of comparing
     both = sorted(set(a.rows) & set(b.rows))
     exports = a.folder is not None or b.folder is not None
     suspects = [i for i in both if exports or a.rows[i]["digest"] != b.rows[i]["digest"]]
@@ -98,8 +103,8 @@ def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | Non
     changed.sort(key=lambda pair: (-pair[0], pair[1]))
     worst = [{"image_id": i, "share": round(share, 4)} for share, i in changed[:WORST] if share > 0]
     if pictures is not None:
-        for item in worst:
-            item["picture"] = str(_draw(pictures, str(item["image_id"]), a, b))
+        drawn = draw(pictures, [str(item["image_id"]) for item in worst], a, b)
+        worst = [item | {"picture": str(drawn[str(item["image_id"])])} for item in worst]
     return {
         "first": a.name,
         "second": b.name,
@@ -189,20 +194,3 @@ def _cause(noun: str, name: str) -> str:
     if "threshold" in name:
         return f"threshold of {noun}"
     return f"rows: {name}" if name in read_wiring().row_outputs else f"checkpoint: {name}"
-
-
-def _draw(folder: Path, image_id: str, a: MaskSet, b: MaskSet) -> Path:
-    """Both masks and what differs, side by side: a palette PNG in VOC's colours."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{image_id.replace('/', '_').replace('..', '_')}.png"
-    old, new = a.mask(image_id), b.mask(image_id)
-    parts = [mask for mask in (old, new) if mask is not None]
-    if old is not None and new is not None and old.shape == new.shape:
-        parts.append(np.where(old != new, new, VOID).astype(np.uint8))
-    if not parts:
-        return path
-    height = max(part.shape[0] for part in parts)
-    padded = [np.pad(p, ((0, height - p.shape[0]), (0, 4)), constant_values=VOID) for p in parts]
-    with write_whole(path) as temporary:
-        temporary.write_bytes(encode_mask(np.concatenate(padded, axis=1)))
-    return path

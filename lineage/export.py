@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from labelfactory.destinations import refuse_own
-from labelfactory.errors import DataError
-from labelfactory.files import make_folder, remove_leftovers, write_json, write_whole
+from labelfactory.destinations import blank_seal, refuse_folder, write_sealed
+from labelfactory.files import make_folder, remove_leftovers
 from lineage.lookup import Lookup
 
 PRODUCER = "urn:labelfactory:lineage"
 SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 PREFIX = "urn:labelfactory:"
-START = 4096
-"""Bytes in which the mark of an earlier call stands."""
+COMMAND = "labelfactory export-lineage"
+REMEDY = "Name another folder."
 FACETS = "https://openlineage.io/spec/facets"
 NAMESPACE = "labelfactory"
 
@@ -30,37 +29,29 @@ def export_lineage(lookup: Lookup, folder: Path) -> list[Path]:
     """Write openlineage.jsonl (one event a line, in order of time) and prov.json into a folder.
 
     Raises:
-        DataError: the folder belongs to the project, or has files of these names that are not of an earlier call.
+        DataError: the folder belongs to the project, or has files of these names that are not of an earlier call, or were
+            changed since.
     """
     events, prov = folder / "openlineage.jsonl", folder / "prov.json"
-    refuse_own(folder)
-    for path, mark in ((events, PRODUCER), (prov, PREFIX)):
-        _refuse_other(path, mark)
+    refuse_folder(folder, (events.name, prov.name), COMMAND, REMEDY)
     make_folder(folder)
-    remove_leftovers(folder, alone=False)
-    with write_whole(events) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        for event in sorted(openlineage(lookup), key=lambda e: str(e["eventTime"])):
-            stream.write(json.dumps(event) + "\n")
-        _refuse_other(events, PRODUCER)  # something may have been put there meanwhile
-    document = prov_json(lookup)
-    _refuse_other(prov, PREFIX)
-    write_json(prov, document)
+    remove_leftovers(folder, [events.name, prov.name], alone=False)
+    lines = sorted(openlineage(lookup), key=lambda e: str(e["eventTime"]))
+    with write_sealed(events, COMMAND, REMEDY) as temporary:
+        temporary.write_text("".join(json.dumps(event) + "\n" for event in _sealed(lines)), encoding="utf-8")
+    with write_sealed(prov, COMMAND, REMEDY) as temporary:
+        document = prov_json(lookup)
+        document["entity"]["lf:this-document"] = {"prov:label": "this document", "lf:seal": blank_seal(COMMAND)}
+        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return [events, prov]
 
 
-def _refuse_other(path: Path, mark: str) -> None:
-    """Raises DataError where something other than a file of an earlier call would be replaced."""
-    if path.is_symlink() or (path.exists() and not _begins_with(path, mark)):
-        raise DataError(f"{path}: was not written by `labelfactory export-lineage`", "Name another folder.")
-
-
-def _begins_with(path: Path, mark: str) -> bool:
-    """Whether a file is empty, as the events of an empty ledger are, or has a mark of ours near its start."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        start = stream.read(START)
-    return not start or mark.encode() in start
+def _sealed(events: list[Json]) -> Iterator[Json]:
+    """The events, the first with a facet of ours for the seal of their file."""
+    for event in events[:1]:
+        facet = {"_producer": PRODUCER, "_schemaURL": f"{PREFIX}seal", "seal": blank_seal(COMMAND)}
+        yield {**event, "run": {**event["run"], "facets": {**event["run"]["facets"], "labelfactory_seal": facet}}}
+    yield from events[1:]
 
 
 def run_id(identity: str) -> str:

@@ -7,7 +7,6 @@ may be deleted at any time, and is made again where it is damaged.
     training   the same, and the mask's figures of quality where the row is a mask of the line
 """
 
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from labelfactory.files import disk_errors
+from labelfactory.files import disk_errors, temporary_path
 from lineage.ledger import SCHEMAS, Kind, Ledger, LedgerFile
 
 QUALITY = ("mean_confidence", "void_share", "agreement")
@@ -83,7 +82,7 @@ def _path(ledger: Ledger) -> Path:
 
 def _extend(ledger: Ledger, path: Path) -> None:
     """Make the index of the chain as it is, from the last older one that fits it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     files, done = ledger.files(), 0
     for old in sorted(ledger.folder.glob("index-*.duckdb"), reverse=True):
         name = re.fullmatch(r"index-(\d+)-([0-9a-f]*)", old.stem)

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from labelfactory.dataset.prepared import ImageRecord, read_dataset
 from labelfactory.digests import digest_rows
 from labelfactory.errors import DataError, MissingError, first_line
-from labelfactory.learning.checkpoints import CHECKPOINT, Passport
+from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport
 from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.artifacts import TRAINING_ROWS, Artifact, cached_artifacts, header, passport_or_none
+from lineage.artifacts import Artifact, cached_artifacts, header, passport_or_none
 from lineage.ledger import ROW_COLUMNS, SCHEMAS, raw
 
 OF_THE_IMAGE = ("image", "tags", "stage", "format", "classes")

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.dataset.images import decode_mask
+from labelfactory.dvc_cache import cached
 from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.foreign_files import read_file
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring, runs_in_lock
 from labelfactory.settings.yaml_text import parse_yaml
 from lineage.artifacts import cached_artifacts, files_in, header, live_artifacts
-from lineage.dvc_cache import cached
 from lineage.ledger_rows import Chains, mask_table, shard_rows
 from lineage.lookup import Lookup, Model
 

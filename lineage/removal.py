@@ -5,15 +5,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.prepared import read_dataset
+from labelfactory.dvc_cache import cached, is_ours
 from labelfactory.errors import UserError
 from labelfactory.files import remove_leftovers
+from labelfactory.foreign_files import RAW
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
-from lineage.dvc_cache import cached, is_ours
+from lineage.kept_removal import remove_kept
 from lineage.traces import HISTORY
 from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
 
@@ -36,6 +39,7 @@ def remove(withdrawal: Withdrawal) -> None:
     files += [Path(file.path) for file in same_files(withdrawal.pixels, withdrawal.sizes)]
     files += maps_of(withdrawal.images, others)
     files += _states(withdrawal)
+    remove_kept(withdrawal)
     for path in dict.fromkeys(files):
         path.unlink(missing_ok=True)
         _remove_empty(path.parent)
@@ -71,6 +75,7 @@ def _without_entries(withdrawal: Withdrawal) -> list[str]:
     manifest = read_manifest()
     kept = tuple(e for e in manifest.entries if not withdrawal.has(e.image_id, e.sha256))
     if len(kept) < len(manifest.entries):
+        ACCOUNT.unlink(missing_ok=True)  # it names and counts them; the next import writes it again
         write_manifest(replace(manifest, entries=kept), MANIFEST)
     return [entry.image_id for entry in kept]
 
@@ -95,8 +100,9 @@ def _without_left_out(withdrawal: Withdrawal) -> None:
 
 
 def _folders() -> list[Path]:
-    """All folders under data/ but those of history, which others write."""
-    folders = [path for path in DATA.rglob("*") if path.is_dir()]
+    """All folders under data/ and data/raw, but those of history, which others write, and those that links lead to."""
+    paths = [RAW, *(path for root in (DATA, RAW) for path in root.rglob("*") if not path.is_symlink())]
+    folders = [path for path in dict.fromkeys(paths) if path.is_dir()]
     return [path for path in folders if path.relative_to(DATA).parts[0] not in HISTORY]
 
 

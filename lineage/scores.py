@@ -13,6 +13,8 @@ from lineage.evaluation import Evaluation
 from lineage.lookup import Lookup, Model
 
 SCORE = "miou/"
+IOU = "iou/"
+"""A score by class."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +30,20 @@ class Score:
     measured_with: tuple[str, str]
 
 
-def scores_of(lookup: Lookup, model: Model, *, behind: bool = True) -> dict[str, Score]:
+def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = SCORE) -> dict[str, Score]:
     """The scores of a model by their flat keys, in the order of the line.
 
     Args:
         lookup: the ledger.
         model: the model.
         behind: whether those of the rows that it learnt from are wanted too, not only its own.
+        kind: the first part of their keys.
     """
     scores: dict[str, Score] = {}
     for evaluation in lookup.evaluations:
         digests = _belonging(lookup, model, evaluation, behind)
         for key, value in (evaluation.of(digests) if digests else {}).items():
-            if key in scores or not key.startswith(SCORE):
+            if key in scores or not key.startswith(kind):
                 continue
             split = key.split("/")[1]
             scores[key] = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference))
@@ -62,14 +65,16 @@ def _belonging(lookup: Lookup, model: Model, evaluation: Evaluation, behind: boo
     return digests | lists if digests else {}
 
 
-def scores_between(lookup: Lookup, first: Model | None, second: Model | None) -> list[dict[str, Any]]:
+def scores_between(
+    lookup: Lookup, first: Model | None, second: Model | None, kind: str = SCORE
+) -> list[dict[str, Any]]:
     """Scores of either model: name, first, second, None where it is not measured; and a note where they are not comparable.
 
     Empty unless both are models.
     """
     if first is None or second is None:
         return []
-    old, new = scores_of(lookup, first), scores_of(lookup, second)
+    old, new = scores_of(lookup, first, kind=kind), scores_of(lookup, second, kind=kind)
     return [_pair(name, old.get(name), new.get(name)) for name in [*new, *(name for name in old if name not in new)]]
 
 

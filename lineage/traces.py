@@ -27,10 +27,10 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.digests import digest_bytes, digest_file
+from labelfactory.dvc_cache import cache_folder, is_ours
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
 from lineage.artifacts import md5_of
-from lineage.dvc_cache import cache_folder, is_ours
 
 HISTORY = ("ledger", "mlflow")
 """Folders under data/ that remember what was, ids and digests but no pixels: docs/lineage.md. They are no output of the line."""

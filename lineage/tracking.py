@@ -29,6 +29,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine
 
+from labelfactory.digests import digest_bytes
 from labelfactory.settings.wiring import read_wiring
 from lineage.mlflow_home import HOME, SQLITE
 from lineage.outbox import Letter
@@ -40,6 +41,7 @@ PARENT = "mlflow.parentRunId"
 DIGEST_LENGTH = 36
 """MLflow's limit for a dataset's digest."""
 CONNECT_SECONDS = 10
+LONGEST_NAME = 250
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 
 
@@ -275,8 +277,14 @@ def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _name(text: str) -> str:
-    """A name without what MLflow refuses in one."""
-    return re.sub(r"[^\w\-. :/]", "_", text)[:250]
+    """A name as MLflow takes it. One that must be changed ends with its digest, so that two names stay two: `a?b` and `a_b`."""
+    parts = re.sub(r"[^\w\-. :/]", "_", text).split("/")
+    name = "/".join("_" if part in ("", ".", "..") else part for part in parts)
+    return (
+        name
+        if name == text and len(name) <= LONGEST_NAME
+        else f"{name[: LONGEST_NAME - 9]}-{digest_bytes(text.encode('utf-8', 'surrogatepass'))[:8]}"
+    )
 
 
 def _dataset(state: Mapping[str, Any]) -> DatasetInput:

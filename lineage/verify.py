@@ -17,14 +17,14 @@ from labelfactory.dataset.images import read_photograph
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.dataset.withdrawn import LEDGER, REMEMBERED, Withdrawn, remembered_photographs, withdrawn_in
 from labelfactory.digests import digest_file, digest_json, digest_rows
+from labelfactory.dvc_cache import cached
 from labelfactory.errors import UserError, first_line
-from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
+from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, load_checkpoint
 from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
 from labelfactory.settings.wiring import DATA, LOCK_FILE, last_runs, read_wiring
-from lineage.artifacts import TRAINING_ROWS, files_in, md5_of
-from lineage.dvc_cache import cached
+from lineage.artifacts import files_in, md5_of
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup

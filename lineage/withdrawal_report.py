@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from labelfactory.digests import digest_json
+from labelfactory.dvc_cache import cached, is_ours
 from labelfactory.errors import DataError
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.store.entries import STORE
 from lineage.artifacts import md5_of
-from lineage.dvc_cache import cached, is_ours
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
@@ -52,7 +53,7 @@ class Found:
 def search(traces: Traces) -> Found:
     """Search every file under data/ but history, and DVC's cache."""
     live = in_project(traces)
-    ours = {"import", "corrections", "reports", *(stage.noun for stage in read_wiring().values())}
+    ours = {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
     lines, foreign = [], []
     for path, held in live.items():
         own = path.relative_to(DATA).parts[0] in ours

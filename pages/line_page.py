@@ -72,6 +72,7 @@ def line_state(project: Project) -> dict[str, Any]:
         "look": project.state.number,
         "problem": project.state.problem,
         "running": answer["running"],
+        "run": list(answer.get("run", [])),
         "slowest": max((stage["seconds"] or 0.0 for stage in stages), default=0.0),
         "seconds": sum(stage["seconds"] or 0.0 for stage in stages),
     }

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from labelfactory.dataset.account import Account
+
 
 @dataclass(frozen=True)
 class Step:
@@ -78,3 +80,4 @@ class Report:
     gallery: list[GalleryItem]
     provenance: dict[str, str]  # commit, params digest, data set, seeds, checkpoints' digests, supervision
     notes: list[str]  # warnings: no true masks, quarantined images, stronger supervision
+    imported: Account | None = None

@@ -11,6 +11,8 @@ from labelfactory.files import write_whole
 from labelfactory.schema import VOID, palette
 from reporting.content import Curve, GalleryItem, Report, Tile
 from reporting.formats import duration, memory, percent, points
+from reporting.imports import facts as import_facts
+from reporting.imports import shown_classes
 from reporting.pictures import draw_tile, shares
 from reporting.plots import draw_curve, series_colour
 from reporting.scores import class_scores, ladder, split_names, stage_score, step_names
@@ -88,6 +90,8 @@ def render_report(report: Report) -> str:
         ladders={split: ladder(report.metrics, split, report.steps) for split in splits},
         class_scores={split: class_scores(report.metrics, split, report.classes, report.steps) for split in splits},
         facts=_facts(report),
+        import_facts=import_facts(report.imported) if report.imported else {},
+        import_classes=shown_classes(report.imported) if report.imported else (),
         stage_score=lambda stage, split: stage_score(report.metrics, stage.measure, stage.score, split),
         stage_splits=_stage_splits(report, splits),
         threshold_plots=[p for p in plots if _is_over_threshold(p.curve)],

@@ -9,6 +9,7 @@ def what_it_made(report: Mapping[str, Any]) -> str:
     if "rows_computed" in report:
         parts = [f"{report['rows_computed']} rows computed"]
         parts += [f"{report['rows_copied']} copied"] if report.get("rows_copied") else []
+        parts += [f"{report['rows_found']} found again"] if report.get("rows_found") else []
         parts += [f"{report['rows_quarantined']} quarantined"] if report.get("rows_quarantined") else []
         parts += [f"{report['corrected']} corrected by a person"] if report.get("corrected") else []
         return ", ".join(parts)
@@ -17,7 +18,8 @@ def what_it_made(report: Mapping[str, Any]) -> str:
     if "trained" in report:
         maps = {k: v for k, v in report.items() if k.startswith("map/") and isinstance(v, float)}
         scores = [f"mAP {value:.3f} on {key.removeprefix('map/')}" for key, value in maps.items()]
-        verb = "trained on" if report["trained"] else "kept, trained on"
+        before = "found again" if report.get("found") else "kept"
+        verb = "trained on" if report["trained"] else f"{before}, trained on"
         return ", ".join([f"{verb} {report.get('training_rows', 0)} rows", *scores])
     if "quarantined" in report:
         return f"{report.get('images', 0)} images checked, {report['quarantined']} quarantined"

@@ -1,6 +1,6 @@
 """A batch: the candidates that a source finds for an import, unopened, and the problems known by then."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,12 @@ class Candidate:
     mask_bytes: Callable[[], bytes] | None = None  # the same for the mask
     mask_size: tuple[int, int] | None = None  # height and width of a mask that is drawn, as the source claims them
     within: Path | None = None  # the folder of the table or JSON that names `path`: no link may lead out of it
+
+    def to_write(self) -> Iterator[tuple[Path, Callable[[], bytes]]]:
+        """The files that the import writes, and what gives their bytes; files that exist are the user's."""
+        for path, load in ((self.path, self.photograph_bytes), (self.mask, self.mask_bytes)):
+            if path is not None and load is not None:
+                yield path, load
 
     def read_photograph(self) -> bytes:
         """The bytes of the photograph.

@@ -37,6 +37,8 @@ def id_of_cell(cell: Any) -> str | None:
     """The image id in a cell, which is text or a whole number; "" for an empty cell, None for anything else."""
     if cell is None or cell != cell:  # NaN is an empty cell
         return ""
+    if isinstance(cell, float) and cell.is_integer():  # pandas' whole numbers, in a column with an empty cell
+        cell = int(cell)
     return str(cell) if type(cell) in (str, int) else None
 
 

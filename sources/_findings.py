@@ -1,6 +1,7 @@
 """All problems of an import, collected in one pass and raised as one error."""
 
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ from labelfactory.errors import DataError
 from labelfactory.foreign_files import FileRefusedError, read_text
 
 SHOWN = 20
+EXAMPLES = 3
+"""Lines of one kind that are shown."""
+_WORD_OF_ITS_OWN = re.compile(r"'[^']*'|`[^`]*`|\"[^\"]*\"|[^\s]*[\d/\\.…][^\s]*")
+"""A name, number or file: what differs between lines that say the same."""
 
 
 @dataclass
@@ -59,7 +64,13 @@ def text_rows(path: Path) -> list[str]:
 
 
 def raise_problems(
-    root: Path, problems: Sequence[str], left_out: Sequence[LeftOut], *, stop: bool, shown: int | None = SHOWN
+    root: Path,
+    problems: Sequence[str],
+    left_out: Sequence[LeftOut],
+    *,
+    stop: bool,
+    shown: int | None = SHOWN,
+    notes: Sequence[str] = (),
 ) -> None:
     """Raise one DataError with the first problems and the count of the rest; do nothing without a reason.
 
@@ -68,14 +79,44 @@ def raise_problems(
         problems: each of them stops the import.
         left_out: photographs that cannot be imported.
         stop: whether those are too many.
-        shown: number of problems that are listed; None for all.
+        shown: number of lines that are listed; None for all.
+        notes: what is no problem and worth to know in the same pass.
     """
     if not problems and not (left_out and stop):
         return
-    lines = [f"  {one_line(line)}" for line in [*problems, *(item.line for item in left_out)]]
+    lines = [one_line(line) for line in [*problems, *(item.line for item in left_out)]]
     count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
-    more = [f"  … and {len(lines) - shown} more"] if shown is not None and len(lines) > shown else []
     remedy = "Mend these and import again; --dry-run lists all of them"
     if not problems:
         remedy += ", and prepare.max_bad_fraction in params.yaml limits how many may be left out"
-    raise DataError("\n".join([one_line(f"{root}: {count}"), *lines[:shown], *more]), f"{remedy}.")
+    listed = [*first_lines(lines, shown), *first_lines([f"also: {one_line(note)}" for note in notes], shown)]
+    raise DataError("\n".join([one_line(f"{root}: {count}"), *(f"  {line}" for line in listed)]), f"{remedy}.")
+
+
+def first_lines(lines: Sequence[str], shown: int | None) -> list[str]:
+    """The first lines, equal ones merged, and the count of the rest; all of them and none merged if `shown` is None."""
+    if shown is None:
+        return list(lines)
+    groups: dict[str, list[str]] = {}
+    for line in lines:
+        groups.setdefault(_WORD_OF_ITS_OWN.sub("…", line), []).append(line)
+    parts = [part for group in groups.values() for part in ([group] if len(group) > EXAMPLES else [[x] for x in group])]
+    rest = sum(map(len, parts[shown:]))
+    return [*map(_merged, parts[:shown]), *([f"… and {rest} more"] if rest else [])]
+
+
+def _merged(lines: Sequence[str]) -> str:
+    """One line for several that differ in names and numbers alone: their count, and three examples of what differs."""
+    if len(lines) == 1:
+        return lines[0]
+    words = [line.split(" ") for line in lines[:EXAMPLES]]
+    head = _same(words)
+    tail = _same([line[head:][::-1] for line in words])
+    middles = [" ".join(line[head : len(line) - tail]) for line in words]
+    differ = [f"[{' | '.join(middles)} | …]"] if any(middles) else []
+    return " ".join([f"{len(lines)} times:", *words[0][:head], *differ, *words[0][len(words[0]) - tail :]])
+
+
+def _same(words: Sequence[Sequence[str]]) -> int:
+    """Number of words that all lines begin with."""
+    return next((k for k, at in enumerate(zip(*words, strict=False)) if len(set(at)) > 1), min(map(len, words)))

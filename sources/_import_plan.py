@@ -1,24 +1,30 @@
 """Make a manifest of a source's batch: classes, one inspection of every file, splits, duplicates, left-out photographs."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from labelfactory.console import one_line
 from labelfactory.dataset.left_out import LeftOut
-from labelfactory.dataset.manifest import Entry, Manifest, same_bytes
+from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import RAW, is_allowed, is_inside
-from labelfactory.schema import BACKGROUND, Classes
+from labelfactory.foreign_files import is_allowed
+from labelfactory.schema import BACKGROUND, MAX_CLASSES, Classes
+from labelfactory.typed_names import typed
+from sources._account import Noted
+from sources._appending import appended, with_new_tags
 from sources._batch import Batch, Candidate
+from sources._dealt_lists import dealt_lists, refuse_leaks
 from sources._findings import SHOWN, raise_problems
 from sources._inspect import Inspection, inspect_all
-from sources._names import chosen_classes, is_name, renamed
-from sources._split import TRAIN, VAL, deal
+from sources._list_notes import list_notes
+from sources._names import chosen_classes, is_name, renamed, used_classes
+from sources._same_bytes import joined, notes_of_twins
+from sources._split import TRAIN, VAL
+from sources._stored_path import stored
+from sources._tag_typos import negative_notes, typo_notes
+from sources._true_masks import Over, TrueMasks, look_at, said_of_turned
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,12 @@ class ImportOptions:
     rename: Mapping[str, str] = field(default_factory=dict)  # a name of the source → its name here; "" drops it
     val_fraction: float | None = None  # None: the source's own lists, or 0.2 where it has none
     check_masks: bool = False  # check the pixels of true masks too, not only their size
+    masks: Over = "upright"  # what true masks are drawn over where their size does not say it
     max_bad_fraction: float = 0.0
     train_list: str = TRAIN
     val_list: str = VAL
     append: bool = False
+    replace: bool = False  # images that are here may go
     dry_run: bool = False
 
 
@@ -44,22 +52,28 @@ class ImportPlan:
     left_out: tuple[LeftOut, ...]
     twins: tuple[tuple[str, ...], ...]  # image ids of photographs of the same bytes
     pending: tuple[Candidate, ...]  # photographs or masks that are to be written
+    noted: Noted  # for the account
     refused: tuple[tuple[Candidate, str], ...] = ()  # withdrawn ones, with the digest of the photograph
+    added_classes: tuple[str, ...] = ()  # to the end of the classes that are here
+    notes: tuple[str, ...] = ()  # what is no problem and may be a mistake, with what to type
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """Where two readings were possible: which was taken, why, for how many images."""
+        return tuple(self.noted.decisions)
 
     def write_files(self) -> None:
         """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
-        for folder in {path.parent for candidate in self.pending for path in (candidate.path, candidate.mask) if path}:
+        written = [pair for candidate in self.pending for pair in candidate.to_write()]
+        for folder in {path.parent for path, _ in written}:
             remove_leftovers(folder)
-        for candidate in self.pending:
-            for path, load in ((candidate.path, candidate.photograph_bytes), (candidate.mask, candidate.mask_bytes)):
-                if path is None or load is None:
-                    continue
-                data = load()
-                if path.is_file() and path.read_bytes() == data:
-                    continue
-                make_folder(path.parent)
-                with write_whole(path) as temporary:
-                    temporary.write_bytes(data)
+        for path, load in written:
+            data = load()
+            if path.is_file() and path.read_bytes() == data:
+                continue
+            make_folder(path.parent)
+            with write_whole(path) as temporary:
+                temporary.write_bytes(data)
 
     def delete_refused(self) -> None:
         """Delete withdrawn photographs and their masks that lie below data/raw, which holds files of ours."""
@@ -86,12 +100,59 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     problems = list(batch.problems)
     batch, known = renamed(batch, options.rename, problems)
     chosen = chosen_classes(batch, known, options.classes, append_to, problems)
+    added = chosen[len(append_to.classes) :] if append_to else ()
+    here, decisions = with_new_tags(append_to, batch, added) if append_to else (None, [])
     fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
-    total = len({c.image_id or c.where for c in batch.candidates} | {b.image_id or b.where for b in batch.left_out})
-    checked = set(batch.mask_values) if options.check_masks else None
-    inspections = inspect_all(fresh, checked) if fresh else []
+    masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen[:MAX_CLASSES], 1)), chosen, over=options.masks)
+    taken, refused = _inspected(fresh, left_out, masks, set(batch.mask_values) if options.check_masks else None)
+    gone = withdrawn().image_ids
+    left_out = [item for item in left_out if item.image_id not in gone]  # the list must not name them again
+    taken, together = joined(taken, dealt=options.val_fraction is not None)
+    stop = _too_many(batch, left_out, options)
+    tagged = batch.candidates if stop else [candidate for candidate, _ in taken]
+    missed = stop and batch.left_out  # if too many are left out, their classes are not missed too
+    named, unused = chosen, list[str]()
+    if here is None and chosen and not problems and not missed:
+        chosen, unused = used_classes(tagged, chosen, options.classes, problems)
+    elif here is not None and not problems and not missed:
+        used = {tag for each in (*tagged, *here.entries) for tag in each.tags}
+        problems += [f"--classes: no photograph is tagged {name!r}" for name in added if name not in used]
+    counts = _counts(batch, append_to) if not options.classes else Counter()
+    notes = [*typo_notes(counts), *negative_notes(counts)]
+    shown = None if options.dry_run else SHOWN
+    worst_first = sorted(left_out, key=lambda item: item.what == "mask")
+    raise_problems(batch.root, problems, worst_first, stop=stop, shown=shown, notes=notes)
+    if not taken and here is None:
+        raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
+    lists = dealt_lists(taken, options.val_fraction, old, append=options.append)
+    entries = tuple(_entry(c, inspection, lists.get(inspection.sha256)) for c, inspection in taken)
+    new = Manifest(Classes(tuple(chosen)), _mask_ids(batch, named, chosen), _command(batch, options, chosen), entries)
+    manifest = new.numbered() if here is None else appended(here, new)
+    notes += [] if lists else list_notes(manifest.entries, options.train_list, options.val_list)
+    notes += notes_of_twins(taken, here.entries if here else ())
+    refuse_leaks(manifest, options.train_list, options.val_list)
+    turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
+    said = [*batch.decisions, *masks.decisions, *turned, *together, *unused, *decisions]
+    looks = tuple((entry, inspection) for entry, (_, inspection) in zip(entries, taken, strict=True))
+    return ImportPlan(
+        manifest=manifest,
+        left_out=tuple(left_out),
+        twins=_twins(manifest),
+        pending=tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes),
+        noted=Noted(looks, left_out, batch.passed_over, said),
+        refused=tuple(refused),
+        added_classes=tuple(added),
+        notes=tuple(notes),
+    )
+
+
+def _inspected(
+    fresh: Sequence[Candidate], left_out: list[LeftOut], masks: TrueMasks, mask_values: set[int] | None
+) -> tuple[list[tuple[Candidate, Inspection]], list[tuple[Candidate, str]]]:
+    """The candidates that are taken, and the withdrawn ones with their digest; what is bad is added to `left_out`."""
     taken: list[tuple[Candidate, Inspection]] = []
     refused: list[tuple[Candidate, str]] = []
+    inspections = inspect_all(fresh, mask_values, masks=masks) if fresh else []
     gone = withdrawn()
     for candidate, inspection in zip(fresh, inspections, strict=True):
         if gone.refuses(candidate.image_id, inspection.sha256):
@@ -102,34 +163,28 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
             continue
         if inspection.mask_reason:
             left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
-            candidate = replace(candidate, mask=None, mask_bytes=None)
-        taken.append((candidate, inspection))
-    left_out = [item for item in left_out if item.image_id not in gone.image_ids]  # the list must not name them again
-    if append_to is None and chosen and not problems:
-        tagged = {tag for candidate, _ in taken for tag in candidate.tags}
-        problems += [f"--classes: no photograph is tagged {name!r}" for name in chosen if name not in tagged]
-    bad = len({b.image_id or b.where for b in left_out})
-    stop = bad > options.max_bad_fraction * max(total, 1)
-    raise_problems(batch.root, problems, left_out, stop=stop, shown=None if options.dry_run else SHOWN)
-    if not taken and append_to is None:
-        raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
-    lists = _lists(taken, options, old)
-    entries = tuple(_entry(c, inspection, lists.get(inspection.sha256)) for c, inspection in taken)
+        taken.append((inspection.with_mask(candidate), inspection))
+    return taken, refused
+
+
+def _too_many(batch: Batch, left_out: Sequence[LeftOut], options: ImportOptions) -> bool:
+    """Whether more photographs are left out than may be; a true mask that is left out costs nothing."""
+    bad = {item.image_id or item.where for item in left_out if item.what != "mask"}
+    total = len(bad | {candidate.image_id or candidate.where for candidate in batch.candidates})
+    return len(bad) > options.max_bad_fraction * max(total, 1)
+
+
+def _counts(batch: Batch, append_to: Manifest | None) -> Counter[str]:
+    """Photographs of each tag, in the batch and in the manifest that is extended."""
+    here = append_to.entries if append_to else ()
+    return Counter(tag for tags in (*(c.tags for c in batch.candidates), *(e.tags for e in here)) for tag in tags)
+
+
+def _mask_ids(batch: Batch, named: Sequence[str], chosen: Sequence[str]) -> dict[int, int]:
+    """Value in the true masks → class id; without values of their own the masks hold the numbers of the classes named."""
     numbers = {name: k for k, name in enumerate(chosen, 1)}
-    mask_ids = {BACKGROUND: BACKGROUND} | {v: numbers[n] for v, n in batch.mask_values.items() if n in numbers}
-    if not batch.mask_values:
-        mask_ids |= {k: k for k in numbers.values()}
-    new = Manifest(Classes(tuple(chosen)), mask_ids, _command(batch, options, chosen), entries)
-    if append_to is None:
-        manifest = new.numbered()
-    else:
-        if not any(entry.mask_path for entry in append_to.entries):  # its masks have no numbers yet
-            append_to = replace(append_to, mask_ids=mask_ids)
-        masked = any(entry.mask_path for entry in entries)
-        manifest = append_to.appended(new if masked else replace(new, mask_ids=append_to.mask_ids))
-    _refuse_leaks(manifest, options)
-    pending = tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes)
-    return ImportPlan(manifest, tuple(left_out), _twins(manifest), pending, tuple(refused))
+    values = batch.mask_values or dict(enumerate(named, 1))
+    return {BACKGROUND: BACKGROUND} | {v: numbers[n] for v, n in values.items() if n in numbers}
 
 
 def _sorted_out(
@@ -158,7 +213,8 @@ def _sorted_out(
             left_out.append(_left(candidate, f"the image id {image_id!r} appears twice{other}"))
         elif unknown:
             reasons = [f"tag {tag!r} is not a class{did_you_mean(tag, chosen)}" for tag in unknown]
-            left_out.append(_left(candidate, "; ".join(reasons)))
+            more = ["--classes with new names adds classes"] if append_to else []
+            left_out.append(_left(candidate, "; ".join(reasons + more)))
         elif image_id not in here:
             tags = tuple(sorted(set(candidate.tags) & set(chosen)))
             fresh.append(replace(candidate, tags=tags))
@@ -169,28 +225,6 @@ def _sorted_out(
 def _left(candidate: Candidate, reason: str, what: str = "photograph") -> LeftOut:
     path = candidate.mask if what == "mask" and candidate.mask else candidate.path
     return LeftOut(candidate.image_id, candidate.where, path.as_posix(), reason, what)
-
-
-def _lists(
-    taken: Sequence[tuple[Candidate, Inspection]], options: ImportOptions, old: Manifest | None
-) -> dict[str, str]:
-    """Digest → list, for photographs that are dealt to lists; empty if the source's own lists are kept."""
-    fraction = options.val_fraction
-    if fraction is None and any(candidate.lists for candidate, _ in taken):
-        return {}
-    if fraction is None:
-        fraction = 0.2
-    tags: dict[str, frozenset[str]] = {}
-    for candidate, inspection in taken:
-        tags[inspection.sha256] = tags.get(inspection.sha256, frozenset()) | set(candidate.tags)
-    dealt: dict[str, str] = {}
-    if old is not None and (options.append or f"--val-fraction {fraction:g}" in old.source):
-        for entry in old.entries:
-            if entry.lists in ((TRAIN,), (VAL,)):
-                dealt[entry.sha256] = entry.lists[0]
-                if options.append:
-                    tags.setdefault(entry.sha256, frozenset(entry.tags))
-    return deal(tags, fraction, dealt)
 
 
 def _entry(candidate: Candidate, inspection: Inspection, dealt: str | None) -> Entry:
@@ -211,29 +245,11 @@ def _command(batch: Batch, options: ImportOptions, chosen: Sequence[str]) -> str
     """The command as the manifest states it, with the fraction of a dealt split, so that a second import keeps the split."""
     own = all(candidate.lists for candidate in batch.candidates)
     fraction = options.val_fraction if options.val_fraction is not None else (None if own else 0.2)
-    words = [batch.command, f"--classes {','.join(chosen)}"]
-    words += [f"--rename {old}={new}" for old, new in options.rename.items()]
+    words = [batch.command, f"--classes {','.join(map(typed, chosen))}"]
+    words += [f"--rename {typed(old)}={typed(new)}" for old, new in options.rename.items()]
     words += [f"--val-fraction {fraction:g}"] if fraction is not None else []
+    words += [f"--masks {options.masks}"] if options.masks != "upright" else []
     return " ".join(words)
-
-
-def _refuse_leaks(manifest: Manifest, options: ImportOptions) -> None:
-    leaks = same_bytes(manifest.entries, options.train_list, options.val_list)
-    if leaks:
-        groups = [
-            one_line(", ".join(f"{e.path} ({'+'.join(e.lists)})" for e in sorted(group, key=lambda e: e.path)))
-            for group in leaks
-        ]
-        raise DataError(
-            "\n".join(
-                [
-                    f"the lists {options.train_list!r} and {options.val_list!r} share {len(leaks)} photographs "
-                    "(same bytes)",
-                    *(f"  {group}" for group in groups),
-                ]
-            ),
-            "Remove each from one of the lists, or split them with --val-fraction, and import again.",
-        )
 
 
 def _twins(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
@@ -243,11 +259,3 @@ def _twins(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
         if counts[entry.sha256] > 1:
             groups.setdefault(entry.sha256, []).append(entry.image_id)
     return tuple(tuple(group) for group in groups.values())
-
-
-def stored(path: Path) -> str:
-    """The path in the manifest: relative to the current folder if inside it, else absolute, with links followed."""
-    full = Path(os.path.abspath(path))  # noqa: PTH100 - a link inside the project keeps its name
-    if not (full.is_relative_to(Path.cwd()) and is_inside(full, Path.cwd(), RAW)):
-        full = full.resolve()
-    return (full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full).as_posix()

@@ -3,20 +3,29 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelfactory.errors import DataError
-from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, check_regular, read_file
+from labelfactory.foreign_files import LARGEST_TABLE, PHOTOGRAPHS, FileRefusedError, check_regular
 from sources._cells import values_of
 from sources._findings import Findings
+from sources._table_text import table_text
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
+PATH_COLUMNS = (
+    *("path", "file", "filename", "file_name", "image", "image_path", "url"),
+    *("filepath", "file_path", "image_file", "image_name", "imagename", "img", "img_path", "fname", "photo"),
+)
+"""Usual names of a column of paths."""
+MORE = "\0"
+"""Key of the cells of a row that are beyond the header; no column has this name."""
 
 
 @dataclass(frozen=True)
@@ -31,59 +40,76 @@ Needed = Callable[[Sequence[str]], Iterable[str]]
 """Chooses from the names of all columns."""
 
 
-def read_rows(findings: Findings, path: Path, *, needed: Needed = tuple) -> Rows:
+def read_rows(findings: Findings, path: Path, *, needed: Needed = tuple, encoding: str = "") -> Rows:
     """Read a table. Unreadable rows are noted in `findings`, not raised.
 
     Args:
         findings: collects the problems.
         path: the table.
         needed: the columns that are read of a Parquet file; by default all.
+        encoding: of a text; empty to find out.
 
     Raises:
         DataError: the suffix is not known, or values of such a column cannot be read.
+        UserError: there is no such encoding.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
+        excel = "In Excel, save it as CSV UTF-8. " if suffix in (".xlsx", ".xls", ".xlsm", ".ods", ".numbers") else ""
         raise DataError(
-            f"{path}: {suffix or 'no suffix'} is not a table format", f"Name a {', '.join(SUFFIXES[:-1])} or .parquet."
+            f"{path}: {suffix or 'no suffix'} is not a table format",
+            f"{excel}Name a {', '.join(SUFFIXES[:-1])} or .parquet.",
         )
     if suffix == ".parquet":
         return _parquet(findings, path, needed)
-    try:
-        text = read_file(path, largest=LARGEST_TABLE).decode("utf-8-sig")
-    except FileRefusedError as error:
-        findings.add(path.name, f"not readable: {error.reason}")
-        return Rows((), ())
-    except UnicodeDecodeError as error:
-        findings.add(path.name, "not readable: not UTF-8 text", error.object[: error.start].count(b"\n") + 1)
+    text = table_text(findings, path, encoding)
+    if text is None:
         return Rows((), ())
     return _json_lines(findings, path, text) if suffix in (".jsonl", ".ndjson", ".json") else _csv(findings, path, text)
 
 
 def _csv(findings: Findings, path: Path, text: str) -> Rows:
-    """Cells separated by commas, semicolons or tabs, whichever is most frequent in the header."""
-    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
-    delimiter = max(",;\t", key=first.count)
+    """Cells separated by the character that Excel's first line names, else the most frequent in the header."""
     # not str.splitlines, which also splits at characters that may stand in a cell, such as U+2028
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    stream = io.StringIO(text, newline="")
+    first = next(
+        (line for line in io.StringIO(text, newline=None) if line.strip() and not _is_comment(line)), ""
+    ).strip()
+    named = re.fullmatch(r"sep=(.)", first)
+    delimiter = named[1] if named else max(",;\t|", key=first.count)
+    if delimiter not in first and {word.lower() for word in first.split()} & {*PATH_COLUMNS}:
+        delimiter = " "
+    # `a, "b, c"` is two cells
+    reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
     header: tuple[str, ...] = ()
     rows: list[tuple[int, Mapping[str, Any]]] = []
     try:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
+            if not header and ("".join(cells).startswith("sep=") or _is_comment(delimiter.join(cells))):
+                continue
             if not header:
                 header = tuple(cell.strip() for cell in cells)
-            elif len(cells) != len(header):
+                continue
+            more = [cell for cell in cells[len(header) :] if cell.strip()]  # Excel ends rows with empty cells
+            if len(cells) < len(header):
                 reason = f"{len(cells)} cells, the header has {len(header)}"
                 findings.leave_out(f"row {reader.line_num}", path.name, reason, reader.line_num)
             else:
-                rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
+                row: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=False) if name}
+                rows.append((reader.line_num, row | ({MORE: more} if more else {})))
     except csv.Error as error:
         findings.add(path.name, f"not readable as CSV: {error}", reader.line_num)
-    if len(set(header)) != len(header):
+    columns = tuple(name for name in header if name)
+    if len(set(columns)) != len(columns):
         findings.add(path.name, "two columns have the same name", 1)
-    return Rows(header, rows)
+    return Rows(columns, rows)
+
+
+def _is_comment(line: str) -> bool:
+    """A line above the header that is no row."""
+    return line.lstrip().startswith("#") and not any(delimiter in line for delimiter in ",;\t|")
 
 
 def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
@@ -91,12 +117,21 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
     columns: dict[str, None] = {}
     rows: list[tuple[int, Mapping[str, Any]]] = []
     lines: list[Any] = text.split("\n")
-    if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
+    if path.suffix.lower() == ".json" or text.lstrip().startswith("[") or "\n" not in text.strip():
         try:
-            lines = json.loads(text)
+            loaded = json.loads(text)
         except (ValueError, RecursionError) as error:
-            findings.add(path.name, f"not JSON: {str(error)[:80]}")
-            return Rows((), ())
+            if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
+                findings.add(path.name, f"not JSON: {str(error)[:80]}")
+                return Rows((), ())
+        else:
+            lines = loaded if isinstance(loaded, list) else [loaded]
+    if len(lines) == 1 and _is_mapping(lines[0]):
+        findings.decisions.append(f"{path.name}: the keys of its one object are read as paths, the values as tags")
+        lines = [{"path": name, "tags": cell} for name, cell in lines[0].items()]
+    if len(lines) == 1 and (reason := _no_rows(lines[0])):
+        findings.add(path.name, reason)
+        return Rows((), ())
     for number, line in enumerate(lines, 1):
         if isinstance(line, str) and not line.strip():
             continue
@@ -111,6 +146,28 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
         else:
             findings.leave_out(f"row {number}", path.name, "is not a JSON object", number)
     return Rows(tuple(columns), rows)
+
+
+def _is_mapping(loaded: Any) -> bool:
+    """Whether it is one object whose keys are photographs: {"a.jpg": ["cat"], …}."""
+    return isinstance(loaded, dict) and bool(loaded) and all(PurePath(k).suffix.lower() in PHOTOGRAPHS for k in loaded)
+
+
+def _no_rows(loaded: Any) -> str:
+    """Why an object is a whole table, not a row; "" for a row."""
+    if (
+        not isinstance(loaded, dict)
+        or not loaded
+        or not all(isinstance(value, (dict, list)) for value in loaded.values())
+    ):
+        return ""
+    if "images" in loaded and "annotations" in loaded:
+        return "is a COCO file; type `labelfactory import coco FILE --images DIR`"
+    keys = ", ".join(map(repr, [*loaded][:4])) + (", …" if len(loaded) > 4 else "")
+    return (
+        f"is one object with the keys {keys}, not rows; "
+        'write [{"path": "a.jpg", "tags": ["cat"]}, …] (pandas: to_json(…, orient="records"))'
+    )
 
 
 def _parquet(findings: Findings, path: Path, needed: Needed) -> Rows:

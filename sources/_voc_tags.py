@@ -2,17 +2,25 @@
 
 import csv
 import re
+import shlex
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError, did_you_mean
-from labelfactory.foreign_files import FileRefusedError, read_file
+from labelfactory.foreign_files import PHOTOGRAPHS, FileRefusedError, read_file
 from labelfactory.schema import BACKGROUND, VOID
 from sources._findings import Findings
+from sources._npy_labels import read_label_vectors
+
+
+def without_suffix(name: str) -> str:
+    """The name of a file without the suffix of a photograph; other names stay."""
+    return name[: -len(suffix)] if (suffix := PurePosixPath(name).suffix).lower() in PHOTOGRAPHS else name
+
 
 Listed = dict[str, tuple[set[str], Path, int]]
 """Image id → its lists, and the file and row of its first mention."""
@@ -43,7 +51,8 @@ def read_tags(findings: Findings, named: Path | None, names: Sequence[str], list
     path = named or findings.root / "tags.csv"
     if named is not None or path.exists():
         known = len(findings.problems)
-        tags = _tags_from_file(findings, path, names, listed)
+        read = _tags_from_vectors if path.suffix.lower() == ".npy" else _tags_from_file
+        tags = read(findings, path, names, listed)
         if len(findings.problems) > known:  # of the whole file: missing rows are not reported too
             return {image_id: tags.get(image_id, []) for image_id in listed}
         for image_id in listed:
@@ -53,8 +62,38 @@ def read_tags(findings: Findings, named: Path | None, names: Sequence[str], list
         return tags
     if (findings.root / "Annotations").is_dir():
         return _tags_from_annotations(findings, names, listed)
-    findings.add("tags.csv", "there is neither a tag file nor Annotations/; name one with --tags")
+    vectors = next((path for path in sorted(findings.root.rglob("cls_labels*.npy"))), None)
+    also = f", such as --tags {shlex.quote(str(vectors))}" if vectors else ""
+    findings.add("tags.csv", f"there is neither a tag file nor Annotations/; name one with --tags{also}")
     return {}
+
+
+def _tags_from_vectors(findings: Findings, path: Path, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
+    """Tags from the vectors of psa's cls_labels.npy; IRN's names are the digits of the image id."""
+    try:
+        vectors = read_label_vectors(path)
+    except FileRefusedError as error:
+        findings.add(path, f"not readable: {error.reason}")
+        return {}
+    except DataError as error:
+        findings.add(path, error.problem)
+        return {}
+    classes = names[1:]
+    other = next((vector for vector in vectors.values() if len(vector) != len(classes)), None)
+    if other is not None:
+        reason = f"a vector has {len(other)} numbers, the folder {len(classes)} classes"
+        findings.add(path, f"{reason}; classes.txt in the folder names them: background, then one class per row")
+        return {}
+    by_digits = {re.sub(r"\D", "", image_id): image_id for image_id in listed}
+    tags: dict[str, list[str]] = {}
+    for name, vector in vectors.items():
+        image_id = name if name in listed else by_digits.get(name) or PurePosixPath(name).stem
+        if image_id not in listed:
+            continue
+        tags[image_id] = [tag for tag, number in zip(classes, vector, strict=True) if number == 1]
+        if any(number not in (0, 1) for number in vector):
+            findings.leave_out(image_id, path, f"the vector of {name!r} holds other numbers than 0 and 1")
+    return tags
 
 
 def _tags_from_file(findings: Findings, path: Path, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
@@ -66,7 +105,7 @@ def _tags_from_file(findings: Findings, path: Path, names: Sequence[str], listed
         if not first_row and columns is None and cells[0].lower() in ("image_id", "image", "id", "filename"):
             columns = [k for k, cell in enumerate(cells) if cell.lower() in ("tags", "labels", "classes")] or [-1]
             continue
-        image_id = cells[0]
+        image_id = cells[0] if cells[0] in listed else without_suffix(cells[0])
         if image_id in first_row:
             findings.leave_out(f"{image_id}:{row}", path, f"{image_id!r} appears in row {first_row[image_id]} too", row)
         first_row.setdefault(image_id, row)
@@ -98,10 +137,13 @@ def _rows(findings: Findings, path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _split(cell: str, names: Sequence[str]) -> list[str]:
-    """Tags of one cell: split at `|` or `;`, else at blanks unless the whole cell is a class name."""
-    if "|" in cell or ";" in cell:
-        return [tag.strip() for tag in re.split(r"[|;]", cell) if tag.strip()]
-    return [cell] if cell in names else cell.split()
+    """Tags of one cell: the whole cell or its parts at `|` if they are class names, else split at `|` or `;`, else at blanks."""
+    for tags in ([cell], [tag.strip() for tag in cell.split("|") if tag.strip()]):
+        if all(tag in names for tag in tags):
+            return tags
+    return (
+        [tag.strip() for tag in re.split(r"[|;]", cell) if tag.strip()] if "|" in cell or ";" in cell else cell.split()
+    )
 
 
 def _tags_from_annotations(findings: Findings, names: Sequence[str], listed: Listed) -> dict[str, list[str]]:
@@ -130,6 +172,7 @@ def read_tags_from_masks(
 ) -> dict[str, list[str]]:
     """Tags from the classes in each true mask. An image without a mask, or with a bad one, is noted and left out."""
     tags: dict[str, list[str]] = {}
+    held: set[int] = set()
     for image_id, (_, path, row) in listed.items():
         if image_id not in masks:
             findings.leave_out(image_id, path, f"SegmentationClass/{image_id}.png does not exist", row)
@@ -143,11 +186,18 @@ def read_tags_from_masks(
         except DataError as error:
             findings.leave_out(image_id, mask, error.problem)
             continue
+        held.update(int(v) for v in values)
         unknown = [int(v) for v in values if v >= len(names) and v != VOID]
         if unknown:
             findings.leave_out(image_id, mask, f"the mask contains {unknown[0]}, which is not a class")
             continue
         tags[image_id] = [names[int(v)] for v in values if v not in (BACKGROUND, VOID)]
+    if tags and not any(tags.values()):
+        numbers = ", ".join(f"{number} {name}" for number, name in list(enumerate(names))[1:4])
+        findings.add(
+            "SegmentationClass",
+            f"no mask shows a class: they hold {', '.join(map(str, sorted(held)))}, and {VOID} is void; write {numbers}",
+        )
     return tags
 
 

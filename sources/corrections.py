@@ -1,42 +1,61 @@
-"""Read masks that were edited elsewhere, as corrections: a folder of PNG masks, or a file of COCO instances.
+"""Read masks that were edited elsewhere, as corrections.
 
-    DIR              *.png, named as in our exports; below SegmentationClass/ or gtFine/ if there is such a folder.
-                     Pixels are class ids, those of classes.txt if that exists; or colours, those of labelmap.txt
-                     (written by CVAT), else VOC's.
-    INSTANCES.json   COCO instances; images by file_name, classes by name. An image without an annotation is background.
+    DIR              PNG masks, named as in our exports or with what other tools put before it; below SegmentationClass/ or
+                     gtFine/ if there is such a folder. Numbers are class ids, or those of classes.txt; colours are those of
+                     labelmap.txt (written by CVAT), else VOC's. Or one of the files below
+    ARCHIVE.zip      such a folder, as annotation tools export it
+    INSTANCES.json   COCO instances; an image without an annotation is background
+    TASKS.json       Label Studio's JSON or JSON-MIN
+    annotations.xml  CVAT for images 1.1
 
 A mask that equals the current one was not edited: it is counted and ignored.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelfactory.console import one_line
-from labelfactory.dataset.images import decode_mask, orientation, upright
-from labelfactory.dataset.picture_files import MASKS, opened_picture
+from labelfactory.dataset.images import fitted
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean
-from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_file
-from labelfactory.names import file_name
+from labelfactory.foreign_files import LARGEST_TABLE, read_file, rubbish
 from labelfactory.progress import progress
-from labelfactory.schema import BACKGROUND, VOID, Mask, palette
-from sources._findings import text_rows
-from sources.coco import draw, shared_ids
+from labelfactory.schema import BACKGROUND, VOID, Mask
+from labelfactory.specks import MIN_AREA, left_out_specks
+from sources._coco_objects import Crowds
+from sources._edited_archive import unpacked
+from sources._edited_coco import edited_coco
+from sources._edited_cvat import edited_cvat
+from sources._edited_mask import EditedMask, Load
+from sources._edited_names import ImageNames
+from sources._edited_pngs import ClassTable, class_table, read_edited_png
+from sources._edited_regions import resized, same_shape
+from sources._edited_tasks import STROKES, edited_strokes, edited_tasks, is_tasks, names_of_tasks
 
 SHOWN = 20
 LABEL_IDS = "_gtFine_labelIds"
 FOLDERS = ("SegmentationClass", "gtFine")
 """Mask folders of VOC and Cityscapes exports; the photographs beside them are not masks."""
+PHOTOGRAPHS = ("images", "JPEGImages", "leftImg8bit")
+"""Folders of photographs beside masks or their JSON, as tools and our exports write them."""
+NAME_ONE = "Name a folder or zip of PNG masks, a JSON of COCO or Label Studio, or CVAT's annotations.xml."
 
 Current = Callable[[ImageRecord], Mask | None]
 """Returns the current mask of an image, [H, W] uint8; None if it has none."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How edited masks are read where the files leave it open."""
+
+    nearest: bool = False  # take pixels of no class's colour, and masks of another scale, for the nearest
+    crowds: Crowds = "auto"  # what COCO annotations of `iscrowd: 1` are
 
 
 @dataclass
@@ -45,53 +64,71 @@ class Edited:
 
     masks: dict[str, Mask] = field(default_factory=dict)  # image_id → [H, W] uint8 in the data set's class ids
     same: list[str] = field(default_factory=list)  # images whose mask equals the current one
+    inexact: dict[str, int] = field(default_factory=dict)  # image_id → pixels that were taken for the nearest
+    decisions: list[str] = field(default_factory=list)  # for a person
 
 
-def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: bool = False) -> Edited:
+def find_edited(
+    path: Path, dataset: Dataset, current: Current, *, take_equal: bool = False, reading: Reading | None = None
+) -> Edited:
     """Read edited masks; check each against its photograph and compare it with the current mask.
 
     Args:
-        path: the folder, or the JSON.
+        path: the folder, archive or file.
         dataset: of the images.
         current: returns the current mask of an image.
         take_equal: also take masks that equal the current one, as confirmed by a person.
+        reading: how they are read where the files leave it open.
 
     Raises:
         DataError: lists every unusable mask with its file and the reason; then none is taken.
     """
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder", "Name a folder of PNG masks, or a JSON of COCO instances.")
-    listed = list(_of_folder(path, dataset) if path.is_dir() else _of_coco(path, dataset))
-    gone = withdrawn()
-    names, training = _names(dataset), {record.image_id for record in dataset.training}
-    edited, problems = Edited(), []
-    with progress("corrections", len(listed)) as tick:
-        for where, name, load in listed:
-            tick()
-            record = names.get(name)
-            if record is None:
-                known = sorted(names) if len(names) < 10_000 else ()
-                near = did_you_mean(name, known)
-                problems.append(f"{where}: the data set has no image {name!r}{near if 'did you mean' in near else ''}")
-            elif gone.refuses(record.image_id, record.sha256):
-                problems.append(f"{where}: {record.image_id} was withdrawn")
-            elif record.image_id not in training:
-                problems.append(
-                    f"{where}: {record.image_id} is not on the training list; other photographs have no masks"
-                )
-            elif record.image_id in edited.masks or record.image_id in edited.same:
-                problems.append(f"{where}: a second mask for {record.image_id}")
-            else:
+        raise DataError(f"{path}: no such file or folder", NAME_ONE)
+    how, edited, problems = reading or Reading(), Edited(), []
+    with unpacked(path) as unzipped:
+        listed = list(_listed(unzipped, dataset, how, edited.decisions))
+        gone, names = withdrawn(), ImageNames(dataset.usable)
+        training = {record.image_id for record in dataset.training}
+        kept_void = kept_specks = 0
+        with progress("corrections", len(listed)) as tick:
+            for each in listed:
+                tick()
+                record = names.find(*each.names)
+                problem = _not_taken(each, record, names, training, edited)
+                if record is not None and gone.refuses(record.image_id, record.sha256):
+                    problem = f"{record.image_id} was withdrawn"
+                if problem or record is None:
+                    problems.append(f"{each.where}: {problem}")
+                    continue
                 try:
-                    mask = _checked(load(record), record, dataset)
+                    mask, inexact = _checked(*each.load(record), record, dataset, nearest=how.nearest)
                 except DataError as error:
-                    problems.append(f"{where}: {error.problem}")
+                    problems.append(f"{each.where}: {error.problem}")
                     continue
                 old = current(record)
+                if old is not None and old.shape == mask.shape and not each.has_void:
+                    void = (old == VOID) & (mask == BACKGROUND)
+                    mask = np.where(void, np.uint8(VOID), mask)
+                    kept_void += bool(void.any()) and not np.array_equal(old, mask)
+                if old is not None and old.shape == mask.shape and not each.has_specks:
+                    specks = left_out_specks(old, mask)
+                    mask = np.where(specks, old, mask)
+                    kept_specks += bool(specks.any()) and not np.array_equal(old, mask)
                 if not take_equal and old is not None and np.array_equal(old, mask):
                     edited.same.append(record.image_id)
                 else:
                     edited.masks[record.image_id] = mask
+                    edited.inexact |= {record.image_id: inexact} if inexact else {}
+    if kept_void:
+        edited.decisions.append(
+            f"this format has no void: void of ours on which nothing was drawn stays void ({kept_void} masks)"
+        )
+    if kept_specks:
+        edited.decisions.append(
+            f"exports of objects leave out specks of less than {MIN_AREA} pixels: ours on which nothing was drawn stay "
+            f"({kept_specks} masks)"
+        )
     if problems:
         count = f"{len(problems)} of {len(listed)} masks are not usable; none was added"
         more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
@@ -100,156 +137,94 @@ def find_edited(path: Path, dataset: Dataset, current: Current, *, take_equal: b
     return edited
 
 
-Load = Callable[[ImageRecord], Mask]
-Named = Iterator[tuple[str, str, Load]]
-"""The location of a mask, the name of its image, and the function that reads it."""
+def _not_taken(
+    each: EditedMask, record: ImageRecord | None, names: ImageNames, training: set[str], edited: Edited
+) -> str:
+    """Why no correction can be made of a mask, before it is read; "" if one can."""
+    if record is None:
+        known = names.ids if len(names.ids) < 10_000 else ()
+        near = did_you_mean(each.names[0], known)
+        return f"the data set has no image {each.names[0]!r}{near if 'did you mean' in near else ''}"
+    if record.image_id not in training:
+        return f"{record.image_id} is not on the training list; other photographs have no masks"
+    if record.image_id in edited.masks or record.image_id in edited.same:
+        return f"a second mask for {record.image_id}"
+    return ""
 
 
-def _names(dataset: Dataset) -> dict[str, ImageRecord]:
-    """Images by id and by the file name of exports."""
-    by_file_name = {file_name(record.image_id): record for record in dataset.usable}
-    return by_file_name | {record.image_id: record for record in dataset.usable}
-
-
-def _checked(mask: Mask, record: ImageRecord, dataset: Dataset) -> Mask:
-    """The mask, turned upright; refused if its size is not the photograph's or a value is not a class."""
+def _checked(mask: Mask, inexact: int, record: ImageRecord, dataset: Dataset, *, nearest: bool) -> tuple[Mask, int]:
+    """The mask, upright, and its pixels that are not exact; refused if its size is not the photograph's or a value no class."""
     size = (record.height, record.width)
-    if mask.shape != size:
-        mask = upright(mask, orientation(Path(record.path)))
-    if mask.shape != size:
-        raise DataError(f"{mask.shape[1]}×{mask.shape[0]} pixels, its photograph {size[1]}×{size[0]}")
+    try:
+        mask = fitted(mask, size, Path(record.path))
+    except DataError as error:
+        if not same_shape(mask.shape, size):
+            raise
+        if not nearest:
+            raise DataError(f"{error.problem}; --nearest scales it") from None
+        mask, inexact = resized(mask, *size), mask.size
     wrong = np.setdiff1d(np.unique(mask), [*range(len(dataset.classes) + 1), VOID])
     if len(wrong):
         raise DataError(f"it contains {', '.join(map(str, wrong[:5]))}, which is not a class id")
-    return mask
+    return mask, inexact
 
 
-# --- a folder ---------------------------------------------------------------------------------------------------------
+# --- which of the forms it is -----------------------------------------------------------------------------------------
 
 
-def _of_folder(folder: Path, dataset: Dataset) -> Named:
-    inside = next((folder / name for name in FOLDERS if (folder / name).is_dir()), folder)
-    paths = [path for path in sorted(inside.rglob("*.png")) if not path.name.startswith(".")]
-    if not paths:
-        raise DataError(
-            f"{folder}: contains no mask (*.png)", "Name a folder of PNG masks, or a JSON of COCO instances."
-        )
-    values, colours = _values(folder, dataset), _colours(folder, dataset)
-    for path in paths:
-        name = path.stem.removesuffix(LABEL_IDS)
-        yield path.relative_to(folder).as_posix(), name, _reader(path, values, colours)
+def _listed(path: Path, dataset: Dataset, how: Reading, decisions: list[str]) -> Iterator[EditedMask]:
+    if path.is_dir():
+        yield from _of_folder(path, dataset, how, decisions)
+    elif path.suffix.lower() == ".xml":
+        yield from edited_cvat(path, dataset)
+    else:
+        loaded = _json(path)
+        if is_tasks(loaded):
+            yield from edited_tasks(path, loaded, dataset)
+        else:
+            yield from edited_coco(path, loaded, dataset, how.crowds, decisions)
 
 
-def _reader(path: Path, values: NDArray[np.uint8], colours: Mapping[int, int]) -> Load:
-    return lambda record: _read_png(path, values, colours)
-
-
-def _read_png(path: Path, values: NDArray[np.uint8], colours: Mapping[int, int]) -> Mask:
+def _json(path: Path) -> Any:
     try:
-        data = read_file(path)
-        with opened_picture(data, formats=MASKS) as opened:
-            in_colours = opened.mode in ("RGB", "RGBA")
-            pixels = np.array(opened.convert("RGB"), dtype=np.int64) if in_colours else None
-    except FileRefusedError as error:
-        raise DataError(error.reason) from None
-    except DataError as error:
-        raise DataError(f"not a readable mask: {error.problem}") from None
-    if pixels is None:
-        numbers: Mask = values[decode_mask(data)]
-        return numbers
-    values_in_use, indices = np.unique(pixels @ [65536, 256, 1], return_inverse=True)
-    unknown = [colour for colour in values_in_use.tolist() if colour not in colours]
-    if unknown:
-        shown = ", ".join(f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in unknown[:3])
-        raise DataError(f"it contains the colour {shown}, which is not a class's")
-    ids = np.array([colours[colour] for colour in values_in_use.tolist()], dtype=np.uint8)
-    mask: Mask = ids[indices].reshape(pixels.shape[:2])
-    return mask
+        return json.loads(read_file(path, largest=LARGEST_TABLE))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not COCO instances: {type(error).__name__}: {str(error)[:80]}", NAME_ONE) from None
 
 
-def _rows(path: Path) -> list[str]:
-    try:
-        return [row.strip() for row in text_rows(path) if row.strip()]
-    except FileRefusedError as error:
-        raise DataError(f"{path}: not readable: {error.reason}") from None
+def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str]) -> Iterator[EditedMask]:
+    inside = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
+    files = [file for file in _files(folder, ".json", ".xml") if file.name != "provenance.json"]
+    pngs = _files(inside or folder, ".png")
+    masks = [png for png in pngs if inside or not set(png.relative_to(folder).parts[:-1]) & set(PHOTOGRAPHS)]
+    pngs = masks or ([] if files else pngs)
+    strokes = [png for png in pngs if STROKES.fullmatch(png.name)]
+    if inside is None and not strokes and (files and (not pngs or any(f.suffix.lower() == ".xml" for f in files))):
+        if len(files) > 1:
+            names = ", ".join(file.relative_to(folder).as_posix() for file in files[:5])
+            raise DataError(f"{folder}: contains several files: {names}", "Name one of them.")
+        yield from _listed(files[0], dataset, how, decisions)
+        return
+    if not pngs:
+        raise DataError(f"{folder}: contains no mask (*.png)", NAME_ONE)
+    if strokes:
+        tasks = {k: v for file in files if file.suffix == ".json" for k, v in names_of_tasks(_json(file)).items()}
+        yield from edited_strokes(strokes, tasks, dataset)
+    table = class_table(folder, dataset)
+    for png in pngs:
+        if png not in strokes:
+            name = png.relative_to(inside or folder).with_suffix("").as_posix().removesuffix(LABEL_IDS)
+            where, load = png.relative_to(folder).as_posix(), _reader(png, table, how)
+            yield EditedMask(where, (name, f"{name}.png"), load, has_void=table.has_void, has_specks=table.has_void)
 
 
-def _number(name: str, path: Path, dataset: Dataset) -> int:
-    known = dataset.classes.names
-    if name not in known:
-        raise DataError(f"{path}: {name!r} is not a class{did_you_mean(name, known)}", "Correct the name of the class.")
-    return known.index(name) + 1
+def _files(folder: Path, *suffixes: str) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in suffixes and not rubbish(path.relative_to(folder)) and path.is_file()
+    ]
 
 
-def _values(folder: Path, dataset: Dataset) -> NDArray[np.uint8]:
-    """[256] uint8: pixel value in the PNGs → class id."""
-    table, path = np.arange(256, dtype=np.uint8), folder / "classes.txt"
-    if path.is_file():
-        for value, name in list(enumerate(_rows(path)))[1:]:
-            table[value] = _number(name, path, dataset)
-    return table
-
-
-def _colours(folder: Path, dataset: Dataset) -> dict[int, int]:
-    """Colour as one number → class id: of labelmap.txt, `name:r,g,b:parts:actions`, else VOC's."""
-    path = folder / "labelmap.txt"
-    if not path.is_file():
-        ids = [*range(len(dataset.classes) + 1), VOID]
-        return {int(palette()[k] @ np.array([65536, 256, 1])): k for k in ids}
-    numbers = {}
-    for row in _rows(path):
-        if row.startswith("#"):
-            continue
-        name, _, rest = row.partition(":")
-        try:
-            red, green, blue = (int(part) for part in rest.split(":")[0].split(","))
-        except ValueError:
-            raise DataError(f"{path}: {row[:60]!r} is not of the form name:r,g,b::", "Correct this row.") from None
-        known = {"background": BACKGROUND, "void": VOID}
-        numbers[red << 16 | green << 8 | blue] = known[name] if name in known else _number(name, path, dataset)
-    return numbers
-
-
-# --- COCO -------------------------------------------------------------------------------------------------------------
-
-
-def _of_coco(path: Path, dataset: Dataset) -> Named:
-    try:
-        loaded = json.loads(read_file(path, largest=LARGEST_TABLE))
-        categories = {c["id"]: str(c["name"]) for c in loaded["categories"]}
-        images = [(int(i["id"]), str(i["file_name"]), str(i.get("image_id", ""))) for i in loaded["images"]]
-        of_image: dict[int, list[Mapping[str, Any]]] = {number: [] for number, _, _ in images}
-        for annotation in loaded.get("annotations", ()):
-            of_image[annotation["image_id"]].append(annotation)
-        shared = [
-            f"{key}[{number}]: {problem}"
-            for key, field_name in (("categories", "name"), ("images", "file_name"))
-            for number, problem in shared_ids(key, list(enumerate(loaded[key])), field_name)
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise DataError(
-            f"{path}: not COCO instances: {type(error).__name__}: {str(error)[:80]}",
-            "Name a JSON with images, annotations and categories, or a folder of PNG masks.",
-        ) from None
-    if shared:
-        more = [f"  … and {len(shared) - SHOWN} more"] if len(shared) > SHOWN else []
-        lines = [f"{path}: ids are not unique", *(f"  {one_line(line)}" for line in shared[:SHOWN]), *more]
-        raise DataError("\n".join(lines), "Give each of these an id of its own in the JSON.")
-    used = {a.get("category_id") for listed in of_image.values() for a in listed}
-    numbers = {k: _number(name, path, dataset) for k, name in categories.items() if k in used}
-    known = _names(dataset)
-    for number, name, image_id in images:
-        stem = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
-        choices = (image_id, stem, PurePosixPath(stem).name)
-        chosen = next((choice for choice in choices if choice in known), stem)
-        yield f"{path.name}, {name}", chosen, _drawer(of_image[number], numbers)
-
-
-def _drawer(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[int, int]) -> Load:
-    def load(record: ImageRecord) -> Mask:
-        unknown = [a.get("category_id") for a in annotations if a.get("category_id") not in numbers]
-        if unknown:
-            raise DataError(f"category {unknown[0]} is not a class")
-        return draw(annotations, numbers, record.height, record.width)
-
-    return load
+def _reader(path: Path, table: ClassTable, how: Reading) -> Load:
+    return lambda record: read_edited_png(path, table, nearest=how.nearest, tagged=bool(record.tags))

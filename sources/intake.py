@@ -1,81 +1,95 @@
 """Import a batch: plan it, write the manifest or append to it, and print the result."""
 
 import re
-import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labelfactory.console import say
+from labelfactory.dataset.account import Account, read_account, write_account
 from labelfactory.dataset.corrections import CORRECTIONS, TABLE, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
 from labelfactory.errors import DataError, NewerFormatError
+from labelfactory.foreign_files import remedy
+from labelfactory.typed_names import split_pair
+from sources._account import Noted, account_of, drawn
 from sources._batch import Batch
+from sources._findings import SHOWN, first_lines
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
-from sources._tag_typos import typos
+from sources._replacing import loss, lost_images, refuse_loss
+from sources._true_masks import Over
 from sources.demo import find_demo
 from sources.voc import find_voc
 
-SHOWN = 20
 DEMO_FOLDER = Path("data/raw/demo")
 DEMO = re.compile(r"import demo --count (?P<count>\d+) --seed (?P<seed>\d+)(?: --.*)?")
 VOC = re.compile(r"import voc (?P<folder>.+?)(?: --lists (?P<lists>\S+))? --classes \S+.*")
 """The source stated in a manifest, by importer."""
-RENAMED = re.compile(r" --rename (?P<old>[^=]+)=(?P<new>.*?)(?= --|$)")
+RENAMED = re.compile(r" --rename (?P<pair>.+?)(?= --|$)")
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """The manifest after an import, and the number of added images."""
+    """What an import made, or with `dry_run` would make."""
 
     manifest: Manifest
-    added: int
+    added: int  # images
+    account: Account
+    lost: str = ""  # with `dry_run`: the counts of an import that would take images out
+    added_classes: tuple[str, ...] = ()
 
 
 def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
-    """Plan an import and write it, or with `dry_run` only print it. Withdrawn photographs are not imported again.
+    """Plan an import and write it, or with `dry_run` only say what it would do. Withdrawn photographs are not imported again.
 
     Args:
         batch: from a source.
         options: from the command line.
 
     Raises:
-        DataError: lists every problem that stops the import.
+        DataError: lists every problem that stops the import; or images that are here would go, and `replace` is off.
     """
     old = _old(append=options.append)
     plan = plan_import(batch, options, old)
     say_refused([(candidate.image_id, sha256) for candidate, sha256 in plan.refused])
     _say_problems(plan, shown=None if options.dry_run else SHOWN)
-    _say_decisions(batch)
-    if not options.classes:
-        _say_typos(plan.manifest)
+    for note in plan.notes:
+        say(f"import: {note}")
+    for decision in plan.decisions:
+        say(f"import: {decision}")
+    if hint := remedy(plan.noted.passed_over):
+        say(f"import: {hint}")
+    left_out = _all_left_out(plan, append=options.append)
+    account = _account(plan.manifest, replace(plan.noted, left_out=left_out), options, old)
+    lost = lost_images(old, plan.manifest) if old else ()
     if options.dry_run:
-        _say_counts(plan.manifest)
-        return ImportResult(plan.manifest, 0)
+        going = loss(old, plan.manifest, lost) if old and lost else ""
+        return ImportResult(plan.manifest, 0, account, going, plan.added_classes)
+    if old and lost and not options.replace:
+        refuse_loss(old, plan.manifest, lost)
     plan.write_files()
     plan.delete_refused()
-    result = _write(plan.manifest, old, append=options.append)
-    known = read_left_out() if options.append else ()
-    ids = {entry.image_id for entry in plan.manifest.entries}
-    kept = {item: None for item in known if item.what == "mask" or item.image_id not in ids}
-    _write_left_out([*(kept | dict.fromkeys(plan.left_out))])
-    return result
+    added = _write(plan.manifest, old, account, append=options.append)
+    _write_left_out(left_out)
+    return ImportResult(plan.manifest, added, account, "", plan.added_classes)
 
 
-def import_manifest(new: Manifest, *, append: bool) -> ImportResult:
-    """Write a manifest whose photographs need no inspection.
+def import_drawn(new: Manifest, options: ImportOptions) -> ImportResult:
+    """Write a manifest whose photographs need no inspection: they were drawn with their true masks.
 
     Raises:
-        DataError: there is nothing to append to, or the classes differ.
+        DataError: images that are here would go, and `replace` is off.
     """
-    old = _old(append=append)
-    manifest = old.appended(new) if append and old is not None else new.numbered()
-    if not append:
-        _write_left_out([])
-    return _write(manifest, old, append=append)
+    old = _old(append=False)
+    manifest = new.numbered()
+    if old and not options.replace:
+        refuse_loss(old, manifest, lost_images(old, manifest))
+    looks = [(entry, drawn(entry, manifest)) for entry in manifest.entries]
+    account = _account(manifest, Noted(looks), options, old)
+    _write_left_out([])
+    return ImportResult(manifest, _write(manifest, old, account, append=False), account)
 
 
 def append_from(source: str = "", *, options: ImportOptions | None = None) -> ImportResult:
@@ -91,8 +105,11 @@ def append_from(source: str = "", *, options: ImportOptions | None = None) -> Im
     current = read_manifest()
     drawn, voc = DEMO.fullmatch(current.source), VOC.fullmatch(current.source)
     own = not source or (drawn is not None and source.startswith("demo:"))
-    renamed = {match["old"]: match["new"] for match in RENAMED.finditer(current.source)} if own else {}
-    appending = replace(options or ImportOptions(), classes=current.classes.names, rename=renamed, append=True)
+    pairs = [split_pair(match["pair"]) for match in RENAMED.finditer(current.source)] if own else []
+    renamed = {pair[0]: pair[1] for pair in pairs if pair}
+    over: Over = "stored" if own and current.source.endswith(" --masks stored") else "upright"
+    limits = replace(options or ImportOptions(), masks=over)
+    appending = replace(limits, classes=current.classes.names, rename=renamed, append=True)
     if wanted := re.fullmatch(r"demo:(\d+)", source):
         more = find_demo(DEMO_FOLDER, count=int(wanted[1]), seed=int(drawn["seed"]) if drawn else 0)
         return import_batch(more, appending)
@@ -124,13 +141,28 @@ def _old(*, append: bool) -> Manifest | None:
     return old
 
 
-def _write(manifest: Manifest, old: Manifest | None, *, append: bool) -> ImportResult:
-    """Write the manifest, unless it equals the one on the disk."""
+def _account(manifest: Manifest, noted: Noted, options: ImportOptions, old: Manifest | None) -> Account:
+    """The account after the import; an appending one that brings nothing leaves what is there."""
+    try:
+        before = read_account() if options.append else None
+    except DataError as error:
+        say(f"import: {error.problem}; written anew")
+        before = None
+    if before is not None and (old is None or before.photographs != len(old.entries)):  # of an import that was killed
+        before = None
+    if before is not None and manifest == old:
+        return before
+    return account_of(manifest, noted, options.train_list, before)
+
+
+def _write(manifest: Manifest, old: Manifest | None, account: Account, *, append: bool) -> int:
+    """Write manifest and account, each unless it equals the one on the disk. Gives the number of added images."""
     if not (CORRECTIONS / TABLE).exists():  # DVC requires that a dependency exists
         write_corrections(())
+    write_account(account)
     if old == manifest:
         say(f"import: nothing new; {len(old.entries)} images")
-        return ImportResult(manifest, 0)
+        return 0
     if old is not None and not append:
         say(f"import: replaces {len(old.entries)} images ({old.source}); their outputs stay in DVC's cache")
     write_manifest(manifest)
@@ -140,7 +172,15 @@ def _write(manifest: Manifest, old: Manifest | None, *, append: bool) -> ImportR
         f"import: {added} images added, {len(manifest.entries)} in all, {len(manifest.classes)} classes "
         f"({', '.join(manifest.classes.names)}), {masks} with a true mask"
     )
-    return ImportResult(manifest, added)
+    return added
+
+
+def _all_left_out(plan: ImportPlan, *, append: bool) -> list[LeftOut]:
+    """What this import left out, and what those that it appends to did and it did not take."""
+    known = read_left_out() if append else ()
+    ids = {entry.image_id for entry in plan.manifest.entries}
+    kept = {item: None for item in known if item.what == "mask" or item.image_id not in ids}
+    return [*(kept | dict.fromkeys(plan.left_out))]
 
 
 def _write_left_out(items: Sequence[LeftOut]) -> None:
@@ -155,42 +195,4 @@ def _say_problems(plan: ImportPlan, *, shown: int | None) -> None:
         ("with several image ids", [", ".join(ids) for ids in plan.twins]),
     ):
         if lines:
-            more = [f"  … and {len(lines) - shown} more"] if shown is not None and len(lines) > shown else []
-            say("\n".join([f"import: {len(lines)} {title}:", *(f"  {line}" for line in lines[:shown]), *more]))
-
-
-def _say_decisions(batch: Batch) -> None:
-    """Print what was decided where two readings were possible, and what was passed over."""
-    for decision in batch.decisions:
-        say(f"import: {decision}")
-    if batch.passed_over:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(batch.passed_over.items()))
-        say(f"import: passed over, as no photographs: {kinds}")
-
-
-def _say_typos(manifest: Manifest) -> None:
-    """Without --classes, the classes come from the tags, mistyped ones included."""
-    counts = Counter(tag for entry in manifest.entries for tag in entry.tags)
-    for typo, intended in typos(counts):
-        say(
-            f"import: the class {typo!r} (images: {counts[typo]}) may be {intended!r} ({counts[intended]}) mistyped; "
-            f"if so, import again with --rename {shlex.quote(f'{typo}={intended}')}"
-        )
-
-
-def _say_counts(manifest: Manifest) -> None:
-    """Print the counts for --dry-run."""
-    entries = manifest.entries
-    lists = Counter(name for entry in entries for name in entry.lists)
-    tags = Counter(tag for entry in entries for tag in entry.tags)
-    say(
-        "\n".join(
-            [
-                f"import: would have {len(entries)} images, {sum(e.mask_path is not None for e in entries)} with a true mask",
-                "  lists: " + ", ".join(f"{name} {count}" for name, count in sorted(lists.items())),
-                "  classes: " + ", ".join(f"{name} {tags[name]}" for name in manifest.classes.names),
-                f"  without a tag: {sum(not entry.tags for entry in entries)}",
-                "nothing was written",
-            ]
-        )
-    )
+            say("\n".join([f"import: {len(lines)} {title}:", *(f"  {line}" for line in first_lines(lines, shown))]))

@@ -1,9 +1,11 @@
 """Any folder in VOC layout: photographs, lists, tags from a tag file or from annotations, true masks if there are any.
 
     JPEGImages/<image_id>.jpg             the photographs (also .jpeg, .png, .webp, .tif, .tiff, .bmp, .ppm)
-    ImageSets/<list>.txt                  one image id a row; else ImageSets/Segmentation/, else ImageSets/Main/
-    SegmentationClass/<image_id>.png      true masks, if any
-    tags.csv                              rows of image_id,tag|tag (also `tag;tag`, `tag tag`), with or without a header
+    ImageSets/<list>.txt                  one image id a row (also with .jpg, or /JPEGImages/<image_id>.jpg and its mask);
+                                          else ImageSets/Segmentation/, else ImageSets/Main/
+    SegmentationClass/<image_id>.png      true masks, if any; also SegmentationClassAug/ and the folder that lists name
+    tags.csv                              rows of image_id,tag|tag (also `tag;tag`, `tag tag`), with or without a header;
+                                          --tags also takes psa's cls_labels.npy
     Annotations/<image_id>.xml            read if there is no tag file: each object's name is a tag
                                           (true masks give tags too, only with tags_from_masks)
     classes.txt                           row number - 1 is the class's number in the masks; else VOC's own 20 classes
@@ -11,14 +13,14 @@
 Photographs and masks are not copied. A name from a list is only looked up in the listings of these folders.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from labelfactory.errors import DataError, did_you_mean
+from labelfactory.errors import DataError
 from labelfactory.foreign_files import PHOTOGRAPHS
 from sources._batch import Batch, Candidate
 from sources._findings import Findings
+from sources._voc_lists import PHOTOGRAPH_FOLDER, read_lists
 from sources._voc_tags import Listed, listing, read_tags, read_tags_from_masks
 
 # fmt: off
@@ -27,7 +29,7 @@ VOC_NAMES = (
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )
 # fmt: on
-LIST_FOLDERS = ("ImageSets", "ImageSets/Segmentation", "ImageSets/Main")
+MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug", "SegmentationClassRaw")
 MASKS = (".png",)
 OWN_NAMES = "for other classes than VOC's own 20, write classes.txt into the folder: background, then one class per row"
 
@@ -53,10 +55,13 @@ def find_voc(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder", "Name a folder that contains JPEGImages/ and ImageSets/.")
     names = _class_names(findings)
-    lists_of = _read_lists(findings, names, lists)
+    photographs = listing(findings, PHOTOGRAPH_FOLDER, PHOTOGRAPHS)
+    if not photographs:
+        _refuse_other_layout(root)
+    lists_of, mask_folders = read_lists(findings, names, lists, photographs)
     if not lists_of and not findings.problems:
         findings.add("--lists", "the lists to import contain no image")
-    photographs, masks = listing(findings, "JPEGImages", PHOTOGRAPHS), listing(findings, "SegmentationClass", MASKS)
+    masks = _true_masks(findings, mask_folders, lists_of)
     _check_photographs(findings, lists_of, photographs)
     for image_id in sorted(masks.keys() - photographs.keys() - lists_of.keys()):
         findings.leave_out(image_id, masks[image_id][0], "a mask without its photograph", what="mask")
@@ -84,7 +89,45 @@ def find_voc(
         left_out=tuple(findings.left_out),
         problems=tuple(findings.problems),
         mask_values=dict(enumerate(names[1:], 1)),
+        decisions=tuple(findings.decisions),
+        passed_over=findings.passed_over,
     )
+
+
+def _true_masks(findings: Findings, named: Mapping[str, int], listed: Listed) -> dict[str, list[Path]]:
+    """The true masks by image id: of the folder that the lists name, else of VOC's, else of those of other projects."""
+    masks: dict[str, list[Path]] = {}
+    counts: dict[str, int] = {}
+    for folder in dict.fromkeys([*sorted(named, key=lambda name: -named[name]), *MASK_FOLDERS]):
+        here = listing(findings, folder, MASKS)
+        counts[folder] = len((here.keys() & listed.keys()) - masks.keys())
+        masks = here | masks
+    used = {folder: count for folder, count in counts.items() if count}
+    if used and [*used] != [MASK_FOLDERS[0]]:
+        findings.decisions.append(f"true masks from {', '.join(f'{name} ({count})' for name, count in used.items())}")
+    return masks
+
+
+def _refuse_other_layout(root: Path) -> None:
+    """Say where the photographs are, if not in JPEGImages.
+
+    Raises:
+        DataError: the folder is around one in VOC layout, or has photographs and annotations in one folder.
+    """
+    around = next(
+        (path.parent for depth in ("*", "*/*") for path in sorted(root.glob(f"{depth}/{PHOTOGRAPH_FOLDER}"))), None
+    )
+    if around:
+        raise DataError(
+            f"{root}: contains no {PHOTOGRAPH_FOLDER}/, but {around} does", f"Type `labelfactory import voc {around}`."
+        )
+    flat = next((path.parent for depth in ("*", "*/*") for path in sorted(root.glob(f"{depth}.xml"))), None)
+    if flat and any(path.suffix.lower() in PHOTOGRAPHS for path in flat.iterdir()):
+        raise DataError(
+            f"{flat}: has photographs and .xml in one folder, as LabelImg and Roboflow write them, not in VOC's folders",
+            f"Move the photographs to {root}/{PHOTOGRAPH_FOLDER}/ and the .xml to {root}/Annotations/, and write their names "
+            f"without suffix, one a row, to {root}/ImageSets/train.txt and val.txt.",
+        )
 
 
 def _check_photographs(findings: Findings, lists_of: Listed, photographs: Mapping[str, Sequence[Path]]) -> None:
@@ -117,38 +160,3 @@ def _class_names(findings: Findings) -> tuple[str, ...]:
     if len(rows) < 2:
         findings.add(path, "names no class")
     return tuple(rows) or VOC_NAMES
-
-
-def _read_lists(findings: Findings, names: Sequence[str], wanted: Sequence[str] | None) -> Listed:
-    files: dict[str, Path] = {}
-    for folder in LIST_FOLDERS:
-        here = {path.stem: path for path in sorted((findings.root / folder).glob("*.txt"))}
-        if folder == "ImageSets/Main":  # <class>_<list>.txt beside the lists name the images of one class
-            per_class = {f"{class_name}_{name}" for class_name in names for name in here}
-            here = {name: path for name, path in here.items() if name not in per_class}
-        if wanted is not None or not files:
-            files = {**here, **files}
-    if not files:
-        findings.add("ImageSets", "contains no list (<list>.txt)")
-    listed: Listed = {}
-    for name in files if wanted is None else wanted:
-        if name in files:
-            _read_list(findings, name, files[name], listed)
-        elif files:
-            findings.add("--lists", f"there is no list {name!r}{did_you_mean(name, files)}")
-    return listed
-
-
-def _read_list(findings: Findings, name: str, path: Path, listed: Listed) -> None:
-    rows_of: dict[str, int] = {}
-    rows = [(row, text.strip()) for row, text in enumerate(findings.read(path), 1) if text.strip()]
-    if not rows:
-        findings.add(path, "the list is empty")
-    for row, image_id in rows:
-        if re.search(r"[/\\\0]", image_id) or image_id in (".", ".."):
-            findings.leave_out(f"{name}:{row}", path, f"{image_id!r} is a path, not an image id", row)
-        elif image_id in rows_of:
-            findings.leave_out(f"{name}:{row}", path, f"{image_id!r} appears in row {rows_of[image_id]} too", row)
-        else:
-            rows_of[image_id] = row
-            listed.setdefault(image_id, (set(), path, row))[0].add(name)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from labelfactory.dataset.account import ACCOUNT, read_account
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.digests import digest_file
@@ -59,6 +60,7 @@ def make_report(
         gallery=[gallery_item(scorer, dataset, record, why, each) for record, why in choose(tagged, each, gallery)],
         provenance=_provenance(measured),
         notes=_notes(dataset, metrics, masks, tagged),
+        imported=read_account(DATA / "import" / ACCOUNT.name),
     )
 
 

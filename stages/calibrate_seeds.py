@@ -7,14 +7,12 @@ Writes  data/seed_thresholds   thresholds.json: background, affinity_foreground,
 Source  docs/decisions/0006. A separate stage, so that keys of rows include the numbers and --no-retrain freezes them.
 """
 
-from typing import Any
-
 from pydantic import Field, model_validator
 
 from labelfactory.errors import ParamsError
 from labelfactory.rows.reader import RowReader
-from labelfactory.settings.thresholds import Chosen, Threshold, write_thresholds
-from labelfactory.stage.base import Stage
+from labelfactory.settings.thresholds import Chosen, Threshold
+from labelfactory.stage.calibration import CalibrationStage
 from labelfactory.stage.runner import main
 from stages._calibration import CalibrationSection, choose
 
@@ -43,17 +41,16 @@ class CalibrateSeedsConfig(CalibrationSection):
         return self
 
 
-class CalibrateSeeds(Stage[CalibrateSeedsConfig]):
+class CalibrateSeeds(CalibrationStage[CalibrateSeedsConfig]):
     """Chooses the thresholds of the seeds."""
 
     reads = ("dataset", "classifier", "cams")
     writes = "seed_thresholds"
     spreads = True
 
-    def run(self) -> dict[str, Any]:
+    def choose(self) -> dict[str, Threshold]:
         """Choose the thresholds that are `auto`; take the others from params.yaml."""
         cfg, curve = self.cfg, self.output / "j.csv"
-        curve.unlink(missing_ok=True)
         if cfg.background == "auto":
             base = choose(RowReader(self.folder("cams")), "cam", self.dataset, cfg, curve)
         else:
@@ -71,8 +68,7 @@ class CalibrateSeeds(Stage[CalibrateSeedsConfig]):
                 f"calibrate_seeds: affinity_background is {low:g}, above affinity_foreground, which is {high:g}",
                 "Set both in params.yaml, or leave both at auto.",
             )
-        write_thresholds(self.output, thresholds)
-        return {name: threshold.value for name, threshold in thresholds.items()}
+        return thresholds
 
 
 def _threshold(chosen: Chosen, auto: float) -> Threshold:

@@ -7,8 +7,6 @@ Writes  data/walk_threshold   thresholds.json: background; agreement.csv: mIoU w
 Source  docs/decisions/0006. The labels are confident where they are not void, so they show where the foreground ends.
 """
 
-from typing import Any
-
 from pydantic import Field
 
 from labelfactory.errors import DataError
@@ -18,8 +16,8 @@ from labelfactory.progress import progress
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import labels_from_channels
 from labelfactory.settings.params import Section
-from labelfactory.settings.thresholds import Chosen, Threshold, write_thresholds
-from labelfactory.stage.base import Stage
+from labelfactory.settings.thresholds import Chosen, Threshold
+from labelfactory.stage.calibration import CalibrationStage
 from labelfactory.stage.runner import main
 from models.seeds import channels_above, scores_at_size
 
@@ -34,19 +32,16 @@ class CalibrateWalksConfig(Section):
     )
 
 
-class CalibrateWalks(Stage[CalibrateWalksConfig]):
+class CalibrateWalks(CalibrationStage[CalibrateWalksConfig]):
     """Chooses the threshold of the walks."""
 
     reads = ("dataset", "affinity_labels", "walks")
     writes = "walk_threshold"
 
-    def run(self) -> dict[str, Any]:
+    def choose(self) -> dict[str, Threshold]:
         """Choose the threshold if it is `auto`, else take it from params.yaml."""
         value = self.cfg.background
-        (self.output / CURVE).unlink(missing_ok=True)
-        threshold = Threshold(self._agreed(), "auto") if value == "auto" else Threshold(value, "params")
-        write_thresholds(self.output, {"background": threshold})
-        return {"background": threshold.value}
+        return {"background": Threshold(self._agreed(), "auto") if value == "auto" else Threshold(value, "params")}
 
     def _agreed(self) -> float:
         """The threshold at which walks and affinity labels have the highest mIoU; void is not counted."""

@@ -55,6 +55,7 @@ class MakePriors(PerImageStage[MakePriorsConfig]):
     writes = "priors"
     columns = {"map": ArrayColumn("uint8"), "supervision": TextColumn()}
     uses_gpu = False
+    knows_classes = False
 
     @property
     def enabled(self) -> bool:

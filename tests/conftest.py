@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,7 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord, write_dataset
 from labelfactory.schema import Classes
 from labelfactory.settings.params import read_yaml
 
+os.environ["LABELFACTORY_STORE_GB"] = "0"  # what a test deletes is to be computed again; `workspace.call` has a store
 torch.set_num_threads(1)
 cv2.setNumThreads(0)
 

@@ -1,15 +1,19 @@
 """The cost of bringing the line up to date: rows and networks per stage, and minutes.
 
 An upper bound, from the keys on disk and from changes in the import. DVC asks a stage whenever a file of code has other bytes;
-where its keys are as they were, it costs nothing. A row that depends on one that will be computed counts too, and so does every row
+where its keys are as they were, it costs nothing. What was made before and is in the store costs nothing either, and the keys below
+it follow from it (`flows.line.foreseen`). A row that depends on one that will be computed counts too, and so does every row
 below a network that will learn: it may end in the same values, which is not known yet. Minutes follow from the pace of each
 stage's last large run.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from flows.line.foreseen import Foreseen
 from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import ShardedDataset
@@ -18,6 +22,7 @@ from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.base import Stage
+from labelfactory.stage.calibration import CalibrationStage
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import build_stage, read_sections
 from labelfactory.stage.training import TrainingStage
@@ -33,6 +38,7 @@ class Cost:
         rows: rows that it computes, at most; 0 for a stage that makes none.
         removed: rows that go.
         seconds: how long, by its own pace; None where it has never run.
+        found: rows that the store has, or 1 for a network or thresholds.
     """
 
     stage: str
@@ -40,6 +46,7 @@ class Cost:
     rows: int = 0
     removed: int = 0
     seconds: float | None = 0.0
+    found: int = 0
 
 
 @dataclass
@@ -60,31 +67,42 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
         states: what DVC says of the stages (`line_status`).
         retrain: whether the stages that learn may run.
     """
+    with TemporaryDirectory() as folder:
+        return _costs(states, Foreseen(Path(folder)), retrain=retrain)
+
+
+def _costs(states: Sequence[StageState], foreseen: Foreseen, *, retrain: bool) -> list[Cost]:
     sections: Any = read_sections()
     wiring = read_wiring()
     prepare = wiring.of_kind("prepare")[0]
     prepared = next(state for state in states if state.name == prepare.name)
     current = prepared.state == "up to date"
     changes = _Import(0, frozenset(), frozenset()) if current else _import_changes(sections[prepare.name])
-    moved: dict[str, bool] = {}  # noun → whether it will change
+    moved: dict[str, bool] = {}  # noun → whether it will change, to what is not known
     waiting: dict[str, set[str]] = {}  # noun of rows → images whose row will be computed
     planned = []
     for state in states:
         stage: Stage[Any] = build_stage(state.name, sections)
+        stage.elsewhere = dict(foreseen.folders)
         touched = any(moved.get(noun) for noun in stage.reads)
-        if (state.state == "up to date" and not touched) or (not retrain and state.name in wiring.learning):
+        follows = touched or not foreseen.folders.keys().isdisjoint(stage.reads)
+        before = None
+        if (state.state == "up to date" and not follows) or (not retrain and state.name in wiring.learning):
             cost = Cost(state.name, runs=False)
         elif not stage.enabled:
             cost = Cost(state.name, runs=_is_left(stage))  # it removes what it made before it was switched off
         elif isinstance(stage, PerImageStage):
-            waiting[stage.writes], writes = _rows(stage, prepare.noun, changes, moved, waiting)
-            count = len(waiting[stage.writes])
-            writes |= bool(count or changes.removed)
-            cost = Cost(state.name, writes, count, len(changes.removed), _seconds(state.name, count) if count else 0.0)
+            rows = _rows(stage, prepare.noun, changes, moved, waiting, foreseen)
+            waiting[stage.writes], count = rows.pending, len(rows.pending)
+            writes = rows.writes or bool(count or changes.removed)
+            seconds = _seconds(state.name, count) if count else 0.0
+            cost = Cost(state.name, writes, count, len(changes.removed), seconds, rows.found)
         elif isinstance(stage, TrainingStage):
             learns = touched or not _is_current(stage)
+            before = _made_before(stage) if learns and not touched else None
             cost = Cost(state.name, learns, seconds=_seconds(state.name, changes.total) if learns else 0.0)
         else:
+            before = _made_before(stage) if isinstance(stage, CalibrationStage) and not touched else None
             units = len(changes.changed) if state.name == prepare.name else 1
             cost = Cost(state.name, True, seconds=_seconds(state.name, units) if units else 0.0)
         rewrites = isinstance(stage, PerImageStage) and stage.enabled and not (cost.rows or cost.removed)
@@ -94,7 +112,11 @@ def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
             moved[stage.writes] = bool(changes.changed or changes.removed or other_params)
             if not moved[stage.writes] and _makes_the_same(state, stage):
                 cost = Cost(state.name, runs=False)
-        elif not touched and _makes_the_same(state, stage):  # a threshold that is chosen again is the same one
+        elif before is not None:
+            moved[stage.writes] = False
+            foreseen.folders[stage.writes] = before
+            cost = Cost(state.name, True, found=1)
+        elif not follows and _makes_the_same(state, stage):  # a threshold that is chosen again is the same one
             moved[stage.writes] = False
         planned.append(cost)
     return planned
@@ -129,24 +151,39 @@ def _import_changes(wanted: Any) -> _Import:
     return _Import(len(new.keys() - bad), changed, frozenset(old.keys() - new.keys()))
 
 
+@dataclass
+class _Rows:
+    """What a stage of rows does.
+
+    Attributes:
+        pending: images whose row is computed: no row of its key on disk or in the store, new or changed images, rows above
+            that will be computed.
+        found: number of rows that the store has.
+        writes: whether a shard is written, be it only that a row goes or moves.
+    """
+
+    pending: set[str]
+    found: int
+    writes: bool
+
+
 def _rows(
     stage: PerImageStage[Any],
     dataset: str,
     changes: _Import,
     moved: Mapping[str, bool],
     waiting: Mapping[str, set[str]],
-) -> tuple[set[str], bool]:
-    """Images whose row is computed: other keys than on disk, new or changed images, rows above that will be computed.
-
-    And whether a shard is written, be it only that a row goes or moves.
-    """
+    foreseen: Foreseen,
+) -> _Rows:
     learnt = [noun for noun in stage.reads if noun not in (dataset, *stage.reads_rows) and moved.get(noun)]
     pending: set[str] = set()
+    found: set[str] = set()
     writes = False
     try:
         known = {r.image_id for shard in stage.sharded.counts for r in stage.sharded.records(shard)}
-        for plan in stage.plan(tolerant=True):
+        for plan in foreseen.add_rows(stage, stage.plan(tolerant=True)):
             pending.update(r.image_id for r in plan.pending)
+            found.update(r.image_id for r in plan.kept)
             writes |= plan.changed
     except UserError:  # a network or threshold that it reads is not there yet
         known, pending, writes = set(), set(changes.changed), True
@@ -154,7 +191,8 @@ def _rows(
     if learnt:
         pending = known
     pending = pending.union(changes.changed, *(waiting.get(noun, set()) for noun in stage.reads_rows))
-    return pending - changes.removed, writes
+    pending -= changes.removed
+    return _Rows(pending, len(found - pending), writes)
 
 
 def _is_left(stage: Stage[Any]) -> bool:
@@ -169,6 +207,14 @@ def _is_current(stage: TrainingStage[Any]) -> bool:
         return False
 
 
+def _made_before(stage: TrainingStage[Any] | CalibrationStage[Any]) -> Path | None:
+    """Where the store has what the stage would make."""
+    try:
+        return stage.made_before()
+    except UserError:
+        return None
+
+
 def _seconds(stage: str, units: int) -> float | None:
     """At the stage's own pace; as long as last time where `units` is 0."""
     pace = read_report(stage).get("pace")
@@ -177,9 +223,13 @@ def _seconds(stage: str, units: int) -> float | None:
 
 def in_words(costs: Sequence[Cost]) -> str:
     """One phrase: `120 rows and 3 networks, about 4 minutes`."""
-    rows, learn = sum(c.rows for c in costs), sum(c.runs and c.stage in read_wiring().learning for c in costs)
+    rows = sum(c.rows for c in costs)
+    learn = sum(c.runs and not c.found and c.stage in read_wiring().learning for c in costs)
+    before = sum(c.found for c in costs if c.stage not in read_wiring().learning)
+    networks = sum(c.found for c in costs if c.stage in read_wiring().learning)
     unknown = sum(c.seconds is None for c in costs)
     minutes = sum(c.seconds or 0.0 for c in costs) / 60
     more = f" and {unknown} {'stage that has' if unknown == 1 else 'stages that have'} no pace yet" if unknown else ""
     learning = "stage that learns" if learn == 1 else "stages that learn"
-    return f"at most {rows} rows, {learn} {learning}; about {minutes:.1f} minutes{more}"
+    found = f"; found again: {before} rows, {networks} networks or thresholds" if before or networks else ""
+    return f"at most {rows} rows, {learn} {learning}; about {minutes:.1f} minutes{more}{found}"

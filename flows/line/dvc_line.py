@@ -69,7 +69,7 @@ def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo
         open_repo(waits=True) if held is None else nullcontext(held) as repo,
         failures_named(),
         lock_repo(repo),
-        _calm(),
+        _calm(retrain=retrain),
     ):
         names = Line(repo).order(targets, retrain=retrain)
         ask_again(repo, names)
@@ -151,14 +151,22 @@ class Line:
                 self._repo.reproduce(targets=[stage], single_item=True)
             return ran
 
-    def vary(self, name: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, float]:
-        """Run the line with these params as the DVC experiment `name`, unless it exists; arguments and result as `run_variant`.
+    def vary(
+        self, name: str, params: Mapping[str, Any], inputs: Mapping[str, str], stages: Sequence[str] = ()
+    ) -> dict[str, float]:
+        """Run the line with these params as the DVC experiment `name`, unless it exists. Returns its metrics.
+
+        Args:
+            name: of the experiment.
+            params: all of params.yaml.
+            inputs: as `inputs_in` gives them, when the experiment was planned.
+            stages: those that run, in order, and no others; none for the whole line.
 
         Raises:
             StageFailedError, UserError: as `reproduce`.
         """
         with failures_named():
-            return run_variant(self._repo, name, params, inputs)
+            return run_variant(self._repo, name, params, inputs, stages)
 
     def stale(self, stages: Sequence[str]) -> list[str]:
         """Those of these stages that are stale now, whatever earlier stages will make.
@@ -180,15 +188,25 @@ def open_line() -> Iterator[Line]:
 
 
 @contextmanager
-def _calm() -> Iterator[None]:
-    """Show only DVC's warnings and errors: each stage prints its own line."""
-    logger = logging.getLogger("dvc")
+def _calm(*, retrain: bool) -> Iterator[None]:
+    """Show only DVC's warnings and errors: each stage prints its own line. Without `retrain`, a frozen stage is no warning."""
+    logger, of_stages = logging.getLogger("dvc"), logging.getLogger("dvc.repo.reproduce")
     level = logger.level
     logger.setLevel(logging.WARNING)
+    if not retrain:
+        of_stages.addFilter(_not_frozen)
     try:
         yield
     finally:
+        of_stages.removeFilter(_not_frozen)
         logger.setLevel(level)
+
+
+def _not_frozen(record: logging.LogRecord) -> bool:
+    """Whether a message of DVC is another one than that a learning stage is frozen."""
+    stage = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    frozen = str(record.msg).startswith("%s is frozen")
+    return not (frozen and getattr(stage, "addressing", "") in read_wiring().learning)
 
 
 def _freeze_learning(repo: Repo, targets: Sequence[str]) -> None:

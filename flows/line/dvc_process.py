@@ -85,13 +85,22 @@ class LineProcess:
         stale: list[str] = self._ask({"stale": list(stages)}, lambda line: None)
         return stale
 
-    def vary(self, name: str, params: Mapping[str, Any], inputs: Mapping[str, str], *, hear: Hear) -> dict[str, float]:
+    def vary(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        stages: Sequence[str] = (),
+        *,
+        hear: Hear,
+    ) -> dict[str, float]:
         """`Line.vary`; `hear` gets each line that its stages print.
 
         Raises:
             StageError, LineProcessError: as `bring_up_to_date`.
         """
-        metrics: dict[str, float] = self._ask({"vary": name, "params": params, "inputs": inputs}, hear)
+        wanted = {"vary": name, "params": params, "inputs": inputs, "stages": list(stages)}
+        metrics: dict[str, float] = self._ask(wanted, hear)
         return metrics
 
     def close(self) -> None:
@@ -196,7 +205,7 @@ def _answer(line: Any, request: dict[str, Any]) -> dict[str, Any]:
         if "stale" in request:
             return {"value": line.stale(request["stale"])}
         if "vary" in request:
-            return {"value": line.vary(request["vary"], request["params"], request["inputs"])}
+            return {"value": line.vary(request["vary"], request["params"], request["inputs"], request["stages"])}
         return {"value": line.bring_up_to_date(request["stage"], force=request["force"])}
     except UserError as error:
         return {"error": str(error), "users": True}

@@ -11,6 +11,7 @@ from dvc.exceptions import DvcException, ReproductionError
 from dvc.lock import LockError
 from dvc.repo import Repo
 
+from flows.line.data_sources import check_data_source
 from flows.line.dvc_lock import DvcLock, busy
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
@@ -42,11 +43,14 @@ def open_repo(*, waits: bool = False) -> Iterator[Repo]:
 def _refuse_other_stages(repo: Repo) -> None:
     """Refuse stages of files that came with photographs: DVC collects and runs those of every dvc.yaml and *.dvc below.
 
-    .dvcignore leaves them out; a project may have one of its own.
+    .dvcignore leaves them out, except for sources of data that people add; a project may have one of its own.
 
     Raises:
         UserError: there is such a file, or DVC cannot read one.
     """
+    for path in sorted(DATA.glob("*.dvc")):
+        if path.is_file() and not repo.dvcignore.is_ignored_file(str(path.absolute())):
+            check_data_source(path)
     try:
         files = {Path(stage.path_in_repo) for stage in repo.index.stages}
     except DvcException as error:

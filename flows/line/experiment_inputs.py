@@ -13,9 +13,10 @@ GIVEN = (MANIFEST.parent, CORRECTIONS)
 """Folders that people fill; neither git nor DVC holds them."""
 
 
-def name_of(params: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """The name of the experiment with these parameters and inputs."""
-    return f"sweep-{digest_json({'params': params, **inputs})[:12]}"
+def name_of(params: Mapping[str, Any], inputs: Mapping[str, str], until: str = "") -> str:
+    """The name of the experiment with these parameters and inputs, which stops at a stage if one is named."""
+    named = {"params": params, **inputs, **({"until": until} if until else {})}
+    return f"sweep-{digest_json(named)[:12]}"
 
 
 def inputs_in(folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ name of an experiment is a digest of both, so no other result ever stands under 
 
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,17 @@ PREFIX = "sweep-"
 AGAIN = "Type the same sweep again: it is planned anew."
 
 
-def run_variant(repo: Repo, name: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, float]:
-    """Run the line with these params, unless the experiment exists.
+def run_variant(
+    repo: Repo, name: str, params: Mapping[str, Any], inputs: Mapping[str, str], stages: Sequence[str] = ()
+) -> dict[str, float]:
+    """Run the line with these params, or `stages` of it alone, unless the experiment exists.
 
     Args:
         repo: DVC.
         name: of the experiment.
         params: all of params.yaml, as planned.
         inputs: `inputs_in` this folder, as planned.
+        stages: those that run, in order, and no others; none for the whole line.
 
     Returns:
         Its metrics.
@@ -49,19 +52,19 @@ def run_variant(repo: Repo, name: str, params: Mapping[str, Any], inputs: Mappin
     if _revision(repo, name) is None:
         queue = repo.experiments.tempdir_queue
         with ExitStack() as undo:
+            only: dict[str, Any] = {"targets": list(stages), "single_item": True} if stages else {}
             with project_lock("labelfactory sweep"):
                 with lock_repo(repo), noted():
                     _forget_older(queue)
-                    entry = repo.experiments.queue_one(queue, name=name)
+                    entry = repo.experiments.queue_one(queue, name=name, **only)
                 here = queue._standalone_tmp_dir
                 executor = queue.init_executor(repo.experiments, entry, TempDirExecutor, wdir=here)
                 undo.callback(executor.cleanup)
                 folder = Path(executor.root_dir)
                 _fill(folder, params, inputs)
                 photographs = photograph_folders([entry.path for entry in read_manifest().entries])
-            executor.scm.add(
-                [str(folder.resolve() / PARAMS_FILE)]
-            )  # git may take a file for unchanged that was written in the same moment
+            # git may take a file for unchanged that was written in the same moment
+            executor.scm.add([str(folder.resolve() / PARAMS_FILE)])
             for path in photographs:  # not while others wait: they are read by their digests
                 _copy(path, folder / path)
             undo.pop_all()

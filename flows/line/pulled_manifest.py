@@ -16,6 +16,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 PUSH_AGAIN = "Type `labelfactory push` again."
 
 
+class DamagedError(DataError):
+    """It is no manifest."""
+
+
 def read_pushed(data: bytes, where: str) -> Manifest:
     """Read a manifest that is not in the project yet.
 
@@ -24,7 +28,8 @@ def read_pushed(data: bytes, where: str) -> Manifest:
         where: its address, for messages.
 
     Raises:
-        DataError: it is not a manifest, a newer labelfactory wrote it (NewerFormatError), or a digest in it is none.
+        NewerFormatError: a newer labelfactory wrote it.
+        DamagedError: it is not a manifest, or a digest in it is none.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder, "manifest.parquet")
@@ -35,11 +40,11 @@ def read_pushed(data: bytes, where: str) -> Manifest:
             problem = f"{where}: {error.problem.replace(f'{path}: ', '')}"
             if isinstance(error, NewerFormatError):
                 raise NewerFormatError(problem, error.remedy) from None
-            raise DataError(problem, PUSH_AGAIN) from None
+            raise DamagedError(problem, PUSH_AGAIN) from None
     for entry in manifest.entries:
         for digest in (entry.sha256, entry.mask_sha256):
             if digest is not None and not SHA256.fullmatch(digest):
-                raise DataError(f"{where}: {digest[:80]!r} is not a SHA-256", PUSH_AGAIN)
+                raise DamagedError(f"{where}: {digest[:80]!r} is not a SHA-256", PUSH_AGAIN)
     return manifest
 
 

@@ -24,22 +24,21 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
-from flows.line.pulled_manifest import is_here, read_pushed, settle
+from flows.line.pulled_manifest import DamagedError, is_here, read_pushed, settle
 from flows.line.sent_outputs import send_outputs
+from flows.line.shared_import import brought_together, lacking, note_agreed, shown
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, NewerFormatError, UserError
 from labelfactory.files import disk_error, make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_file, read_imported
+from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
-LAST_SHARED = Path(".labelfactory/last_shared")
-"""SHA-256 of the manifest in the remote when this folder last sent or took it: who has seen it may replace it."""
-SHOWN = 5
 AT_ONCE = 16
 """Simultaneous transfers."""
 REMEDY = "Type `dvc remote add -d store s3://BUCKET/FOLDER`; see docs/deployment.md for credentials."
@@ -97,19 +96,19 @@ def push(*, give_up: bool = False) -> Moved:
     """Send what the remote does not have.
 
     Args:
-        give_up: send this folder's import also where another machine has pushed images that are not in it.
+        give_up: send this folder's import also where another machine has pushed what is not in it.
 
     Raises:
-        UserError: there is no remote, it cannot be reached, a photograph has changed since the import, or the pushed import
-            would lose images.
+        UserError: there is no remote, it cannot be reached, a photograph has changed since the import, or what another machine has
+            pushed would be lost.
     """
     with _store() as (repo, store):
-        entries = read_manifest().entries
-        if len(withdrawn().kept(entries)) < len(entries):
+        manifest = read_manifest()
+        if len(withdrawn().kept(manifest.entries)) < len(manifest.entries):
             raise DataError("the import names withdrawn photographs", "Type `labelfactory run`, then push again.")
         if not give_up:
-            _refuse_loss_there(store, entries)
-        files = _files(entries)
+            _refuse_loss_there(store, manifest)
+        files = _files(manifest.entries)
         there = store.pictures()
         missing = {digest: paths[0] for digest, paths in files.items() if digest not in there}
         for _ in _each(
@@ -119,30 +118,32 @@ def push(*, give_up: bool = False) -> Moved:
         outputs, lock = send_outputs(repo, store.get)
         if lock is not None:
             store.put(lock, store.address("dvc.lock"))
-        data = MANIFEST.read_bytes()
-        store.put(data, store.address("manifest.parquet"))  # last: all that it names is there
-        _write(LAST_SHARED, digest_bytes(data).encode())
+        if not give_up:
+            _refuse_loss_there(store, manifest)  # once more: sending takes its time
+        store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
+        note_agreed(manifest)
     return Moved(outputs, len(missing))
 
 
 def pull(*, give_up: bool = False) -> Moved:
     """Fetch what this clone does not have: photographs to their paths, outputs as dvc.lock names them.
 
-    The clone's own dvc.lock is used, if it has one. A photograph whose path is outside of data/raw and not on this machine
+    What was added, changed or removed in this folder's import since it was last sent or taken stays so. The clone's own dvc.lock
+    is used, if it has one. A photograph whose path is outside of data/raw and not on this machine
     is written below data/raw/pulled, and the manifest is changed accordingly.
 
     Args:
-        give_up: take the import that was pushed also where images of this folder's import are not in it.
+        give_up: take the import that was pushed as it is.
 
     Raises:
-        UserError: there is no remote, nothing was pushed, an object in it is damaged or names what it must not, or this
-            folder's import would lose images.
+        UserError: there is no remote, nothing was pushed, an object in it is damaged or names what it must not, or both sides have
+            changed the same image.
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
+        here = None if give_up else _import_here()
         settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
-        if not give_up:
-            _refuse_loss_here(settled.entries)
+        together = brought_together(here, settled) if here else settled
         absent = ((d, [path for path in paths if not is_here(path, d)]) for d, paths in _files(settled.entries).items())
         missing = {digest: paths for digest, paths in absent if paths}
         for folder in {check_path(path, "write").parent for paths in missing.values() for path in paths}:
@@ -156,11 +157,13 @@ def pull(*, give_up: bool = False) -> Moved:
                 )
             for path in missing[digest]:
                 _write(check_path(path, "write"), picture)
-        if settled == manifest:  # now all that it names is here
+        if here != together:
+            ACCOUNT.unlink(missing_ok=True)  # it is of another import
+        if together == manifest:  # now all that it names is here
             _write(MANIFEST, data)
         else:
-            write_manifest(settled)
-        _write(LAST_SHARED, digest_bytes(data).encode())
+            write_manifest(together)
+        note_agreed(manifest)
         if not LOCK_FILE.exists() and _pull_lock(store):
             repo._reset()  # it has read its stages without this file
         targets = sorted(locked_stages())  # DVC would report stages that never ran as failures
@@ -180,47 +183,32 @@ def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
     return data, read_pushed(data, address)
 
 
-def _refuse_loss_here(pushed: Iterable[Entry]) -> None:
-    """Refuse to replace an import that has images, or bytes of them, which the pushed one lacks; a damaged one is replaced."""
+def _import_here() -> Manifest | None:
+    """This folder's import; None if there is none, or a damaged one, which is replaced."""
     try:
-        here = read_manifest().entries
+        return read_manifest()
     except NewerFormatError:
         raise
-    except UserError:  # there is none, or it cannot be read
-        return
-    lost = _lost(here, pushed)
-    if lost:
-        raise DataError(
-            f"this folder's import has {lost}, which the pushed one lacks or has with other bytes",
-            "Type `labelfactory push` first, or `labelfactory pull --give-up` to go on without them.",
-        )
+    except UserError:
+        return None
 
 
-def _refuse_loss_there(store: Store, here: Iterable[Entry]) -> None:
-    """The same for the pushed import, if another machine has changed it since this folder sent or took it."""
-    data = store.get(store.address("manifest.parquet"))
-    if data is None or (LAST_SHARED.is_file() and read_file(LAST_SHARED) == digest_bytes(data).encode()):
-        return
+def _refuse_loss_there(store: Store, here: Manifest) -> None:
+    """Refuse to replace a pushed import that has what this folder's lacks; a damaged one is replaced."""
+    address = store.address("manifest.parquet")
+    data = store.get(address)
     try:
-        there = read_pushed(data, store.address("manifest.parquet")).entries
+        lost = lacking(here, read_pushed(data, address)) if data is not None and data != MANIFEST.read_bytes() else []
     except NewerFormatError:
         raise
-    except DataError:  # this push mends it
+    except DamagedError:
         return
-    lost = _lost(there, here)
     if lost:
         raise DataError(
-            f"another machine has pushed {lost}, which this folder's import lacks or has with other bytes",
-            "Type `labelfactory pull` first, or `labelfactory push --give-up` to take them out of the shared import.",
+            f"another machine has pushed what this folder's import lacks: {shown(lost)}",
+            "Type `labelfactory pull`, which keeps what was changed here, then push again; `labelfactory push --give-up` "
+            "takes it out of the shared import.",
         )
-
-
-def _lost(entries: Iterable[Entry], replacement: Iterable[Entry]) -> str:
-    """Ids of images, for a message, that are in `entries` and not, or with other bytes, in `replacement`; withdrawn ones apart."""
-    kept = {(entry.image_id, entry.sha256, entry.mask_sha256) for entry in replacement}
-    lost = [e.image_id for e in withdrawn().kept(tuple(entries)) if (e.image_id, e.sha256, e.mask_sha256) not in kept]
-    more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
-    return f"{', '.join(lost[:SHOWN])}{more}" if lost else ""
 
 
 def _pull_lock(store: Store) -> bool:

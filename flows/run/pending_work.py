@@ -5,16 +5,19 @@ all rows already, a photograph of another list does not change a training, and `
 """
 
 from flows.run.fan_out import is_per_image, pending_shards
+from labelfactory.stage.calibration import CalibrationStage
 from labelfactory.stage.runner import build_stage, read_sections, stage_class
 from labelfactory.stage.training import TrainingStage
 
 
 def has_work(name: str) -> bool:
-    """Whether a stage would compute anything; True for stages that make neither rows nor a network."""
+    """Whether a stage would compute anything; True for stages that make neither rows, a network nor thresholds."""
     if is_per_image(name):
         return bool(pending_shards(name))
     kind = stage_class(name)
+    if issubclass(kind, CalibrationStage):
+        return bool(build_stage(name, read_sections()).made_before() is None)
     if issubclass(kind, TrainingStage):
         stage = build_stage(name, read_sections())
-        return stage.enabled and not stage.is_current()
+        return stage.enabled and not stage.is_current() and stage.made_before() is None
     return True

@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from pydantic import ValidationError
 
 from flows.server.api import Api
+from flows.server.services import known_workers
 from flows.server.submit import check_pool
 from labelfactory.errors import ParamsError
 from labelfactory.settings.params import read_yaml
@@ -22,8 +23,10 @@ SCHEDULED = "nightly"
 """The deployment that has the schedule."""
 
 
-def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> list[str]:
-    """Register all deployments, to run in this folder.
+def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> tuple[list[str], list[str]]:
+    """Register the deployments of the pools that have, or had, a worker, to run in this folder; of all where none has.
+
+    A deployment of a pool without workers would be shown as not ready.
 
     Args:
         api: the server.
@@ -32,7 +35,7 @@ def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> lis
         source: of the new images for `nightly`; default: that of the import.
 
     Returns:
-        Their names, `flow/deployment`.
+        Their names, `flow/deployment`; and the pools whose deployments were left out.
 
     Raises:
         UserError: the cron expression is wrong, or there is no such pool.
@@ -41,8 +44,11 @@ def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> lis
     planned = [dict(entry) for entry in read_yaml(WIRING_FILE)["deployments"]]
     if pool:
         planned = _moved(planned, pool)
-    for name in sorted({entry["work_pool"]["name"] for entry in planned}):
+    pools = sorted({entry["work_pool"]["name"] for entry in planned})
+    for name in pools:
         check_pool(api, name)
+    manned = [name for name in pools if known_workers(api, name)] or pools
+    planned = [entry for entry in planned if entry["work_pool"]["name"] in manned]
     done = []
     settings = {PREFECT_API_URL: api.url} | ({PREFECT_API_AUTH_STRING: api.login} if api.login else {})
     with temporary_settings(settings), get_client(sync_client=True) as client:
@@ -63,7 +69,7 @@ def deploy(api: Api, *, cron: str = "", pool: str = "", source: str = "") -> lis
                 pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": os.fspath(Path.cwd())}}],
             )
             done.append(f"{flow.name}/{entry['name']}")
-    return done
+    return done, [name for name in pools if name not in manned]
 
 
 def _moved(planned: list[dict[str, Any]], pool: str) -> list[dict[str, Any]]:

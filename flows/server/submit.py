@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.server.api import Api
+from flows.server.run_name import run_name
 from flows.server.services import online_workers
 from labelfactory.errors import UserError, did_you_mean
 
@@ -54,6 +55,10 @@ def submit(api: Api, pool: str, parameters: dict[str, Any], *, flow: str = "labe
         raise UserError(f"{flow} is not deployed to the pool {pool!r}", f"Type `labelfactory deploy --pool {pool}`.")
     run = api.post(
         f"/deployments/{deployment['id']}/create_flow_run",
-        {"parameters": parameters, "state": {"type": "SCHEDULED", "name": "Scheduled"}},
+        {
+            "name": run_name(flow, parameters),
+            "parameters": parameters,
+            "state": {"type": "SCHEDULED", "name": "Scheduled"},
+        },
     )
     return Submitted(run["id"], run["name"], f"{api.page}/runs/flow-run/{run['id']}")

@@ -10,7 +10,7 @@ from typing import Any
 from flows.line.experiment_inputs import inputs_in, name_of
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.settings.params import PARAMS_FILE, SHOWN, check_sections, in_one_line, read_yaml
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import METRICS, read_wiring
 from labelfactory.settings.yaml_text import parse_yaml
 from labelfactory.stage.runner import stage_class
 
@@ -28,6 +28,8 @@ class Variant:
     params: Mapping[str, Any]
     """All of params.yaml with these settings, as it was when the sweep was planned."""
     inputs: Mapping[str, str]
+    stages: tuple[str, ...] = ()
+    """Those that run, and no others; none for the whole line."""
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={in_one_line(value)}" for name, value in self.settings.items())
@@ -51,12 +53,17 @@ def parse(words: Sequence[str]) -> dict[str, list[Any]]:
     return parameters
 
 
-def variants(parameters: Parameters) -> list[Variant]:
+def variants(parameters: Parameters, until: str = "") -> list[Variant]:
     """All combinations, in the order of the values.
 
+    Args:
+        parameters: dotted names and values.
+        until: the last stage that runs; none for the whole line.
+
     Raises:
-        ParamsError: there is none, params.yaml has no such parameter, or a value is invalid.
+        ParamsError: there is none, params.yaml has no such parameter, dvc.yaml no such stage, or a value is invalid.
     """
+    stages = stages_until(until)
     if not parameters or not all(parameters.values()):
         raise ParamsError("a sweep needs a parameter and its values", EXAMPLE)
     values = read_yaml(Path(PARAMS_FILE))
@@ -69,8 +76,36 @@ def variants(parameters: Parameters) -> list[Variant]:
         for name, value in settings.items():
             _put(varied, name, value)
         check_sections(varied, sections, f"{PARAMS_FILE} with {', '.join(f'{n}={v}' for n, v in settings.items())}")
-        planned.append(Variant(name_of(varied, inputs), settings, varied, inputs))
+        planned.append(Variant(name_of(varied, inputs, until), settings, varied, inputs, stages))
     return planned
+
+
+def stages_until(until: str) -> tuple[str, ...]:
+    """The stages that a sweep runs which stops at one: those that it needs, and the one that scores; none for the whole line.
+
+    Raises:
+        ParamsError: there is no such stage, or nothing that it needs is scored.
+    """
+    if not until:
+        return ()
+    wiring = read_wiring()
+    if until not in wiring:
+        raise ParamsError(f"--until: there is no stage {until!r}{did_you_mean(until, list(wiring))}", EXAMPLE)
+    names = (*wiring.upstream(until), until)
+    scoring = wiring.maker(METRICS.parent.name)
+    if scoring is None or not scored_until(until):
+        with_scores = [stage.name for stage in wiring.scored]
+        raise ParamsError(
+            f"--until {until}: nothing up to that stage is scored", f"Name one of {', '.join(with_scores)}."
+        )
+    return tuple(name for name in wiring if name in {*names, scoring.name})
+
+
+def scored_until(until: str) -> set[str]:
+    """Names of the scores of what a sweep makes that stops at a stage, such as masks; all of the line's without one."""
+    wiring = read_wiring()
+    names = {*wiring.upstream(until), until} if until else set(wiring)
+    return {stage.meta.scores.name for stage in wiring.scored if stage.name in names}
 
 
 def _put(values: Any, name: str, value: Any) -> None:

@@ -2,9 +2,11 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from lineage.evaluation import AT_BEST
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,19 @@ class Outcome:
     problem: str = ""
 
 
-def scores_of(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The mIoUs among the line's metrics: `train/masks` → fraction, as in the line's table."""
-    return {key.removeprefix("miou/"): value for key, value in metrics.items() if key.startswith("miou/")}
+def scores_of(metrics: Mapping[str, float], names: Collection[str] | None = None) -> dict[str, float]:
+    """The mIoUs among the line's metrics: `train/masks` → fraction, as in the line's table.
+
+    Args:
+        metrics: by their flat keys.
+        names: of the scores that are wanted, such as masks; None for all.
+    """
+    scores = {key.removeprefix("miou/"): value for key, value in metrics.items() if key.startswith("miou/")}
+    return {
+        key: value
+        for key, value in scores.items()
+        if names is None or key.partition("/")[2].removesuffix(AT_BEST) in names
+    }
 
 
 def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
@@ -29,10 +41,29 @@ def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
     return list(settings), list(scores)
 
 
+def best_of(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """The best value of each score."""
+    _, scores = columns(outcomes)
+    return {name: max(o.scores[name] for o in outcomes if name in o.scores) for name in scores}
+
+
+def in_width(names: Sequence[str], widths: Mapping[str, int], width: int) -> list[list[str]]:
+    """The columns of scores in groups, of which each fits beside the settings: one at least in each; without scores one of none."""
+    groups: list[list[str]] = []
+    left = 0
+    for name in names:
+        if not groups or widths[name] > left:
+            groups.append([])
+            left = width
+        groups[-1].append(name)
+        left -= widths[name]
+    return groups or [[]]
+
+
 def as_markdown(outcomes: Sequence[Outcome]) -> str:
     """One row per variant; the best value of each score is bold; a failed variant has its problem."""
     settings, scores = columns(outcomes)
-    best = {name: max(o.scores[name] for o in outcomes if name in o.scores) for name in scores}
+    best = best_of(outcomes)
     rows = [["experiment", *settings, *(f"mIoU {name}, %" for name in scores), ""]]
     rows.append(["---", *("---" for _ in settings), *("---:" for _ in scores), "---"])
     for outcome in outcomes:

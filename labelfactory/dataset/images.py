@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from labelfactory.dataset.picture_files import opened_mask, opened_picture
 from labelfactory.errors import DataError
@@ -44,7 +44,9 @@ def decode_photograph(data: bytes) -> Photograph:
         DataError: not an image, truncated, or a decompression bomb. The caller adds the file's name.
     """
     with opened_picture(data) as opened:
-        return np.array(_as_rgb(ImageOps.exif_transpose(opened)))
+        opened.load()
+        turned = _stated(opened)
+        return np.array(_as_rgb(opened if turned == 1 else opened.transpose(_TURNS[turned])))
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -79,13 +81,51 @@ def orientation_of(data: bytes) -> int:
         DataError: not an image.
     """
     with opened_picture(data) as opened:
-        stated = opened.getexif().get(0x0112, 1)
+        return _stated(opened)
+
+
+def _stated(opened: Image.Image) -> int:
+    """The orientation that a file states. Pixels are turned by it alone: Pillow's own function also writes EXIF again, and fails
+    where a tag that is no matter cannot be written."""
+    try:
+        stated = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF that cannot be read at all: viewers show the pixels as they are stored
+        return 1
     return stated if stated in _TURNS else 1
 
 
 def upright(mask: Mask, turned: int) -> Mask:
     """Turn a mask like a photograph of EXIF orientation `turned`. [H, W] uint8, or [W, H] for 5 to 8."""
     return mask if turned == 1 else np.array(Image.fromarray(mask).transpose(_TURNS[turned]))
+
+
+def fits_both_ways(size: tuple[int, int], turned: int) -> bool:
+    """Whether stored and upright pixels have one size but lie differently, so that a mask's size does not say which it is over.
+
+    Args:
+        size: height and width of the photograph, upright.
+        turned: its EXIF orientation.
+    """
+    return turned != 1 and (turned < 5 or size[0] == size[1])
+
+
+def fitted(mask: Mask, size: tuple[int, int], photograph: Path) -> Mask:
+    """A mask over its upright photograph: as it is where it has that size, else turned by the photograph's EXIF.
+
+    Args:
+        mask: [H, W] uint8.
+        size: height and width of the photograph, upright.
+        photograph: its file, which states its orientation.
+
+    Raises:
+        DataError: it has neither the upright nor the stored size.
+    """
+    if mask.shape == size:
+        return mask
+    turned = upright(mask, orientation(photograph)) if mask.shape == size[::-1] else mask
+    if turned.shape != size:
+        raise DataError(f"{mask.shape[1]}×{mask.shape[0]} pixels, its photograph {size[1]}×{size[0]}")
+    return turned
 
 
 def read_photograph(path: Path, sha256: str) -> Photograph:

@@ -87,25 +87,26 @@ class Manifest:
         return replace(self, entries=tuple(entries))
 
     def appended(self, new: "Manifest") -> "Manifest":
-        """Append the images of `new` whose ids are new. Present entries stay unchanged.
+        """Append the images of `new` whose ids are new. Present entries stay unchanged; classes may follow those here.
 
         Raises:
             DataError: the classes or their values in the true masks differ.
         """
-        if new.classes != self.classes:
+        if new.classes.names[: len(self.classes)] != self.classes.names:
             raise DataError(
                 f"the import has the classes {', '.join(new.classes.names)}; this data set has "
                 f"{', '.join(self.classes.names)}",
-                "Import with the same --classes, or without --append to start anew.",
+                "Import with --append --classes and the classes that are to follow, or with --replace to start anew.",
             )
-        if new.mask_ids != self.mask_ids:
+        more = {value: class_id for value, class_id in new.mask_ids.items() if value not in self.mask_ids}
+        if not self.mask_ids.items() <= new.mask_ids.items() or set(more.values()) & set(self.mask_ids.values()):
             raise DataError(
                 "the true masks of the two imports number their classes differently",
-                "Give the same --rename as in the first import, or import without --append to start anew.",
+                "Give the same --rename as in the first import, or import with --replace to start anew.",
             )
         known = {e.image_id for e in self.entries}
         fresh = tuple(replace(e, position=-1) for e in new.entries if e.image_id not in known)
-        return replace(self, entries=self.entries + fresh).numbered()
+        return replace(self, classes=new.classes, mask_ids=new.mask_ids, entries=self.entries + fresh).numbered()
 
 
 def same_bytes(entries: Sequence[Entry], train: str, val: str) -> list[tuple[Entry, ...]]:

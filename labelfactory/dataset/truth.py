@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelfactory.dataset.images import decode_mask, orientation, upright
+from labelfactory.dataset.images import decode_mask, fitted
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import read_imported
@@ -17,7 +17,7 @@ def has_truth(record: ImageRecord) -> bool:
 
 
 def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:
-    """The true mask in the data set's class ids, turned upright like its photograph if it is not upright already.
+    """The true mask in the data set's class ids, over the upright photograph: see `fitted`.
 
     Returns:
         [height, width] uint8; pixel values that are not a class of the data set are void.
@@ -33,13 +33,10 @@ def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:
         values = decode_mask(data)
     except DataError as error:
         raise DataError(f"{path}: {error.problem}", "Replace the mask and import the images again.") from None
-    turned = upright(values, orientation(Path(record.path)))
-    if turned.shape == (record.height, record.width):
-        values = turned
-    if values.shape != (record.height, record.width):
-        raise DataError(
-            f"{path}: {values.shape[1]}×{values.shape[0]} pixels, its photograph {record.width}×{record.height}"
-        )
+    try:
+        values = fitted(values, (record.height, record.width), Path(record.path))
+    except DataError as error:
+        raise DataError(f"{path}: {error.problem}") from None
     table = np.full(256, VOID, dtype=np.uint8)
     for value, class_id in dataset.mask_ids.items():
         table[value] = class_id

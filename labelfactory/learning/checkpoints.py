@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.safetensors"
 CURVE = "curve.csv"
 """The loss of each epoch, in a file beside the checkpoint."""
+TRAINING_ROWS = "training_rows.parquet"
+"""A table beside it: each row that was learnt from."""
 FORMAT = 1
 
 

@@ -21,6 +21,7 @@ from labelfactory.masking import masked
 from labelfactory.pool.pool import Submit, process_pool
 from labelfactory.progress import Tick, progress
 from labelfactory.rows.columns import Column
+from labelfactory.rows.kept import KeptRows
 from labelfactory.rows.plan import OpenShard, RowSpec, open_shards, plan_shards
 from labelfactory.rows.shards import (
     FinishedRow,
@@ -34,6 +35,7 @@ from labelfactory.rows.shards import (
     stored_size,
 )
 from labelfactory.rows.unfinished import UnfinishedShard, remove_unfinished
+from labelfactory.store.entries import STORE
 
 if TYPE_CHECKING:
     import torch
@@ -69,13 +71,14 @@ class RowMaker(Protocol):
 
 @dataclass
 class Tally:
-    """Counts of one run of the engine."""
+    """Counts of one run of the engine: rows that it made, left as they are, and found in the store."""
 
     rows_computed: int = 0
     rows_copied: int = 0
     rows_quarantined: int = 0
     shards_written: int = 0
     shards_removed: int = 0
+    rows_found: int = 0
 
 
 def update_shards(
@@ -103,16 +106,16 @@ def update_shards(
         for removed in set(folder.shards()) - set(spec.dataset.counts):
             folder.path(removed).unlink()
             tally.shards_removed += 1
-    changed = _survey(spec, only, tally)
+    changed, found_again = _survey(spec, only, tally)
     pending = sum(changed.values())
-    if not pending:
+    if not pending and not found_again:
         say(f"{spec.stage}: every row is up to date")
     bad_allowed = int(spec.dataset.max_bad_fraction * total)
-    schema = spec.schema()
+    schema, kept = spec.schema(), spec.kept_rows()
     bad: list[FinishedRow] = []
     compression = spec.dataset.compression
     with _runner(spec, maker, remake, pending) as run, progress(spec.stage, pending, keeps=True) as tick:
-        for shard in open_shards(spec, changed):
+        for shard in open_shards(spec, changed, kept):
             unfinished = UnfinishedShard(folder, shard.plan.shard, schema, compression)
             taken_up = unfinished.take_up(
                 {r.image_id: row_key(shard.plan.inputs[r.image_id]) for r in shard.plan.pending}
@@ -123,27 +126,35 @@ def update_shards(
             bad += [row for row in computed.values() if row.status != "ok"]
             tally.rows_quarantined += sum(row.status != "ok" for row in computed.values())
             tally.rows_computed += sum(row.status == "ok" for row in computed.values())
-            _write(folder, shard, taken_up | computed, schema, compression)
-            tally.rows_copied += len(shard.plan.records) - len(computed)
+            _write(folder, shard, shard.found | taken_up | computed, schema, compression, kept)
+            tally.rows_copied += len(shard.plan.records) - len(computed) - len(shard.found)
+            tally.rows_found += len(shard.found)
             tally.shards_written += 1
             unfinished.remove()
             if tally.rows_quarantined > bad_allowed and bad:
                 raise DataError(_too_many(spec.stage, tally.rows_quarantined, total, bad), _REMEDY)
     if only is None:
         remove_unfinished(spec.output)
+    if tally.rows_found:
+        say(f"{spec.stage}: {tally.rows_found} rows were made before, and found again in {STORE}")
     return tally
 
 
-def _survey(spec: RowSpec, only: Collection[int] | None, tally: Tally) -> dict[int, int]:
-    """Plan all shards and count the rows of those without work. Returns the others: shard → number of pending rows."""
-    changed = {}
+def _survey(spec: RowSpec, only: Collection[int] | None, tally: Tally) -> tuple[dict[int, int], int]:
+    """Plan all shards and count the rows of those without work.
+
+    Returns:
+        The others, shard → number of pending rows, and how many rows the store has.
+    """
+    changed, kept = {}, 0
     for plan in plan_shards(spec, only):
         if plan.changed:
             changed[plan.shard] = len(plan.pending)
+            kept += len(plan.kept)
         else:
             tally.rows_quarantined += len(plan.blocked)
             tally.rows_copied += len(plan.records) - len(plan.blocked)
-    return changed
+    return changed, kept
 
 
 _REMEDY = "Mend or remove these images, or raise prepare.max_bad_fraction; finished rows are kept."
@@ -211,8 +222,9 @@ def _write(
     computed: Mapping[str, FinishedRow],
     schema: pa.Schema,
     compression: str,
+    kept: KeptRows,
 ) -> None:
-    """Put copied and other rows into the data set's order and write the shard."""
+    """Put copied and other rows into the data set's order and write the shard; it and the one that it replaces are kept."""
     plan, before = shard.plan, shard.before
     order = [r.image_id for r in plan.records]
     copied = [image_id for image_id in order if image_id not in computed]
@@ -223,7 +235,11 @@ def _write(
         tables.append(before.take([position[i] for i in copied]).replace_schema_metadata(schema.metadata))
         names += copied
     rank = {image_id: i for i, image_id in enumerate(names)}
-    folder.write(plan.shard, pa.concat_tables(tables).take([rank[i] for i in order]), compression)
+    table = pa.concat_tables(tables).take([rank[i] for i in order])
+    if before is not None:
+        kept.keep(plan.shard, folder.path(plan.shard), before, replaced=True)
+    folder.write(plan.shard, table, compression)
+    kept.keep(plan.shard, folder.path(plan.shard), table)
 
 
 def process_task(maker: RowMaker, samples: Sequence[Sample], inputs: Sequence[dict[str, Any]]) -> list[FinishedRow]:

@@ -52,6 +52,23 @@ def stated_format(schema: pa.Schema) -> int:
     return stated
 
 
+def same_but_for_classes(one: pa.Schema, other: pa.Schema) -> bool:
+    """Whether shards of these schemas hold the same kind of rows. The classes are in the keys of the rows that know them.
+
+    Raises:
+        ValueError: a header is missing or damaged.
+    """
+    return one.equals(other) and _without_classes(one) == _without_classes(other)
+
+
+def _without_classes(schema: pa.Schema) -> dict[str, Any]:
+    try:
+        header: dict[str, Any] = json.loads(schema.metadata[HEADER])
+        return {name: value for name, value in header.items() if name not in ("classes", "check")}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise ValueError("its header is not one of labelfactory") from None
+
+
 def columns_of(schema: pa.Schema) -> dict[str, Column]:
     """How the columns of a shard are read, by its header.
 

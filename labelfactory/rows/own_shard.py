@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.console import say
 from labelfactory.errors import DataError, NewerFormatError
-from labelfactory.rows.header import CODECS, STATE_COLUMNS
+from labelfactory.rows.header import CODECS, STATE_COLUMNS, same_but_for_classes
 from labelfactory.rows.shards import RowState, ShardFolder
 
 
@@ -23,7 +23,7 @@ class OwnShard:
         compression: of the stage's shards, by its name in params.yaml.
 
     Attributes:
-        well_stored: whether the file is compressed as it should be.
+        well_stored: whether the file is compressed as it should be, and its header names the classes of today.
 
     Raises:
         NewerFormatError: on entering, where a newer labelfactory wrote it.
@@ -67,11 +67,12 @@ class OwnShard:
         self._file = pq.ParquetFile(self._folder.path(self._shard), page_checksum_verification=True)
         schema = self._file.schema_arrow
         self._folder.check_format(self._shard, schema)
-        if not schema.equals(self._schema, check_metadata=True):
+        if not same_but_for_classes(schema, self._schema):
             raise self._folder.damaged(self._shard, "its header is not the stage's")
+        self.well_stored = schema.equals(self._schema, check_metadata=True)
         if self._file.metadata.num_row_groups:
             stored = self._file.metadata.row_group(0).column(0).compression.lower()
-            self.well_stored = stored == CODECS[self._compression]
+            self.well_stored &= stored == CODECS[self._compression]
 
     def _read(self, columns: list[str] | None) -> pa.Table | None:
         return self._file.read(columns) if self._file is not None else None

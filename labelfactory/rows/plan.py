@@ -11,9 +11,10 @@ from labelfactory.dataset.prepared import ImageRecord, ShardedDataset
 from labelfactory.errors import MissingError
 from labelfactory.rows.columns import Column
 from labelfactory.rows.header import shard_schema
+from labelfactory.rows.kept import KeptRows
 from labelfactory.rows.keys import KeyMaker
 from labelfactory.rows.own_shard import OwnShard
-from labelfactory.rows.shards import RowState, ShardFolder, row_key
+from labelfactory.rows.shards import FinishedRow, RowState, ShardFolder, row_key
 
 Inputs = dict[str, Any]
 """Everything that a row depends on, by name."""
@@ -40,6 +41,10 @@ class RowSpec:
         """Parquet schema of its shards."""
         return shard_schema(self.stage, self.columns, self.dataset.classes.names)
 
+    def kept_rows(self) -> KeptRows:
+        """Its rows in the store."""
+        return KeptRows(self.output.name, self.schema(), self.dataset.compression)
+
 
 @dataclass
 class ShardPlan:
@@ -50,6 +55,8 @@ class ShardPlan:
     inputs: dict[str, Inputs] = field(default_factory=dict)
     """Inputs of the rows that are not copied: image_id → inputs."""
     pending: list[ImageRecord] = field(default_factory=list)
+    kept: list[ImageRecord] = field(default_factory=list)
+    """Images whose row the stage made before: it is in the store."""
     given: set[str] = field(default_factory=set)
     """Images whose row the stage's `given` names."""
     blocked: dict[str, str] = field(default_factory=dict)
@@ -66,7 +73,7 @@ def plan_shards(spec: RowSpec, only: Collection[int] | None = None, *, tolerant:
         only: numbers of the shards to plan; None for all.
         tolerant: whether an upstream row may be missing, as before a run; its image is then pending.
     """
-    planner = _Planner(spec, tolerant=tolerant)
+    planner = _Planner(spec, tolerant=tolerant, kept=spec.kept_rows())
     for shard in spec.dataset.counts:
         if only is None or shard in only:
             upstream = {noun: folder.states(shard) for noun, folder in planner.upstream.items()}
@@ -86,17 +93,20 @@ class OpenShard:
     """The shard on disk; None where there is none or it is damaged."""
     upstream: dict[str, pa.Table]
     """Whole tables of the upstream shards, by noun; empty where no row is pending."""
+    found: dict[str, FinishedRow]
+    """Rows from the store: image_id → row."""
 
 
-def open_shards(spec: RowSpec, pending: Mapping[int, int]) -> Iterator[OpenShard]:
+def open_shards(spec: RowSpec, pending: Mapping[int, int], kept: KeptRows) -> Iterator[OpenShard]:
     """Read the shards that have work, and plan them again: all plans at once would need memory for every image. Each file
-    is read once.
+    is read once. A row of the store that turns out to be damaged is pending.
 
     Args:
         spec: whose shards.
         pending: shard → number of its pending rows, by `plan_shards`.
+        kept: the stage's rows in the store.
     """
-    planner = _Planner(spec, tolerant=False)
+    planner = _Planner(spec, tolerant=False, kept=kept)
     for shard in sorted(pending):
         whole = _tables(planner.upstream, shard) if pending[shard] else {}
         upstream = {
@@ -107,7 +117,10 @@ def open_shards(spec: RowSpec, pending: Mapping[int, int]) -> Iterator[OpenShard
             before = own.table()
             plan = planner.plan(shard, own.states(), upstream)
             plan.changed |= not own.well_stored
-        yield OpenShard(plan, before, whole)
+        found = kept.rows(shard, {r.image_id: row_key(plan.inputs[r.image_id]) for r in plan.kept})
+        waiting = {r.image_id for r in (*plan.pending, *plan.kept)} - found.keys()
+        plan.pending = [record for record in plan.records if record.image_id in waiting]
+        yield OpenShard(plan, before, whole, found)
 
 
 def _tables(upstream: Mapping[str, ShardFolder], shard: int) -> dict[str, pa.Table]:
@@ -119,8 +132,8 @@ def _tables(upstream: Mapping[str, ShardFolder], shard: int) -> dict[str, pa.Tab
 class _Planner:
     """Plans the shards of one stage."""
 
-    def __init__(self, spec: RowSpec, *, tolerant: bool) -> None:
-        self.spec, self.tolerant = spec, tolerant
+    def __init__(self, spec: RowSpec, *, tolerant: bool, kept: KeptRows) -> None:
+        self.spec, self.tolerant, self.kept = spec, tolerant, kept
         self.upstream = {noun: ShardFolder(folder) for noun, folder in spec.upstream.items()}
         self._own, self._schema = ShardFolder(spec.output), spec.schema()
         self._keys = KeyMaker({**spec.shared, **spec.computed}, self.upstream)
@@ -160,11 +173,11 @@ class _Planner:
             if name in plan.blocked:
                 plan.changed |= not (current and old is not None and old.reason == plan.blocked[name])
             elif not (current and old is not None and old.status == "ok"):
-                plan.pending.append(record)
+                (plan.kept if self.kept.has(shard, name, key) else plan.pending).append(record)
             else:
                 continue
             plan.inputs[name] = keys.inputs(record, digests) if given is None else given
-        plan.changed |= bool(plan.pending) or list(before) != [r.image_id for r in records]
+        plan.changed |= bool(plan.pending or plan.kept) or list(before) != [r.image_id for r in records]
         return plan
 
 

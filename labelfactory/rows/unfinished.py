@@ -7,13 +7,11 @@ whose key is still right, and deletes the files when it has written the shard.
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfactory.digests import digest_payload
-from labelfactory.rows.header import STATE_COLUMNS, columns_of
+from labelfactory.rows.intact import intact_rows
 from labelfactory.rows.shards import FinishedRow, ShardFolder, rows_table, write_table
 
 FLUSH_SECONDS = 10.0
@@ -32,7 +30,7 @@ class UnfinishedShard:
 
     def __init__(self, folder: ShardFolder, shard: int, schema: pa.Schema, compression: str) -> None:
         self._folder, self._name = folder.folder, f".{folder.path(shard).stem}"
-        self._schema, self._columns, self._compression = schema, columns_of(schema), compression
+        self._schema, self._compression = schema, compression
         self._files = sorted(self._folder.glob(f"{self._name}.*.part"))
         self._waiting: list[FinishedRow] = []
         self._written = time.monotonic()
@@ -69,18 +67,9 @@ class UnfinishedShard:
         """The intact rows of a file of the same stage."""
         try:
             table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
-            stored = table.to_pylist() if table.schema.equals(self._schema, check_metadata=True) else []
-            return [row for row in map(self._row, stored) if self._is_intact(row)]
+            return intact_rows(table, self._schema)
         except Exception:  # damaged bytes fail in any way
             return []
-
-    def _row(self, stored: Mapping[str, Any]) -> FinishedRow:
-        states = {name: stored[name] for name in (*STATE_COLUMNS, "inputs")}
-        return FinishedRow(**states, payload={name: stored[name] for name in self._columns})
-
-    def _is_intact(self, row: FinishedRow) -> bool:
-        values = {name: column.decode(row.payload[name]) for name, column in self._columns.items()}
-        return digest_payload(values) == row.digest
 
 
 def remove_unfinished(folder: Path) -> None:

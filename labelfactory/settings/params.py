@@ -107,10 +107,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ParamsError(
             f"{path}: not readable: {getattr(error, 'strerror', None) or error}", f"Mend {path}."
         ) from None
+    _refuse_conflict(text, path)
     loaded = parse_yaml(text, str(path), f"Mend {path}.")
     if not isinstance(loaded, dict):
         raise ParamsError(f"{path}: expected sections, found {type(loaded).__name__}", f"Mend {path}.")
     return loaded
+
+
+def _refuse_conflict(text: str, path: Path) -> None:
+    """Refuse a file that git could not merge. Raises ParamsError."""
+    lines = text.splitlines()
+    row = next((n for n, line in enumerate(lines, 1) if line.startswith("<<<<<<< ")), 0)
+    if row and any(line.startswith(">>>>>>> ") for line in lines[row:]):
+        raise ParamsError(
+            f"{path}: line {row}: git could not merge it, and its marks `<<<<<<<` and `>>>>>>>` stand in it",
+            f"Type `git checkout --ours {path}` for this branch's, or `--theirs` for the other's; then `labelfactory run`, which "
+            "keeps every result whose settings and inputs are the same.",
+        )
 
 
 def in_one_line(value: Any) -> str:

@@ -37,6 +37,7 @@ class StageReport(BaseModel):
     pace: Pace | None = None
     rows_computed: Count = 0
     rows_copied: Count = 0
+    rows_found: Count = 0
     rows_quarantined: Count = 0
     corrected: Count = 0
     training_rows: Count = 0
@@ -44,6 +45,7 @@ class StageReport(BaseModel):
     quarantined: Count = 0
     true_masks: Count = 0
     trained: bool = False
+    found: bool = False
     quarantined_images: list[str] = []
     settings: list[SectionValues] = []
     given: list[str] = []

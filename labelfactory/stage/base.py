@@ -42,6 +42,8 @@ class Stage(Generic[C]):
     def __init__(self, cfg: C, borrowed: Mapping[str, Section] | None = None) -> None:
         self.cfg = cfg
         self.borrowed = borrowed or {}
+        self.elsewhere: Mapping[str, Path] = {}
+        """Outputs that stand elsewhere than below data/, by noun: to ask about a state that is not there yet."""
 
     @classmethod
     def stage_name(cls) -> str:
@@ -63,7 +65,7 @@ class Stage(Generic[C]):
 
     def folder(self, noun: str) -> Path:
         """The folder of an output, such as data/cams."""
-        return DATA / noun
+        return self.elsewhere.get(noun, DATA / noun)
 
     @property
     def output(self) -> Path:

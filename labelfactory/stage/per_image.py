@@ -29,6 +29,8 @@ class PerImageStage(Stage[C]):
     """Columns of the rows that this stage writes."""
     reads_rows: ClassVar[tuple[str, ...]] = ()
     """Per-image outputs that it reads, by noun."""
+    knows_classes: ClassVar[bool] = True
+    """Whether a row depends on the classes of the data set beside its own tags; then another class makes all rows anew."""
     spreads = True
     uses_gpu: ClassVar[bool] = True
     """Whether the work runs on a GPU where there is one."""
@@ -97,7 +99,7 @@ class PerImageStage(Stage[C]):
                 "stage": self.stage_name(),
                 "format": ROW_FORMAT,
                 "code": self.code_digest,
-                "classes": list(self.sharded.classes.names),
+                **({"classes": list(self.sharded.classes.names)} if self.knows_classes else {}),
             },
             computed={"params": self.cfg.digest(), **self.fixed()},
             given=self.given,

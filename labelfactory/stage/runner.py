@@ -22,6 +22,8 @@ from labelfactory.settings.wiring import REPORTS, read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.given import ATTEMPTS, changed_inputs, digest_given, given_inputs
 from labelfactory.stage.preflight import check_line
+from labelfactory.store.sharing import hold_to_limit
+from labelfactory.work_note import working_on
 
 
 def main(kind: type[Stage[Any]]) -> NoReturn:
@@ -69,7 +71,7 @@ def run_stage(name: str) -> dict[str, Any]:
     """
     start = time.monotonic()
     before: dict[str, Any] = {}
-    with stage_lock(name):
+    with stage_lock(name), working_on(name):
         for _ in range(ATTEMPTS):
             given = given_inputs(name)
             sections = read_sections()
@@ -85,6 +87,7 @@ def run_stage(name: str) -> dict[str, Any]:
                 break
         else:
             raise UserError(f"{name}: {changed} changed each time while it ran", "Type the same command again.")
+        hold_to_limit()
     report = {
         "stage": name,
         "seconds": round(time.monotonic() - start, 2),
@@ -104,7 +107,7 @@ def _added(before: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, A
     """The metrics of a pass, with what an earlier pass of the same run has computed or trained."""
     counts = {
         key: before[key] + metrics[key]
-        for key in ("rows_computed", "shards_written")
+        for key in ("rows_computed", "rows_found", "shards_written")
         if key in before and key in metrics
     }
     trained = {"trained": True} if before.get("trained") else {}

@@ -9,19 +9,31 @@ import pyarrow.parquet as pq
 from torch import Tensor, nn
 
 from labelfactory.console import say
+from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.devices import for_the_record
 from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import remove_leftovers, write_whole
 from labelfactory.interrupt import Interrupted
 from labelfactory.learning.batches import Examples, batches_in_epoch
-from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, Passport, load_checkpoint, save_checkpoint
+from labelfactory.learning.checkpoints import (
+    CHECKPOINT,
+    CURVE,
+    TRAINING_ROWS,
+    Passport,
+    load_checkpoint,
+    read_passport,
+    save_checkpoint,
+)
 from labelfactory.learning.learner import Learner
 from labelfactory.learning.ranks import training_devices
 from labelfactory.learning.resume import STATE, Resume
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.learning.training import TrainingSection, fit, write_curve
 from labelfactory.stage.base import Stage
+from labelfactory.store.entries import STORE
+from labelfactory.store.limit import is_on
+from labelfactory.store.outputs import keep_output, kept_output, put_back
 from labelfactory.versions import git_state, library_versions
 
 T = TypeVar("T", bound=TrainingSection)
@@ -30,8 +42,8 @@ T = TypeVar("T", bound=TrainingSection)
 class TrainingStage(Stage[T]):
     """Trains one network and writes checkpoint.safetensors, training_rows.parquet and curve.csv into its folder.
 
-    The key of a checkpoint is over its training rows, parents, params and code. Where it stands on disk already, nothing
-    is trained; where a run of the same key was killed, it goes on after the last finished epoch.
+    The key of a checkpoint is over its training rows, parents, params and code. Where it stands on disk already, or in
+    the store, nothing is trained; where a run of the same key was killed, it goes on after the last finished epoch.
     """
 
     supervision: ClassVar[str]
@@ -91,6 +103,14 @@ class TrainingStage(Stage[T]):
         """
         return self._kept(self._key(self.training_rows(), self.parents())) is not None
 
+    def made_before(self) -> Path | None:
+        """The folder of the store with the checkpoint that a run would make; None where it was never made, or is gone.
+
+        Raises:
+            UserError: what it reads is not there.
+        """
+        return kept_output(self.writes, self._key(self.training_rows(), self.parents())) if is_on() else None
+
     def units(self, metrics: Mapping[str, Any]) -> int:
         """Rows that were learnt from, if anything was learnt."""
         return int(metrics["training_rows"]) if metrics.get("trained") else 0
@@ -101,7 +121,7 @@ class TrainingStage(Stage[T]):
         return self.output / CHECKPOINT
 
     def run(self) -> dict[str, Any]:
-        """Train, unless the checkpoint on disk was made from the same rows, parents, params and code."""
+        """Train, unless a checkpoint was made from the same rows, parents, params and code: on disk, or in the store."""
         rows = self.training_rows()
         if not rows:
             raise DataError(f"{self.stage_name()}: there is no image to learn from", self.without_images)
@@ -115,6 +135,12 @@ class TrainingStage(Stage[T]):
             return {"trained": False, "training_rows": len(rows), **kept.metrics}
         seen = self._supervision(parents)
         resume = Resume(self.output / STATE, key)
+        self._keep_old()
+        found = self._found(key)
+        if found is not None:
+            resume.clear()
+            say(f"{self.stage_name()}: the network was trained before, and found again in {STORE}")
+            return {"trained": False, "found": True, "training_rows": len(rows), **found.metrics}
         learner, pretrained = self.learner()
         examples = self.examples()
         devices = training_devices(min(self.cfg.batch_size, len(examples)), learner.share_multiple)
@@ -157,6 +183,7 @@ class TrainingStage(Stage[T]):
         write_curve(self.output / CURVE, curve)
         save_checkpoint(self.checkpoint, model.state_dict(), passport)
         resume.clear()
+        keep_output(self.writes, key, self._files)
         return {"trained": True, "training_rows": len(rows), **metrics}
 
     def _key(self, rows: Mapping[str, str], parents: Mapping[str, Passport]) -> str:
@@ -180,6 +207,27 @@ class TrainingStage(Stage[T]):
             return None
         return passport if passport is not None and passport.key == key else None
 
+    @property
+    def _files(self) -> list[Path]:
+        """What it leaves; the checkpoint, by which the others are judged, last."""
+        return [self.output / name for name in (TRAINING_ROWS, CURVE, CHECKPOINT)]
+
+    def _keep_old(self) -> None:
+        """Keep the network on disk before another replaces it: it may have come from another machine."""
+        try:
+            passport = read_passport(self.checkpoint)
+            rows = pq.read_table(self.output / TRAINING_ROWS, columns=["image_id", "digest"]).to_pylist()
+        except (UserError, OSError, pa.ArrowException):  # there is none, or it is damaged
+            return
+        whole = passport.training_rows_digest == digest_rows((row["image_id"], row["digest"]) for row in rows)
+        whole &= all(file.exists() for file in self._files)
+        if whole and not withdrawn(keep=False).image_ids & {row["image_id"] for row in rows}:
+            keep_output(self.writes, passport.key, self._files)
+
+    def _found(self, key: str) -> Passport | None:
+        """The passport of the network of this key, put back from the store; None where there is none."""
+        return self._kept(key) if put_back(self.writes, key, self.output) else None
+
     def _supervision(self, parents: Mapping[str, Passport]) -> list[str]:
         """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
         allowed = [*self.allowed_supervision(), *self.label_kinds()]
@@ -200,5 +248,5 @@ class TrainingStage(Stage[T]):
             {"image_id": ids, "digest": [rows[i] for i in ids], "source": [self.row_source(i) for i in ids]},
             schema=pa.schema([(n, pa.string()) for n in ("image_id", "digest", "source")]),
         )
-        with write_whole(self.output / "training_rows.parquet") as temporary:
+        with write_whole(self.output / TRAINING_ROWS) as temporary:
             pq.write_table(table, temporary, compression="zstd")

@@ -1,6 +1,8 @@
 """`labelfactory import …` as it is typed: appending, dry runs, what is left out, options that are refused."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,32 +37,64 @@ def test_append_moves_nothing(here, labelfactory):
     assert MANIFEST.read_bytes() == content
 
 
-@pytest.mark.slow
-def test_append_needs_something_to_append_to_and_the_same_classes(here, labelfactory):
-    """Both are refused with what to type."""
+def test_append_needs_something_to_append_to(here, labelfactory):
+    """It says what to type; and with --replace it has no meaning."""
     problem, remedy = two_parts(labelfactory("import", "demo", "--append", code=2))
     assert "nothing to append to" in problem
     assert remedy == "Import without --append."
-    labelfactory("import", "demo", "--count", "10")
-    folder = voc_folder(here / "photos")
-    problem, _ = two_parts(labelfactory("import", "voc", str(folder), "--classes", "cat,dog", "--append", code=2))
-    assert "cat, dog" in problem
-    assert len(read_manifest().entries) == 10
+    problem, remedy = two_parts(labelfactory("import", "demo", "--append", "--replace", code=2))
+    assert "keeps the images that are here" in problem
+    assert "one of the two" in remedy
 
 
-def test_an_import_over_another_says_what_it_replaces(here, labelfactory):
-    """Nobody's data set is exchanged in silence."""
+def test_append_brings_new_classes(here, labelfactory):
+    """At the end of the list; with their price, and their tags for images that are here already."""
+    table = pictures_and_table(here / "photos")
+    rows = table.read_text().replace("dog", "dog|owl").splitlines()
+    table.write_text("\n".join(rows[:1] + [row.replace("|owl", "") for row in rows[1:5]]))
+    labelfactory("import", "table", str(table))
+    table.write_text("\n".join(rows))
+    problem, _ = two_parts(labelfactory("import", "table", str(table), "--append", code=2))
+    assert "'owl' is not a class" in problem
+    assert "--classes with new names adds classes" in problem
+    before = read_manifest()
+    words = ("import", "table", str(table), "--append", "--classes", "owl")
+    said = " ".join(labelfactory(*words, "--dry-run").split())
+    assert "owl: added after the classes that are here; 2 of 4 images that are here get tags of it" in said
+    assert "price of owl: train_classifier" in said
+    assert read_manifest() == before
+    labelfactory(*words)
+    after = read_manifest()
+    assert after.classes.names == ("cat", "dog", "owl")
+    assert [entry.tags for entry in after.entries][:4] == [("cat",), ("dog", "owl")] * 2
+    assert [replace(entry, tags=()) for entry in after.entries[:4]] == [replace(e, tags=()) for e in before.entries]
+    assert len(after.entries) == 6
+
+
+def test_an_import_over_another_is_refused(here, labelfactory):
+    """With both counts and how many would go; a dry run says so, --replace does it, the same import needs no option."""
     labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
-    output = labelfactory("import", "demo", "--count", "10")
-    assert "replaces 3 images (import voc" in output
+    kept = MANIFEST.read_bytes()
+    counts = "this project has 3 images (import voc"
+    loss = "the import has 10: 3 of those here would go (a, b, c)"
+    problem, remedy = two_parts(labelfactory("import", "demo", "--count", "10", code=2))
+    assert counts in problem
+    assert loss in problem
+    assert "--replace" in remedy
+    said = labelfactory("import", "demo", "--count", "10", "--dry-run")
+    assert f"{loss}: add --append to keep all of them, or --replace to let these go" in said
+    assert MANIFEST.read_bytes() == kept
+    assert "replaces 3 images (import voc" in labelfactory("import", "demo", "--count", "10", "--replace")
+    assert "replaces 10 images" in labelfactory("import", "demo", "--count", "12")
+    assert "nothing new" in labelfactory("import", "demo", "--count", "12")
 
 
 def test_make_demo_never_replaces_somebodys_data(here, labelfactory):
     """--only-over-demo takes an empty folder or an older demo, and refuses a folder with other photographs."""
     labelfactory("import", "demo", "--count", "10", "--only-over-demo")
-    labelfactory("import", "demo", "--count", "11", "--only-over-demo")
-    assert len(read_manifest().entries) == 11
-    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog")
+    labelfactory("import", "demo", "--count", "9", "--only-over-demo")
+    assert len(read_manifest().entries) == 9
+    labelfactory("import", "voc", str(voc_folder(here / "photos")), "--classes", "cat,dog", "--replace")
     kept = MANIFEST.read_bytes()
     problem, remedy = two_parts(labelfactory("import", "demo", "--only-over-demo", code=2))
     assert "another data set: 3 images (import voc" in problem
@@ -76,8 +110,10 @@ def test_a_dry_run_counts_and_writes_nothing(here, labelfactory):
     labelfactory("profile", "--set", "prepare.max_bad_fraction=0.5")
     output = labelfactory("import", "table", str(table), "--val-fraction", "0.4", "--dry-run")
     assert "would have 5 images, 0 with a true mask" in output
-    assert "classes: cat 2, dog 3" in output
-    assert "lists: train 3, val 2" in output
+    assert re.search(r"lists\W+train 3, val 2\W", output)
+    assert re.search(r"cat\W+2\W", output)
+    assert re.search(r"dog\W+3\W", output)
+    assert output.index("the file is empty") < output.index("lists") < output.index("would have 5 images")
     assert "tags.csv, row 2: " in output
     assert "the file is empty" in output
     assert not (here / "data").exists()

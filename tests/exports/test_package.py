@@ -17,7 +17,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from app.main import COMMANDS, command_line
-from exports._package import CLOSE, PhotographToMask, aligned_side, check_package, write_package
+from exports._package import CLOSE, COMMAND, PhotographToMask, aligned_side, check_package, write_package
+from labelfactory.destinations import blank_seal, is_as_written, seal
 from labelfactory.errors import DataError, LabelfactoryError, MissingError
 from labelfactory.learning.checkpoints import load_checkpoint, save_checkpoint
 from models.backbones import build_backbone
@@ -132,19 +133,29 @@ def test_a_file_of_other_weights_is_refused(packaged, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "other.onnx", "folder", "link.onnx", "notes.json"])
+@pytest.mark.parametrize("name", ["notes.txt", "other.onnx", "edited.onnx", "folder", "link.onnx", "notes.json"])
 def test_a_package_replaces_no_file_of_another_kind(name, tmp_path, monkeypatch):
-    """A text, another program's network, a folder, a link: each stays as it is."""
+    """A text, another program's network, one of ours that somebody edited, a folder, a link: each stays as it is."""
     monkeypatch.chdir(tmp_path)
     made = checkpoint(tmp_path / "segmenter.safetensors", "deeplab_v3")
     Path("notes.txt").write_text("years")
     Path("notes.json").write_text("{}")
     graph = onnx.helper.make_graph([], "g", [], [])
     onnx.save(onnx.helper.make_model(graph, producer_name="pytorch"), "other.onnx")
+    ours = onnx.helper.make_model(graph, producer_name="labelfactory")
+    for key, value in {"weights_digest": "0" * 64, "seal": blank_seal(COMMAND)}.items():
+        entry = ours.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(ours, "edited.onnx")
+    seal(Path("edited.onnx"), COMMAND)
+    assert is_as_written(Path("edited.onnx"), COMMAND)
+    ours = onnx.load("edited.onnx")
+    ours.doc_string = "our third try"
+    onnx.save(ours, "edited.onnx")
     Path("folder").mkdir()
     Path("link.onnx").symlink_to("other.onnx")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
-    with pytest.raises(DataError, match="is not an ONNX file of labelfactory"):
+    with pytest.raises(DataError, match="was not written by `labelfactory package`"):
         write_package(made, Path(name), [render_image(0, 0)[0]])
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
 

@@ -1,6 +1,7 @@
 """`labelfactory predict`: new pictures from a checkpoint alone, and no file of anybody else replaced."""
 
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from app.main import COMMANDS, command_line
 from exports._predictor import Predictor
 from labelfactory.dataset.images import decode_mask, encode_mask
 from labelfactory.errors import DataError
+from labelfactory.files import temporary_path
 from labelfactory.learning.checkpoints import save_checkpoint
 
 
@@ -63,9 +65,14 @@ def test_predict_names_what_is_no_picture(segmenter, tmp_path, monkeypatch):
         done = CliRunner().invoke(command_line(*COMMANDS), words)
         assert not started.exists()
     assert isinstance(done.exception, DataError)
-    assert "in/b.jpg: is not a regular file" in done.exception.problem
+    assert "passed over, as no pictures: no regular files 1" in done.output
     assert "in/c.jpg: not an image" in done.exception.problem
     assert decode_mask(Path("out/a.png").read_bytes()).shape == (20, 20)
+
+
+def annotate(path: Path) -> None:
+    """Say something in the file; its pixels stay."""
+    path.write_bytes(path.read_bytes() + b"seen by A.")
 
 
 def edit(path: Path) -> None:
@@ -103,6 +110,12 @@ def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, 
     assert predict("photos", out="results").exit_code == 0
     assert (decode_mask(Path("results/a.png").read_bytes()) <= 2).all()
     before = found()
+    Path("results/.notes.20241129.tmp").mkdir()
+    for own in ("results/.notes.20241129.tmp/n", "results/.session.1999.tmp"):
+        Path(own).write_text("mine")
+        before[own] = b"mine"
+    half = temporary_path(Path("results/a.png"))
+    half.write_text("half")
     assert predict("photos", out="results").exit_code == 0
     assert found() == before
     for pictures, out, message in (
@@ -115,9 +128,9 @@ def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, 
     ):
         assert message in str(predict(pictures, out=out).exception)
         assert found() == before
-    for edited in ("results/b.png", "results/b_overlay.jpg"):
+    for edited, change in product(("results/b.png", "results/b_overlay.jpg"), (edit, annotate)):
         whole = Path(edited).read_bytes()
-        edit(Path(edited))
+        change(Path(edited))
         assert f"{edited}: was not written by `labelfactory predict`, or was changed" in str(
             predict("photos", out="results").exception
         )

@@ -23,6 +23,7 @@ from flows.run.checks import check_run
 from flows.server.api import find_page
 from labelfactory.dataset.corrections import store_mask, write_corrections
 from labelfactory.dataset.left_out import LeftOut, write_left_out
+from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import UserError
@@ -34,6 +35,9 @@ from lineage.mlflow_home import tracking_uri, write_address
 from lineage.outbox import Outbox
 from lineage.record import record
 from lineage.verify import verify
+from sources._batch import Batch, Candidate
+from sources._import_plan import ImportOptions
+from sources.intake import import_batch
 
 pytestmark = [
     pytest.mark.endurance,
@@ -94,6 +98,7 @@ FILES = {
     "data/ledger/*-masks.parquet": "record, audit mask, audit verify, pages",
     "data/ledger/*-training.parquet": "record, audit model, audit verify, pages",
     "data/ledger/outbox/*.json": "audit verify, letters",
+    "data/import/account.json": "status, import",
     "data/import/left_out.json": "status, pages",
     "data/import/manifest.parquet": "status, check of a run",
     "data/corrections/corrections.parquet": "audit verify, record",
@@ -127,6 +132,7 @@ def made(tmp_path_factory) -> Path:
         truth = {r.image_id: np.ones((r.height, r.width), np.uint8) for r in read_dataset().records}
         leave_scores(truth)
         write_left_out([LeftOut("a", "b", "c", "d")])
+        append_again()
         write_address("sqlite:///" + str(folder / "mlflow.db"))
         Path(".labelfactory").mkdir()
         Path(".labelfactory/services.json").write_text('{"api": "http://127.0.0.1:1/api", "services": []}')
@@ -145,8 +151,17 @@ def pages() -> None:
             assert client.get(address).status_code in (200, 404, 409), address
 
 
+def append_again() -> None:
+    """Append to the import what it holds already, which writes its account where that cannot be read."""
+    manifest = read_manifest()
+    candidates = tuple(Candidate(e.image_id, Path(e.path), e.tags, e.lists) for e in manifest.entries)
+    batch = Batch(Path("data/raw"), manifest.source, manifest.classes.names, candidates=candidates)
+    import_batch(batch, ImportOptions(append=True, val_list="other"))
+
+
 ACTIONS: dict[str, Callable[[], object]] = {
     "status": lambda: status.status(),
+    "import": append_again,
     "report": print_table,
     "record": record,
     "audit mask": lambda: audit_mask(open_ledger(), "image-1"),

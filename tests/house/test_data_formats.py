@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from exports._write import formats
+from labelfactory.dataset.account import Account
 from labelfactory.dataset.corrections import SCHEMA as CORRECTIONS
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import SCHEMA as MANIFEST
@@ -36,6 +37,7 @@ def test_the_tables_beside_the_shards():
     assert MANIFEST.names + columns_of("`data/dataset/images.parquet`") == DATASET.names
     assert columns_of("`data/corrections/corrections.parquet`") == CORRECTIONS.names
     assert columns_of("`data/evaluation/images.parquet`") == images_schema().names
+    assert columns_of("`data/import/account.json`") == [field.name for field in dataclasses.fields(Account)]
     assert columns_of("`data/import/left_out.json`") == [field.name for field in dataclasses.fields(LeftOut)]
 
 

@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 import typer
+import yaml
 
+from app._effects import EFFECTS
 from app.main import COMMANDS, command_line
 from app.parameters import page as parameters_page
 from labelfactory.settings.params import read_yaml
@@ -166,8 +169,35 @@ def _is_parameter(name: str) -> bool:
 
 
 def test_the_page_of_parameters_is_the_output_of_its_command():
-    """Meanings, ranges and defaults are those that the code checks."""
-    assert PAGES["parameters.md"] == parameters_page(), "Type `make docs`."
+    """Meanings, ranges and defaults are those that the code checks; the values are those of params.yaml as it is committed, or
+    as it is on the disk before a commit.
+    """
+    committed = subprocess.run(["git", "show", "HEAD:params.yaml"], cwd=ROOT, capture_output=True, text=True).stdout
+    texts = (committed, (ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert PAGES["parameters.md"] in [parameters_page(yaml.safe_load(text)) for text in texts if text], (
+        "Type `make docs`."
+    )
+
+
+def test_every_effect_is_of_a_parameter_and_the_stages_of_masks_have_all():
+    """A knob that is renamed must take its effect along."""
+    told = {}
+    for title, part in re.findall(
+        r"^##+ `([\w/]+)`\n(.*?)(?=^##|\Z)", PAGES["parameters.md"], re.MULTILINE | re.DOTALL
+    ):
+        method = ""
+        for row in [line for line in part.splitlines()[2:] if line]:
+            first, *cells = [cell.strip(" `") for cell in row.split("|")[1:-1]]
+            method = first or method
+            place = f"{title.removeprefix('models/')}/{method}.{cells[0]}" if "/" in title else f"{title}.{first}"
+            told[place] = cells[-1]
+    wildcards = {re.sub(r"/\w+\.", "/*.", place) for place in told}
+    assert EFFECTS.keys() <= told.keys() | wildcards
+    masks = ("calibrate_seeds.", "random_walk.", "calibrate_walks.", "refine_crf.")
+    assert [place for place, text in told.items() if place.startswith(masks) and not text] == [
+        "calibrate_seeds.precision",
+        "random_walk.precision",
+    ]
 
 
 def test_every_parameter_and_every_knob_has_a_meaning():

@@ -95,31 +95,32 @@ HERE = {
     "labelfactory promote [latest]": "promote latest",
     "labelfactory export-lineage [DIR]": "export-lineage lineage_page",
     "labelfactory export coco --out coco": "export coco --out coco",
-    "labelfactory export coco --out DIR [--split train] [--what predictions] [--min-quality 0.8]": (
+    "labelfactory export coco --out DIR [--split train] [--what predictions] [--min-quality 0.8] [--min-area 20]": (
         "export coco --out predicted --split train --what predictions --min-quality 0.1"
     ),
     "labelfactory predict IMAGE --out DIR": "predict {photograph} --out predictions",
-    "labelfactory corrections add DIR [--dry-run]": "corrections add drawn",
+    "labelfactory corrections add PATH [--nearest] [--dry-run]": "corrections add drawn",
     "labelfactory corrections list": "corrections list",
     "labelfactory corrections remove IMAGE_ID": "corrections remove {image}",
     "labelfactory quarantine list": "quarantine list",
+    "labelfactory gc [--keep 5] [--dry-run]": "gc --keep 5 --dry-run",
     "labelfactory parameters [extract_cams]": "parameters extract_cams",
     "labelfactory withdraw IMAGE_ID [--dry-run]": "withdraw {image} --dry-run",
     "labelfactory profile [demo] [--set random_walk.beta=10] [--seed 1]": "profile demo --set random_walk.beta=10 --seed 1",
     "labelfactory profile photographs-cpu": "profile photographs-cpu",
     "labelfactory profile voc-animals-cpu": "profile voc-animals-cpu",
-    "labelfactory import table photos/tags.csv": "import table photos/tags.csv",
-    "labelfactory import table FILE [--tags-column TAGS] [--rename old=new]": (
-        "import table photos/tags.csv --tags-column tags --rename fox=red_fox"
+    "labelfactory import table photos/tags.csv": "import table photos/tags.csv --replace",
+    "labelfactory import table FILE [--tags-column TAGS] [--tag-columns cat,dog] [--rename old=new]": (
+        "import table photos/tags.csv --tags-column tags --rename fox=red_fox --replace"
     ),
-    "labelfactory import folder DIR [--val-fraction 0.2] [--append] [--dry-run]": (
-        "import folder sorted --val-fraction 0.2 --dry-run"
+    "labelfactory import folder DIR [--class-depth 2] [--val-fraction 0.2] [--append] [--dry-run]": (
+        "import folder sorted --class-depth 1 --val-fraction 0.2 --dry-run"
     ),
-    "labelfactory import hf DIR [--tag-columns A,B] [--check-masks]": "import hf hf --check-masks",
-    "labelfactory import voc DIR --classes cat,cow,dog,horse,person,sheep": "import voc voc --classes fox,owl",
-    "labelfactory import voc DIR [--classes A,B] [--tags FILE] [--lists A,B] [--append]": "import voc voc --lists train",
-    "labelfactory import demo [--count 200] [--seed 0] [--classes fox,owl] [--append]": (
-        "import demo --count 12 --seed 0 --classes fox,owl"
+    "labelfactory import hf DIR [--tag-columns A,B] [--check-masks]": "import hf hf --check-masks --replace",
+    "labelfactory import voc DIR --classes cat,cow,dog,horse,person,sheep": "import voc voc --classes fox,owl --replace",
+    "labelfactory import voc DIR [--classes A,B] [--tags FILE] [--lists A,B] [--append]": "import voc voc --lists train --replace",
+    "labelfactory import demo [--count 200] [--seed 0] [--classes fox,owl] [--append] [--replace]": (
+        "import demo --count 12 --seed 0 --classes fox,owl --replace"
     ),
 }
 """Command on a page → what the test types for it, in order, in a project whose line has run."""
@@ -132,12 +133,14 @@ ELSEWHERE = {
     "labelfactory run --on cpu [--runner dask] [--strict]": "test_orchestration.py",
     "labelfactory serve": "test_serve.py",
     "labelfactory serve [--port 8600]": "test_serve.py",
-    "labelfactory sweep random_walk.beta=4,8": "test_sweep.py",
+    "labelfactory sweep random_walk.beta=4,8 [--until refine_crf]": "test_sweep.py",
     "labelfactory package [--out segmenter.onnx]": "test_package.py",
     "labelfactory pull [--give-up]": "test_storage.py",
     "labelfactory push [--give-up]": "test_storage.py",
     "labelfactory quarantine release IMAGE_ID": "test_quarantine.py",
     "labelfactory quarantine retry --stage all [--no-retrain]": "test_quarantine.py",
+    "labelfactory new ../birds": "test_new.py",
+    "labelfactory compare 2 3": "test_compare.py",
     "labelfactory audit diff 2 3 [--pictures DIR]": "test_audit.py",
     "labelfactory import coco INSTANCES.json --images DIR [--list train]": "test_import_commands.py",
 }

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from labelfactory.files import (
     disk_errors,
     make_folder,
     remove_leftovers,
+    temporary_path,
     write_csv,
     write_json,
     write_whole,
@@ -85,12 +87,38 @@ def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     assert events == ["file", "rename", "folder"]
 
 
-def test_leftovers_of_a_killed_run_are_removed(tmp_path):
-    """And nothing else."""
-    for name in (".shard-00001.parquet.77.tmp", ".gitignore", "shard-00001.parquet", "notes.tmp"):
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".gitignore", "notes.tmp", "shard-00001.parquet"]
+OF_OTHERS = (
+    ".album.lr-tmp",
+    ".b.jpg.tmp",
+    ".session.1999.tmp",
+    ".x.77.labelfactory.tmp",
+    ".x.0123456-77.labelfactory.tmp",
+    ".x.01234567-77.labelfactory.tmp~",
+    "x.01234567-77.labelfactory.tmp",
+    ".gitignore",
+    "notes.tmp",
+    "shard-00001.parquet",
+)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("name", ["shard-00001.parquet", "a\nb [x]*.jpg", "é" * 120])
+def test_leftovers_are_known_by_our_own_form_of_names(tmp_path, name, alone):
+    """Files of other programs stay, hidden ones too; and so does what has our name, but is a folder or a link."""
+    for other in OF_OTHERS:
+        (tmp_path / other).write_text("mine")
+    for folder in (".drafts.tmp", ".notes.20241129.tmp", temporary_path(tmp_path / "f").name):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "novel.txt").write_text("mine")
+    temporary_path(tmp_path / "l").symlink_to(tmp_path / "notes.tmp")
+    before = sorted(tmp_path.rglob("*"))
+    half = temporary_path(tmp_path / name)
+    half.write_text("half")
+    remove_leftovers(tmp_path, ["other"], alone=alone)
+    assert half.exists()
+    remove_leftovers(tmp_path, [name] if len(name) > 100 else (), alone=alone)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert {path.read_text() for path in before if path.is_file()} == {"mine"}
 
 
 def test_leftovers_are_named_as_write_whole_names_them(tmp_path):
@@ -111,21 +139,28 @@ def test_json_keeps_order_and_letters(tmp_path):
     assert "é" in text
 
 
-def test_leftovers_of_running_processes_stay_where_others_may_write(tmp_path):
-    """In a folder that no lock guards: what a killed process left goes, folders too; what is not ours stays."""
+def test_leftovers_of_running_processes_stay_where_others_may_write(tmp_path, monkeypatch):
+    """In a folder that no lock guards goes what a process of this user on this machine left that has ended, and nothing else."""
     gone = subprocess.Popen(["true"])
     gone.wait()
     running = subprocess.Popen(["sleep", "60"])
     try:
-        for name in (f".a.onnx.{gone.pid}.tmp", f".a.onnx.{running.pid}.tmp", f".b.onnx.{gone.pid}.tmp", ".a.onnx.tmp"):
-            (tmp_path / name).touch()
-        (tmp_path / f".a.onnx.{gone.pid}.old.tmp").mkdir()
-        remove_leftovers(tmp_path, "a.onnx", alone=False)
-        left = {f".a.onnx.{running.pid}.tmp", f".b.onnx.{gone.pid}.tmp", ".a.onnx.tmp"}
-        assert {path.name for path in tmp_path.iterdir()} == left
+        path, own = temporary_path(tmp_path / "a.onnx"), f"-{os.getpid()}."
+        ended, runs = (path.with_name(path.name.replace(own, f"-{process.pid}.")) for process in (gone, running))
+        elsewhere = ended.with_name(re.sub("[0-9a-f]{8}-", "01234567-", ended.name))
+        for leftover in (ended, runs, elsewhere):
+            leftover.touch()
+        with monkeypatch.context() as patched:
+            patched.setattr("os.geteuid", lambda: os.getuid() + 1)
+            remove_leftovers(tmp_path, alone=False)
+        assert set(tmp_path.iterdir()) == {ended, runs, elsewhere}
+        remove_leftovers(tmp_path, alone=False)
+        assert set(tmp_path.iterdir()) == {runs, elsewhere}
     finally:
         running.kill()
         running.wait()
+    remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), RuntimeError("No space left on device")])
@@ -146,9 +181,9 @@ def test_a_place_where_nothing_can_be_written_is_named_with_what_to_do(tmp_path,
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("place", ["file", "file/x", "file/x/y", "loop/x", "n" * 300, "n" * 250, "a folder"])
+@pytest.mark.parametrize("place", ["file", "file/x", "file/x/y", "loop/x", "n" * 300, "a folder"])
 def test_no_file_is_written_where_none_can_be(tmp_path, place):
-    """A file in the way, a link to itself, a name that is too long by itself or as that of a temporary file."""
+    """A file in the way, a link to itself, too long a name."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "a folder").mkdir()
@@ -157,7 +192,7 @@ def test_no_file_is_written_where_none_can_be(tmp_path, place):
         with pytest.raises(DiskError, match="cannot be written") as caught, write_whole(path) as temporary:
             temporary.write_bytes(b"new")
         assert caught.value.remedy
-    if place not in ("a folder", "n" * 250):
+    if place != "a folder":
         with pytest.raises(DiskError, match="cannot be written"):
             make_folder(path)
     assert (tmp_path / "file").read_text() == "mine"

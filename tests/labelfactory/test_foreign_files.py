@@ -1,6 +1,7 @@
 """Which paths from files are read, written and deleted, and what is read at all."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from labelfactory.foreign_files import (
     check_path,
     check_regular,
     is_allowed,
+    photographs_below,
     read_file,
     read_imported,
     read_text,
+    remedy,
 )
 
 
@@ -158,3 +161,36 @@ def test_a_photograph_is_the_one_that_was_imported(project):
         read_text(Path("photos/a.jpg"))
     Path("photos/a.jpg").write_bytes(b"\xef\xbb\xbftext")
     assert read_text(Path("photos/a.jpg")) == "text"
+
+
+TAKEN = ("b.JPG", "a b/c.jpeg", "a b/deep/d.png", "cat.v2/e.jpg", "iconography/f.jpg", "lost/g.tif")
+PASSED_OVER = {
+    "@eaDir": ("@eaDir/b.JPG/SYNOPHOTO_THUMB_XL.jpg", "cat/@eaDir/a.jpg"),
+    "__MACOSX": ("__MACOSX/._b.jpg",),
+    "hidden files": ("._b.jpg", "cat/.DS_Store", ".ipynb_checkpoints/b-checkpoint.jpg", "~$b.jpg"),
+    "Thumbs.db": ("cat/Thumbs.db",),
+    "THUMBS.DB": ("THUMBS.DB",),
+    "desktop.ini": ("desktop.ini",),
+    "$RECYCLE.BIN": ("$RECYCLE.BIN/x.jpg",),
+    "Icon": ("Icon\r",),
+    ".cr2": ("IMG_1.CR2", "cat/IMG_2.cr2"),
+    "no suffix": ("README",),
+}
+
+
+def test_what_systems_leave_among_photographs_is_no_photograph(tmp_path):
+    """Photographs come in order; a folder of rubbish counts once, a file by its suffix; folders above say nothing."""
+    root = tmp_path / ".cache/__MACOSX/photos"
+    for name in (*TAKEN, *(name for names in PASSED_OVER.values() for name in names)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    (root / "a b/up").symlink_to(root)
+    (root / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    counts: Counter[str] = Counter()
+    assert {path.relative_to(root).as_posix() for path in photographs_below(root, counts)} == set(TAKEN)
+    assert counts == {kind: len(names) for kind, names in PASSED_OVER.items()} | {"no regular files": 1}
+    assert [path.name for path in photographs_below(root / "a b", Counter(), within=root)] == ["c.jpeg", "d.png"]
+    counts = Counter()
+    assert [path.name for path in photographs_below(root, counts, deep=False)] == ["b.JPG"]
+    assert "to take .cr2: save them as JPEG" in remedy(counts)
+    assert remedy({".txt", "@eaDir"}) == ""

@@ -22,6 +22,7 @@ def chaos(folder: Path, *words: str) -> str:
         "PYTHONPATH": f"{ROOT}{os.pathsep}{SUPPORT}",
         "TMPDIR": str(folder),
         "OMP_NUM_THREADS": "1",
+        "LABELFACTORY_STORE_GB": "1",
     }
     done = subprocess.run(
         [sys.executable, SUPPORT / "chaos.py", *words], env=environment, capture_output=True, text=True, check=False

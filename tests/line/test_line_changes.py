@@ -14,13 +14,16 @@ from flows.line.dvc_line import open_line
 from flows.line.unused_inputs import REASON
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.settings.wiring import read_wiring
+from lineage.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def test_a_changed_crf_reruns_what_follows_and_nothing_before(finished):
-    """Status names the parameter beforehand; afterwards earlier outputs are the same bytes."""
-    before = digests(finished)
+def test_a_changed_crf_reruns_what_follows_and_the_way_back_computes_nothing(finished):
+    """Status names the parameter beforehand; earlier outputs are the same bytes. Back at the old value, status says that all
+    is there, every file is as it was, and the ledger has no other model.
+    """
+    before, outputs = digests(finished), {noun: contents(finished / "data" / noun) for noun in ("masks", "segmenter")}
     changed = call(finished, "labelfactory", "profile", "--set", "refine_crf.method.crf.bilateral_compat=1")
     assert "refine_crf.method.crf.bilateral_compat: 10 → 1" in changed
     status = call(finished, "labelfactory", "status")
@@ -32,6 +35,25 @@ def test_a_changed_crf_reruns_what_follows_and_nothing_before(finished):
     assert {key.split("/")[0] for key in after if after[key] != before[key]} == {"masks", "segmenter"}
     assert report(finished, "refine_crf")["rows_computed"] == 18
     assert ran(call(finished, "dvc", "repro"), finished) == []
+
+    call(finished, "labelfactory", "record")
+    models = Ledger(finished / "data/ledger").events("model")
+    call(finished, "labelfactory", "profile", "--set", "refine_crf.method.crf.bilateral_compat=10")
+    status = call(finished, "labelfactory", "status")
+    assert "labelfactory run: at most 0 rows, 0 stages that learn;" in status
+    assert "found again: 18 rows, 1 networks or thresholds" in status
+    printed = call(finished, "labelfactory", "run")
+    assert "refine_crf: 18 rows were made before, and found again in data/store" in printed
+    assert "found again, trained on 18 rows" in printed
+    assert digests(finished) == before
+    assert {noun: contents(finished / "data" / noun) for noun in outputs} == outputs
+    made = report(finished, "refine_crf")
+    assert (made["rows_computed"], made["rows_copied"], made["rows_found"]) == (0, 0, 18)
+    assert report(finished, "train_segmenter")["trained"] is False
+    assert Ledger(finished / "data/ledger").events("model") == models
+    said = call(finished, "labelfactory", "gc", "--dry-run")
+    assert ", 0 MB by itself (limit" in said, "DVC's cache holds the same files"
+    assert "0 entries would go, 0 MB; nothing was changed" in said
 
 
 def test_new_images_with_the_models_as_they_are(finished):

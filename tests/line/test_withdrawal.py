@@ -15,6 +15,7 @@ from workspace import call
 
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.manifest import Entry, read_manifest
+from labelfactory.files import temporary_path
 from labelfactory.rows.reader import RowReader
 from lineage.ledger import Ledger
 
@@ -70,7 +71,7 @@ def test_nothing_of_it_is_left_by_any_way(finished, tmp_path):
     maps = finished / f"data/import/maps/saliency/{entry.image_id}.png"
     maps.parent.mkdir(parents=True)
     maps.write_bytes(encode_mask(edited))
-    shutil.copy(finished / entry.path, finished / "data/raw/.half.jpg.123.tmp")
+    shutil.copy(finished / entry.path, temporary_path(finished / "data/raw/half.jpg"))
     left_out = [{"image_id": entry.image_id, "where": "", "path": "", "reason": "twice", "what": "mask"}]
     (finished / "data/import/left_out.json").write_text(json.dumps(left_out))
     backup = (finished / "data/import/manifest.parquet").read_bytes()

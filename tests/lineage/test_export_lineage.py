@@ -32,7 +32,7 @@ def written(tmp_path, monkeypatch) -> tuple[list, dict]:
 
 @pytest.mark.slow
 def test_files_of_other_programs_stay(written, tmp_path):
-    """An earlier call's are replaced; of another one's, with the same names, each is named and left."""
+    """An earlier call's are replaced; of another one's, with the same names, each is named and left, and so is an edited one."""
     export_lineage(Lookup(), tmp_path / "out")
     for name in ("openlineage.jsonl", "prov.json"):
         other = tmp_path / "other" / name
@@ -42,6 +42,21 @@ def test_files_of_other_programs_stay(written, tmp_path):
             export_lineage(Lookup(), other.parent)
         assert [path.read_text() for path in other.parent.iterdir()] == ['{"mine": 1}']
         other.unlink()
+    for name in ("openlineage.jsonl", "prov.json"):
+        ours = tmp_path / "out" / name
+        whole = ours.read_text()
+        if name == "prov.json":
+            document = json.loads(whole)
+            document["agent"]["lf:me"] = {"prov:label": "who checked it"}
+            ours.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        else:
+            ours.write_text(whole + whole.splitlines()[-1] + "\n")
+        changed = ours.read_bytes()
+        with pytest.raises(DataError, match=rf"{name}: was not written by .* or was changed since"):
+            export_lineage(Lookup(), tmp_path / "out")
+        assert ours.read_bytes() == changed
+        ours.write_text(whole)
+    export_lineage(Lookup(), tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from made_line import MadeLine, recorded_line
 from withdrawing import CACHE, began, left, signed
 
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
@@ -19,6 +20,7 @@ from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
+from labelfactory.files import temporary_path
 from lineage.audit import audit_mask, audit_model
 from lineage.diff import diff
 from lineage.ledger import Ledger
@@ -116,7 +118,17 @@ def test_a_removal_that_was_killed_anywhere_is_finished(line, monkeypatch, last)
 
 def test_what_killed_runs_left_is_deleted(line):
     """Half a file, the folder of a sweep's variant, and the state of a training that began before; a later one resumes."""
-    shutil.copy("data/raw/image-1.png", "data/raw/.image-1.png.77.tmp")
+    half = temporary_path(Path("data/raw/image-1.png"))
+    shutil.copy("data/raw/image-1.png", half)
+    album, of_others = Path("album"), []  # where somebody keeps own files, and other commands may be writing
+    album.mkdir()
+    Path("data/raw/more").symlink_to(album.resolve())
+    for folder in (album, Path("data/raw")):
+        (folder / ".work.1999.tmp").mkdir()
+        of_others += [folder / ".b.jpg.tmp", folder / ".b.jpg.77.tmp", folder / ".work.1999.tmp/novel.txt"]
+    of_others.append(temporary_path(album / "b.jpg"))
+    for path in of_others:
+        path.write_text("mine")
     variant = Path(".dvc/tmp/exps/standalone/tmp1234/data/raw")
     variant.mkdir(parents=True)
     shutil.copy("data/raw/image-1.png", variant)
@@ -132,15 +144,19 @@ def test_what_killed_runs_left_is_deleted(line):
         path.write_bytes(b"state")
         os.utime(path, (withdrawal.time.timestamp() + after,) * 2)
     remove(withdrawal)
-    assert not Path("data/raw/.image-1.png.77.tmp").exists()
+    assert not half.exists()
+    assert [path.read_text() for path in of_others] == ["mine"] * len(of_others)
     assert not variant.exists()
     assert [path.exists() for path in states] == [False, True]
 
 
-def test_what_an_import_left_out_does_not_name_it(line):
+def test_what_an_import_left_out_and_counted_does_not_name_it(line):
+    """The account names images as examples, and counts them: the next import writes it again."""
+    ACCOUNT.write_text('{"flat": {"count": 1, "examples": ["image-1"]}}')
     write_left_out([LeftOut("image-1", "", "a.png", "bad", "mask"), LeftOut("other", "", "b.png", "bad")])
     remove(began("image-1"))
     assert [item.image_id for item in read_left_out()] == ["other"]
+    assert not ACCOUNT.exists()
     write_left_out([LeftOut("image-2", "", "a.png", "bad")])
     remove(began("image-2"))
     assert not LEFT_OUT.exists()

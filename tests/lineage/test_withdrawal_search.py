@@ -14,7 +14,7 @@ from markupsafe import escape
 from withdrawing import CACHE, began, finish, left, renamed, signed
 
 from labelfactory.digests import digest_file
-from lineage.dvc_cache import cache_folder, is_ours
+from labelfactory.dvc_cache import cache_folder, is_ours
 from lineage.record import record
 from lineage.removal import remove
 from lineage.traces import Traces

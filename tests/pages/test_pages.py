@@ -111,12 +111,12 @@ def test_a_look_that_fails_is_said_and_tried_again(line):
 
 def test_a_run_that_is_under_way_is_said(line):
     """DVC is not asked meanwhile: no stage is called stale."""
-    look = SlowQuery(saying({"running": True, "stages": []}), lambda: 0)
+    look = SlowQuery(saying({"running": True, "stages": [], "run": ["make_masks: 3 of 9 images"]}), lambda: 0)
     look.refresh()
     look.wait()
     with visit(project(state=look)) as client:
         words = read(client, "/").words
-    assert "A run is under way." in words
+    assert "A run is under way. make_masks: 3 of 9 images." in words
     assert "have to run" not in words
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from labelfactory.dataset.account import Account, Images, OfClass
 from labelfactory.errors import ShapeError
 from labelfactory.schema import VOID, palette
 from reporting.content import Curve, GalleryItem, Report, StageLine, Step, Tile
@@ -57,7 +58,17 @@ def full_report(name: str = "cat", n_classes: int = 2) -> Report:
         gallery=[gallery_item(name, name, name)],
         provenance={name: name},
         notes=[name],
+        imported=account(name),
     )
+
+
+def account(name: str) -> Account:
+    """An account that holds `name` wherever a name can stand."""
+    seen = OfClass(name, 9, 7, 5, 4, not_shown=Images(4, (name, "a", "b")), not_tagged=Images(1, (name,)))
+    counts = {"lists": {name: 9}, "mask_values": {0: 5}, "modes": {"RGB": 9}, "orientations": {1: 8, 6: 1}}
+    figures = {"photographs": 9, "untagged": 1, "true_masks": 6, "looked_at": 5, "left_out": 1, "masks_left_out": 2}
+    words = {"passed_over": {name: 3}, "decisions": (name,), "warnings": (name,)}
+    return Account(**counts, **figures, **words, classes=(seen,), sizes=((1, 2), (3, 4), (5, 6)), flat=Images())
 
 
 @pytest.mark.slow

@@ -112,7 +112,10 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         mask(encode_mask(np.full((10, 12), 7, np.uint8))),
         MASK + "the mask contains 7, which is not a class",
     ),
-    "a mask in colours": (mask(png(1)), MASK + "a mask must be a palette or grey image, this one is RGB"),
+    "a mask in colours": (
+        mask(png(1)),
+        MASK + "the mask is in colours, of which (0, 53, 197), (3, 114, 58), (5, 212, 234) is no class's",
+    ),
     "an empty mask": (mask(b""), MASK + "the mask is empty"),
     "a mask that is no image": (mask(b"text"), MASK + "not a readable mask: "),
     "a mask without its image": (
@@ -137,7 +140,16 @@ def test_one_bad_of_many_is_left_out_with_row_file_and_reason(here, case):
         assert next(e for e in plan.manifest.entries if e.image_id == "bad").mask_path is None
 
 
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize("case", [case for case, (_, message) in CASES.items() if "SegmentationClass" in message])
+def test_a_mask_never_stops_an_import(here, case):
+    """Tags do not pay for masks: even where no photograph may be left out, all are imported, and the mask is listed."""
+    CASES[case][0](Path("voc"))
+    plan = plan_import(find_voc(Path("voc")), STRICT)
+    assert [item.what for item in plan.left_out] == ["mask"]
+    assert len(plan.manifest.entries) == GOOD + 1
+
+
+@pytest.mark.parametrize("case", [case for case, (_, message) in CASES.items() if "SegmentationClass" not in message])
 def test_over_the_limit_nothing_is_imported(here, case):
     """The same message, in an error that says what to do; not one file is written."""
     spoil, message = CASES[case]
@@ -151,10 +163,6 @@ def test_over_the_limit_nothing_is_imported(here, case):
 
 
 STOPS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a class with no image": (
-        lambda root: (root / "classes.txt").write_text("background\ncat\ndog\nowl\n"),
-        "--classes: no photograph is tagged 'owl'",
-    ),
     "a tag file that is not UTF-8": (
         lambda root: (root / "tags.csv").write_bytes("bad,caté\n".encode("latin-1")),
         "tags.csv: not readable: not UTF-8 text",
@@ -203,8 +211,12 @@ TABLES: dict[str, tuple[str, str]] = {
     "a path that is a number": ('{"path": 7, "tags": "cat"}', "7 is not a path"),
     "a path with a NUL": ('{"path": "a\\u0000b", "tags": "cat"}', "is not a path"),
     "half a character": ('{"path": "JPEGImages/\\ud800.png", "tags": "cat"}', "is not an image id"),
-    "tags that are a number": ('{"path": "JPEGImages/bad.png", "tags": 3}', "'3' is not a list of tags"),
-    "a duplicate id": ('{"path": "JPEGImages/i00.png", "tags": "cat"}', "the image id 'JPEGImages/i00' appears twice"),
+    "tags that are a broken number": ('{"path": "JPEGImages/bad.png", "tags": 3.5}', "the number 3.5 is not a class"),
+    "a duplicate id": (
+        '{"path": "JPEGImages/i00.jpg", "tags": "cat"}',
+        "'JPEGImages/i00.png' (t.jsonl, row 1) and 'JPEGImages/i00.jpg' have the same id 'JPEGImages/i00'; "
+        "--id-column path takes the path instead",
+    ),
     "a tag that is not a class": (
         '{"path": "JPEGImages/bad.png", "tags": "cta"}',
         "tag 'cta' is not a class; did you mean `cat`?",
@@ -230,7 +242,11 @@ def test_one_bad_row_of_a_table_is_left_out(here, case):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("t.csv", "path,tags\nä,cat\n".encode("latin-1"), r"t.csv, row 2: not readable: not UTF-8 text"),
+        (
+            "t.csv",
+            "path,tags\nä,cat\n".encode("latin-1"),
+            r"t.csv, row 2: not readable: not UTF-8 text; .*--encoding cp1252, which reads 'ä,cat'",
+        ),
         ("t.csv", b"", r"t.csv: contains no row"),
         ("t.csv", b"path,tags\n", r"t.csv: contains no row"),
         ("t.csv", b"a,b\nc,d\n", r"t.csv: has no column of paths \(a, b\); name it with --path-column"),

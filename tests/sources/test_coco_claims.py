@@ -15,8 +15,9 @@ from pycocotools import mask as coco_mask
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError
+from sources._coco_drawing import draw
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
-from sources.coco import draw, find_coco
+from sources.coco import find_coco
 
 HEIGHT, WIDTH = 10, 12
 LENIENT = ImportOptions(max_bad_fraction=0.9, val_fraction=0.5)
@@ -87,7 +88,7 @@ def test_true_is_not_an_id(here, key):
     assert [item.line.partition(": ")[2] for item in found(listed).left_out] == ["has no id"] * 2
 
 
-@pytest.mark.parametrize("size", [(True, True), (12.0, 10), ("12", "10"), (-12, -10), (0, 10), (None, 10), ([], {})])
+@pytest.mark.parametrize("size", [(True, True), ("12", "ten"), (12.5, 10), (-12, -10), (0, 10), (None, 10), ([], {})])
 def test_a_size_that_is_not_one_costs_the_mask(here, size):
     """The photograph is imported, and the reason says which size was stated."""
     listed = parts()
@@ -107,7 +108,7 @@ def test_a_mask_is_drawn_only_at_the_size_of_its_photograph(here, monkeypatch, s
         drawn.append((height, width))
         return draw(annotations, numbers, height, width)
 
-    monkeypatch.setattr("sources.coco.draw", spy)
+    monkeypatch.setattr("sources._coco_masks.draw", spy)
     listed = parts()
     listed["images"][1] |= {"width": size[0], "height": size[1]}
     plan = found(listed)
@@ -172,7 +173,7 @@ def test_the_number_of_regions_needs_no_memory(how):
     """Eight hundred regions on a megapixel are 800 MB at once; drawn in a process that may use 256 MiB more than at its start."""
     program = """
     import resource, sys
-    from sources.coco import draw
+    from sources._coco_drawing import draw
     side, count, how = 1000, 800, sys.argv[1]
     polygon = [0, 0, 5, 0, 5, 5]
     runs = {"size": [side, side], "counts": [0, side * side]}
@@ -203,6 +204,6 @@ def test_more_categories_than_a_mask_has_values_stop_the_import(here):
     """Before a mask is drawn with one of them."""
     listed = parts()
     listed["categories"] = [{"id": k, "name": f"c{k}"} for k in range(300)]
-    listed["annotations"][0]["category_id"] = 299
+    listed["annotations"] = [{"image_id": 0, "category_id": k, "segmentation": square(0)} for k in range(300)]
     with pytest.raises(DataError, match="300 categories; a mask can have at most 254"):
         found(listed)

@@ -14,8 +14,10 @@ from pycocotools import mask as coco_mask
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError
+from labelfactory.files import temporary_path
+from sources._coco_drawing import draw
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
-from sources.coco import draw, find_coco
+from sources.coco import find_coco
 
 HEIGHT, WIDTH = 10, 12
 EASY = ImportOptions(val_fraction=0.5)
@@ -55,6 +57,22 @@ def runs(region: np.ndarray, *, packed: bool) -> dict[str, object]:
     edges = np.flatnonzero(np.diff(flat)) + 1
     lengths = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
     return {"size": list(region.shape), "counts": [0, *lengths] if flat[0] else lengths}
+
+
+def test_nothing_is_deleted_beside_the_users_photographs(here):
+    """Only masks are written, elsewhere: hidden files of others stay, and so does what another command is writing there."""
+    of_others = [Path("images") / name for name in (".album.lr-tmp", ".drafts.tmp/novel.txt", ".0.png.77.tmp")]
+    of_others.append(temporary_path(Path("images/0.png")))
+    for path in of_others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    plan = found([annotation(10 + k, (90, 3, 3)[k], box(2, 1, 7, 6)) for k in range(3)])
+    (half,) = {temporary_path(mask) for mask in [plan.pending[0].mask] if mask}
+    half.parent.mkdir(parents=True, exist_ok=True)
+    half.write_text("half a mask")
+    plan.write_files()
+    assert [path.read_text() for path in of_others] == ["mine"] * 4
+    assert not half.exists()
 
 
 def test_tags_masks_and_classes_by_hand(here):
@@ -98,8 +116,6 @@ def test_any_region_survives_its_runs(bits, packed):
 
 
 BAD = {
-    "an annotation without its image": (annotation(99, 3, box(0, 0, 2, 2)), "an annotation without its image"),
-    "an unknown category": (annotation(10, 4, box(0, 0, 2, 2)), "category 4 is not a class"),
     "no image_id": ({"category_id": 3}, "has no image_id"),
     "a polygon of two corners": (annotation(10, 3, [[0, 0, 1, 1]]), "cannot be drawn: a polygon needs three corners"),
     "runs of another size": (
@@ -107,7 +123,7 @@ BAD = {
         "cannot be drawn: its size is [5, 5], the image's [10, 12]",
     ),
     "runs that do not fill": (annotation(10, 3, {"size": [10, 12], "counts": [7]}), "its runs do not fill the image"),
-    "no segmentation": (annotation(10, 3, None), "cannot be drawn"),
+    "no segmentation": (annotation(10, 3, None), "some of its objects are only boxes"),
 }
 
 

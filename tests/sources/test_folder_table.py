@@ -18,8 +18,9 @@ from labelfactory.errors import DataError
 from sources._batch import Batch
 from sources._findings import text_rows
 from sources._import_plan import ImportOptions, plan_import
+from sources._table_columns import ColumnNames
 from sources.folder import find_folder
-from sources.table import ColumnNames, find_table
+from sources.table import TableForm, find_table
 
 EASY = ImportOptions(val_fraction=0.5)
 
@@ -147,7 +148,7 @@ def test_tags_stand_apart_in_several_ways(here, cell):
 def test_columns_root_and_list_can_be_named(here):
     """A table that knows nothing of us."""
     table = write_table(Path("t.jsonl"), [{"bild": "cat/0.png", "was": "cat", "nr": 7}])
-    batch = find_table(table, root=Path("photos"), columns=ColumnNames("bild", "was", "nr"), list_name="val")
+    batch = find_table(table, root=Path("photos"), form=TableForm(ColumnNames("bild", "was", "nr")), list_name="val")
     entry = plan_import(batch, ImportOptions()).manifest.entries[0]
     assert (entry.image_id, entry.path, entry.lists) == ("7", "photos/cat/0.png", ("val",))
 

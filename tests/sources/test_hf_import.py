@@ -91,7 +91,10 @@ def test_photographs_beside_the_dataset_are_read(here):
     assert len(plan.manifest.entries) == 1
     plan.write_files()
     assert decode_photograph(Path(plan.manifest.entries[0].path).read_bytes()).shape == (6, 8, 3)
-    assert [item.reason for item in plan.left_out] == ["'../b.png' is outside of d", "there is no image in this row"]
+    assert [item.reason.partition(";")[0] for item in plan.left_out] == [
+        "'../b.png' is outside of d",
+        "there is no image in this row",
+    ]
 
 
 def test_what_is_no_dataset_says_so(here):

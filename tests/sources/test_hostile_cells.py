@@ -14,8 +14,9 @@ from PIL import Image
 from labelfactory.errors import DataError
 from sources._batch import Batch
 from sources._import_plan import ImportOptions, plan_import
+from sources._table_columns import ColumnNames
 from sources.hf import find_hf
-from sources.table import ColumnNames, find_table
+from sources.table import TableForm, find_table
 
 NAMES = [f"{k}.png" for k in range(4)]
 
@@ -84,7 +85,7 @@ def test_only_the_chosen_columns_are_read(here):
     )
     assert len(find_table(Path("t.parquet")).candidates) == 4
     with pytest.raises(DataError, match="the column 'labels'"):
-        find_table(Path("t.parquet"), columns=ColumnNames(tags="labels"))
+        find_table(Path("t.parquet"), form=TableForm(ColumnNames(tags="labels")))
 
 
 def test_two_columns_of_one_name_are_a_problem(here):
@@ -200,7 +201,7 @@ def test_an_image_of_another_type_costs_its_row(here, images):
     """Whatever the header calls it."""
     header = json.dumps({"info": {"features": {"image": {"_type": "Image"}}}}).encode()
     batch = hf(header, image=images)
-    with pytest.raises(DataError, match=r"row 4: .*(there is no image in this row|is outside of)"):
+    with pytest.raises(DataError, match=r"4 times: .*(there is no image in this row|is outside of)"):
         plan_import(batch, ImportOptions(val_fraction=0.5))
 
 

@@ -70,7 +70,7 @@ def test_the_demo_does_not_draw_it_again(words):
     for path in (gone.path, gone.mask_path):
         Path(path).unlink()
     if "--append" in words:
-        type_("import", "demo", "--count", "4")
+        type_("import", "demo", "--count", "4", "--replace")
     assert "1 withdrawn photographs are left out" in type_("import", "demo", "--count", "12", *words)
     assert append_from("demo:12").added == 0
     assert gone.image_id not in ids()

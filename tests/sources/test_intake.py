@@ -15,7 +15,7 @@ from labelfactory.errors import DataError, MissingError
 from sources._demo_animals import HEADS
 from sources._import_plan import ImportOptions
 from sources.demo import render_demo
-from sources.intake import DEMO_FOLDER, append_from, import_batch, import_manifest
+from sources.intake import DEMO_FOLDER, append_from, import_batch, import_drawn
 from sources.voc import find_voc
 
 
@@ -75,7 +75,7 @@ def test_another_folder_is_read_with_the_classes_that_are_here(here):
 
 def test_a_larger_demo_adds_images_of_the_same_seed(here):
     """And the demo's own source adds none."""
-    import_manifest(render_demo(DEMO_FOLDER, count=3, seed=7), append=False)
+    import_drawn(render_demo(DEMO_FOLDER, count=3, seed=7), ImportOptions())
     assert append_from().added == 0
     assert append_from("demo:5").added == 2
     assert [entry.image_id for entry in read_manifest().entries] == [f"demo-7-{k:05d}" for k in range(5)]
@@ -106,7 +106,7 @@ def test_the_demo_takes_the_options_of_every_import(here):
     after = read_manifest()
     assert (after.classes, after.entries[:20]) == (manifest.classes, manifest.entries)
     assert len(after.entries) == 25
-    typed("import", "demo", "--count", "20", "--val-fraction", "0.5")
+    typed("import", "demo", "--count", "20", "--val-fraction", "0.5", "--replace")
     assert (
         6 < sum(entry.lists == ("val",) for entry in read_manifest().entries) <= 10
     )  # without the option every fourth

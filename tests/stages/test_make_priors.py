@@ -87,6 +87,19 @@ def test_off_makes_nothing_and_says_so(photographs, capsys):
     assert list(off.output.iterdir()) == []
 
 
+def test_another_class_makes_no_map_anew(photographs):
+    """`import --append --classes` adds one at the end: rows that know the photograph alone are kept, byte for byte."""
+    stage("spectral_residual").run()
+    before = {state.image_id: (state.key, state.digest) for state in ShardFolder(stage("none").output).all_states()}
+    photographs.classes = (*photographs.classes, "owl")
+    photographs.add("z", "owl")
+    assert stage("spectral_residual").run()["rows_computed"] == 1
+    after = {state.image_id: (state.key, state.digest) for state in ShardFolder(stage("none").output).all_states()}
+    assert {image_id: after[image_id] for image_id in before} == before
+    wired = read_wiring(ROOT / "dvc.yaml").of_kind("rows")
+    assert {each.name for each in wired if not stage_class(each.name).knows_classes} == {"make_priors"}
+
+
 @pytest.mark.parametrize(("method", "rows_of_a_run"), [("none", 0), ("spectral_residual", 6)])
 def test_off_costs_nothing(photographs, monkeypatch, method, rows_of_a_run):
     """What a run is said to cost beforehand, with a photograph that is new."""

@@ -40,6 +40,7 @@ from labelfactory.rows.plan import OpenShard
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.runner import read_sections, run_guarded, stage_class
+from labelfactory.store.entries import STORE
 
 PER_IMAGE = ("extract_cams", "label_affinity", "random_walk", "refine_crf")
 TRAINING = ("train_classifier", "train_affinity", "train_segmenter")
@@ -186,6 +187,7 @@ def kill_rows(stage: str, seconds: float, kills: int, dice: random.Random, tally
     output = Path("data") / stage_class(stage).writes
     reference, goal = contents(output), tally.kills[kind] + kills
     while tally.kills[kind] < goal:
+        shutil.rmtree(STORE, ignore_errors=True)
         if tally.finished[kind] % 2:
             make_stale(output, dice)
         else:
@@ -239,6 +241,7 @@ def kill_training(stage: str, seconds: float, kills: int, dice: random.Random, t
     output = Path("data") / stage_class(stage).writes
     reference, goal = contents(output), tally.kills["training"] + kills
     while tally.kills["training"] < goal:
+        shutil.rmtree(STORE, ignore_errors=True)
         for path in output.glob("*"):
             path.unlink()
         code = None

@@ -35,9 +35,11 @@ COMMANDS = (
     "withdraw",
     "export-lineage",
     "doctor",
+    "gc",
     "up",
     "down",
     "deploy",
+    "gc",
     "push",
     "pull",
 )

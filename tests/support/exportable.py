@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -39,13 +40,20 @@ def blobs(seed: int, size: tuple[int, int]) -> np.ndarray:
     return made
 
 
-def exportable(workspace: Workspace) -> dict[str, np.ndarray]:
-    """Four photographs with masks, one of them turned by EXIF, one without an id that a file could have; val has one more."""
+def exportable(
+    workspace: Workspace, classes: tuple[str, ...] = CLASSES, sizes: Mapping[str, tuple[int, int]] = SIZES
+) -> dict[str, np.ndarray]:
+    """Photographs with masks, one of them turned by EXIF, one without an id that a file could have; val has one more.
+
+    Each photograph shows two of the classes, the next one the two after these.
+    """
     workspace.records.clear()
     shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")
+    workspace.classes = classes
     truth = {}
-    for k, (image_id, size) in enumerate(SIZES.items()):
-        workspace.add(f"p{k}", "cat dog" if k != 1 else "dog")
+    for k, (image_id, size) in enumerate(sizes.items()):
+        shown = [2 * k % len(classes), (2 * k + 1) % len(classes)]
+        workspace.add(f"p{k}", "")
         pixels = np.random.default_rng(k).integers(0, 256, (*size, 3), dtype=np.uint8)
         exif = Image.Exif()
         stored = pixels
@@ -60,11 +68,15 @@ def exportable(workspace: Workspace) -> dict[str, np.ndarray]:
         workspace.records[k] = dataclasses.replace(
             workspace.records[k], image_id=image_id, sha256=sha256, height=size[0], width=size[1], lists=lists
         )
-        truth[image_id] = blobs(k, size)
-    workspace.add("v", "cat", split="score")
-    workspace.change("v", lists=("val",))
+        workspace.records[k] = dataclasses.replace(
+            workspace.records[k], tags=tuple(sorted(classes[s] for s in (shown if k != 1 else shown[1:])))
+        )
+        mask = blobs(k, size)
+        truth[image_id] = np.array([0, shown[0] + 1, shown[1] + 1, 255], np.uint8)[np.minimum(mask, 3)]
+    workspace.add("v", "", split="score")
+    workspace.change("v", lists=("val",), tags=classes[:1])
     columns = RefineCrf.columns
-    schema = shard_schema("refine_crf", columns, CLASSES)
+    schema = shard_schema("refine_crf", columns, classes)
     Path("data/masks").mkdir(parents=True)
     for shard in {record.shard for record in workspace.records}:
         rows = [
@@ -76,8 +88,8 @@ def exportable(workspace: Workspace) -> dict[str, np.ndarray]:
                     "confidence": np.zeros((1, 1), np.uint8),
                     "mean_confidence": 0.5,
                     "void_share": 0.0,
-                    "agreement": 0.5 + 0.1 * list(SIZES).index(record.image_id),
-                    "area": np.zeros(3, np.float32),
+                    "agreement": 0.5 + 0.1 * (list(sizes).index(record.image_id) % 5),
+                    "area": np.zeros(len(classes) + 1, np.float32),
                     "source": "refine_crf",
                 },
                 columns,

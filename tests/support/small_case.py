@@ -60,7 +60,7 @@ CONFIG = """[core]
     url = ../../bucket
 """
 WRITERS: dict[str, tuple[str, ...]] = {
-    "import folder": ("import", "folder", "given/folders", "--classes", "cat,dog"),
+    "import folder": ("import", "folder", "given/folders", "--classes", "cat,dog", "--replace"),
     "import one": ("import", "table", "given/one/table.csv", "--append"),
     "import two": ("import", "table", "given/two/table.csv", "--append"),
     "import coco": ("import", "coco", "given/coco.json", "--images", "given/one", "--append", "--list", "train"),

@@ -86,6 +86,7 @@ def call(folder: Path, *words: str, code: int = 0, timeout: float = 900, cold: b
         "PATH": os.pathsep.join([str(warm), str(BIN), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
         "LABELFACTORY_DEVICE": "cpu",
+        "LABELFACTORY_STORE_GB": "",
         "COLUMNS": "200",
     }
     done = subprocess.run(

@@ -1,7 +1,9 @@
 """What a run will cost, said beforehand: rows by what changed, seconds by each stage's own pace."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from brightness import Brightness, BrightnessConfig, Outline, update
@@ -11,13 +13,17 @@ from flows.line import cost
 from flows.line.cost import costs, in_words
 from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
+from labelfactory.digests import digest_rows
 from labelfactory.files import write_json
+from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Classes
 from labelfactory.settings.params import Section
 from labelfactory.settings.wiring import REPORTS
 from labelfactory.stage import runner
 from labelfactory.stage.base import Stage
 from labelfactory.stage.training import TrainingStage
+from labelfactory.store.limit import VARIABLE
+from labelfactory.store.outputs import keep_output
 from stages.prepare import Prepare, PrepareConfig
 
 PREPARE = PrepareConfig(
@@ -129,6 +135,53 @@ def test_another_parameter_is_every_row_of_its_stage_and_at_most_all_below(proje
     """Whether the wave stops is known only afterwards."""
     project["brightness"] = BrightnessConfig(factor=2)
     assert rows("brightness") == [5, 5]
+
+
+def test_earlier_settings_cost_nothing_also_below(project, workspace, monkeypatch, tmp_path):
+    """Rows of two stages and the network below them are in the store; a new photograph beside them is one row each."""
+
+    class Learner(TrainingStage):
+        reads = ("outline",)
+        writes = "teacher"
+
+        @classmethod
+        def stage_name(cls) -> str:
+            return "train_teacher"
+
+        def _key(self, rows: Mapping[str, str], parents: Any) -> str:
+            return digest_rows(rows.items())
+
+        def training_rows(self) -> dict[str, str]:
+            return {i: state.digest for i, state in RowReader(self.folder("outline")).states.items()}
+
+    kinds = {"prepare": Prepare, "brightness": Brightness, "outline": Outline, "train_teacher": Learner}
+    monkeypatch.setattr(runner, "stage_class", kinds.__getitem__)
+    monkeypatch.setenv(VARIABLE, "1")
+    project["train_teacher"] = Section()
+    (tmp_path / "weights").write_bytes(b"w")
+
+    def learnt(cfg: BrightnessConfig) -> None:
+        update(cfg=cfg)
+        update(Outline)
+        learner = Learner(Section())
+        keep_output("teacher", learner._key(learner.training_rows(), {}), [tmp_path / "weights"])
+
+    learnt(BrightnessConfig())
+    learnt(BrightnessConfig(factor=9))
+    names = ("prepare", "brightness", "outline", "train_teacher")
+    states = [StageState(n, "stale" if n == "brightness" else "up to date", ()) for n in names]
+    found = costs(states)
+    assert [(c.runs, c.rows, c.found) for c in found[1:]] == [(True, 0, 5), (True, 0, 5), (True, 0, 1)]
+    assert "at most 0 rows, 0 stages that learn; about 0.0 minutes; found again: 10 rows" in in_words(found)
+    assert "1 networks or thresholds" in in_words(found)
+
+    write_import([*workspace.records, replace(workspace.records[0], image_id="f", position=5)])
+    found = costs([StageState("prepare", "stale", ()), *states[1:]])
+    assert [(c.runs, c.rows, c.found) for c in found[1:]] == [(True, 1, 5), (True, 1, 5), (True, 0, 0)]
+    assert "1 stage that learns" in in_words(found)
+
+    project["brightness"] = BrightnessConfig(factor=5)
+    assert [(c.rows, c.found) for c in costs(states)[1:]] == [(5, 0), (5, 0), (0, 0)]
 
 
 def test_another_shard_size_is_every_row(project):

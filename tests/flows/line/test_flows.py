@@ -181,9 +181,9 @@ def test_a_lock_file_in_conflict_is_an_error_of_two_parts(line):
     path.write_text("<<<<<<< ours\n" + path.read_text() + "=======\nschema: '2.0'\n>>>>>>> theirs\n")
     before = path.read_text()
     for ask in (reproduce, line_status):
-        with pytest.raises(UserError, match=r"dvc\.lock") as caught:
+        with pytest.raises(UserError, match=r"dvc\.lock: line 1: git could not merge it") as caught:
             ask()
-        assert caught.value.remedy
+        assert "git checkout --ours dvc.lock" in caught.value.remedy
     assert path.read_text() == before
 
 

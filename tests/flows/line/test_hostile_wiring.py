@@ -63,16 +63,69 @@ def test_a_stage_that_came_with_photographs_is_not_run(tmp_path, monkeypatch, pl
     assert Path("copy").read_text() == "ours"
 
 
-def test_the_imports_of_this_project_are_seen(tmp_path, monkeypatch):
-    """`dvc add data/import` writes data/import.dvc: .dvcignore keeps it, and nobody refuses it."""
+@pytest.fixture
+def stage_of_ours(tmp_path, monkeypatch) -> None:
+    """A stage that reads `code/part`, and in data/ an archive of others, unpacked."""
     monkeypatch.chdir(tmp_path)
     Repo.init(no_scm=True).close()
     for file, content in PLAIN.items():
         Path(file).write_text(content)
+    Path("dvc.yaml").write_text("stages: {a: {cmd: cp code/part copy, deps: [code], outs: [copy]}}\n")
+    for file, content in {"code/part": "ours", "data/photos/part": "theirs", "data/import/manifest": "here"}.items():
+        Path(file).parent.mkdir(parents=True)
+        Path(file).write_text(content)
+
+
+ORIGIN = "wdir: ../code\nfrozen: false\ndeps: [{path: ../data/photos/part}]\nouts: [{path: part}]\n"
+"""An import stage: no command, and DVC copies a file of the archive over ours."""
+STATE = "md5: aab41784c76ad7606d1268dea09ec286.dir, size: 2, nfiles: 1, hash: md5"
+HOSTILE = {
+    "origin": ORIGIN,
+    "address": "deps: [{path: 'https://127.0.0.1:1/x'}]\nouts: [{path: import}]\n",
+    "other folder": f"wdir: ..\nouts: [{{{STATE}, path: import}}]\n",
+    "leads out": f"outs: [{{{STATE}, path: ../code}}]\n",
+    "absolute": f"outs: [{{{STATE}, path: /tmp/x}}]\n",
+    "another's": f"outs: [{{{STATE}, path: ledger}}]\n",
+    "two": f"outs: [{{{STATE}, path: import}}, {{path: ledger}}]\n",
+    "files by paths": f"outs: [{{{STATE}, path: import, files: [{{relpath: ../../code/part}}]}}]\n",
+    "remote": f"outs: [{{{STATE}, path: import, remote: theirs}}]\n",
+    "command": f"cmd: touch ran\nouts: [{{{STATE}, path: import}}]\n",
+    "nothing": "{}\n",
+    "deep": "[" * 20_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_source_of_data_that_says_more_is_refused_before_dvc_acts(stage_of_ours, text):
+    """It came with photographs that somebody unpacked in data/."""
     shutil.copyfile(ROOT / ".dvcignore", ".dvcignore")
-    Path("data/import").mkdir(parents=True)
-    Path("data/import/manifest").write_text("here")
+    Path("data/import.dvc").write_text(text)
+    with pytest.raises(UserError, match=r"^data/import\.dvc: ") as caught:
+        reproduce()
+    assert len(str(caught.value).splitlines()) == 2
+    assert Path("code/part").read_text() == "ours"
+    assert not Path("copy").exists()
+
+
+def test_a_source_of_data_by_another_name_is_hidden_from_bare_dvc_too(stage_of_ours):
+    """By our .dvcignore; a project without it refuses what says more."""
+    Path("data/photos.dvc").write_text(ORIGIN)
+    with pytest.raises(UserError, match=r"^data/photos\.dvc: "):
+        reproduce()
+    shutil.copyfile(ROOT / ".dvcignore", ".dvcignore")
     with Repo() as repo:
-        repo.add("data/import")
+        assert {stage.path_in_repo for stage in repo.index.stages} == {"dvc.yaml"}
+    assert reproduce() == ["a"]
+    assert Path("copy").read_text() == "ours"
+
+
+@pytest.mark.parametrize("target", ["data/import", "data/corrections"])
+def test_sources_of_data_that_dvc_adds_are_seen(stage_of_ours, target):
+    """README: `dvc add data/import data/corrections`. .dvcignore keeps what it writes, and nobody refuses it."""
+    shutil.copyfile(ROOT / ".dvcignore", ".dvcignore")
+    Path("data/corrections").mkdir()
+    Path("data/corrections/corrections.parquet").write_text("drawn")
+    with Repo() as repo:
+        repo.add(target)
     with open_repo() as repo:
-        assert {stage.path_in_repo for stage in repo.index.stages} == {"dvc.yaml", "data/import.dvc"}
+        assert {stage.path_in_repo for stage in repo.index.stages} == {"dvc.yaml", f"{target}.dvc"}

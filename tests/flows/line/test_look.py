@@ -2,20 +2,30 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from workspace import ROOT
 
+from app.status import status
 from flows.line import stage_states as line
 from flows.line.stage_states import StageState
-from flows.line.status_query import RWLOCK, at_work, look
+from flows.line.status_query import look
+from flows.line.under_way import RWLOCK, at_work, under_way
+from labelfactory.lock import LOCKS, BusyError
+from labelfactory.progress import progress
+from labelfactory.work_note import read_works, working_on
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     RWLOCK.parent.mkdir(parents=True)
+    LOCKS.mkdir(parents=True)
+    shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")
 
 
 def ended_process() -> int:
@@ -50,8 +60,53 @@ def test_dvc_is_not_asked_while_a_stage_is_at_work(here, monkeypatch):
 
     monkeypatch.setattr(line, "line_status", status)
     RWLOCK.write_text(json.dumps({"write": {"/x": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
-    assert look() == {"running": True, "stages": []}
+    assert look() == {"running": True, "stages": [], "run": ["it is between two stages"]}
     assert not asked
     RWLOCK.unlink()
     stage = {"name": "prepare", "state": "stale", "reasons": ("data/import: modified",)}
     assert look() == {"running": False, "stages": [stage]}
+
+
+def test_status_shows_how_far_a_stage_is(here, monkeypatch, capsys):
+    """The stage, its images and the time left, from its own progress; then what may follow, as it last ran."""
+    monkeypatch.chdir(Path.cwd())
+    Path("params.yaml").write_text("{}")
+    Path("data/reports").mkdir(parents=True)
+    pace = {"seconds": 60, "peak_memory_mb": 1, "pace": {"units": 9, "seconds": 720.0}}
+    Path("data/reports/evaluate.json").write_text(json.dumps(pace))
+    RWLOCK.write_text(json.dumps({"write": {"/x/data/masks": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
+    assert under_way()[0] == "refine_crf: it starts, or DVC notes what it made"
+    with working_on("refine_crf"):
+        assert [work.stage for work in read_works()] == ["refine_crf"]
+        with progress("refine_crf", 40) as tick:
+            tick(40)
+        assert under_way()[0] == "refine_crf: 40 of 40 images, about 0 s left"
+        assert under_way()[1].startswith("after it at most ")
+        assert "12 min, if they take as long as last time" in under_way()[1]
+        status()
+        assert "A run is under way.\n  refine_crf: 40 of 40 images" in capsys.readouterr().out
+    assert read_works() == []
+    assert not list(LOCKS.glob("*.work"))
+
+
+def test_a_run_between_two_stages_is_no_refusal(here, monkeypatch, capsys):
+    """DVC's lock is held, and no stage is at work."""
+    Path("params.yaml").write_text("{}")
+
+    def busy():
+        raise BusyError("another run in this folder holds DVC's lock")
+
+    monkeypatch.setattr("app.status.line_status", busy)
+    monkeypatch.setattr(line, "line_status", busy)
+    status()
+    assert "A run is under way." in capsys.readouterr().out
+    assert look() == {"running": True, "stages": [], "run": []}
+
+
+def test_the_note_of_a_killed_stage_says_nothing(here):
+    with working_on("refine_crf"):
+        note = (LOCKS / "refine_crf.work").read_text()
+    (LOCKS / "refine_crf.work").write_text(json.dumps({**json.loads(note), "pid": ended_process()}))
+    assert read_works() == []
+    (LOCKS / "refine_crf.work").write_text("{")
+    assert read_works() == []

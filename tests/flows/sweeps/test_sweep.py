@@ -13,9 +13,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from workspace import ROOT, call
 
-from flows.sweeps.plan import parse, variants
+from app.sweep import _print
+from flows.sweeps.plan import parse, scored_until, variants
 from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.errors import ParamsError
@@ -126,6 +128,54 @@ def test_the_table_has_a_row_a_variant():
     rows = list(csv.DictReader(io.StringIO(as_csv(OUTCOMES))))
     assert [row["miou/train/masks"] for row in rows] == ["0.5", "0.625", ""]
     assert scores_of({"miou/train/masks": 0.5, "iou/train/masks/cat": 0.4}) == {"train/masks": 0.5}
+
+
+@pytest.mark.parametrize("width", [80, 60, 200])
+def test_the_printed_table_fits_its_terminal(width):
+    """Scores are divided among tables; a header breaks at its dots and slashes alone; the best of each score is bold."""
+    ends = ("", "_at_best_threshold", "2")
+    many = [
+        Outcome(
+            o.name,
+            {**o.settings, "train_segmenter.method.rates": [6, 12]},
+            {f"{name}{end}": score for name, score in o.scores.items() for end in ends},
+            o.problem,
+        )
+        for o in OUTCOMES
+    ]
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system="standard", highlight=False)
+    _print(many, console)
+    lines = console.file.getvalue().splitlines()
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
+    assert max(map(len, plain)) <= width
+    words = " ".join(plain)
+    for part in ("random_walk", "beta", "masks_at_best_threshold", "train", "train_segmenter", "1: sweep-b"):
+        assert part in words
+    assert sum(line.count("\x1b[1m62.5") for line in lines) == 3
+    assert not any("\x1b[1m50.0" in line for line in lines)
+
+
+def test_a_sweep_without_true_masks_has_a_row_a_variant():
+    console = Console(width=80, file=io.StringIO())
+    _print([Outcome("sweep-a", {BETA: 4}, {}), Outcome("sweep-b", {BETA: 8}, {})], console)
+    assert "beta" in console.file.getvalue()
+
+
+def test_a_sweep_may_stop_before_the_stages_that_learn_last(project):
+    """What the stage needs runs, and the one that scores; scores of what did not run are not shown; another experiment."""
+    (whole,), (until,) = variants({BETA: [4]}), variants({BETA: [4]}, "refine_crf")
+    assert whole.stages == ()
+    assert whole.name != until.name
+    assert until.stages[-1] == "evaluate"
+    assert "train_affinity" in until.stages
+    assert "train_segmenter" not in until.stages
+    names = scored_until("refine_crf")
+    metrics = {"miou/train/masks": 0.5, "miou/val/model": 0.4, "miou/train/walks_at_best_threshold": 0.3}
+    assert scores_of(metrics, names) == {"train/masks": 0.5, "train/walks_at_best_threshold": 0.3}
+    with pytest.raises(ParamsError, match="did you mean `refine_crf`"):
+        variants({BETA: [4]}, "refine_crff")
+    with pytest.raises(ParamsError, match="nothing up to that stage is scored"):
+        variants({BETA: [4]}, "prepare")
 
 
 def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant():

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from labelfactory.dataset.images import (
     decode_photograph,
     encode_mask,
     orientation,
+    orientation_of,
     read_photograph,
     upright,
 )
@@ -123,6 +125,42 @@ def test_a_mask_is_turned_as_its_photograph(tmp_path, turned, kind):
     assert orientation(path) == turned
     seen = decode_photograph(path.read_bytes())[:, :, 0] > 100
     assert np.array_equal(upright((stored > 0).astype(np.uint8), turned) > 0, seen)
+
+
+SLIPS = {
+    "a rational -1/0": (0x011A, 10, 1, (-1, 0), "ii"),
+    "a unit of 70000": (0x0128, 4, 1, (70000,), "I"),
+    "a software that is a number": (0x0131, 4, 1, (7,), "I"),
+    "a text that is a fraction": (0x010E, 5, 1, (1, 2), "II"),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+@pytest.mark.parametrize("turned", [3, 6])
+def test_exif_that_cannot_be_written_again_turns_all_the_same(slip, turned):
+    """As every viewer shows it: a slip in another tag says nothing about the orientation. Pillow alone fails here."""
+    tag, kind, count, numbers, packed = SLIPS[slip]
+    value = struct.pack(f"<{packed}", *numbers)
+    place = 10 + 2 + 2 * 12 + 4 - 2  # behind header and both entries
+    entries = sorted([(0x0112, 3, 1, struct.pack("<HH", turned, 0)),
+                      (tag, kind, count, value if len(value) <= 4 else struct.pack("<I", place))])  # fmt: skip
+    tiff = b"II*\0" + struct.pack("<IH", 8, 2)
+    tiff += b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries) + struct.pack("<I", 0)
+    assert len(tiff) == place
+    data = file_of(Image.fromarray(np.tile(PIXELS, (8, 8, 1))), "JPEG", exif=b"Exif\0\0" + tiff + value, quality=95)
+    plain = file_of(Image.fromarray(np.tile(PIXELS, (8, 8, 1))), "JPEG", quality=95)
+    assert orientation_of(data) == turned
+    assert np.array_equal(decode_photograph(data), upright_pixels(decode_photograph(plain), turned))
+
+
+def upright_pixels(pixels: np.ndarray, turned: int) -> np.ndarray:
+    return np.dstack([upright(np.ascontiguousarray(pixels[:, :, k]), turned) for k in range(3)])
+
+
+def test_exif_that_is_no_exif_turns_nothing():
+    """Viewers show the pixels as they are stored."""
+    data = file_of(Image.fromarray(PIXELS), "PNG", exif=b"Exif\0\0no TIFF at all")
+    assert np.array_equal(decode_photograph(data), PIXELS)
 
 
 def test_a_photograph_without_exif_is_upright(tmp_path):

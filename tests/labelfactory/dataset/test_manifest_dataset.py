@@ -92,11 +92,35 @@ def test_appending_moves_nothing(old, new):
     assert grown.appended(new) == grown
 
 
-@pytest.mark.parametrize("changes", [{"classes": Classes(("cat", "horse"))}, {"mask_ids": {0: 0, 5: 1}}])
-def test_imports_that_do_not_fit_are_not_joined(changes):
-    """Other classes, or masks that number them otherwise."""
-    with pytest.raises(DataError):
-        simple("a").appended(dataclasses.replace(simple("b"), **changes))
+VALUES = {0: 0, 5: 1, 9: 2}
+"""Value in the true masks → class id of cat and dog."""
+
+
+@pytest.mark.parametrize(
+    ("classes", "mask_ids", "joined"),
+    [
+        ("cat dog", VALUES, True),
+        ("cat dog owl", VALUES | {7: 3}, True),  # 7 was void
+        ("cat dog owl", VALUES, True),  # its masks do not show the new class
+        ("cat owl", VALUES, False),
+        ("dog cat", VALUES, False),
+        ("owl cat dog", {0: 0, 7: 1, 5: 2, 9: 3}, False),  # class ids of old masks would move
+        ("cat dog", VALUES | {5: 2, 9: 1}, False),
+        ("cat dog", {0: 0, 5: 1}, False),
+        ("cat dog", VALUES | {3: 1}, False),  # 3 is void in the masks that are here
+        ("cat dog owl", VALUES | {7: 2}, False),
+    ],
+)
+def test_imports_are_joined_if_masks_keep_their_meaning(classes, mask_ids, joined):
+    """Classes may follow at the end, with values that were void; nothing else of what is here changes."""
+    here = dataclasses.replace(simple("a"), classes=Classes(("cat", "dog")), mask_ids=VALUES)
+    new = dataclasses.replace(simple("b"), classes=Classes(tuple(classes.split())), mask_ids=mask_ids)
+    if not joined:
+        with pytest.raises(DataError):
+            here.appended(new)
+        return
+    both = here.appended(new)
+    assert (both.classes, both.mask_ids, both.entries[:1]) == (new.classes, new.mask_ids, here.entries)
 
 
 def test_a_missing_manifest_and_a_newer_one_say_what_to_type(tmp_path):

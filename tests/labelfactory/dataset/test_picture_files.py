@@ -47,11 +47,11 @@ def test_the_documented_formats_are_opened(kind):
     assert suffix_of(data) == FORMATS[kind][0]
 
 
-@pytest.mark.parametrize("kind", ["GIF", "ICO", "TGA", "PDF", "JPEG2000", "PCX", "SGI", "EPS", "MSP"])
+@pytest.mark.parametrize("kind", ["ICO", "TGA", "PDF", "JPEG2000", "PCX", "SGI", "EPS", "MSP"])
 def test_other_formats_are_refused(kind):
     """Also those that Pillow knows."""
     image = Image.fromarray(PIXELS).convert("1") if kind == "MSP" else None
-    with pytest.raises(DataError, match="not an image: not a JPEG, PNG, WebP, TIFF, BMP or PPM"):
+    with pytest.raises(DataError, match="not an image: not a JPEG, PNG, WebP, TIFF, BMP, PPM, GIF or AVIF"):
         decode_photograph(file_of(kind, image))
 
 
@@ -67,6 +67,28 @@ def test_a_photograph_of_two_pictures_is_a_jpeg():
     data = file_of("MPO", save_all=True, append_images=[Image.fromarray(PIXELS)])
     assert decode_photograph(data).shape == PIXELS.shape
     assert suffix_of(data) == ".jpg"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "AVIF"])
+def test_a_picture_that_moves_is_no_photograph(kind):
+    """A still one of the same format is."""
+    moving = file_of(kind, save_all=True, append_images=[Image.fromarray(PIXELS[::-1].copy())])
+    with pytest.raises(DataError, match=f"an animated {kind}"):
+        decode_photograph(moving)
+    assert decode_photograph(file_of(kind)).shape == PIXELS.shape
+
+
+def test_a_heic_is_named():
+    """What it is, and what to do; its decoder is not part of Pillow."""
+    for data in (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", b"\0\0\0\x1cftypmif1\0\0\0\0heic"):
+        with pytest.raises(DataError, match="a HEIC photograph, which is not read: save it as JPEG"):
+            decode_photograph(data)
+
+
+def test_a_clip_behind_a_photograph_is_not_read():
+    """Samsung's motion photographs: a JPEG, and an MP4 after its end."""
+    data = file_of("JPEG")
+    assert np.array_equal(decode_photograph(data + b"\0\0\0\x18ftypmp42" + bytes(500)), decode_photograph(data))
 
 
 @pytest.mark.parametrize(

@@ -41,23 +41,26 @@ def test_who_has_truth(workspace, record):
     assert not has_truth(record)
 
 
+@pytest.mark.parametrize("square", [False, True])
 @pytest.mark.parametrize("turned", range(1, 9))
-def test_a_mask_is_turned_with_its_photograph(workspace, record, turned):
-    """Drawn over stored pixels it is turned as EXIF says; one of the upright size is upright already."""
+def test_the_size_says_over_which_pixels_a_mask_was_drawn(workspace, record, turned, square):
+    """One of the stored size alone is turned with its photograph; where both sizes are one, a mask is upright."""
+    values = VALUES[:5, :5].copy() if square else VALUES
+    stored = values.shape if turned < 5 else values.shape[::-1]
     exif = Image.Exif()
     exif[0x0112] = turned
-    stored = (6, 5) if turned < 5 else (5, 6)
-    Image.new("RGB", stored).save(record.path, exif=exif)
+    Image.new("RGB", stored[::-1]).save(record.path, exif=exif)
     dataset = dataclasses.replace(workspace.dataset(), mask_ids={k: k for k in range(30)})
-    drawn = VALUES.reshape(stored[::-1])
-    Path("m.png").write_bytes(encode_mask(drawn))
-    here = dataclasses.replace(record, mask_sha256=hashlib.sha256(Path("m.png").read_bytes()).hexdigest())
-    picture = Image.fromarray(drawn)
-    picture.getexif()[0x0112] = turned
-    assert np.array_equal(true_mask(here, dataset), np.array(ImageOps.exif_transpose(picture)))
-    if turned >= 5:
-        Path("m.png").write_bytes(encode_mask(VALUES))
-        assert np.array_equal(true_mask(record, dataset), VALUES)
+    for drawn in {stored: VALUES.reshape(6, 5) if stored == (6, 5) else values, values.shape: values}.values():
+        Path("m.png").write_bytes(encode_mask(drawn))
+        digest = hashlib.sha256(Path("m.png").read_bytes()).hexdigest()
+        here = dataclasses.replace(record, mask_sha256=digest, height=values.shape[0], width=values.shape[1])
+        expected = drawn
+        if drawn.shape != values.shape:
+            picture = Image.fromarray(drawn)
+            picture.getexif()[0x0112] = turned
+            expected = np.array(ImageOps.exif_transpose(picture))
+        assert np.array_equal(true_mask(here, dataset), expected)
 
 
 def test_a_bad_mask_is_an_error_with_its_path(workspace, record):

@@ -14,6 +14,7 @@ from brightness import Brightness, BrightnessConfig, Outline, change_code, files
 from conftest import Workspace
 
 from labelfactory.errors import DataError, MissingError
+from labelfactory.files import temporary_path
 from labelfactory.pool.pool import process_pool
 from labelfactory.rows import engine
 from labelfactory.rows.columns import ArrayColumn
@@ -172,7 +173,7 @@ def test_a_kill_costs_the_shard_in_hand(project, batch):
     with pytest.raises(SystemExit):
         update(cfg=cfg)
     assert list(files()) == ["shard-00000.parquet"]
-    Path("data/brightness/.shard-00001.parquet.4711.tmp").write_bytes(b"half a shard")
+    temporary_path(Path("data/brightness/shard-00001.parquet")).write_bytes(b"half a shard")
     Brightness.failing.clear()
     assert update(cfg=cfg) == (list("cde"), Tally(3, 2, 0, 2, 0))
     assert files() == whole

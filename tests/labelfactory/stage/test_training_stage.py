@@ -9,12 +9,16 @@ import pytest
 from small_training import Noise, config, learner, small_net, squared
 from torch import Tensor, nn
 
+from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.errors import DataError, SupervisionError
 from labelfactory.interrupt import Interrupted
 from labelfactory.learning.checkpoints import Passport, load_checkpoint, read_passport
 from labelfactory.learning.learner import Batch, Learner
 from labelfactory.learning.training import TrainingSection
+from labelfactory.stage import training
 from labelfactory.stage.training import TrainingStage
+from labelfactory.store.entries import STORE, entries, trim
+from labelfactory.store.limit import VARIABLE
 
 
 class Trainer(TrainingStage[TrainingSection]):
@@ -141,6 +145,68 @@ def change_code(project: Any) -> None:
 def change_classes(project: Any) -> None:
     project.classes = ("cat", "dog", "emu")
     project.save()
+
+
+def outputs() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(CHECKPOINT.parent.iterdir())}
+
+
+def test_a_network_that_was_trained_before_is_found_again(project, monkeypatch, capsys):
+    """Back and forth between two settings: every file is as it was, and nothing is trained."""
+    monkeypatch.setenv(VARIABLE, "1")
+    first, before = run(), outputs()
+    assert run(seed=6)["trained"]
+    there = outputs()
+    monkeypatch.setattr(Trainer, "calls_left", 0)
+    for seed, wanted in ((5, before), (6, there), (5, before)):
+        stage = Trainer(config(seed=seed))
+        assert (stage.is_current(), stage.made_before() is not None) == (False, True)
+        assert stage.units(run(seed=seed)) == 0
+        assert outputs() == wanted
+    assert run(seed=6) | {"found": True} == {**first, **run(seed=6), "found": True}
+    assert "trainer: the network was trained before, and found again in data/store" in capsys.readouterr().err
+    monkeypatch.setenv(VARIABLE, "0")
+    assert Trainer(config()).made_before() is None
+
+
+def test_a_network_in_the_store_is_held_to_what_is_allowed_and_to_its_bytes(project, monkeypatch, capsys):
+    """Weights that have seen more than is allowed are refused first; a damaged one is trained again, to the same bytes."""
+    monkeypatch.setenv(VARIABLE, "1")
+    run()
+    before = outputs()
+    run(seed=6)
+    monkeypatch.setattr(Trainer, "seen", ["masks"])
+    with pytest.raises(SupervisionError):
+        run()
+    monkeypatch.setattr(Trainer, "seen", ["imagenet-tags"])
+    kept = STORE / "model" / read_passport(CHECKPOINT).key
+    run()
+    (kept / "curve.csv").write_text("spoilt")
+    assert run(seed=6)["trained"]
+    assert "damaged: not used, removed" in capsys.readouterr().err
+    run()
+    assert outputs() == before
+
+
+def test_a_network_from_elsewhere_is_kept_when_another_replaces_it(project, monkeypatch):
+    """One that DVC or `pull` brought; not one whose files belong to two trainings, or that saw a withdrawn image."""
+    run()
+    before = outputs()
+    monkeypatch.setenv(VARIABLE, "1")
+    run(seed=6)
+    assert not run()["trained"]
+    assert outputs() == before
+    for spoil in (Trainer.rows | {"c": "3"}, Trainer.rows):
+        trim(0)
+        monkeypatch.setenv(VARIABLE, "0")
+        run()
+        monkeypatch.setenv(VARIABLE, "1")
+        if spoil is Trainer.rows:
+            monkeypatch.setattr(training, "withdrawn", lambda **_: Withdrawn(image_ids=frozenset("b")))
+        else:
+            Trainer(config())._write_rows(spoil)
+        run(seed=6)
+        assert len(entries("model")) == 1
 
 
 CHANGES = {

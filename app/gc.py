@@ -1,0 +1,42 @@
+"""`labelfactory gc`: what the store of earlier outputs holds, and removal of what was used longest ago."""
+
+from typing import Annotated
+
+import typer
+
+from labelfactory.console import in_bytes
+from labelfactory.store.entries import STORE, entries, held_in_words, trim
+from labelfactory.store.limit import GB
+from labelfactory.store.sharing import share_with_cache
+
+
+def gc(
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="GB that it may hold by itself. Default: $LABELFACTORY_STORE_GB, else 20 or a tenth of the free disk.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
+) -> None:
+    """Show what is kept of earlier outputs, and remove what was used longest ago until the rest is below a limit."""
+    if not dry_run:
+        share_with_cache()
+    typer.echo(f"gc: {held_in_words()}")
+    present = entries()
+    gone = trim(None if keep is None else int(keep * GB), dry_run=dry_run)
+    goes = {entry.path for entry in gone}
+    for noun in dict.fromkeys(entry.noun for entry in present):
+        own = [entry for entry in present if entry.noun == noun]
+        removed = sum(entry.path in goes for entry in own)
+        size = sum(entry.own_bytes for entry in own)
+        typer.echo(
+            f"  {STORE / noun}: {len(own)} kept, {in_bytes(size) if size else '0 MB'} by itself"
+            f"{f'; {removed} go' if removed else ''}"
+        )
+    freed = in_bytes(sum(entry.own_bytes for entry in gone)) if gone else "0 MB"
+    if dry_run:
+        typer.echo(f"gc: --dry-run: {len(gone)} entries would go, {freed}; nothing was changed")
+    else:
+        typer.echo(f"gc: {len(gone)} entries are gone, {freed} are free again" if gone else "gc: nothing to remove")
