@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exports._predicted import make_ready, refuse_others, write_predicted
+from exports._predicted import REMEDY, make_ready, refuse_others, write_predicted
 from exports._predictor import SCALES, Predictor
 from labelfactory.console import say
 from labelfactory.dataset.images import decode_photograph
@@ -43,6 +43,7 @@ def predict(
     predictor = Predictor(checkpoint, scales=_scales(scales), flip=flip)
     make_ready(out, named)
     bad: list[str] = []
+    kept: list[str] = []
     lines: list[str] = []
     with progress("predict", len(paths), keeps=True) as tick:
         for name, path in named.items():
@@ -55,17 +56,26 @@ def predict(
                 bad.append(f"{path}: {error.problem}")
                 continue
             mask, confidence = predictor.predict(photograph)
-            size = write_predicted(out, name, photograph, mask)
+            try:
+                size = write_predicted(out, name, photograph, mask)
+            except DataError as error:
+                kept.append(error.problem)
+                continue
             classes = [
                 f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
             ]
             lines.append(f"  {path}: {', '.join(classes) or 'background alone'}; confidence {confidence:.2f}")
             tick(size=size)
     say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
+    problems = []
     if bad:
+        problems.append(("pictures are not readable", bad, "Replace these."))
+    if kept:
+        problems.append(("results stay as they are", kept, REMEDY))
+    if problems:
         raise DataError(
-            "\n".join([f"{len(bad)} pictures are not readable", *(f"  {b}" for b in bad)]),
-            "Replace these.",
+            "\n".join("\n  ".join([f"{len(each)} {what}", *each]) for what, each, _ in problems),
+            " ".join(remedy for _, _, remedy in problems),
         )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from labelfactory.dataset.images import Photograph
 from labelfactory.dataset.sealed_masks import write_mask
-from labelfactory.destinations import blank_seal, refuse_folder, write_sealed
+from labelfactory.destinations import blank_seal, refuse_folder, refuse_own, write_sealed
 from labelfactory.errors import DataError
 from labelfactory.files import make_folder, remove_leftovers
 from labelfactory.schema import Mask
@@ -40,6 +40,7 @@ def refuse_others(out: Path, names: Iterable[str], pictures: Iterable[Path]) -> 
         DataError: a file of one of the names is a picture of this command, or not an earlier result of it; or the folder
             belongs to the project.
     """
+    refuse_own(out)
     results = [path for name in names for path in files_of(out, name)]
     given = {(found.st_dev, found.st_ino) for picture in pictures if picture.exists() for found in [picture.stat()]}
     for path in results:
@@ -55,7 +56,11 @@ def make_ready(out: Path, names: Collection[str]) -> None:
 
 
 def write_predicted(out: Path, name: str, photograph: Photograph, mask: Mask) -> int:
-    """Write mask and overlay, each whole or not at all; returns their size in bytes."""
+    """Write mask and overlay, each whole or not at all; returns their size in bytes.
+
+    Raises:
+        DataError: the file there is not a result as it was written; somebody may have edited it since `refuse_others`.
+    """
     mask_file, overlay = files_of(out, name)
     write_mask(mask_file, mask, COMMAND, REMEDY)
     with write_sealed(overlay, COMMAND, REMEDY) as temporary:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from exports._origin import origin_of, with_digest
 from exports._predictor import Predictor
 from labelfactory.dataset.images import decode_photograph, orientation_of
 from labelfactory.dataset.picture_files import suffix_of
@@ -26,6 +27,7 @@ from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.specks import MIN_AREA
 
+SHOWN = 5
 KNOWN_TO_ALL = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
 """Suffixes of photographs that the tools behind the exports read."""
 QUALITY = {
@@ -97,7 +99,7 @@ class Item:
 
 
 class Selection:
-    """The photographs of a data set that have a mask, of one list, above a quality.
+    """The photographs of a data set that have a mask, of one list, above a quality; and where they come from.
 
     Args:
         what: "masks", the pseudo-masks of the line, or "predictions" of the trained segmenter.
@@ -112,16 +114,20 @@ class Selection:
 
     def __init__(self, what: str, *, split: str = "", min_quality: float = 0.0, min_area: int = MIN_AREA) -> None:
         self.what, self.split, self.min_quality, self.min_area = what, split, min_quality, min_area
-        self.dataset: Dataset = read_dataset(DATA / "dataset" / "images.parquet")
+        self.dataset: Dataset
+        self.dataset, self.dataset_sha256 = with_digest(DATA / "dataset" / "images.parquet", read_dataset)
         records = self.dataset.on_list(split) if split else self.dataset.usable
         gone = withdrawn()  # `withdraw --later` leaves data set and masks as they are until the next run
         say_refused([(r.image_id, r.sha256) for r in records if gone.refuses(r.image_id, r.sha256)], doing="export")
         self._allowed = tuple(r for r in records if not gone.refuses(r.image_id, r.sha256))
         self.records = self._allowed
         self.exported: dict[str, dict[str, Any]] = {}
+        self.delivered: dict[str, str] = {}
+        """Image id → SHA-256 of every photograph that goes out, those of `Validation` too."""
         self._maker = read_wiring().masks if what == "masks" else read_wiring().model
         folder = DATA / self._maker.noun
         self._predictor = Predictor(folder / CHECKPOINT) if what == "predictions" else None
+        self.origin = origin_of(what, self._predictor.passport if self._predictor else None)
         self._rows = RowReader(folder) if what == "masks" else None
         if self._rows is not None:
             if not self._rows.states:
@@ -141,6 +147,7 @@ class Selection:
     def __iter__(self) -> Iterator[Item]:
         """Every item, in the data set's order; each is noted for provenance.json."""
         self.exported.clear()
+        self.delivered.clear()
         with progress("export", len(self.records)) as tick:
             for record in self.records:
                 item = self._item(record)
@@ -148,6 +155,7 @@ class Selection:
                     tick()
                 else:
                     self.exported[record.image_id] = item.facts()
+                    self.delivered[record.image_id] = record.sha256
                     yield item
                     tick(size=len(item.photograph[0]))
         if not self.exported:
@@ -166,6 +174,21 @@ class Selection:
             if name and name in item.record.lists:
                 return name
         return item.record.lists[0] if item.record.lists else "rest"
+
+    def refuse_withdrawn(self) -> None:
+        """Refuse to deliver what was withdrawn since the selection was made.
+
+        Raises:
+            DataError: it is among what goes out.
+        """
+        gone = withdrawn()
+        ids = [image_id for image_id, sha256 in self.delivered.items() if gone.refuses(image_id, sha256)]
+        if ids:
+            more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+            raise DataError(
+                f"withdrawn during the export: {', '.join(ids[:SHOWN])}{more}; nothing was written",
+                "Type the command again: it leaves them out.",
+            )
 
     def _item(self, record: ImageRecord) -> Item:
         if self._rows is not None:

@@ -24,6 +24,7 @@ class Validation:
 
     def __init__(self, selection: Selection, *, there: bool) -> None:
         self.list, self.there = selection.dataset.val_list, there
+        self._delivered = selection.delivered
         self.images: dict[str, dict[str, Any]] = {}
         self.weights: str | None = None
         checkpoint = DATA / read_wiring().model.noun / CHECKPOINT
@@ -51,6 +52,7 @@ class Validation:
             for record in self._records:
                 item = Item.predicted(record, predictor, read_wiring().model.noun)
                 self.images[record.image_id] = item.facts()
+                self._delivered[record.image_id] = record.sha256
                 yield item
                 tick()
 

@@ -1,14 +1,15 @@
-"""Write an export atomically, with its provenance in provenance.json.
+"""Write an export atomically, with its provenance in provenance.json: that of what was loaded, whatever a run makes meanwhile.
 
 format, what, split, min_quality   the options
 classes                            names by class id
 quality                            definition of a mask's quality
 commit, commit_has_changes         of this project's folder
-params                             the values of params.yaml at the export; params_sha256 of the file
+params                             the values of params.yaml when the export began; params_sha256 of the file
 params_digests                     of the sections that each stage behind the masks was run with, as the rows name them
 dataset_sha256, masks_digest       of data/dataset/images.parquet; over image ids and digests of all masks
-checkpoints                        weights, training rows and supervision of every network behind the masks; made_them: whether
-                                   the masks name these weights, null if the rows between were made again or are gone
+checkpoints                        weights, training rows and supervision of every network behind the masks, as of when the export
+                                   began; made_them: whether the masks name these weights, null if the rows between were made
+                                   again or are gone
 files                              path → SHA-256 of each file of the export but this one; only with these files is it replaced
 seal                               of this file (labelfactory.destinations): one that was changed is not replaced either
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
@@ -24,13 +25,10 @@ from exports._earlier import COMMAND, PROVENANCE, digests, refuse_others
 from exports._networks import checkpoints, params_digests
 from exports._selection import QUALITY, Selection
 from labelfactory.destinations import blank_seal, seal
-from labelfactory.digests import digest_file, digest_rows
+from labelfactory.digests import digest_rows
 from labelfactory.files import disk_errors, leftovers, make_folder, temporary_path, write_json
 from labelfactory.lock import project_lock
-from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.registry import load_method, method_names
-from labelfactory.settings.wiring import DATA
-from labelfactory.versions import git_state
 
 OLD = "old"
 """Kind of the temporary name of an export that another one replaces."""
@@ -58,29 +56,32 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
         The provenance.
 
     Raises:
-        DataError: `out` contains something else, is a link, or belongs to the project; or no mask reaches the quality.
+        DataError: `out` contains something else, is a link, or belongs to the project; no mask reaches the quality; or an
+            image was withdrawn meanwhile.
+        DiskError: nothing can be written there.
     """
     refuse_others(out, formats())
     make_folder(out.parent)
     _after_a_kill(out)
     temporary, old = temporary_path(out), temporary_path(out, OLD)
-    try:
-        with disk_errors(out):
-            temporary.mkdir()
+    with disk_errors(out):
+        temporary.mkdir()
+        try:
             facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
             provenance = {**_provenance(name, selection, facts), "files": digests(temporary)}
             write_json(temporary / PROVENANCE, provenance | {"seal": blank_seal(COMMAND)})
             seal(temporary / PROVENANCE, COMMAND)
             refuse_others(out, formats())  # something may have been put there meanwhile
-            with project_lock("labelfactory export"):  # another export to this folder may be as far
+            with project_lock("labelfactory export"):  # another export to this folder, or a withdrawal, may be as far
+                selection.refuse_withdrawn()
                 if out.exists():
                     out.replace(old)
                 temporary.replace(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.replace(out)
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        finally:
+            if old.exists() and not out.exists():
+                old.replace(out)
+            for leftover in (temporary, old):
+                shutil.rmtree(leftover, ignore_errors=True)
     return provenance
 
 
@@ -96,8 +97,8 @@ def _after_a_kill(out: Path) -> None:
 
 
 def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:
-    commit, dirty = git_state()
-    params = Path(PARAMS_FILE)
+    origin = selection.origin
+    masks = {image_id: image["mask"] for image_id, image in selection.exported.items()}
     return {
         "format": name,
         "what": selection.what,
@@ -105,14 +106,14 @@ def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[
         "min_quality": selection.min_quality,
         "classes": list(selection.classes),
         "quality": QUALITY[selection.what],
-        "commit": commit,
-        "commit_has_changes": dirty,
-        "params_sha256": digest_file(params) if params.exists() else None,
-        "params": read_yaml(params) if params.exists() else None,
-        "dataset_sha256": digest_file(DATA / "dataset" / "images.parquet"),
-        "masks_digest": digest_rows((image_id, item["mask"]) for image_id, item in selection.exported.items()),
-        "params_digests": params_digests(selection.what, selection.exported),
-        "checkpoints": checkpoints(selection.what, selection.exported),
+        "commit": origin.commit,
+        "commit_has_changes": origin.commit_has_changes,
+        "params_sha256": origin.params_sha256,
+        "params": origin.params,
+        "dataset_sha256": selection.dataset_sha256,
+        "masks_digest": digest_rows(masks.items()),
+        "params_digests": params_digests(selection.what, masks),
+        "checkpoints": checkpoints(selection.what, origin.passports, masks),
         "facts": facts,
         "images": selection.exported,
     }

@@ -1,7 +1,8 @@
 """Run variants of the line: each combination of parameters is a DVC experiment; the result is one table and one plot.
 
-The workspace stays unchanged. Existing experiments are not run again, so a killed sweep resumes. A failed variant has its
-problem in the table, and the others run.
+The workspace stays unchanged. Existing experiments are not run again, so a killed sweep resumes. Each variant runs with what was
+planned; where import, corrections or code have changed since, it fails. A failed variant has its problem in the table, and the
+others run.
 """
 
 from collections.abc import Callable, Sequence
@@ -81,7 +82,9 @@ def run_variant(line: LineProcess, variant: Variant, until: str, scores: dict[st
     """Run one experiment; its scores are added to `scores`."""
     logger = get_run_logger()
     try:
-        metrics = line.vary(variant.name, variant.overrides, variant.stages, hear=lambda text: logger.info("%s", text))
+        metrics = line.vary(
+            variant.name, variant.params, variant.inputs, variant.stages, hear=lambda text: logger.info("%s", text)
+        )
     except StageError as error:
         return Failed(name=USER_ERROR if error.users else CRASHED, message=str(error))
     except LineProcessError as error:
@@ -140,7 +143,7 @@ def sweep_here(
             for number, variant in enumerate(planned, 1):
                 show(f"sweep: {number} of {len(planned)}: {variant}")
                 try:
-                    metrics = line.vary(variant.name, variant.overrides, variant.stages, hear=hear)
+                    metrics = line.vary(variant.name, variant.params, variant.inputs, variant.stages, hear=hear)
                     scores = scores_of(metrics, scored_until(until))
                     outcomes.append(Outcome(variant.name, variant.settings, scores))
                 except (StageError, LineProcessError) as error:

@@ -8,12 +8,12 @@ holds text: a value of JSON or ONNX, the comment of a JPEG, the text `Software` 
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
-from labelfactory.files import write_whole
+from labelfactory.files import disk_errors, write_whole
 from labelfactory.foreign_files import UNLIMITED, read_file
 
 OWN = ("data", ".git", ".dvc", "dvc.yaml", "dvc.lock", "params.yaml", "prefect.yaml")
@@ -29,7 +29,10 @@ def refuse_own(out: Path) -> None:
 
     Raises:
         DataError: it belongs to the project, by its path or by where its links lead.
+        DiskError: nothing can be there: a part of the path is a file, a link that leads to itself, or too long a name.
     """
+    with disk_errors(out), suppress(FileNotFoundError):
+        out.stat()
     place = out.resolve()
     for own in OWN:
         if place.is_relative_to(Path(own).resolve()) or place.is_relative_to(Path.cwd() / own):

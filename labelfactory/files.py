@@ -23,6 +23,15 @@ from labelfactory.errors import UserError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+IN_THE_WAY = frozenset(
+    {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO, errno.EBUSY}
+)
+REMEDIES = {
+    **dict.fromkeys(IN_THE_WAY, "Move away what is there, or name another place."),
+    errno.ENAMETOOLONG: "Give it a shorter name.",
+    errno.EFBIG: "Allow larger files (`ulimit -f unlimited`), or name a place on another disk.",
+}
+"""What mends a place where nothing can be written, though its disk has space and its folder is writable."""
 ENDING = "labelfactory.tmp"
 LONGEST = 200
 """Bytes of a name that its temporary name repeats."""
@@ -34,7 +43,7 @@ FORM = re.compile(
 
 
 class DiskError(UserError):
-    """A disk is full, or a folder is not writable."""
+    """A disk is full, a folder is not writable, or a place is none for a file."""
 
 
 def disk_error(path: Path, error: BaseException) -> DiskError | None:
@@ -51,6 +60,8 @@ def disk_error(path: Path, error: BaseException) -> DiskError | None:
     if number in FORBIDDEN:
         reason = os.strerror(number or 0).lower()
         return DiskError(f"{path}: cannot be written: {reason}", f"Make {path.parent} writable for this user.")
+    if isinstance(error, OSError) and number in REMEDIES:
+        return DiskError(f"{path}: cannot be written: {os.strerror(number).lower()}", REMEDIES[number])
     return None
 
 
@@ -75,7 +86,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     A kill at any moment leaves either the old file or the new one.
 
     Raises:
-        DiskError: the disk is full, or the folder is not writable. The old file is unchanged.
+        DiskError: the disk is full, or nothing can be written there. The old file is unchanged.
     """
     temporary = temporary_path(path)
     try:
@@ -153,7 +164,7 @@ def _machine() -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder if it is missing. Raises DiskError where that is not allowed, or the disk is full."""
+    """Create a folder if it is missing. Raises DiskError where it cannot be, as where a file is in its way, or the disk is full."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -4,9 +4,10 @@ DVC alone decides what is stale. `dvc repro` does the same as `reproduce`.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import psutil
 from dvc.repo import Repo, lock_repo
@@ -65,7 +66,7 @@ def _has_told(run: "Future[list[str]]") -> bool:
 
 def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo | None) -> list[str]:
     with (
-        open_repo() if held is None else nullcontext(held) as repo,
+        open_repo(waits=True) if held is None else nullcontext(held) as repo,
         failures_named(),
         lock_repo(repo),
         _calm(retrain=retrain),
@@ -100,11 +101,12 @@ def held_line() -> Iterator[HeldLine]:
     """Hold DVC's lock, while no stage is at work: for a command that changes what stages read and write.
 
     Raises:
-        BusyError: another process runs the line, a stage of it, or a sweep.
+        BusyError: another process holds DVC's lock, runs a stage, or a sweep.
     """
     with open_repo() as repo:
         with failures_named(), ExitStack() as held:
             held.enter_context(lock_repo(repo))
+            repo.lock.waits = True  # DVC gives it away while a stage runs
             locks = held.pop_all()
         with locks:
             for name in (*read_wiring(), "sweep"):  # a stage started by hand, or a sweep, holds its lock alone
@@ -149,19 +151,22 @@ class Line:
                 self._repo.reproduce(targets=[stage], single_item=True)
             return ran
 
-    def vary(self, name: str, overrides: Sequence[str], stages: Sequence[str] = ()) -> dict[str, float]:
-        """Run the line with other params as the DVC experiment `name`, unless it exists. Returns its metrics.
+    def vary(
+        self, name: str, params: Mapping[str, Any], inputs: Mapping[str, str], stages: Sequence[str] = ()
+    ) -> dict[str, float]:
+        """Run the line with these params as the DVC experiment `name`, unless it exists. Returns its metrics.
 
         Args:
             name: of the experiment.
-            overrides: as `dvc exp run --set-param` takes them.
+            params: all of params.yaml.
+            inputs: as `inputs_in` gives them, when the experiment was planned.
             stages: those that run, in order, and no others; none for the whole line.
 
         Raises:
             StageFailedError, UserError: as `reproduce`.
         """
         with failures_named():
-            return run_variant(self._repo, name, list(overrides), list(stages))
+            return run_variant(self._repo, name, params, inputs, stages)
 
     def stale(self, stages: Sequence[str]) -> list[str]:
         """Those of these stages that are stale now, whatever earlier stages will make.
@@ -178,7 +183,7 @@ class Line:
 @contextmanager
 def open_line() -> Iterator[Line]:
     """The line of this folder, with DVC opened once for all stages."""
-    with open_repo() as repo:
+    with open_repo(waits=True) as repo:
         yield Line(repo)
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -85,15 +85,22 @@ class LineProcess:
         stale: list[str] = self._ask({"stale": list(stages)}, lambda line: None)
         return stale
 
-    def vary(self, name: str, overrides: Sequence[str], stages: Sequence[str] = (), *, hear: Hear) -> dict[str, float]:
+    def vary(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        stages: Sequence[str] = (),
+        *,
+        hear: Hear,
+    ) -> dict[str, float]:
         """`Line.vary`; `hear` gets each line that its stages print.
 
         Raises:
             StageError, LineProcessError: as `bring_up_to_date`.
         """
-        metrics: dict[str, float] = self._ask(
-            {"vary": name, "overrides": list(overrides), "stages": list(stages)}, hear
-        )
+        wanted = {"vary": name, "params": params, "inputs": inputs, "stages": list(stages)}
+        metrics: dict[str, float] = self._ask(wanted, hear)
         return metrics
 
     def close(self) -> None:
@@ -198,7 +205,7 @@ def _answer(line: Any, request: dict[str, Any]) -> dict[str, Any]:
         if "stale" in request:
             return {"value": line.stale(request["stale"])}
         if "vary" in request:
-            return {"value": line.vary(request["vary"], request["overrides"], request["stages"])}
+            return {"value": line.vary(request["vary"], request["params"], request["inputs"], request["stages"])}
         return {"value": line.bring_up_to_date(request["stage"], force=request["force"])}
     except UserError as error:
         return {"error": str(error), "users": True}

@@ -12,19 +12,21 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 
 from flows.line.data_sources import check_data_source
+from flows.line.dvc_lock import DvcLock, busy
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
-from labelfactory.lock import BusyError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import DATA, WIRING_FILE, last_runs, read_wiring
 
 _ASK_DVC = "Mend what DVC names; `dvc status -v` shows more."
-_WAIT = "Wait until it is done, then type the same command again; a run that was killed leaves no lock."
 
 
 @contextmanager
-def open_repo() -> Iterator[Repo]:
-    """DVC's view of this folder; its stages run with this environment's Python."""
+def open_repo(*, waits: bool = False) -> Iterator[Repo]:
+    """DVC's view of this folder; its stages run with this environment's Python.
+
+    `waits`: wait for DVC's lock, as `DvcLock` does, also when a stage has ended; otherwise whoever holds it is an error.
+    """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:
         repo = Repo(".")
@@ -33,6 +35,7 @@ def open_repo() -> Iterator[Repo]:
         raise UserError(f"DVC: {error}", remedy) from error
     _check_files()
     with repo:
+        repo.lock = DvcLock(repo.lock, waits=waits)
         _refuse_other_stages(repo)
         yield repo
 
@@ -82,7 +85,7 @@ def failures_named() -> Iterator[None]:
     except ReproductionError as error:
         raise StageFailedError(*_blame(error)) from error
     except LockError as error:
-        raise BusyError("another run in this folder holds DVC's lock", _WAIT) from error
+        raise busy(error) from error
     except DvcException as error:
         raise UserError(f"DVC: {' '.join(str(error).split())}", _ASK_DVC) from error
 
@@ -93,6 +96,10 @@ def _blame(error: ReproductionError) -> tuple[str, int]:
     DVC gives both only in its messages.
     """
     name = str(error).removeprefix("failed to reproduce ").strip("'")
+    if isinstance(error.__cause__, UserError):  # of DVC's lock, which is ours
+        raise error.__cause__
+    if isinstance(error.__cause__, LockError):
+        raise busy(error.__cause__, name) from error
     code = re.search(r"exited with (-?\d+)", str(error.__cause__))
     if code is None:
         raise UserError(f"DVC: {name}: {error.__cause__}", _ASK_DVC) from error

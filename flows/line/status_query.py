@@ -1,7 +1,7 @@
 """DVC's state of the line, for a page that polls: `python -m flows.line.status_query` prints JSON.
 
-The query holds DVC's lock of the folder for a second or two, and a run that ends a stage waits only three seconds for that
-lock before it fails. So DVC is not queried while a stage runs; the answer says how far that is instead.
+The query holds DVC's lock of the folder for a second or two; a run that ends a stage waits for that lock, and bare `dvc repro`
+fails after three seconds. So DVC is not queried while a stage runs; the answer says how far that is instead.
 """
 
 import json

@@ -16,13 +16,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dvc.exceptions import DvcException
+from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc_objects.errors import ObjectFormatError
 from dvc_objects.fs.base import RemoteMissingDepsError
 
+from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
-from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs, remove_damaged_listings
+from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from flows.line.pulled_manifest import DamagedError, is_here, read_pushed, settle
+from flows.line.sent_outputs import send_outputs
 from flows.line.shared_import import brought_together, lacking, note_agreed, shown
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
@@ -112,13 +115,9 @@ def push(*, give_up: bool = False) -> Moved:
             "push", missing, lambda digest: store.put(read_imported(missing[digest], digest), store.picture(digest))
         ):
             pass
-        try:
-            outputs = int(repo.push() or 0)
-        except ObjectFormatError:
-            remove_damaged_listings(repo, sorted(locked_stages()), store.get)
-            outputs = int(repo.push() or 0)
-        if LOCK_FILE.exists():
-            store.put(LOCK_FILE.read_bytes(), store.address("dvc.lock"))
+        outputs, lock = send_outputs(repo, store.get)
+        if lock is not None:
+            store.put(lock, store.address("dvc.lock"))
         if not give_up:
             _refuse_loss_there(store, manifest)  # once more: sending takes its time
         store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
@@ -226,12 +225,14 @@ def _pull_lock(store: Store) -> bool:
 @contextmanager
 def _store() -> Iterator[tuple[Repo, Store]]:
     """DVC and its remote; their errors become errors for users."""
-    with open_repo() as repo:
+    with open_repo(waits=True) as repo:
         try:
             yield repo, Store(repo)
         except (RemoteMissingDepsError, ImportError) as error:
             problem = str(error).splitlines()[0]
             raise UserError(f"DVC: {problem}", "Type `pip install -c constraints.txt -e '.[s3]'`.") from error
+        except LockError as error:
+            raise busy(error) from error
         except (DvcException, ObjectFormatError, OSError) as error:
             full = disk_error(Path(getattr(error, "filename", None) or "DVC"), error)
             if full is not None:

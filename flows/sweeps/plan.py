@@ -7,9 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from labelfactory.dataset.corrections import CORRECTIONS, TABLE
-from labelfactory.dataset.manifest import MANIFEST
-from labelfactory.digests import digest_code, digest_file, digest_json
+from flows.line.experiment_inputs import inputs_in, name_of
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.settings.params import PARAMS_FILE, SHOWN, check_sections, in_one_line, read_yaml
 from labelfactory.settings.wiring import METRICS, read_wiring
@@ -23,29 +21,18 @@ Parameters = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination and the name of its experiment, which follows from params, code, import and corrections."""
+    """One combination and the name of its experiment, which follows from `params` and `inputs` (`inputs_in`)."""
 
     name: str
     settings: Mapping[str, Any]
     params: Mapping[str, Any]
-    """params.yaml as it is with these settings."""
+    """All of params.yaml with these settings, as it was when the sweep was planned."""
+    inputs: Mapping[str, str]
     stages: tuple[str, ...] = ()
     """Those that run, and no others; none for the whole line."""
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={in_one_line(value)}" for name, value in self.settings.items())
-
-    @property
-    def overrides(self) -> list[str]:
-        """As `dvc exp run --set-param` takes them. A method with its knobs is taken out and put in again as a whole: DVC would
-        merge both mappings.
-        """
-        lines = []
-        for key in dict.fromkeys(".".join(name.split(".")[:2]) for name in self.settings):
-            text = f"{key}={in_one_line(_at(self.params, key))}"
-            whole = key not in self.settings
-            lines += [f"{PARAMS_FILE}:~{key}", f"{PARAMS_FILE}:+{text}"] if whole else [f"{PARAMS_FILE}:{text}"]
-        return lines
 
 
 def parse(words: Sequence[str]) -> dict[str, list[Any]]:
@@ -81,7 +68,7 @@ def variants(parameters: Parameters, until: str = "") -> list[Variant]:
         raise ParamsError("a sweep needs a parameter and its values", EXAMPLE)
     values = read_yaml(Path(PARAMS_FILE))
     sections = {stage: stage_class(stage).section for stage in read_wiring()}
-    inputs = _inputs()
+    inputs = inputs_in(Path())
     planned = []
     for combination in product(*parameters.values()):
         settings = dict(zip(parameters, combination, strict=True))
@@ -89,8 +76,7 @@ def variants(parameters: Parameters, until: str = "") -> list[Variant]:
         for name, value in settings.items():
             _put(varied, name, value)
         check_sections(varied, sections, f"{PARAMS_FILE} with {', '.join(f'{n}={v}' for n, v in settings.items())}")
-        named = {"params": varied, **inputs, **({"until": until} if until else {})}
-        planned.append(Variant(f"sweep-{digest_json(named)[:12]}", settings, varied, stages))
+        planned.append(Variant(name_of(varied, inputs, until), settings, varied, inputs, stages))
     return planned
 
 
@@ -120,21 +106,6 @@ def scored_until(until: str) -> set[str]:
     wiring = read_wiring()
     names = {*wiring.upstream(until), until} if until else set(wiring)
     return {stage.meta.scores.name for stage in wiring.scored if stage.name in names}
-
-
-def _inputs() -> dict[str, str]:
-    """Digests of the inputs beside params: the code of all stages, the import, and corrections if there are any."""
-    code = sorted({path for stage in read_wiring().values() for path in stage.code})
-    files = {"import": MANIFEST, "corrections": CORRECTIONS / TABLE}
-    digests = {name: digest_file(path) for name, path in files.items() if name == "import" or path.exists()}
-    return {"code": digest_code([path.resolve() for path in code], Path.cwd()), **digests}
-
-
-def _at(values: Any, name: str) -> Any:
-    """The value at a dotted name."""
-    for part in name.split("."):
-        values = values[part]
-    return values
 
 
 def _put(values: Any, name: str, value: Any) -> None:

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exportable import CLASSES, exportable, written
+from exportable import CLASSES, exportable, tiny_segmenter, written
 from hostile_files import SECRET, fifo
 from PIL import Image
 
-from exports._package import write_package
-from exports._predicted import refuse_others
+from exports._package import Checked, write_package
+from exports._predicted import refuse_others, write_predicted
 from exports._selection import Selection
 from exports._write import export
+from labelfactory.destinations import blank_seal
 from labelfactory.errors import DataError
+from labelfactory.files import DiskError
 from labelfactory.rows.header import shard_schema
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.settings.registry import load_method
@@ -98,6 +100,37 @@ def test_what_is_put_into_the_folder_during_an_export_stays(line, monkeypatch):
     assert [path.name for path in Path("out").iterdir()] == ["voc"]
 
 
+@pytest.mark.parametrize("others", ["predicted", "package", "lineage"])
+def test_what_is_put_in_a_files_place_while_it_is_made_stays(tmp_path, monkeypatch, others):
+    """Between the check before the work and the end of it, which may be hours later."""
+    monkeypatch.chdir(tmp_path)
+    mine = Path({"predicted": "a.png", "package": "m.onnx", "lineage": "openlineage.jsonl"}[others])
+
+    def put(*_: object) -> list[dict[str, object]]:
+        mine.write_text("years")
+        return []
+
+    if others == "predicted":
+        refuse_others(Path(), ["a"], [])
+        put()
+        with pytest.raises(DataError, match="was not written by"):
+            write_predicted(Path(), "a", np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8))
+    elif others == "lineage":
+        monkeypatch.setattr("lineage.export.openlineage", put)
+        with pytest.raises(DataError, match="was not written by"):
+            export_lineage(None, Path())
+    else:
+        monkeypatch.setattr(
+            "exports._package._export", lambda net, path: [path.write_text(blank_seal("labelfactory package")), put()]
+        )
+        monkeypatch.setattr("exports._package._write_metadata", lambda *_: None)
+        monkeypatch.setattr("exports._package.check_package", lambda *_: Checked(1, 1.0, 0.0))
+        with pytest.raises(DataError, match="was not written by"):
+            write_package(tiny_segmenter(tmp_path), mine, [])
+    assert mine.read_text() == "years"
+    assert [path for path in Path().iterdir() if path.name != "data"] == [mine]
+
+
 @pytest.mark.parametrize(
     "out", ["data", "data/masks", "data/new/deep", "../{here}/data/new", "by/new", "dvc.yaml", ".dvc/x"]
 )
@@ -116,6 +149,34 @@ def test_no_result_goes_where_the_project_keeps_its_own(line, out):
         with pytest.raises(DataError, match="belongs to the project"):
             refusing()
     assert sorted(str(path) for path in Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("out", ["file/x", "file/x/y", "loop", "loop/x", "n" * 300])
+def test_a_place_that_is_none_is_refused_by_every_command(line, out):
+    """In two lines, before a network is loaded or a picture read."""
+    Path("file").write_text("mine")
+    Path("loop").symlink_to("loop")
+    place = Path(out)
+    before = sorted(str(path) for path in Path().rglob("*"))
+    for refusing in (
+        lambda: export("voc", Selection("masks"), place),
+        lambda: write_package(Path("no.safetensors"), place, []),
+        lambda: export_lineage(None, place),
+        lambda: refuse_others(place, ["a"], []),
+    ):
+        with pytest.raises(DiskError, match="cannot be written") as caught:
+            refusing()
+        assert caught.value.remedy
+    assert sorted(str(path) for path in Path().rglob("*")) == before
+
+
+def test_an_export_to_no_folder_leaves_nothing(line):
+    """A file of somebody is in its place."""
+    Path("file").write_text("mine")
+    with pytest.raises(DataError):
+        export("voc", Selection("masks"), Path("file"))
+    assert Path("file").read_text() == "mine"
+    assert not [path for path in Path().iterdir() if path.name.startswith(".file")]
 
 
 def replaced(path: Path) -> None:

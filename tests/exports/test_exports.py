@@ -1,5 +1,6 @@
 """Exports, read by the formats' own readers where there are any, and predictions from a checkpoint alone."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -18,14 +19,16 @@ from pycocotools.coco import COCO
 from withdrawing import tell_ledger
 from workspace import ROOT
 
+from exports._origin import with_digest
 from exports._polygons import draw
 from exports._selection import Selection
 from exports._write import export, formats
 from labelfactory.dataset.images import decode_mask, decode_photograph, encode_mask
-from labelfactory.dataset.prepared import read_dataset
+from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.digests import digest_rows
 from labelfactory.errors import DataError, MissingError
-from labelfactory.learning.checkpoints import save_checkpoint
+from labelfactory.learning.checkpoints import load_checkpoint, save_checkpoint
+from labelfactory.settings.registry import load_method
 from sources._import_plan import ImportOptions, plan_import
 from sources.coco import find_coco
 from sources.hf import find_hf
@@ -252,6 +255,76 @@ def test_what_was_withdrawn_does_not_go_out(line, capsys):
     assert first not in provenance["images"]
     assert set(provenance["images"]) <= set(line)
     assert "export: 1 withdrawn photographs are left out" in capsys.readouterr().err
+
+
+def test_what_is_withdrawn_during_an_export_does_not_go_out(line, monkeypatch):
+    """Neither as a new folder nor in place of an older one; the next one leaves it out."""
+    folder, _ = written("voc")
+    before = sorted(path.name for path in folder.rglob("*"))
+    first = next(iter(line))
+    record = next(r for r in read_dataset().records if r.image_id == first)
+    whole = load_method("exports", "voc").write
+
+    def withdrawing(selection: Selection, temporary: Path) -> dict:
+        facts = whole(selection, temporary)
+        tell_ledger(**{first: record.sha256})
+        return facts
+
+    selections = [(Selection("masks"), out) for out in (folder, Path("new"))]
+    with monkeypatch.context() as patched:
+        patched.setattr("exports.voc.write", withdrawing)
+        for selection, out in selections:
+            with pytest.raises(DataError, match=f"withdrawn during the export: {first}") as caught:
+                export("voc", selection, out)
+            assert "leaves them out" in caught.value.remedy
+    assert not Path("new").exists()
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    assert first not in written("voc")[1]["images"]
+
+
+@pytest.mark.parametrize("what", ["masks", "predictions"])
+def test_provenance_is_that_of_what_was_loaded(line, segmenter, monkeypatch, what):
+    """While the photographs are read, a run ends: other weights, data set, parameters, commit."""
+    classifier = Path("data/classifier/checkpoint.safetensors")
+    Path("params.yaml").write_text("prepare: {train_list: train}\n")
+    save_checkpoint(classifier, {"w": torch.zeros(1)}, passport())
+    commits = iter(["first", "second", "third"])
+    monkeypatch.setattr("exports._origin.git_state", lambda: (next(commits), False))
+    before = export("voc", Selection(what), Path("before"))
+    assert before["commit"] == "first"
+    whole = load_method("exports", "voc").write
+
+    def meanwhile(selection: Selection, folder: Path) -> dict:
+        facts = whole(selection, folder)
+        for path in (classifier, segmenter):
+            state, stated = load_checkpoint(path)
+            save_checkpoint(path, {name: tensor + 1 for name, tensor in state.items()}, stated)
+        Path("params.yaml").write_text("prepare: {train_list: other}\n")
+        write_dataset(dataclasses.replace(read_dataset(), max_bad_fraction=0.9))
+        return facts
+
+    monkeypatch.setattr("exports.voc.write", meanwhile)
+    after = export("voc", Selection(what), Path("after"))
+    assert after.pop("commit") == "second"
+    assert after == {key: value for key, value in before.items() if key != "commit"}
+    assert set(after["checkpoints"]) == {"classifier"} | ({"segmenter"} if what == "predictions" else set())
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path):
+    """Value and digest are of the same bytes."""
+    path = tmp_path / "x"
+    contents = iter(["second", "second", "third"])
+
+    def read(path: Path) -> str:
+        text = path.read_text()
+        path.write_text(next(contents, "third"))
+        return text
+
+    path.write_text("first")
+    assert with_digest(path, read) == ("second", hashlib.sha256(b"second").hexdigest())
+    endless = iter(range(100))
+    with pytest.raises(DataError, match="was replaced while it was read"):
+        with_digest(path, lambda path: path.write_text(str(next(endless))))
 
 
 def test_an_export_appears_whole_or_not_at_all(line, monkeypatch):

@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 from app.main import COMMANDS, command_line
+from exports._predictor import Predictor
 from labelfactory.dataset.images import decode_mask, encode_mask
 from labelfactory.errors import DataError
 from labelfactory.files import temporary_path
@@ -138,6 +139,35 @@ def test_predict_replaces_its_own_results_and_nothing_else(segmenter, tmp_path, 
     Path("truth/b.png").unlink()
     os.link("photos/a.png", "truth/b.png")
     assert "truth/b.png: is one of the pictures" in str(predict("photos", out="truth").exception)
+
+
+def test_predict_replaces_no_result_that_is_edited_meanwhile(segmenter, tmp_path, monkeypatch):
+    """After its look at the folder: the edit stays and is named, every other result is made."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for k, name in enumerate(("a", "b", "c")):
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(f"in/{name}.png")
+    words = ["predict", "in", "--out", "out", "--checkpoint", str(segmenter), "--scales", "1", "--no-flip"]
+    assert CliRunner().invoke(command_line(*COMMANDS), words).exit_code == 0
+    before = {path: path.read_bytes() for path in sorted(Path("out").iterdir())}
+    first, predicted = Path("out/a.png"), Predictor.predict
+
+    def slowly(self: Predictor, photograph: np.ndarray) -> object:
+        if not edited:
+            for path in (Path("out/b.png"), Path("out/c_overlay.jpg")):
+                edit(path)
+                edited[path] = path.read_bytes()
+            first.unlink()
+        return predicted(self, photograph)
+
+    edited: dict[Path, bytes] = {}
+    monkeypatch.setattr(Predictor, "predict", slowly)
+    done = CliRunner().invoke(command_line(*COMMANDS), words)
+    assert isinstance(done.exception, DataError)
+    assert done.exception.problem.splitlines()[0] == "2 results stay as they are"
+    assert all(str(path) in done.exception.problem for path in edited)
+    assert {path: path.read_bytes() for path in sorted(Path("out").iterdir())} == before | edited
 
 
 def test_predict_refuses_other_weights(tmp_path, monkeypatch):

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from labelfactory.files import (
+    REMEDIES,
     DiskError,
     disk_errors,
+    make_folder,
     remove_leftovers,
     temporary_path,
     write_csv,
@@ -21,7 +23,7 @@ from labelfactory.files import (
 )
 
 
-def write_half(path: Path, error: type[BaseException]) -> None:
+def write_half(path: Path, error: type[BaseException] | BaseException) -> None:
     with write_whole(path) as temporary:
         temporary.write_bytes(b"half")
         raise error
@@ -168,3 +170,29 @@ def test_errors_of_the_disk_name_the_path(tmp_path, error):
         raise error
     with pytest.raises(RuntimeError, match="bug"), disk_errors(tmp_path / "x"):
         raise RuntimeError("bug")
+
+
+@pytest.mark.parametrize("number", sorted(REMEDIES))
+def test_a_place_where_nothing_can_be_written_is_named_with_what_to_do(tmp_path, number):
+    """Whatever the system says is in the way; a bug of the program with the same number elsewhere is none of a file."""
+    with pytest.raises(DiskError, match=f"x: cannot be written: {os.strerror(number).lower()}") as caught:
+        write_half(tmp_path / "x", OSError(number, os.strerror(number)))
+    assert caught.value.remedy
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["file", "file/x", "file/x/y", "loop/x", "n" * 300, "a folder"])
+def test_no_file_is_written_where_none_can_be(tmp_path, place):
+    """A file in the way, a link to itself, too long a name."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "a folder").mkdir()
+    path = tmp_path / place
+    if place != "file":
+        with pytest.raises(DiskError, match="cannot be written") as caught, write_whole(path) as temporary:
+            temporary.write_bytes(b"new")
+        assert caught.value.remedy
+    if place != "a folder":
+        with pytest.raises(DiskError, match="cannot be written"):
+            make_folder(path)
+    assert (tmp_path / "file").read_text() == "mine"

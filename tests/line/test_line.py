@@ -1,7 +1,9 @@
 """The whole line through DVC on a tiny set: it runs once, then never again, and to the same digests twice."""
 
 import json
+import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,12 +98,20 @@ def test_a_cold_stage_has_the_same_digests(finished, noun):
     assert digests(finished) == before
 
 
-def test_a_second_run_in_the_folder_is_refused(imported):
-    """DVC's lock is held by another: two lines and exit code 2, not a traceback."""
-    with Repo(str(imported)) as other, other.lock:
-        said = call(imported, "labelfactory", "run", code=2)
-    assert "error: another run in this folder holds DVC's lock" in said
+def test_a_run_waits_for_dvcs_lock_and_a_look_does_not(imported):
+    """Held by another: two lines and exit code 2, not a traceback; a run says for whom it waits, and goes on."""
+    with Repo(str(imported)) as other:
+        other.lock.lock()
+        said = call(imported, "labelfactory", "status", code=2)
+        release = threading.Timer(15, other.lock.unlock)
+        release.start()
+        try:
+            ran = call(imported, "labelfactory", "run", "prepare")
+        finally:
+            release.join()
+    assert f"error: the process {os.getpid()} holds DVC's lock" in said
     assert "Wait until it is done" in said
+    assert f"waiting for the process {os.getpid()}, which holds DVC's lock" in ran
 
 
 def test_a_line_that_never_ran_cannot_leave_out_training(imported):

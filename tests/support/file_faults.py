@@ -268,7 +268,7 @@ class Experiments:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def vary(self, name: str, overrides: list[str], hear: Any) -> dict[str, float]:
+    def vary(self, name: str, params: Any, inputs: Any, hear: Any) -> dict[str, float]:
         return {"miou/val/model": 0.5}
 
 

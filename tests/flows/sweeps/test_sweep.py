@@ -11,15 +11,13 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from dvc.utils.hydra import apply_overrides
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from workspace import ROOT, call
 
 from app.sweep import _print
-from flows.line.experiments import copied_paths
-from flows.sweeps.plan import Variant, parse, scored_until, variants
+from flows.sweeps.plan import parse, scored_until, variants
 from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.errors import ParamsError
@@ -58,26 +56,6 @@ def test_what_is_typed_is_what_is_swept(wanted):
 def test_a_list_is_one_value():
     """As params.yaml writes it."""
     assert parse(["extract_cams.scales=[1.0],[0.5, 1.0]"]) == {"extract_cams.scales": [[1.0], [0.5, 1.0]]}
-    params = {"extract_cams": {"scales": [0.5, 1.0], "method": {"name": "pcm", "rounds": 2}}}
-    (override,) = Variant("", {"extract_cams.scales": [0.5, 1.0]}, params).overrides
-    assert override == "params.yaml:extract_cams.scales=[0.5, 1.0]"
-    assert Variant("", {"extract_cams.method.rounds": 2}, params).overrides == [
-        "params.yaml:~extract_cams.method",
-        "params.yaml:+extract_cams.method={name: pcm, rounds: 2}",
-    ]
-
-
-def test_dvc_takes_a_method_with_knobs_as_a_whole(tmp_path):
-    """In place of a name alone and of another method's knobs."""
-    path = tmp_path / "params.yaml"
-    path.write_text("random_walk: {method: chebyshev, beta: 8}\ntrain_segmenter: {net: {name: deeplab_v2, width: 0}}\n")
-    params = {
-        "random_walk": {"method": {"name": "chebyshev", "steps": 4}, "beta": 8},
-        "train_segmenter": {"net": {"name": "deeplab_v3", "rates": [3, 6]}},
-    }
-    variant = Variant("", {"random_walk.method.steps": 4, "train_segmenter.net.rates": [3, 6]}, params)
-    apply_overrides(str(path), [line.removeprefix("params.yaml:") for line in variant.overrides])
-    assert yaml.safe_load(path.read_text()) == params
 
 
 @pytest.mark.parametrize("word", ["beta=4", "random_walk.beta", "random_walk.beta=", "random_walk.beta=[4", "=4"])
@@ -129,16 +107,6 @@ def test_what_cannot_run_is_said_before_anything_runs(project, wanted, said):
     with pytest.raises(ParamsError) as caught:
         variants(wanted)
     assert said in str(caught.value)
-
-
-def test_an_experiment_takes_along_what_git_and_dvc_do_not_hold():
-    """The lock file, the import, and folders of photographs inside the project; those elsewhere stay where they are."""
-    assert list(copied_paths(["data/raw/demo/a.png", "data/raw/b.png", "/far/c.png"])) == [
-        "dvc.lock",
-        "data/import",
-        "data/corrections",
-        "data/raw",
-    ]
 
 
 OUTCOMES = [
