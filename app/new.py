@@ -1,6 +1,5 @@
 """`labelfactory new DIR`: a project folder for another data set, with the environment of this one."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import typer
 
 import labelfactory
 from labelfactory.errors import DataError, UserError
-from labelfactory.files import disk_errors, make_folder
+from labelfactory.files import disk_errors, make_folder, temporary_path
 
 IDENTITY = ("-c", "user.name=labelfactory", "-c", "user.email=labelfactory@localhost", "-c", "commit.gpgsign=false")
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
@@ -25,7 +24,7 @@ def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Does not exi
     source = Path(labelfactory.__file__).resolve().parent.parent
     _check(folder, source)
     make_folder(folder.resolve().parent)
-    temporary = folder.resolve().with_name(f".{folder.resolve().name}.{os.getpid()}.tmp")
+    temporary = temporary_path(folder.resolve())
     try:
         with disk_errors(folder):
             _fill(temporary, source)

@@ -26,7 +26,7 @@ from exports._networks import checkpoints, params_digests
 from exports._selection import QUALITY, Selection
 from labelfactory.destinations import blank_seal, seal
 from labelfactory.digests import digest_rows
-from labelfactory.files import disk_errors, leftovers, make_folder, temporary_path, write_json
+from labelfactory.files import disk_errors, leftovers, make_folder, remove_leftover_folders, temporary_path, write_json
 from labelfactory.lock import project_lock
 from labelfactory.settings.registry import load_method, method_names
 
@@ -91,9 +91,7 @@ def _after_a_kill(out: Path) -> None:
         for moved in leftovers(out.parent, [out.name], kind=OLD, alone=True):
             if not out.exists() and (moved / PROVENANCE).is_file():
                 moved.replace(out)
-        for path in (*leftovers(out.parent, [out.name], kind=OLD), *leftovers(out.parent, [out.name])):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
+        remove_leftover_folders(out.parent, [out.name])
 
 
 def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:

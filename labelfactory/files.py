@@ -36,7 +36,7 @@ ENDING = "labelfactory.tmp"
 LONGEST = 200
 """Bytes of a name that its temporary name repeats."""
 FORM = re.compile(
-    rf"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{{8}})-(?P<process>[0-9]{{1,9}})(?:\.(?P<kind>[a-z]+))?\.{re.escape(ENDING)}",
+    rf"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{{8}})-(?P<process>[0-9]{{1,9}})(?:\.(?P<kind>[0-9a-z]+))?\.{re.escape(ENDING)}",
     re.DOTALL,
 )
 """Names that `temporary_path` gives."""
@@ -128,12 +128,21 @@ def remove_leftovers(folder: Path, names: Collection[str] = (), *, alone: bool =
                 leftover.unlink()
 
 
-def leftovers(folder: Path, names: Collection[str] = (), *, kind: str = "", alone: bool = False) -> Iterator[Path]:
-    """Paths of that kind that killed processes left in a folder; the rest is as for `remove_leftovers`."""
+def remove_leftover_folders(folder: Path, names: Collection[str] = (), *, alone: bool = False) -> None:
+    """The same for folders that were filled under a `temporary_path`, with all that is in them."""
+    for leftover in leftovers(folder, names, alone=alone):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def leftovers(
+    folder: Path, names: Collection[str] = (), *, kind: str | None = None, alone: bool = False
+) -> Iterator[Path]:
+    """Paths of that kind, or of any, that killed processes left in a folder; the rest is as for `remove_leftovers`."""
     parts = {_part(name) for name in names}
     for path in sorted(folder.glob(f".*.{ENDING}")):
         form = FORM.fullmatch(path.name)
-        if form is None or (form["kind"] or "") != kind or (parts and form["name"] not in parts):
+        if form is None or kind not in (None, form["kind"]) or (parts and form["name"] not in parts):
             continue
         if alone or _is_abandoned(path, form["machine"], int(form["process"])):
             yield path

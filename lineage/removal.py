@@ -12,7 +12,7 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifes
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.dvc_cache import cached, is_ours
 from labelfactory.errors import UserError
-from labelfactory.files import remove_leftovers
+from labelfactory.files import remove_leftover_folders, remove_leftovers
 from labelfactory.foreign_files import RAW
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
@@ -44,6 +44,7 @@ def remove(withdrawal: Withdrawal) -> None:
         path.unlink(missing_ok=True)
         _remove_empty(path.parent)
     for folder in _folders():
+        remove_leftover_folders(folder, alone=True)
         remove_leftovers(folder)  # of a run that was killed: half a shard, half a photograph
     for copy in (*EXPERIMENTS.glob("tmp*"), *EXPERIMENTS.glob("*/tmp*")):  # of a killed sweep: the whole project
         shutil.rmtree(copy, ignore_errors=True)

@@ -16,7 +16,7 @@ from secrets import token_hex
 
 from labelfactory.console import in_bytes, say
 from labelfactory.errors import UserError
-from labelfactory.files import remove_leftovers
+from labelfactory.files import remove_leftover_folders, temporary_path
 from labelfactory.settings.wiring import DATA
 from labelfactory.store.limit import is_on, limit
 
@@ -101,7 +101,7 @@ def keep(noun: str, name: str, fill: Callable[[Path], None], *, used: float | No
         used: when it was last used, if not now.
     """
     target = folder_of(noun, name)
-    new = target.with_name(f".{name}.{token_hex(4)}.{os.getpid()}.tmp")
+    new = temporary_path(target, token_hex(4))
     try:
         new.mkdir(parents=True)
         fill(new)
@@ -145,7 +145,7 @@ def use(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove an entry; nothing of it is seen half."""
-    old = folder.with_name(f".{folder.name}.{token_hex(4)}.{os.getpid()}.tmp")
+    old = temporary_path(folder, token_hex(4))
     with suppress(OSError):  # it is not there any more
         folder.rename(old)
     shutil.rmtree(old, ignore_errors=True)
@@ -181,7 +181,7 @@ def trim(most: int | None = None, *, dry_run: bool = False) -> list[Entry]:
         for entry in gone:
             remove(entry.path)
         for folder in store.glob("*"):
-            remove_leftovers(folder, alone=False)
+            remove_leftover_folders(folder)
     return gone
 
 
