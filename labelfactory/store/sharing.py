@@ -11,6 +11,7 @@ from pathlib import Path
 
 from labelfactory.console import in_bytes, say
 from labelfactory.dvc_cache import cache_folder, cached
+from labelfactory.files import temporary_path
 from labelfactory.settings.wiring import DATA
 from labelfactory.store.entries import STORE, entries, holds, trim
 from labelfactory.store.limit import is_on
@@ -53,7 +54,7 @@ def _is_shared(file: Path) -> bool:
 
 def _replace(file: Path, by: Path) -> None:
     """Replace a file by a second name of another."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(file)
     temporary.unlink(missing_ok=True)
     os.link(by, temporary)
     temporary.replace(file)
