@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 from labelfactory.errors import UserError
 from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport, read_passport
 from labelfactory.rows.kept import forget_rows
-from labelfactory.store.entries import entries, remove
+from labelfactory.store.entries import entries, remove, remove_abandoned
 from lineage.withdrawals import Withdrawal
 
 
 def remove_kept(withdrawal: Withdrawal) -> None:
     """Delete it. The rows of other images stay, and networks that never saw these."""
+    remove_abandoned(alone=True)  # the caller holds the line
     forget_rows(withdrawal.has)
     passports: dict[Path, Passport] = {}
     gone: set[str] = set()

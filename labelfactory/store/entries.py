@@ -12,15 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from secrets import token_hex
 
 from labelfactory.console import in_bytes, say
 from labelfactory.errors import UserError
-from labelfactory.files import remove_leftover_folders, temporary_path
+from labelfactory.files import leftovers, temporary_path
 from labelfactory.settings.wiring import DATA
 from labelfactory.store.limit import is_on, limit
 
 STORE = DATA / "store"
+OLD = "old"
+"""What a temporary name says of an entry that is being removed."""
 VARIANTS = (".dvc", "tmp", "exps")
 """Where DVC runs the variants of a sweep, each in a copy of the project."""
 
@@ -101,8 +102,9 @@ def keep(noun: str, name: str, fill: Callable[[Path], None], *, used: float | No
         used: when it was last used, if not now.
     """
     target = folder_of(noun, name)
-    new = temporary_path(target, token_hex(4))
+    new = temporary_path(target)
     try:
+        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         fill(new)
         if used is not None:
@@ -145,7 +147,8 @@ def use(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove an entry; nothing of it is seen half."""
-    old = temporary_path(folder, token_hex(4))
+    old = temporary_path(folder, OLD)
+    shutil.rmtree(old, ignore_errors=True)
     with suppress(OSError):  # it is not there any more
         folder.rename(old)
     shutil.rmtree(old, ignore_errors=True)
@@ -180,9 +183,16 @@ def trim(most: int | None = None, *, dry_run: bool = False) -> list[Entry]:
     if not dry_run:
         for entry in gone:
             remove(entry.path)
-        for folder in store.glob("*"):
-            remove_leftover_folders(folder)
+        remove_abandoned()
     return gone
+
+
+def remove_abandoned(*, alone: bool = False) -> None:
+    """Remove what killed processes left; `alone`: no other process works here, so all of that kind."""
+    for folder in store_folder().glob("*"):
+        for kind in ("", OLD):
+            for left in leftovers(folder, kind=kind, alone=alone):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def held_in_words() -> str:

@@ -10,7 +10,7 @@ from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.files import temporary_path
 from labelfactory.store import entries as store
-from labelfactory.store.entries import STORE, entries, folder_of, held_in_words, trim
+from labelfactory.store.entries import OLD, STORE, entries, folder_of, held_in_words, trim
 from labelfactory.store.limit import GB, VARIABLE, limit
 from labelfactory.store.outputs import keep_output, kept_output, put_back
 from labelfactory.store.sharing import share_with_cache
@@ -46,8 +46,10 @@ def test_what_was_used_longest_ago_goes_first():
     made("shared", used=2, alone=False)
     made("new", used=4)
     made("middle", used=3)
-    half = temporary_path(STORE / "net/half", "0a1b2c3d")
-    half.with_name(half.name.replace(f"-{os.getpid()}.", "-4194304.")).mkdir()
+    for kind in ("", OLD):
+        (left := temporary_path(STORE / "net/half", kind)).with_name(
+            left.name.replace(f"-{os.getpid()}.", "-4194304.")
+        ).mkdir()
     assert [entry.path.name for entry in trim(SIZE, dry_run=True)] == ["old", "middle"]
     assert "4 outputs by their keys, 1 MB by itself (limit 1.0 GB)" in held_in_words()
     assert [entry.path.name for entry in trim(SIZE)] == ["old", "middle"]
