@@ -37,7 +37,6 @@ COMMANDS = (
     "new",
     "compare",
     "doctor",
-    "gc",
     "up",
     "down",
     "deploy",
