@@ -15,7 +15,7 @@ from pathlib import Path
 
 from labelfactory.console import in_bytes, say
 from labelfactory.errors import UserError
-from labelfactory.files import leftovers, temporary_path
+from labelfactory.files import remove_leftover_folders, temporary_path
 from labelfactory.settings.wiring import DATA
 from labelfactory.store.limit import is_on, limit
 
@@ -190,9 +190,7 @@ def trim(most: int | None = None, *, dry_run: bool = False) -> list[Entry]:
 def remove_abandoned(*, alone: bool = False) -> None:
     """Remove what killed processes left; `alone`: no other process works here, so all of that kind."""
     for folder in store_folder().glob("*"):
-        for kind in ("", OLD):
-            for left in leftovers(folder, kind=kind, alone=alone):
-                shutil.rmtree(left, ignore_errors=True)
+        remove_leftover_folders(folder, alone=alone)
 
 
 def held_in_words() -> str:

@@ -9,7 +9,7 @@ QUICK = ("profile", "add again", "import two", "export")
 NOT_SEEN = "was not taken through the campaign to its end yet"
 GAPS = {
     "push": "DVC prints a traceback of its own for a full disk, before the two lines",
-    **dict.fromkeys(("pull", "package", "predict", "export voc", "export-lineage", "sweep"), NOT_SEEN),
+    **dict.fromkeys(("pull", "sweep"), NOT_SEEN),
     "withdraw": "has states of its own between the event and the signed report, which the comparison does not know",
 }
 """Commands that the campaign does not hold yet."""
