@@ -8,10 +8,10 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from dvc.repo import Repo
 from made_line import MadeLine
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
@@ -240,17 +240,17 @@ def test_a_push_that_ends_after_another_looks_again(made, other, monkeypatch):
     pull()
     os.chdir(made.root)
     write_manifest(manifest)
-    send = Repo.push
+    send = storage.send_outputs
 
-    def meanwhile(*arguments: object, **options: object) -> object:
+    def meanwhile(*arguments: Any) -> Any:
         os.chdir(made.root)
-        monkeypatch.setattr(Repo, "push", send)
+        monkeypatch.setattr(storage, "send_outputs", send)
         push()
         os.chdir(folder)
-        return send(*arguments, **options)
+        return send(*arguments)
 
     os.chdir(folder)
-    monkeypatch.setattr(Repo, "push", meanwhile)
+    monkeypatch.setattr(storage, "send_outputs", meanwhile)
     with pytest.raises(DataError, match=f"another machine has pushed .* {manifest.entries[-1].image_id}"):
         push()
     pull()

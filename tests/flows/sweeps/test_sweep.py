@@ -233,6 +233,10 @@ def test_a_sweep_really_runs(imported, finished):
 def state(folder: Path) -> dict[str, bytes]:
     """Params, lock and outputs of a workspace."""
     files = [folder / "params.yaml", folder / "dvc.lock", *sorted((folder / "data").rglob("*.*"))]
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in files if "sweeps" not in path.parts}
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in files
+        if path.is_file() and "sweeps" not in path.parts
+    }
     git = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, check=True)
     return {**found, "git": git.stdout}
