@@ -5,6 +5,7 @@ import shutil
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from labelfactory.console import in_bytes
 from labelfactory.errors import DataError
@@ -23,6 +24,8 @@ LARGEST = 4 * 2**30
 """Bytes of an archive, and of what it unpacks to; VOC 2012 has 2 GB."""
 TRIES = 5
 TIMEOUT = 60  # seconds without a byte
+SAFELY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""What Python checks too while it unpacks; 3.11.2, of Debian 12, does not know it."""
 
 
 def download(url: str, path: Path, md5: str) -> None:
@@ -110,7 +113,7 @@ def fetch_voc2012(folder: Path, *, url: str = VOC2012, md5: str = VOC2012_MD5) -
     try:
         with tarfile.open(archive) as opened:
             _check_members(archive, opened.getmembers(), folder)
-            opened.extractall(folder, filter="data")
+            opened.extractall(folder, **SAFELY)
     except (tarfile.TarError, OSError) as error:
         raise DataError(
             f"{archive}: cannot be unpacked: {error}", "Make room on the disk and type the command again."

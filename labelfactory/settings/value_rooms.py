@@ -21,6 +21,7 @@ BY_NUMBER = {
     "__init__.py": "sets up threads",
     "console.py": "messages",
     "dataset/__init__.py": "a docstring",
+    "dataset/account.py": "what an import found, for a person",
     "dataset/changed_corrections.py": "deletes masks that no table names",
     "dataset/left_out.py": "messages",
     "dataset/picture_files.py": "which files are decoded; pixels are made of them in images.py and map_files.py",
@@ -69,6 +70,7 @@ BY_NUMBER = {
     "stage/": "what surrounds a stage's science",
     "store/": "outputs that were made before, found by their keys",
     "versions.py": "for the record",
+    "work_note.py": "what a stage is doing now, for a person",
 }
 """The other files and folders under labelfactory/, for which `closure.ENGINE_FORMAT` stands, and what they do instead. They are
 followed, since a stage may use a value room through them."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.digests import digest_file, digest_json
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.reports import read_report
@@ -59,4 +60,4 @@ def _files(name: str) -> Iterator[Path]:
     wiring = read_wiring()
     for noun in wiring[name].inputs:
         if wiring.maker(noun) is None:
-            yield from sorted((DATA / noun).rglob("[!.]*"))
+            yield from (path for path in sorted((DATA / noun).rglob("[!.]*")) if path != ACCOUNT)
