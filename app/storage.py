@@ -37,10 +37,19 @@ def push(
                     f"the outputs still contain withdrawn images ({each.names})",
                     "Type `labelfactory run`, then `labelfactory push`.",
                 )
-        moved = send(give_up=give_up)
-        clean_remote()
-    learn_refused("labelfactory push")  # what was withdrawn elsewhere while this machine was sending
+        try:
+            moved = send(give_up=give_up)
+        except DataError:  # the shared import has changed meanwhile, by a withdrawal perhaps
+            _take_back()
+            raise
+        _take_back()
     say(f"pushed: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")
+
+
+def _take_back() -> None:
+    """Delete at the remote, and withdraw here, what was withdrawn elsewhere while this machine was sending."""
+    clean_remote()
+    learn_refused("labelfactory push")
 
 
 def pull(

@@ -254,7 +254,8 @@ def test_what_is_withdrawn_while_another_machine_sends_it(made, second, remote, 
         return send(**options)
 
     monkeypatch.setattr("app.storage.send", meanwhile)
-    push()
+    with pytest.raises(DataError, match="on another machine: image-1"):
+        push()
     sent = {path.rpartition("/")[2] for path in contents(remote)}
     assert not sent & {entry.sha256, digest}
     assert "image-1" not in [e.image_id for e in read_manifest(remote / "labelfactory/manifest.parquet").entries]
