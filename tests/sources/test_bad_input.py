@@ -341,7 +341,7 @@ segmentations = st.one_of(
 )
 annotations = st.lists(
     st.fixed_dictionaries(
-        {"image_id": st.integers(0, 2), "category_id": st.integers(0, 2), "segmentation": segmentations},
+        {"image_id": st.integers(0, 2), "category_id": st.just(1), "segmentation": segmentations},
         optional={"iscrowd": st.sampled_from([0, 1])},
     ),
     max_size=3,
