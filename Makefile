@@ -46,7 +46,7 @@ contracts: install
 quick: install
 	pytest -q -m 'not slow' -n 2 --dist worksteal --hypothesis-profile quick
 
-test: install  ## all tests but those of endurance: under 8 minutes on two cores
+test: install  ## all tests but those of endurance: some 17 minutes on two slow cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not endurance'
 
 endurance: install  ## tests that start clusters, pools of workers and PostgreSQL, kill and interrupt what they started, and damage files
