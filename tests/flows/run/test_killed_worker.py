@@ -1,5 +1,6 @@
 """A worker that dies: worker and flow are killed in the middle of extract_cams, and another worker finishes the run."""
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,8 @@ import pytest
 from factory import QUICK_BEATS, Factory, one_image_a_shard, running_in, serving, wait_until
 from small_line import small_project
 from warm_python import COLD
+
+from labelfactory.digests import digest_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(1800)]
 
@@ -48,9 +51,9 @@ def factory(tmp_path) -> Iterator[Factory]:
         yield factory
 
 
-def shards(folder: Path) -> dict[str, tuple[int, int]]:
-    """Finished shards of CAMs: name → inode and time; a shard that is written again is another file."""
-    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (folder / "data/cams").glob("shard-*.parquet")}
+def shards(folder: Path) -> dict[str, str]:
+    """Finished shards of CAMs: name → SHA-256."""
+    return {path.name: digest_file(path) for path in (folder / "data/cams").glob("shard-*.parquet")}
 
 
 def is_ours(process: psutil.Process) -> bool:
@@ -89,4 +92,9 @@ def test_another_worker_takes_up_what_a_killed_one_left(factory):
     after = shards(factory.folder)
     assert len(after) == TRAIN
     assert {name: after[name] for name in finished} == finished
+    made = json.loads((factory.folder / "data/reports/extract_cams.json").read_text())
+    assert (made["rows_computed"], made["rows_copied"]) == (
+        TRAIN - ENOUGH,
+        ENOUGH,
+    )  # DVC rewrites files, it computes none
     assert factory.tasks(run)["prepare"]["state"]["name"] == "Up to date"
