@@ -82,7 +82,9 @@ def test_who_does_not_know_the_login_is_refused(factory):
 @pytest.mark.timeout(1800)
 def test_bare_prefect_deploy_registers_the_same(factory):
     """prefect.yaml is Prefect's own form: `prefect deploy --all` makes the same deployments, and a run of one works."""
+    factory.type("deploy")
     ours = deployments(factory)
+    assert ours
     for deployment in ours.values():
         factory.api.call("DELETE", f"/deployments/{deployment['id']}")
     environment = {
