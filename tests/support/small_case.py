@@ -246,7 +246,9 @@ def _ledger(ledger: Ledger) -> dict[str, Any]:
 
 
 def _timeless(detail: dict[str, Any]) -> str:
-    return json.dumps({name: value for name, value in detail.items() if name not in ("report", "left")}, sort_keys=True)
+    return json.dumps(
+        {name: value for name, value in detail.items() if name not in ("report", "left", "withdrawal")}, sort_keys=True
+    )
 
 
 def _files(folder: Path) -> dict[str, str]:
