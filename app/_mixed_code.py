@@ -10,7 +10,8 @@ from pathlib import Path
 import labelfactory
 
 PACKAGES = ("app", "flows", "labelfactory", "lineage", "models", "sources", "stages", "exports", "reporting", "pages")
-REMEDY = "Type `make install` in this folder and `source .venv/bin/activate`, or work in the other one."
+OWN_ENVIRONMENT = "Type `make install` in this folder and `source .venv/bin/activate`, or work in the other one."
+SHARED_ENVIRONMENT = "Type `git pull` in this folder, which uses the environment of that one."
 
 
 def mixed_code() -> str:
@@ -24,6 +25,12 @@ def mixed_code() -> str:
     return (
         f"the code of two folders is mixed: this command is that of {other}, and {here} has other code in {differing}/"
     )
+
+
+def mixed_remedy() -> str:
+    """What to type then; a folder that `labelfactory new` made has no environment of its own."""
+    here, other = (folder / ".venv" for folder in (Path.cwd(), Path(labelfactory.__file__).resolve().parent.parent))
+    return SHARED_ENVIRONMENT if here.exists() and here.resolve() == other.resolve() else OWN_ENVIRONMENT
 
 
 def _differs(here: Path, other: Path) -> bool:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import labelfactory
-from app._mixed_code import REMEDY, mixed_code
+from app._mixed_code import mixed_code, mixed_remedy
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.devices import cores, pick_device, precision_on
 from labelfactory.errors import UserError
@@ -56,7 +56,7 @@ def _python() -> Iterator[Finding]:
 
 def _code() -> Iterator[Finding]:
     mixed = mixed_code()
-    yield not mixed, mixed or f"code of {Path(labelfactory.__file__).resolve().parent.parent}", REMEDY
+    yield not mixed, mixed or f"code of {Path(labelfactory.__file__).resolve().parent.parent}", mixed_remedy()
 
 
 def _torch() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from app._mixed_code import REMEDY, mixed_code
+from app._mixed_code import mixed_code, mixed_remedy
 from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
@@ -163,7 +163,7 @@ def main() -> None:
 
 def _run(words: list[str]) -> None:
     if (mixed := mixed_code()) and words[:1] != ["doctor"]:  # which says it as a finding
-        say(f"warning: {mixed}. {REMEDY}")
+        say(f"warning: {mixed}. {mixed_remedy()}")
     try:
         in_turn(typer.main.get_command(command_line(*words[:1])))()
     except UserError as error:

@@ -6,9 +6,7 @@ is not written twice.
 
 import json
 import logging
-import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,8 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine
 
-from labelfactory.digests import digest_bytes
 from labelfactory.settings.wiring import read_wiring
+from lineage.mlflow_forms import milliseconds, mlflow_name, now
 from lineage.mlflow_home import HOME, SQLITE
 from lineage.outbox import Letter
 from lineage.settings_diff import flat
@@ -41,7 +39,6 @@ PARENT = "mlflow.parentRunId"
 DIGEST_LENGTH = 36
 """MLflow's limit for a dataset's digest."""
 CONNECT_SECONDS = 10
-LONGEST_NAME = 250
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 
 
@@ -118,15 +115,15 @@ class Tracking:
         detail = letter.detail
         parent = self._find(detail["line"])
         tags = {**detail["tags"], **({PARENT: parent.info.run_id} if parent else {})}
-        ended = _milliseconds(detail["ended"])
-        run = self._begin(letter.id, detail["stage"], _milliseconds(detail["started"]), tags)
+        ended = milliseconds(detail["ended"])
+        run = self._begin(letter.id, detail["stage"], milliseconds(detail["started"]), tags)
         if run is None:
             return
         metrics = [(name, value, 0) for name, value in detail["metrics"].items()]
         for point in detail["curve"]:
             step = int(point["epoch"])
             metrics += [(f"curve/{name}", value, step) for name, value in point.items() if name != "epoch"]
-        self._log(run, flat(detail["params"]), [Metric(_name(n), v, ended, s) for n, v, s in metrics])
+        self._log(run, flat(detail["params"]), [Metric(mlflow_name(n), v, ended, s) for n, v, s in metrics])
         self.client.log_inputs(run.info.run_id, [_dataset(i) for i in detail["inputs"] if i["kind"] == "rows"])
         others = {f"input.{i['name']}": i["digest"] for i in detail["inputs"] if i["kind"] != "rows"}
         if detail["output"]:
@@ -170,9 +167,9 @@ class Tracking:
         )
         if letter.files is not None:
             self.client.log_model_artifacts(model.model_id, str(letter.files))
-        ended = run.info.end_time or _now()
+        ended = run.info.end_time or now()
         metrics = [
-            Metric(_name(name), value, ended, 0, model_id=model.model_id, run_id=run.info.run_id)
+            Metric(mlflow_name(name), value, ended, 0, model_id=model.model_id, run_id=run.info.run_id)
             for name, value in passport["metrics"].items()
         ]
         self._log(run, {}, metrics)
@@ -233,13 +230,13 @@ class Tracking:
         return next((str(v.version) for v in versions if v.tags.get(ID) == digest), None)
 
     def _tag(self, run: Run, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(run.info.run_id, tags=[RunTag(_name(n), v) for n, v in tags.items()])
+        self.client.log_batch(run.info.run_id, tags=[RunTag(mlflow_name(n), v) for n, v in tags.items()])
 
     def _log(self, run: Run, params: Mapping[str, str], metrics: list[Metric]) -> None:
         """In batches, as MLflow allows them."""
         for part in _parts(metrics, BATCH["metrics"]):
             self.client.log_batch(run.info.run_id, metrics=part)
-        for part in _parts([Param(_name(n), v) for n, v in params.items()], BATCH["params"]):
+        for part in _parts([Param(mlflow_name(n), v) for n, v in params.items()], BATCH["params"]):
             self.client.log_batch(run.info.run_id, params=part)
 
 
@@ -276,28 +273,9 @@ def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
         yield items[start : start + size]
 
 
-def _name(text: str) -> str:
-    """A name as MLflow takes it. One that must be changed ends with its digest, so that two names stay two: `a?b` and `a_b`."""
-    parts = re.sub(r"[^\w\-. :/]", "_", text).split("/")
-    name = "/".join("_" if part in ("", ".", "..") else part for part in parts)
-    return (
-        name
-        if name == text and len(name) <= LONGEST_NAME
-        else f"{name[: LONGEST_NAME - 9]}-{digest_bytes(text.encode('utf-8', 'surrogatepass'))[:8]}"
-    )
-
-
 def _dataset(state: Mapping[str, Any]) -> DatasetInput:
     """Rows that a run read, named by the digest of the whole set."""
     source = json.dumps({"uri": f"data/{state['name']}"})
     profile = json.dumps({"num_rows": state["rows"], "digest": state["digest"]})
     dataset = Dataset(state["name"], state["digest"][:DIGEST_LENGTH], "local", source, None, profile)
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-
-
-def _milliseconds(time: str) -> int:
-    return round(datetime.fromisoformat(time).timestamp() * 1000)
-
-
-def _now() -> int:
-    return round(datetime.now().timestamp() * 1000)

@@ -13,8 +13,7 @@ from sources._coco_file import shared_ids
 from sources._coco_objects import OURS, Crowds, is_crowd, without_false_crowds
 from sources._edited_mask import EditedMask, Load
 from sources._edited_pngs import class_number
-
-SHOWN = 20
+from sources._findings import SHOWN, first_lines
 
 
 def edited_coco(
@@ -55,9 +54,10 @@ def edited_coco(
             "Name a JSON with images, annotations and categories, or a folder of PNG masks.",
         ) from None
     if shared:
-        more = [f"  … and {len(shared) - SHOWN} more"] if len(shared) > SHOWN else []
-        lines = [f"{path}: ids are not unique", *(f"  {one_line(line)}" for line in shared[:SHOWN]), *more]
-        raise DataError("\n".join(lines), "Give each of these an id of its own in the JSON.")
+        lines = [f"  {one_line(line)}" for line in first_lines(shared, SHOWN)]
+        raise DataError(
+            "\n".join([f"{path}: ids are not unique", *lines]), "Give each of these an id of its own in the JSON."
+        )
     if not ours:
         decisions.extend(said)
     used = {a.get("category_id") for listed in of_image.values() for a in listed}

@@ -37,8 +37,8 @@ from sources._edited_names import ImageNames
 from sources._edited_pngs import ClassTable, class_table, read_edited_png
 from sources._edited_regions import resized, same_shape
 from sources._edited_tasks import STROKES, edited_strokes, edited_tasks, is_tasks, names_of_tasks
+from sources._findings import SHOWN, first_lines
 
-SHOWN = 20
 LABEL_IDS = "_gtFine_labelIds"
 FOLDERS = ("SegmentationClass", "gtFine")
 """Mask folders of VOC and Cityscapes exports; the photographs beside them are not masks."""
@@ -68,6 +68,36 @@ class Edited:
     decisions: list[str] = field(default_factory=list)  # for a person
 
 
+@dataclass
+class _Unsaid:
+    """What formats of other tools cannot say, and how many masks had it."""
+
+    void: int = 0
+    specks: int = 0
+
+    def kept(self, each: EditedMask, mask: Mask, old: Mask) -> Mask:
+        """The edited mask, [H, W] uint8, with the void and the specks of the current one on which nothing was drawn."""
+        if not each.has_void:
+            void = (old == VOID) & (mask == BACKGROUND)
+            mask = np.where(void, np.uint8(VOID), mask)
+            self.void += bool(void.any()) and not np.array_equal(old, mask)
+        if not each.has_specks:
+            specks = left_out_specks(old, mask)
+            mask = np.where(specks, old, mask)
+            self.specks += bool(specks.any()) and not np.array_equal(old, mask)
+        return mask
+
+    @property
+    def decisions(self) -> list[str]:
+        """The same for a person."""
+        void = f"this format has no void: void of ours on which nothing was drawn stays void ({self.void} masks)"
+        specks = (
+            f"exports of objects leave out specks of less than {MIN_AREA} pixels: ours on which nothing was drawn stay "
+            f"({self.specks} masks)"
+        )
+        return [said for said, count in ((void, self.void), (specks, self.specks)) if count]
+
+
 def find_edited(
     path: Path, dataset: Dataset, current: Current, *, take_equal: bool = False, reading: Reading | None = None
 ) -> Edited:
@@ -90,7 +120,7 @@ def find_edited(
         listed = list(_listed(unzipped, dataset, how, edited.decisions))
         gone, names = withdrawn(), ImageNames(dataset.usable)
         training = {record.image_id for record in dataset.training}
-        kept_void = kept_specks = 0
+        unsaid = _Unsaid()
         with progress("corrections", len(listed)) as tick:
             for each in listed:
                 tick()
@@ -107,33 +137,18 @@ def find_edited(
                     problems.append(f"{each.where}: {error.problem}")
                     continue
                 old = current(record)
-                if old is not None and old.shape == mask.shape and not each.has_void:
-                    void = (old == VOID) & (mask == BACKGROUND)
-                    mask = np.where(void, np.uint8(VOID), mask)
-                    kept_void += bool(void.any()) and not np.array_equal(old, mask)
-                if old is not None and old.shape == mask.shape and not each.has_specks:
-                    specks = left_out_specks(old, mask)
-                    mask = np.where(specks, old, mask)
-                    kept_specks += bool(specks.any()) and not np.array_equal(old, mask)
+                if old is not None and old.shape == mask.shape:
+                    mask = unsaid.kept(each, mask, old)
                 if not take_equal and old is not None and np.array_equal(old, mask):
                     edited.same.append(record.image_id)
                 else:
                     edited.masks[record.image_id] = mask
                     edited.inexact |= {record.image_id: inexact} if inexact else {}
-    if kept_void:
-        edited.decisions.append(
-            f"this format has no void: void of ours on which nothing was drawn stays void ({kept_void} masks)"
-        )
-    if kept_specks:
-        edited.decisions.append(
-            f"exports of objects leave out specks of less than {MIN_AREA} pixels: ours on which nothing was drawn stay "
-            f"({kept_specks} masks)"
-        )
+    edited.decisions += unsaid.decisions
     if problems:
-        count = f"{len(problems)} of {len(listed)} masks are not usable; none was added"
-        more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        lines = [f"{path}: {count}", *(f"  {one_line(line)}" for line in problems[:SHOWN]), *more]
-        raise DataError("\n".join(lines), "Mend or remove these, and add the rest again.")
+        count = f"{path}: {len(problems)} of {len(listed)} masks are not usable; none was added"
+        lines = [f"  {one_line(line)}" for line in first_lines(problems, SHOWN)]
+        raise DataError("\n".join([count, *lines]), "Mend or remove these, and add the rest again.")
     return edited
 
 

@@ -12,6 +12,7 @@ Thumbs.db) are passed over.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelfactory.errors import DataError
@@ -19,7 +20,7 @@ from labelfactory.foreign_files import PHOTOGRAPHS
 from sources._batch import Batch, Candidate
 from sources._findings import Findings
 from sources._folder_files import photographs
-from sources._folder_layout import class_folders
+from sources._folder_layout import ClassFolder, class_folders
 from sources._folder_names import NEGATIVES, is_one_of, list_of
 
 
@@ -47,51 +48,68 @@ def find_folder(
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder", "Name a folder that holds one folder for each class.")
-    findings = Findings(root)
-    named = {*classes, *kept}
-    groups = class_folders(findings, root, named, class_depth)
-    candidates: list[Candidate] = []
-    untagged: Counter[str] = Counter()
-    listed: Counter[str] = Counter()
-    names = {group.name for group in groups}
-    first: dict[str, Path] = {}
-    for group in groups:
+    found = _Found(Findings(root), list_name, keep_suffix)
+    findings, named = found.findings, {*classes, *kept}
+    names = set()
+    for group in class_folders(findings, root, named, class_depth):
         negative = group.name not in named and is_one_of(group.name, NEGATIVES)
-        if negative:
-            names.discard(group.name)
-        elif classes and group.name not in classes:
-            continue
-        passed_over = Counter(findings.passed_over)
-        files = photographs(findings, group.folder)
-        if not files and not negative:
-            inside = findings.passed_over - passed_over
-            other = f"; it contains {', '.join(f'{kind} {n}' for kind, n in sorted(inside.items()))}" if inside else ""
-            findings.problems.append(f"{group.folder}: contains no photograph ({', '.join(PHOTOGRAPHS)}){other}")
-        listed[group.list_folder] += len(files)
-        untagged[group.name] += len(files) if negative else 0
-        for path in files:
-            whole = path.relative_to(root)
-            image_id = (whole if keep_suffix else whole.with_suffix("")).as_posix()
-            if first.setdefault(image_id, path) != path:
-                other = f"{first[image_id].name} and {path.name} would both be {image_id!r}"
-                findings.leave_out(image_id, path, f"{other}; remove one, or --keep-suffix keeps both")
-                continue
-            lists = tuple(filter(None, [list_name or list_of(group.list_folder)]))
-            candidates.append(Candidate(image_id, path, () if negative else (group.name,), lists))
-    listed.pop("", None)
-    if not list_name and any(name != list_of(name) for name in listed):
-        said = ", ".join(f"{name} → {list_of(name)} ({n})" for name, n in sorted(listed.items()))
-        findings.decisions.append(f"lists by the names of folders: {said}")
-    findings.decisions += [f"{name}/: {n} photographs without a tag" for name, n in untagged.items() if n]
+        if not negative:
+            names.add(group.name)
+        if negative or not classes or group.name in classes:
+            found.take(group, () if negative else (group.name,))
+    findings.decisions += found.decisions()
     words = ["import folder", str(root), *(["--keep-suffix"] if keep_suffix else [])]
     words += [f"--class-depth {class_depth}"] if class_depth else []
     return Batch(
         root,
         " ".join(words),
         tuple(sorted(names)),
-        candidates=tuple(candidates),
+        candidates=tuple(found.candidates),
         left_out=tuple(findings.left_out),
         problems=tuple(findings.problems),
         decisions=tuple(findings.decisions),
         passed_over=findings.passed_over,
     )
+
+
+@dataclass
+class _Found:
+    """What the folders of classes contain, one after the other."""
+
+    findings: Findings
+    list_name: str
+    keep_suffix: bool
+    candidates: list[Candidate] = field(default_factory=list)
+    first: dict[str, Path] = field(default_factory=dict)  # image id → its file
+    listed: Counter[str] = field(default_factory=Counter)  # folder of a list → photographs
+    untagged: Counter[str] = field(default_factory=Counter)  # folder without a class → photographs
+
+    def take(self, group: ClassFolder, tags: tuple[str, ...]) -> None:
+        """Take the photographs of one folder."""
+        before = Counter(self.findings.passed_over)
+        files = photographs(self.findings, group.folder)
+        if not files and tags:
+            inside = self.findings.passed_over - before
+            other = f"; it contains {', '.join(f'{kind} {n}' for kind, n in sorted(inside.items()))}" if inside else ""
+            problem = f"{group.folder}: contains no photograph ({', '.join(PHOTOGRAPHS)}){other}"
+            self.findings.problems.append(problem)
+        self.listed[group.list_folder] += len(files)
+        self.untagged[group.name] += 0 if tags else len(files)
+        lists = tuple(filter(None, [self.list_name or list_of(group.list_folder)]))
+        for path in files:
+            whole = path.relative_to(self.findings.root)
+            image_id = (whole if self.keep_suffix else whole.with_suffix("")).as_posix()
+            if (first := self.first.setdefault(image_id, path)) != path:
+                other = f"{first.name} and {path.name} would both be {image_id!r}"
+                self.findings.leave_out(image_id, path, f"{other}; remove one, or --keep-suffix keeps both")
+            else:
+                self.candidates.append(Candidate(image_id, path, tags, lists))
+
+    def decisions(self) -> list[str]:
+        """What names of folders were taken for."""
+        listed = {name: n for name, n in sorted(self.listed.items()) if name}
+        said = []
+        if not self.list_name and any(name != list_of(name) for name in listed):
+            lists = ", ".join(f"{name} → {list_of(name)} ({n})" for name, n in listed.items())
+            said.append(f"lists by the names of folders: {lists}")
+        return said + [f"{name}/: {n} photographs without a tag" for name, n in self.untagged.items() if n]

@@ -56,6 +56,7 @@ BY_NUMBER = {
     "pool/": "processes",
     "progress.py": "messages",
     "rows/__init__.py": "a docstring",
+    "rows/batches.py": "in which process a row is made",
     "rows/engine.py": "computes what changed, copies the rest",
     "rows/header.py": "a file format with a number of its own",
     "rows/intact.py": "rows that are read back, held to their digests",

@@ -141,50 +141,59 @@ class TrainingStage(Stage[T]):
             resume.clear()
             say(f"{self.stage_name()}: the network was trained before, and found again in {STORE}")
             return {"trained": False, "found": True, "training_rows": len(rows), **found.metrics}
-        learner, pretrained = self.learner()
-        examples = self.examples()
-        devices = training_devices(min(self.cfg.batch_size, len(examples)), learner.share_multiple)
-        try:
-            model, curve = fit(
-                learner,
-                examples,
-                self.cfg,
-                pretrained=pretrained,
-                title=self.stage_name(),
-                resume=resume,
-                ema_decay=self.ema_decay(),
-            )
-        except KeyboardInterrupt as interruption:
-            epochs = self.cfg.epochs_of(batches_in_epoch(len(examples), self.cfg.batch_size))
-            raise Interrupted(f"{resume.epochs()} of {epochs} epochs done") from interruption
-        metrics = {"loss": curve[-1]["loss"], **self.score(model)}
-        commit, dirty = git_state()
+        model, curve, devices = self._fit(resume)
         passport = Passport(
             stage=self.stage_name(),
             key=key,
-            architecture=self.architecture(),
-            classes=list(self.dataset.classes.names),
-            params=self.cfg.model_dump(mode="json"),
-            params_digest=self.cfg.digest(),
-            code_digest=self.code_digest,
-            git_commit=commit,
-            git_dirty=dirty,
-            seed=self.cfg.seed,
-            device=("" if devices == 1 else f"{devices} × ") + for_the_record(self.cfg.precision),
-            libraries=library_versions(),
             training_rows=len(rows),
             training_rows_digest=digest_rows(rows.items()),
             parents={name: p.weights_digest for name, p in parents.items()},
             supervision=seen,
             allowed_supervision=self._allowed(parents),
-            metrics=metrics,
+            metrics={"loss": curve[-1]["loss"], **self.score(model)},
+            **self._circumstances(devices),
         )
         self._write_rows(rows)
         write_curve(self.output / CURVE, curve)
         save_checkpoint(self.checkpoint, model.state_dict(), passport)
         resume.clear()
         keep_output(self.writes, key, self._files)
-        return {"trained": True, "training_rows": len(rows), **metrics}
+        return {"trained": True, "training_rows": len(rows), **passport.metrics}
+
+    def _fit(self, resume: Resume) -> tuple[nn.Module, list[dict[str, float]], int]:
+        """The trained network, its curve, and the number of devices that trained it.
+
+        Raises:
+            Interrupted: says how many epochs are kept.
+        """
+        learner, pretrained = self.learner()
+        examples, title = self.examples(), self.stage_name()
+        devices = training_devices(min(self.cfg.batch_size, len(examples)), learner.share_multiple)
+        ema_decay = self.ema_decay()
+        try:
+            model, curve = fit(
+                learner, examples, self.cfg, pretrained=pretrained, title=title, resume=resume, ema_decay=ema_decay
+            )
+        except KeyboardInterrupt as interruption:
+            epochs = self.cfg.epochs_of(batches_in_epoch(len(examples), self.cfg.batch_size))
+            raise Interrupted(f"{resume.epochs()} of {epochs} epochs done") from interruption
+        return model, curve, devices
+
+    def _circumstances(self, devices: int) -> dict[str, Any]:
+        """What a passport says of the network, the code and the machine, whatever was learnt."""
+        commit, dirty = git_state()
+        return {
+            "architecture": self.architecture(),
+            "classes": list(self.dataset.classes.names),
+            "params": self.cfg.model_dump(mode="json"),
+            "params_digest": self.cfg.digest(),
+            "code_digest": self.code_digest,
+            "git_commit": commit,
+            "git_dirty": dirty,
+            "seed": self.cfg.seed,
+            "device": ("" if devices == 1 else f"{devices} × ") + for_the_record(self.cfg.precision),
+            "libraries": library_versions(),
+        }
 
     def _key(self, rows: Mapping[str, str], parents: Mapping[str, Passport]) -> str:
         return digest_json(

@@ -40,6 +40,8 @@ def test_a_method_that_only_this_folder_has_is_warned_of(clone, labelfactory, mo
     assert str(ROOT) in line
     assert f"{clone} has other code in models/" in line
     assert "make install" in line
+    (clone / ".venv").symlink_to(ROOT / ".venv")  # as in a folder that `labelfactory new` made
+    assert "Type `git pull` in this folder" in labelfactory("parameters")
     assert "BAD  the code of two folders is mixed" in labelfactory("doctor", code=2)
     monkeypatch.chdir(ROOT)
     assert mixed_code() == ""

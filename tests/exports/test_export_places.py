@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,17 @@ def test_what_is_put_in_a_files_place_while_it_is_made_stays(tmp_path, monkeypat
     assert [path for path in Path().iterdir() if path.name != "data"] == [mine]
 
 
+def writing_to(place: Path) -> list[Callable[[], object]]:
+    """All that write results to a place that a person names."""
+    return [
+        lambda: export("voc", Selection("masks"), place),
+        lambda: write_package(Path("no.safetensors"), place, []),
+        lambda: export_lineage(None, place),
+        lambda: refuse_others(place, ["a"], []),
+        lambda: compare(MaskSet("a", {}, []), MaskSet("b", {}, []), pictures=place),
+    ]
+
+
 @pytest.mark.parametrize(
     "out", ["data", "data/masks", "data/new/deep", "../{here}/data/new", "by/new", "dvc.yaml", ".dvc/x"]
 )
@@ -139,13 +151,7 @@ def test_no_result_goes_where_the_project_keeps_its_own(line, out):
     Path("by").symlink_to("data")
     place = Path(out.format(here=Path.cwd().name))
     before = sorted(str(path) for path in Path().rglob("*"))
-    for refusing in (
-        lambda: export("voc", Selection("masks"), place),
-        lambda: write_package(Path("no.safetensors"), place, []),
-        lambda: export_lineage(None, place),
-        lambda: refuse_others(place, ["a"], []),
-        lambda: compare(MaskSet("a", {}, []), MaskSet("b", {}, []), pictures=place),
-    ):
+    for refusing in writing_to(place):
         with pytest.raises(DataError, match="belongs to the project"):
             refusing()
     assert sorted(str(path) for path in Path().rglob("*")) == before
@@ -158,12 +164,7 @@ def test_a_place_that_is_none_is_refused_by_every_command(line, out):
     Path("loop").symlink_to("loop")
     place = Path(out)
     before = sorted(str(path) for path in Path().rglob("*"))
-    for refusing in (
-        lambda: export("voc", Selection("masks"), place),
-        lambda: write_package(Path("no.safetensors"), place, []),
-        lambda: export_lineage(None, place),
-        lambda: refuse_others(place, ["a"], []),
-    ):
+    for refusing in writing_to(place):
         with pytest.raises(DiskError, match="cannot be written") as caught:
             refusing()
         assert caught.value.remedy

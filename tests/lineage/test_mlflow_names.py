@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name, _validate_param_name, _validate_tag_name
 
-from lineage.tracking import _name
+from lineage.mlflow_forms import mlflow_name
 
 SHORT = ("a b", "a_b", "a?b", "a/b", "a,b", 'a"b', "a//b", "a/", "/a", "a/./b", ".", "..", "a/../b", "é", "猫")
 ALIKE = (*SHORT, "x" * 300, "x" * 301)
 
 
 def check(names: list[str]) -> None:
-    sent = [_name(name) for name in names]
+    sent = [mlflow_name(name) for name in names]
     for name in sent:
         for accepts in (_validate_metric_name, _validate_param_name, _validate_tag_name):
             accepts(name)
@@ -23,7 +23,7 @@ def check(names: list[str]) -> None:
 def test_names_that_differ_in_signs_alone_stay_apart():
     """Classes of one data set, as the last part of a score's key."""
     check([f"iou/val/masks/{name}" for name in ALIKE])
-    assert _name("iou/val/masks/a b") == "iou/val/masks/a b"
+    assert mlflow_name("iou/val/masks/a b") == "iou/val/masks/a b"
 
 
 @settings(max_examples=200, deadline=None)
@@ -35,4 +35,4 @@ def test_any_names_stay_apart(names):
 @pytest.mark.parametrize("name", ["curve/loss", "random_walk.method.beta", "iou/train/masks/cat", "output.masks"])
 def test_a_name_that_mlflow_takes_stays_as_it_is(name):
     """So curves and scores of earlier versions go on."""
-    assert _name(name) == name
+    assert mlflow_name(name) == name

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_line import MadeLine, recorded_line
-from withdrawing import CACHE, began, finish, left, neutral_paths, renamed
+from withdrawing import CACHE, began, finish, left, neutral_paths, renamed, signed
 
 from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
 from labelfactory.dataset.manifest import read_manifest, write_manifest
@@ -21,7 +21,7 @@ from lineage.record import record
 from lineage.removal import remove
 from lineage.verify import verify
 from lineage.withdraw import again_if_more_learnt, touched_by
-from lineage.withdrawals import read_withdrawals
+from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 
 @pytest.fixture
@@ -180,3 +180,34 @@ def test_a_true_mask_that_another_image_has_by_now_stays(line):
     assert digest not in withdrawal.pixels
     remove(withdrawal)
     assert path.exists()
+
+
+def test_a_copy_of_a_photograph_from_outside_is_found(line, tmp_path_factory):
+    """The original is not ours to delete; a copy that somebody restores below data/raw is."""
+    manifest = read_manifest()
+    first, *others = manifest.entries
+    outside = tmp_path_factory.mktemp("outside") / "photo.png"
+    shutil.move(first.path, outside)
+    write_manifest(replace(manifest, entries=(replace(first, path=str(outside)), *others)))
+    line.run()
+    record()
+    withdrawal = began(first.image_id)
+    finish(line, withdrawal)
+    assert outside.exists()
+    assert open_withdrawals(Ledger()) == []
+    copy = Path("data/raw/kept/copy.png")
+    copy.parent.mkdir(parents=True)
+    shutil.copyfile(outside, copy)
+    (again,) = open_withdrawals(Ledger())
+    remove(again)
+    assert not copy.exists()
+    assert outside.exists()
+
+
+def test_a_report_has_no_password_of_mlflows_database(line, monkeypatch):
+    """Neither before the host nor in the query, where libpq takes it too."""
+    for address in ("postgresql://me@host/db?password=hunter2", "postgresql://me:hunter2@host/db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        report, path = signed(began("image-1"))
+        assert any(line.startswith("MLflow (host/db") for line in report["not_ours"])
+        assert "hunter2" not in path.read_text()

@@ -16,7 +16,7 @@ from conftest import Workspace
 from labelfactory.errors import DataError, MissingError
 from labelfactory.files import temporary_path
 from labelfactory.pool.pool import process_pool
-from labelfactory.rows import engine
+from labelfactory.rows import batches
 from labelfactory.rows.columns import ArrayColumn
 from labelfactory.rows.engine import Tally
 from labelfactory.rows.header import shard_schema
@@ -370,8 +370,8 @@ def test_an_image_over_which_workers_die_is_quarantined_and_the_others_go_on(pro
     """Its batch is tried again, then each image alone; what does not kill the worker is computed. Later it is tried anew."""
     monkeypatch.setenv("LABELFACTORY_WORKERS", "2")
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "_start_worker", no_setup)
-        patched.setattr(engine, "_work", dying_over_b)
+        patched.setattr(batches, "_start_worker", no_setup)
+        patched.setattr(batches, "_work", dying_over_b)
         tally = update(cfg=BrightnessConfig(batch=batch))[1]
     assert tally == Tally(4, 0, 1, 3, 0)
     assert states()["b"] == "the worker process died (SIGKILL), 2 times"
