@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from exports._selection import Selection
+from exports._selection import Selection, WithdrawnMeanwhileError
 from exports._write import export as write_export
 from exports._write import formats, has_objects
 from labelfactory.console import say
@@ -52,8 +52,13 @@ def export(
             f"--min-area: {name} has no objects, and keeps every pixel of a mask",
             f"Leave it out, or choose {', '.join(filter(has_objects, formats()))}.",
         )
-    selection = Selection(what.value, split=split, min_quality=min_quality, min_area=min_area or MIN_AREA)
-    provenance = write_export(name, selection, out)
+    while True:
+        selection = Selection(what.value, split=split, min_quality=min_quality, min_area=min_area or MIN_AREA)
+        try:
+            provenance = write_export(name, selection, out)
+            break
+        except WithdrawnMeanwhileError as error:
+            say(f"export: {error.problem}; it begins again without them")
     facts = provenance["facts"]
     error = facts.get("pixel_error")
     polygons = "" if error is None else f"; as polygons {100 * error:.3f} % of the pixels differ"

@@ -36,6 +36,10 @@ QUALITY = {
 }
 
 
+class WithdrawnMeanwhileError(DataError):
+    """An image of an export was withdrawn while it was written: nothing was delivered, and a new selection is without it."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One photograph and its mask."""
@@ -179,13 +183,13 @@ class Selection:
         """Refuse to deliver what was withdrawn since the selection was made.
 
         Raises:
-            DataError: it is among what goes out.
+            WithdrawnMeanwhileError: it is among what goes out.
         """
         gone = withdrawn()
         ids = [image_id for image_id, sha256 in self.delivered.items() if gone.refuses(image_id, sha256)]
         if ids:
             more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-            raise DataError(
+            raise WithdrawnMeanwhileError(
                 f"withdrawn during the export: {', '.join(ids[:SHOWN])}{more}; nothing was written",
                 "Type the command again: it leaves them out.",
             )

@@ -26,6 +26,7 @@ from exports._networks import checkpoints, params_digests
 from exports._selection import QUALITY, Selection
 from labelfactory.destinations import blank_seal, seal
 from labelfactory.digests import digest_rows
+from labelfactory.errors import DataError
 from labelfactory.files import disk_errors, leftovers, make_folder, remove_leftover_folders, temporary_path, write_json
 from labelfactory.lock import project_lock
 from labelfactory.settings.registry import load_method, method_names
@@ -56,8 +57,8 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
         The provenance.
 
     Raises:
-        DataError: `out` contains something else, is a link, or belongs to the project; no mask reaches the quality; or an
-            image was withdrawn meanwhile.
+        DataError: `out` contains something else, is a link, or belongs to the project; or no mask reaches the quality.
+        WithdrawnMeanwhileError: an image was withdrawn while it was written.
         DiskError: nothing can be written there.
     """
     refuse_others(out, formats())
@@ -67,7 +68,7 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
     with disk_errors(out):
         temporary.mkdir()
         try:
-            facts: dict[str, Any] = load_method("exports", name).write(selection, temporary)
+            facts = _written(name, selection, temporary)
             provenance = {**_provenance(name, selection, facts), "files": digests(temporary)}
             write_json(temporary / PROVENANCE, provenance | {"seal": blank_seal(COMMAND)})
             seal(temporary / PROVENANCE, COMMAND)
@@ -83,6 +84,15 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
             for leftover in (temporary, old):
                 shutil.rmtree(leftover, ignore_errors=True)
     return provenance
+
+
+def _written(name: str, selection: Selection, folder: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = load_method("exports", name).write(selection, folder)
+    except DataError:
+        selection.refuse_withdrawn()  # its photograph is gone
+        raise
+    return facts
 
 
 def _after_a_kill(out: Path) -> None:

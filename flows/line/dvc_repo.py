@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,16 +19,19 @@ from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import DATA, WIRING_FILE, last_runs, read_wiring
 
+MAKE_WAY = ("bash", "zsh", "ksh")
+"""Shells whose place a stage takes."""
 _ASK_DVC = "Mend what DVC names; `dvc status -v` shows more."
 
 
 @contextmanager
 def open_repo(*, waits: bool = False) -> Iterator[Repo]:
-    """DVC's view of this folder; its stages run with this environment's Python.
+    """DVC's view of this folder; its stages run with this environment's Python, and are what DVC started, not a shell's children.
 
     `waits`: wait for DVC's lock, as `DvcLock` does, also when a stage has ended; otherwise whoever holds it is an error.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    _choose_shell()
     try:
         repo = Repo(".")
     except DvcException as error:
@@ -38,6 +42,15 @@ def open_repo(*, waits: bool = False) -> Iterator[Repo]:
         repo.lock = DvcLock(repo.lock, waits=waits)
         _refuse_other_stages(repo)
         yield repo
+
+
+def _choose_shell() -> None:
+    """Have DVC start stages by a shell that makes way for them. Another one, such as cron's, would take a stage's signals."""
+    if Path(os.environ.get("SHELL", "sh")).name in MAKE_WAY:
+        return
+    for shell in filter(None, map(shutil.which, MAKE_WAY)):
+        os.environ["SHELL"] = shell
+        return
 
 
 def _refuse_other_stages(repo: Repo) -> None:

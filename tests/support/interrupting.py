@@ -26,7 +26,9 @@ Send = Callable[[int, int], None]
 
 @starts("starts_program")
 def start(folder: Path, *words: str, workers: int = 1) -> "subprocess.Popen[str]":
-    """Start a command in a workspace with its own code, cold, as the leader of a process group. Its output is in `said.log`."""
+    """Start a command in a workspace with its own code, cold, as the leader of a process group and with the
+    shell that cron names. Its output is in `said.log`.
+    """
     environment = {
         **os.environ,
         COLD: "1",
@@ -35,6 +37,7 @@ def start(folder: Path, *words: str, workers: int = 1) -> "subprocess.Popen[str]
         "LABELFACTORY_DEVICE": "cpu",
         "LABELFACTORY_WORKERS": str(workers),
         "COLUMNS": "200",
+        "SHELL": "/bin/sh",
     }
     with (folder / "said.log").open("w") as log:
         return subprocess.Popen(

@@ -21,6 +21,8 @@ from typing import Any
 from forked_commands import command, fork, load, wait
 from small_case import WRITERS, copy_case, leftovers, make_case, state
 
+from labelfactory.errors import DataError
+
 SLEPT_BEFORE = ("replace", "unlink", "mkdir", "link")
 LONGEST_SLEEP = 0.1
 
@@ -84,7 +86,10 @@ class Campaign:
         assert set(codes) <= {0, 2}, f"{first} and {second} ended with {codes}\n{printed}"
         assert "Traceback" not in printed, printed
         assert not leftovers(folder), f"{first} and {second} left {leftovers(folder)}"
-        got = state(folder)
+        try:
+            got = state(folder)
+        except DataError as error:
+            raise AssertionError(f"{first} and {second} left what cannot be read: {error}\n{printed}") from error
         orders = [self.in_order(first, second), self.in_order(second, first)]
         known = [(orders[0][0], orders[0][1]), (orders[1][0][::-1], orders[1][1])]
         if not any(got == there for _, there in known):
