@@ -21,6 +21,7 @@ from flows.sweeps.plan import parse, scored_until, variants
 from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.errors import ParamsError
+from labelfactory.settings.wiring import read_wiring
 
 BETA, STEPS = "random_walk.beta", "random_walk.method.steps"
 names = st.from_regex(r"[a-z_]{1,8}\.[a-z_]{1,8}", fullmatch=True)
@@ -176,6 +177,28 @@ def test_a_sweep_may_stop_before_the_stages_that_learn_last(project):
         variants({BETA: [4]}, "refine_crff")
     with pytest.raises(ParamsError, match="nothing up to that stage is scored"):
         variants({BETA: [4]}, "prepare")
+
+
+@pytest.mark.parametrize("until", [stage.name for stage in read_wiring(ROOT / "dvc.yaml").scored])
+def test_a_score_is_cut_at_a_threshold_of_its_own_variant(project, until):
+    """Thresholds are chosen behind what they cut: their stages run too, whatever the sweep stops at."""
+    (variant,) = variants({BETA: [4]}, until)
+    wiring, names = read_wiring(), scored_until(until)
+    shown = [stage for stage in wiring.scored if stage.meta.scores.name in names]
+    assert wiring[until] in shown
+    assert {stage.name for stage in shown} <= set(variant.stages)
+    for stage in shown:
+        if stage.meta.scores.thresholds:
+            assert wiring.maker(stage.meta.scores.thresholds).name in variant.stages
+    for name in variant.stages[:-1]:
+        assert set(wiring.upstream(name)) <= set(variant.stages)
+
+
+def test_the_stages_of_thresholds_add_no_training(project):
+    """As the line is wired: a sweep of CAMs or walks stays as short as that."""
+    for until, choosing in {"extract_cams": "calibrate_seeds", "random_walk": "calibrate_walks"}.items():
+        (variant,) = variants({BETA: [4]}, until)
+        assert set(variant.stages) == {*read_wiring().upstream(until), until, choosing, "evaluate"}
 
 
 def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant():
