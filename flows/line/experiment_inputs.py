@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelfactory.dataset.corrections import CORRECTIONS, TABLE
+from labelfactory.dataset.corrections import CORRECTIONS
 from labelfactory.dataset.manifest import MANIFEST
 from labelfactory.digests import digest_code, digest_file, digest_json
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import LOCK_FILE, METRICS, WIRING_FILE, read_wiring, runs_in_lock
+from labelfactory.stage.given import file_digests
 
 GIVEN = (MANIFEST.parent, CORRECTIONS)
 """Folders that people fill; neither git nor DVC holds them."""
@@ -23,7 +24,7 @@ def name_of(params: Mapping[str, Any], inputs: Mapping[str, str], until: str = "
 
 
 def inputs_in(folder: Path, stages: Sequence[str] = ()) -> dict[str, str]:
-    """Digests of the inputs beside params in a project's folder: wiring, code of all stages, import, and corrections if any.
+    """Digests of the inputs beside params in a project's folder: wiring, code of all stages, import with maps, and corrections.
 
     Args:
         folder: the project's, or an experiment's.
@@ -31,9 +32,8 @@ def inputs_in(folder: Path, stages: Sequence[str] = ()) -> dict[str, str]:
             scored.
     """
     folder = folder.resolve()
-    files = {"dvc.yaml": WIRING_FILE, "import": MANIFEST, "corrections": CORRECTIONS / TABLE}
-    found = {name: folder / path for name, path in files.items()}
-    digests = {name: digest_file(path) for name, path in found.items() if name == "import" or path.exists()}
+    digests = {"dvc.yaml": digest_file(folder / WIRING_FILE)}
+    digests |= {path.name: digest_json(file_digests(path.name, folder)) for path in GIVEN}
     kept = {KEPT: digest_json(_kept_outputs(folder, stages))} if stages else {}
     return {"code": digest_code(_code(folder), folder), **digests, **kept}
 

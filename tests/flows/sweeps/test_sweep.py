@@ -78,7 +78,7 @@ def test_variants_are_all_combinations(project):
 
 
 def test_a_name_says_what_a_result_depends_on(project):
-    """The same question has the same name; another value, parameter, import or line of code has another."""
+    """The same question has the same name; another value, parameter, import, map, correction or line of code has another."""
     (name,) = {v.name for v in variants({BETA: [4]})}
     assert [v.name for v in variants({BETA: [4]})] == [name]
     (project / "data/import/manifest.parquet").write_bytes(b"two")
@@ -88,6 +88,16 @@ def test_a_name_says_what_a_result_depends_on(project):
     (project / "params.yaml").write_text(re.sub(r"epochs: \d+", "epochs: 77", text, count=1))
     assert len({name, other, variants({BETA: [4]})[0].name}) == 3
     (project / "params.yaml").write_text(text)
+    for path in ("data/import/maps/a.png", "data/import/maps/deep/b.png", "data/corrections/a.png"):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        named = {variants({BETA: [4]})[0].name}
+        for content in (b"one", b"two"):
+            (project / path).write_bytes(content)
+            named.add(variants({BETA: [4]})[0].name)
+        assert len(named) == 3
+        (project / path).unlink()
+    (project / "data/import/account.json").write_text("{}")  # for people: no stage reads it
+    assert variants({BETA: [4]})[0].name == name
     (project / "models/grids.py").write_text("")
     assert variants({BETA: [4]})[0].name != name
 
