@@ -63,8 +63,8 @@ class TrainUpperBound(OptionalSegmenterStage):
         return true_mask(record, self.dataset), None
 
     def training_rows(self) -> Mapping[str, str]:
-        """Digest of each true mask's file."""
-        return {record.image_id: str(record.mask_sha256) for record in self.records}
+        """Digest of each photograph, its true mask, and the classes of the mask's values."""
+        return {record.image_id: self.dataset.supervised_digest(record) for record in self.records}
 
     def parents(self) -> dict[str, Passport]:
         """The classifier, if the backbone starts from it."""

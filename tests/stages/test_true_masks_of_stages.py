@@ -3,20 +3,24 @@
 import json
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from made_line import SIZE, MadeLine
 
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dataset.prepared import write_dataset
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.settings.thresholds import Threshold, write_thresholds
 from labelfactory.settings.wiring import METRICS
-from labelfactory.stage.output_state import list_state
+from labelfactory.stage.output_state import list_state, passport_of
 from labelfactory.stage.runner import build_stage, read_sections
+from lineage.ledger_rows import Labels, Trained
 from stages import evaluate
 
 
@@ -85,6 +89,39 @@ def test_a_mask_that_an_import_left_out_stops_nothing(line, monkeypatch):
     count, other = scored(monkeypatch)
     assert count == 3
     assert other != digest
+
+
+CHANGES = {
+    "the photograph": lambda m, e: (m, replace(e, sha256="1" * 64)),
+    "the mask": lambda m, e: (m, replace(e, mask_sha256="2" * 64)),
+    "the classes of its values": lambda m, e: (replace(m, mask_ids={0: 0, 1: 2, 2: 1}), e),
+    "its path": lambda m, e: (m, replace(e, mask_path="data/raw/moved.png")),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_upper_bound_learns_again_where_what_it_learns_from_changes(line, what):
+    """Photograph, mask and the meaning of its values are in a row's digest, a path is not; the ledger finds the image again."""
+    before = dict(stage("train_upper_bound").training_rows())
+    manifest = read_manifest()
+    first, *others = manifest.entries
+    manifest, first = CHANGES[what](manifest, first)
+    write_manifest(replace(manifest, entries=(first, *others)))
+    line.prepare()
+    bound = stage("train_upper_bound")
+    if what == "the classes of its values":  # MadeLine has classes of its own
+        bound.dataset = replace(bound.dataset, mask_ids=dict(manifest.mask_ids))
+        write_dataset(bound.dataset)
+    after = dict(bound.training_rows())
+    changed = [image_id for image_id in before if before[image_id] != after[image_id]]
+    every = [f"image-{k}" for k in range(4)]
+    assert changed == {"its path": [], "the classes of its values": every}.get(what, ["image-0"])
+    rows = pa.table({"image_id": list(after), "digest": list(after.values()), "source": ["true masks"] * len(after)})
+    model = Trained("upper_bound", passport_of("classifier"), rows, datetime.now(UTC), live=True, files={})
+    table = Labels([], pa.table({n: [] for n in ("image_id", "digest", "image", "tags", "key")})).table(
+        model, "0" * 64, ""
+    )
+    assert [image.hex() for image in table["image"].to_pylist()] == [r.sha256 for r in bound.records]
 
 
 def test_the_upper_bound_learns_from_all_true_masks_or_none(line):
