@@ -15,8 +15,9 @@ from dvc.exceptions import CheckoutError
 from dvc.output import Output
 from dvc.repo import Repo
 
+from flows.line.transfer_failures import reasons_named
 from labelfactory.errors import DataError, ParamsError
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import FileRefusedError, read_file
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.settings.yaml_text import parse_yaml
@@ -97,7 +98,8 @@ def fetch_listings(repo: Repo, targets: Iterable[str], get: Callable[[str], byte
             data = fetched
         check_listing(data, md5, out.def_path)
         if not cached.is_file():
-            cached.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(cached.parent)
+            remove_leftovers(cached.parent, (cached.name,), alone=False)
             with write_whole(cached) as temporary:
                 temporary.write_bytes(data)
             out.cache.protect(str(cached))
@@ -139,11 +141,14 @@ def fetch_outputs(repo: Repo, targets: Sequence[str]) -> int:
 
     Raises:
         DataError: the remote lacks a file, or has other bytes under its name.
+        DiskError: the disk is full.
     """
     checked = {"remote": {name: {"verify": True} for name in repo.config["remote"]}}  # DVC trusts a remote by default
-    fetched = int(repo.fetch(targets=targets, config=checked))
+    with reasons_named():
+        fetched = int(repo.fetch(targets=targets, config=checked))
     try:
-        repo.checkout(targets=targets)
+        with reasons_named():
+            repo.checkout(targets=targets)
     except CheckoutError as error:
         problem = " ".join(str(error).split())[:500]
         raise DataError(f"files of outputs are missing in the remote, or damaged: {problem}", PUSH_AGAIN) from None
