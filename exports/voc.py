@@ -4,15 +4,22 @@ JPEGImages/<name>.<suffix>        the photographs
 SegmentationClass/<name>.png      palette PNG of class ids in VOC's colours, 255 void
 ImageSets/Segmentation/<list>.txt names of the photographs of each list
 classes.txt, tags.csv             names by class id; tags of each photograph
+labelmap.txt                      names and colours, as CVAT and datumaro read them; absent where a name has a colon, which the
+                                  file cannot hold
 """
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from exports._selection import Selection
 from labelfactory.dataset.images import encode_mask
 from labelfactory.names import file_name
+from labelfactory.schema import VOID, palette
+
+IGNORED = "ignored"
+"""What CVAT calls void."""
 
 
 def write(selection: Selection, folder: Path) -> dict[str, Any]:
@@ -21,6 +28,8 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / name).mkdir(parents=True)
     (folder / "classes.txt").write_text("\n".join(selection.classes) + "\n", encoding="utf-8")
+    if not any(":" in name for name in selection.classes):
+        (folder / "labelmap.txt").write_text(label_map(selection.classes), encoding="utf-8")
     with (folder / "tags.csv").open("w", newline="", encoding="utf-8") as stream:
         tags = csv.writer(stream)
         tags.writerow(["image_id", "tags"])
@@ -35,3 +44,11 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
             "\n".join(members) + "\n", encoding="utf-8"
         )
     return {}
+
+
+def label_map(names: Sequence[str]) -> str:
+    """CVAT's `labelmap.txt`: a line `name:r,g,b:parts:actions` for each class, and one for void."""
+    colours = palette()
+    rows = [*enumerate(names), *([] if IGNORED in names else [(VOID, IGNORED)])]
+    lines = [f"{name}:{','.join(str(value) for value in colours[k])}::" for k, name in rows]
+    return "\n".join(["# label:color_rgb:parts:actions", *lines, ""])

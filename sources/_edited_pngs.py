@@ -27,6 +27,8 @@ from sources._mask_files import (
     with_erased,
 )
 
+NO_CLASSES = {"background": BACKGROUND, "void": VOID, "ignored": VOID}
+"""What CVAT's labelmap.txt calls the rest."""
 BLURRED = 0.1
 """Share of pixels that --nearest may change; more is another picture, no edge that an editor has smoothed."""
 
@@ -88,10 +90,8 @@ def _label_map(path: Path, dataset: Dataset) -> list[tuple[int, int]]:
             red, green, blue = (int(part) for part in rest.split(":")[0].split(","))
         except ValueError:
             raise DataError(f"{path}: {row[:60]!r} is not of the form name:r,g,b::", "Correct this row.") from None
-        known = {"background": BACKGROUND, "void": VOID}
-        found.append(
-            (red << 16 | green << 8 | blue, known[name] if name in known else class_number(name, path, dataset))
-        )
+        meant = NO_CLASSES.get(name) if name not in dataset.classes.names else None
+        found.append((red << 16 | green << 8 | blue, class_number(name, path, dataset) if meant is None else meant))
     return found
 
 

@@ -129,6 +129,27 @@ def test_a_trained_stage_leaves_checkpoint_rows_and_curve(project):
     assert rows == [{"image_id": i, "digest": d, "source": "tags"} for i, d in (("a", "1"), ("b", "2"))]
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("name", ["training_rows.parquet", "curve.csv"])
+def test_a_network_beside_the_files_of_another_is_not_up_to_date(project, monkeypatch, capsys, name, kept):
+    """A training that dies between them and its checkpoint, and inputs that are put back: the whole network comes back."""
+    monkeypatch.setenv(VARIABLE, "1" if kept else "0")
+    run()
+    files = sorted(CHECKPOINT.parent.iterdir())
+    before = {file: file.read_bytes() for file in files}
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "rows", {"c": "3"})
+        run(epochs=2)
+    torn = (CHECKPOINT.parent / name).read_bytes()
+    for file, data in before.items():
+        file.write_bytes(torn if file.name == name else data)
+    assert not Trainer(config()).is_current()
+    assert run()["trained"] is not kept
+    same = [file for file in files if file.read_bytes() == before[file]]
+    assert len(same) >= (3 if kept else 2)
+    assert Trainer(config()).is_current()
+
+
 def test_an_unchanged_key_trains_nothing(project):
     """The file is not touched; the metrics are those of then."""
     first = run()
