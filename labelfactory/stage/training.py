@@ -96,6 +96,10 @@ class TrainingStage(Stage[T]):
         """Figures of the trained network, without true masks."""
         return {}
 
+    def texts(self, model: nn.Module) -> dict[str, str]:
+        """What the header of the checkpoint tells beside the passport: name → text. No weight depends on it."""
+        return {}
+
     def is_current(self) -> bool:
         """Whether the checkpoint on disk was made from the present rows, parents, params and code.
 
@@ -156,7 +160,7 @@ class TrainingStage(Stage[T]):
         )
         self._write_rows(rows)
         write_curve(self.output / CURVE, curve)
-        save_checkpoint(self.checkpoint, model.state_dict(), passport)
+        save_checkpoint(self.checkpoint, model.state_dict(), passport, self.texts(model))
         resume.clear()
         keep_output(self.writes, key, self._files)
         return {"trained": True, "training_rows": len(rows), **passport.metrics}
