@@ -202,8 +202,8 @@ BEGUN = {
 }
 """Commands of several steps."""
 GAPS = {"withdraw": "/bucket/"}
-"""Where a full disk is not tried, by a word of the call: a withdrawal that finds the remote full goes on, and signs a report that names
-it; a later command signs another one. The comparison does not know this end yet."""
+"""Where a full disk is not tried, by a word of the call: a withdrawal that finds the remote full goes on, and signs a report that
+names it; a later command signs another one. The comparison does not know this end yet."""
 
 
 class Campaign:
