@@ -9,7 +9,7 @@ QUICK = ("profile", "add again", "import two", "export")
 EVERY = {"pull": 13, "withdraw": 8}
 """How many calls apart the sampled ones are, where it is not every fifth: DVC copies some thirty files with the same calls."""
 PLACES = {
-    "withdraw": ("account.json", "withdrawals/", "index-"),
+    "withdraw": ("account.json", "withdrawals/", "index-", "bucket/labelfactory/dvc.lock"),
     "pull": ("data/import/", "/a4/", "data/walks"),
 }
 """Words of calls where a fault was found, or that the samples may miss: a withdrawal that is begun and has deleted nothing yet, its
