@@ -70,9 +70,7 @@ def _remove(repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objec
         _delete(store, store.picture(digest))
     odb: Any = repo.cloud.get_remote_odb()
     there = [address for address in map(odb.oid_to_path, objects) if store.fs.exists(address)]
-    if (
-        there
-    ):  # first: it names them, and who is killed among them finds none the next time; the next push brings others
+    if there:  # first, since it names them: who is killed among them finds some the next time
         _delete(store, store.address("dvc.lock"))
     for address in there:
         _delete(store, address)
