@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import is_allowed
@@ -63,14 +64,23 @@ class ImportPlan:
         return tuple(self.noted.decisions)
 
     def write_files(self) -> None:
-        """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
+        """Write the photographs and masks that the source does not have as files; those that are there are left alone.
+
+        Raises:
+            DataError: the source has changed since it was inspected.
+        """
         written = [pair for candidate in self.pending for pair in candidate.to_write()]
         for folder in {path.parent for path, _ in written}:
             remove_leftovers(folder)
+        digests = {
+            path: sha for e in self.manifest.entries for path, sha in ((e.path, e.sha256), (e.mask_path, e.mask_sha256))
+        }
         for path, load in written:
-            data = load()
-            if path.is_file() and path.read_bytes() == data:
+            if path.is_file() and digest_file(path) == digests[stored(path)]:
                 continue
+            data = load()
+            if digest_bytes(data) != digests[stored(path)]:
+                raise DataError(f"{path}: its source has changed during the import", "Type the same command again.")
             make_folder(path.parent)
             with write_whole(path) as temporary:
                 temporary.write_bytes(data)
@@ -156,14 +166,14 @@ def _inspected(
     gone = withdrawn()
     for candidate, inspection in zip(fresh, inspections, strict=True):
         if gone.refuses(candidate.image_id, inspection.sha256):
-            refused.append((candidate, inspection.sha256))
+            refused.append((candidate.named_by_content(inspection.sha256, inspection.mask_sha256), inspection.sha256))
             continue
         if inspection.reason:
             left_out.append(_left(candidate, inspection.reason))
             continue
         if inspection.mask_reason:
             left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
-        taken.append((inspection.with_mask(candidate), inspection))
+        taken.append((inspection.as_imported(candidate), inspection))
     return taken, refused
 
 

@@ -7,8 +7,8 @@
 In a true mask, smaller objects are drawn over larger ones; a crowd region is void where no single object is. Without width
 and height a mask has the size of its photograph. A photograph with an object that is only a box has no true mask.
 Categories without a tag are no classes, nor is one called background.
-Masks go to data/raw/coco/<digest of the JSON>/; photographs are not copied. The image id is the file_name
-without its suffix.
+Masks go to data/raw/coco/<digest of the JSON>/, with a digest of their bytes in their names; photographs are not copied. The image
+id is the file_name without its suffix.
 Source: the COCO data format, https://cocodataset.org/#format-data; pycocotools draws.
 """
 

@@ -20,6 +20,7 @@ from sources._findings import SHOWN, first_lines
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
 from sources._replacing import loss, lost_images, refuse_loss
 from sources._true_masks import Over
+from sources._unpacked_files import remove_unnamed
 from sources.demo import find_demo
 from sources.voc import find_voc
 
@@ -73,6 +74,7 @@ def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
     plan.delete_refused()
     added = _write(plan.manifest, old, account, append=options.append)
     _write_left_out(left_out)
+    remove_unnamed(plan.manifest)
     return ImportResult(plan.manifest, added, account, "", plan.added_classes)
 
 
@@ -89,7 +91,9 @@ def import_drawn(new: Manifest, options: ImportOptions) -> ImportResult:
     looks = [(entry, drawn(entry, manifest)) for entry in manifest.entries]
     account = _account(manifest, Noted(looks), options, old)
     _write_left_out([])
-    return ImportResult(manifest, _write(manifest, old, account, append=False), account)
+    added = _write(manifest, old, account, append=False)
+    remove_unnamed(manifest)
+    return ImportResult(manifest, added, account)
 
 
 def append_from(source: str = "", *, options: ImportOptions | None = None) -> ImportResult:
