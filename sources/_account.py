@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from labelfactory.dataset.account import Account, Images, OfClass
-from labelfactory.dataset.left_out import LeftOut
+from labelfactory.dataset.left_out import MASK, LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.schema import BACKGROUND, VOID
 from sources._import_warnings import warnings_of
@@ -40,6 +40,7 @@ def account_of(manifest: Manifest, noted: Noted, train_list: str, before: Accoun
     looks = _looks(manifest, noted.looks)
     values = Counter(v for look in noted.looks for v in _values(*look) or ())
     photographs = [entry for entry, _ in noted.looks]
+    left_out, masks_left_out = left_out_counts(noted.left_out)
     account = Account(
         photographs=len(entries),
         untagged=sum(not entry.tags for entry in entries),
@@ -54,14 +55,20 @@ def account_of(manifest: Manifest, noted: Noted, train_list: str, before: Accoun
         modes=_sorted(Counter(inspection.mode for _, inspection in noted.looks)),
         orientations=_sorted(Counter(inspection.orientation for _, inspection in noted.looks)),
         flat=Images.of(e.image_id for e, (_, i) in zip(photographs, noted.looks, strict=True) if i.flat),
-        left_out=sum(item.what != "mask" for item in noted.left_out),
-        masks_left_out=sum(item.what == "mask" for item in noted.left_out),
+        left_out=left_out,
+        masks_left_out=masks_left_out,
         passed_over=_sorted(noted.passed_over),
         decisions=tuple(noted.decisions),
     )
     if before is not None:
         account = _joined(account, before)
     return replace(account, warnings=tuple(warnings_of(account, manifest.mask_ids, train_list)))
+
+
+def left_out_counts(left_out: Sequence[LeftOut]) -> tuple[int, int]:
+    """How many photographs were left out, and how many true masks of others."""
+    masks = sum(item.what == MASK for item in left_out)
+    return len(left_out) - masks, masks
 
 
 def drawn(entry: Entry, manifest: Manifest) -> Inspection:

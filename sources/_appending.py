@@ -1,25 +1,26 @@
 """An import that extends another: classes at the end of the list, and their tags for images that are here already."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from labelfactory.dataset.manifest import Manifest
-from sources._batch import Batch
-from sources._stored_path import stored
+from sources._batch import Candidate
 
 
-def with_new_tags(here: Manifest, batch: Batch, added: Sequence[str]) -> tuple[Manifest, list[str]]:
-    """The manifest, where images that the batch names again get its tags of the added classes; and what to say of it.
+def with_new_tags(here: Manifest, again: Mapping[str, Candidate], added: Sequence[str]) -> tuple[Manifest, list[str]]:
+    """The manifest, where images that the source names again get its tags of the added classes; and what to say of it.
 
-    An image of the same id but another file is another photograph: it keeps its tags.
+    Args:
+        here: the manifest on the disk.
+        again: the photographs that are here, by id, as the source has them now.
+        added: classes.
     """
     if not added:
         return here, []
-    news = {c.image_id: (stored(c.path), set(c.tags) & set(added)) for c in batch.candidates}
     entries, changed = [], 0
     for entry in here.entries:
-        path, tags = news.get(entry.image_id, ("", set()))
-        if path == entry.path and tags - set(entry.tags):
+        tags = set(again[entry.image_id].tags) & set(added) if entry.image_id in again else set()
+        if tags - set(entry.tags):
             entry, changed = replace(entry, tags=tuple(sorted({*entry.tags, *tags}))), changed + 1
         entries.append(entry)
     decision = (

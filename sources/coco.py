@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from labelfactory.dataset.left_out import MASK
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import RAW
@@ -165,7 +166,7 @@ def _drawn(findings: Findings, source: _Source, image: CocoImage, photograph: Ca
     except ValueError as error:
         reason = reason or str(error)
     if reason:
-        findings.leave_out(photograph.image_id, photograph.where, reason, what="mask")
+        findings.leave_out(photograph.image_id, photograph.where, reason, what=MASK)
         return None
     outlined = [a for a in image.annotations if is_drawn(a)]
     return DrawnMask(outlined, source.numbers, stated, photograph.read_photograph, source.fractions)

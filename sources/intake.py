@@ -8,13 +8,13 @@ from pathlib import Path
 from labelfactory.console import say
 from labelfactory.dataset.account import Account, read_account, write_account
 from labelfactory.dataset.corrections import CORRECTIONS, TABLE, write_corrections
-from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
+from labelfactory.dataset.left_out import LEFT_OUT, MASK, OTHER, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
 from labelfactory.errors import DataError, NewerFormatError
 from labelfactory.foreign_files import remedy
 from labelfactory.typed_names import split_pair
-from sources._account import Noted, account_of, drawn
+from sources._account import Noted, account_of, drawn, left_out_counts
 from sources._batch import Batch
 from sources._findings import SHOWN, first_lines
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
@@ -146,7 +146,7 @@ def _old(*, append: bool) -> Manifest | None:
 
 
 def _account(manifest: Manifest, noted: Noted, options: ImportOptions, old: Manifest | None) -> Account:
-    """The account after the import; an appending one that brings nothing leaves what is there."""
+    """The account after the import; an appending one that brings nothing leaves what was counted of photographs that are here."""
     try:
         before = read_account() if options.append else None
     except DataError as error:
@@ -155,7 +155,8 @@ def _account(manifest: Manifest, noted: Noted, options: ImportOptions, old: Mani
     if before is not None and (old is None or before.photographs != len(old.entries)):  # of an import that was killed
         before = None
     if before is not None and manifest == old:
-        return before
+        left_out, masks_left_out = left_out_counts(noted.left_out)
+        return replace(before, left_out=left_out, masks_left_out=masks_left_out)
     return account_of(manifest, noted, options.train_list, before)
 
 
@@ -182,8 +183,13 @@ def _write(manifest: Manifest, old: Manifest | None, account: Account, *, append
 def _all_left_out(plan: ImportPlan, *, append: bool) -> list[LeftOut]:
     """What this import left out, and what those that it appends to did and it did not take."""
     known = read_left_out() if append else ()
-    ids = {entry.image_id for entry in plan.manifest.entries}
-    kept = {item: None for item in known if item.what == "mask" or item.image_id not in ids}
+    entries = plan.manifest.entries
+    ids, paths = {entry.image_id for entry in entries}, {entry.path for entry in entries}
+
+    def taken(item: LeftOut) -> bool:
+        return item.path in paths if item.what == OTHER else item.image_id in ids and item.what != MASK
+
+    kept = {item: None for item in known if not taken(item)}
     return [*(kept | dict.fromkeys(plan.left_out))]
 
 

@@ -1,6 +1,5 @@
 """Photographs and masks that an import writes: none is written over with other bytes, and the manifest's change is the only one."""
 
-import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,14 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from datasets_without_ids import COUNT, dataset, picture
 
 import sources._import_plan
-from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.prepared import IMAGES, Dataset, ImageRecord, write_dataset
 from labelfactory.digests import digest_file
@@ -27,7 +22,6 @@ from sources.hf import find_hf
 from sources.intake import import_batch
 
 OPTIONS = ImportOptions(val_fraction=0.5)
-COUNT = 6
 
 
 @pytest.fixture(autouse=True)
@@ -36,32 +30,6 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sources._replacing.TRIAL", 1)
     return tmp_path
-
-
-def picture(seed: int) -> bytes:
-    stream = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(stream, format="PNG")
-    return stream.getvalue()
-
-
-def dataset(folder: str, *, seed: int = 0, first: int = 1) -> Batch:
-    """A dataset without ids of its own; its photographs depend on the seed, its masks on the first class too."""
-    features = {
-        "image": {"_type": "Image"},
-        "mask": {"_type": "Image"},
-        "labels": {"feature": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "_type": "List"},
-    }
-    masks = [np.full((8, 8), 1 + (k + first) % 2, np.uint8) for k in range(COUNT)]
-    rows = {
-        "image": [{"bytes": picture(seed + k), "path": None} for k in range(COUNT)],
-        "mask": [{"bytes": encode_mask(mask), "path": None} for mask in masks],
-        "labels": [[(k + first) % 2] for k in range(COUNT)],
-    }
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    header = {"huggingface": json.dumps({"info": {"features": features}})}
-    pq.write_table(pa.table(rows).replace_schema_metadata(header), Path(folder, "train-0.parquet"))
-    return find_hf(Path(folder))
 
 
 def coco(crowds: str) -> Batch:
