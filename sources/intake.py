@@ -11,6 +11,7 @@ from labelfactory.dataset.corrections import CORRECTIONS, TABLE, write_correctio
 from labelfactory.dataset.left_out import LEFT_OUT, MASK, OTHER, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
+from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, NewerFormatError
 from labelfactory.foreign_files import remedy
 from labelfactory.typed_names import split_pair
@@ -147,12 +148,8 @@ def _old(*, append: bool) -> Manifest | None:
 
 def _account(manifest: Manifest, noted: Noted, options: ImportOptions, old: Manifest | None) -> Account:
     """The account after the import; an appending one that brings nothing leaves what was counted of photographs that are here."""
-    try:
-        before = read_account() if options.append else None
-    except DataError as error:
-        say(f"import: {error.problem}; written anew")
-        before = None
-    if before is not None and (old is None or before.photographs != len(old.entries)):  # of an import that was killed
+    before = _readable_account(say_damage=True) if options.append else None
+    if before is not None and (old is None or before.photographs != len(old.entries)):  # an earlier version was killed
         before = None
     if before is not None and manifest == old:
         left_out, masks_left_out = left_out_counts(noted.left_out)
@@ -160,17 +157,33 @@ def _account(manifest: Manifest, noted: Noted, options: ImportOptions, old: Mani
     return account_of(manifest, noted, options.train_list, before)
 
 
+def _readable_account(*, say_damage: bool = False) -> Account | None:
+    """The account of the manifest on the disk; None if there is none, or it is damaged."""
+    try:
+        return read_account()
+    except DataError as error:
+        if say_damage:
+            say(f"import: {error.problem}; written anew")
+        return None
+
+
 def _write(manifest: Manifest, old: Manifest | None, account: Account, *, append: bool) -> int:
-    """Write manifest and account, each unless it equals the one on the disk. Gives the number of added images."""
+    """Write account and manifest, which change together; an equal manifest stays. Gives the number of added images."""
     if not (CORRECTIONS / TABLE).exists():  # DVC requires that a dependency exists
         write_corrections(())
-    write_account(account)
     if old == manifest:
+        write_account(replace(account, manifest=digest_file(MANIFEST)))
         say(f"import: nothing new; {len(old.entries)} images")
         return 0
     if old is not None and not append:
         say(f"import: replaces {len(old.entries)} images ({old.source}); their outputs stay in DVC's cache")
-    write_manifest(manifest)
+    earlier = _readable_account()
+
+    def write_both(sha256: str) -> None:
+        write_account(replace(account, manifest=sha256, earlier=earlier))
+
+    write_manifest(manifest, before=write_both)
+    write_account(replace(account, manifest=digest_file(MANIFEST)))
     masks = sum(entry.mask_path is not None for entry in manifest.entries)
     added = len(manifest.entries) - (len(old.entries) if append and old is not None else 0)
     say(

@@ -15,7 +15,7 @@ Schema metadata `labelfactory` (JSON): format, source (the command that wrote it
 Format 1 has no width and height: they are read as 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,8 @@ def same_bytes(entries: Sequence[Entry], train: str, val: str) -> list[tuple[Ent
     return [tuple(group) for group in on_both] if train != val else []
 
 
-def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
-    """Write the manifest atomically. The same manifest gives the same bytes."""
+def write_manifest(manifest: Manifest, path: Path = MANIFEST, *, before: Callable[[str], None] | None = None) -> None:
+    """Write the manifest atomically. The same manifest gives the same bytes. `before`: as for `write_table`."""
     rows = sorted(manifest.numbered().entries, key=lambda e: e.position)
     meta = {
         "format": FORMAT,
@@ -131,7 +131,7 @@ def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
         "classes": list(manifest.classes.names),
         "mask_ids": {str(k): v for k, v in sorted(manifest.mask_ids.items())},
     }
-    write_table(path, rows, SCHEMA, meta)
+    write_table(path, rows, SCHEMA, meta, before=before)
 
 
 def with_truth(name: str, path: Path = MANIFEST) -> bool:
