@@ -139,7 +139,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     lists = dealt_lists(taken, options.val_fraction, old, append=options.append)
     entries = tuple(_entry(c, inspection, lists.get(inspection.sha256)) for c, inspection in taken)
     new = Manifest(Classes(tuple(chosen)), _mask_ids(batch, named, chosen), _command(batch, options, chosen), entries)
-    manifest = new.numbered() if here is None else appended(here, new)
+    manifest = new.numbered() if here is None else appended(here, new, same.again)
     notes += [] if lists else list_notes(manifest.entries, options.train_list, options.val_list)
     notes += notes_of_twins(taken, here.entries if here else ())
     refuse_leaks(manifest, options.train_list, options.val_list)

@@ -19,8 +19,9 @@ from sources._account import Noted, account_of, drawn, left_out_counts
 from sources._batch import Batch
 from sources._findings import SHOWN, first_lines
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
+from sources._masks_again import look_again
 from sources._replacing import loss, lost_images, refuse_loss
-from sources._true_masks import Over
+from sources._true_masks import LOOKED_AT, Over
 from sources._unpacked_files import remove_unnamed
 from sources.demo import find_demo
 from sources.voc import find_voc
@@ -154,6 +155,10 @@ def _account(manifest: Manifest, noted: Noted, options: ImportOptions, old: Mani
     if before is not None and manifest == old:
         left_out, masks_left_out = left_out_counts(noted.left_out)
         return replace(before, left_out=left_out, masks_left_out=masks_left_out)
+    if before is not None and old is not None and manifest.classes != old.classes:
+        known = {entry.image_id for entry in old.entries}
+        here = [entry for entry in manifest.entries if entry.image_id in known]  # with their tags of the new classes
+        noted = replace(noted, again=look_again(here, max(before.looked_at, LOOKED_AT)))
     return account_of(manifest, noted, options.train_list, before)
 
 

@@ -86,6 +86,11 @@ class Manifest:
             entries.append(entry)
         return replace(self, entries=tuple(entries))
 
+    def is_numbered_as(self, new: "Manifest") -> bool:
+        """Whether the true masks of another import have the same values for the classes of this one."""
+        more = {value: class_id for value, class_id in new.mask_ids.items() if value not in self.mask_ids}
+        return self.mask_ids.items() <= new.mask_ids.items() and not set(more.values()) & set(self.mask_ids.values())
+
     def appended(self, new: "Manifest") -> "Manifest":
         """Append the images of `new` whose ids are new. Present entries stay unchanged; classes may follow those here.
 
@@ -98,8 +103,7 @@ class Manifest:
                 f"{', '.join(self.classes.names)}",
                 "Import with --append --classes and the classes that are to follow, or with --replace to start anew.",
             )
-        more = {value: class_id for value, class_id in new.mask_ids.items() if value not in self.mask_ids}
-        if not self.mask_ids.items() <= new.mask_ids.items() or set(more.values()) & set(self.mask_ids.values()):
+        if not self.is_numbered_as(new):
             raise DataError(
                 "the true masks of the two imports number their classes differently",
                 "Give the same --rename as in the first import, or import with --replace to start anew.",
