@@ -1,5 +1,6 @@
 """A stage that trains one network: its key, its passport, its rows, and nothing to do when they have not changed."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -95,6 +96,10 @@ class TrainingStage(Stage[T]):
         """Figures of the trained network, without true masks."""
         return {}
 
+    def texts(self, model: nn.Module) -> dict[str, str]:
+        """What the header of the checkpoint tells beside the passport: name → text. No weight depends on it."""
+        return {}
+
     def is_current(self) -> bool:
         """Whether the checkpoint on disk was made from the present rows, parents, params and code.
 
@@ -155,7 +160,7 @@ class TrainingStage(Stage[T]):
         )
         self._write_rows(rows)
         write_curve(self.output / CURVE, curve)
-        save_checkpoint(self.checkpoint, model.state_dict(), passport)
+        save_checkpoint(self.checkpoint, model.state_dict(), passport, self.texts(model))
         resume.clear()
         keep_output(self.writes, key, self._files)
         return {"trained": True, "training_rows": len(rows), **passport.metrics}
@@ -214,7 +219,18 @@ class TrainingStage(Stage[T]):
         except UserError as error:  # a damaged checkpoint of our own is made again
             say(f"{error.problem}: trained again")
             return None
-        return passport if passport is not None and passport.key == key else None
+        return passport if passport is not None and passport.key == key and self._is_whole(passport) else None
+
+    def _is_whole(self, passport: Passport) -> bool:
+        """Whether rows and curve are this network's: a training that was killed may have left those of another one beside it."""
+        try:
+            rows = pq.read_table(self.output / TRAINING_ROWS, columns=["image_id", "digest"]).to_pylist()
+            with (self.output / CURVE).open(newline="", encoding="utf-8") as stream:
+                losses = [float(point["loss"]) for point in csv.DictReader(stream)]
+        except (OSError, pa.ArrowException, csv.Error, KeyError, TypeError, ValueError):  # missing or damaged
+            return False
+        digest = digest_rows((row["image_id"], row["digest"]) for row in rows)
+        return digest == passport.training_rows_digest and losses[-1:] == [passport.metrics.get("loss")]
 
     @property
     def _files(self) -> list[Path]:
@@ -225,12 +241,10 @@ class TrainingStage(Stage[T]):
         """Keep the network on disk before another replaces it: it may have come from another machine."""
         try:
             passport = read_passport(self.checkpoint)
-            rows = pq.read_table(self.output / TRAINING_ROWS, columns=["image_id", "digest"]).to_pylist()
+            rows = pq.read_table(self.output / TRAINING_ROWS, columns=["image_id"]).to_pylist()
         except (UserError, OSError, pa.ArrowException):  # there is none, or it is damaged
             return
-        whole = passport.training_rows_digest == digest_rows((row["image_id"], row["digest"]) for row in rows)
-        whole &= all(file.exists() for file in self._files)
-        if whole and not refused().image_ids & {row["image_id"] for row in rows}:
+        if self._is_whole(passport) and not refused().image_ids & {row["image_id"] for row in rows}:
             keep_output(self.writes, passport.key, self._files)
 
     def _found(self, key: str) -> Passport | None:

@@ -4,18 +4,21 @@ data/store/<noun>/<key>/…, and in the same folder FILES: the SHA-256 of each f
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from labelfactory.console import say
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
-from labelfactory.files import write_json, write_whole
+from labelfactory.files import temporary_path, write_json, write_whole
 from labelfactory.json_files import read_json
 from labelfactory.store.entries import folder_of, holds, keep, link, remove, use
 from labelfactory.store.limit import is_on
 
 FILES = ".files.json"
+FOUND = "found"
+"""What a temporary name says of an entry that is being copied."""
 
 
 def kept_output(noun: str, key: str) -> Path | None:
@@ -43,25 +46,42 @@ def keep_output(noun: str, key: str, files: Sequence[Path]) -> None:
     keep(noun, key, fill)
 
 
+@contextmanager
+def _held(kept: Path) -> Iterator[Path]:
+    """The files of an entry under names of this process, which nobody removes meanwhile. Raises OSError where it is gone."""
+    held = temporary_path(kept, FOUND)
+    shutil.rmtree(held, ignore_errors=True)
+    held.mkdir()
+    try:
+        for file in kept.iterdir():
+            link(file, held / file.name)
+        yield held
+    finally:
+        shutil.rmtree(held, ignore_errors=True)
+
+
 def put_back(noun: str, key: str, output: Path) -> bool:
     """Copy the files of a kept output into a folder, byte for byte; whether there was one.
 
-    A damaged one is removed from the store. Raises DiskError as `write_whole`.
+    A damaged one is removed from the store; one that another process removes meanwhile comes back whole or not at all. Raises
+    DiskError as `write_whole`.
     """
     kept = kept_output(noun, key)
     if kept is None:
         return False
-    try:
-        digests: dict[str, str] = read_json(kept / FILES, dict[str, str], "")
-        intact = all(Path(name).name == name and digest_file(kept / name) == d for name, d in digests.items())
-    except (DataError, OSError):
-        intact = False
-    if not intact:
-        say(f"{kept}: damaged: not used, removed")
-        remove(kept)
-        return False
-    for name in digests:
-        with write_whole(output / name) as temporary:  # a copy: who spoils an output must not spoil what is kept
-            shutil.copyfile(kept / name, temporary)
-    use(kept)
-    return True
+    with suppress(FileNotFoundError), _held(kept) as held:
+        try:
+            digests: dict[str, str] = read_json(held / FILES, dict[str, str], "")
+            intact = all(Path(name).name == name and digest_file(held / name) == d for name, d in digests.items())
+        except (DataError, OSError):
+            intact = False
+        if not intact:
+            say(f"{kept}: damaged: not used, removed")
+            remove(kept)
+            return False
+        for name in digests:
+            with write_whole(output / name) as temporary:  # a copy: who spoils an output must not spoil what is kept
+                shutil.copyfile(held / name, temporary)
+        use(kept)
+        return True
+    return False

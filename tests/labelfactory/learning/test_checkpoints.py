@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from labelfactory.errors import DataError, MissingError, SupervisionError
-from labelfactory.learning.checkpoints import load_checkpoint, read_passport, save_checkpoint, weights_digest
+from labelfactory.learning.checkpoints import load_checkpoint, read_passport, read_text, save_checkpoint, weights_digest
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.versions import git_state
 
@@ -35,6 +35,18 @@ def test_the_same_checkpoint_gives_the_same_bytes(tmp_path):
     save_checkpoint(tmp_path / "1", STATE, passport())
     save_checkpoint(tmp_path / "2", dict(reversed(STATE.items())), passport())
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_texts_beside_the_passport(tmp_path):
+    """To the letter, in the same bytes each time, and no part of the weights: those of an older checkpoint are equal."""
+    texts = {name: f'{name} "ü\\ \n\t\x01 \u2028' for name in "zyxw"}
+    stamped = save_checkpoint(tmp_path / "0", STATE, passport(), texts)
+    assert {name: read_text(tmp_path / "0", name) for name in texts} == texts
+    for k in range(1, 9):  # safetensors shuffles them anew each time
+        save_checkpoint(tmp_path / str(k), STATE, passport(), dict(reversed(texts.items())))
+        assert (tmp_path / str(k)).read_bytes() == (tmp_path / "0").read_bytes()
+    assert load_checkpoint(tmp_path / "0")[1] == stamped == save_checkpoint(tmp_path / "old", STATE, passport())
+    assert read_text(tmp_path / "old", "z") is None
 
 
 def test_weights_that_are_views_are_saved(tmp_path):

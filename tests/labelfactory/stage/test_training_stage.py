@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.errors import DataError, SupervisionError
 from labelfactory.interrupt import Interrupted
-from labelfactory.learning.checkpoints import Passport, load_checkpoint, read_passport
+from labelfactory.learning.checkpoints import Passport, load_checkpoint, read_passport, read_text
 from labelfactory.learning.learner import Batch, Learner
 from labelfactory.learning.training import TrainingSection
 from labelfactory.stage import training
@@ -96,6 +96,14 @@ def run(**changes: object) -> dict[str, Any]:
     return Trainer(config(**changes)).run()
 
 
+class Teller(Trainer):
+    """Tells something of the network beside its passport."""
+
+    def texts(self, model: nn.Module) -> dict[str, str]:
+        assert not model.training
+        return {"told": f"{sum(weight.numel() for weight in model.parameters())} weights"}
+
+
 def parent(weights: str = "w", **changes: object) -> Passport:
     return read_passport(CHECKPOINT).model_copy(update={"weights_digest": weights, **changes})
 
@@ -127,6 +135,27 @@ def test_a_trained_stage_leaves_checkpoint_rows_and_curve(project):
     assert passport.params["epochs"] == 3
     rows = pq.read_table("data/model/training_rows.parquet").to_pylist()
     assert rows == [{"image_id": i, "digest": d, "source": "tags"} for i, d in (("a", "1"), ("b", "2"))]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("name", ["training_rows.parquet", "curve.csv"])
+def test_a_network_beside_the_files_of_another_is_not_up_to_date(project, monkeypatch, capsys, name, kept):
+    """A training that dies between them and its checkpoint, and inputs that are put back: the whole network comes back."""
+    monkeypatch.setenv(VARIABLE, "1" if kept else "0")
+    run()
+    files = sorted(CHECKPOINT.parent.iterdir())
+    before = {file: file.read_bytes() for file in files}
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "rows", {"c": "3"})
+        run(epochs=2)
+    torn = (CHECKPOINT.parent / name).read_bytes()
+    for file, data in before.items():
+        file.write_bytes(torn if file.name == name else data)
+    assert not Trainer(config()).is_current()
+    assert run()["trained"] is not kept
+    same = [file for file in files if file.read_bytes() == before[file]]
+    assert len(same) >= (3 if kept else 2)
+    assert Trainer(config()).is_current()
 
 
 def test_an_unchanged_key_trains_nothing(project):
@@ -249,6 +278,22 @@ def test_a_parent_counts_by_its_weights(project, monkeypatch):
     monkeypatch.setattr(Trainer, "line", {"classifier": parent("v")})
     assert run()["trained"]
     assert read_passport(CHECKPOINT).parents == {"classifier": "v"}
+
+
+def test_what_a_stage_tells_beside_the_passport_is_in_the_header(project, monkeypatch):
+    """The weights are those of a stage that tells nothing, and the text comes back from the store with them."""
+    run()
+    weights = read_passport(CHECKPOINT).weights_digest
+    assert read_text(CHECKPOINT, "told") is None
+    CHECKPOINT.unlink()
+    monkeypatch.setenv(VARIABLE, "1")
+    assert Teller(config()).run()["trained"]
+    assert read_passport(CHECKPOINT).weights_digest == weights
+    told = read_text(CHECKPOINT, "told")
+    assert told == "19 weights"
+    CHECKPOINT.unlink()
+    assert Teller(config()).run()["found"]
+    assert read_text(CHECKPOINT, "told") == told
 
 
 @pytest.mark.parametrize("call", [1, 2, 5])

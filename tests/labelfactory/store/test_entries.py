@@ -10,7 +10,7 @@ from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.files import temporary_path
 from labelfactory.store import entries as store
-from labelfactory.store.entries import OLD, STORE, entries, folder_of, held_in_words, trim
+from labelfactory.store.entries import OLD, STORE, entries, folder_of, held_in_words, remove, trim
 from labelfactory.store.limit import GB, VARIABLE, limit
 from labelfactory.store.outputs import keep_output, kept_output, put_back
 from labelfactory.store.sharing import share_with_cache
@@ -105,6 +105,32 @@ def test_an_output_comes_back_byte_for_byte(monkeypatch, capsys, links):
     assert "data/store/net/key: damaged: not used, removed" in capsys.readouterr().err
     assert [digest_file(file) for file in files] == digests
     assert kept() == []
+
+
+def test_an_output_comes_back_whole_though_its_entry_goes_meanwhile(monkeypatch):
+    """`labelfactory gc` while a stage copies it: all files or none, and no error."""
+    files = [Path("data/net/rows"), Path("data/net/weights")]
+    for file in files:
+        file.write_bytes(os.urandom(SIZE))
+    digests = [digest_file(file) for file in files]
+    keep_output("net", "key", files)
+    for file in files:
+        file.unlink()
+    copy = store.shutil.copyfile
+
+    def removing(source: Path, to: Path) -> None:
+        remove(STORE / "net/key")
+        copy(source, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.shutil, "copyfile", removing)
+        assert put_back("net", "key", Path("data/net"))
+    assert [digest_file(file) for file in files] == digests
+    assert not list(STORE.glob("*/*"))
+    assert not list(STORE.glob("*/.*"))
+    keep_output("net", "key", files)
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([path / "gone"]))
+    assert not put_back("net", "key", Path("data/net"))
 
 
 def test_what_cannot_be_kept_is_said_and_costs_nothing(monkeypatch, capsys):
