@@ -144,7 +144,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     notes += notes_of_twins(taken, here.entries if here else ())
     refuse_leaks(manifest, options.train_list, options.val_list)
     turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
-    said = [*batch.decisions, *masks.decisions, *turned, *together, *unused, *decisions]
+    said = [*batch.decisions, *masks.decisions, *turned, *together, *unused, *decisions, *same.decisions]
     looks = tuple((entry, inspection) for entry, (_, inspection) in zip(entries, taken, strict=True))
     return ImportPlan(
         manifest=manifest,

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from datasets_without_ids import COUNT, dataset
@@ -21,6 +22,7 @@ from sources import _batch
 from sources._import_plan import ImportOptions, plan_import
 from sources.folder import find_folder
 from sources.intake import import_batch
+from sources.table import find_table
 
 APPEND = ImportOptions(append=True)
 TYPED = command_line(*COMMANDS)
@@ -135,3 +137,15 @@ def test_a_withdrawn_photograph_is_refused_and_not_listed(capsys):
     assert "1 withdrawn photographs are left out" in "".join(capsys.readouterr())
     assert "cat/IMG_0" not in {item.image_id for item in read_left_out()}
     assert LEFT_OUT.exists()
+
+
+def test_nothing_is_fetched_for_an_id_that_is_here(capsys):
+    """A signed address differs every day: it is said that other addresses were taken for the same photographs."""
+    photographs("cam1", seed=1)
+    for day in (1, 2):
+        with fsspec.open(f"memory://bucket/{day}.png", "wb") as stream:
+            stream.write(Path("cam1/cat/IMG_0.png").read_bytes())
+        Path(f"{day}.jsonl").write_text(json.dumps({"id": "a", "url": f"memory://bucket/{day}.png", "tags": "cat"}))
+        import_batch(find_table(Path(f"{day}.jsonl")), ImportOptions(append=day == 2))
+    assert len(list(Path("data/raw/table").iterdir())) == 1
+    assert "1 photographs have other addresses" in "".join(capsys.readouterr())
