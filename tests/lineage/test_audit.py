@@ -29,6 +29,7 @@ from lineage.diff import diff
 from lineage.lookup import Lookup
 from lineage.pixel import _because, audit_pixel
 from lineage.record import record
+from lineage.scores import IOU, scores_of
 from lineage.settings_diff import parameters
 from lineage.verify import verify
 
@@ -47,6 +48,29 @@ def again(line: MadeLine, **changes: str) -> Lookup:
 
 
 # --- model and mask ---------------------------------------------------------------------------------------------------
+
+
+def test_a_score_of_fewer_images_than_another_of_the_same_digests_is_not_a_models_score(line):
+    """As earlier versions recorded it while true masks were away: the evaluation of all of them counts, before it or after."""
+    few = {"miou/val/model": 0.9, "iou/val/model/cat": 0.8, "miou/train/walks_at_best_threshold": 0.9}
+    few |= {"images/val/model": 2, "images/train/walks": 2}
+    whole = {"miou/val/model": 0.25, "iou/val/model/cat": 0.125, "miou/train/walks_at_best_threshold": 0.5}
+    whole |= {"images/val/model": 4, "images/train/walks": 4}
+    line.train("segmenter", {}, seed=5)
+    for figures in (few, whole, {**few, "miou/val/model": 0.8}, {**whole, "miou/val/model": 0.375}):
+        line.evaluate(figures)
+        line.report("evaluate", figures=figures)
+        line.commit()
+        record()
+    lookup = Lookup()
+    assert [e.figures["miou/val/model"] for e in lookup.evaluations[-4:]] == [0.9, 0.25, 0.8, 0.375]
+    assert audit_model(lookup, "latest")["scores"] == {
+        "miou/val/model": 0.25,
+        "miou/train/walks_at_best_threshold": 0.5,
+    }
+    assert {key: score.value for key, score in scores_of(lookup, lookup.on_disk(), kind=IOU).items()} == {
+        "iou/val/model/cat": 0.125
+    }
 
 
 def test_a_model_names_its_masks_parents_and_supervision(line):
