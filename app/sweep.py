@@ -23,7 +23,10 @@ EDGES = 3
 def sweep(
     parameters: Annotated[list[str], typer.Argument(help="section.key=value,value; several give each combination.")],
     until: Annotated[
-        str, typer.Option(help="The last stage that runs, such as refine_crf: what follows stays, and is not scored.")
+        str,
+        typer.Option(
+            help="The last stage that runs, such as refine_crf, but for those that choose its thresholds; no other is scored."
+        ),
     ] = "",
     on: Annotated[str, typer.Option(help="Submit the sweep to a worker of this pool, and return at once.")] = "",
 ) -> None:
