@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS
@@ -15,6 +16,7 @@ from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from lineage.ledger import Ledger
+from lineage.traces import Traces
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class Inputs:
         if any(withdrawal.has(*image) for image in self.named) or any(file.is_there for file in withdrawal.files):
             return True
         if self._maps & set(withdrawal.images) and maps_of(withdrawal.images, [image_id for image_id, _ in self.named]):
+            return True
+        if ACCOUNT.is_file() and Traces.of(withdrawal.images, withdrawal.pixels, ()).in_file(ACCOUNT):
             return True
         sizes = {digest: size for digest, size in withdrawal.sizes.items() if digest in withdrawal.pixels}
         return any(digest_file(path) == digest for digest, size in sizes.items() for path in self._raw.get(size, ()))
