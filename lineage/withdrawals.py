@@ -82,6 +82,10 @@ class Withdrawal:
         """Whether an image or its photograph is withdrawn."""
         return image_id in self.images or sha256 in self.digests
 
+    def is_part_of(self, other: "Withdrawal") -> bool:
+        """Whether another withdrawal means all images of this one; by their photographs where no image is named."""
+        return set(self.images) <= set(other.images) if self.images else self.digests <= other.digests
+
     @property
     def pixels(self) -> frozenset[str]:
         """Digests of the photographs, and of true masks that no other image has."""
@@ -142,7 +146,7 @@ def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
     for event in events:
         if event["event"] == "withdrawn":
             new = _of_event(event)
-            for same in [each for each, old in found.items() if old.images and set(old.images) <= set(new.images)]:
+            for same in [each for each, old in found.items() if old.is_part_of(new)]:
                 new = _joined(found.pop(same), new)
             found[new.images or new.digests] = new
     for event in events:
