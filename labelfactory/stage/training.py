@@ -1,7 +1,7 @@
 """A stage that trains one network: its key, its passport, its rows, and nothing to do when they have not changed."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -13,7 +13,7 @@ from labelfactory.console import say
 from labelfactory.devices import for_the_record
 from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError
-from labelfactory.files import remove_leftovers, write_whole
+from labelfactory.files import remove_leftovers
 from labelfactory.interrupt import Interrupted
 from labelfactory.learning.batches import Examples, batches_in_epoch
 from labelfactory.learning.checkpoints import (
@@ -30,11 +30,12 @@ from labelfactory.learning.ranks import training_devices
 from labelfactory.learning.resume import STATE, Resume
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.learning.training import TrainingSection, fit, write_curve
+from labelfactory.learning.training_rows import photographs_of, seen_by, write_training_rows
 from labelfactory.stage.base import Stage
-from labelfactory.store.entries import STORE
+from labelfactory.store.entries import STORE, folder_of, remove
 from labelfactory.store.limit import is_on
 from labelfactory.store.outputs import keep_output, kept_output, put_back
-from labelfactory.store.refused import refused
+from labelfactory.store.refused import none_refused
 from labelfactory.versions import git_state, library_versions
 
 T = TypeVar("T", bound=TrainingSection)
@@ -133,15 +134,16 @@ class TrainingStage(Stage[T]):
         if kept is not None:
             Resume(self.output / STATE, key).clear()  # of a run that was killed when all was written
             say(f"{self.stage_name()}: the checkpoint is up to date")
-            return {"trained": False, "training_rows": len(rows), **kept.metrics}
+            return {"trained": False, "training_rows": len(rows), **self._brought_up_to_date(kept, rows, parents)}
         seen = self._supervision(parents)
         resume = Resume(self.output / STATE, key)
-        self._keep_old()
+        self._keep_in_store()  # before another replaces it: it may have come from another machine
         found = self._found(key)
         if found is not None:
             resume.clear()
             say(f"{self.stage_name()}: the network was trained before, and found again in {STORE}")
-            return {"trained": False, "found": True, "training_rows": len(rows), **found.metrics}
+            figures = self._brought_up_to_date(found, rows, parents)
+            return {"trained": False, "found": True, "training_rows": len(rows), **figures}
         model, curve, devices = self._fit(resume)
         passport = Passport(
             stage=self.stage_name(),
@@ -154,11 +156,11 @@ class TrainingStage(Stage[T]):
             metrics={"loss": curve[-1]["loss"], **self.score(model)},
             **self._circumstances(devices),
         )
-        self._write_rows(rows)
+        self._write_rows(rows, parents)
         write_curve(self.output / CURVE, curve)
         save_checkpoint(self.checkpoint, model.state_dict(), passport)
         resume.clear()
-        keep_output(self.writes, key, self._files)
+        self._keep_in_store()
         return {"trained": True, "training_rows": len(rows), **passport.metrics}
 
     def _fit(self, resume: Resume) -> tuple[nn.Module, list[dict[str, float]], int]:
@@ -215,7 +217,9 @@ class TrainingStage(Stage[T]):
         except UserError as error:  # a damaged checkpoint of our own is made again
             say(f"{error.problem}: trained again")
             return None
-        return passport if passport is not None and passport.key == key and self._is_whole(passport) else None
+        if passport is None or passport.key != key or not self._is_whole(passport):
+            return None
+        return passport if self._saw_the_present_photographs() else None
 
     def _is_whole(self, passport: Passport) -> bool:
         """Whether rows and curve are this network's: a training that was killed may have left those of another one beside it."""
@@ -228,24 +232,42 @@ class TrainingStage(Stage[T]):
         digest = digest_rows((row["image_id"], row["digest"]) for row in rows)
         return digest == passport.training_rows_digest and losses[-1:] == [passport.metrics.get("loss")]
 
+    def _saw_the_present_photographs(self) -> bool:
+        """Whether it learnt from the photographs as they are: a row that is a true mask is the same over another photograph."""
+        present = {record.image_id: record.sha256 for record in self.dataset.training}
+        return all(present.get(i, sha256) == sha256 for i, sha256 in photographs_of(self.output).items())
+
     @property
     def _files(self) -> list[Path]:
         """What it leaves; the checkpoint, by which the others are judged, last."""
         return [self.output / name for name in (TRAINING_ROWS, CURVE, CHECKPOINT)]
 
-    def _keep_old(self) -> None:
-        """Keep the network on disk before another replaces it: it may have come from another machine."""
+    def _keep_in_store(self) -> None:
+        """Keep the network on disk, unless it or a network behind it has seen what was withdrawn, or does not tell."""
         try:
             passport = read_passport(self.checkpoint)
-            rows = pq.read_table(self.output / TRAINING_ROWS, columns=["image_id"]).to_pylist()
-        except (UserError, OSError, pa.ArrowException):  # there is none, or it is damaged
+        except UserError:  # there is none, or it is damaged
             return
-        if self._is_whole(passport) and not refused().image_ids & {row["image_id"] for row in rows}:
+        if self._is_whole(passport) and none_refused(seen_by(self.output)):
             keep_output(self.writes, passport.key, self._files)
+
+    def _brought_up_to_date(
+        self, passport: Passport, rows: Mapping[str, str], parents: Mapping[str, Passport]
+    ) -> dict[str, Any]:
+        """The figures of the network on disk, for the report; what surrounds its weights is written anew where it is stale."""
+        if seen_by(self.output) is None:
+            self._write_rows(rows, parents)
+            self._keep_in_store()
+        return passport.metrics
 
     def _found(self, key: str) -> Passport | None:
         """The passport of the network of this key, put back from the store; None where there is none."""
-        return self._kept(key) if put_back(self.writes, key, self.output) else None
+        if not put_back(self.writes, key, self.output):
+            return None
+        found = self._kept(key)
+        if found is None:  # of other photographs: the network that is trained now takes its place
+            remove(folder_of(self.writes, key))
+        return found
 
     def _supervision(self, parents: Mapping[str, Passport]) -> list[str]:
         """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
@@ -261,11 +283,7 @@ class TrainingStage(Stage[T]):
         inherited = (kind for passport in parents.values() for kind in passport.allowed_supervision)
         return list(dict.fromkeys([*self.allowed_supervision(), *inherited]))
 
-    def _write_rows(self, rows: Mapping[str, str]) -> None:
-        ids = sorted(rows)
-        table = pa.table(
-            {"image_id": ids, "digest": [rows[i] for i in ids], "source": [self.row_source(i) for i in ids]},
-            schema=pa.schema([(n, pa.string()) for n in ("image_id", "digest", "source")]),
-        )
-        with write_whole(self.output / TRAINING_ROWS) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+    def _write_rows(self, rows: Mapping[str, str], parents: Iterable[str]) -> None:
+        photographs = {record.image_id: record.sha256 for record in self.dataset.training}
+        sources = {image_id: self.row_source(image_id) for image_id in rows}
+        write_training_rows(self.output, rows, sources, photographs, [self.folder(noun) for noun in parents])
