@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from labelfactory.console import say
 from labelfactory.devices import for_the_record
 from labelfactory.digests import digest_json, digest_rows
-from labelfactory.errors import DataError, UserError
+from labelfactory.errors import DataError, UserError, first_line
 from labelfactory.files import remove_leftovers
 from labelfactory.interrupt import Interrupted
 from labelfactory.learning.batches import Examples, batches_in_epoch
@@ -21,6 +22,7 @@ from labelfactory.learning.checkpoints import (
     CURVE,
     TRAINING_ROWS,
     Passport,
+    change_passport,
     load_checkpoint,
     read_passport,
     save_checkpoint,
@@ -32,6 +34,7 @@ from labelfactory.learning.supervision import check_supervision
 from labelfactory.learning.training import TrainingSection, fit, write_curve
 from labelfactory.learning.training_rows import photographs_of, seen_by, write_training_rows
 from labelfactory.stage.base import Stage
+from labelfactory.stage.output_state import SCORED_ON
 from labelfactory.store.entries import STORE, folder_of, remove
 from labelfactory.store.limit import is_on
 from labelfactory.store.outputs import keep_output, kept_output, put_back
@@ -94,7 +97,10 @@ class TrainingStage(Stage[T]):
         return 0.0
 
     def score(self, model: nn.Module) -> dict[str, float]:
-        """Figures of the trained network, without true masks."""
+        """Figures of the network on photographs and tags of the validation list, and on nothing else; without true masks.
+
+        They are measured again where that list has changed, on the network as it is.
+        """
         return {}
 
     def is_current(self) -> bool:
@@ -154,6 +160,7 @@ class TrainingStage(Stage[T]):
             supervision=seen,
             allowed_supervision=self._allowed(parents),
             metrics={"loss": curve[-1]["loss"], **self.score(model)},
+            measured_on=self._measured_on,
             **self._circumstances(devices),
         )
         self._write_rows(rows, parents)
@@ -161,7 +168,7 @@ class TrainingStage(Stage[T]):
         save_checkpoint(self.checkpoint, model.state_dict(), passport)
         resume.clear()
         self._keep_in_store()
-        return {"trained": True, "training_rows": len(rows), **passport.metrics}
+        return {"trained": True, "training_rows": len(rows), **self._figures(passport)}
 
     def _fit(self, resume: Resume) -> tuple[nn.Module, list[dict[str, float]], int]:
         """The trained network, its curve, and the number of devices that trained it.
@@ -251,14 +258,44 @@ class TrainingStage(Stage[T]):
         if self._is_whole(passport) and none_refused(seen_by(self.output)):
             keep_output(self.writes, passport.key, self._files)
 
+    @cached_property
+    def _measured_on(self) -> str:
+        """Digest of what `score` reads beside the network; empty for a stage that measures nothing."""
+        if type(self).score is TrainingStage.score:
+            return ""
+        return self.dataset.digest_of(self.dataset.val_list)
+
     def _brought_up_to_date(
         self, passport: Passport, rows: Mapping[str, str], parents: Mapping[str, Passport]
     ) -> dict[str, Any]:
         """The figures of the network on disk, for the report; what surrounds its weights is written anew where it is stale."""
-        if seen_by(self.output) is None:
+        measured, told = passport.measured_on == self._measured_on, seen_by(self.output) is not None
+        if not measured:
+            passport = self._measured_again(passport)
+        if not told:
             self._write_rows(rows, parents)
+        if not (measured and told):
             self._keep_in_store()
-        return passport.metrics
+        return self._figures(passport)
+
+    def _measured_again(self, passport: Passport) -> Passport:
+        """Score the network on disk on the validation list as it is now. Where that fails, its passport has no score."""
+        name, loss = self.dataset.val_list, {"loss": passport.metrics["loss"]}
+        try:
+            learner, _ = self.learner()
+            learner.network.load_state_dict(load_checkpoint(self.checkpoint)[0])
+            scores = self.score(learner.network.eval())
+        except (UserError, OSError, RuntimeError) as error:
+            say(f"{self.stage_name()}: not measured on {name}: {first_line(error)}")
+            return change_passport(self.checkpoint, metrics=loss, measured_on="")
+        say(f"{self.stage_name()}: measured on {name} as it is now")
+        return change_passport(self.checkpoint, metrics={**loss, **scores}, measured_on=self._measured_on)
+
+    def _figures(self, passport: Passport) -> dict[str, Any]:
+        """The figures of a network for the report, and what they were measured on: lists, which DVC does not take for metrics."""
+        if not self._measured_on:
+            return passport.metrics
+        return {**passport.metrics, SCORED_ON: [{"list": self.dataset.val_list, "digest": passport.measured_on}]}
 
     def _found(self, key: str) -> Passport | None:
         """The passport of the network of this key, put back from the store; None where there is none."""
