@@ -19,6 +19,9 @@ from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND
 from reporting.pictures import shares
 
+EXAMPLES = 3
+"""Names of far pictures in the note."""
+
 
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
@@ -45,6 +48,7 @@ def predict(
     bad: list[str] = []
     kept: list[str] = []
     lines: list[str] = []
+    far: list[str] = []
     with progress("predict", len(paths), keeps=True) as tick:
         for name, path in named.items():
             try:
@@ -64,9 +68,19 @@ def predict(
             classes = [
                 f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
             ]
-            lines.append(f"  {path}: {', '.join(classes) or 'background alone'}; confidence {confidence:.2f}")
+            distance = predictor.distance(photograph)
+            figures = f"confidence {confidence:.2f}" + (f"; distance {distance:.2f}" if distance is not None else "")
+            lines.append(f"  {path}: {', '.join(classes) or 'background alone'}; {figures}")
+            if distance is not None and distance > 1:
+                far.append(str(path))
             tick(size=size)
     say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
+    if far:
+        named_far = ", ".join(far[:EXAMPLES]) + (", …" if len(far) > EXAMPLES else "")
+        say(
+            f"predict: {len(far)} of {len(lines)} pictures are far from the photographs that the network learnt from "
+            f"(distance above 1), and their masks may be wrong altogether: {named_far}"
+        )
     problems = []
     if bad:
         problems.append(("pictures are not readable", bad, "Replace these."))

@@ -9,8 +9,9 @@ from labelfactory.dataset.images import Photograph
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.devices import pick_device
 from labelfactory.errors import DataError
-from labelfactory.learning.checkpoints import load_checkpoint
+from labelfactory.learning.checkpoints import load_checkpoint, read_text
 from labelfactory.schema import Mask
+from models.distance import TEXT, Distance, features_of
 from models.segmenters import predict, segmenter_from
 
 SCALES = (0.75, 1.0, 1.25)
@@ -39,6 +40,11 @@ class Predictor:
         self.scales, self.flip = tuple(scales), flip
         self.device = pick_device()
         self.net = segmenter_from(self.passport.architecture, state).to(self.device)
+        text = read_text(path, TEXT)
+        try:
+            self._distance = None if text is None else Distance.from_text(text)
+        except ValueError as error:
+            raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
 
     def predict(self, photograph: Photograph) -> tuple[Mask, float]:
         """Segment one photograph.
@@ -52,3 +58,13 @@ class Predictor:
         image = to_tensor(photograph)[None].to(self.device)
         best, labels = predict(self.net, image, scales=self.scales, flip=self.flip)[0].max(dim=0)
         return labels.cpu().numpy().astype(np.uint8), float(best.mean())
+
+    def distance(self, photograph: Photograph) -> float | None:
+        """How far a photograph, [H, W, 3] uint8 RGB, is from those that the segmenter learnt from.
+
+        Returns:
+            Above 1 it is farther than 99 % of them. None if the checkpoint does not know: an older one, or of few photographs.
+        """
+        if self._distance is None:
+            return None
+        return float(self._distance.of(features_of(self.net.backbone, [photograph], self.device))[0])

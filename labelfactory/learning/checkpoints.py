@@ -2,7 +2,7 @@
 
 The passport names the architecture, the training rows, the checkpoints that training started from, and the supervision: all
 kinds of labels that influenced the weights. Keys and other passports cite `weights_digest`, which is over architecture and
-tensors alone.
+tensors alone. The header may have more texts beside it, which only those who ask for them read.
 """
 
 import json
@@ -70,16 +70,32 @@ def weights_digest(state: "Mapping[str, Tensor]", architecture: Mapping[str, Any
     return digest_json([digest_payload(arrays), dict(architecture)])
 
 
-def save_checkpoint(path: Path, state: "Mapping[str, Tensor]", passport: Passport) -> Passport:
-    """Write weights and passport atomically. Returns the passport with its weights' digest."""
+def save_checkpoint(
+    path: Path, state: "Mapping[str, Tensor]", passport: Passport, texts: Mapping[str, str] | None = None
+) -> Passport:
+    """Write weights and passport atomically, and further texts by name. Returns the passport with its weights' digest."""
     from safetensors.torch import save_file  # loads torch, which reading a passport does not need
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
     stamped = passport.model_copy(update={"weights_digest": weights_digest(tensors, passport.architecture)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
-        save_file(tensors, temporary, metadata={"passport": stamped.to_text()})
+        save_file(tensors, temporary, metadata={**(texts or {}), "passport": stamped.to_text()})
+        _sort_texts(temporary)
     return stamped
+
+
+def _sort_texts(path: Path) -> None:
+    """Sort the texts of a header by name: safetensors writes them in any order, and the same checkpoint has the same bytes."""
+    with path.open("r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        if len(text) != size:
+            raise AssertionError(f"the header of {path} has {size} bytes, sorted {len(text)}")
+        stream.seek(8)
+        stream.write(text)
 
 
 def change_passport(path: Path, **changes: Any) -> Passport:
@@ -99,6 +115,11 @@ def change_passport(path: Path, **changes: Any) -> Passport:
     return passport
 
 
+def read_text(path: Path, name: str) -> str | None:
+    """A text that `save_checkpoint` was given beside the passport; None if there is none. Errors as for `read_passport`."""
+    return _texts(path).get(name)
+
+
 def read_passport(path: Path) -> Passport:
     """The passport of a checkpoint, without its weights.
 
@@ -106,13 +127,7 @@ def read_passport(path: Path) -> Passport:
         MissingError: no such file.
         DataError: not a checkpoint of labelfactory, damaged, or of a newer format.
     """
-    if not path.exists():
-        raise MissingError(f"{path}: no such checkpoint", "Type `dvc repro`: the stage that trains it has not run.")
-    try:
-        with safetensors.safe_open(path, framework="np") as opened:
-            text = (opened.metadata() or {}).get("passport")
-    except (OSError, UnicodeDecodeError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
+    text = _texts(path).get("passport")
     if text is None:
         raise DataError(f"{path}: has no passport", "Use a checkpoint that labelfactory wrote.")
     try:
@@ -123,6 +138,17 @@ def read_passport(path: Path) -> Passport:
     except (ValidationError, ValueError, AttributeError, RecursionError):
         remedy = f"Delete {path} and type `dvc repro`."
         raise DataError(f"{path}: damaged: its passport is not readable", remedy) from None
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """The texts of a checkpoint's header by name; errors as for `read_passport`."""
+    if not path.exists():
+        raise MissingError(f"{path}: no such checkpoint", "Type `dvc repro`: the stage that trains it has not run.")
+    try:
+        with safetensors.safe_open(path, framework="np") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, UnicodeDecodeError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
 
 
 def load_checkpoint(path: Path) -> "tuple[dict[str, Tensor], Passport]":

@@ -7,16 +7,16 @@ import pyarrow as pa
 
 from labelfactory.digests import digest_payload
 from labelfactory.rows.columns import Column
-from labelfactory.rows.header import STATE_COLUMNS, columns_of
+from labelfactory.rows.header import STATE_COLUMNS, columns_of, same_but_for_classes
 from labelfactory.rows.shards import FinishedRow
 
 
 def intact_rows(table: pa.Table, schema: pa.Schema) -> list[FinishedRow]:
-    """The rows of a table whose payload matches their digest; none where its header is not that of `schema`.
+    """The rows of a table whose payload matches their digest; none where it holds another kind of rows than `schema`.
 
     Damaged bytes may raise any exception of a decoder.
     """
-    if not table.schema.equals(schema, check_metadata=True):
+    if not same_but_for_classes(table.schema, schema):
         return []
     columns = columns_of(schema)
     return [row for row in (_row(stored, columns) for stored in table.to_pylist()) if _is_intact(row, columns)]

@@ -103,6 +103,10 @@ class TrainingStage(Stage[T]):
         """
         return {}
 
+    def texts(self, model: nn.Module) -> dict[str, str]:
+        """What the header of the checkpoint tells beside the passport: name → text. No weight depends on it."""
+        return {}
+
     def is_current(self) -> bool:
         """Whether the checkpoint on disk was made from the present rows, parents, params and code.
 
@@ -165,7 +169,7 @@ class TrainingStage(Stage[T]):
         )
         self._write_rows(rows, parents)
         write_curve(self.output / CURVE, curve)
-        save_checkpoint(self.checkpoint, model.state_dict(), passport)
+        save_checkpoint(self.checkpoint, model.state_dict(), passport, self.texts(model))
         resume.clear()
         self._keep_in_store()
         return {"trained": True, "training_rows": len(rows), **self._figures(passport)}

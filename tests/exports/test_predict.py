@@ -1,6 +1,7 @@
 """`labelfactory predict`: new pictures from a checkpoint alone, and no file of anybody else replaced."""
 
 import os
+import re
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from exports._predictor import Predictor
 from labelfactory.dataset.images import decode_mask, encode_mask
 from labelfactory.errors import DataError
 from labelfactory.files import temporary_path
-from labelfactory.learning.checkpoints import save_checkpoint
+from labelfactory.learning.checkpoints import load_checkpoint, save_checkpoint
+from models.distance import TEXT, features_of, measure
+from sources.demo import render_image
 
 
 @pytest.fixture
@@ -168,6 +171,66 @@ def test_predict_replaces_no_result_that_is_edited_meanwhile(segmenter, tmp_path
     assert done.exception.problem.splitlines()[0] == "2 results stay as they are"
     assert all(str(path) in done.exception.problem for path in edited)
     assert {path: path.read_bytes() for path in sorted(Path("out").iterdir())} == before | edited
+
+
+def knowing(segmenter: Path, photographs: list[np.ndarray]) -> None:
+    """Write what the checkpoint's net would have learnt from these into its header."""
+    state, stamped = load_checkpoint(segmenter)
+    net = Predictor(segmenter).net
+    distance = measure(features_of(net.backbone, photographs, torch.device("cpu")))
+    save_checkpoint(segmenter, state, stamped, {TEXT: distance.to_text()})
+
+
+def test_predict_notes_what_is_far_from_what_was_learnt(segmenter, tmp_path, monkeypatch):
+    """After drawn pictures: noise is far, new drawn ones are not. The figure stands in every line, the same each time."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    knowing(segmenter, [render_image(k, 0)[0] for k in range(40)])
+    noise = np.random.default_rng(0)
+    pictures = {f"same{k}": render_image(500 + k, 0)[0] for k in range(4)}
+    pictures |= {f"noise{k}": noise.integers(0, 256, (60, 80, 3), dtype=np.uint8) for k in range(4)}
+    Path("in").mkdir()
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(f"in/{name}.png")
+
+    def predict(*names: str) -> str:
+        words = ["predict", *names, "--out", "out", "--checkpoint", str(segmenter), "--scales", "0.5", "--no-flip"]
+        done = CliRunner().invoke(command_line(*COMMANDS), words)
+        assert done.exit_code == 0
+        return done.output
+
+    def figures(output: str) -> dict[str, float]:
+        lines = re.findall(r"in/(\w+)\.png: .*; confidence [\d.]+; distance ([\d.]+)$", output, re.MULTILINE)
+        return {name: float(figure) for name, figure in lines}
+
+    output = predict("in")
+    distances = figures(output)
+    assert distances.keys() == pictures.keys()
+    assert {name for name, figure in distances.items() if figure > 1} == {f"noise{k}" for k in range(4)}
+    note = "4 of 8 pictures are far from the photographs that the network learnt from"
+    assert note in output
+    assert "in/noise0.png, in/noise1.png, in/noise2.png, …" in output
+    assert figures(predict("in")) == distances
+    assert "1 of 2 pictures are far" in predict("in/noise3.png", "in/same0.png")
+    assert "far" not in predict("in/same1.png")
+
+
+def test_predict_with_a_checkpoint_that_does_not_know(segmenter, tmp_path, monkeypatch):
+    """An older one, or one of few photographs: no figure and no note. One whose figure is damaged is named."""
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save("a.png")
+    words = ["predict", "a.png", "--out", "out", "--checkpoint", str(segmenter), "--scales", "1", "--no-flip"]
+    done = CliRunner().invoke(command_line(*COMMANDS), words)
+    assert done.exit_code == 0
+    assert "confidence" in done.output
+    assert "distance" not in done.output
+    state, stamped = load_checkpoint(segmenter)
+    save_checkpoint(segmenter, state, stamped, {TEXT: "{}"})
+    error = CliRunner().invoke(command_line(*COMMANDS), words).exception
+    assert isinstance(error, DataError)
+    assert f"{segmenter}: damaged: the distance is not readable" in error.problem
+    assert "dvc repro" in error.remedy
 
 
 def test_predict_refuses_other_weights(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from labelfactory.learning.checkpoints import (
     change_passport,
     load_checkpoint,
     read_passport,
+    read_text,
     save_checkpoint,
     weights_digest,
 )
@@ -60,6 +61,18 @@ def test_a_changed_passport_leaves_the_weights(tmp_path, metrics):
     change_passport(tmp_path / "told", metrics={})
     with safe_open(tmp_path / "told", framework="np") as opened:
         assert opened.metadata()["told"] == "ü"
+
+
+def test_texts_beside_the_passport(tmp_path):
+    """To the letter, in the same bytes each time, and no part of the weights: those of an older checkpoint are equal."""
+    texts = {name: f'{name} "ü\\ \n\t\x01 \u2028' for name in "zyxw"}
+    stamped = save_checkpoint(tmp_path / "0", STATE, passport(), texts)
+    assert {name: read_text(tmp_path / "0", name) for name in texts} == texts
+    for k in range(1, 9):  # safetensors shuffles them anew each time
+        save_checkpoint(tmp_path / str(k), STATE, passport(), dict(reversed(texts.items())))
+        assert (tmp_path / str(k)).read_bytes() == (tmp_path / "0").read_bytes()
+    assert load_checkpoint(tmp_path / "0")[1] == stamped == save_checkpoint(tmp_path / "old", STATE, passport())
+    assert read_text(tmp_path / "old", "z") is None
 
 
 def test_weights_that_are_views_are_saved(tmp_path):

@@ -48,6 +48,17 @@ def test_earlier_settings_cost_no_row(capsys):
     assert update(cfg=TODAY) == ([], Tally(0, 5, 0, 0, 0))
 
 
+def test_rows_that_do_not_know_the_classes_are_found_under_other_ones(project, monkeypatch, capsys):
+    """Their header names the classes of then, which is no damage."""
+    monkeypatch.setattr(Brightness, "knows_classes", False)
+    update(cfg=TODAY)
+    update(cfg=OTHER)
+    project.classes = ("cat", "dog", "fox")
+    project.save()
+    assert update(cfg=TODAY) == ([], Tally(0, 0, 0, 3, 0, rows_found=5))
+    assert "damaged" not in capsys.readouterr().err
+
+
 def test_some_rows_are_found_and_others_are_computed(project):
     """An image that was away, one that was repainted and back, one that is new: only the new one is computed."""
     update()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.errors import DataError, SupervisionError
 from labelfactory.interrupt import Interrupted
-from labelfactory.learning.checkpoints import Passport, change_passport, load_checkpoint, read_passport
+from labelfactory.learning.checkpoints import Passport, change_passport, load_checkpoint, read_passport, read_text
 from labelfactory.learning.learner import Batch, Learner
 from labelfactory.learning.training import TrainingSection
 from labelfactory.learning.training_rows import photographs_of, seen_by
@@ -109,6 +109,14 @@ CHECKPOINT = Path("data/model/checkpoint.safetensors")
 
 def run(**changes: object) -> dict[str, Any]:
     return Trainer(config(**changes)).run()
+
+
+class Teller(Trainer):
+    """Tells something of the network beside its passport."""
+
+    def texts(self, model: nn.Module) -> dict[str, str]:
+        assert not model.training
+        return {"told": f"{sum(weight.numel() for weight in model.parameters())} weights"}
 
 
 def parent(weights: str = "w", **changes: object) -> Passport:
@@ -440,6 +448,22 @@ def test_a_parent_counts_by_its_weights(project, monkeypatch):
     monkeypatch.setattr(Trainer, "line", {"classifier": parent("v")})
     assert run()["trained"]
     assert read_passport(CHECKPOINT).parents == {"classifier": "v"}
+
+
+def test_what_a_stage_tells_beside_the_passport_is_in_the_header(project, monkeypatch):
+    """The weights are those of a stage that tells nothing, and the text comes back from the store with them."""
+    run()
+    weights = read_passport(CHECKPOINT).weights_digest
+    assert read_text(CHECKPOINT, "told") is None
+    CHECKPOINT.unlink()
+    monkeypatch.setenv(VARIABLE, "1")
+    assert Teller(config()).run()["trained"]
+    assert read_passport(CHECKPOINT).weights_digest == weights
+    told = read_text(CHECKPOINT, "told")
+    assert told == "19 weights"
+    CHECKPOINT.unlink()
+    assert Teller(config()).run()["found"]
+    assert read_text(CHECKPOINT, "told") == told
 
 
 @pytest.mark.parametrize("call", [1, 2, 5])
