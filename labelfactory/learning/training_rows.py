@@ -4,7 +4,8 @@ training_rows.parquet, one row per image that was learnt from:
     image_id, digest, source   of the row, as the stage names them
     photograph                 string: SHA-256 of the photograph's file; null where it is not known
 Schema metadata `labelfactory` (JSON): `parents_saw`, the pairs of image_id and photograph that the networks behind this one have
-    seen and its own rows do not name; null where that is not known. A file of an earlier version has neither.
+    seen and its own rows do not name; null where that is not known; and, where the rows are true masks, `values`, the class id of
+    each value in them. A file of an earlier version has none of these.
 """
 
 import json
@@ -21,7 +22,7 @@ from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, read_pa
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("image_id", "digest", "source", "photograph")])
 META = b"labelfactory"
-PARENTS_SAW = "parents_saw"
+PARENTS_SAW, VALUES = "parents_saw", "values"
 Seen = frozenset[tuple[str, str]]
 """Id and SHA-256 of photographs."""
 
@@ -32,6 +33,7 @@ def write_training_rows(
     sources: Mapping[str, str],
     photographs: Mapping[str, str],
     parents: Iterable[Path],
+    values: Mapping[str, int] | None = None,
 ) -> None:
     """Write the list beside a checkpoint. The same rows and parents give the same bytes.
 
@@ -41,6 +43,7 @@ def write_training_rows(
         sources: image_id → where its label comes from.
         photographs: image_id → SHA-256 of its photograph.
         parents: folders of the networks that it was built on.
+        values: value in a true mask → class id, if the rows are true masks.
     """
     ids = sorted(rows)
     columns = ([row_of[i] for i in ids] for row_of in (rows, sources))
@@ -49,7 +52,8 @@ def write_training_rows(
     own = {(i, photographs.get(i)) for i in ids}
     known = [saw for saw in behind if saw is not None]
     more = sorted(frozenset().union(*known) - own) if len(known) == len(behind) else None
-    table = table.replace_schema_metadata({META: json.dumps({PARENTS_SAW: more})})
+    about = {PARENTS_SAW: more} | ({} if values is None else {VALUES: values})
+    table = table.replace_schema_metadata({META: json.dumps(about)})
     with write_whole(folder / TRAINING_ROWS) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
@@ -81,3 +85,12 @@ def photographs_of(folder: Path) -> dict[str, str]:
         return {}
     pairs = zip(*(table.column(name).to_pylist() for name in ("image_id", "photograph")), strict=True)
     return {image_id: sha256 for image_id, sha256 in pairs if sha256 is not None}
+
+
+def values_of(folder: Path) -> dict[str, int] | None:
+    """The class of each value in the true masks that a network learnt from; None where the list beside it does not tell."""
+    try:
+        meta = json.loads((pq.read_schema(folder / TRAINING_ROWS).metadata or {})[META])
+        return dict(meta[VALUES])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException):
+        return None

@@ -32,7 +32,7 @@ from labelfactory.learning.ranks import training_devices
 from labelfactory.learning.resume import STATE, Resume
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.learning.training import TrainingSection, fit, write_curve
-from labelfactory.learning.training_rows import photographs_of, seen_by, write_training_rows
+from labelfactory.learning.training_rows import photographs_of, seen_by, values_of, write_training_rows
 from labelfactory.stage.base import Stage
 from labelfactory.stage.output_state import SCORED_ON
 from labelfactory.store.entries import STORE, folder_of, remove
@@ -230,7 +230,7 @@ class TrainingStage(Stage[T]):
             return None
         if passport is None or passport.key != key or not self._is_whole(passport):
             return None
-        return passport if self._saw_the_present_photographs() else None
+        return passport if self._saw_what_is_present() else None
 
     def _is_whole(self, passport: Passport) -> bool:
         """Whether rows and curve are this network's: a training that was killed may have left those of another one beside it."""
@@ -243,10 +243,20 @@ class TrainingStage(Stage[T]):
         digest = digest_rows((row["image_id"], row["digest"]) for row in rows)
         return digest == passport.training_rows_digest and losses[-1:] == [passport.metrics.get("loss")]
 
-    def _saw_the_present_photographs(self) -> bool:
-        """Whether it learnt from the photographs as they are: a row that is a true mask is the same over another photograph."""
+    def _saw_what_is_present(self) -> bool:
+        """Whether it learnt from the photographs as they are, and from true masks by the present classes of their values.
+
+        A row that is a true mask has the same digest over another photograph, and whatever its values mean.
+        """
         present = {record.image_id: record.sha256 for record in self.dataset.training}
-        return all(present.get(i, sha256) == sha256 for i, sha256 in photographs_of(self.output).items())
+        same = all(present.get(i, sha256) == sha256 for i, sha256 in photographs_of(self.output).items())
+        return same and values_of(self.output) in (None, self._values)
+
+    @property
+    def _values(self) -> dict[str, int] | None:
+        """The class of each value in true masks; None for a stage that does not learn from them."""
+        values = {str(value): class_id for value, class_id in sorted(self.dataset.mask_ids.items())}
+        return values if self.supervision == "masks" else None
 
     @property
     def _files(self) -> list[Path]:
@@ -306,7 +316,7 @@ class TrainingStage(Stage[T]):
         if not put_back(self.writes, key, self.output):
             return None
         found = self._kept(key)
-        if found is None:  # of other photographs: the network that is trained now takes its place
+        if found is None:  # of other photographs or values: the network that is trained now takes its place
             remove(folder_of(self.writes, key))
         return found
 
@@ -327,4 +337,5 @@ class TrainingStage(Stage[T]):
     def _write_rows(self, rows: Mapping[str, str], parents: Iterable[str]) -> None:
         photographs = {record.image_id: record.sha256 for record in self.dataset.training}
         sources = {image_id: self.row_source(image_id) for image_id in rows}
-        write_training_rows(self.output, rows, sources, photographs, [self.folder(noun) for noun in parents])
+        behind = [self.folder(noun) for noun in parents]
+        write_training_rows(self.output, rows, sources, photographs, behind, self._values)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ import torch
 from small_training import Noise, config, learner, small_net, squared
 from torch import Tensor, nn
 
+from labelfactory.dataset.prepared import write_dataset
 from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.errors import DataError, SupervisionError
 from labelfactory.interrupt import Interrupted
@@ -356,6 +358,17 @@ def test_other_photographs_under_the_same_rows_are_learnt_from(project, monkeypa
     assert run(seed=6)["trained"]
     report = run()
     assert (report["trained"], report["found"]) == (False, True)
+
+
+def test_other_values_of_the_same_true_masks_are_learnt_from(project, monkeypatch):
+    """The bytes of the masks are the same, and mean other classes. To a network that learns from no true mask it is nothing."""
+    for supervision, again in (("tags", False), ("masks", True)):
+        monkeypatch.setattr(Trainer, "supervision", supervision)
+        project.save()
+        run(seed=7 + again)
+        write_dataset(replace(project.dataset(), mask_ids={0: 0, 1: 2, 2: 1}), Path("data/dataset/images.parquet"))
+        assert run(seed=7 + again)["trained"] is again
+        assert not run(seed=7 + again)["trained"]
 
 
 def behind(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
