@@ -6,6 +6,7 @@ import typer
 
 from flows.line.learnt_withdrawals import learn_refused
 from flows.line.remote_removal import clean_remote
+from flows.line.shared_import import shown
 from flows.line.storage import pull as fetch
 from flows.line.storage import push as send
 from flows.line.unfinished import finishing_withdrawals
@@ -64,5 +65,10 @@ def pull(
             moved = fetch(give_up=give_up)
         except UserError as error:
             raise UserError(error.problem, NEWER_LOCK if withdrawals else error.remedy) from error
+    if moved.kept:
+        say(
+            f"pull: other bytes were pushed for files that are here, which stay as they are: {shown(list(moved.kept))}; the import "
+            "has the pushed ones in data/raw/pulled. Import a file again to take yours."
+        )
     sign_and_say(came_back())  # outputs that were pulled may be older than a withdrawal
     say(f"pulled: {moved.pictures} photographs and masks, {moved.outputs} files of outputs")

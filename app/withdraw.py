@@ -66,12 +66,15 @@ def _names(models: list[str], labels: dict[str, str]) -> str:
 
 
 def _is_new(ledger: Ledger, touched: Touched) -> bool:
-    """Whether the ledger has to learn something: of an image, its files or its models."""
+    """Whether the ledger has to learn something: of an image, its files or its models.
+
+    A withdrawal that was begun and of which nothing is signed yet names the files that are still there.
+    """
     before = [each for each in read_withdrawals(ledger) if set(each.images) & set(touched.image_ids)]
     known = {image_id for each in before for image_id in each.images}
     marked = {digest for each in before for digest in each.models}
     return bool(set(touched.image_ids) - known or set(touched.all_models) - marked) or any(
-        map(Inputs.now().hold, before)
+        map(Inputs.now().hold, [each for each in before if each.left is not None])
     )
 
 

@@ -23,6 +23,8 @@ from labelfactory.errors import UserError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
+"""What a file system says that has no hard links."""
 IN_THE_WAY = frozenset(
     {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO, errno.EBUSY}
 )
@@ -44,6 +46,10 @@ FORM = re.compile(
 
 class DiskError(UserError):
     """A disk is full, a folder is not writable, or a place is none for a file."""
+
+
+class TakenError(DiskError):
+    """A file is where another was to be written."""
 
 
 def disk_error(path: Path, error: BaseException) -> DiskError | None:
@@ -80,13 +86,18 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def write_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it replaces `path` on success and is deleted on an error.
+def write_whole(path: Path, *, over: bool = True) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it becomes `path` on success and is deleted on an error.
 
     A kill at any moment leaves either the old file or the new one.
 
+    Args:
+        path: of the file.
+        over: replace what is there.
+
     Raises:
         DiskError: the disk is full, or nothing can be written there. The old file is unchanged.
+        TakenError: something is there, and `over` is False.
     """
     temporary = temporary_path(path)
     try:
@@ -94,7 +105,10 @@ def write_whole(path: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            temporary.replace(path)
+            if over:
+                temporary.replace(path)
+            else:
+                _name_new(temporary, path)
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -103,6 +117,18 @@ def write_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # nothing was written
             temporary.unlink(missing_ok=True)
+
+
+def _name_new(temporary: Path, path: Path) -> None:
+    """Give a file its name unless something has it: a link is refused where a rename would replace, whoever was first."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, *NO_LINKS):
+            raise
+        if error.errno == errno.EEXIST or os.path.lexists(path):
+            raise TakenError(f"{path}: another file is there", "Move it away, or name another place.") from None
+        temporary.replace(path)  # the file system has no links
 
 
 def temporary_path(path: Path, kind: str = "") -> Path:

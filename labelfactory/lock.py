@@ -80,6 +80,7 @@ def project_lock(command: str) -> Iterator[None]:
             remove_leftovers(Path(), WRITTEN)
             for folder in INPUTS:
                 remove_leftovers(folder)
+            remove_leftovers(LOCKS.parent, alone=False)  # others may write there too
             yield
         finally:
             _holding.depth = 0

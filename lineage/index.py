@@ -81,9 +81,26 @@ def _path(ledger: Ledger) -> Path:
 
 
 def _extend(ledger: Ledger, path: Path) -> None:
-    """Make the index of the chain as it is, from the last older one that fits it."""
+    """Make the index of the chain as it is, from the last older one that fits it. Raises DiskError where the disk is full."""
     temporary = temporary_path(path)
-    files, done = ledger.files(), 0
+    try:
+        with disk_errors(path):
+            done = _copied(ledger, temporary)
+            with duckdb.connect(str(temporary)) as connection:
+                if not done:
+                    _create(connection)
+                _load(connection, [f for f in ledger.files() if f.sequence > done])
+            for old in ledger.folder.glob("index-*.duckdb"):
+                old.unlink()
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        Path(f"{temporary}.wal").unlink(missing_ok=True)
+
+
+def _copied(ledger: Ledger, temporary: Path) -> int:
+    """Copy the last index that fits the chain; gives the number of the last file in it, 0 where there is none."""
+    files = ledger.files()
     for old in sorted(ledger.folder.glob("index-*.duckdb"), reverse=True):
         name = re.fullmatch(r"index-(\d+)-([0-9a-f]*)", old.stem)
         if name is None:
@@ -97,19 +114,8 @@ def _extend(ledger: Ledger, path: Path) -> None:
             except duckdb.Error:  # damaged: a newer or older one may do, else all is read again
                 temporary.unlink()
                 continue
-            done = int(sequence)
-            break
-    try:
-        with disk_errors(path), duckdb.connect(str(temporary)) as connection:
-            if not done:
-                _create(connection)
-            _load(connection, [f for f in files if f.sequence > done])
-        for old in ledger.folder.glob("index-*.duckdb"):
-            old.unlink()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        Path(f"{temporary}.wal").unlink(missing_ok=True)
+            return int(sequence)
+    return 0
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from labelfactory.digests import digest_json
 from labelfactory.dvc_cache import cached, is_ours
 from labelfactory.errors import DataError
-from labelfactory.files import write_json
+from labelfactory.files import remove_leftovers, write_json
 from labelfactory.json_files import read_json
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import DATA, read_wiring
@@ -25,6 +26,8 @@ from lineage.withdrawals import Withdrawal
 
 PROVENANCE = "provenance.json"
 """The file in every export that names its images."""
+REPORTS = "withdrawals"
+"""The folder of signed reports, in the ledger's."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,12 @@ def make_report(
 
 def sign_off(ledger: Ledger, withdrawal: Withdrawal, report: dict[str, Any]) -> Path:
     """Write the report, and its digest into the ledger: nobody can change it afterwards without being seen."""
-    folder = ledger.folder / "withdrawals"
+    folder = ledger.folder / REPORTS
     stem = f"{report['time'].replace(':', '')}-{report['id'][:8]}"
-    taken = len(list(folder.glob(f"{stem}*.json")))
-    path = folder / (f"{stem}-{taken + 1}.json" if taken else f"{stem}.json")
-    write_json(path, report)
-    with ledger.locked():
+    with ledger.locked(), _signed_alone(ledger, withdrawal):
+        taken = len(list(folder.glob(f"{stem}*.json")))
+        path = folder / (f"{stem}-{taken + 1}.json" if taken else f"{stem}.json")
+        write_json(path, report)
         detail = {
             "report": path.name,
             "by": report["by"],
@@ -131,9 +134,30 @@ def sign_off(ledger: Ledger, withdrawal: Withdrawal, report: dict[str, Any]) -> 
     return path
 
 
+@contextmanager
+def _signed_alone(ledger: Ledger, withdrawal: Withdrawal) -> Iterator[None]:
+    """Write and sign a report of a withdrawal inside. A report whose signing was killed, or fails, is deleted."""
+    _remove_unsigned(ledger, withdrawal)
+    try:
+        yield
+    except Exception:
+        _remove_unsigned(ledger, withdrawal)
+        raise
+
+
+def _remove_unsigned(ledger: Ledger, withdrawal: Withdrawal) -> None:
+    """Delete reports of a withdrawal that the ledger does not name, and what writers of reports left that were killed."""
+    folder = ledger.folder / REPORTS
+    signed = {event["detail"]["report"] for event in ledger.events("signed off")}
+    for path in folder.glob(f"*-{withdrawal.id[:8]}*.json"):
+        if path.name not in signed:
+            path.unlink(missing_ok=True)
+    remove_leftovers(folder)
+
+
 def last_report(ledger: Ledger, withdrawal: Withdrawal) -> dict[str, Any]:
     """The last signed report of a withdrawal; empty where there is none that can be read."""
-    path = ledger.folder / "withdrawals" / (withdrawal.report or "none")
+    path = ledger.folder / REPORTS / (withdrawal.report or "none")
     try:
         report: dict[str, Any] = read_json(path, dict[str, Any], "")
     except DataError:

@@ -7,7 +7,8 @@ objects by MD5; all else is refused.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from dvc.exceptions import CheckoutError
 from dvc.output import Output
 from dvc.repo import Repo
 
+from flows.line.transfer_failures import reasons_named
 from labelfactory.errors import DataError, ParamsError
-from labelfactory.files import write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import FileRefusedError, read_file
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.settings.yaml_text import parse_yaml
@@ -26,6 +28,8 @@ NAME = re.compile(r"[A-Za-z0-9_~%-][A-Za-z0-9_.~%-]*")
 """A folder or file inside an output: visible, and in ASCII, as the stages name theirs."""
 DVC_FILES = re.compile(r"dvc\.(yaml|lock)|.*\.dvc", re.IGNORECASE)
 """Names of files that DVC takes for its own: a stage in one of them would run."""
+TEMPORARY = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
+"""Names under which DVC writes a file before it renames it."""
 OUT_KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
 PUSH_AGAIN = "Bring this clone to the commit that was pushed, or type `labelfactory push` again where the data is."
 
@@ -71,7 +75,7 @@ def _problem_of_out(out: Any, known: set[str]) -> str:
     return ""
 
 
-def fetch_listings(repo: Repo, targets: Iterable[str], get: Callable[[str], bytes | None]) -> None:
+def fetch_listings(repo: Repo, targets: Collection[str], get: Callable[[str], bytes | None]) -> None:
     """Fetch the lists of files of outputs and check them, before DVC fetches the files or writes one.
 
     Args:
@@ -97,13 +101,14 @@ def fetch_listings(repo: Repo, targets: Iterable[str], get: Callable[[str], byte
             data = fetched
         check_listing(data, md5, out.def_path)
         if not cached.is_file():
-            cached.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(cached.parent)
+            remove_leftovers(cached.parent, (cached.name,), alone=False)
             with write_whole(cached) as temporary:
                 temporary.write_bytes(data)
             out.cache.protect(str(cached))
 
 
-def remove_damaged_listings(repo: Repo, targets: Iterable[str], get: Callable[[str], bytes | None]) -> None:
+def remove_damaged_listings(repo: Repo, targets: Collection[str], get: Callable[[str], bytes | None]) -> None:
     """Delete lists of files that a killed push left half written in a folder that serves as remote: DVC would read no further.
 
     Args:
@@ -139,20 +144,47 @@ def fetch_outputs(repo: Repo, targets: Sequence[str]) -> int:
 
     Raises:
         DataError: the remote lacks a file, or has other bytes under its name.
+        DiskError: the disk is full.
     """
     checked = {"remote": {name: {"verify": True} for name in repo.config["remote"]}}  # DVC trusts a remote by default
-    fetched = int(repo.fetch(targets=targets, config=checked))
+    with reasons_named():
+        fetched = int(repo.fetch(targets=targets, config=checked))
     try:
-        repo.checkout(targets=targets)
+        with _without_leftovers(repo, targets), reasons_named():
+            repo.checkout(targets=targets)
     except CheckoutError as error:
         problem = " ".join(str(error).split())[:500]
         raise DataError(f"files of outputs are missing in the remote, or damaged: {problem}", PUSH_AGAIN) from None
     return fetched
 
 
-def _folders(repo: Repo, targets: Iterable[str]) -> list[Output]:
-    outs = (out for name in targets for stage in repo.stage.collect(name) for out in stage.outs)
-    return [out for out in outs if out.hash_info and out.hash_info.isdir]
+@contextmanager
+def _without_leftovers(repo: Repo, targets: Collection[str]) -> Iterator[None]:
+    """Delete what DVC's copying leaves in outputs where it is killed, before, and where the disk is full, afterwards."""
+    _remove_leftovers(repo, targets)
+    try:
+        yield
+    except Exception:
+        _remove_leftovers(repo, targets)
+        raise
+
+
+def _remove_leftovers(repo: Repo, targets: Collection[str]) -> None:
+    with repo.lock:  # no other process of DVC is copying
+        for out in _outs(repo, targets):
+            path = Path(out.fs_path)
+            for left in path.rglob(".*.tmp") if out.hash_info.isdir else path.parent.glob(".*.tmp"):
+                if TEMPORARY.fullmatch(left.name) and left.is_file() and not left.is_symlink():
+                    left.unlink(missing_ok=True)
+
+
+def _folders(repo: Repo, targets: Collection[str]) -> list[Output]:
+    return [out for out in _outs(repo, targets) if out.hash_info.isdir]
+
+
+def _outs(repo: Repo, targets: Collection[str]) -> list[Output]:
+    outs = (out for stage in repo.index.stages if stage.addressing in targets for out in stage.outs)
+    return [out for out in outs if out.hash_info]
 
 
 def _problem_of_listing(data: bytes, md5: str) -> str:

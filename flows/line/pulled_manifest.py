@@ -1,17 +1,12 @@
-"""The manifest of another machine: read from what a remote sends, and its paths as they are valid here."""
+"""The manifest of another machine, read from what a remote sends."""
 
 import re
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labelfactory.dataset.manifest import Entry, Manifest, read_manifest
-from labelfactory.digests import digest_bytes
+from labelfactory.dataset.manifest import Manifest, read_manifest
 from labelfactory.errors import DataError, NewerFormatError
-from labelfactory.foreign_files import PHOTOGRAPHS, RAW, FileRefusedError, check_path, is_allowed, read_file
 
-FETCHED = RAW / "pulled"
-"""Fetched photographs whose path is outside of data/raw, by digest."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PUSH_AGAIN = "Type `labelfactory push` again."
 
@@ -46,27 +41,3 @@ def read_pushed(data: bytes, where: str) -> Manifest:
             if digest is not None and not SHA256.fullmatch(digest):
                 raise DamagedError(f"{where}: {digest[:80]!r} is not a SHA-256", PUSH_AGAIN)
     return manifest
-
-
-def is_here(path: Path | str, sha256: str) -> bool:
-    """Whether a path may be read and has these bytes."""
-    try:
-        return digest_bytes(read_file(check_path(path, "read"))) == sha256
-    except FileRefusedError:
-        return False
-
-
-def settle(entry: Entry) -> Entry:
-    """The entry with paths that are valid on this machine."""
-    path = _local_path(entry.path, entry.sha256)
-    if entry.mask_path is None or entry.mask_sha256 is None:
-        return replace(entry, path=path)
-    return replace(entry, path=path, mask_path=_local_path(entry.mask_path, entry.mask_sha256))
-
-
-def _local_path(path: str, sha256: str) -> str:
-    """The path itself if the file may be written there or is there already, else one below data/raw/pulled."""
-    if is_allowed(path, "write") or is_here(path, sha256):
-        return path
-    suffix = PurePosixPath(path).suffix.lower()
-    return (FETCHED / f"{sha256}{suffix if suffix in PHOTOGRAPHS else ''}").as_posix()

@@ -69,9 +69,11 @@ def _remove(repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objec
     for digest in {digest for each in withdrawals for digest in each.pixels} - used:
         _delete(store, store.picture(digest))
     odb: Any = repo.cloud.get_remote_odb()
-    deleted = [_delete(store, odb.oid_to_path(md5)) for md5 in objects]
-    if any(deleted):  # it names outputs that are not there any more; the next push brings others
+    there = [address for address in map(odb.oid_to_path, objects) if store.fs.exists(address)]
+    if there:  # first, since it names them: who is killed among them finds some the next time
         _delete(store, store.address("dvc.lock"))
+    for address in there:
+        _delete(store, address)
 
 
 def refuse_at(store: Store, photographs: Collection[str]) -> frozenset[str]:

@@ -8,6 +8,7 @@ from dvc_objects.errors import ObjectFormatError
 
 from flows.line.dvc_repo import locked_stages
 from flows.line.pulled_files import remove_damaged_listings
+from flows.line.transfer_failures import reasons_named
 from labelfactory.settings.wiring import LOCK_FILE
 
 
@@ -29,19 +30,25 @@ def send_outputs(repo: Repo, get: Callable[[str], bytes | None]) -> tuple[int, b
     """
     remote: Any = repo.cloud.get_remote()
     if remote.worktree or remote.fs.version_aware:
-        return int(repo.push() or 0), _lock_file()
+        with reasons_named():
+            return int(repo.push() or 0), _lock_file()
     with repo.lock:
         repo._reset()
         _ = repo.index.stages  # DVC keeps what it has read
         lock = _lock_file()
         names = sorted(locked_stages())
-    push: Any = Repo.push
-    unlocked = push.__wrapped__
     try:
-        return int(unlocked(repo) or 0), lock
+        return _send(repo), lock
     except ObjectFormatError:
         remove_damaged_listings(repo, names, get)
-        return int(unlocked(repo) or 0), lock
+        return _send(repo), lock
+
+
+def _send(repo: Repo) -> int:
+    """`Repo.push` without DVC's lock."""
+    push: Any = Repo.push
+    with reasons_named():
+        return int(push.__wrapped__(repo) or 0)
 
 
 def _lock_file() -> bytes | None:

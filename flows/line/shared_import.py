@@ -45,42 +45,58 @@ def brought_together(here: Manifest, there: Manifest) -> Manifest:
         there: the pushed one.
 
     Raises:
-        DataError: both sides have changed an image, or the classes, in different ways.
+        DataError: both sides have changed an image, or the classes, in different ways; or images of one side mean something else
+            under the classes of the other.
     """
     agreed = _agreed()
-    classes = there
+    classes, others = there, here
     if _classes(here) != _classes(there) and _classes(here) != agreed.classes:
         if _classes(there) != agreed.classes:
             names = (", ".join(manifest.classes.names) for manifest in (here, there))
             raise _conflict("this folder's import and the pushed one have other classes: {}; {}".format(*names))
-        classes = here
+        classes, others = here, there
     ours, theirs = _by_name(here), _by_name(there)
     kept: list[Entry] = []
+    carried: list[Entry] = []  # from the side whose classes are not taken
     clashing: list[str] = []
     for name in [*theirs, *(name for name in ours if name not in theirs)]:
         own, other, before = ours.get(name), theirs.get(name), agreed.images.get(name)
         if _said(own) in (_said(other), before):
-            kept += [other] if other else []
+            taken, source = other, there
         elif _said(other) == before:
-            kept += [replace(own, position=other.position if other else -1)] if own else []
+            taken, source = own and replace(own, position=other.position if other else -1), here
         else:
             clashing.append((own or other).image_id)  # type: ignore[union-attr]
+            continue
+        if taken is None:
+            continue
+        kept.append(taken)
+        is_same = _said(own) == _said(
+            other
+        )  # then it was agreed under the classes that one side has changed since, or is new
+        if _said(own) != before if is_same else source is others:
+            carried.append(taken)
     if clashing:
         raise _conflict(f"changed here and, in another way, on another machine: {shown(clashing)}")
+    if _classes(here) != _classes(there):
+        _check_meaning(carried, others, classes)
     return replace(classes, entries=tuple(kept)).numbered()
 
 
 def lacking(here: Manifest, there: Manifest) -> list[str]:
-    """Ids of the images that the shared import has in another way, once what was changed here is in it.
+    """What the shared import has in another way, once what was changed here is in it: ids of images, or its classes.
 
     Raises:
         DataError: as `brought_together`.
     """
     ours = {entry.image_id: _said(entry) for entry in here.entries}
-    together = {entry.image_id: _said(entry) for entry in brought_together(here, there).entries}
-    return sorted(
+    merged = brought_together(here, there)
+    together = {entry.image_id: _said(entry) for entry in merged.entries}
+    images = sorted(
         image_id for image_id in ours.keys() | together.keys() if ours.get(image_id) != together.get(image_id)
     )
+    classes = [] if _classes(merged) == _classes(here) else [f"the classes {', '.join(merged.classes.names)}"]
+    return images or classes
 
 
 def shown(ids: list[str]) -> str:
@@ -91,6 +107,27 @@ def shown(ids: list[str]) -> str:
 def _conflict(problem: str) -> DataError:
     remedy = "`labelfactory pull --give-up` takes what was pushed, `labelfactory push --give-up` sends what is here."
     return DataError(problem, remedy)
+
+
+def _check_meaning(entries: list[Entry], source: Manifest, target: Manifest) -> None:
+    """Refuse images that mean something else under the classes of `target` than in the import `source`, as `Manifest.appended`."""
+    known = set(target.classes.names)
+    untaggable = [entry.image_id for entry in entries if not known.issuperset(entry.tags)]
+    if untaggable:
+        raise _conflict(f"images have tags of classes that the other side's import does not have: {shown(untaggable)}")
+    masked = [entry.image_id for entry in entries if entry.mask_sha256]
+    before, after = _class_of_value(source), _class_of_value(target)
+    more = {after[value] for value in after.keys() - before.keys()}
+    if masked and (not before.items() <= after.items() or more & set(before.values())):
+        raise _conflict(
+            f"the true masks of this folder's import and of the pushed one number their classes differently: {shown(masked)}"
+        )
+
+
+def _class_of_value(manifest: Manifest) -> dict[int, str]:
+    """What each value in the true masks stands for; a number that is no class stands for itself."""
+    names = dict(enumerate(manifest.classes.with_background))
+    return {value: names.get(class_id, f"{class_id}") for value, class_id in manifest.mask_ids.items()}
 
 
 def _agreed() -> _Agreed:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,7 +24,8 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
-from flows.line.pulled_manifest import DamagedError, is_here, read_pushed, settle
+from flows.line.pulled_manifest import DamagedError, read_pushed
+from flows.line.pulled_paths import at_own_paths, is_here, settle
 from flows.line.sent_outputs import send_outputs
 from flows.line.shared_import import brought_together, lacking, note_agreed, shown
 from labelfactory.dataset.account import ACCOUNT
@@ -32,7 +33,7 @@ from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manife
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, NewerFormatError, UserError
-from labelfactory.files import disk_error, make_folder, remove_leftovers, write_whole
+from labelfactory.files import TakenError, disk_error, make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
@@ -50,6 +51,8 @@ class Moved:
 
     outputs: int
     pictures: int
+    kept: tuple[str, ...] = ()
+    """Files of this machine at paths for which other bytes were pushed."""
 
 
 class Store:
@@ -129,8 +132,8 @@ def pull(*, give_up: bool = False) -> Moved:
     """Fetch what this clone does not have: photographs to their paths, outputs as dvc.lock names them.
 
     What was added, changed or removed in this folder's import since it was last sent or taken stays so. The clone's own dvc.lock
-    is used, if it has one. A photograph whose path is outside of data/raw and not on this machine
-    is written below data/raw/pulled, and the manifest is changed accordingly.
+    is used, if it has one. No photograph and no true mask of this machine is replaced: see `settle`, by which the manifest gets
+    other paths.
 
     Args:
         give_up: take the import that was pushed as it is.
@@ -141,10 +144,18 @@ def pull(*, give_up: bool = False) -> Moved:
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
-        here = None if give_up else _import_here()
-        settled = replace(manifest, entries=tuple(settle(entry) for entry in withdrawn().kept(manifest.entries)))
-        together = brought_together(here, settled) if here else settled
-        absent = ((d, [path for path in paths if not is_here(path, d)]) for d, paths in _files(settled.entries).items())
+        here, known = _import_here(), cache(is_here)  # which reads each file once
+        there = replace(manifest, entries=withdrawn().kept(manifest.entries))
+        pushed = _files(there.entries)
+        if here is not None:
+            there = at_own_paths(there, here, known)
+        settled = settle(there if give_up or here is None else brought_together(here, there), pushed, known)
+        together = settled.manifest
+        absent = (
+            (digest, [path for path in paths if not known(str(path), digest)])
+            for digest, paths in _files(together.entries).items()
+            if digest in pushed
+        )
         missing = {digest: paths for digest, paths in absent if paths}
         for folder in {check_path(path, "write").parent for paths in missing.values() for path in paths}:
             remove_leftovers(folder)
@@ -156,7 +167,7 @@ def pull(*, give_up: bool = False) -> Moved:
                     f"{store.picture(digest)}: {missing[digest][0]} {problem}", "Type `labelfactory push` again."
                 )
             for path in missing[digest]:
-                _write(check_path(path, "write"), picture)
+                _write_new(check_path(path, "write"), picture)
         if here != together:
             ACCOUNT.unlink(missing_ok=True)  # it is of another import
         if together == manifest:  # now all that it names is here
@@ -171,7 +182,7 @@ def pull(*, give_up: bool = False) -> Moved:
         if targets:
             fetch_listings(repo, targets, store.get)
             outputs = fetch_outputs(repo, targets)
-    return Moved(outputs, len(missing))
+    return Moved(outputs, len(missing), settled.kept)
 
 
 def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
@@ -262,3 +273,15 @@ def _write(path: Path, data: bytes) -> None:
     make_folder(path.parent)
     with write_whole(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a photograph or mask where none is. Raises DataError: a file came there since."""
+    make_folder(path.parent)
+    try:
+        with write_whole(path, over=False) as temporary:
+            temporary.write_bytes(data)
+    except TakenError as error:
+        raise DataError(
+            f"{path}: another file came there meanwhile; it stays", "Type `labelfactory pull` again."
+        ) from error

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from labelfactory.files import (
     REMEDIES,
     DiskError,
+    TakenError,
     disk_errors,
     make_folder,
     remove_leftovers,
@@ -196,3 +198,20 @@ def test_no_file_is_written_where_none_can_be(tmp_path, place):
         with pytest.raises(DiskError, match="cannot be written"):
             make_folder(path)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("there", ["file", "folder", "dangling link", None])
+def test_what_came_meanwhile_is_not_replaced(tmp_path, monkeypatch, links, there):
+    """With `over=False`, until the file has its name; also where the file system has no hard links."""
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
+    path, elsewhere = tmp_path / "x", tmp_path / "nothing"
+    make = {"file": lambda: path.write_bytes(b"theirs"), "folder": path.mkdir}
+    with pytest.raises(TakenError) if there else nullcontext(), write_whole(path, over=False) as temporary:
+        temporary.write_bytes(b"ours")
+        make.get(there or "", lambda: path.symlink_to(elsewhere) if there else None)()
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+    if there in (None, "file"):
+        assert path.read_bytes() == (b"theirs" if there else b"ours")
+    assert not elsewhere.exists()

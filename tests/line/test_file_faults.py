@@ -6,13 +6,14 @@ from small_case import COMMANDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 QUICK = ("profile", "add again", "import two", "export")
-NOT_SEEN = "was not taken through the campaign to its end yet"
-GAPS = {
-    "push": "DVC prints a traceback of its own for a full disk, before the two lines",
-    **dict.fromkeys(("pull", "sweep"), NOT_SEEN),
-    "withdraw": "has states of its own between the event and the signed report, which the comparison does not know",
+EVERY = {"pull": 13, "withdraw": 8}
+"""How many calls apart the sampled ones are, where it is not every fifth: DVC copies some thirty files with the same calls."""
+PLACES = {
+    "withdraw": ("account.json", "withdrawals/", "index-", "bucket/labelfactory/dvc.lock"),
+    "pull": ("data/import/", "/a4/", "data/walks"),
 }
-"""Commands that the campaign does not hold yet."""
+"""Words of calls where a fault was found, or that the samples may miss: a withdrawal that is begun and has deleted nothing yet, its
+report, the ledger's index; what a pull replaces, a list of an output's files and an object in DVC's cache, an output."""
 FOUND_NOTHING = "each time as before or as after, and at the end as if nothing had happened"
 
 
@@ -22,11 +23,18 @@ def test_a_command_that_is_killed_or_finds_the_disk_full_can_be_typed_again(tmp_
 
 
 @pytest.mark.endurance
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in (*QUICK, *GAPS)])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in QUICK])
 def test_every_command_can_be_typed_again(tmp_path, name):
     """All that write, one after the other, at some of the calls; `python tests/support/file_faults.py` takes every one."""
-    said = campaign(tmp_path, "file_faults.py", "--every", "5", "--of", name)
+    said = campaign(tmp_path, "file_faults.py", "--every", str(EVERY.get(name, 5)), "--of", name)
     assert FOUND_NOTHING in said
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("name", PLACES)
+def test_where_faults_were_found(tmp_path, name):
+    """Each call at some places, also where the samples are further apart."""
+    assert FOUND_NOTHING in campaign(tmp_path, "file_faults.py", "--of", name, "--at", *PLACES[name])
 
 
 IN_PLACE = """

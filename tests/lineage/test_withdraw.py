@@ -20,7 +20,7 @@ from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
-from labelfactory.files import temporary_path
+from labelfactory.files import DiskError, temporary_path
 from lineage.audit import audit_mask, audit_model
 from lineage.diff import diff
 from lineage.ledger import Ledger
@@ -373,6 +373,25 @@ def test_a_report_cannot_be_changed_unseen(line):
     assert verify_reports() == []
     path.write_text(json.dumps({**text, "by": "somebody else"}))
     assert [f.where for f in verify_reports()] == [str(path)]
+
+
+def test_a_report_without_signature_goes(line, monkeypatch):
+    """Killed between report and signature, or the disk was full then; reports of other withdrawals stay."""
+    withdrawal = began("image-0")
+    folder = Ledger().folder / "withdrawals"
+    folder.mkdir()
+    killed = folder / f"2026-11-29T101500+0000-{withdrawal.id[:8]}.json"
+    other = folder / "2026-11-29T101500+0000-00000000.json"
+    half = temporary_path(killed)
+    for path in (killed, other, half):
+        path.write_text("{}")
+    with monkeypatch.context() as full:
+        full.setattr(Ledger, "append", lambda *_: (_ for _ in ()).throw(DiskError("no space is left on its disk")))
+        with pytest.raises(DiskError):
+            signed(withdrawal)
+    assert list(folder.iterdir()) == [other]
+    _, path = signed(withdrawal)
+    assert {*folder.iterdir()} == {other, path}
 
 
 def verify_reports() -> list:

@@ -17,7 +17,18 @@ import torch
 from app import main as app_main
 from labelfactory.stage.runner import stage_class
 
-LIBRARIES = ("lineage.tracking", "mlflow.store.tracking.sqlalchemy_store", "onnx", "onnxruntime", "exports.coco")
+LIBRARIES = (
+    *(
+        "lineage.tracking",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "alembic.command",
+        "onnx",
+        "onnxruntime",
+        "exports.coco",
+    ),
+    *("dvc.repo.index", "dvc.repo.stage", "dvc.repo.plots", "dvc.repo.artifacts", "dvc.repo.datasets", "dvc.cachemgr"),
+    *("dvc.data_cloud", "dvc_data.index.fetch", "dvc_data.index.push", "dvc_data.index.checkout", "pyarrow.dataset"),
+)
 STAGES = ("prepare", "extract_cams", "label_affinity", "random_walk", "refine_crf", "train_segmenter")
 LONGEST = 120.0
 """Seconds after which a command hangs."""

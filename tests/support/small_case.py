@@ -31,6 +31,7 @@ from labelfactory.dataset.left_out import read_left_out
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
 from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.digests import digest_bytes, digest_file
+from labelfactory.files import ENDING
 from labelfactory.learning.checkpoints import save_checkpoint
 from labelfactory.schema import Classes
 from lineage.deliver import deliver
@@ -56,9 +57,12 @@ CONFIG = """[core]
     analytics = false
     check_update = false
     remote = store
+    checksum_jobs = 1
 [remote "store"]
     url = ../../bucket
+    jobs = 1
 """
+"""One job at a time: the calls of a command have one order."""
 WRITERS: dict[str, tuple[str, ...]] = {
     "import folder": ("import", "folder", "given/folders", "--classes", "cat,dog", "--replace"),
     "import one": ("import", "table", "given/one/table.csv", "--append"),
@@ -90,6 +94,8 @@ COMMANDS = {
     "sweep": ("sweep", "refine_crf.method.gt_prob=0.6,0.8"),
 }
 """All that write."""
+APART = ("import/", "corrections/", "ledger/", "mlflow/", "sweeps/")
+"""Folders below data/ that `state` reads, and a database."""
 
 
 def make_case(folder: Path) -> Path:
@@ -212,6 +218,28 @@ def state(case: Path) -> dict[str, Any]:
     }
 
 
+def held(case: Path) -> dict[str, Any]:
+    """The same, and one by one the files that a command adds or deletes, each whole: photographs, outputs, DVC's objects."""
+    project = case / "project"
+    return {
+        **state(case),
+        "reports": [{k: v for k, v in report.items() if k not in ("id", "time")} for report in _reports(project)],
+        **{f"data/{path}": digest for path, digest in _files(project / "data").items() if not path.startswith(APART)},
+        **{f"cache/{path}": digest for path, digest in _files(project / ".dvc/cache").items()},
+        **{f"bucket/{path}": digest for path, digest in _files(case / "bucket").items()},
+    }
+
+
+def _reports(project: Path) -> list[dict[str, Any]]:
+    """Signed reports of withdrawals."""
+    folder = project / "data/ledger/withdrawals"
+    return [json.loads((folder / name).read_text()) for name in _signed(project)]
+
+
+def _signed(project: Path) -> list[str]:
+    return [event["detail"]["report"] for event in Ledger(project / "data/ledger").events("signed off")]
+
+
 def _import(project: Path) -> list[Any]:
     if not (project / MANIFEST).exists():
         return []
@@ -267,8 +295,13 @@ def _bucket(folder: Path) -> list[str]:
 
 
 def leftovers(case: Path) -> list[str]:
-    """Temporary files, and files of corrections that no row names."""
-    inside = [p for p in case.rglob(".*.tmp") if not {".dvc", "bucket"} & set(p.relative_to(case).parts)]  # DVC's
+    """Temporary files, files of corrections that no row names, and reports that nobody signed."""
+    others = {".dvc", "bucket"}  # where DVC has temporary files of its own
+    inside = [p for p in case.rglob(".*.tmp") if p.name.endswith(ENDING) or not others & set(p.relative_to(case).parts)]
     folder = case / "project" / CORRECTIONS
     named = {c.path(folder) for c in read_corrections(folder).values()} | {folder / TABLE}
-    return sorted({str(p.relative_to(case)) for p in [*inside, *(p for p in folder.glob("*") if p not in named)]})
+    inside += [p for p in folder.glob("*") if p not in named]
+    inside += [
+        p for p in (case / "project/data/ledger/withdrawals").glob("*") if p.name not in _signed(case / "project")
+    ]
+    return sorted({str(p.relative_to(case)) for p in inside})

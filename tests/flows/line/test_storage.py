@@ -22,6 +22,7 @@ from flows.line.storage import Moved, pull, push
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.errors import DataError, NewerFormatError, UserError
+from labelfactory.schema import Classes
 
 pytestmark = [
     pytest.mark.slow,
@@ -299,6 +300,140 @@ def test_images_of_the_same_bytes_are_all_written(made, other):
     folder = other()
     assert pull().pictures == 2  # the last one lies outside of the project, where this machine has it
     assert (folder / first.path).read_bytes() == (folder / second.path).read_bytes()
+
+
+def added(image_id: str, path: str, content: bytes) -> Entry:
+    """Append an image of these bytes to the import in the current folder; they are at the path."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(content)
+    entry = Entry(image_id, path, hashlib.sha256(content).hexdigest(), ("train",), ("cat",))
+    manifest = read_manifest()
+    write_manifest(replace(manifest, entries=(*manifest.entries, entry)).numbered())
+    return entry
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Photographs and masks of a machine."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in (folder / "data/raw").rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("case", ["imported", "in no import", "edited", "edited below pulled"])
+@pytest.mark.parametrize("give_up", [False, True])
+def test_pull_replaces_no_file_of_this_machine(made, other, case, give_up):
+    """Its own photograph of that name, a file that no import names, an edited one: each stays, the import is as its files are.
+
+    The next pull changes nothing, and what is pushed afterwards makes no copy on the first machine.
+    """
+    push()
+    folder = other()
+    pull()
+    path, last = "data/raw/camera/IMG_0001.png", read_manifest().entries[-1]
+    os.chdir(made.root)
+    theirs = added("a-1", path, b"theirs")
+    push()
+    os.chdir(folder)
+    changed = path
+    if case == "imported":
+        added("b-1", path, b"ours")
+    elif case == "in no import":
+        Path(path).parent.mkdir()
+        Path(path).write_bytes(b"ours")
+    else:
+        changed = read_manifest().entries[0].path if case == "edited" else last.path
+        if case == "edited below pulled":
+            changed = f"data/raw/pulled/{last.sha256}.png"
+            Path(changed).parent.mkdir()
+            Path(changed).write_bytes(Path(last.path).read_bytes())
+            ours = read_manifest()
+            write_manifest(replace(ours, entries=(*ours.entries[:-1], replace(last, path=changed))))
+            shutil.move(last.path, f"{last.path}.away")
+        Path(changed).write_bytes(b"edited")
+    before = files_below(folder)
+    moved = pull(give_up=give_up)
+    assert moved.kept == (changed,)
+    after, manifest = files_below(folder), read_manifest()
+    assert before.items() <= after.items()
+    for entry in manifest.entries:
+        assert hashlib.sha256(Path(entry.path).read_bytes()).hexdigest() == entry.sha256
+    assert [entry.sha256 for entry in manifest.entries].count(theirs.sha256) == 1
+    assert ("b-1" in {entry.image_id for entry in manifest.entries}) == (case == "imported" and not give_up)
+    data = MANIFEST.read_bytes()
+    assert pull(give_up=give_up) == Moved(0, 0)
+    assert (files_below(folder), MANIFEST.read_bytes()) == (after, data)
+    push()
+    if case == "edited below pulled":
+        shutil.move(f"{last.path}.away", last.path)
+    os.chdir(made.root)
+    before, paths = files_below(made.root), {entry.path for entry in read_manifest().entries}
+    pull()
+    new = int(case == "imported" and not give_up)  # the photograph of the second machine
+    assert paths <= {entry.path for entry in read_manifest().entries}
+    assert before.items() <= files_below(made.root).items()
+    assert len(files_below(made.root)) == len(before) + new
+
+
+def test_a_file_that_comes_while_pull_fetches_stays(made, other, monkeypatch):
+    """The pull ends and says so; typed again, it takes another path."""
+    push()
+    entry = read_manifest().entries[0]
+    other()
+    get = storage.Store.get
+
+    def meanwhile(*arguments: Any, **options: Any) -> bytes | None:
+        if "pictures" in arguments[1]:
+            Path(entry.path).parent.mkdir(parents=True, exist_ok=True)
+            Path(entry.path).write_bytes(b"ours")
+        return get(*arguments, **options)
+
+    monkeypatch.setattr(storage.Store, "get", meanwhile)
+    with pytest.raises(DataError, match="another file came there meanwhile") as caught:
+        pull()
+    monkeypatch.setattr(storage.Store, "get", get)
+    assert "`labelfactory pull` again" in caught.value.remedy
+    pull()
+    assert Path(entry.path).read_bytes() == b"ours"
+    assert read_manifest().entries[0].path == f"data/raw/pulled/{entry.sha256}.png"
+
+
+def test_masks_that_number_their_classes_differently_are_not_merged(made, other):
+    """One machine adds a true mask, the other changes the order of the classes: neither replaces the other unasked."""
+    push()
+    folder = other()
+    pull()
+    masked = added("b-1", "data/raw/b.png", b"ours")
+    mask = added("b-2", "data/raw/masks/b.png", b"mask")
+    changed(masked, mask_path=mask.path, mask_sha256=mask.sha256)
+    data = MANIFEST.read_bytes()
+    os.chdir(made.root)
+    manifest = read_manifest()
+    write_manifest(replace(manifest, classes=Classes(manifest.classes.names[::-1])))
+    push()
+    os.chdir(folder)
+    for command in (push, pull):
+        with pytest.raises(DataError, match="number their classes differently: b-1"):
+            command()
+    assert MANIFEST.read_bytes() == data
+    push(give_up=True)
+    os.chdir(made.root)
+    pull()
+    assert read_manifest().classes == manifest.classes
+
+
+def test_classes_that_another_machine_changed_are_pulled_before_a_push(made, other):
+    """Though no image has changed."""
+    push()
+    folder = other()
+    pull()
+    os.chdir(made.root)
+    manifest = read_manifest()
+    write_manifest(replace(manifest, classes=Classes((*manifest.classes.names, "bird"))))
+    push()
+    os.chdir(folder)
+    with pytest.raises(DataError, match="pushed what this folder's import lacks: the classes cat, dog, bird"):
+        push()
+    pull()
+    push()
+    assert read_manifest().classes.names[-1] == "bird"
 
 
 def test_damage_is_found_and_nothing_half_is_left(made, other, server):
