@@ -1,9 +1,10 @@
 """`labelfactory corrections add | list | remove`: masks edited by hand, which replace the line's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from labelfactory.console import say, show
@@ -16,8 +17,9 @@ from labelfactory.dataset.corrections import (
     write_corrections,
 )
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
-from labelfactory.dataset.prepared import ImageRecord, read_dataset
+from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
+from labelfactory.rows.pairing import renumbered
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from sources._coco_objects import Crowds
@@ -59,16 +61,9 @@ def add(
         settle()
     dataset = read_dataset()
     known = read_corrections()
-    rows = RowReader(MASKS)
-
-    def current(record: ImageRecord) -> Mask | None:
-        correction = known.get(record.image_id)
-        if correction is not None and correction.fits(record):
-            return None if take_equal else corrected_mask(correction, dataset.classes)
-        return rows[record.image_id]["mask"] if record.image_id in rows else None
-
+    ours = _OurMasks(dataset, known)
     reading = Reading(nearest=nearest, crowds=crowds)
-    edited = find_edited(path, dataset, current, take_equal=take_equal, reading=reading)
+    edited = find_edited(path, dataset, ours.current, ours.outdated, take_equal=take_equal, reading=reading)
     for decision in edited.decisions:
         say(f"corrections: {decision}")
     if edited.inexact:
@@ -76,17 +71,25 @@ def add(
         say(f"corrections: {pixels} pixels were not exact and are taken for the nearest: {_some(list(edited.inexact))}")
     if edited.same:
         say(f"corrections: {len(edited.same)} equal the current masks and stay unchanged")
+    if edited.outdated:
+        say(
+            f"corrections: {_some(edited.outdated)} equal what the line made before it was corrected or its photograph changed, "
+            "and are not taken"
+        )
     if not edited.masks:
         say("corrections: nothing new")
         return
+    records = {record.image_id: record for record in dataset.training}
+    replaced = [image_id for image_id, mask in edited.masks.items() if ours.is_replaced(records[image_id], mask)]
     if dry_run:
+        _say_replaced(replaced, "would be replaced")
         say(f"corrections: {_some(list(edited.masks))} would be corrected; nothing was written")
         return
-    records = {record.image_id: record for record in dataset.training}
     with changing(edited.masks):
         for image_id, mask in edited.masks.items():
             known[image_id] = store_mask(image_id, records[image_id].sha256, mask, dataset.classes)
         write_corrections(known.values())
+    _say_replaced(replaced, "are replaced")
     say(f"corrections: {_some(list(edited.masks))} corrected, {len(known)} in all; {RUN}")
 
 
@@ -127,6 +130,60 @@ def remove(
     with changing(chosen):
         write_corrections(correction for image_id, correction in known.items() if image_id not in chosen)
     say(f"corrections: {_some(chosen)} removed, {len(known) - len(chosen)} left; {RUN}")
+
+
+class _OurMasks:
+    """The masks that edited ones are compared with.
+
+    Args:
+        dataset: of the images.
+        known: corrections by image id, as they are before the command.
+    """
+
+    def __init__(self, dataset: Dataset, known: Mapping[str, Correction]) -> None:
+        self._classes, self._known, self._rows = dataset.classes, dict(known), RowReader(MASKS, dataset)
+
+    def current(self, record: ImageRecord) -> Mask | None:
+        """The mask that holds: a correction of this photograph, else the line's, [H, W] uint8 in the classes of the data set."""
+        correction = self._known.get(record.image_id)
+        if correction is not None and correction.fits(record):
+            return corrected_mask(correction, self._classes)
+        return self._of_line(record) if self._holds(record) else None
+
+    def outdated(self, record: ImageRecord) -> Iterator[Mask]:
+        """The line's mask where it does not hold: corrected since, of a correction that was removed, of an earlier photograph."""
+        correction = self._known.get(record.image_id)
+        if (correction is not None and correction.fits(record)) or not self._holds(record):
+            mask = self._of_line(record)
+            if mask is not None:
+                yield mask
+
+    def is_replaced(self, record: ImageRecord, mask: Mask) -> bool:
+        """Whether a mask takes the place of a correction that a person drew, and is another."""
+        correction = self._known.get(record.image_id)
+        if correction is None:
+            return False
+        return not (correction.fits(record) and np.array_equal(corrected_mask(correction, self._classes), mask))
+
+    def _holds(self, record: ImageRecord) -> bool:
+        made = self._rows.made_of.get(record.image_id)
+        return made is not None and made.photograph == record.sha256 and not made.correction
+
+    def _of_line(self, record: ImageRecord) -> Mask | None:
+        """The mask of the row on disk in the classes of the data set, whatever photograph it is of; None where there is none."""
+        image_id = record.image_id
+        if image_id in self._rows:
+            return self._rows[image_id]["mask"]
+        if image_id not in self._rows.earlier:
+            return None
+        made = self._rows.made_of[image_id]
+        return renumbered(self._rows.earlier_row(image_id)["mask"], made.classes or (), self._classes.names)
+
+
+def _say_replaced(image_ids: Sequence[str], verb: str) -> None:
+    """Name every correction that is lost: none can be made again."""
+    if image_ids:
+        say(f"corrections: earlier corrections {verb}: {', '.join(image_ids)}")
 
 
 def _state(correction: Correction, photograph: str | None) -> str:

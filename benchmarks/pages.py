@@ -35,6 +35,16 @@ LIMIT_MS = 300
 LOOP_MS = 80
 """Processor time of the loop in `slowness` for which the limit is meant: a choice. A machine slowed by others took 157 to 430."""
 CLASSES = ("cat", "dog", "person")
+PHOTOGRAPH = "0" * 64
+INPUTS = {
+    "stage": "refine_crf",
+    "format": 2,
+    **{name: name[0] * 64 for name in ("code", "params", "threshold", "walks", "classifier", "affinity")},
+    "classes": CLASSES,
+    "image": PHOTOGRAPH,
+    "tags": ["cat", "dog"],
+}
+"""What each row says that it was made of; as long as that of a line."""
 PAGES = {
     "first page": "/images",
     "a page in the middle": "/images?page=800",
@@ -67,7 +77,7 @@ def make_project(images: int, models: int) -> None:
         {
             "image_id": masks.column("image_id"),
             "path": pa.array([f"photographs/{k}.jpg" for k in range(images)]),
-            "sha256": constant("0" * 64, images, pa.string()),
+            "sha256": constant(PHOTOGRAPH, images, pa.string()),
             "lists": pa.array([["train"]] * images),
             "tags": pa.array(tags),
             "mask_path": constant(None, images, pa.string()),
@@ -101,6 +111,7 @@ def _write_shards(masks: pa.Table) -> None:
     ok = constant("ok", masks.num_rows, pa.string())
     rows = masks.set_column(1, "digest", hexed["digest"]).set_column(2, "key", hexed["key"])
     rows = rows.append_column("status", ok).append_column("reason", constant("", masks.num_rows, pa.string()))
+    rows = rows.append_column("inputs", constant(json.dumps(INPUTS), masks.num_rows, pa.string()))
     for noun in read_wiring().row_outputs:
         folder = Path("data") / noun
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from models.distance import TEXT, Distance, features_of
 from models.segmenters import predict, segmenter_from
 
 SCALES = (0.75, 1.0, 1.25)
+SHOWN = 5
 
 
 class Predictor:
@@ -37,6 +38,7 @@ class Predictor:
                 f"{path}: the weights of {self.passport.stage}, not of a segmenter", "Name a segmenter's checkpoint."
             )
         self.classes = ("background", *self.passport.classes)
+        self._path = path
         self.scales, self.flip = tuple(scales), flip
         self.device = pick_device()
         self.net = segmenter_from(self.passport.architecture, state).to(self.device)
@@ -45,6 +47,21 @@ class Predictor:
             self._distance = None if text is None else Distance.from_text(text)
         except ValueError as error:
             raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
+
+    def refuse_other_classes(self, classes: Sequence[str]) -> None:
+        """Refuse to predict for a data set with other classes: its names would stand on the ids of those that were learnt.
+
+        Args:
+            classes: of the data set by class id, the background first.
+
+        Raises:
+            DataError: they are not those of the segmenter, in the same order.
+        """
+        if self.classes != tuple(classes):
+            raise DataError(
+                f"{self._path}: trained for {_listed(self.classes)}; the data set has {_listed(classes)}",
+                "Type `labelfactory run`: it trains the segmenter for the classes of the data set.",
+            )
 
     def predict(self, photograph: Photograph) -> tuple[Mask, float]:
         """Segment one photograph.
@@ -68,3 +85,10 @@ class Predictor:
         if self._distance is None:
             return None
         return float(self._distance.of(features_of(self.net.backbone, [photograph], self.device))[0])
+
+
+def _listed(classes: Sequence[str]) -> str:
+    """Names of classes without the background, the first of them."""
+    names = classes[1:]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"the classes {', '.join(names[:SHOWN])}{more}"

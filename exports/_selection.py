@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from exports._held_masks import HeldMasks
 from exports._origin import origin_of, with_digest
 from exports._predictor import Predictor
+from labelfactory.console import say
 from labelfactory.dataset.images import decode_photograph, orientation_of
 from labelfactory.dataset.picture_files import suffix_of
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
@@ -22,7 +24,6 @@ from labelfactory.foreign_files import read_imported
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
-from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.specks import MIN_AREA
@@ -113,7 +114,7 @@ class Selection:
 
     Raises:
         MissingError: there is no data set, no mask or no segmenter yet.
-        DataError: there is no such list.
+        DataError: there is no such list, or the segmenter was trained for other classes.
     """
 
     def __init__(self, what: str, *, split: str = "", min_quality: float = 0.0, min_area: int = MIN_AREA) -> None:
@@ -128,15 +129,17 @@ class Selection:
         self.exported: dict[str, dict[str, Any]] = {}
         self.delivered: dict[str, str] = {}
         """Image id → SHA-256 of every photograph that goes out, those of `Validation` too."""
+        self.not_in_rows: set[str] = set()
+        """Exported corrections that no run has taken up yet: no row has their mask."""
         self._maker = read_wiring().masks if what == "masks" else read_wiring().model
         folder = DATA / self._maker.noun
         self._predictor = Predictor(folder / CHECKPOINT) if what == "predictions" else None
+        if self._predictor is not None:
+            self._predictor.refuse_other_classes(self.classes)
         self.origin = origin_of(what, self._predictor.passport if self._predictor else None)
-        self._rows = RowReader(folder) if what == "masks" else None
-        if self._rows is not None:
-            if not self._rows.states:
-                raise MissingError(f"data/{self._maker.noun}: contains no mask yet", "Type `labelfactory run`.")
-            self.records = tuple(r for r in self._allowed if r.image_id in self._rows)
+        self._masks = HeldMasks(folder, self.dataset, maker=self._maker.name) if what == "masks" else None
+        if self._masks is not None:
+            self.records = self._with_mask(self._masks)
         if not self.records:
             raise DataError(
                 f"no photograph{' on the list ' + repr(split) if split else ''} has a mask",
@@ -152,6 +155,7 @@ class Selection:
         """Every item, in the data set's order; each is noted for provenance.json."""
         self.exported.clear()
         self.delivered.clear()
+        self.not_in_rows.clear()
         with progress("export", len(self.records)) as tick:
             for record in self.records:
                 item = self._item(record)
@@ -194,15 +198,25 @@ class Selection:
                 "Type the command again: it leaves them out.",
             )
 
+    def _with_mask(self, masks: HeldMasks) -> tuple[ImageRecord, ...]:
+        """The photographs that have a mask; says how many masks on disk are of others."""
+        folder = f"data/{self._maker.noun}"
+        notes = masks.notes([record.image_id for record in self._allowed])
+        if not any(record.image_id in masks for record in self.dataset.usable):
+            problem = f"{folder}: contains no mask yet"
+            if notes:
+                problem = f"{folder}: contains no mask of the data set as it is now"
+            raise MissingError("\n".join([problem, *notes]), "Type `labelfactory run`.")
+        for note in notes:
+            say(f"export: {note}")
+        return tuple(record for record in self._allowed if record.image_id in masks)
+
     def _item(self, record: ImageRecord) -> Item:
-        if self._rows is not None:
-            row, digest = self._rows[record.image_id], self._rows.states[record.image_id].digest
-            if digest_payload(row) != digest:
-                raise DataError(
-                    f"{record.image_id}: its mask was replaced during the export", "Type the command again."
-                )
-            source = row.get("source", self._maker.name)
-            return Item(record, row["mask"], digest, float(row["agreement"]), source)
+        if self._masks is not None:
+            held = self._masks[record]
+            if not held.is_row:
+                self.not_in_rows.add(record.image_id)
+            return Item(record, held.mask, held.digest, held.quality, held.source)
         if self._predictor is None:
             raise RuntimeError(f"a selection of {self.what!r}")
         return Item.predicted(record, self._predictor, self._maker.noun)

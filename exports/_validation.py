@@ -9,7 +9,7 @@ from typing import Any
 from exports._predictor import Predictor
 from exports._selection import Item, Selection
 from labelfactory.dataset.prepared import ImageRecord
-from labelfactory.learning.checkpoints import CHECKPOINT
+from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import DATA, read_wiring
 
@@ -40,13 +40,19 @@ class Validation:
         elif not checkpoint.exists():
             self._records = ()
             self.missing = "no segmenter is trained that could predict masks of the validation list"
-        self._checkpoint = checkpoint
+        elif ("background", *read_passport(checkpoint).classes) != selection.classes:
+            self._records = ()
+            self.missing = (
+                "the segmenter was trained for other classes; `labelfactory run` trains it for those of the data set"
+            )
+        self._checkpoint, self._classes = checkpoint, selection.classes
 
     def __iter__(self) -> Iterator[Item]:
         """Every photograph and its predicted mask; each is noted for provenance.json."""
         if not self._records:
             return
         predictor = Predictor(self._checkpoint)
+        predictor.refuse_other_classes(self._classes)  # a run may have replaced it since
         self.weights = predictor.passport.weights_digest
         with progress("export", len(self._records)) as tick:
             for record in self._records:

@@ -107,6 +107,7 @@ def _after_a_kill(out: Path) -> None:
 def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:
     origin = selection.origin
     masks = {image_id: image["mask"] for image_id, image in selection.exported.items()}
+    rows = {image_id: digest for image_id, digest in masks.items() if image_id not in selection.not_in_rows}
     return {
         "format": name,
         "what": selection.what,
@@ -120,8 +121,8 @@ def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[
         "params": origin.params,
         "dataset_sha256": selection.dataset_sha256,
         "masks_digest": digest_rows(masks.items()),
-        "params_digests": params_digests(selection.what, masks),
-        "checkpoints": checkpoints(selection.what, origin.passports, masks),
+        "params_digests": params_digests(selection.what, rows),
+        "checkpoints": checkpoints(selection.what, origin.passports, rows),
         "facts": facts,
         "images": selection.exported,
     }

@@ -21,7 +21,7 @@ from labelfactory.schema import VOID, Mask
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.diff_pictures import COMMAND, REMEDY, draw
 from lineage.lookup import Lookup, Model
-from lineage.mask_set import MaskSet, mask_set
+from lineage.mask_set import MaskSet, both_masks, mask_set
 from lineage.scores import scores_between
 from lineage.settings_diff import settings_between
 
@@ -76,14 +76,19 @@ def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | Non
         refuse_folder(pictures, (), COMMAND, REMEDY)  # before the work of comparing
     both = sorted(set(a.rows) & set(b.rows))
     exports = a.folder is not None or b.folder is not None
-    suspects = [i for i in both if exports or a.rows[i]["digest"] != b.rows[i]["digest"]]
-    moves: Counter[tuple[int, int]] = Counter()
+    usual = class_names()[1:]
+    named = {i: (a.classes.get(i, usual), b.classes.get(i, usual)) for i in both}
+    renamed = {i for i, (before, after) in named.items() if before != after}
+    suspects = [i for i in both if exports or i in renamed or a.rows[i]["digest"] != b.rows[i]["digest"]]
+    moves: dict[tuple[str, ...], Counter[tuple[int, int]]] = {}
     causes: dict[str, dict[str, int]] = {}
     changed: list[tuple[float, str]] = []
     lost = 0
     for image_id in suspects:
-        old, new = (a.mask(image_id), b.mask(image_id)) if pixels or exports else (None, None)
+        old, new, classes = both_masks(image_id, a, b, usual) if pixels or exports else (None, None, usual)
         names = ["unknown: an export"] if exports else why(a.rows[image_id], b.rows[image_id])
+        if image_id in renamed and not exports:
+            names = sorted({"classes", *(name for name in names if not name.startswith("unknown: the same"))})
         count, share = 0, 0.0
         if old is None or new is None:
             lost += 1
@@ -91,7 +96,7 @@ def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | Non
             count, share = int(new.size), 1.0
         else:
             count, share = int((old != new).sum()), float((old != new).mean())
-            moves.update(_moves(old, new))
+            moves.setdefault(classes, Counter()).update(_moves(old, new))
         if exports and not count and old is not None and new is not None:
             continue
         changed.append((share, image_id))
@@ -103,7 +108,7 @@ def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | Non
     changed.sort(key=lambda pair: (-pair[0], pair[1]))
     worst = [{"image_id": i, "share": round(share, 4)} for share, i in changed[:WORST] if share > 0]
     if pictures is not None:
-        drawn = draw(pictures, [str(item["image_id"]) for item in worst], a, b)
+        drawn = draw(pictures, [str(item["image_id"]) for item in worst], a, b, usual)
         worst = [item | {"picture": str(drawn[str(item["image_id"])])} for item in worst]
     return {
         "first": a.name,
@@ -132,15 +137,20 @@ def _moves(old: Mask, new: Mask) -> Counter[tuple[int, int]]:
     return Counter({(int(p) // 256, int(p) % 256): int(c) for p, c in zip(pairs, counts, strict=True)})
 
 
-def _by_class(pixels: Mapping[tuple[int, int], int]) -> dict[str, dict[str, int]]:
-    """Pixels that each class lost and won, by the class's name."""
-    names = class_names()
+def _by_class(pixels: Mapping[tuple[str, ...], Mapping[tuple[int, int], int]]) -> dict[str, dict[str, int]]:
+    """Pixels that each class lost and won, by the class's name.
+
+    Args:
+        pixels: names of class ids 1, 2, … → pixels that went from one class id to another.
+    """
     by_class: dict[str, dict[str, int]] = {}
-    for (old, new), count in sorted(pixels.items()):
-        for class_id, word in ((old, "lost"), (new, "won")):
-            name = "void" if class_id == VOID else names[class_id] if class_id < len(names) else str(class_id)
-            entry = by_class.setdefault(name, {"lost": 0, "won": 0})
-            entry[word] += count
+    for classes, moves in sorted(pixels.items()):
+        names = ("background", *classes)
+        for (old, new), count in sorted(moves.items()):
+            for class_id, word in ((old, "lost"), (new, "won")):
+                name = "void" if class_id == VOID else names[class_id] if class_id < len(names) else str(class_id)
+                entry = by_class.setdefault(name, {"lost": 0, "won": 0})
+                entry[word] += count
     return by_class
 
 

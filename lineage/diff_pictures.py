@@ -10,14 +10,22 @@ from labelfactory.destinations import refuse_folder
 from labelfactory.files import make_folder, remove_leftovers
 from labelfactory.names import file_name
 from labelfactory.schema import VOID
-from lineage.mask_set import MaskSet
+from lineage.mask_set import MaskSet, both_masks
 
 COMMAND = "labelfactory audit diff"
 REMEDY = "Name another folder with --pictures."
 
 
-def draw(folder: Path, image_ids: Collection[str], a: MaskSet, b: MaskSet) -> dict[str, Path]:
-    """Draw the two masks of each image and what differs, side by side: a palette PNG in VOC's colours.
+def draw(
+    folder: Path, image_ids: Collection[str], a: MaskSet, b: MaskSet, usual: tuple[str, ...] = ()
+) -> dict[str, Path]:
+    """Draw the two masks of each image and what differs, side by side: a palette PNG in VOC's colours, the classes as in the first.
+
+    Args:
+        folder: for the pictures.
+        image_ids: of the masks.
+        a, b: the sets.
+        usual: names of class ids 1, 2, … where a set does not say.
 
     Returns:
         Image id → picture, of images with a mask on the disk.
@@ -30,12 +38,12 @@ def draw(folder: Path, image_ids: Collection[str], a: MaskSet, b: MaskSet) -> di
     refuse_folder(folder, names, COMMAND, REMEDY)
     make_folder(folder)
     remove_leftovers(folder, names, alone=False)
-    return {image_id: path for image_id, path in paths.items() if _draw(path, image_id, a, b)}
+    return {image_id: path for image_id, path in paths.items() if _draw(path, image_id, a, b, usual)}
 
 
-def _draw(path: Path, image_id: str, a: MaskSet, b: MaskSet) -> bool:
+def _draw(path: Path, image_id: str, a: MaskSet, b: MaskSet, usual: tuple[str, ...]) -> bool:
     """Whether there was something to draw."""
-    old, new = a.mask(image_id), b.mask(image_id)
+    old, new, _ = both_masks(image_id, a, b, usual)
     parts = [mask for mask in (old, new) if mask is not None]
     if old is not None and new is not None and old.shape == new.shape:
         parts.append(np.where(old != new, new, VOID).astype(np.uint8))

@@ -194,20 +194,25 @@ class Labels:
         return known
 
     @cached_property
-    def records(self) -> dict[str, ImageRecord]:
-        """The data set as it stands now."""
+    def records(self) -> dict[str, tuple[ImageRecord, set[str]]]:
+        """The data set as it stands now: each image, and the digests by which networks name what they learn from it directly.
+
+        Of its tags; of its true mask with photograph and classes, and of the mask's file alone, as earlier versions wrote it.
+        """
         try:
-            return {r.image_id: r for r in read_dataset(DATA / "dataset" / "images.parquet").records}
+            dataset = read_dataset(DATA / "dataset" / "images.parquet")
         except MissingError:
             return {}
+        masked = {r.image_id: {r.mask_sha256, dataset.supervised_digest(r)} for r in dataset.records if r.mask_sha256}
+        return {r.image_id: (r, {r.digest} | masked.get(r.image_id, set())) for r in dataset.records}
 
     def table(self, model: Trained, name: str, run: str) -> pa.Table:
         """Rows of the ledger for what a model learnt from; `name` is its digest there."""
         rows = []
         for row in [] if model.rows is None else model.rows.to_pylist():
-            digest, record = bytes.fromhex(row["digest"]), self.records.get(row["image_id"])
+            digest, (record, digests) = bytes.fromhex(row["digest"]), self.records.get(row["image_id"], (None, set()))
             image, tags, key = self.known.get((row["image_id"], digest), (None, "", None))
-            if image is None and record is not None and row["digest"] in (record.digest, record.mask_sha256):
+            if image is None and record is not None and row["digest"] in digests:
                 image, tags = raw(record.sha256), "|".join(record.tags)
             rows.append(
                 {

@@ -1,8 +1,9 @@
 """One of the two mask sets of a diff: its ledger rows and the files with its pixels."""
 
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.dvc_cache import cached
-from labelfactory.errors import DataError, MissingError, first_line
+from labelfactory.errors import DataError, MissingError, UserError, first_line
 from labelfactory.foreign_files import read_file
+from labelfactory.rows.pairing import renumbered
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring, runs_in_lock
 from labelfactory.settings.yaml_text import parse_yaml
@@ -34,6 +36,8 @@ class MaskSet:
     folder: Path | None = None  # of an export
     cache: bool = False  # the pixels may lie in DVC's cache
     model: Model | None = None  # whose masks these are
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Image id → names of class ids 1, 2, … in its mask; those of the data set where an image is not named."""
 
     @cached_property
     def _stored(self) -> dict[tuple[str, str], bytes]:
@@ -54,6 +58,22 @@ class MaskSet:
             return decode_mask(read_file(path)) if path.exists() else None
         stored = self._stored.get((image_id, str(self.rows[image_id]["digest"])))
         return decode_mask(stored) if stored is not None else None
+
+
+def both_masks(
+    image_id: str, a: MaskSet, b: MaskSet, usual: tuple[str, ...]
+) -> tuple[Mask | None, Mask | None, tuple[str, ...]]:
+    """The masks of an image in both sets, None where its pixels are gone, in the same numbers of classes; and the names of these.
+
+    Args:
+        image_id: of the image.
+        a, b: the sets.
+        usual: names of class ids 1, 2, … where a set does not say; those of the data set.
+    """
+    before, after = (each.classes.get(image_id, usual) for each in (a, b))
+    old, new = a.mask(image_id), b.mask(image_id)
+    names = (*before, *(name for name in after if name not in before))
+    return old, None if new is None else renumbered(new, after, names), names
 
 
 def _pixels(path: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -89,7 +109,8 @@ def mask_set(lookup: Lookup, text: str, *, folders: bool = True) -> MaskSet:
         masks = {(r["image_id"], r["digest"], r["key"]): r for r in _masks_of(lookup, model.digest)}
         learnt = [_hex(row) for row in lookup.training(model.digest).to_pylist()]
         rows = {r["image_id"]: masks.get((r["image_id"], r["digest"], r["key"]), r) for r in learnt}
-        return MaskSet(model.label, rows, live, cache=True, model=model)
+        names = dict.fromkeys(rows, tuple(model.passport.classes))
+        return MaskSet(model.label, rows, live, cache=True, model=model, classes=names)
     return _from_commit(text)
 
 
@@ -126,11 +147,17 @@ def _from_shards(name: str, paths: Sequence[Path]) -> MaskSet:
         raise MissingError(f"{name}: holds no masks", "Type `labelfactory run`.")
     chains = Chains(list(live_artifacts()))
     rows: dict[str, Answer] = {}
+    classes: dict[str, tuple[str, ...]] = {}
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     for path in paths:
-        table = mask_table(shard_rows(path), chains, "", None)
-        for row in table.to_pylist():
+        found = shard_rows(path)
+        for row in found:
+            if "classes" in row["inputs"]:
+                names = tuple(row["inputs"]["classes"])
+                classes[row["image_id"]] = shared.setdefault(names, names)
+        for row in mask_table(found, chains, "", None).to_pylist():
             rows[row["image_id"]] = _hex(row)
-    return MaskSet(name, rows, list(paths))
+    return MaskSet(name, rows, list(paths), classes=classes)
 
 
 def _from_folder(path: Path) -> MaskSet:
@@ -143,7 +170,18 @@ def _from_folder(path: Path) -> MaskSet:
     names = [p.stem for p in sorted(folder.glob("*.png"))]
     if not names:
         raise MissingError(f"{path}: holds neither shards of masks nor PNG masks", "Name an export's folder.")
-    return MaskSet(str(path), {name: {"digest": None} for name in names}, [], folder)
+    known = _classes_of_export(path)
+    classes = dict.fromkeys(names, known) if known else {}
+    return MaskSet(str(path), {name: {"digest": None} for name in names}, [], folder, classes=classes)
+
+
+def _classes_of_export(path: Path) -> tuple[str, ...]:
+    """Names of class ids 1, 2, … by the provenance of an export; none where it does not say."""
+    try:
+        stated = json.loads(read_file(path / "provenance.json"))["classes"]
+    except (UserError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
+    return tuple(map(str, stated[1:])) if isinstance(stated, list) else ()
 
 
 def _stage_of(path: Path) -> str:

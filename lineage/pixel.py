@@ -4,7 +4,7 @@ CAM and walk are read from the shards. Of the CRF only the winner is stored, so 
 mask is compared with the stored one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
+from labelfactory.rows.pairing import EARLIER, made_of
 from labelfactory.rows.shards import Row, ShardFolder
 from labelfactory.schema import BACKGROUND, VOID, Mask
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
@@ -54,10 +55,12 @@ class PixelAudit:
         self.record, self.names = record, names
         wiring = read_wiring()
         self.maker = wiring.masks
-        self.row, self.origin = row_of(self.maker.noun, record), _origin(record)
+        self.row, self.origin = row_of(self.maker.noun, record, names[1:]), _origin(record)
         self.source = str(self.origin["source"])
         behind = [maker for noun in wiring.rows_behind(self.maker.noun) if (maker := wiring.maker(noun))]
-        self.scored = [(maker, _row_or_none(maker.noun, record)) for maker in behind if maker.meta.scores.thresholds]
+        self.scored = [
+            (maker, _row_or_none(maker.noun, record, names[1:])) for maker in behind if maker.meta.scores.thresholds
+        ]
         """The rows of class scores behind the mask, in the line's order; None where the line could make none."""
         for maker, row in self.scored[-1:]:
             if self.source != HUMAN and row is None:
@@ -136,27 +139,46 @@ class PixelAudit:
         return "the CRF was run again and gave the stored mask, bit for bit", probabilities
 
 
-def row_of(noun: str, record: ImageRecord) -> Row:
+def row_of(noun: str, record: ImageRecord, classes: Sequence[str]) -> Row:
     """The payload of an image in a per-image output; only its own shard is looked into.
 
+    Args:
+        noun: of the output.
+        record: the image.
+        classes: names of class ids 1, 2, … in the data set.
+
     Raises:
-        MissingError: there is no usable row of it.
+        MissingError: there is no usable row of it, or it is of an earlier photograph or of earlier classes.
     """
-    row = _row_or_none(noun, record)
-    if row is None:
-        maker = read_wiring().maker(noun)
-        word = maker.word if maker else noun
-        remedy = "It is scored only, or quarantined; see `labelfactory report`."
-        raise MissingError(f"{record.image_id} has no {word}", remedy)
-    return row
+    row, reason = _found(noun, record, classes)
+    if row is not None:
+        return row
+    maker = read_wiring().maker(noun)
+    word = maker.word if maker else noun
+    if reason:
+        problem = f"{record.image_id}: its {word} on disk is of {EARLIER[reason]}"
+        raise MissingError(problem, "Type `labelfactory run`, which makes it anew.")
+    raise MissingError(
+        f"{record.image_id} has no {word}", "It is scored only, or quarantined; see `labelfactory report`."
+    )
 
 
-def _row_or_none(noun: str, record: ImageRecord) -> Row | None:
+def _row_or_none(noun: str, record: ImageRecord, classes: Sequence[str]) -> Row | None:
+    return _found(noun, record, classes)[0]
+
+
+def _found(noun: str, record: ImageRecord, classes: Sequence[str]) -> tuple[Row | None, str]:
+    """The usable row of an image, and why there is none: PHOTOGRAPH or CLASSES where a row on disk does not belong to it."""
     folder = ShardFolder(DATA / noun)
-    for position, state in enumerate(folder.states(record.shard).values()):
+    states, inputs = folder.states_and_inputs(record.shard)
+    for position, state in enumerate(states.values()):
         if state.image_id == record.image_id and state.status == "ok":
-            return folder.row(record.shard, position)
-    return None
+            try:
+                reason = made_of(inputs[record.image_id]).differs(record, classes)
+            except ValueError as error:
+                raise folder.damaged(record.shard, str(error)) from None
+            return (None, reason) if reason else (folder.row(record.shard, position), "")
+    return None, ""
 
 
 def _record(dataset: Dataset, image_id: str) -> ImageRecord:

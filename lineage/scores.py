@@ -1,7 +1,8 @@
 """The scores of a model: those that were measured on its weights, and on the rows that it learnt from.
 
 Every evaluation that was recorded names the digests that it scored. The first one that scored exactly these gives the score,
-so that no later run changes it.
+so that no later run changes it. One that scored fewer images than another of the same digests gives none: earlier versions left out
+true masks that were away.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.output_state import LIST
-from lineage.evaluation import Evaluation
+from lineage.evaluation import AT_BEST, Evaluation
 from lineage.lookup import Lookup, Model
 
 SCORE = "miou/"
@@ -40,12 +41,17 @@ def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = 
         kind: the first part of their keys.
     """
     scores: dict[str, Score] = {}
+    counts: dict[str, float] = {}
     for evaluation in lookup.evaluations:
         digests = _belonging(lookup, model, evaluation, behind)
         for key, value in (evaluation.of(digests) if digests else {}).items():
-            if key in scores or not key.startswith(kind):
+            if not key.startswith(kind):
                 continue
-            split = key.split("/")[1]
+            split, name = (*key.split("/")[1:3], "")[:2]
+            count = evaluation.figures.get(f"images/{split}/{name.removesuffix(AT_BEST)}", 0)
+            if key in scores and count <= counts[key]:
+                continue
+            counts[key] = count
             scores[key] = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference))
     return scores
 

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from labelfactory.errors import MissingError, UserError
-from labelfactory.schema import VOID
+from labelfactory.rows.pairing import renumbered
+from labelfactory.schema import VOID, Mask
 from lineage.diff import compare, lines_between
+from lineage.mask_set import MaskSet
 from pages.layers import shown, webp
 from pages.links import image_link
 from pages.project import Project
@@ -57,8 +59,8 @@ def diff_picture(project: Project, first: str, second: str, image_id: str, which
     """
     row = project.row(image_id)
     sets = [project.mask_set(checked(name)) for name in (first, second)]
-    masks = [s.mask(image_id) if image_id in s.rows else None for s in sets]
-    old, new = masks
+    classes = project.images().classes[1:]
+    old, new = (_mask_of(each, image_id, classes) for each in sets)
     mask = {"a": old, "b": new}.get(which)
     if which == "changed" and old is not None and new is not None and old.shape == new.shape:
         mask = np.where(old != new, new, 0).astype(np.uint8)
@@ -66,6 +68,12 @@ def diff_picture(project: Project, first: str, second: str, image_id: str, which
     if mask is None:
         raise MissingError("these pixels are no longer on disk", "`dvc pull` may fetch them.")
     return webp(mask_over(shrink(shown(record_of(row).photograph())), mask))
+
+
+def _mask_of(masks: MaskSet, image_id: str, classes: tuple[str, ...]) -> Mask | None:
+    """A mask of a set in the numbers that the classes have on the page, [H, W]; None where its pixels are gone."""
+    mask = masks.mask(image_id) if image_id in masks.rows else None
+    return None if mask is None else renumbered(mask, masks.classes.get(image_id, classes), classes)
 
 
 def checked(name: str) -> str:

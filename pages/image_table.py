@@ -3,7 +3,8 @@
 Files    data/dataset/images.parquet, every shard's columns without payload, data/evaluation/images.parquet, the ledger's times
 Columns  those of the data set; `digest`, `key`, `source` and quality of the mask; `digest_<noun>` of every row output;
          `miou_<name>` of every score, of them again `miou_of_mask` and `miou_of_model`; `scored`; `time` of the mask in the
-         ledger; `set_aside_by` and `why` of quarantine
+         ledger; `set_aside_by` and `why` of quarantine; `earlier`: what of the data set has changed since the mask on disk was made
+A row of an earlier photograph or of earlier classes is none of the image: its columns are NULL.
 A score is NULL unless it was measured on what is on disk now.
 """
 
@@ -21,8 +22,10 @@ from labelfactory.dataset.prepared import IMAGES
 from labelfactory.dataset.tables import HEAD
 from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT
+from labelfactory.rows.pairing import CLASSES, PHOTOGRAPH
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
+from labelfactory.stage.output_state import LIST
 from lineage.evaluation import evaluation_of, measured_in, present
 from lineage.index import rows_digest_sql
 from lineage.lookup import Lookup
@@ -74,18 +77,21 @@ class Scored:
     Attributes:
         digests: noun of each row output → digest of its rows on disk.
         unmeasured: names of the scores in data/evaluation that are not those of what is on disk.
+        truths: whether the true masks in data/evaluation are of the photographs and classes of the data set.
     """
 
     digests: Mapping[str, str]
     unmeasured: frozenset[str]
+    truths: bool
 
 
-def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None) -> Scored:
+def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None, classes: Sequence[str]) -> Scored:
     """Make the table `images` in a database.
 
     Args:
         connection: the database.
         lookup: the ledger, for times; None where nothing was recorded.
+        classes: of the data set, without the background.
 
     Returns:
         What belongs to the scores in it.
@@ -98,9 +104,9 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
     names = [stage.meta.scores.name for stage in wiring.scored if not stage.meta.scores.reference]
     connection.execute(f"CREATE TABLE dataset AS SELECT * FROM {PARQUET}", [[str(IMAGES)]])
     for noun in nouns:
-        _rows_of(connection, noun, masks)
+        _rows_of(connection, noun, masks, classes)
     row_digests = _digests(connection, nouns)
-    measured = _scores(connection, names, row_digests)
+    measured, truths = _scores(connection, names, row_digests)
     connection.register("ledger_times", _times(connection, lookup, masks.noun))
     checks = "".join(stage.name for stage in wiring.of_kind("prepare"))
     # outputs in the line's order: the first that set an image aside hides what follows from it
@@ -108,7 +114,8 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
     why = "".join(f", nullif(\"{noun}\".reason, '')" for noun in nouns)
     digests = "".join(f'nullif("{noun}".digest, \'\') AS "digest_{noun}", ' for noun in nouns)
     scores = "".join(f's."{name}" AS "miou_{name}", ' for name in names)
-    joins = " ".join(f'LEFT JOIN "rows_{noun}" "{noun}" USING (image_id)' for noun in nouns)
+    current = "(SELECT * FROM \"rows_{noun}\" WHERE earlier = '')"
+    joins = " ".join(f'LEFT JOIN {current.format(noun=noun)} "{noun}" USING (image_id)' for noun in nouns)
     mask = f'"{masks.noun}"'
     connection.execute(
         f"""CREATE TABLE images AS SELECT d.*,
@@ -117,27 +124,42 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
             nullif({mask}.digest, '') AS digest, {mask}.key AS key, {mask}.source,
             {", ".join(f"{mask}.{name}" for name in QUALITY)}, {digests} {scores}
             s."{masks.meta.scores.name}" AS miou_of_mask, s."{wiring.model.meta.scores.name}" AS miou_of_model,
-            s.image_id IS NOT NULL AS scored, t.time
+            s.image_id IS NOT NULL AS scored, t.time, coalesce(e.earlier, '') AS earlier
         FROM dataset d {joins} LEFT JOIN scores s USING (image_id)
+        LEFT JOIN (SELECT image_id, earlier FROM "rows_{masks.noun}" WHERE earlier <> '') e USING (image_id)
         LEFT JOIN ledger_times t ON t.image_id = d.image_id AND t.digest = {mask}.digest
         ORDER BY d.position"""
     )
     for name in (*(f"rows_{noun}" for noun in nouns), "dataset", "scores"):
         connection.execute(f'DROP TABLE "{name}"')
     connection.unregister("ledger_times")
-    return Scored(row_digests, frozenset(names) - measured if SCORES.exists() else frozenset())
+    return Scored(row_digests, frozenset(names) - measured if SCORES.exists() else frozenset(), truths)
 
 
-def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str, masks: StageWiring) -> None:
-    """The rows of an output without their payload, masks with source and quality; an empty table where there is no shard."""
+def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str, masks: StageWiring, classes: Sequence[str]) -> None:
+    """The rows of an output without their payload, masks with source and quality; an empty table where there is no shard.
+
+    `earlier`: PHOTOGRAPH or CLASSES where a usable row does not belong to the data set, as `labelfactory.rows.pairing` decides it.
+    """
     paths = [str(path) for path in sorted((DATA / noun).glob("shard-*.parquet"))]
     names = ["image_id", "key", "digest", "status", "reason"]
     if paths:
         if noun == masks.noun:
-            names += [*QUALITY, "source" if "source" in _columns(Path(paths[0])) else f"'{masks.name}' AS source"]
-        connection.execute(f'CREATE TABLE "rows_{noun}" AS SELECT {", ".join(names)} FROM {PARQUET}', [paths])
+            names += [*QUALITY, "source"]
+        fields = [f"r.{name}" for name in names]
+        if noun == masks.noun and "source" not in _columns(Path(paths[0])):
+            fields[-1] = f"'{masks.name}' AS source"
+        connection.execute(
+            f"""CREATE TABLE "rows_{noun}" AS SELECT {", ".join(fields)}, CASE
+                WHEN r.status <> 'ok' OR d.sha256 IS NULL THEN ''
+                WHEN json_extract_string(r.inputs, '$.image') IS DISTINCT FROM d.sha256 THEN '{PHOTOGRAPH}'
+                WHEN json_extract(r.inputs, '$.classes')::VARCHAR[] <> ?::VARCHAR[] THEN '{CLASSES}'
+                ELSE '' END AS earlier
+            FROM {PARQUET} r LEFT JOIN dataset d USING (image_id)""",
+            [list(classes), paths],
+        )
         return
-    columns = [f"{name} VARCHAR" for name in names]
+    columns = [f"{name} VARCHAR" for name in (*names, "earlier")]
     if noun == masks.noun:
         columns += [*(f"{name} FLOAT" for name in QUALITY), "source VARCHAR"]
     connection.execute(f'CREATE TABLE "rows_{noun}" ({", ".join(columns)})')
@@ -173,17 +195,26 @@ def _digests(connection: duckdb.DuckDBPyConnection, nouns: Sequence[str]) -> dic
     return {noun: str(row[0]) for noun, row in digests.items() if row and row[0]}
 
 
-def _scores(connection: duckdb.DuckDBPyConnection, names: Sequence[str], digests: Mapping[str, str]) -> set[str]:
-    """The mIoU of each scored image by score name; NULL for one that is not measured. Returns the names of the others."""
+def _scores(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str], digests: Mapping[str, str]
+) -> tuple[set[str], bool]:
+    """The mIoU of each scored image by score name; NULL for one that is not measured.
+
+    Returns:
+        The names of the others, and whether the lists are those that were scored: their true masks are of these photographs and
+        classes.
+    """
     if SCORES.exists():
         evaluation = evaluation_of({}, measured_in(_head(SCORES)))
-        measured = evaluation.names(present(evaluation, digests)) & set(_columns(SCORES))
+        now = present(evaluation, digests)
+        measured = evaluation.names(now) & set(_columns(SCORES))
+        lists = {name for name in evaluation.measured if name.startswith(f"{LIST} ")}
         columns = "".join(f', "{name}"' if name in measured else f', NULL::FLOAT AS "{name}"' for name in names)
         connection.execute(f"CREATE TABLE scores AS SELECT image_id{columns} FROM {PARQUET}", [[str(SCORES)]])
-        return measured
+        return measured, bool(lists) and lists <= evaluation.fits(now)
     columns = "".join(f', "{name}" FLOAT' for name in names)
     connection.execute(f"CREATE TABLE scores (image_id VARCHAR{columns})")
-    return set()
+    return set(), True
 
 
 def _head(path: Path) -> object:

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from labelfactory.dataset.corrections import HUMAN
 from labelfactory.errors import MissingError, UserError
+from labelfactory.rows.pairing import EARLIER, of_earlier
 from labelfactory.schema import VOID
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, read_wiring
@@ -49,6 +50,7 @@ def images_page(project: Project, query: ImageQuery) -> dict[str, Any]:
         "since": {**PERIODS, **_since_models(project)},
         "model": model,
         "unmeasured": score_of(query.quality) in images.unmeasured,
+        "earlier": of_earlier("mask", images.earlier) if images.earlier else "",
         "pages": page_numbers(result.page, result.pages),
     }
 
@@ -110,6 +112,7 @@ def image_page(project: Project, image_id: str, query: ImageQuery, params: Mappi
         "void": class_colour(VOID),
         "layers": layers(project, row, images),
         "show": params.get("show") if params.get("show") in layers_of_line() else "",
+        "earlier": EARLIER.get(row["earlier"], ""),
         "figures": _image_figures(row, images),
         "before": image_link(before, **more) if before else "",
         "after": image_link(after, **more) if after else "",
@@ -139,7 +142,7 @@ def layers(project: Project, row: Row, images: Snapshot) -> list[dict[str, Any]]
 
     shown = []
     for layer in layers_of_line().values():
-        there = _is_there(layer, row, ids)
+        there = _is_there(project, layer, row, ids)
         names = {k: f"{layer.kind}-{k}" for k in ids} if layer.heat else {0: layer.kind}
         links = {k: link(name) for k, name in names.items()} if there else {}
         shown.append(
@@ -148,6 +151,7 @@ def layers(project: Project, row: Row, images: Snapshot) -> list[dict[str, Any]]
                 "name": layer.name,
                 "gloss": layer.gloss,
                 "there": there,
+                "why_not": "" if there else _why_not(project, layer, row),
                 "heat": layer.heat,
                 "src": next(iter(links.values()), ""),
                 "links": links,
@@ -158,10 +162,21 @@ def layers(project: Project, row: Row, images: Snapshot) -> list[dict[str, Any]]
     return shown
 
 
-def _is_there(layer: Layer, row: Row, ids: list[int]) -> bool:
-    """Whether there is something to show: a row of the image, a threshold for its cut, a model, a scored true mask."""
+def _why_not(project: Project, layer: Layer, row: Row) -> str:
+    """Why a layer cannot be shown, in two or three words."""
+    if layer.kind == "truth":
+        return "scored before" if row["scored"] else "not scored"
     if layer.maker is None:
-        return bool(row["scored"]) if layer.kind == "truth" else model_file().exists() and row["width"] > 0
+        return "other classes" if model_file().exists() and not project.model_fits() else "not made"
+    return EARLIER[row["earlier"]] if row["earlier"] and layer.maker == read_wiring().masks else "not made"
+
+
+def _is_there(project: Project, layer: Layer, row: Row, ids: list[int]) -> bool:
+    """Whether there is something to show: a row of the image, a threshold for its cut, a model, a scored true mask."""
+    if layer.kind == "truth":
+        return bool(row["scored"]) and project.images().truths
+    if layer.maker is None:
+        return project.model_fits() and row["width"] > 0
     thresholds = layer.maker.meta.scores.thresholds
     fits = bool(ids) if layer.heat else not thresholds or (DATA / thresholds / THRESHOLDS).exists()
     return bool(row[f"digest_{layer.maker.noun}"]) and fits

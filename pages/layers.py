@@ -4,7 +4,7 @@ A URL names a layer (`cam-2`, `mask`, …), never a path; the data set and the s
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,15 @@ STRIPE = 8
 Picture = NDArray[np.uint8]
 
 
-def picture(name: str, record: ImageRecord, predict: Callable[[ImageRecord], Mask]) -> tuple[bytes, str]:
+def picture(
+    name: str, record: ImageRecord, classes: Sequence[str], predict: Callable[[ImageRecord], Mask]
+) -> tuple[bytes, str]:
     """A layer as bytes and their media type.
 
     Args:
         name: one that `NAMES` matches.
         record: the image.
+        classes: names of class ids 1, 2, … on the page.
         predict: the model's mask of a photograph.
 
     Raises:
@@ -58,22 +61,23 @@ def picture(name: str, record: ImageRecord, predict: Callable[[ImageRecord], Mas
         photograph = record.photograph()
         return webp(shown(photograph) if kind == "photo" else shrink(photograph))
     if kind == "thumb":
-        return webp(mask_over(shrink(record.photograph()), _mask(read_wiring().masks, record)))
+        return webp(mask_over(shrink(record.photograph()), _mask(read_wiring().masks, record, classes)))
     layer = layers_of_line().get(kind)
     if layer is None or layer.heat != bool(number):
         raise MissingError("there is no such picture")
     if layer.heat and layer.maker is not None:
-        return webp(_heat(layer.maker, int(number), record))
+        return webp(_heat(layer.maker, int(number), record, classes))
     if layer.maker is not None:
-        mask = _cut(layer.maker, record) if layer.maker.meta.scores.thresholds else _mask(layer.maker, record)
+        made = _cut if layer.maker.meta.scores.thresholds else _mask
+        mask = made(layer.maker, record, classes)
     else:
         mask = predict(record) if kind == "prediction" else truth_of(record.image_id)
     return png(_coloured(_at_most(mask)))
 
 
-def _heat(maker: StageWiring, class_id: int, record: ImageRecord) -> Picture:
+def _heat(maker: StageWiring, class_id: int, record: ImageRecord, classes: Sequence[str]) -> Picture:
     """Heat [h, w, 4]: the hotter, the less transparent."""
-    row, column = row_of(maker.noun, record), maker.meta.scores.column
+    row, column = row_of(maker.noun, record, classes), maker.meta.scores.column
     channels = [int(k) for k in row["class_ids"]]
     if class_id not in channels:
         raise MissingError(f"{record.image_id}: no {maker.word} of class {class_id}", "Classes are those of its tags.")
@@ -85,14 +89,14 @@ def _heat(maker: StageWiring, class_id: int, record: ImageRecord) -> Picture:
     return np.dstack([colours, opacity])
 
 
-def _mask(maker: StageWiring, record: ImageRecord) -> Mask:
-    mask: Mask = row_of(maker.noun, record)[maker.meta.scores.column]
+def _mask(maker: StageWiring, record: ImageRecord, classes: Sequence[str]) -> Mask:
+    mask: Mask = row_of(maker.noun, record, classes)[maker.meta.scores.column]
     return mask
 
 
-def _cut(maker: StageWiring, record: ImageRecord) -> Mask:
+def _cut(maker: StageWiring, record: ImageRecord, classes: Sequence[str]) -> Mask:
     """Class scores, cut at their background threshold."""
-    scores, row = maker.meta.scores, row_of(maker.noun, record)
+    scores, row = maker.meta.scores, row_of(maker.noun, record, classes)
     threshold = read_thresholds(DATA / scores.thresholds)["background"].value
     channels = channels_above(scores_at_size(row[scores.column], (record.height, record.width)), threshold)
     return labels_from_channels(channels, row["class_ids"])
@@ -141,13 +145,20 @@ class ModelOnDisk:
     def __init__(self) -> None:
         self._loaded: tuple[Any, Predictor] | None = None
 
-    def predict(self, record: ImageRecord) -> Mask:
+    def predict(self, record: ImageRecord, classes: Sequence[str]) -> Mask:
         """The mask [H, W] that the model gives a photograph.
+
+        Args:
+            record: of the photograph.
+            classes: names of class ids 1, 2, … on the page.
 
         Raises:
             MissingError: there is no model.
+            DataError: it was trained for other classes.
         """
-        return self.load().predict(record.photograph())[0]
+        predictor = self.load()
+        predictor.refuse_other_classes(("background", *classes))
+        return predictor.predict(record.photograph())[0]
 
     def load(self) -> Predictor:
         """The model; loaded anew where the file was replaced."""

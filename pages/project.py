@@ -14,6 +14,7 @@ from labelfactory.schema import Mask
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import thresholds_digest
 from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.stage.output_state import passport_of
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup, Model
 from lineage.mask_set import MaskSet, mask_set
@@ -66,6 +67,7 @@ class Project:
         self._lookup: tuple[object, Lookup] | None = None
         self._snapshot: tuple[Stamp, Snapshot] | None = None
         self._withdrawn: tuple[str | None, Withdrawn] = None, Withdrawn()
+        self._model_classes: tuple[str, tuple[str, ...] | None] = "", None
         self._checked = 0.0
         self._pictures: Cache[tuple[bytes, str]] = Cache(PICTURES_BYTES, size=lambda item: len(item[0]))
         self._pixel_audits: Cache[PixelAudit] = Cache(PIXEL_AUDITS)
@@ -202,9 +204,13 @@ class Project:
         Raises:
             UserError: as `pages.layers.picture`.
         """
+        images = self.images()
+        if name == "truth" and row["scored"] and not images.truths:
+            raise MissingError("the data set has changed since this true mask was scored", "Type `labelfactory run`.")
+        classes = images.classes[1:]
         return self._pictures.get(
-            (name, row["image_id"], version_of(name, row, self.model_stamp())),
-            lambda: picture(name, record_of(row), self._predict),
+            (name, row["image_id"], version_of(name, row, self.model_stamp()), classes),
+            lambda: picture(name, record_of(row), classes, lambda record: self._predict(record, classes)),
         )
 
     def model_stamp(self) -> str:
@@ -215,9 +221,17 @@ class Project:
             return ""
         return f"{stat.st_mtime_ns:x}"
 
-    def _predict(self, record: ImageRecord) -> Mask:
+    def model_fits(self) -> bool:
+        """Whether there is a model on disk that was trained for the classes of the data set."""
+        stamp = self.model_stamp()
+        if self._model_classes[0] != stamp:
+            passport = passport_of(read_wiring().model.noun) if stamp else None
+            self._model_classes = stamp, None if passport is None else tuple(passport.classes)
+        return self._model_classes[1] == self.images().classes[1:]
+
+    def _predict(self, record: ImageRecord, classes: tuple[str, ...]) -> Mask:
         with self._predicting:
-            return self.model_on_disk.predict(record)
+            return self.model_on_disk.predict(record, classes)
 
     def pixel_audit(self, row: Row) -> PixelAudit:
         """Explains the pixels of an image's mask.

@@ -56,13 +56,15 @@ class Snapshot:
         self.classes: tuple[str, ...] = ("background", *head["classes"])
         self.train_list, self.val_list = str(head["train_list"]), str(head["val_list"])
         try:
-            scored = make_image_table(self._connection, lookup)
+            scored = make_image_table(self._connection, lookup, head["classes"])
         except duckdb.Error as error:
             problem = f"a table under {DATA} cannot be read: {str(error).splitlines()[0]}"
             raise DataError(problem, "If no stage is at work, type `labelfactory audit verify`.") from None
         self.row_digests, self.unmeasured = scored.digests, scored.unmeasured
+        self.truths = scored.truths
         self.count = self._number("SELECT count(*) FROM images")
         self.tags = self._counts("SELECT tag, count(*) FROM (SELECT unnest(tags) AS tag FROM images) GROUP BY tag")
+        self.earlier = self._number("SELECT count(*) FROM images WHERE earlier <> ''")
         self.quarantined = self._number("SELECT count(*) FROM images WHERE set_aside_by <> ''")
 
     def _number(self, query: str, values: Sequence[Any] = ()) -> int:

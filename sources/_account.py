@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from labelfactory.dataset.account import Account, Images, OfClass
-from labelfactory.dataset.left_out import LeftOut
+from labelfactory.dataset.left_out import MASK, LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.schema import BACKGROUND, VOID
 from sources._import_warnings import warnings_of
@@ -23,6 +23,7 @@ class Noted:
     left_out: Sequence[LeftOut] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
     decisions: Sequence[str] = ()
+    again: Sequence[tuple[Entry, Inspection]] = ()  # of photographs that are here: it opened their true masks alone
 
 
 def account_of(manifest: Manifest, noted: Noted, train_list: str, before: Account | None = None) -> Account:
@@ -32,14 +33,16 @@ def account_of(manifest: Manifest, noted: Noted, train_list: str, before: Accoun
         manifest: after the import.
         noted: what the import opened, left out and decided.
         train_list: the list that networks learn from.
-        before: the account of the imports that this one appends to.
+        before: the account of the imports that this one appends to; of other classes, its counts of true masks do not hold.
     """
     entries = manifest.entries
     tagged = Counter(tag for entry in entries for tag in entry.tags)
     training = Counter(tag for entry in entries if train_list in entry.lists for tag in entry.tags)
-    looks = _looks(manifest, noted.looks)
-    values = Counter(v for look in noted.looks for v in _values(*look) or ())
+    masks = [*noted.looks, *noted.again]
+    looks = _looks(manifest, masks)
+    values = Counter(v for look in masks for v in _values(*look) or ())
     photographs = [entry for entry, _ in noted.looks]
+    left_out, masks_left_out = left_out_counts(noted.left_out)
     account = Account(
         photographs=len(entries),
         untagged=sum(not entry.tags for entry in entries),
@@ -48,20 +51,28 @@ def account_of(manifest: Manifest, noted: Noted, train_list: str, before: Accoun
             replace(looks[name], tagged=tagged[name], training=training[name]) for name in manifest.classes.names
         ),
         true_masks=sum(entry.mask_path is not None for entry in entries),
-        looked_at=sum(_values(*look) is not None for look in noted.looks),
+        looked_at=sum(_values(*look) is not None for look in masks),
         mask_values=_sorted(values),
         sizes=_sizes(entries),
         modes=_sorted(Counter(inspection.mode for _, inspection in noted.looks)),
         orientations=_sorted(Counter(inspection.orientation for _, inspection in noted.looks)),
         flat=Images.of(e.image_id for e, (_, i) in zip(photographs, noted.looks, strict=True) if i.flat),
-        left_out=sum(item.what != "mask" for item in noted.left_out),
-        masks_left_out=sum(item.what == "mask" for item in noted.left_out),
+        left_out=left_out,
+        masks_left_out=masks_left_out,
         passed_over=_sorted(noted.passed_over),
         decisions=tuple(noted.decisions),
     )
+    if before is not None and {each.name for each in before.classes} != {*manifest.classes.names}:
+        before = replace(before, classes=(), looked_at=0, mask_values={})
     if before is not None:
         account = _joined(account, before)
     return replace(account, warnings=tuple(warnings_of(account, manifest.mask_ids, train_list)))
+
+
+def left_out_counts(left_out: Sequence[LeftOut]) -> tuple[int, int]:
+    """How many photographs were left out, and how many true masks of others."""
+    masks = sum(item.what == MASK for item in left_out)
+    return len(left_out) - masks, masks
 
 
 def drawn(entry: Entry, manifest: Manifest) -> Inspection:

@@ -1,11 +1,12 @@
 """A batch: the candidates that a source finds for an import, unopened, and the problems known by then."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.foreign_files import check_path, read_file
+from sources._unpacked_files import name_with_digest
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Candidate:
     """One photograph as a source names it."""
 
     image_id: str
-    path: Path  # existing, or to be written
+    path: Path  # existing, or to be written: then the import adds a digest to its name
     tags: tuple[str, ...]
     lists: tuple[str, ...] = ()
     where: str = ""  # file and row that name it
@@ -22,6 +23,20 @@ class Candidate:
     mask_bytes: Callable[[], bytes] | None = None  # the same for the mask
     mask_size: tuple[int, int] | None = None  # height and width of a mask that is drawn, as the source claims them
     within: Path | None = None  # the folder of the table or JSON that names `path`: no link may lead out of it
+    fetched: bool = False  # `photograph_bytes` fetches it, and keeps it in `path`
+
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether the import writes the photograph, so that its path does not say which photograph it is."""
+        return self.photograph_bytes is not None and not self.fetched
+
+    def named_by_content(self, sha256: str, mask_sha256: str | None) -> "Candidate":
+        """The candidate whose files that are to be written have a digest in their names: other bytes are another file."""
+        path = name_with_digest(self.path, sha256) if self.is_unpacked else self.path
+        mask = self.mask
+        if mask is not None and mask_sha256 is not None and self.mask_bytes is not None:
+            mask = name_with_digest(mask, mask_sha256)
+        return replace(self, path=path, mask=mask)
 
     def to_write(self) -> Iterator[tuple[Path, Callable[[], bytes]]]:
         """The files that the import writes, and what gives their bytes; files that exist are the user's."""

@@ -1,5 +1,6 @@
 """The list of each photograph: the source's own, or dealt; no photograph is on the training and the validation list."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from labelfactory.console import one_line
@@ -8,6 +9,9 @@ from labelfactory.errors import DataError
 from sources._batch import Candidate
 from sources._inspect import Inspection
 from sources._split import TRAIN, VAL, deal
+
+FRACTION = re.compile(r" --val-fraction (?P<fraction>[0-9.e-]+)(?: --masks \w+)?$")
+"""At the end of a manifest's source: folders and names before it may hold such words too."""
 
 
 def dealt_lists(
@@ -29,13 +33,19 @@ def dealt_lists(
     for candidate, inspection in taken:
         tags[inspection.sha256] = tags.get(inspection.sha256, frozenset()) | set(candidate.tags)
     dealt: dict[str, str] = {}
-    if old is not None and (append or f"--val-fraction {fraction:g}" in old.source):
+    if old is not None and (append or _dealt_fraction(old) == float(f"{fraction:g}")):
         for entry in old.entries:
             if entry.lists in ((TRAIN,), (VAL,)):
                 dealt[entry.sha256] = entry.lists[0]
                 if append:
                     tags.setdefault(entry.sha256, frozenset(entry.tags))
     return deal(tags, fraction, dealt)
+
+
+def _dealt_fraction(old: Manifest) -> float | None:
+    """The share of val that a manifest states; None if its lists are the source's own."""
+    stated = FRACTION.search(old.source)
+    return float(stated["fraction"]) if stated else None
 
 
 def refuse_leaks(manifest: Manifest, train_list: str, val_list: str) -> None:

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from labelfactory.dataset.left_out import LeftOut
+from labelfactory.dataset.left_out import MASK, OTHER, PHOTOGRAPH, LeftOut
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import is_allowed
@@ -21,6 +22,7 @@ from sources._inspect import Inspection, inspect_all
 from sources._list_notes import list_notes
 from sources._names import chosen_classes, is_name, renamed, used_classes
 from sources._same_bytes import joined, notes_of_twins
+from sources._same_ids import SameIds, same_ids
 from sources._split import TRAIN, VAL
 from sources._stored_path import stored
 from sources._tag_typos import negative_notes, typo_notes
@@ -63,14 +65,23 @@ class ImportPlan:
         return tuple(self.noted.decisions)
 
     def write_files(self) -> None:
-        """Write the photographs and masks that the source does not have as files; unchanged ones are left alone."""
+        """Write the photographs and masks that the source does not have as files; those that are there are left alone.
+
+        Raises:
+            DataError: the source has changed since it was inspected.
+        """
         written = [pair for candidate in self.pending for pair in candidate.to_write()]
         for folder in {path.parent for path, _ in written}:
             remove_leftovers(folder)
+        digests = {
+            path: sha for e in self.manifest.entries for path, sha in ((e.path, e.sha256), (e.mask_path, e.mask_sha256))
+        }
         for path, load in written:
-            data = load()
-            if path.is_file() and path.read_bytes() == data:
+            if path.is_file() and digest_file(path) == digests[stored(path)]:
                 continue
+            data = load()
+            if digest_bytes(data) != digests[stored(path)]:
+                raise DataError(f"{path}: its source has changed during the import", "Type the same command again.")
             make_folder(path.parent)
             with write_whole(path) as temporary:
                 temporary.write_bytes(data)
@@ -101,8 +112,9 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     batch, known = renamed(batch, options.rename, problems)
     chosen = chosen_classes(batch, known, options.classes, append_to, problems)
     added = chosen[len(append_to.classes) :] if append_to else ()
-    here, decisions = with_new_tags(append_to, batch, added) if append_to else (None, [])
-    fresh, left_out = _sorted_out(batch, chosen, append_to, also=known if problems else ())
+    same = same_ids(append_to, batch) if append_to else SameIds()
+    here, decisions = with_new_tags(append_to, same.again, added) if append_to else (None, [])
+    fresh, left_out = _sorted_out(batch, chosen, append_to, same, also=known if problems else ())
     masks = look_at(fresh, batch.mask_values or dict(enumerate(chosen[:MAX_CLASSES], 1)), chosen, over=options.masks)
     taken, refused = _inspected(fresh, left_out, masks, set(batch.mask_values) if options.check_masks else None)
     gone = withdrawn().image_ids
@@ -120,19 +132,19 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
     counts = _counts(batch, append_to) if not options.classes else Counter()
     notes = [*typo_notes(counts), *negative_notes(counts)]
     shown = None if options.dry_run else SHOWN
-    worst_first = sorted(left_out, key=lambda item: item.what == "mask")
+    worst_first = sorted((item for item in left_out if item.what != OTHER), key=lambda item: item.what == MASK)
     raise_problems(batch.root, problems, worst_first, stop=stop, shown=shown, notes=notes)
     if not taken and here is None:
         raise DataError(f"{batch.root}: contains no usable photograph", "Name another folder or file.")
     lists = dealt_lists(taken, options.val_fraction, old, append=options.append)
     entries = tuple(_entry(c, inspection, lists.get(inspection.sha256)) for c, inspection in taken)
     new = Manifest(Classes(tuple(chosen)), _mask_ids(batch, named, chosen), _command(batch, options, chosen), entries)
-    manifest = new.numbered() if here is None else appended(here, new)
+    manifest = new.numbered() if here is None else appended(here, new, same.again)
     notes += [] if lists else list_notes(manifest.entries, options.train_list, options.val_list)
     notes += notes_of_twins(taken, here.entries if here else ())
     refuse_leaks(manifest, options.train_list, options.val_list)
     turned = said_of_turned([i.orientation for _, i in taken if i.fits_both_ways], options.masks)
-    said = [*batch.decisions, *masks.decisions, *turned, *together, *unused, *decisions]
+    said = [*batch.decisions, *masks.decisions, *turned, *together, *unused, *decisions, *same.decisions]
     looks = tuple((entry, inspection) for entry, (_, inspection) in zip(entries, taken, strict=True))
     return ImportPlan(
         manifest=manifest,
@@ -140,7 +152,7 @@ def plan_import(batch: Batch, options: ImportOptions, old: Manifest | None = Non
         twins=_twins(manifest),
         pending=tuple(c for c, _ in taken if c.photograph_bytes or c.mask_bytes),
         noted=Noted(looks, left_out, batch.passed_over, said),
-        refused=tuple(refused),
+        refused=(*refused, *same.refused),
         added_classes=tuple(added),
         notes=tuple(notes),
     )
@@ -156,20 +168,20 @@ def _inspected(
     gone = withdrawn()
     for candidate, inspection in zip(fresh, inspections, strict=True):
         if gone.refuses(candidate.image_id, inspection.sha256):
-            refused.append((candidate, inspection.sha256))
+            refused.append((candidate.named_by_content(inspection.sha256, inspection.mask_sha256), inspection.sha256))
             continue
         if inspection.reason:
             left_out.append(_left(candidate, inspection.reason))
             continue
         if inspection.mask_reason:
-            left_out.append(_left(candidate, inspection.mask_reason, what="mask"))
-        taken.append((inspection.with_mask(candidate), inspection))
+            left_out.append(_left(candidate, inspection.mask_reason, what=MASK))
+        taken.append((inspection.as_imported(candidate), inspection))
     return taken, refused
 
 
 def _too_many(batch: Batch, left_out: Sequence[LeftOut], options: ImportOptions) -> bool:
-    """Whether more photographs are left out than may be; a true mask that is left out costs nothing."""
-    bad = {item.image_id or item.where for item in left_out if item.what != "mask"}
+    """Whether more photographs are unusable than may be; a true mask that is left out costs nothing."""
+    bad = {item.image_id or item.where for item in left_out if item.what == PHOTOGRAPH}
     total = len(bad | {candidate.image_id or candidate.where for candidate in batch.candidates})
     return len(bad) > options.max_bad_fraction * max(total, 1)
 
@@ -188,9 +200,9 @@ def _mask_ids(batch: Batch, named: Sequence[str], chosen: Sequence[str]) -> dict
 
 
 def _sorted_out(
-    batch: Batch, chosen: tuple[str, ...], append_to: Manifest | None, also: tuple[str, ...]
+    batch: Batch, chosen: tuple[str, ...], append_to: Manifest | None, same: SameIds, also: tuple[str, ...]
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """Candidates to inspect, and those left out: bad ids, duplicate ids, unknown tags.
+    """Candidates to inspect, and those left out: bad ids, duplicate ids, unknown tags, other photographs under ids that are here.
 
     If the source names its classes, tags of classes that were not chosen are dropped. `also` are unknown tags that are
     not reported: if --classes itself is wrong, every row would be.
@@ -215,6 +227,8 @@ def _sorted_out(
             reasons = [f"tag {tag!r} is not a class{did_you_mean(tag, chosen)}" for tag in unknown]
             more = ["--classes with new names adds classes"] if append_to else []
             left_out.append(_left(candidate, "; ".join(reasons + more)))
+        elif image_id in same.others:
+            left_out.append(same.others[image_id])
         elif image_id not in here:
             tags = tuple(sorted(set(candidate.tags) & set(chosen)))
             fresh.append(replace(candidate, tags=tags))
@@ -222,8 +236,8 @@ def _sorted_out(
     return fresh, left_out
 
 
-def _left(candidate: Candidate, reason: str, what: str = "photograph") -> LeftOut:
-    path = candidate.mask if what == "mask" and candidate.mask else candidate.path
+def _left(candidate: Candidate, reason: str, what: str = PHOTOGRAPH) -> LeftOut:
+    path = candidate.mask if what == MASK and candidate.mask else candidate.path
     return LeftOut(candidate.image_id, candidate.where, path.as_posix(), reason, what)
 
 

@@ -70,14 +70,14 @@ class Inspection:
     mask_size: tuple[int, int] | None = None  # height and width in the mask's file
     written_mask: Callable[[], bytes] | None = None  # the mask as it is written, where it is not kept as it is
 
-    def with_mask(self, candidate: Candidate) -> Candidate:
-        """The candidate with the mask that is imported: none, its own, or one that is to be written."""
+    def as_imported(self, candidate: Candidate) -> Candidate:
+        """The candidate with the files that are imported: its mask is none, its own, or one that is to be written."""
         if self.mask_sha256 is None:
-            return replace(candidate, mask=None, mask_bytes=None)
-        if self.written_mask is None:
-            return candidate
-        name = f"{file_name(candidate.image_id)}.{self.mask_sha256[:16]}.png"  # other pixels are another file
-        return replace(candidate, mask=RAW / "masks" / name, mask_bytes=self.written_mask)
+            candidate = replace(candidate, mask=None, mask_bytes=None)
+        elif self.written_mask is not None:
+            mask = RAW / "masks" / f"{file_name(candidate.image_id)}.png"
+            candidate = replace(candidate, mask=mask, mask_bytes=self.written_mask)
+        return candidate.named_by_content(self.sha256, self.mask_sha256)
 
     @property
     def fits_both_ways(self) -> bool:

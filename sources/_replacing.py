@@ -14,6 +14,7 @@ TRIAL = 50
 def lost_images(old: Manifest, new: Manifest) -> tuple[Entry, ...]:
     """The images of `old` that `new` has not: neither the same bytes nor the same file under their id.
 
+    The same file is one that the user keeps, and may have edited: files that an import unpacks have their digest in the name.
     Withdrawn ones are not lost, as they may not come back.
     """
     kept = {entry.image_id: entry for entry in new.entries}

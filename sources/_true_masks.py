@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
+from labelfactory.dataset.manifest import Entry
 from labelfactory.dataset.picture_files import MASKS, opened_picture
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
@@ -39,6 +40,7 @@ from sources._mask_files import (
 
 Over = Literal["upright", "stored"]
 """The pixels that a mask is drawn over, where its size does not say it."""
+Image = TypeVar("Image", Candidate, Entry)
 Meaning = Callable[[MaskFile], Values]
 """[n] value of each distinct pixel of a mask; UNKNOWN for those that mean nothing."""
 
@@ -128,9 +130,9 @@ _WORDS = {
 }
 
 
-def spread(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+def spread(candidates: Iterable[Image]) -> Iterator[Image]:
     """All of them, those of every list and every class in turn; within each in an order that their names do not give."""
-    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Candidate]] = {}
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Image]] = {}
     for candidate in sorted(candidates, key=lambda c: digest_bytes(c.image_id.encode("utf-8", "surrogatepass"))):
         groups.setdefault((candidate.lists, candidate.tags), []).append(candidate)
     for row in zip_longest(*(group for _, group in sorted(groups.items()))):

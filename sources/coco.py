@@ -7,8 +7,8 @@
 In a true mask, smaller objects are drawn over larger ones; a crowd region is void where no single object is. Without width
 and height a mask has the size of its photograph. A photograph with an object that is only a box has no true mask.
 Categories without a tag are no classes, nor is one called background.
-Masks go to data/raw/coco/<digest of the JSON>/; photographs are not copied. The image id is the file_name
-without its suffix.
+Masks go to data/raw/coco/<digest of the JSON>/, with a digest of their bytes in their names; photographs are not copied. The image
+id is the file_name without its suffix.
 Source: the COCO data format, https://cocodataset.org/#format-data; pycocotools draws.
 """
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from labelfactory.dataset.left_out import MASK
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import RAW
@@ -165,7 +166,7 @@ def _drawn(findings: Findings, source: _Source, image: CocoImage, photograph: Ca
     except ValueError as error:
         reason = reason or str(error)
     if reason:
-        findings.leave_out(photograph.image_id, photograph.where, reason, what="mask")
+        findings.leave_out(photograph.image_id, photograph.where, reason, what=MASK)
         return None
     outlined = [a for a in image.annotations if is_drawn(a)]
     return DrawnMask(outlined, source.numbers, stated, photograph.read_photograph, source.fractions)

@@ -8,11 +8,12 @@
     TASKS.json       Label Studio's JSON or JSON-MIN
     annotations.xml  CVAT for images 1.1
 
-A mask that equals the current one was not edited: it is counted and ignored.
+A mask that equals the current one was not edited: it is counted and ignored. So is one that equals a mask of ours that holds no
+longer, as that of the line where a person has corrected it since the export.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ NAME_ONE = "Name a folder or zip of PNG masks, a JSON of COCO or Label Studio, o
 
 Current = Callable[[ImageRecord], Mask | None]
 """Returns the current mask of an image, [H, W] uint8; None if it has none."""
+Outdated = Callable[[ImageRecord], Iterable[Mask]]
+"""Returns masks of an image, [H, W] uint8, that an earlier export may have and that hold no longer: one that equals them was not
+edited, and does not replace the current one."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Edited:
 
     masks: dict[str, Mask] = field(default_factory=dict)  # image_id → [H, W] uint8 in the data set's class ids
     same: list[str] = field(default_factory=list)  # images whose mask equals the current one
+    outdated: list[str] = field(default_factory=list)  # images whose mask equals one of ours that holds no longer
     inexact: dict[str, int] = field(default_factory=dict)  # image_id → pixels that were taken for the nearest
     decisions: list[str] = field(default_factory=list)  # for a person
 
@@ -75,17 +80,10 @@ class _Unsaid:
     void: int = 0
     specks: int = 0
 
-    def kept(self, each: EditedMask, mask: Mask, old: Mask) -> Mask:
-        """The edited mask, [H, W] uint8, with the void and the specks of the current one on which nothing was drawn."""
-        if not each.has_void:
-            void = (old == VOID) & (mask == BACKGROUND)
-            mask = np.where(void, np.uint8(VOID), mask)
-            self.void += bool(void.any()) and not np.array_equal(old, mask)
-        if not each.has_specks:
-            specks = left_out_specks(old, mask)
-            mask = np.where(specks, old, mask)
-            self.specks += bool(specks.any()) and not np.array_equal(old, mask)
-        return mask
+    def count(self, kept: "_Kept") -> None:
+        """Count a mask that is taken."""
+        self.void += kept.void
+        self.specks += kept.specks
 
     @property
     def decisions(self) -> list[str]:
@@ -98,8 +96,36 @@ class _Unsaid:
         return [said for said, count in ((void, self.void), (specks, self.specks)) if count]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """An edited mask with what its format cannot say of an older one."""
+
+    mask: Mask  # [H, W] uint8
+    void: bool  # whether void of the older one is in it
+    specks: bool
+
+    @classmethod
+    def of(cls, each: EditedMask, mask: Mask, old: Mask | None) -> "_Kept":
+        """The edited mask, with the void and the specks of the older one on which nothing was drawn."""
+        void = specks = np.zeros(mask.shape, dtype=bool)
+        if old is not None and old.shape == mask.shape:
+            if not each.has_void:
+                void = (old == VOID) & (mask == BACKGROUND)
+                mask = np.where(void, np.uint8(VOID), mask)
+            if not each.has_specks:
+                specks = left_out_specks(old, mask)
+                mask = np.where(specks, old, mask)
+        return cls(mask, bool(void.any()), bool(specks.any()))
+
+
 def find_edited(
-    path: Path, dataset: Dataset, current: Current, *, take_equal: bool = False, reading: Reading | None = None
+    path: Path,
+    dataset: Dataset,
+    current: Current,
+    outdated: Outdated = lambda record: (),
+    *,
+    take_equal: bool = False,
+    reading: Reading | None = None,
 ) -> Edited:
     """Read edited masks; check each against its photograph and compare it with the current mask.
 
@@ -107,6 +133,7 @@ def find_edited(
         path: the folder, archive or file.
         dataset: of the images.
         current: returns the current mask of an image.
+        outdated: returns masks of an image that hold no longer.
         take_equal: also take masks that equal the current one, as confirmed by a person.
         reading: how they are read where the files leave it open.
 
@@ -137,13 +164,16 @@ def find_edited(
                     problems.append(f"{each.where}: {error.problem}")
                     continue
                 old = current(record)
-                if old is not None and old.shape == mask.shape:
-                    mask = unsaid.kept(each, mask, old)
-                if not take_equal and old is not None and np.array_equal(old, mask):
+                kept = _Kept.of(each, mask, old)
+                equal = old is not None and np.array_equal(old, kept.mask)
+                if equal and not take_equal:
                     edited.same.append(record.image_id)
+                elif not equal and any(np.array_equal(m, _Kept.of(each, mask, m).mask) for m in outdated(record)):
+                    edited.outdated.append(record.image_id)
                 else:
-                    edited.masks[record.image_id] = mask
+                    edited.masks[record.image_id] = kept.mask
                     edited.inexact |= {record.image_id: inexact} if inexact else {}
+                    unsaid.count(kept)
     edited.decisions += unsaid.decisions
     if problems:
         count = f"{path}: {len(problems)} of {len(listed)} masks are not usable; none was added"
@@ -162,7 +192,7 @@ def _not_taken(
         return f"the data set has no image {each.names[0]!r}{near if 'did you mean' in near else ''}"
     if record.image_id not in training:
         return f"{record.image_id} is not on the training list; other photographs have no masks"
-    if record.image_id in edited.masks or record.image_id in edited.same:
+    if record.image_id in edited.masks or record.image_id in (*edited.same, *edited.outdated):
         return f"a second mask for {record.image_id}"
     return ""
 

@@ -11,8 +11,8 @@
     lists           the photograph's lists, as our export writes them; else its split
     pictures        metadata.csv, .jsonl or .parquet with file_name beside them; else the folder is the label
 
-Photographs and masks inside the dataset are written to data/raw/hf/; a folder of pictures is not copied. No library of
-Hugging Face is needed.
+Photographs and masks inside the dataset are written to data/raw/hf/, with a digest of their bytes in their names; a folder of
+pictures is not copied. No library of Hugging Face is needed.
 """
 
 from collections import Counter

@@ -8,18 +8,21 @@ from pathlib import Path
 from labelfactory.console import say
 from labelfactory.dataset.account import Account, read_account, write_account
 from labelfactory.dataset.corrections import CORRECTIONS, TABLE, write_corrections
-from labelfactory.dataset.left_out import LEFT_OUT, LeftOut, read_left_out, write_left_out
+from labelfactory.dataset.left_out import LEFT_OUT, MASK, OTHER, LeftOut, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import say_refused
+from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, NewerFormatError
 from labelfactory.foreign_files import remedy
 from labelfactory.typed_names import split_pair
-from sources._account import Noted, account_of, drawn
+from sources._account import Noted, account_of, drawn, left_out_counts
 from sources._batch import Batch
 from sources._findings import SHOWN, first_lines
 from sources._import_plan import ImportOptions, ImportPlan, plan_import
+from sources._masks_again import look_again
 from sources._replacing import loss, lost_images, refuse_loss
-from sources._true_masks import Over
+from sources._true_masks import LOOKED_AT, Over
+from sources._unpacked_files import remove_unnamed
 from sources.demo import find_demo
 from sources.voc import find_voc
 
@@ -73,6 +76,7 @@ def import_batch(batch: Batch, options: ImportOptions) -> ImportResult:
     plan.delete_refused()
     added = _write(plan.manifest, old, account, append=options.append)
     _write_left_out(left_out)
+    remove_unnamed(plan.manifest)
     return ImportResult(plan.manifest, added, account, "", plan.added_classes)
 
 
@@ -89,7 +93,9 @@ def import_drawn(new: Manifest, options: ImportOptions) -> ImportResult:
     looks = [(entry, drawn(entry, manifest)) for entry in manifest.entries]
     account = _account(manifest, Noted(looks), options, old)
     _write_left_out([])
-    return ImportResult(manifest, _write(manifest, old, account, append=False), account)
+    added = _write(manifest, old, account, append=False)
+    remove_unnamed(manifest)
+    return ImportResult(manifest, added, account)
 
 
 def append_from(source: str = "", *, options: ImportOptions | None = None) -> ImportResult:
@@ -142,30 +148,47 @@ def _old(*, append: bool) -> Manifest | None:
 
 
 def _account(manifest: Manifest, noted: Noted, options: ImportOptions, old: Manifest | None) -> Account:
-    """The account after the import; an appending one that brings nothing leaves what is there."""
-    try:
-        before = read_account() if options.append else None
-    except DataError as error:
-        say(f"import: {error.problem}; written anew")
-        before = None
-    if before is not None and (old is None or before.photographs != len(old.entries)):  # of an import that was killed
+    """The account after the import; an appending one that brings nothing leaves what was counted of photographs that are here."""
+    before = _readable_account(say_damage=True) if options.append else None
+    if before is not None and (old is None or before.photographs != len(old.entries)):  # an earlier version was killed
         before = None
     if before is not None and manifest == old:
-        return before
+        left_out, masks_left_out = left_out_counts(noted.left_out)
+        return replace(before, left_out=left_out, masks_left_out=masks_left_out)
+    if before is not None and old is not None and manifest.classes != old.classes:
+        known = {entry.image_id for entry in old.entries}
+        here = [entry for entry in manifest.entries if entry.image_id in known]  # with their tags of the new classes
+        noted = replace(noted, again=look_again(here, max(before.looked_at, LOOKED_AT)))
     return account_of(manifest, noted, options.train_list, before)
 
 
+def _readable_account(*, say_damage: bool = False) -> Account | None:
+    """The account of the manifest on the disk; None if there is none, or it is damaged."""
+    try:
+        return read_account()
+    except DataError as error:
+        if say_damage:
+            say(f"import: {error.problem}; written anew")
+        return None
+
+
 def _write(manifest: Manifest, old: Manifest | None, account: Account, *, append: bool) -> int:
-    """Write manifest and account, each unless it equals the one on the disk. Gives the number of added images."""
+    """Write account and manifest, which change together; an equal manifest stays. Gives the number of added images."""
     if not (CORRECTIONS / TABLE).exists():  # DVC requires that a dependency exists
         write_corrections(())
-    write_account(account)
     if old == manifest:
+        write_account(replace(account, manifest=digest_file(MANIFEST)))
         say(f"import: nothing new; {len(old.entries)} images")
         return 0
     if old is not None and not append:
         say(f"import: replaces {len(old.entries)} images ({old.source}); their outputs stay in DVC's cache")
-    write_manifest(manifest)
+    earlier = _readable_account()
+
+    def write_both(sha256: str) -> None:
+        write_account(replace(account, manifest=sha256, earlier=earlier))
+
+    write_manifest(manifest, before=write_both)
+    write_account(replace(account, manifest=digest_file(MANIFEST)))
     masks = sum(entry.mask_path is not None for entry in manifest.entries)
     added = len(manifest.entries) - (len(old.entries) if append and old is not None else 0)
     say(
@@ -178,8 +201,13 @@ def _write(manifest: Manifest, old: Manifest | None, account: Account, *, append
 def _all_left_out(plan: ImportPlan, *, append: bool) -> list[LeftOut]:
     """What this import left out, and what those that it appends to did and it did not take."""
     known = read_left_out() if append else ()
-    ids = {entry.image_id for entry in plan.manifest.entries}
-    kept = {item: None for item in known if item.what == "mask" or item.image_id not in ids}
+    entries = plan.manifest.entries
+    ids, paths = {entry.image_id for entry in entries}, {entry.path for entry in entries}
+
+    def taken(item: LeftOut) -> bool:
+        return item.path in paths if item.what == OTHER else item.image_id in ids and item.what != MASK
+
+    kept = {item: None for item in known if not taken(item)}
     return [*(kept | dict.fromkeys(plan.left_out))]
 
 

@@ -161,7 +161,9 @@ class _Reader:
                 findings.leave_out(own_id or _usual_id(stated), where, str(error), path=stated)
                 return None
         image_id = own_id or _usual_id(stated)
-        candidate = Candidate(image_id, path, tags, lists, where, photograph_bytes=load, within=self._home)
+        candidate = Candidate(
+            image_id, path, tags, lists, where, photograph_bytes=load, within=self._home, fetched=bool(load)
+        )
         return TableRow(stated, candidate, bool(own_id))
 
     def _tags(self, row: Mapping[str, Any]) -> tuple[str, ...] | str:

@@ -16,6 +16,7 @@ Photographs and masks are not copied. A name from a list is only looked up in th
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from labelfactory.dataset.left_out import MASK, PHOTOGRAPH
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import PHOTOGRAPHS
 from sources._batch import Batch, Candidate
@@ -64,10 +65,10 @@ def find_voc(
     masks = _true_masks(findings, mask_folders, lists_of)
     _check_photographs(findings, lists_of, photographs)
     for image_id in sorted(masks.keys() - photographs.keys() - lists_of.keys()):
-        findings.leave_out(image_id, masks[image_id][0], "a mask without its photograph", what="mask")
+        findings.leave_out(image_id, masks[image_id][0], "a mask without its photograph", what=MASK)
     from_masks = read_tags_from_masks(findings, names, lists_of, masks) if tags_from_masks else None
     tags = read_tags(findings, tags_file, names, lists_of) if from_masks is None else from_masks
-    bad = {item.image_id for item in findings.left_out if item.what == "photograph"}
+    bad = {item.image_id for item in findings.left_out if item.what == PHOTOGRAPH}
     complete = [i for i in sorted(lists_of) if i in photographs and i in tags and i not in bad]
     words = ["import voc", str(root), *([f"--lists {','.join(lists)}"] if lists else [])]
     return Batch(

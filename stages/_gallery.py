@@ -7,7 +7,7 @@ import numpy as np
 
 from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.prepared import Dataset, ImageRecord
-from labelfactory.dataset.truth import has_truth, true_mask
+from labelfactory.dataset.truth import true_mask
 from labelfactory.rows.reader import RowReader
 from labelfactory.settings.wiring import read_wiring
 from models.seeds import scores_at_size
@@ -76,7 +76,7 @@ def choose(
 def gallery_item(
     scorer: Scorer, dataset: Dataset, record: ImageRecord, why: str, each: Mapping[str, Mapping[str, float]]
 ) -> GalleryItem:
-    """A photograph with its heat, masks, truth and prediction, and its figures."""
+    """A photograph with its heat, masks, prediction and, if it was scored, truth; and its figures."""
     photograph = record.photograph()
     names = dataset.classes.with_background
     tiles = [Tile("photograph", "photograph", photograph)]
@@ -88,7 +88,7 @@ def gallery_item(
     masks = scorer.masks_of(record, photograph)
     own = [stage for stage in (*scorer.maps, *scorer.masks) if stage.meta.scores.name in masks]
     tiles += [Tile(s.meta.scores.cut or s.word, "mask", masks[s.meta.scores.name]) for s in own]
-    if has_truth(record):
+    if record.image_id in each:
         tiles.append(Tile("truth", "mask", true_mask(record, dataset)))
     wiring = read_wiring()
     if wiring.model.meta.scores.name in masks:

@@ -5,7 +5,8 @@ Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, i
         scored image its mIoU by score name, and its true mask as scored, for code that may not open true masks
 metrics.json and the header of images.parquet have `measured`: the digests of the outputs and lists that the scores belong to,
 and the settings of the line at that time.
-Without true masks nothing is scored, and true_masks in metrics.json is 0.
+Without true masks nothing is scored, and true_masks in metrics.json is 0. All that the import names are scored, or none: the
+digests of `measured` are those of all.
 """
 
 import json
@@ -20,7 +21,7 @@ from pydantic import Field
 from labelfactory.console import say
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.tables import HEAD
-from labelfactory.dataset.truth import has_truth, true_mask
+from labelfactory.dataset.truth import check_truth, has_truth, true_mask
 from labelfactory.devices import Precision
 from labelfactory.files import write_csv, write_json, write_whole
 from labelfactory.pool.pool import spread
@@ -50,6 +51,8 @@ AFFINITY = ("affinity_background", "affinity_foreground")
 """The thresholds of the affinity labels."""
 CHUNK = 8
 """Images per task of a process."""
+WITHOUT_MASKS = "To score without them, import the photographs again: an import takes the masks that are there."
+"""What to do about true masks that are gone for good."""
 ROWS = 32
 """Rows in a row group of images.parquet."""
 
@@ -86,7 +89,11 @@ class Evaluate(Stage[EvaluateConfig]):
     spreads = True
 
     def run(self) -> dict[str, Any]:
-        """Score each list, write metrics, tables and the report."""
+        """Score each list, write metrics, tables and the report.
+
+        Raises:
+            DataError: a true mask that the import names cannot be read.
+        """
         from reporting.page import write_report  # loads matplotlib; every stage imports this file to check its section
 
         cfg = ScoringConfig(self.cfg.scales, self.cfg.flip, self.cfg.precision)
@@ -94,6 +101,7 @@ class Evaluate(Stage[EvaluateConfig]):
         measured = [*states(self.reads, self.cfg.lists), inference_state(cfg), *settings_states(read_sections())]
         members = {name: self.dataset.on_list(name) for name in self.cfg.lists}
         records = {r.image_id: r for listed in members.values() for r in listed if has_truth(r)}
+        check_truth(records.values(), WITHOUT_MASKS)
         per_list = {name: Counts(len(self.dataset.classes) + 1) for name in members}
         if not records:
             say("evaluate: there are no true masks, so there is nothing to score")

@@ -12,12 +12,19 @@ from functools import cached_property
 from pydantic import Field
 
 from labelfactory.dataset.prepared import ImageRecord
-from labelfactory.dataset.truth import has_truth, true_mask
+from labelfactory.dataset.truth import check_truth, has_truth, true_mask
+from labelfactory.learning.batches import Examples
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.schema import Mask
 from labelfactory.settings.params import Section
 from labelfactory.stage.runner import main
 from stages._optional import OptionalSegmenterStage
+
+WITHOUT_MASKS = (
+    "To go on without them, import the photographs again, which takes the masks that are there, or type "
+    "`labelfactory profile --set train_upper_bound.enabled=false`."
+)
+"""What to do about true masks that are gone for good."""
 
 
 class TrainUpperBoundConfig(Section):
@@ -42,13 +49,22 @@ class TrainUpperBound(OptionalSegmenterStage):
         """The segmenter's photographs that have a true mask."""
         return [record for record in super().records if has_truth(record)]
 
+    def examples(self) -> Examples:
+        """Random crops of photographs and true masks.
+
+        Raises:
+            DataError: a true mask cannot be read; it would be learnt from with the others before long.
+        """
+        check_truth(self.records, WITHOUT_MASKS)
+        return super().examples()
+
     def mask_of(self, record: ImageRecord) -> tuple[Mask, None]:
         """The true mask."""
         return true_mask(record, self.dataset), None
 
     def training_rows(self) -> Mapping[str, str]:
-        """Digest of each true mask's file."""
-        return {record.image_id: str(record.mask_sha256) for record in self.records}
+        """Digest of each photograph, its true mask, and the classes of the mask's values."""
+        return {record.image_id: self.dataset.supervised_digest(record) for record in self.records}
 
     def parents(self) -> dict[str, Passport]:
         """The classifier, if the backbone starts from it."""

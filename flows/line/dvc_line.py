@@ -159,7 +159,7 @@ class Line:
         Args:
             name: of the experiment.
             params: all of params.yaml.
-            inputs: as `inputs_in` gives them, when the experiment was planned.
+            inputs: as `inputs_in` gives them for these stages, when the experiment was planned.
             stages: those that run, in order, and no others; none for the whole line.
 
         Raises:

@@ -39,7 +39,7 @@ def run_variant(
         repo: DVC.
         name: of the experiment.
         params: all of params.yaml, as planned.
-        inputs: `inputs_in` this folder, as planned.
+        inputs: `inputs_in` this folder for these stages, as planned.
         stages: those that run, in order, and no others; none for the whole line.
 
     Returns:
@@ -61,8 +61,10 @@ def run_variant(
                 executor = queue.init_executor(repo.experiments, entry, TempDirExecutor, wdir=here)
                 undo.callback(executor.cleanup)
                 folder = Path(executor.root_dir)
-                _fill(folder, params, inputs)
-                photographs = photograph_folders([entry.path for entry in read_manifest().entries])
+                _fill(folder, params, inputs, stages)
+                photographs = photograph_folders(
+                    path for e in read_manifest().entries for path in (e.path, e.mask_path) if path
+                )
             # git may take a file for unchanged that was written in the same moment
             executor.scm.add([str(folder.resolve() / PARAMS_FILE)])
             for path in photographs:  # not while others wait: they are read by their digests
@@ -80,7 +82,7 @@ def _forget_older(queue: Any) -> None:
         queue.remove(older)
 
 
-def _fill(folder: Path, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+def _fill(folder: Path, params: Mapping[str, Any], inputs: Mapping[str, str], stages: Sequence[str]) -> None:
     """Give an experiment's folder what git and DVC do not, and the planned params; the caller holds the project.
 
     dvc.lock may not be committed: without it every stage would run again.
@@ -92,7 +94,7 @@ def _fill(folder: Path, params: Mapping[str, Any], inputs: Mapping[str, str]) ->
         _copy(path, folder / path)
     with modify_yaml(folder / PARAMS_FILE) as values:
         become(values, params)
-    found = {**inputs_in(folder), PARAMS_FILE: digest_json(read_yaml(folder / PARAMS_FILE))}
+    found = {**inputs_in(folder, stages), PARAMS_FILE: digest_json(read_yaml(folder / PARAMS_FILE))}
     planned = {**inputs, PARAMS_FILE: digest_json(params)}
     changed = [name for name in {**planned, **found} if planned.get(name) != found.get(name)]
     if changed:
@@ -111,7 +113,7 @@ def become(values: Any, wanted: Mapping[str, Any]) -> None:
 
 
 def photograph_folders(paths: Iterable[str]) -> list[Path]:
-    """Folders of photographs inside the project, which an experiment's folder needs."""
+    """Folders of photographs and true masks inside the project, which an experiment's folder needs."""
     inside = (Path(path).parts for path in paths if not Path(path).is_absolute() and ".." not in Path(path).parts)
     return sorted({Path(*parts[:2]) for parts in inside} - set(GIVEN))
 

@@ -1,12 +1,15 @@
 """Begin withdrawals that this project's ledger does not know: of other machines, and of a ledger that was here before."""
 
+from dvc.config import ConfigError
+from dvc_objects.fs.base import RemoteMissingDepsError
+
 from flows.line.dvc_line import held_line
 from flows.line.dvc_repo import open_repo
 from flows.line.remote_removal import address_of, refused_at
 from flows.line.storage import Store
 from labelfactory.console import say
 from labelfactory.dataset.withdrawn import LEDGER, withdrawn_in
-from labelfactory.errors import DataError
+from labelfactory.errors import UserError, first_line
 from labelfactory.lock import project_lock
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
@@ -19,15 +22,25 @@ def learn_refused(command: str) -> None:
 
     Raises:
         BusyError: something was withdrawn there, and another process runs the line.
-        DataError: the list there is damaged: who cannot read it must neither send nor take photographs.
+        UserError: the list there is damaged or cannot be read: a machine that does not know it neither sends nor takes photographs.
     """
     with open_repo() as repo:
         try:
-            refused, where = refused_at(Store(repo)), address_of(repo)
-        except DataError:
-            raise
-        except Exception:  # the push or pull that follows says what is wrong
+            store = Store(repo)
+        except (
+            ConfigError,
+            RemoteMissingDepsError,
+            ImportError,
+        ):  # the push or pull that follows cannot open it either
             return
+        where = address_of(repo)
+        try:
+            refused = refused_at(store)
+        except UserError:
+            raise
+        except Exception as error:  # what a connection can end in; it may answer again when the photographs are sent
+            problem = f"{where}: the list of withdrawn photographs cannot be read: {first_line(error)[:200]}"
+            raise UserError(problem, f"Type `{command}` again when it answers.") from error
     new = refused - withdrawn_in(LEDGER).photographs
     if not new:
         return

@@ -21,7 +21,7 @@ Parameters = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination and the name of its experiment, which follows from `params` and `inputs` (`inputs_in`)."""
+    """One combination and the name of its experiment, which follows from `params`, `inputs` (`inputs_in`) and where it stops."""
 
     name: str
     settings: Mapping[str, Any]
@@ -68,7 +68,7 @@ def variants(parameters: Parameters, until: str = "") -> list[Variant]:
         raise ParamsError("a sweep needs a parameter and its values", EXAMPLE)
     values = read_yaml(Path(PARAMS_FILE))
     sections = {stage: stage_class(stage).section for stage in read_wiring()}
-    inputs = inputs_in(Path())
+    inputs = inputs_in(Path(), stages)
     planned = []
     for combination in product(*parameters.values()):
         settings = dict(zip(parameters, combination, strict=True))
@@ -81,7 +81,9 @@ def variants(parameters: Parameters, until: str = "") -> list[Variant]:
 
 
 def stages_until(until: str) -> tuple[str, ...]:
-    """The stages that a sweep runs which stops at one: those that it needs, and the one that scores; none for the whole line.
+    """The stages that a sweep runs which stops at one; none for the whole line.
+
+    They are those that it needs, those that choose the thresholds at which these are scored, and the one that scores.
 
     Raises:
         ParamsError: there is no such stage, or nothing that it needs is scored.
@@ -91,21 +93,34 @@ def stages_until(until: str) -> tuple[str, ...]:
     wiring = read_wiring()
     if until not in wiring:
         raise ParamsError(f"--until: there is no stage {until!r}{did_you_mean(until, list(wiring))}", EXAMPLE)
-    names = (*wiring.upstream(until), until)
     scoring = wiring.maker(METRICS.parent.name)
     if scoring is None or not scored_until(until):
         with_scores = [stage.name for stage in wiring.scored]
         raise ParamsError(
             f"--until {until}: nothing up to that stage is scored", f"Name one of {', '.join(with_scores)}."
         )
-    return tuple(name for name in wiring if name in {*names, scoring.name})
+    return tuple(name for name in wiring if name in {*_made_until(until), scoring.name})
 
 
 def scored_until(until: str) -> set[str]:
     """Names of the scores of what a sweep makes that stops at a stage, such as masks; all of the line's without one."""
     wiring = read_wiring()
-    names = {*wiring.upstream(until), until} if until else set(wiring)
+    names = _made_until(until) if until else set(wiring)
     return {stage.meta.scores.name for stage in wiring.scored if stage.name in names}
+
+
+def _made_until(until: str) -> set[str]:
+    """A stage, those that it needs, and those that choose the thresholds of their scores, which stand behind them in the line."""
+    wiring = read_wiring()
+    names, waiting = set[str](), [until]
+    while waiting:
+        name = waiting.pop()
+        if name not in names:
+            names.add(name)
+            thresholds = wiring[name].meta.scores.thresholds
+            choosing = wiring.maker(thresholds) if thresholds else None
+            waiting += [*wiring.before(name), *([choosing.name] if choosing else [])]
+    return names
 
 
 def _put(values: Any, name: str, value: Any) -> None:

@@ -2,6 +2,9 @@
 
 data/import/account.json, one object. What was counted on pixels is of the photographs and true masks that imports opened: an
 appending import adds its counts to those that are there. No file: nothing was imported, or images were withdrawn since.
+
+It names its manifest by digest, and is read for that one alone. An import writes it before the manifest, with the account of the
+manifest that is still there in `earlier`, and once more without that: a kill at any moment leaves the account of what is there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from labelfactory.dataset.manifest import MANIFEST
+from labelfactory.digests import digest_file
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
 from labelfactory.masking import masked_addresses
@@ -83,6 +88,8 @@ class Account:
     passed_over: Mapping[str, int]
     decisions: tuple[str, ...]
     warnings: tuple[str, ...] = field(default=())
+    manifest: str = ""  # SHA-256 of the manifest's file; empty in a file of an earlier version
+    earlier: "Account | None" = None  # that of the manifest before, while an import changes both
 
     @property
     def disagreements(self) -> int:
@@ -92,15 +99,11 @@ class Account:
 
 def write_account(account: Account, path: Path = ACCOUNT) -> None:
     """Write it atomically. The same account gives the same bytes, as `prepare` depends on the folder."""
-    content: dict[str, Any] = asdict(account)
-    for name in ("decisions", "warnings"):
-        content[name] = [_storable(line) for line in content[name]]
-    content["passed_over"] = {_storable(kind): count for kind, count in account.passed_over.items()}
-    write_json(path, content)
+    write_json(path, _content(account))
 
 
 def read_account(path: Path = ACCOUNT) -> Account | None:
-    """The account of the import; None if there is none.
+    """The account of the manifest beside it; None if there is none, as after a manifest of another origin.
 
     Raises:
         DataError: the file is damaged.
@@ -108,7 +111,19 @@ def read_account(path: Path = ACCOUNT) -> Account | None:
     if not path.exists():
         return None
     account: Account = read_json(path, Account, f"Delete {path} and import the photographs again.")
-    return account
+    manifest = path.with_name(MANIFEST.name)
+    digest = digest_file(manifest) if manifest.exists() else ""
+    of_manifest = (each for each in (account, account.earlier) if each and each.manifest in ("", digest))
+    return next((replace(each, manifest=digest, earlier=None) for each in of_manifest), None)
+
+
+def _content(account: Account) -> dict[str, Any]:
+    content = asdict(account)
+    for name in ("decisions", "warnings"):
+        content[name] = [_storable(line) for line in content[name]]
+    content["passed_over"] = {_storable(kind): count for kind, count in account.passed_over.items()}
+    earlier = content.pop("earlier")
+    return content if earlier is None else {**content, "earlier": earlier}
 
 
 def _storable(text: str) -> str:

@@ -1,7 +1,8 @@
 """Photographs and masks that an import left out; written beside its manifest.
 
 data/import/left_out.json: a list of {image_id, where, path, reason, what}. `where` is the file and row that name it, `what`
-is "photograph", or "mask" if the photograph itself was imported. No file: nothing was left out.
+is "photograph"; "mask" if the photograph itself was imported; "other" if another photograph is here under its id, so that
+--append could not take it. No file: nothing was left out.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from labelfactory.json_files import read_json
 from labelfactory.masking import masked_addresses
 
 LEFT_OUT = Path("data/import/left_out.json")
+PHOTOGRAPH, MASK, OTHER = "photograph", "mask", "other"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class LeftOut:
     where: str
     path: str
     reason: str
-    what: str = "photograph"
+    what: str = PHOTOGRAPH
 
     def __post_init__(self) -> None:
         """The list is pushed with the import, so it holds no tokens of addresses."""

@@ -15,7 +15,7 @@ Schema metadata `labelfactory` (JSON): format, source (the command that wrote it
 Format 1 has no width and height: they are read as 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,11 @@ class Manifest:
             entries.append(entry)
         return replace(self, entries=tuple(entries))
 
+    def is_numbered_as(self, new: "Manifest") -> bool:
+        """Whether the true masks of another import have the same values for the classes of this one."""
+        more = {value: class_id for value, class_id in new.mask_ids.items() if value not in self.mask_ids}
+        return self.mask_ids.items() <= new.mask_ids.items() and not set(more.values()) & set(self.mask_ids.values())
+
     def appended(self, new: "Manifest") -> "Manifest":
         """Append the images of `new` whose ids are new. Present entries stay unchanged; classes may follow those here.
 
@@ -98,8 +103,7 @@ class Manifest:
                 f"{', '.join(self.classes.names)}",
                 "Import with --append --classes and the classes that are to follow, or with --replace to start anew.",
             )
-        more = {value: class_id for value, class_id in new.mask_ids.items() if value not in self.mask_ids}
-        if not self.mask_ids.items() <= new.mask_ids.items() or set(more.values()) & set(self.mask_ids.values()):
+        if not self.is_numbered_as(new):
             raise DataError(
                 "the true masks of the two imports number their classes differently",
                 "Give the same --rename as in the first import, or import with --replace to start anew.",
@@ -122,8 +126,8 @@ def same_bytes(entries: Sequence[Entry], train: str, val: str) -> list[tuple[Ent
     return [tuple(group) for group in on_both] if train != val else []
 
 
-def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
-    """Write the manifest atomically. The same manifest gives the same bytes."""
+def write_manifest(manifest: Manifest, path: Path = MANIFEST, *, before: Callable[[str], None] | None = None) -> None:
+    """Write the manifest atomically. The same manifest gives the same bytes. `before`: as for `write_table`."""
     rows = sorted(manifest.numbered().entries, key=lambda e: e.position)
     meta = {
         "format": FORMAT,
@@ -131,7 +135,7 @@ def write_manifest(manifest: Manifest, path: Path = MANIFEST) -> None:
         "classes": list(manifest.classes.names),
         "mask_ids": {str(k): v for k, v in sorted(manifest.mask_ids.items())},
     }
-    write_table(path, rows, SCHEMA, meta)
+    write_table(path, rows, SCHEMA, meta, before=before)
 
 
 def with_truth(name: str, path: Path = MANIFEST) -> bool:

@@ -98,6 +98,10 @@ class Dataset:
     shard_size: int = SHARD_SIZE
     compression: str = COMPRESSION
 
+    def supervised_digest(self, record: ImageRecord) -> str:
+        """Over what a network learns from a true mask: the photograph's bytes, the mask's, and the class of each mask value."""
+        return digest_json([record.sha256, record.mask_sha256, sorted(self.mask_ids.items())])
+
     @cached_property
     def usable(self) -> tuple[ImageRecord, ...]:
         """Photographs that passed `prepare`."""

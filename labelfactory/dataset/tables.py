@@ -1,7 +1,7 @@
 """Small tables with a head: one Parquet file, with JSON under `labelfactory` in its metadata."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, NewerFormatError
 from labelfactory.files import make_folder, write_whole
 from labelfactory.foreign_files import LARGEST_TABLE, check_regular
@@ -18,17 +19,31 @@ HEAD = b"labelfactory"
 
 
 def write_table(
-    path: Path, rows: Iterable[object], schema: pa.Schema, head: Mapping[str, Any], *, row_group: int | None = None
+    path: Path,
+    rows: Iterable[object],
+    schema: pa.Schema,
+    head: Mapping[str, Any],
+    *,
+    row_group: int | None = None,
+    before: Callable[[str], None] | None = None,
 ) -> None:
-    """Write objects as rows, atomically; a column is the attribute of its name.
+    """Write objects as rows, atomically; a column is the attribute of its name. Equal rows and an equal head give equal bytes.
 
-    Equal rows and an equal head give equal bytes. `row_group`: rows per row group.
+    Args:
+        path: of the file.
+        rows: objects.
+        schema: names and types of the columns.
+        head: what the file says of all rows.
+        row_group: rows per row group.
+        before: is called with the SHA-256 of the new file before it takes the old one's place.
     """
     marked = schema.with_metadata({HEAD: json.dumps(head, sort_keys=True)})
     table = pa.Table.from_pylist([{name: getattr(row, name) for name in schema.names} for row in rows], schema=marked)
     make_folder(path.parent)
     with write_whole(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=row_group, write_page_checksum=True)
+        if before is not None:
+            before(digest_file(temporary))
 
 
 def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> tuple[pa.Table, dict[str, Any]]:

@@ -1,5 +1,7 @@
 """True masks. Only `evaluate` and `train_upper_bound` may import this module; an import contract and a test check that."""
 
+import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +9,38 @@ import numpy as np
 from labelfactory.dataset.images import decode_mask, fitted
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.errors import DataError
-from labelfactory.foreign_files import read_imported
+from labelfactory.foreign_files import LARGEST_PICTURE, FileRefusedError, check_path, check_regular, read_imported
 from labelfactory.schema import VOID, Mask
 
 
 def has_truth(record: ImageRecord) -> bool:
-    """Whether the photograph has a true mask whose file exists."""
-    return record.mask_path is not None and Path(record.mask_path).exists()
+    """Whether the import names a true mask of the photograph, be its file there or not."""
+    return record.mask_path is not None
+
+
+def check_truth(records: Collection[ImageRecord], remedy: str) -> None:
+    """Check, without opening any, that all true masks of some photographs can be read: a figure of fewer would pass for one of all.
+
+    Args:
+        records: photographs with a true mask.
+        remedy: how to go on without the masks.
+
+    Raises:
+        DataError: names the first that cannot, and counts them.
+    """
+    problems = [problem for record in records if (problem := _problem(Path(str(record.mask_path))))]
+    if problems:
+        count = f"{len(problems)} of {len(records)} true masks that the import names cannot be read"
+        raise DataError(f"{problems[0]}; {count}", f"Restore them, or mount their disk, and run again. {remedy}")
+
+
+def _problem(path: Path) -> str:
+    """Why a true mask cannot be read; empty if it can."""
+    try:
+        check_regular(check_path(path, "read"), largest=LARGEST_PICTURE)
+    except FileRefusedError as error:
+        return error.problem
+    return "" if os.access(path, os.R_OK) else f"{path}: Permission denied"
 
 
 def true_mask(record: ImageRecord, dataset: Dataset) -> Mask:

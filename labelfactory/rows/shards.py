@@ -135,6 +135,20 @@ class ShardFolder:
         table = self.table(shard, columns=list(STATE_COLUMNS))
         return self.states_in(shard, table) if table is not None else {}
 
+    def states_and_inputs(self, shard: int) -> tuple[dict[str, RowState], dict[str, str]]:
+        """`states`, and what each row was made of as JSON, of one reading; empty when there is no such shard.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        table = self.table(shard, columns=[*STATE_COLUMNS, "inputs"])
+        if table is None:
+            return {}, {}
+        states = self.states_in(shard, table)
+        if "inputs" not in table.column_names:
+            raise self.damaged(shard, "it has no column inputs")
+        return states, dict(zip(table.column("image_id").to_pylist(), table.column("inputs").to_pylist(), strict=True))
+
     def states_in(self, shard: int, table: pa.Table) -> dict[str, RowState]:
         """`states` of a table that was read from the shard."""
         try:

@@ -64,6 +64,7 @@ BY_NUMBER = {
     "rows/kept.py": "rows in the store, found by their keys and held to their digests",
     "rows/keys.py": "what keys are made of",
     "rows/own_shard.py": "a shard before it is written",
+    "rows/pairing.py": "which rows exports, corrections and pages show; stages read all rows",
     "rows/plan.py": "what changed",
     "rows/reader.py": "rows by image",
     "rows/shards.py": "rows in files",

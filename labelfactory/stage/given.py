@@ -19,7 +19,7 @@ ATTEMPTS = 3
 def given_inputs(name: str) -> dict[str, Any]:
     """What a stage is given, as it is now: its sections of params.yaml, size and time of each file."""
     given = _sections(name)
-    for path in _files(name):
+    for path in (path for noun in _nouns(name) for path in _files_in(DATA / noun)):
         with suppress(FileNotFoundError):  # a command is replacing it
             state = path.stat()
             given |= {str(path): (state.st_size, state.st_mtime_ns)} if stat.S_ISREG(state.st_mode) else {}
@@ -35,10 +35,18 @@ def changed_inputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 def digest_given(name: str) -> str:
     """One SHA-256 of what a stage is given now: values and bytes, not times, so that it is the same in a clone."""
     given = _sections(name)
-    for path in _files(name):
-        with suppress(FileNotFoundError):
-            given |= {path.as_posix(): digest_file(path)} if path.is_file() else {}
+    for noun in _nouns(name):
+        given |= file_digests(noun)
     return digest_json(given)
+
+
+def file_digests(noun: str, project: Path = Path()) -> dict[str, str]:
+    """Path in a project → SHA-256 of each file of data/<noun> that stages read; for a folder that no stage writes."""
+    digests: dict[str, str] = {}
+    for path in _files_in(project / DATA / noun, project):
+        with suppress(FileNotFoundError):
+            digests |= {path.relative_to(project).as_posix(): digest_file(path)} if path.is_file() else {}
+    return digests
 
 
 def used_what_is_given(name: str) -> bool:
@@ -56,8 +64,11 @@ def _sections(name: str) -> dict[str, Any]:
     return {f"{PARAMS_FILE}: {section}": params.get(section) for section in read_wiring()[name].params}
 
 
-def _files(name: str) -> Iterator[Path]:
+def _nouns(name: str) -> list[str]:
+    """The folders that a stage reads and no stage writes, such as the import."""
     wiring = read_wiring()
-    for noun in wiring[name].inputs:
-        if wiring.maker(noun) is None:
-            yield from (path for path in sorted((DATA / noun).rglob("[!.]*")) if path != ACCOUNT)
+    return [noun for noun in wiring[name].inputs if wiring.maker(noun) is None]
+
+
+def _files_in(folder: Path, project: Path = Path()) -> Iterator[Path]:
+    yield from (path for path in sorted(folder.rglob("[!.]*")) if path != project / ACCOUNT)

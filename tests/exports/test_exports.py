@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from datasets import load_dataset
-from exportable import CLASSES, SIZES, exportable, picture, tiny_segmenter, written
+from exportable import CLASSES, SIZES, exportable, picture, tiny_segmenter, write_masks, written
 from passports import passport
 from PIL import Image
 from pycocotools.coco import COCO
@@ -100,6 +100,7 @@ def test_a_photograph_without_a_suffix_gets_one(line, workspace, kind):
     pixels.save("photographs/bare", format=kind)
     sha256 = hashlib.sha256(Path("photographs/bare").read_bytes()).hexdigest()
     workspace.change("a", path="photographs/bare", sha256=sha256)
+    write_masks(workspace, line)
     folder, _ = written("voc")
     (back,) = [p for p in (folder / "JPEGImages").iterdir() if p.stem == "a"]
     with Image.open(back) as opened:

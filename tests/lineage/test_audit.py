@@ -11,20 +11,25 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_line import MadeLine, recorded_line
+from made_line import COLUMNS, MadeLine, recorded_line
 from typer.testing import CliRunner
 
 from app.audit import cli, plain
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.errors import DataError, MissingError
+from labelfactory.files import write_json
+from labelfactory.rows.header import shard_schema
 from labelfactory.rows.reader import RowReader
-from labelfactory.rows.shards import ShardFolder
+from labelfactory.rows.shards import ShardFolder, finish, rows_table
+from labelfactory.schema import Classes
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_model
 from lineage.diff import diff
 from lineage.lookup import Lookup
 from lineage.pixel import _because, audit_pixel
 from lineage.record import record
+from lineage.scores import IOU, scores_of
 from lineage.settings_diff import parameters
 from lineage.verify import verify
 
@@ -43,6 +48,29 @@ def again(line: MadeLine, **changes: str) -> Lookup:
 
 
 # --- model and mask ---------------------------------------------------------------------------------------------------
+
+
+def test_a_score_of_fewer_images_than_another_of_the_same_digests_is_not_a_models_score(line):
+    """As earlier versions recorded it while true masks were away: the evaluation of all of them counts, before it or after."""
+    few = {"miou/val/model": 0.9, "iou/val/model/cat": 0.8, "miou/train/walks_at_best_threshold": 0.9}
+    few |= {"images/val/model": 2, "images/train/walks": 2}
+    whole = {"miou/val/model": 0.25, "iou/val/model/cat": 0.125, "miou/train/walks_at_best_threshold": 0.5}
+    whole |= {"images/val/model": 4, "images/train/walks": 4}
+    line.train("segmenter", {}, seed=5)
+    for figures in (few, whole, {**few, "miou/val/model": 0.8}, {**whole, "miou/val/model": 0.375}):
+        line.evaluate(figures)
+        line.report("evaluate", figures=figures)
+        line.commit()
+        record()
+    lookup = Lookup()
+    assert [e.figures["miou/val/model"] for e in lookup.evaluations[-4:]] == [0.9, 0.25, 0.8, 0.375]
+    assert audit_model(lookup, "latest")["scores"] == {
+        "miou/val/model": 0.25,
+        "miou/train/walks_at_best_threshold": 0.5,
+    }
+    assert {key: score.value for key, score in scores_of(lookup, lookup.on_disk(), kind=IOU).items()} == {
+        "iou/val/model/cat": 0.125
+    }
 
 
 def test_a_model_names_its_masks_parents_and_supervision(line):
@@ -218,6 +246,40 @@ def test_pixels_are_counted_by_class_and_the_worst_is_drawn_first(line, tmp_path
     assert shares == sorted(shares, reverse=True)
     assert all(Path(item["picture"]).stat().st_size for item in answer["worst"])
     assert answer["changed_but_no_longer_on_disk"] == 0
+
+
+def other_classes() -> None:
+    """The data set with its classes in another order."""
+    write_dataset(replace(read_dataset(), classes=Classes(("dog", "cat"))))
+
+
+def test_pixels_are_counted_under_the_names_that_they_had(line):
+    """Both sets are of before the classes were imported in another order; an export says its own."""
+    lookup = again(line, refine_crf="changed")
+    Path("export/SegmentationClass").mkdir(parents=True)
+    for image_id, row in masks().items():
+        Path(f"export/SegmentationClass/{image_id}.png").write_bytes(encode_mask(row["mask"]))
+    write_json(Path("export/provenance.json"), {"classes": ["background", "cat", "dog"]})
+    before = diff(lookup, "1", "2")["classes"]
+    other_classes()
+    for second in ("2", "now", "export"):
+        assert diff(lookup, "1", second)["classes"] == before
+
+
+def test_masks_in_another_order_of_classes_are_compared_by_name(line, tmp_path):
+    """The line has made the same masks under other numbers: the classes are the cause, and no pixel has changed."""
+    lookup, folder, columns = Lookup(), ShardFolder(Path("data/masks")), COLUMNS["refine_crf"]
+    other_classes()
+    states, inputs = folder.states_and_inputs(0)
+    rows = []
+    for image_id, row in folder.rows(0, list(states)).items():
+        made = json.loads(inputs[image_id]) | {"classes": ["dog", "cat"]}
+        mask = np.array([0, 2, 1], np.uint8)[row["mask"]]
+        rows.append(finish(image_id, made, {**row, "mask": mask}, columns))
+    folder.write(0, rows_table(rows, shard_schema("refine_crf", columns, ("dog", "cat"))))
+    answer = diff(lookup, "1", "now", tmp_path / "pictures")
+    assert (answer["masks"]["changed"], answer["masks"]["with_other_pixels"], answer["classes"]) == (4, 0, {})
+    assert answer["causes"] == {"classes": {"masks": 4, "alone": 4, "pixels": 0}}
 
 
 def masks() -> dict:

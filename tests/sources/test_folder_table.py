@@ -226,6 +226,23 @@ def test_a_second_import_keeps_the_split(here):
     assert all(lists[e.sha256] == e.lists for e in first.entries)
 
 
+@pytest.mark.parametrize(("first", "second"), [(0.25, 0.2), (0.2, 0.25), (0.5, 0.05), (0.1, 0.125)])
+@pytest.mark.parametrize("masks", ["upright", "stored"])
+def test_another_share_deals_anew(here, first, second, masks):
+    """Whatever its digits begin with, and whatever else the source says."""
+    Path("photos").rename("photos --val-fraction 0.2 --masks stored")
+    folder = find_folder(Path("photos --val-fraction 0.2 --masks stored"))
+    for tag in ("cat", "dog"):
+        for number in range(4, 40):
+            (folder.root / f"{tag}/{number}.png").write_bytes(picture(number + 100 * len(tag) + ord(tag[0])))
+    folder = find_folder(folder.root)
+    options = ImportOptions(val_fraction=first, masks=masks)
+    old = plan_import(folder, options).manifest
+    again = dataclasses.replace(options, val_fraction=second)
+    assert plan_import(folder, again, old).manifest.entries == plan_import(folder, again).manifest.entries
+    assert plan_import(folder, options, old).manifest == old
+
+
 def test_the_same_bytes_are_reported_and_stay_together(here):
     """Two names of one photograph: said, and dealt to one list."""
     (here / "photos/dog/copy.png").write_bytes((here / "photos/dog/0.png").read_bytes())

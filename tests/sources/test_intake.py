@@ -1,6 +1,8 @@
 """Appending what is new in a source: the import's own, a folder, a larger demo."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from typer.testing import CliRunner
 from voc_folders import voc_folder
 
 from app.main import COMMANDS, command_line
+from labelfactory import files
+from labelfactory.dataset import tables
+from labelfactory.dataset.account import read_account
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.errors import DataError, MissingError
 from sources._demo_animals import HEADS
@@ -143,3 +148,42 @@ def test_a_damaged_manifest_is_replaced_by_a_new_import_alone(here, damage, caps
     assert import_batch(batch, ImportOptions(classes=("cat", "dog"))).added == 3
     assert "replaces a manifest that cannot be read" in "".join(capsys.readouterr())
     assert len(read_manifest().entries) == 3
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_account_and_manifest_change_together(here, append, monkeypatch):
+    """Killed before any of its writes and typed again, an import leaves the account that an undisturbed one leaves."""
+    (first, second), options = (voc_folder(here / name) for name in ("first", "second")), ImportOptions(append=append)
+    import_batch(find_voc(first), ImportOptions(classes=("cat",)))
+    drop(second, "d", "dog")
+    shutil.copytree("data", "before")
+    more = replace(options, classes=("cat", "dog"))
+    before, after = read_account(), import_batch(find_voc(second), more) and read_account()
+    assert (before.photographs, after.photographs) == (3, 4)
+    shutil.copytree("data", "after")
+    whole, said = files.write_whole, []
+    for stop in range(9):
+        shutil.rmtree("data")
+        shutil.copytree("before", "data")
+        left = iter(range(stop))
+
+        @contextmanager
+        def ends(path: Path, left: Iterator[int] = left) -> Iterator[Path]:
+            with whole(path) as temporary:
+                yield temporary
+                if path.is_relative_to("data") and next(left, None) is None:
+                    raise KeyboardInterrupt
+
+        for module in (files, tables):
+            monkeypatch.setattr(module, "write_whole", ends)
+        try:
+            import_batch(find_voc(second), more)
+        except KeyboardInterrupt:
+            new = MANIFEST.read_bytes() == Path("after/import/manifest.parquet").read_bytes()
+            said.append(new)
+            assert read_account() == (after if new else before)
+        for module in (files, tables):
+            monkeypatch.setattr(module, "write_whole", whole)
+        import_batch(find_voc(second), more)
+        assert read_account() == after
+    assert set(said) == {False, True}

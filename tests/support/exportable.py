@@ -75,30 +75,46 @@ def exportable(
         truth[image_id] = np.array([0, shown[0] + 1, shown[1] + 1, 255], np.uint8)[np.minimum(mask, 3)]
     workspace.add("v", "", split="score")
     workspace.change("v", lists=("val",), tags=classes[:1])
+    write_masks(workspace, truth)
+    return truth
+
+
+def write_masks(
+    workspace: Workspace, masks: Mapping[str, np.ndarray], corrections: Mapping[str, str] | None = None
+) -> None:
+    """Rows with these masks (image_id → [H, W] uint8), made of the photographs and classes that the workspace has now.
+
+    `corrections`: image_id → digest of the correction that its row is.
+    """
+    drawn = corrections or {}
     columns = RefineCrf.columns
-    schema = shard_schema("refine_crf", columns, classes)
-    Path("data/masks").mkdir(parents=True)
+    schema = shard_schema("refine_crf", columns, workspace.classes)
+    Path("data/masks").mkdir(parents=True, exist_ok=True)
     for shard in {record.shard for record in workspace.records}:
         rows = [
             finish(
                 record.image_id,
-                {"made": "by a test"},
                 {
-                    "mask": truth[record.image_id],
+                    "made": "by a test",
+                    "image": record.sha256,
+                    "classes": list(workspace.classes),
+                    **({"correction": drawn[record.image_id]} if record.image_id in drawn else {}),
+                },
+                {
+                    "mask": masks[record.image_id],
                     "confidence": np.zeros((1, 1), np.uint8),
                     "mean_confidence": 0.5,
                     "void_share": 0.0,
-                    "agreement": 0.5 + 0.1 * (list(sizes).index(record.image_id) % 5),
-                    "area": np.zeros(len(classes) + 1, np.float32),
-                    "source": "refine_crf",
+                    "agreement": 0.5 + 0.1 * (list(masks).index(record.image_id) % 5),
+                    "area": np.zeros(len(workspace.classes) + 1, np.float32),
+                    "source": "human" if record.image_id in drawn else "refine_crf",
                 },
                 columns,
             )
             for record in workspace.records
-            if record.shard == shard and record.image_id in truth
+            if record.shard == shard and record.image_id in masks
         ]
         ShardFolder(Path("data/masks")).write(shard, rows_table(rows, schema))
-    return truth
 
 
 def written(name: str, **options: object) -> tuple[Path, dict]:

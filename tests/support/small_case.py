@@ -18,6 +18,7 @@ from made_line import MadeLine
 from passports import passport
 from PIL import Image
 
+from labelfactory.dataset.account import ACCOUNT, read_account
 from labelfactory.dataset.corrections import (
     CORRECTIONS,
     TABLE,
@@ -206,6 +207,7 @@ def state(case: Path) -> dict[str, Any]:
     records = read_dataset(dataset).records if dataset.exists() else ()
     return {
         "import": _import(project),
+        "account": read_account(project / ACCOUNT),  # of that import
         "left out": [asdict(item) for item in read_left_out(project / "data/import/left_out.json")],
         "corrections": {name: asdict(correction) for name, correction in corrections.items()},
         "params": (project / "params.yaml").read_text(),

@@ -31,10 +31,13 @@ import json, pathlib, yaml
 values = yaml.safe_load(open("params.yaml"))["evaluate"]
 from stages import more
 photograph = len(pathlib.Path("data/raw/a.png").read_bytes())
-scores = {"epochs": values["epochs"], "gt_prob": values["method"]["gt_prob"], "more": more.VALUE, "bytes": photograph}
+drawn = len(pathlib.Path("drawn/a.png").read_bytes())
+scores = {"epochs": values["epochs"], "gt_prob": values["method"]["gt_prob"], "more": more.VALUE}
+scores |= {"bytes": photograph, "bytes of the true mask": drawn}
 pathlib.Path("data/evaluation").mkdir(parents=True, exist_ok=True)
 pathlib.Path("data/evaluation/metrics.json").write_text(json.dumps(scores))
 """
+MAP = MANIFEST.parent / "maps/a.png"
 LINE = {
     "evaluate": {
         "cmd": f"{sys.executable} -m stages.evaluate",
@@ -50,9 +53,8 @@ def git(*words: str) -> str:
 
 
 def imported(image_id: str) -> None:
-    write_manifest(
-        Manifest(Classes(("cat",)), {}, "test", (Entry(image_id, "data/raw/a.png", "0" * 64, ("train",), ()),))
-    )
+    entry = Entry(image_id, "data/raw/a.png", "0" * 64, ("train",), (), "drawn/a.png", "1" * 64)
+    write_manifest(Manifest(Classes(("cat",)), {}, "test", (entry,)))
 
 
 @pytest.fixture
@@ -60,17 +62,20 @@ def project(tmp_path, monkeypatch) -> dict[str, Any]:
     """A project of one stage, with a change that is not committed and a file of code that git does not know; its plan."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    for folder in (".dvc", "stages", "data/raw", CORRECTIONS):
+    for folder in (".dvc", "stages", "data/raw", "drawn", CORRECTIONS):
         Path(folder).mkdir(parents=True)
     Path(".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n    autostage = false\n")
     Path(".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    Path(".gitignore").write_text("/data\n/.labelfactory\n__pycache__\n")
+    Path(".gitignore").write_text("/data\n/drawn\n/.labelfactory\n__pycache__\n")
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": LINE}))
     Path("params.yaml").write_text(PARAMS.replace("5", "4"))
     Path("stages/evaluate.py").write_text(CODE)
     Path("stages/__init__.py").touch()
     Path("data/raw/a.png").write_bytes(b"photograph")
+    Path("drawn/a.png").write_bytes(b"drawn")
     imported("a")
+    MAP.parent.mkdir()
+    MAP.write_bytes(b"one")
     (CORRECTIONS / TABLE).write_bytes(b"none")
     git("init", "-q")
     for name, value in (("user.name", "test"), ("user.email", "test@localhost"), ("commit.gpgsign", "false")):
@@ -107,7 +112,8 @@ def test_a_variant_has_all_the_parameters_that_were_planned(project):
         Path("params.yaml").write_text(text)
         before = tree()
         planned = project if text != PARAMS else other
-        scores = {"epochs": 5, "gt_prob": planned["params"]["evaluate"]["method"]["gt_prob"], "more": 1, "bytes": 10}
+        gt_prob = planned["params"]["evaluate"]["method"]["gt_prob"]
+        scores = {"epochs": 5, "gt_prob": gt_prob, "more": 1, "bytes": 10, "bytes of the true mask": 5}
         assert run(planned) == scores
         assert tree() == before
         revision = next(line.split()[0] for line in git("show-ref").splitlines() if line.endswith(planned["name"]))
@@ -119,6 +125,7 @@ def test_a_variant_has_all_the_parameters_that_were_planned(project):
 
 CHANGES = {
     "import": lambda: imported("b"),
+    "import with another map": lambda: MAP.write_bytes(b"two"),
     "corrections": lambda: (CORRECTIONS / TABLE).write_bytes(b"one"),
     "code": lambda: Path("stages/more.py").write_text("VALUE = 2\n"),
     "dvc.yaml": lambda: Path("dvc.yaml").write_text(yaml.safe_dump({"stages": LINE}) + "\n# changed\n"),
@@ -133,7 +140,7 @@ def test_what_changed_since_the_plan_makes_a_variant_fail(project, monkeypatch):
         for name, change in CHANGES.items():
             before = {
                 path: path.read_bytes()
-                for path in (MANIFEST, CORRECTIONS / TABLE, Path("stages/more.py"), Path("dvc.yaml"))
+                for path in (MANIFEST, MAP, CORRECTIONS / TABLE, Path("stages/more.py"), Path("dvc.yaml"))
             }
 
             def copied(path: Path, to: Path, change: Any = change) -> None:
@@ -147,7 +154,9 @@ def test_what_changed_since_the_plan_makes_a_variant_fail(project, monkeypatch):
                     change()
                 if late and name == "dvc.yaml":  # as git has it: it came with the rest
                     continue
-                with pytest.raises(UserError, match=f"^changed since the sweep was planned: {name}\n") as caught:
+                with pytest.raises(
+                    UserError, match=f"^changed since the sweep was planned: {name.split()[0]}\n"
+                ) as caught:
                     run(project)
             assert "same sweep again" in caught.value.remedy
             assert project["name"] not in git("show-ref")
@@ -155,6 +164,40 @@ def test_what_changed_since_the_plan_makes_a_variant_fail(project, monkeypatch):
             for path, data in before.items():
                 path.write_bytes(data)
     assert run(project)["epochs"] == 5
+
+
+MADE = {"train": {"cmd": "true", "outs": ["data/segmenter"]}, "later": {"cmd": "true", "outs": ["data/later"]}}
+
+
+def locked(**digests: str) -> None:
+    """A line of more stages, which have made these outputs; `evaluate` reads the segmenter."""
+    evaluate = {**LINE["evaluate"], "deps": [*LINE["evaluate"]["deps"], "data/segmenter"]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {**MADE, "evaluate": evaluate}}))
+    outs = {
+        name: [{"path": MADE[name]["outs"][0], "hash": "md5", "md5": digest * 32}] for name, digest in digests.items()
+    }
+    stages = {name: {"cmd": "true", "outs": out} for name, out in outs.items()}
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+@pytest.mark.slow
+def test_outputs_that_do_not_run_but_are_scored_are_inputs(project):
+    """With another network in the workspace, an experiment that stops before it has another name, and one that was planned
+    fails; where all stages run, their outputs follow from the rest."""
+    locked(train="1", later="1")
+    planned = {**project, "inputs": inputs_in(Path(), ["evaluate"]), "stages": ["evaluate"]}
+    every, both = inputs_in(Path()), inputs_in(Path(), ["train", "evaluate"])
+    locked(train="1", later="2")
+    assert inputs_in(Path(), ["evaluate"]) == planned["inputs"]
+    locked(train="2", later="1")
+    assert name_of({}, inputs_in(Path(), ["evaluate"])) != name_of({}, planned["inputs"])
+    assert inputs_in(Path(), ["train", "evaluate"]) == both
+    assert inputs_in(Path()) == every
+    with pytest.raises(
+        UserError, match=r"^changed since the sweep was planned: outputs of the stages that do not run\n"
+    ):
+        run(planned)
+    assert project["name"] not in git("show-ref")
 
 
 @pytest.mark.slow

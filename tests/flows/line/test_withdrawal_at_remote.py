@@ -19,7 +19,7 @@ from flows.line.withdrawals import remove_open, sign
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, UserError
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
@@ -247,6 +247,41 @@ def test_who_cannot_read_what_others_withdrew_sends_and_takes_nothing(made, seco
         with pytest.raises(DataError, match="the list of withdrawn photographs is damaged"):
             command()
     assert contents(remote) == before
+
+
+@pytest.mark.parametrize(
+    "failure", [TimeoutError("timed out"), PermissionError("denied"), RuntimeError("reset by peer")]
+)
+def test_a_list_that_cannot_be_read_for_a_moment_stops_push_and_pull(made, second, remote, monkeypatch, failure):
+    """The next request may be answered: without the list it would bring the photograph back."""
+    withdraw("image-1", made)
+    before, get = contents(remote), storage.Store.get
+
+    def fails(self, address, **limits):
+        if address.endswith("withdrawn.json"):
+            raise failure
+        return get(self, address, **limits)
+
+    os.chdir(second)
+    here = MANIFEST.read_bytes()
+    with monkeypatch.context() as passing:
+        passing.setattr(storage.Store, "get", fails)
+        for command in (push, pull):
+            with pytest.raises(UserError, match="the list of withdrawn photographs cannot be read: ") as caught:
+                command()
+            assert f"`labelfactory {command.__name__}` again" in caught.value.remedy
+    assert (contents(remote), MANIFEST.read_bytes(), Path("data/raw/image-1.png").exists()) == (before, here, True)
+    pull()
+    assert not Path("data/raw/image-1.png").exists()
+
+
+def test_without_a_remote_or_a_list_there_is_nothing_to_learn(made, remote):
+    """A remote that nobody withdrew at has no list; of one that is not set, push says so."""
+    learn_refused("the test")
+    Path(".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    learn_refused("the test")
+    with pytest.raises(UserError, match="no remote"):
+        push()
 
 
 def test_what_is_withdrawn_while_another_machine_sends_it(made, second, remote, monkeypatch):

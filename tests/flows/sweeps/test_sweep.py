@@ -21,6 +21,7 @@ from flows.sweeps.plan import parse, scored_until, variants
 from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.errors import ParamsError
+from labelfactory.settings.wiring import read_wiring
 
 BETA, STEPS = "random_walk.beta", "random_walk.method.steps"
 names = st.from_regex(r"[a-z_]{1,8}\.[a-z_]{1,8}", fullmatch=True)
@@ -77,7 +78,7 @@ def test_variants_are_all_combinations(project):
 
 
 def test_a_name_says_what_a_result_depends_on(project):
-    """The same question has the same name; another value, parameter, import or line of code has another."""
+    """The same question has the same name; another value, parameter, import, map, correction or line of code has another."""
     (name,) = {v.name for v in variants({BETA: [4]})}
     assert [v.name for v in variants({BETA: [4]})] == [name]
     (project / "data/import/manifest.parquet").write_bytes(b"two")
@@ -87,6 +88,16 @@ def test_a_name_says_what_a_result_depends_on(project):
     (project / "params.yaml").write_text(re.sub(r"epochs: \d+", "epochs: 77", text, count=1))
     assert len({name, other, variants({BETA: [4]})[0].name}) == 3
     (project / "params.yaml").write_text(text)
+    for path in ("data/import/maps/a.png", "data/import/maps/deep/b.png", "data/corrections/a.png"):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        named = {variants({BETA: [4]})[0].name}
+        for content in (b"one", b"two"):
+            (project / path).write_bytes(content)
+            named.add(variants({BETA: [4]})[0].name)
+        assert len(named) == 3
+        (project / path).unlink()
+    (project / "data/import/account.json").write_text("{}")  # for people: no stage reads it
+    assert variants({BETA: [4]})[0].name == name
     (project / "models/grids.py").write_text("")
     assert variants({BETA: [4]})[0].name != name
 
@@ -176,6 +187,28 @@ def test_a_sweep_may_stop_before_the_stages_that_learn_last(project):
         variants({BETA: [4]}, "refine_crff")
     with pytest.raises(ParamsError, match="nothing up to that stage is scored"):
         variants({BETA: [4]}, "prepare")
+
+
+@pytest.mark.parametrize("until", [stage.name for stage in read_wiring(ROOT / "dvc.yaml").scored])
+def test_a_score_is_cut_at_a_threshold_of_its_own_variant(project, until):
+    """Thresholds are chosen behind what they cut: their stages run too, whatever the sweep stops at."""
+    (variant,) = variants({BETA: [4]}, until)
+    wiring, names = read_wiring(), scored_until(until)
+    shown = [stage for stage in wiring.scored if stage.meta.scores.name in names]
+    assert wiring[until] in shown
+    assert {stage.name for stage in shown} <= set(variant.stages)
+    for stage in shown:
+        if stage.meta.scores.thresholds:
+            assert wiring.maker(stage.meta.scores.thresholds).name in variant.stages
+    for name in variant.stages[:-1]:
+        assert set(wiring.upstream(name)) <= set(variant.stages)
+
+
+def test_the_stages_of_thresholds_add_no_training(project):
+    """As the line is wired: a sweep of CAMs or walks stays as short as that."""
+    for until, choosing in {"extract_cams": "calibrate_seeds", "random_walk": "calibrate_walks"}.items():
+        (variant,) = variants({BETA: [4]}, until)
+        assert set(variant.stages) == {*read_wiring().upstream(until), until, choosing, "evaluate"}
 
 
 def test_the_plot_runs_along_one_numeric_parameter_else_from_variant_to_variant():

@@ -1,8 +1,12 @@
 """The account of an import, on the disk."""
 
+from dataclasses import replace
+
 import pytest
 
 from labelfactory.dataset.account import Account, Images, OfClass, read_account, write_account
+from labelfactory.dataset.manifest import MANIFEST
+from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 
 CAT = OfClass("cat", tagged=7, training=5, shown=4, shown_and_tagged=3, not_shown=Images(1, ("a",)))
@@ -33,6 +37,23 @@ def test_what_is_written_is_read(tmp_path):
     write_account(ACCOUNT, path)
     assert read_account(path) == ACCOUNT
     assert str(ACCOUNT.flat) == "4 (a, b, c, …)"
+
+
+def test_it_is_read_for_its_manifest_alone(tmp_path):
+    """Beside another manifest there is none; while an import changes both there are two; an earlier version names none."""
+    path, manifest = tmp_path / "account.json", tmp_path / MANIFEST.name
+    before, after = replace(ACCOUNT, photographs=1), replace(ACCOUNT, photographs=2)
+    digests = []
+    for content in (b"before", b"after"):
+        manifest.write_bytes(content)
+        digests.append(digest_file(manifest))
+    before, after = (replace(a, manifest=sha) for a, sha in zip((before, after), digests, strict=True))
+    write_account(replace(after, earlier=before), path)
+    for content, there in ((b"before", before), (b"after", after), (b"another", None)):
+        manifest.write_bytes(content)
+        assert read_account(path) == there
+    write_account(ACCOUNT, path)
+    assert read_account(path) == replace(ACCOUNT, manifest=digest_file(manifest))
 
 
 def test_it_keeps_no_token_and_takes_every_file_name(tmp_path):

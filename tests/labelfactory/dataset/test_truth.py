@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from labelfactory.dataset.images import encode_mask
-from labelfactory.dataset.truth import has_truth, true_mask
+from labelfactory.dataset.truth import check_truth, has_truth, true_mask
 from labelfactory.errors import DataError
 
 VALUES = np.arange(30, dtype=np.uint8).reshape(5, 6)
@@ -34,11 +35,32 @@ def test_values_that_are_no_class_are_void(workspace, record):
 
 
 def test_who_has_truth(workspace, record):
-    """A mask that was named and still exists."""
+    """Whose mask the import names: one that is away for a moment does not make it a photograph without truth."""
     assert has_truth(record)
     assert not has_truth(workspace.records[0])
     Path("m.png").unlink()
-    assert not has_truth(record)
+    assert has_truth(record)
+
+
+def test_true_masks_that_cannot_be_read_are_counted(workspace, record):
+    """Away, a folder, a fifo, a file that this user may not read: the first by name, the number, what to type. None is opened."""
+    check_truth([record], "Mend.")
+    check_truth([], "Mend.")
+    away = dataclasses.replace(record, mask_path="disk/away.png")
+    Path("folder.png").mkdir()
+    os.mkfifo("fifo.png")
+    others = [dataclasses.replace(record, mask_path=name) for name in ("folder.png", "fifo.png")]
+    with pytest.raises(DataError, match=r"^disk/away\.png: No such file or directory; 3 of 4 true masks .*\n.*Mend\.$"):
+        check_truth([record, away, *others], "Mend.")
+    Path("m.png").write_bytes(b"not a mask")
+    check_truth([record], "Mend.")
+
+
+def test_a_true_mask_without_the_right_to_read_it_counts(workspace, record, monkeypatch):
+    """As root sees no such file, by what the system answers."""
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "m.png")
+    with pytest.raises(DataError, match=r"m\.png: Permission denied; 1 of 1"):
+        check_truth([record], "Mend.")
 
 
 @pytest.mark.parametrize("square", [False, True])
