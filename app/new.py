@@ -11,6 +11,7 @@ import typer
 import labelfactory
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import disk_errors, make_folder, temporary_path
+from labelfactory.settings.wiring import WIRING_FILE
 
 IDENTITY = ("-c", "user.name=labelfactory", "-c", "user.email=labelfactory@localhost", "-c", "commit.gpgsign=false")
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
@@ -42,8 +43,12 @@ def _check(folder: Path, source: Path) -> None:
     place = folder.resolve()
     if folder.is_symlink() or (place.exists() and (not place.is_dir() or any(place.iterdir()))):
         raise DataError(f"{folder}: is there already", "Name a folder that does not exist yet, or is empty.")
-    if place.is_relative_to(source) or place.is_relative_to(Path.cwd()):
-        raise DataError(f"{folder}: lies in a project", f"Name a folder beside it, such as ../{place.name}.")
+    projects = [parent for parent in place.parents if parent == source or (parent / WIRING_FILE).is_file()]
+    if projects or place == source:
+        project = projects[-1] if projects else source
+        raise DataError(
+            f"{folder}: lies in a project, {project}", f"Name a folder beside it: {project.parent / place.name}."
+        )
     if not (source / ".git").exists():
         raise UserError(f"{source}: the code lies in no git repository", "Install it from a clone: README.md says how.")
 

@@ -125,6 +125,7 @@ def _from_passport(passport: Passport) -> Answer:
         "libraries": passport.libraries,
         "parents": [{"name": name, "weights": digest} for name, digest in passport.parents.items()],
         "metrics": passport.metrics,
+        "measured_on": passport.measured_on,
         "architecture": passport.architecture,
         "params": passport.params,
     }

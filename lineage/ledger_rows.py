@@ -218,7 +218,7 @@ class Labels:
                 {
                     "image_id": row["image_id"],
                     "digest": digest,
-                    "image": image,
+                    "image": raw(row.get("photograph")) or image,
                     "tags": tags,
                     "key": key,
                     "source": row["source"],

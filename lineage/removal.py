@@ -17,7 +17,7 @@ from labelfactory.foreign_files import RAW
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
 from lineage.kept_removal import remove_kept
-from lineage.traces import HISTORY
+from lineage.traces import HISTORY, Traces
 from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
 
 EXPERIMENTS = Path(".dvc/tmp/exps")
@@ -33,6 +33,8 @@ def remove(withdrawal: Withdrawal) -> None:
         DataError: import or corrections cannot be read.
     """
     others = _without_entries(withdrawal)
+    if ACCOUNT.is_file() and Traces.of(withdrawal.images, withdrawal.pixels, ()).in_file(ACCOUNT):
+        ACCOUNT.unlink()  # it names them: of an import that was restored
     _without_corrections(withdrawal)
     _without_left_out(withdrawal)
     files = [Path(file.path) for file in withdrawal.files if file.is_there and is_own(Path(file.path))]
@@ -76,7 +78,7 @@ def _without_entries(withdrawal: Withdrawal) -> list[str]:
     manifest = read_manifest()
     kept = tuple(e for e in manifest.entries if not withdrawal.has(e.image_id, e.sha256))
     if len(kept) < len(manifest.entries):
-        ACCOUNT.unlink(missing_ok=True)  # it names and counts them; the next import writes it again
+        ACCOUNT.unlink(missing_ok=True)  # it counts them; the next import writes it again
         write_manifest(replace(manifest, entries=kept), MANIFEST)
     return [entry.image_id for entry in kept]
 

@@ -138,9 +138,9 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
 
 def again_if_more_learnt(ledger: Ledger, withdrawal: Withdrawal) -> Withdrawal:
     """The withdrawal; begun once more where the line ran before all was deleted, so that other models learnt from the images."""
-    if not withdrawal.images:
-        return withdrawal
-    touched = touched_by(Lookup(ledger), withdrawal.images)
+    lookup = Lookup(ledger)
+    images, digests = withdrawal.images, withdrawal.digests
+    touched = touched_by(lookup, images) if images else touched_with(lookup, digests)
     if set(touched.all_models) <= set(withdrawal.models):
         return withdrawal
     return begin(ledger, touched, by=withdrawal.by, reason=withdrawal.reason)

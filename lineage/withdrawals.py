@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS
@@ -15,6 +16,7 @@ from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
 from lineage.ledger import Ledger
+from lineage.traces import Traces
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,10 @@ class Withdrawal:
         """Whether an image or its photograph is withdrawn."""
         return image_id in self.images or sha256 in self.digests
 
+    def is_part_of(self, other: "Withdrawal") -> bool:
+        """Whether another withdrawal means all images of this one; by their photographs where no image is named."""
+        return set(self.images) <= set(other.images) if self.images else self.digests <= other.digests
+
     @property
     def pixels(self) -> frozenset[str]:
         """Digests of the photographs, and of true masks that no other image has."""
@@ -112,6 +118,8 @@ class Inputs:
             return True
         if self._maps & set(withdrawal.images) and maps_of(withdrawal.images, [image_id for image_id, _ in self.named]):
             return True
+        if ACCOUNT.is_file() and Traces.of(withdrawal.images, withdrawal.pixels, ()).in_file(ACCOUNT):
+            return True
         sizes = {digest: size for digest, size in withdrawal.sizes.items() if digest in withdrawal.pixels}
         return any(digest_file(path) == digest for digest, size in sizes.items() for path in self._raw.get(size, ()))
 
@@ -138,7 +146,7 @@ def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
     for event in events:
         if event["event"] == "withdrawn":
             new = _of_event(event)
-            for same in [each for each, old in found.items() if old.images and set(old.images) <= set(new.images)]:
+            for same in [each for each, old in found.items() if old.is_part_of(new)]:
                 new = _joined(found.pop(same), new)
             found[new.images or new.digests] = new
     for event in events:

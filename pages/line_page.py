@@ -10,6 +10,7 @@ from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import DATA, StageWiring, Wiring, read_wiring
+from labelfactory.stage.output_state import with_present_scores
 from lineage.evaluation import NOT_MEASURED, Evaluation, present, read_evaluation
 from pages.drawing import Arrow, Box, draw
 from pages.links import run_links
@@ -93,7 +94,7 @@ def _stage(
         "state": state,
         "mark": MARKS.get(state, "·"),
         "reasons": list(entry["reasons"]) if entry else [],
-        "made": what_it_made(report) if report else "",
+        "made": what_it_made(with_present_scores(report)) if report else "",
         "seconds": report.get("seconds"),
         "memory": report.get("peak_memory_mb"),
         "scores": scores,

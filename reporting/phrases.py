@@ -5,7 +5,7 @@ from typing import Any
 
 
 def what_it_made(report: Mapping[str, Any]) -> str:
-    """One phrase on a stage's report, data/reports/<stage>.json."""
+    """One phrase on a stage's report, data/reports/<stage>.json, as `with_present_scores` gives it."""
     if "rows_computed" in report:
         parts = [f"{report['rows_computed']} rows computed"]
         parts += [f"{report['rows_copied']} copied"] if report.get("rows_copied") else []
@@ -18,6 +18,7 @@ def what_it_made(report: Mapping[str, Any]) -> str:
     if "trained" in report:
         maps = {k: v for k, v in report.items() if k.startswith("map/") and isinstance(v, float)}
         scores = [f"mAP {value:.3f} on {key.removeprefix('map/')}" for key, value in maps.items()]
+        scores += [f"mAP not measured on {name}" for name in report.get("not_measured", ())]
         before = "found again" if report.get("found") else "kept"
         verb = "trained on" if report["trained"] else f"{before}, trained on"
         return ", ".join([f"{verb} {report.get('training_rows', 0)} rows", *scores])

@@ -16,7 +16,7 @@ from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, read_wiring
-from labelfactory.stage.output_state import LIST, State
+from labelfactory.stage.output_state import LIST, State, with_present_scores
 from labelfactory.versions import git_state
 from reporting.content import Curve, Report, StageLine, Step
 from reporting.phrases import what_it_made
@@ -72,7 +72,9 @@ def _stage_lines() -> list[StageLine]:
         if stage.meta.kind != "report" and path.exists():
             report, scores = read_report(name), stage.meta.scores
             figures = (report["seconds"], report["peak_memory_mb"])
-            lines.append(StageLine(name, what_it_made(report), *figures, scores.name, scores.measure))
+            lines.append(
+                StageLine(name, what_it_made(with_present_scores(report)), *figures, scores.name, scores.measure)
+            )
     return lines
 
 

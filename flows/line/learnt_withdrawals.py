@@ -64,7 +64,7 @@ def begin_again(photographs: frozenset[str], command: str, *, by: str, reason: s
     with project_lock(command), held_line():
         record()
         touched = touched_with(Lookup(ledger), photographs)
-        if touched.image_ids:
+        if touched.image_ids or touched.masks or touched.all_models:  # its id may show another photograph by now
             begin(ledger, touched, by=by, reason=reason)
         else:
             begin_elsewhere(ledger, photographs, by=by, reason=reason)

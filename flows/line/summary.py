@@ -5,6 +5,7 @@ from pathlib import Path
 
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.output_state import with_present_scores
 from lineage.evaluation import NOT_MEASURED, present, read_evaluation
 from reporting.phrases import what_it_made
 
@@ -53,7 +54,7 @@ def read_summary() -> LineSummary:
             f"{100 * measured[key]:.1f}" if key in measured else NOT_MEASURED if key in evaluation.figures else ""
             for key in keys
         )
-        stages.append(StageSummary(name, what_it_made(report), report["seconds"], tuple(scores)))
+        stages.append(StageSummary(name, what_it_made(with_present_scores(report)), report["seconds"], tuple(scores)))
     notes = [why_not] if why_not else []
     if measured.get("true_masks") == 0:
         notes.append("There are no true masks, so nothing was scored.")

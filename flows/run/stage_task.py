@@ -22,6 +22,7 @@ from flows.run.pool_of_stage import StagePlacement, wanted_pool
 from flows.server.intervals import retry_seconds
 from labelfactory.errors import UserError
 from labelfactory.settings.reports import read_report
+from labelfactory.stage.output_state import with_present_scores
 from reporting.phrases import what_it_made
 
 USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
@@ -79,7 +80,7 @@ def _run(
         if not line.bring_up_to_date(stage, force=force, hear=hear):
             return Completed(name=UP_TO_DATE, message="DVC: nothing changed")
     report = read_report(stage)
-    return Completed(message=what_it_made(report) if report else "")
+    return Completed(message=what_it_made(with_present_scores(report)) if report else "")
 
 
 def state_of(run: dict[str, Any]) -> State[Any]:

@@ -32,7 +32,7 @@ from labelfactory.dataset.tables import (
     read_groups,
     write_table,
 )
-from labelfactory.digests import digest_json
+from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
 
@@ -111,6 +111,11 @@ class Dataset:
     def training(self) -> tuple[ImageRecord, ...]:
         """The usable photographs of the training list, which go through the line."""
         return tuple(r for r in self.usable if r.split == "train")
+
+    def digest_of(self, name: str) -> str:
+        """Digest of what networks are scored on without true masks: the classes, and photographs and tags of a list."""
+        rows = digest_rows((r.image_id, r.digest) for r in self.usable if name in r.lists)
+        return digest_json({"list": name, "classes": list(self.classes.names), "rows": rows})
 
     def on_list(self, name: str) -> tuple[ImageRecord, ...]:
         """The usable photographs of a list.

@@ -6,6 +6,7 @@ tensors alone. The header may have more texts beside it, which only those who as
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ CURVE = "curve.csv"
 TRAINING_ROWS = "training_rows.parquet"
 """A table beside it: each row that was learnt from."""
 FORMAT = 1
+ALIGNMENT = 8
+"""safetensors fills a header with blanks up to a multiple of so many bytes."""
 
 
 class Passport(BaseModel):
@@ -53,6 +56,12 @@ class Passport(BaseModel):
     supervision: list[str]
     allowed_supervision: list[str] = []
     metrics: dict[str, float]
+    measured_on: str = ""
+    """Digest of the photographs and tags that `metrics` were measured on, the loss apart; empty where nothing was measured."""
+
+    def to_text(self) -> str:
+        """JSON for the header of a checkpoint; without an empty `measured_on`, which earlier versions do not know."""
+        return self.model_dump_json(exclude=set() if self.measured_on else {"measured_on"})
 
 
 def weights_digest(state: "Mapping[str, Tensor]", architecture: Mapping[str, Any]) -> str:
@@ -71,7 +80,7 @@ def save_checkpoint(
     stamped = passport.model_copy(update={"weights_digest": weights_digest(tensors, passport.architecture)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
-        save_file(tensors, temporary, metadata={**(texts or {}), "passport": stamped.model_dump_json()})
+        save_file(tensors, temporary, metadata={**(texts or {}), "passport": stamped.to_text()})
         _sort_texts(temporary)
     return stamped
 
@@ -87,6 +96,23 @@ def _sort_texts(path: Path) -> None:
             raise AssertionError(f"the header of {path} has {size} bytes, sorted {len(text)}")
         stream.seek(8)
         stream.write(text)
+
+
+def change_passport(path: Path, **changes: Any) -> Passport:
+    """Write other values into the passport of a checkpoint; every byte of the weights, and any other text of the header, stays.
+
+    Returns:
+        The changed passport. The file is the one that `save_checkpoint` would write with it.
+    """
+    passport = read_passport(path).model_copy(update=changes)
+    with path.open("rb") as old, write_whole(path) as temporary, temporary.open("wb") as new:
+        header = json.loads(old.read(int.from_bytes(old.read(8), "little")))
+        header["__metadata__"]["passport"] = passport.to_text()
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text = text.ljust(-(-len(text) // ALIGNMENT) * ALIGNMENT)
+        new.write(len(text).to_bytes(8, "little") + text)
+        shutil.copyfileobj(old, new)
+    return passport
 
 
 def read_text(path: Path, name: str) -> str | None:

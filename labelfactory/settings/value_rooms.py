@@ -47,6 +47,7 @@ BY_NUMBER = {
     "learning/checkpoints.py": "a file format; weights are in keys by their digest",
     "learning/resume.py": "a run that was killed ends in the same weights",
     "learning/supervision.py": "refuses, computes nothing",
+    "learning/training_rows.py": "a list of what was learnt, for the record",
     "lock.py": "one run at a time",
     "masking.py": "messages",
     "metrics.py": "scores, which no row or weight depends on; a threshold that they choose is in keys by its number",

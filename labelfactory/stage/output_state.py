@@ -4,7 +4,7 @@
 measured on, and to nothing else.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +22,12 @@ LIST, SETTINGS = "list", "settings"
 """Kinds of states beside those of outputs: a list of images, and settings."""
 INFERENCE = "inference"
 """Name of the settings with which `evaluate` runs networks."""
+SCORED_ON = "scored_on"
+"""In the report of a stage that trains a network: each list that the network was scored on, and its digest."""
 State = dict[str, Any]
 """`name`, `kind` (rows, model, thresholds, LIST or SETTINGS), `digest`, and `rows`, the number of rows."""
+SCORES = ("map/", "ap/")
+"""How the keys of such scores begin; the list follows."""
 Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -35,6 +39,18 @@ def output_state(noun: str) -> State | None:
 def list_state(name: str) -> State | None:
     """A list of the data set: its usable photographs with their true masks, if any. None if no image is on it."""
     return _lists(_stamp(IMAGES.parent.name)).get(name)
+
+
+def with_present_scores(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's report without scores of its network that were not measured on the data set as it stands on disk.
+
+    `not_measured` has the lists of these. A report of an earlier version does not say what it measured.
+    """
+    present, scored = _tags(_stamp(IMAGES.parent.name)), {s["list"]: s["digest"] for s in report.get(SCORED_ON, ())}
+    lists = [*scored, *(key.split("/")[1] for key in report if key.startswith(SCORES))]
+    stale = [name for name in dict.fromkeys(lists) if not scored.get(name) or scored[name] != present(name)]
+    kept = {k: v for k, v in report.items() if not (k.startswith(SCORES) and k.split("/")[1] in stale)}
+    return {**kept, "not_measured": stale} if stale else kept
 
 
 def states(nouns: Iterable[str], lists: Iterable[str] = ()) -> list[State]:
@@ -88,6 +104,15 @@ def _state(noun: str, stamp: Stamp) -> State | None:
     if (folder / THRESHOLDS).exists():
         return {"name": noun, "kind": "thresholds", "digest": thresholds_digest(folder), "rows": 1}
     return None
+
+
+@lru_cache(maxsize=4)
+def _tags(stamp: Stamp) -> Callable[[str], str]:
+    """Name of a list → its digest without true masks; empty without a data set that can be read."""
+    try:
+        return lru_cache(read_dataset().digest_of)
+    except UserError:
+        return lambda name: ""
 
 
 @lru_cache(maxsize=4)

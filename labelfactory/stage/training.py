@@ -1,7 +1,8 @@
 """A stage that trains one network: its key, its passport, its rows, and nothing to do when they have not changed."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from labelfactory.console import say
 from labelfactory.devices import for_the_record
 from labelfactory.digests import digest_json, digest_rows
-from labelfactory.errors import DataError, UserError
-from labelfactory.files import remove_leftovers, write_whole
+from labelfactory.errors import DataError, UserError, first_line
+from labelfactory.files import remove_leftovers
 from labelfactory.interrupt import Interrupted
 from labelfactory.learning.batches import Examples, batches_in_epoch
 from labelfactory.learning.checkpoints import (
@@ -21,6 +22,7 @@ from labelfactory.learning.checkpoints import (
     CURVE,
     TRAINING_ROWS,
     Passport,
+    change_passport,
     load_checkpoint,
     read_passport,
     save_checkpoint,
@@ -30,11 +32,13 @@ from labelfactory.learning.ranks import training_devices
 from labelfactory.learning.resume import STATE, Resume
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.learning.training import TrainingSection, fit, write_curve
+from labelfactory.learning.training_rows import photographs_of, seen_by, values_of, write_training_rows
 from labelfactory.stage.base import Stage
-from labelfactory.store.entries import STORE
+from labelfactory.stage.output_state import SCORED_ON
+from labelfactory.store.entries import STORE, folder_of, remove
 from labelfactory.store.limit import is_on
 from labelfactory.store.outputs import keep_output, kept_output, put_back
-from labelfactory.store.refused import refused
+from labelfactory.store.refused import none_refused
 from labelfactory.versions import git_state, library_versions
 
 T = TypeVar("T", bound=TrainingSection)
@@ -93,7 +97,10 @@ class TrainingStage(Stage[T]):
         return 0.0
 
     def score(self, model: nn.Module) -> dict[str, float]:
-        """Figures of the trained network, without true masks."""
+        """Figures of the network on photographs and tags of the validation list, and on nothing else; without true masks.
+
+        They are measured again where that list has changed, on the network as it is.
+        """
         return {}
 
     def texts(self, model: nn.Module) -> dict[str, str]:
@@ -137,15 +144,16 @@ class TrainingStage(Stage[T]):
         if kept is not None:
             Resume(self.output / STATE, key).clear()  # of a run that was killed when all was written
             say(f"{self.stage_name()}: the checkpoint is up to date")
-            return {"trained": False, "training_rows": len(rows), **kept.metrics}
+            return {"trained": False, "training_rows": len(rows), **self._brought_up_to_date(kept, rows, parents)}
         seen = self._supervision(parents)
         resume = Resume(self.output / STATE, key)
-        self._keep_old()
+        self._keep_in_store()  # before another replaces it: it may have come from another machine
         found = self._found(key)
         if found is not None:
             resume.clear()
             say(f"{self.stage_name()}: the network was trained before, and found again in {STORE}")
-            return {"trained": False, "found": True, "training_rows": len(rows), **found.metrics}
+            figures = self._brought_up_to_date(found, rows, parents)
+            return {"trained": False, "found": True, "training_rows": len(rows), **figures}
         model, curve, devices = self._fit(resume)
         passport = Passport(
             stage=self.stage_name(),
@@ -156,14 +164,15 @@ class TrainingStage(Stage[T]):
             supervision=seen,
             allowed_supervision=self._allowed(parents),
             metrics={"loss": curve[-1]["loss"], **self.score(model)},
+            measured_on=self._measured_on,
             **self._circumstances(devices),
         )
-        self._write_rows(rows)
+        self._write_rows(rows, parents)
         write_curve(self.output / CURVE, curve)
         save_checkpoint(self.checkpoint, model.state_dict(), passport, self.texts(model))
         resume.clear()
-        keep_output(self.writes, key, self._files)
-        return {"trained": True, "training_rows": len(rows), **passport.metrics}
+        self._keep_in_store()
+        return {"trained": True, "training_rows": len(rows), **self._figures(passport)}
 
     def _fit(self, resume: Resume) -> tuple[nn.Module, list[dict[str, float]], int]:
         """The trained network, its curve, and the number of devices that trained it.
@@ -219,7 +228,9 @@ class TrainingStage(Stage[T]):
         except UserError as error:  # a damaged checkpoint of our own is made again
             say(f"{error.problem}: trained again")
             return None
-        return passport if passport is not None and passport.key == key and self._is_whole(passport) else None
+        if passport is None or passport.key != key or not self._is_whole(passport):
+            return None
+        return passport if self._saw_what_is_present() else None
 
     def _is_whole(self, passport: Passport) -> bool:
         """Whether rows and curve are this network's: a training that was killed may have left those of another one beside it."""
@@ -232,24 +243,82 @@ class TrainingStage(Stage[T]):
         digest = digest_rows((row["image_id"], row["digest"]) for row in rows)
         return digest == passport.training_rows_digest and losses[-1:] == [passport.metrics.get("loss")]
 
+    def _saw_what_is_present(self) -> bool:
+        """Whether it learnt from the photographs as they are, and from true masks by the present classes of their values.
+
+        A row that is a true mask has the same digest over another photograph, and whatever its values mean.
+        """
+        present = {record.image_id: record.sha256 for record in self.dataset.training}
+        same = all(present.get(i, sha256) == sha256 for i, sha256 in photographs_of(self.output).items())
+        return same and values_of(self.output) in (None, self._values)
+
+    @property
+    def _values(self) -> dict[str, int] | None:
+        """The class of each value in true masks; None for a stage that does not learn from them."""
+        values = {str(value): class_id for value, class_id in sorted(self.dataset.mask_ids.items())}
+        return values if self.supervision == "masks" else None
+
     @property
     def _files(self) -> list[Path]:
         """What it leaves; the checkpoint, by which the others are judged, last."""
         return [self.output / name for name in (TRAINING_ROWS, CURVE, CHECKPOINT)]
 
-    def _keep_old(self) -> None:
-        """Keep the network on disk before another replaces it: it may have come from another machine."""
+    def _keep_in_store(self) -> None:
+        """Keep the network on disk, unless it or a network behind it has seen what was withdrawn, or does not tell."""
         try:
             passport = read_passport(self.checkpoint)
-            rows = pq.read_table(self.output / TRAINING_ROWS, columns=["image_id"]).to_pylist()
-        except (UserError, OSError, pa.ArrowException):  # there is none, or it is damaged
+        except UserError:  # there is none, or it is damaged
             return
-        if self._is_whole(passport) and not refused().image_ids & {row["image_id"] for row in rows}:
+        if self._is_whole(passport) and none_refused(seen_by(self.output)):
             keep_output(self.writes, passport.key, self._files)
+
+    @cached_property
+    def _measured_on(self) -> str:
+        """Digest of what `score` reads beside the network; empty for a stage that measures nothing."""
+        if type(self).score is TrainingStage.score:
+            return ""
+        return self.dataset.digest_of(self.dataset.val_list)
+
+    def _brought_up_to_date(
+        self, passport: Passport, rows: Mapping[str, str], parents: Mapping[str, Passport]
+    ) -> dict[str, Any]:
+        """The figures of the network on disk, for the report; what surrounds its weights is written anew where it is stale."""
+        measured, told = passport.measured_on == self._measured_on, seen_by(self.output) is not None
+        if not measured:
+            passport = self._measured_again(passport)
+        if not told:
+            self._write_rows(rows, parents)
+        if not (measured and told):
+            self._keep_in_store()
+        return self._figures(passport)
+
+    def _measured_again(self, passport: Passport) -> Passport:
+        """Score the network on disk on the validation list as it is now. Where that fails, its passport has no score."""
+        name, loss = self.dataset.val_list, {"loss": passport.metrics["loss"]}
+        try:
+            learner, _ = self.learner()
+            learner.network.load_state_dict(load_checkpoint(self.checkpoint)[0])
+            scores = self.score(learner.network.eval())
+        except (UserError, OSError, RuntimeError) as error:
+            say(f"{self.stage_name()}: not measured on {name}: {first_line(error)}")
+            return change_passport(self.checkpoint, metrics=loss, measured_on="")
+        say(f"{self.stage_name()}: measured on {name} as it is now")
+        return change_passport(self.checkpoint, metrics={**loss, **scores}, measured_on=self._measured_on)
+
+    def _figures(self, passport: Passport) -> dict[str, Any]:
+        """The figures of a network for the report, and what they were measured on: lists, which DVC does not take for metrics."""
+        if not self._measured_on:
+            return passport.metrics
+        return {**passport.metrics, SCORED_ON: [{"list": self.dataset.val_list, "digest": passport.measured_on}]}
 
     def _found(self, key: str) -> Passport | None:
         """The passport of the network of this key, put back from the store; None where there is none."""
-        return self._kept(key) if put_back(self.writes, key, self.output) else None
+        if not put_back(self.writes, key, self.output):
+            return None
+        found = self._kept(key)
+        if found is None:  # of other photographs or values: the network that is trained now takes its place
+            remove(folder_of(self.writes, key))
+        return found
 
     def _supervision(self, parents: Mapping[str, Passport]) -> list[str]:
         """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
@@ -265,11 +334,8 @@ class TrainingStage(Stage[T]):
         inherited = (kind for passport in parents.values() for kind in passport.allowed_supervision)
         return list(dict.fromkeys([*self.allowed_supervision(), *inherited]))
 
-    def _write_rows(self, rows: Mapping[str, str]) -> None:
-        ids = sorted(rows)
-        table = pa.table(
-            {"image_id": ids, "digest": [rows[i] for i in ids], "source": [self.row_source(i) for i in ids]},
-            schema=pa.schema([(n, pa.string()) for n in ("image_id", "digest", "source")]),
-        )
-        with write_whole(self.output / TRAINING_ROWS) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+    def _write_rows(self, rows: Mapping[str, str], parents: Iterable[str]) -> None:
+        photographs = {record.image_id: record.sha256 for record in self.dataset.training}
+        sources = {image_id: self.row_source(image_id) for image_id in rows}
+        behind = [self.folder(noun) for noun in parents]
+        write_training_rows(self.output, rows, sources, photographs, behind, self._values)

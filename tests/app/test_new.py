@@ -53,6 +53,17 @@ def test_a_folder_with_something_in_it_stays_as_it_is(first, labelfactory, tmp_p
     (tmp_path / "mine/thesis.txt").write_text("years")
     assert "is there already" in labelfactory("new", "../mine", code=2)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
-    assert "lies in a project" in labelfactory("new", "birds", code=2)
+    for inside in ("birds", "data/birds", str(first / "birds")):
+        assert f"lies in a project, {first}" in labelfactory("new", inside, code=2)
     (first / "params.yaml").write_text((first / "params.yaml").read_text() + "# mine\n")
     assert "has changes that are not committed" in labelfactory("new", "../birds")
+
+
+def test_below_a_folder_that_is_no_project_one_is_made(first, labelfactory, monkeypatch, tmp_path):
+    """Wherever the command is typed; below any project none is, from elsewhere either."""
+    (tmp_path / "sets").mkdir()
+    monkeypatch.chdir(tmp_path / "sets")
+    labelfactory("new", "./birds")
+    assert (tmp_path / "sets/birds/dvc.yaml").is_file()
+    assert "lies in a project" in labelfactory("new", "birds/more", code=2)
+    assert not (tmp_path / "sets/birds/more").exists()

@@ -1,6 +1,7 @@
 """What a change costs: a parameter, a comment, new images, other tags, an image that is taken away."""
 
 import os
+import shutil
 from contextlib import chdir
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ from workspace import call
 
 from flows.line.dvc_line import open_line
 from flows.line.unused_inputs import REASON
-from labelfactory.dataset.manifest import read_manifest
+from labelfactory.dataset.manifest import Entry, read_manifest
+from labelfactory.learning.checkpoints import read_passport
 from labelfactory.settings.wiring import read_wiring
 from lineage.ledger import Ledger
 
@@ -54,6 +56,37 @@ def test_a_changed_crf_reruns_what_follows_and_the_way_back_computes_nothing(fin
     said = call(finished, "labelfactory", "gc", "--dry-run")
     assert ", 0 MB by itself (limit" in said, "DVC's cache holds the same files"
     assert "0 entries would go, 0 MB; nothing was changed" in said
+
+
+def test_other_tags_of_the_validation_list_are_measured_and_not_learnt(finished):
+    """On the same weights, to the figures that a training from the start then has; until then mAP is not measured."""
+
+    def other_tags(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        names = read_manifest(finished / "data/import/manifest.parquet").classes.names
+        following = dict(zip(names, names[1:] + names[:1], strict=True))
+        return tuple(replace(e, tags=tuple(map(following.get, e.tags))) if "val" in e.lists else e for e in entries)
+
+    checkpoint = finished / "data/classifier/checkpoint.safetensors"
+    first, weights = report(finished, "train_classifier"), read_passport(checkpoint).weights_digest
+    edit_manifest(finished, other_tags)
+    call(finished, "dvc", "repro", "prepare")
+    assert "mAP not measured on val" in call(finished, "labelfactory", "report")
+    call(finished, "dvc", "repro", "train_classifier")
+    again = report(finished, "train_classifier")
+    assert again["trained"] is False
+    figures = {name: value for name, value in again.items() if name.startswith(("map/", "ap/"))}
+    assert figures != {name: first[name] for name in figures}
+    assert "mAP not measured" not in call(finished, "labelfactory", "report")
+    passport = read_passport(checkpoint)
+    assert (passport.weights_digest, passport.metrics) == (weights, {"loss": first["loss"], **figures})
+    checkpoint.unlink()
+    shutil.rmtree(finished / "data/store")
+    call(finished, "dvc", "repro", "--force", "--single-item", "train_classifier")
+    trained = report(finished, "train_classifier")
+    assert trained["trained"] is True
+    assert read_passport(checkpoint).model_copy(update={"git_commit": None}) == passport.model_copy(
+        update={"git_commit": None}
+    )
 
 
 def test_new_images_with_the_models_as_they_are(finished):

@@ -1,8 +1,9 @@
 """What the store keeps of a withdrawn image goes: rows, networks that saw it, and networks that were made with such a network."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -10,14 +11,21 @@ from made_line import MadeLine, recorded_line
 from passports import passport
 from withdrawing import began, left, signed
 
+from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.digests import digest_rows
 from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, read_passport, save_checkpoint
+from labelfactory.learning.training_rows import write_training_rows
 from labelfactory.rows.kept import KeptRows
 from labelfactory.rows.shards import ShardFolder
-from labelfactory.store.entries import STORE, entries
+from labelfactory.store.entries import STORE, entries, trim
+from labelfactory.store.entries import remove as remove_entry
 from labelfactory.store.limit import VARIABLE
 from labelfactory.store.outputs import keep_output
+from lineage.ledger import Ledger
 from lineage.record import record
 from lineage.removal import remove
+from lineage.withdraw import begin_elsewhere
+from lineage.withdrawals import read_withdrawals
 
 ROWS = ("cams", "affinity_labels", "walks", "masks")
 NETWORKS = ("classifier", "affinity", "segmenter")
@@ -51,15 +59,37 @@ def network(noun: str, folder: Path) -> str:
     return read_passport(folder / CHECKPOINT).weights_digest
 
 
-def other(name: str, *images: str, **parents: str) -> str:
-    """Keep a network that learnt from these images and was made with these parents."""
-    folder = Path(f"other/{name}")
-    folder.mkdir(parents=True)
-    table = {"image_id": list(images), "digest": ["d"] * len(images), "source": ["tags"] * len(images)}
-    pq.write_table(pa.table(table), folder / TRAINING_ROWS)
+def photographs() -> dict[str, str]:
+    return {entry.image_id: entry.sha256 for entry in read_manifest().entries}
+
+
+def other(name: str, rows: Mapping[str, str], *parents: str, told: bool = True) -> Path:
+    """Keep a network that learnt from these photographs, id → SHA-256, and was made with the networks in these folders.
+
+    `told`: it says so itself, as one of an earlier version does not.
+    """
+    folder, digests = Path(f"other/{name}"), dict.fromkeys(rows, "d")
+    passports = {Path(parent).name: read_passport(Path(parent) / CHECKPOINT).weights_digest for parent in parents}
+    about = {"key": name, "parents": passports, "training_rows_digest": digest_rows(digests.items())}
+    save_checkpoint(
+        folder / CHECKPOINT, {"w": torch.frombuffer(bytearray(name.encode()), dtype=torch.uint8)}, passport(**about)
+    )
+    write_training_rows(folder, digests, dict.fromkeys(rows, "tags"), rows, map(Path, parents))
+    if not told:
+        untold(folder)
     (folder / "curve.csv").touch()
-    save_checkpoint(folder / CHECKPOINT, {"w": torch.ones(len(name))}, passport(key=name, parents=parents))
-    return network("teacher", folder)
+    network("teacher", folder)
+    return folder
+
+
+def untold(folder: Path) -> None:
+    """Write the list of rows as an earlier version did."""
+    rows = pq.read_table(folder / TRAINING_ROWS).select(["image_id", "digest", "source"])
+    pq.write_table(rows.replace_schema_metadata(None), folder / TRAINING_ROWS)
+
+
+def names(noun: str = "teacher") -> list[str]:
+    return sorted(entry.path.name for entry in entries(noun))
 
 
 def kept_images(noun: str) -> set[str]:
@@ -69,10 +99,13 @@ def kept_images(noun: str) -> set[str]:
 
 def test_nothing_of_it_is_left_in_the_store_and_the_rest_stays(line):
     """Before the line runs again, and after it: what shows the image is not kept when it is replaced."""
-    innocent = other("innocent", "image-2", "image-3")
-    heir = other("heir", "image-2", classifier=read_passport(Path("data/classifier") / CHECKPOINT).weights_digest)
-    other("grandchild", "image-2", teacher=heir)
-    other("friend", "image-2", teacher=innocent)
+    seen = photographs()
+    three = {"image-3": seen["image-3"]}
+    other("innocent", {"image-2": seen["image-2"], **three})
+    other("guilty", seen)
+    other("heir", three, "other/guilty")
+    other("grandchild", three, "other/heir")
+    other("friend", three, "other/innocent")
     (STORE / "teacher/damaged").mkdir()
     (STORE / "teacher/damaged" / CHECKPOINT).write_bytes(b"who knows")
     withdrawal = began("image-1")
@@ -81,7 +114,7 @@ def test_nothing_of_it_is_left_in_the_store_and_the_rest_stays(line):
     remove(withdrawal)
     assert not any("data/store" in found for found in left(withdrawal))
     assert [entry.noun for entry in entries() if entry.noun in NETWORKS] == []
-    assert sorted(entry.path.name for entry in entries("teacher")) == ["friend", "innocent"]
+    assert names() == ["friend", "innocent"]
     for noun in ROWS:
         assert kept_images(noun) == kept_images("cams") != set()
         assert "image-1" not in kept_images(noun)
@@ -90,6 +123,60 @@ def test_nothing_of_it_is_left_in_the_store_and_the_rest_stays(line):
     record()
     report, _ = signed(withdrawal)
     assert report["complete"]
+
+
+def test_under_an_id_that_no_ledger_knows(line):
+    """What a network saw is known by the bytes: an import that was never recorded had called them otherwise."""
+    seen = photographs()
+    other("renamed", {"cats/1": seen["image-1"]})
+    other("namesake", {"cats/1": seen["image-2"]})
+    remove(began("image-1"))
+    assert names() == ["namesake"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_heir_of_a_network_that_is_not_in_the_store(line, told):
+    """The parent was trimmed: the heir says itself what it has seen; one that does not tell goes too."""
+    three = {"image-3": photographs()["image-3"]}
+    parents = [other("guilty", photographs(), told=told), other("innocent", three, told=told)]
+    other("heir", three, "other/guilty")
+    other("grandchild", three, "other/heir")
+    other("friend", three, "other/innocent")
+    for parent in parents:
+        remove_entry(STORE / "teacher" / parent.name)
+    remove(began("image-1"))
+    assert names() == (["friend"] if told else [])
+
+
+def test_what_tells_nothing_goes_unless_the_ledger_tells(line):
+    """Networks of an earlier version, whose lists have no photographs: recorded ones stay if all behind them is innocent."""
+    three = {"image-3": photographs()["image-3"]}
+    write_manifest(
+        replace(read_manifest(), entries=tuple(e for e in read_manifest().entries if e.image_id != "image-1"))
+    )
+    line.run(seed=2)
+    record()
+    trim(0)
+    for noun in NETWORKS:
+        network(noun, Path("data") / noun)
+    other("stranger", three, told=False)
+    remove(began("image-1"))
+    assert {noun: len(entries(noun)) for noun in (*NETWORKS, "teacher")} == {**dict.fromkeys(NETWORKS, 1), "teacher": 0}
+    remove(began("image-2"))
+    assert entries() == []
+
+
+def test_a_withdrawal_that_names_no_image(line):
+    """One of another machine, of a photograph that nothing here was recorded of."""
+    foreign = {"cats/1": "f" * 64}
+    other("foreign", foreign)
+    other("heir", {"image-3": photographs()["image-3"]}, "other/foreign")
+    other("innocent", photographs())
+    begin_elsewhere(Ledger(), {"f" * 64}, by="another machine", reason="withdrawn there")
+    (withdrawal,) = read_withdrawals(Ledger())
+    assert withdrawal.images == ()
+    remove(withdrawal)
+    assert names() == ["innocent"]
 
 
 @pytest.mark.parametrize("where", [".", ".dvc/tmp/exps/standalone/tmp1"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from made_line import MadeLine, recorded_line
-from withdrawing import CACHE, began, left, signed
+from withdrawing import CACHE, began, finish, left, signed
 
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import write_corrections
@@ -160,6 +160,19 @@ def test_what_an_import_left_out_and_counted_does_not_name_it(line):
     write_left_out([LeftOut("image-2", "", "a.png", "bad")])
     remove(began("image-2"))
     assert not LEFT_OUT.exists()
+
+
+def test_an_account_that_was_restored_goes_again(line):
+    """No entry of the import goes with it; one that does not name the image stays."""
+    finish(line, began("image-1"))
+    assert open_withdrawals(Ledger()) == []
+    ACCOUNT.write_text('{"flat": {"count": 1, "examples": ["image-2"]}}')
+    assert open_withdrawals(Ledger()) == []
+    ACCOUNT.write_text('{"flat": {"count": 1, "examples": ["image-1"]}}')
+    (back,) = open_withdrawals(Ledger())
+    remove(back)
+    assert not ACCOUNT.exists()
+    assert open_withdrawals(Ledger()) == []
 
 
 def test_a_complete_withdrawal_is_open_again_when_something_comes_back(line):

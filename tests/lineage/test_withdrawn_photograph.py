@@ -20,7 +20,7 @@ from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove
 from lineage.verify import verify
-from lineage.withdraw import again_if_more_learnt, touched_by
+from lineage.withdraw import again_if_more_learnt, begin_elsewhere, touched_by
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 
@@ -72,6 +72,19 @@ def test_a_correction_under_an_earlier_id_goes(line):
     assert list(read_corrections()) == ["image-2"]
     assert not old.path().exists()
     assert other.path().exists()
+
+
+def test_what_another_machine_withdrew_is_found_in_what_is_recorded_later(line):
+    """The event names no image: nothing was known of the photograph. Outputs that came since have learnt from it."""
+    begin_elsewhere(Ledger(), {read_manifest().entries[1].sha256}, by="another machine", reason="withdrawn there")
+    (first,) = read_withdrawals(Ledger())
+    assert (first.images, first.models) == ((), ())
+    again = again_if_more_learnt(Ledger(), first)
+    assert again.images == ("image-1",)
+    assert len(again.models) == 3
+    assert [each.id for each in read_withdrawals(Ledger())] == [again.id]
+    finish(line, again)
+    assert open_withdrawals(Ledger()) == []
 
 
 def test_an_earlier_id_that_shows_another_photograph_now_stays(line):

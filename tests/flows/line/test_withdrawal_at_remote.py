@@ -13,17 +13,18 @@ from made_line import MadeLine
 
 from app.storage import pull, push
 from flows.line import storage
-from flows.line.learnt_withdrawals import learn_refused
+from flows.line.learnt_withdrawals import begin_again, learn_refused
 from flows.line.remote_removal import refuse_at
 from flows.line.withdrawals import remove_open, sign
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, UserError
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.verify import verify
-from lineage.withdraw import begin, touched_by
+from lineage.withdraw import again_if_more_learnt, begin, touched_by
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 pytestmark = pytest.mark.slow
@@ -173,6 +174,26 @@ def test_another_machine_withdraws_it_too(made, second, remote, lock):
     assert not Path("data/raw/image-1.png").exists()
     assert "image-1" not in [e.image_id for e in read_manifest().entries]
     assert (here.left == 0) == (lock == "new")
+
+
+def test_of_another_machine_under_an_id_that_shows_other_bytes_now(made):
+    """No image is named, as its photograph is another one; models and outputs that have seen the withdrawn one go."""
+    entry = next(e for e in read_manifest().entries if e.image_id == "image-1")
+    shutil.copyfile("data/raw/image-2.png", entry.path)
+    with Path(entry.path).open("ab") as stream:
+        stream.write(b"another file")
+    others = (replace(e, sha256=digest_file(Path(e.path))) for e in read_manifest().entries)
+    write_manifest(replace(read_manifest(), entries=tuple(others)))
+    made.run(seed=1)
+    record()
+    begin_again(frozenset([entry.sha256]), "the test", by="another machine", reason="withdrawn there")
+    (here,) = read_withdrawals(Ledger())
+    assert (here.images, here.digests) == ((), {entry.sha256})
+    labels = {Lookup().models[digest].label for digest in here.models}
+    assert {"classifier 1", "segmenter 1"} <= labels
+    assert "classifier 2" not in labels
+    assert here.cache
+    assert again_if_more_learnt(Ledger(), here) == here
 
 
 def test_another_machine_does_not_bring_it_back(made, second, remote):

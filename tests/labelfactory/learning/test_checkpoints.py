@@ -12,7 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from labelfactory.errors import DataError, MissingError, SupervisionError
-from labelfactory.learning.checkpoints import load_checkpoint, read_passport, read_text, save_checkpoint, weights_digest
+from labelfactory.learning.checkpoints import (
+    change_passport,
+    load_checkpoint,
+    read_passport,
+    read_text,
+    save_checkpoint,
+    weights_digest,
+)
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.versions import git_state
 
@@ -35,6 +42,25 @@ def test_the_same_checkpoint_gives_the_same_bytes(tmp_path):
     save_checkpoint(tmp_path / "1", STATE, passport())
     save_checkpoint(tmp_path / "2", dict(reversed(STATE.items())), passport())
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+@pytest.mark.parametrize("metrics", [{}, {"loss": 0.125}, {f"ap/val/dög {k}": k / 7 for k in range(40)}])
+def test_a_changed_passport_leaves_the_weights(tmp_path, metrics):
+    """The file is the one that would have been written with it, other texts of the header included."""
+    changed = {"metrics": metrics, "measured_on": "of these"}
+    save_checkpoint(tmp_path / "made", STATE, passport())
+    stamped = change_passport(tmp_path / "made", **changed)
+    assert (
+        stamped
+        == save_checkpoint(tmp_path / "wanted", STATE, passport(**changed))
+        == load_checkpoint(tmp_path / "made")[1]
+    )
+    assert (tmp_path / "made").read_bytes() == (tmp_path / "wanted").read_bytes()
+    text = {"passport": stamped.model_dump_json(), "told": "ü"}
+    save_file(STATE, tmp_path / "told", metadata=text)
+    change_passport(tmp_path / "told", metrics={})
+    with safe_open(tmp_path / "told", framework="np") as opened:
+        assert opened.metadata()["told"] == "ü"
 
 
 def test_texts_beside_the_passport(tmp_path):
