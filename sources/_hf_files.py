@@ -65,9 +65,8 @@ def find_files(findings: Findings, config: str = "") -> list[SplitFile]:
         found = [SplitFile(path, name) for name in listed for path in _saved(root / Path(name).name)]
     elif (root / "state.json").is_file():
         split = json_of(root / "state.json").get("_split")
-        named = (
-            split if isinstance(split, str) and split != "train" else ""
-        )  # all that has no other name is called train
+        # all that has no other name is called train
+        named = split if isinstance(split, str) and split != "train" else ""
         found = [SplitFile(path, named) for path in _saved(root)]
     else:
         found = _by_name(findings, config)
@@ -113,9 +112,8 @@ def _suffix(name: str) -> str:
 
 def _files(root: Path) -> list[str]:
     """Every file below the root from there, without those that are hidden or below a folder like __pycache__."""
-    paths = (
-        path for path in sorted(root.rglob("*")) if not path.is_dir()
-    )  # what is no file is refused where it is read
+    # what is no file is refused where it is read
+    paths = (path for path in sorted(root.rglob("*")) if not path.is_dir())
     names = (path.relative_to(root) for path in paths)
     return [
         name.as_posix()

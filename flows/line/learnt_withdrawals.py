@@ -27,11 +27,7 @@ def learn_refused(command: str) -> None:
     with open_repo() as repo:
         try:
             store = Store(repo)
-        except (
-            ConfigError,
-            RemoteMissingDepsError,
-            ImportError,
-        ):  # the push or pull that follows cannot open it either
+        except (ConfigError, RemoteMissingDepsError, ImportError):  # push or pull cannot open it either
             return
         where = address_of(repo)
         try:

@@ -71,9 +71,8 @@ def brought_together(here: Manifest, there: Manifest) -> Manifest:
         if taken is None:
             continue
         kept.append(taken)
-        is_same = _said(own) == _said(
-            other
-        )  # then it was agreed under the classes that one side has changed since, or is new
+        # what both say was agreed under the classes that one side has changed since, or is new
+        is_same = _said(own) == _said(other)
         if _said(own) != before if is_same else source is others:
             carried.append(taken)
     if clashing:

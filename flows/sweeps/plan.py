@@ -131,9 +131,8 @@ def _put(values: Any, name: str, value: Any) -> None:
         if part != path[0] and isinstance(inside[part], str):  # a method without knobs of its own: this is its first
             inside[part] = {"name": inside[part]}
         values = inside[part]
-    if (
-        not isinstance(values, dict) or "name" not in values
-    ):  # a method's knobs have defaults: the check of the section knows their names
+    # a method's knobs have defaults: the check of the section knows their names
+    if not isinstance(values, dict) or "name" not in values:
         _inside(values, last, name)
     values[last] = value
 

@@ -87,9 +87,8 @@ def run_shares(fabric: "Fabric", work: Callable[..., Any], *arguments: Any) -> N
 
 def _share(fabric: "Fabric", work: Callable[..., Any], *arguments: Any) -> None:
     """Call `work` in one process; a UserError reaches the parent process as text."""
-    warnings.filterwarnings(
-        "ignore", message="find_unused_parameters=True was specified"
-    )  # most nets use all parameters
+    # most nets use all parameters
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
     try:
         work(fabric, *arguments)
     except UserError as error:

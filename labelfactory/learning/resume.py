@@ -62,9 +62,7 @@ class Resume:
             _check_groups(state["optimizer"], before["optimizer"])
             for name, part in parts.items():
                 part.load_state_dict(state[name])
-        except (
-            Exception
-        ):  # of another shape than a state of this network; any error, as `load_state_dict` checks little
+        except Exception:  # of another shape than this network's state; any error, as `load_state_dict` checks little
             for name, part in parts.items():
                 part.load_state_dict(before[name])
             self._say_damaged()

@@ -55,11 +55,8 @@ def fork_from_here() -> None:
     multiprocessing.util.spawnv_passfds = _fork_server
     try:
         multiprocessing.forkserver.ensure_running()
-    except (
-        OSError,
-        ValueError,
-    ):  # no room for another process, or a Python that passes other files: left to the first pool
-        return
+    except (OSError, ValueError):  # no room for another process, or a Python that passes other files
+        return  # left to the first pool
     finally:
         multiprocessing.util.spawnv_passfds = spawn
 

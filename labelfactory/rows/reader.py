@@ -92,9 +92,8 @@ class RowReader:
 
     def _row(self, image_id: str, state: RowState) -> Row:
         row = self.folder.row(*self._positions[image_id])
-        if (
-            self._dataset is not None and digest_payload(row) != state.digest
-        ):  # a run goes on beside what reads for a person
+        # a run goes on beside what reads for a person
+        if self._dataset is not None and digest_payload(row) != state.digest:
             word = self.folder.folder.name
             raise DataError(f"{image_id}: its row in data/{word} was replaced meanwhile", "Type the command again.")
         return row

@@ -19,9 +19,8 @@ from labelfactory.store.limit import is_on
 
 def share_with_cache() -> None:
     """Link what the store has of the present outputs to DVC's cache, on the same disk."""
-    with suppress(
-        OSError
-    ):  # no cache yet, a disk without links, or another process that removes an entry: it is not tried on
+    # no cache yet, a disk without links, or another process that removes an entry: it is not tried on
+    with suppress(OSError):
         disk = cache_folder().stat().st_dev
         for entry in entries():
             if entry.own_bytes and entry.path.stat().st_dev == disk:
