@@ -1,4 +1,4 @@
-"""Exports opened by the code of Ultralytics, Label Studio and CVAT (datumaro), where their packages lie in a folder."""
+"""Exports opened by the code of Ultralytics, Label Studio, CVAT (datumaro) and FiftyOne, where their packages lie in a folder."""
 
 import json
 import os
@@ -18,6 +18,8 @@ SIZES = {image_id: (24 + k, 32) for k, image_id in enumerate(IDS)}
 TOOLS = os.environ.get("LABELFACTORY_OTHER_TOOLS", "")
 """A folder of other tools' packages, which are no dependencies of ours: `pip install --no-deps --target DIR ultralytics
 label-studio-sdk pyjwt datumaro json-stream json-stream-rs-tokenizer imagesize defusedxml` and what they say is missing."""
+FIFTYONE_FOLDER = os.environ.get("LABELFACTORY_FIFTYONE", "")
+"""The same for `fiftyone voxel51-eta "graphql-core<3.3"`, which need a folder of their own. No database has to run."""
 
 ULTRALYTICS = """
 import importlib.metadata, importlib.machinery, json, sys, types
@@ -71,15 +73,43 @@ for item in dataset:
             of_item[names[a.label]] = of_item.get(names[a.label], 0) + int(np.sum(a.image > 0))
 print(json.dumps(found))
 """
+FIFTYONE = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+os.environ["FIFTYONE_DATABASE_URI"] = "mongodb://127.0.0.1:1"
+from pathlib import Path
+import fiftyone.utils.coco, fiftyone.utils.yolo
+folder, name = sys.argv[2:]
+if name == "coco":
+    reader = fiftyone.utils.coco.COCODetectionDatasetImporter(
+        data_path=folder + "/images", labels_path=folder + "/instances.json", label_types=["segmentations"]
+    )
+else:
+    reader = fiftyone.utils.yolo.YOLOv5DatasetImporter(
+        dataset_dir=folder, yaml_path="data.yaml", split="train", label_type="polylines"
+    )
+found = {}
+with reader:
+    for path, metadata, label in reader:
+        found[Path(path).stem] = counts = {}
+        labels = [label] if not isinstance(label, dict) else label.values()
+        for each in filter(None, labels):
+            for one in [*getattr(each, "detections", ()), *getattr(each, "polylines", ())]:
+                if getattr(one, "iscrowd", 0):  # void
+                    continue
+                pixels = int(one.mask.sum()) if getattr(one, "mask", None) is not None else len(one.points)
+                counts[one.label] = counts.get(one.label, 0) + pixels
+print(json.dumps(found))
+"""
 
 
 @starts("starts_program")
-def asked(program: str, *words: str) -> object:
+def asked(program: str, *words: str, packages: str = TOOLS) -> object:
     """What a program prints that stands in another folder and loads other tools' packages; skips aloud without them."""
-    if not TOOLS:
-        pytest.skip("LABELFACTORY_OTHER_TOOLS names no folder of ultralytics, label-studio-sdk and datumaro")
+    if not packages:
+        pytest.skip("LABELFACTORY_OTHER_TOOLS and LABELFACTORY_FIFTYONE name no folders of other tools' packages")
     done = subprocess.run(
-        [sys.executable, "-c", program, TOOLS, *words],
+        [sys.executable, "-c", program, packages, *words],
         cwd="/",
         env={**os.environ, "YOLO_CONFIG_DIR": "/tmp/ultralytics", "YOLO_OFFLINE": "true"},
         capture_output=True,
@@ -130,3 +160,16 @@ def test_datumaro_counts_the_same_pixels(workspace, name, called):
         for other in ("background", "ignored"):
             of_image.pop(other, None)
     assert read == {file_name(image_id): counted(mask) for image_id, mask in truth.items()}
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo"])  # it reads no masks of CVAT
+def test_fiftyone_reads_the_same_labels(workspace, name):
+    """Its importers: each photograph with its classes; of COCO, whose regions it draws, the pixels of each too."""
+    truth = exportable(workspace, sizes=SIZES)
+    tiny_segmenter(workspace.root)
+    folder, _ = written(name, min_area=1)
+    read = asked(FIFTYONE, str(folder.resolve()), name, packages=FIFTYONE_FOLDER)
+    wanted = {file_name(image_id): counted(mask) for image_id, mask in truth.items()}
+    if name != "coco":
+        read, wanted = ({i: set(counts) for i, counts in each.items()} for each in (read, wanted))
+    assert read == wanted
