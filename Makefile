@@ -30,7 +30,7 @@ demo: install  ## render the demo data set, run the whole line, print a table an
 	@labelfactory record
 	@labelfactory report
 
-check: install  ## what to run before each commit: under 90 s on two cores; mypy runs beside the tests
+check: install  ## what to run before each commit: the quick tests; mypy runs beside them
 	@$(MAKE) --no-print-directory --jobs 2 lint contracts quick types
 
 lint: install
