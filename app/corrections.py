@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from labelfactory.console import say, show
+from labelfactory.console import first_of, say, show
 from labelfactory.dataset.changed_corrections import changing, settle
 from labelfactory.dataset.corrections import (
     Correction,
@@ -194,5 +194,4 @@ def _state(correction: Correction, photograph: str | None) -> str:
 
 def _some(image_ids: Sequence[str]) -> str:
     """The number of masks and the first image ids."""
-    more = f" and {len(image_ids) - SHOWN} more" if len(image_ids) > SHOWN else ""
-    return f"{len(image_ids)} mask{'s' if len(image_ids) != 1 else ''} ({', '.join(image_ids[:SHOWN])}{more})"
+    return f"{len(image_ids)} mask{'s' if len(image_ids) != 1 else ''} ({first_of(image_ids, SHOWN)})"

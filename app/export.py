@@ -57,8 +57,8 @@ def export(
         try:
             provenance = write_export(name, selection, out)
             break
-        except WithdrawnMeanwhileError as error:
-            say(f"export: {error.problem}; it begins again without them")
+        except WithdrawnMeanwhileError as meanwhile:
+            say(f"export: {meanwhile.problem}; it begins again without them")
     facts = provenance["facts"]
     error = facts.get("pixel_error")
     polygons = "" if error is None else f"; as polygons {100 * error:.3f} % of the pixels differ"

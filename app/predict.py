@@ -16,9 +16,11 @@ from labelfactory.foreign_files import PHOTOGRAPHS, FileRefusedError, photograph
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
-from labelfactory.schema import BACKGROUND
+from labelfactory.schema import BACKGROUND, Mask
 from reporting.pictures import shares
 
+FAR = 1
+"""Distance beyond which a picture is noted: farther than 99 % of those that were learnt from."""
 EXAMPLES = 3
 """Names of far pictures in the note."""
 
@@ -65,32 +67,34 @@ def predict(
             except DataError as error:
                 kept.append(error.problem)
                 continue
-            classes = [
-                f"{predictor.classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND
-            ]
             distance = predictor.distance(photograph)
-            figures = f"confidence {confidence:.2f}" + (f"; distance {distance:.2f}" if distance is not None else "")
-            lines.append(f"  {path}: {', '.join(classes) or 'background alone'}; {figures}")
-            if distance is not None and distance > 1:
+            lines.append(f"  {path}: {_found(mask, predictor.classes)}; {_figures(confidence, distance)}")
+            if distance is not None and distance > FAR:
                 far.append(str(path))
             tick(size=size)
     say("\n".join([f"predict: {len(lines)} masks in {out}", *lines]))
     if far:
-        named_far = ", ".join(far[:EXAMPLES]) + (", …" if len(far) > EXAMPLES else "")
+        examples = ", ".join([*far[:EXAMPLES], *(["…"] if len(far) > EXAMPLES else [])])
         say(
             f"predict: {len(far)} of {len(lines)} pictures are far from the photographs that the network learnt from "
-            f"(distance above 1), and their masks may be wrong altogether: {named_far}"
+            f"(distance above {FAR}), and their masks may be wrong altogether: {examples}"
         )
-    problems = []
-    if bad:
-        problems.append(("pictures are not readable", bad, "Replace these."))
-    if kept:
-        problems.append(("results stay as they are", kept, REMEDY))
-    if problems:
+    problems = [("pictures are not readable", bad, "Replace these."), ("results stay as they are", kept, REMEDY)]
+    if bad or kept:
         raise DataError(
-            "\n".join("\n  ".join([f"{len(each)} {what}", *each]) for what, each, _ in problems),
-            " ".join(remedy for _, _, remedy in problems),
+            "\n".join("\n  ".join([f"{len(each)} {what}", *each]) for what, each, _ in problems if each),
+            " ".join(mend for _, each, mend in problems if each),
         )
+
+
+def _found(mask: Mask, classes: Sequence[str]) -> str:
+    """The classes of a mask and their shares of the pixels."""
+    found = [f"{classes[k]} {100 * share:.1f} %" for k, share in shares(mask).items() if k != BACKGROUND]
+    return ", ".join(found) or "background alone"
+
+
+def _figures(confidence: float, distance: float | None) -> str:
+    return f"confidence {confidence:.2f}" + (f"; distance {distance:.2f}" if distance is not None else "")
 
 
 def _files(images: Sequence[Path], counts: Counter[str]) -> list[Path]:

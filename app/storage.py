@@ -6,12 +6,12 @@ import typer
 
 from flows.line.learnt_withdrawals import learn_refused
 from flows.line.remote_removal import clean_remote
-from flows.line.shared_import import shown
+from flows.line.shared_import import SHOWN
 from flows.line.storage import pull as fetch
 from flows.line.storage import push as send
 from flows.line.unfinished import finishing_withdrawals
 from flows.line.withdrawals import came_back, sign_and_say
-from labelfactory.console import say
+from labelfactory.console import first_of, say
 from labelfactory.errors import DataError, UserError
 from lineage.lookup import Lookup
 from lineage.traces import in_project
@@ -67,7 +67,8 @@ def pull(
             raise UserError(error.problem, NEWER_LOCK if withdrawals else error.remedy) from error
     if moved.kept:
         say(
-            f"pull: other bytes were pushed for files that are here, which stay as they are: {shown(list(moved.kept))}; the import "
+            f"pull: other bytes were pushed for files that are here, which stay as they are: "
+            f"{first_of(moved.kept, SHOWN)}; the import "
             "has the pushed ones in data/raw/pulled. Import a file again to take yours."
         )
     sign_and_say(came_back())  # outputs that were pulled may be older than a withdrawal

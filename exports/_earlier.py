@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from labelfactory.console import first_of
 from labelfactory.destinations import is_as_written, refuse_own
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
@@ -44,9 +45,8 @@ def refuse_others(out: Path, formats: Collection[str]) -> None:
         del found[PROVENANCE]
     other = [path for path, digest in found.items() if digest is None or stated["files"].get(path) != digest]
     if other:
-        more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
         raise DataError(
-            f"{out}: contains what the export there did not write, or what was changed since: {', '.join(other[:SHOWN])}{more}",
+            f"{out}: contains what the export there did not write, or what was changed since: {first_of(other, SHOWN)}",
             "Move that elsewhere, or name another folder with --out.",
         )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from labelfactory.console import first_of
 from labelfactory.dataset.images import Photograph
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.devices import pick_device
@@ -89,6 +90,4 @@ class Predictor:
 
 def _listed(classes: Sequence[str]) -> str:
     """Names of classes without the background, the first of them."""
-    names = classes[1:]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"the classes {', '.join(names[:SHOWN])}{more}"
+    return f"the classes {first_of(classes[1:], SHOWN)}"

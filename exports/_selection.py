@@ -13,7 +13,7 @@ from PIL import Image
 from exports._held_masks import HeldMasks
 from exports._origin import origin_of, with_digest
 from exports._predictor import Predictor
-from labelfactory.console import say
+from labelfactory.console import first_of, say
 from labelfactory.dataset.images import decode_photograph, orientation_of
 from labelfactory.dataset.picture_files import suffix_of
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
@@ -192,9 +192,8 @@ class Selection:
         gone = withdrawn()
         ids = [image_id for image_id, sha256 in self.delivered.items() if gone.refuses(image_id, sha256)]
         if ids:
-            more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
             raise WithdrawnMeanwhileError(
-                f"withdrawn during the export: {', '.join(ids[:SHOWN])}{more}; nothing was written",
+                f"withdrawn during the export: {first_of(ids, SHOWN)}; nothing was written",
                 "Type the command again: it leaves them out.",
             )
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 
 from labelfactory.masking import masked
 
@@ -37,6 +38,15 @@ def one_line(text: str) -> str:
     'a\\nb'
     """
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Names in a phrase: the first ones, and how many more there are.
+
+    >>> first_of(["cat", "dog", "fox"], 2)
+    'cat, dog and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def say(text: str) -> None:

@@ -6,7 +6,7 @@ folder of shards, or an export (a folder of PNG masks).
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,9 @@ def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | Non
     lost = 0
     for image_id in suspects:
         old, new, classes = both_masks(image_id, a, b, usual) if pixels or exports else (None, None, usual)
-        names = ["unknown: an export"] if exports else why(a.rows[image_id], b.rows[image_id])
-        if image_id in renamed and not exports:
-            names = sorted({"classes", *(name for name in names if not name.startswith("unknown: the same"))})
+        names = ["unknown: an export"]
+        if not exports:
+            names = why(a.rows[image_id], b.rows[image_id], renamed=image_id in renamed)
         count, share = 0, 0.0
         if old is None or new is None:
             lost += 1
@@ -100,11 +100,7 @@ def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | Non
         if exports and not count and old is not None and new is not None:
             continue
         changed.append((share, image_id))
-        for name in names:
-            tally = causes.setdefault(name, {"masks": 0, "alone": 0, "pixels": 0})
-            tally["masks"] += 1
-            tally["alone"] += len(names) == 1
-            tally["pixels"] += count
+        _tally(causes, names, count)
     changed.sort(key=lambda pair: (-pair[0], pair[1]))
     worst = [{"image_id": i, "share": round(share, 4)} for share, i in changed[:WORST] if share > 0]
     if pictures is not None:
@@ -128,6 +124,15 @@ def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | Non
         "classes": _by_class(moves),
         "worst": worst,
     }
+
+
+def _tally(causes: dict[str, dict[str, int]], names: Sequence[str], pixels: int) -> None:
+    """Count one changed mask under each of its causes."""
+    for name in names:
+        tally = causes.setdefault(name, {"masks": 0, "alone": 0, "pixels": 0})
+        tally["masks"] += 1
+        tally["alone"] += len(names) == 1
+        tally["pixels"] += pixels
 
 
 def _moves(old: Mask, new: Mask) -> Counter[tuple[int, int]]:
@@ -162,14 +167,14 @@ def class_names() -> tuple[str, ...]:
         return ()
 
 
-def why(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Causes of a changed mask: all inputs along its chain that differ.
+def why(old: Mapping[str, Any], new: Mapping[str, Any], *, renamed: bool = False) -> list[str]:
+    """Causes of a changed mask: all inputs along its chain that differ, and the classes if their names or order do (`renamed`).
 
     A network that was trained again is a cause itself; what made the network another is the question for its own passport.
     """
+    causes = {"classes"} if renamed else set()
     if "recipe" not in old or "recipe" not in new:
-        return ["unknown: not in the ledger"]
-    causes = set()
+        return [*causes, "unknown: not in the ledger"]
     if "human" in (old["source"], new["source"]):
         causes.add("human")
     if old["image"] != new["image"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from labelfactory.console import first_of
 from labelfactory.errors import DataError
 from labelfactory.schema import MAX_CLASSES
 from sources._coco_file import CocoFile
@@ -88,5 +89,4 @@ def shifted_ids(findings: Findings, listed: CocoFile) -> list[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(repr(name) if "," in name else name for name in names[:SHOWN]) + more
+    return first_of([repr(name) if "," in name else name for name in names], SHOWN)

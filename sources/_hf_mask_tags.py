@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from labelfactory.console import first_of
 from labelfactory.dataset.images import decode_mask
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_file
@@ -67,8 +68,7 @@ class MaskTags:
         """The values that masks hold, by class; notes the others."""
         unused = [name for name in dict.fromkeys(self.names.values()) if name not in self.counts]
         if unused:
-            more = f" and {len(unused) - 10} more" if len(unused) > 10 else ""
-            findings.decisions.append(f"not used: {', '.join(unused[:10])}{more}")
+            findings.decisions.append(f"not used: {first_of(unused, 10)}")
         for value, count in self.unnamed.most_common(3):
             findings.decisions.append(f"the value {value} in {count} masks has no name in {NAMES_FILE}, and is void")
         return {value: name for value, name in self.names.items() if name in self.counts}

@@ -8,6 +8,7 @@ from threading import Condition
 
 import numpy as np
 
+from labelfactory.console import first_of
 from labelfactory.dataset.images import (
     MIN_SIDE,
     decode_mask,
@@ -210,5 +211,4 @@ def _mask_header(data: bytes) -> tuple[str, tuple[int, int]]:
 
 
 def _some(values: np.ndarray) -> str:
-    shown = ", ".join(str(int(v)) for v in values[:5])
-    return f"{shown} and {len(values) - 5} more" if len(values) > 5 else shown
+    return first_of([str(int(value)) for value in values], 5)

@@ -13,7 +13,7 @@ longer, as that of the line where a person has corrected it since the export.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ def find_edited(
                 equal = old is not None and np.array_equal(old, kept.mask)
                 if equal and not take_equal:
                     edited.same.append(record.image_id)
-                elif not equal and any(np.array_equal(m, _Kept.of(each, mask, m).mask) for m in outdated(record)):
+                elif not equal and _is_one_of(each, mask, outdated(record)):
                     edited.outdated.append(record.image_id)
                 else:
                     edited.masks[record.image_id] = kept.mask
@@ -176,10 +176,20 @@ def find_edited(
                     unsaid.count(kept)
     edited.decisions += unsaid.decisions
     if problems:
-        count = f"{path}: {len(problems)} of {len(listed)} masks are not usable; none was added"
-        lines = [f"  {one_line(line)}" for line in first_lines(problems, SHOWN)]
-        raise DataError("\n".join([count, *lines]), "Mend or remove these, and add the rest again.")
+        raise _unusable(path, problems, len(listed))
     return edited
+
+
+def _is_one_of(each: EditedMask, mask: Mask, older: Iterable[Mask]) -> bool:
+    """Whether an edited mask, with what its format cannot say of them, is one of some older masks."""
+    return any(np.array_equal(old, _Kept.of(each, mask, old).mask) for old in older)
+
+
+def _unusable(path: Path, problems: Sequence[str], count: int) -> DataError:
+    """The error for a folder or file of `count` masks, some of which have problems."""
+    title = f"{path}: {len(problems)} of {count} masks are not usable; none was added"
+    lines = [f"  {one_line(line)}" for line in first_lines(problems, SHOWN)]
+    return DataError("\n".join([title, *lines]), "Mend or remove these, and add the rest again.")
 
 
 def _not_taken(

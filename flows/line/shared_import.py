@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from labelfactory.console import first_of
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_json
@@ -76,7 +77,7 @@ def brought_together(here: Manifest, there: Manifest) -> Manifest:
         if _said(own) != before if is_same else source is others:
             carried.append(taken)
     if clashing:
-        raise _conflict(f"changed here and, in another way, on another machine: {shown(clashing)}")
+        raise _conflict(f"changed here and, in another way, on another machine: {first_of(clashing, SHOWN)}")
     if _classes(here) != _classes(there):
         _check_meaning(carried, others, classes)
     return replace(classes, entries=tuple(kept)).numbered()
@@ -98,11 +99,6 @@ def lacking(here: Manifest, there: Manifest) -> list[str]:
     return images or classes
 
 
-def shown(ids: list[str]) -> str:
-    """The first of some ids, for a message."""
-    return ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
-
-
 def _conflict(problem: str) -> DataError:
     remedy = "`labelfactory pull --give-up` takes what was pushed, `labelfactory push --give-up` sends what is here."
     return DataError(problem, remedy)
@@ -113,13 +109,16 @@ def _check_meaning(entries: list[Entry], source: Manifest, target: Manifest) -> 
     known = set(target.classes.names)
     untaggable = [entry.image_id for entry in entries if not known.issuperset(entry.tags)]
     if untaggable:
-        raise _conflict(f"images have tags of classes that the other side's import does not have: {shown(untaggable)}")
+        raise _conflict(
+            f"images have tags of classes that the other side's import does not have: {first_of(untaggable, SHOWN)}"
+        )
     masked = [entry.image_id for entry in entries if entry.mask_sha256]
     before, after = _class_of_value(source), _class_of_value(target)
     more = {after[value] for value in after.keys() - before.keys()}
     if masked and (not before.items() <= after.items() or more & set(before.values())):
         raise _conflict(
-            f"the true masks of this folder's import and of the pushed one number their classes differently: {shown(masked)}"
+            "the true masks of this folder's import and of the pushed one number their classes differently: "
+            f"{first_of(masked, SHOWN)}"
         )
 
 

@@ -27,7 +27,8 @@ from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from flows.line.pulled_manifest import DamagedError, read_pushed
 from flows.line.pulled_paths import at_own_paths, is_here, settle
 from flows.line.sent_outputs import send_outputs
-from flows.line.shared_import import brought_together, lacking, note_agreed, shown
+from flows.line.shared_import import SHOWN, brought_together, lacking, note_agreed
+from labelfactory.console import first_of
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
@@ -216,7 +217,7 @@ def _refuse_loss_there(store: Store, here: Manifest) -> None:
         return
     if lost:
         raise DataError(
-            f"another machine has pushed what this folder's import lacks: {shown(lost)}",
+            f"another machine has pushed what this folder's import lacks: {first_of(lost, SHOWN)}",
             "Type `labelfactory pull`, which keeps what was changed here, then push again; `labelfactory push --give-up` "
             "takes it out of the shared import.",
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelfactory.console import say
+from labelfactory.console import first_of, say
 from labelfactory.errors import UserError
 from labelfactory.settings.wiring import LOCK_FILE
 
@@ -86,8 +86,7 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _named(before: str, paths: tuple[str, ...]) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return before + ", ".join(paths[:SHOWN]) + more if paths else ""
+    return before + first_of(paths, SHOWN) if paths else ""
 
 
 def _git(*words: str) -> str | None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from labelfactory.console import say
+from labelfactory.console import first_of, say
 from labelfactory.dataset.manifest import Entry
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError, first_line
@@ -104,9 +104,8 @@ def say_refused(refused: Collection[tuple[str, str]], *, doing: str = "import") 
     photographs = withdrawn().photographs
     reused = [image_id for image_id, sha256 in refused if sha256 and sha256 not in photographs]
     if reused:
-        more = f" and {len(reused) - SHOWN} more" if len(reused) > SHOWN else ""
         say(
-            f"{doing}: of these, {', '.join(reused[:SHOWN])}{more} are other photographs under the ids of withdrawn images: "
+            f"{doing}: of these, {first_of(reused, SHOWN)} are other photographs under the ids of withdrawn images: "
             "give them other ids"
         )
 

@@ -19,16 +19,7 @@ from labelfactory.progress import Tick, progress
 from labelfactory.rows.batches import RowMaker, Runner, runner
 from labelfactory.rows.kept import KeptRows
 from labelfactory.rows.plan import OpenShard, RowSpec, open_shards, plan_shards
-from labelfactory.rows.shards import (
-    FinishedRow,
-    Row,
-    Sample,
-    ShardFolder,
-    quarantine,
-    row_key,
-    rows_table,
-    stored_size,
-)
+from labelfactory.rows.shards import FinishedRow, Row, Sample, ShardFolder, quarantine, row_key, rows_table
 from labelfactory.rows.unfinished import UnfinishedShard, remove_unfinished
 from labelfactory.store.entries import STORE
 
@@ -151,7 +142,7 @@ def _compute(
         for rows in run(tasks):
             finished.update({row.image_id: row for row in rows})
             unfinished.add(rows)
-            tick(len(rows), size=COPIES * sum(stored_size(row) for row in rows))
+            tick(len(rows), size=COPIES * sum(_stored_size(row) for row in rows))
     except KeyboardInterrupt:
         unfinished.write()
         raise
@@ -203,3 +194,10 @@ def _write(
         kept.keep(plan.shard, folder.path(plan.shard), before, replaced=True)
     folder.write(plan.shard, table, compression)
     kept.keep(plan.shard, folder.path(plan.shard), table)
+
+
+def _stored_size(row: FinishedRow) -> int:
+    """Approximate size of a row on the disk, bytes."""
+    parts = [value for stored in row.payload.values() if isinstance(stored, dict) for value in stored.values()]
+    large = (value for value in parts if isinstance(value, bytes))
+    return sum(len(pa.compress(value, codec="zstd", asbytes=True)) for value in large) + len(row.inputs) // 2

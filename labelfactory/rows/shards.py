@@ -104,13 +104,6 @@ def quarantine(image_id: str, inputs: Mapping[str, Any], reason: str, columns: I
     )
 
 
-def stored_size(row: FinishedRow) -> int:
-    """Approximate size of a row on the disk, bytes."""
-    parts = [value for stored in row.payload.values() if isinstance(stored, dict) for value in stored.values()]
-    large = (value for value in parts if isinstance(value, bytes))
-    return sum(len(pa.compress(value, codec="zstd", asbytes=True)) for value in large) + len(row.inputs) // 2
-
-
 class ShardFolder:
     """The shards of one per-image output."""
 

@@ -1,13 +1,10 @@
 """A stage that trains one network: its key, its passport, its rows, and nothing to do when they have not changed."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor, nn
 
 from labelfactory.console import say
@@ -20,25 +17,23 @@ from labelfactory.learning.batches import Examples, batches_in_epoch
 from labelfactory.learning.checkpoints import (
     CHECKPOINT,
     CURVE,
-    TRAINING_ROWS,
     Passport,
     change_passport,
     load_checkpoint,
-    read_passport,
     save_checkpoint,
 )
 from labelfactory.learning.learner import Learner
 from labelfactory.learning.ranks import training_devices
 from labelfactory.learning.resume import STATE, Resume
-from labelfactory.learning.supervision import check_supervision
+from labelfactory.learning.supervision import allowed_with, check_supervision, supervision_of
 from labelfactory.learning.training import TrainingSection, fit, write_curve
 from labelfactory.learning.training_rows import photographs_of, seen_by, values_of, write_training_rows
 from labelfactory.stage.base import Stage
+from labelfactory.stage.network_files import is_whole, keep_network
 from labelfactory.stage.output_state import SCORED_ON
 from labelfactory.store.entries import STORE, folder_of, remove
 from labelfactory.store.limit import is_on
-from labelfactory.store.outputs import keep_output, kept_output, put_back
-from labelfactory.store.refused import none_refused
+from labelfactory.store.outputs import kept_output, put_back
 from labelfactory.versions import git_state, library_versions
 
 T = TypeVar("T", bound=TrainingSection)
@@ -147,7 +142,7 @@ class TrainingStage(Stage[T]):
             return {"trained": False, "training_rows": len(rows), **self._brought_up_to_date(kept, rows, parents)}
         seen = self._supervision(parents)
         resume = Resume(self.output / STATE, key)
-        self._keep_in_store()  # before another replaces it: it may have come from another machine
+        keep_network(self.writes, self.output)  # before another replaces it: it may have come from another machine
         found = self._found(key)
         if found is not None:
             resume.clear()
@@ -162,7 +157,7 @@ class TrainingStage(Stage[T]):
             training_rows_digest=digest_rows(rows.items()),
             parents={name: p.weights_digest for name, p in parents.items()},
             supervision=seen,
-            allowed_supervision=self._allowed(parents),
+            allowed_supervision=allowed_with(self.allowed_supervision(), parents),
             metrics={"loss": curve[-1]["loss"], **self.score(model)},
             measured_on=self._measured_on,
             **self._circumstances(devices),
@@ -171,7 +166,7 @@ class TrainingStage(Stage[T]):
         write_curve(self.output / CURVE, curve)
         save_checkpoint(self.checkpoint, model.state_dict(), passport, self.texts(model))
         resume.clear()
-        self._keep_in_store()
+        keep_network(self.writes, self.output)
         return {"trained": True, "training_rows": len(rows), **self._figures(passport)}
 
     def _fit(self, resume: Resume) -> tuple[nn.Module, list[dict[str, float]], int]:
@@ -228,20 +223,9 @@ class TrainingStage(Stage[T]):
         except UserError as error:  # a damaged checkpoint of our own is made again
             say(f"{error.problem}: trained again")
             return None
-        if passport is None or passport.key != key or not self._is_whole(passport):
+        if passport is None or passport.key != key or not is_whole(self.output, passport):
             return None
         return passport if self._saw_what_is_present() else None
-
-    def _is_whole(self, passport: Passport) -> bool:
-        """Whether rows and curve are this network's: a training that was killed may have left those of another one beside it."""
-        try:
-            rows = pq.read_table(self.output / TRAINING_ROWS, columns=["image_id", "digest"]).to_pylist()
-            with (self.output / CURVE).open(newline="", encoding="utf-8") as stream:
-                losses = [float(point["loss"]) for point in csv.DictReader(stream)]
-        except (OSError, pa.ArrowException, csv.Error, KeyError, TypeError, ValueError):  # missing or damaged
-            return False
-        digest = digest_rows((row["image_id"], row["digest"]) for row in rows)
-        return digest == passport.training_rows_digest and losses[-1:] == [passport.metrics.get("loss")]
 
     def _saw_what_is_present(self) -> bool:
         """Whether it learnt from the photographs as they are, and from true masks by the present classes of their values.
@@ -257,20 +241,6 @@ class TrainingStage(Stage[T]):
         """The class of each value in true masks; None for a stage that does not learn from them."""
         values = {str(value): class_id for value, class_id in sorted(self.dataset.mask_ids.items())}
         return values if self.supervision == "masks" else None
-
-    @property
-    def _files(self) -> list[Path]:
-        """What it leaves; the checkpoint, by which the others are judged, last."""
-        return [self.output / name for name in (TRAINING_ROWS, CURVE, CHECKPOINT)]
-
-    def _keep_in_store(self) -> None:
-        """Keep the network on disk, unless it or a network behind it has seen what was withdrawn, or does not tell."""
-        try:
-            passport = read_passport(self.checkpoint)
-        except UserError:  # there is none, or it is damaged
-            return
-        if self._is_whole(passport) and none_refused(seen_by(self.output)):
-            keep_output(self.writes, passport.key, self._files)
 
     @cached_property
     def _measured_on(self) -> str:
@@ -289,7 +259,7 @@ class TrainingStage(Stage[T]):
         if not told:
             self._write_rows(rows, parents)
         if not (measured and told):
-            self._keep_in_store()
+            keep_network(self.writes, self.output)
         return self._figures(passport)
 
     def _measured_again(self, passport: Passport) -> Passport:
@@ -324,15 +294,7 @@ class TrainingStage(Stage[T]):
         """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
         allowed = [*self.allowed_supervision(), *self.label_kinds()]
         check_supervision(self.stage_name(), self.foreign_supervision(), allowed)
-        for name, passport in parents.items():
-            check_supervision(name, passport.supervision, [*allowed, *passport.allowed_supervision])
-        kinds = {*self.label_kinds(), *self.foreign_supervision()}
-        return sorted(kinds.union(*(p.supervision for p in parents.values())))
-
-    def _allowed(self, parents: Mapping[str, Passport]) -> list[str]:
-        """Kinds of stronger labels that params.yaml allows these weights, and those that it allowed their parents."""
-        inherited = (kind for passport in parents.values() for kind in passport.allowed_supervision)
-        return list(dict.fromkeys([*self.allowed_supervision(), *inherited]))
+        return supervision_of({*self.label_kinds(), *self.foreign_supervision()}, allowed, parents)
 
     def _write_rows(self, rows: Mapping[str, str], parents: Iterable[str]) -> None:
         photographs = {record.image_id: record.sha256 for record in self.dataset.training}

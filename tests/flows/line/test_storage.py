@@ -2,104 +2,56 @@
 
 import hashlib
 import json
-import os
 import shutil
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from made_line import MadeLine
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
+from shared_bucket import (
+    BUCKET,
+    S3_WARNINGS,
+    dvc_here,
+    empty_bucket,
+    first_machine,
+    go_to_other_machine,
+    run,
+    s3_server,
+)
 from workspace import call, make_workspace
 
 from flows.line import storage
 from flows.line.storage import Moved, pull, push
 from labelfactory.dataset.account import ACCOUNT
-from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
+from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from labelfactory.errors import DataError, NewerFormatError, UserError
-from labelfactory.schema import Classes
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # DVC's and botocore's own, about libraries that they use
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # s3fs leaves its connections to the end of the process
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-BUCKET = "store"
+pytestmark = [pytest.mark.slow, *S3_WARNINGS]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The address of an S3 server that keeps everything in memory."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture
 def bucket(server, monkeypatch) -> str:
-    """An empty bucket, and credentials for it in the environment."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    for call_ in (("POST", "/moto-api/reset"), ("PUT", f"/{BUCKET}")):
-        urllib.request.urlopen(urllib.request.Request(server + call_[1], method=call_[0]), timeout=30).close()
-    return f'[remote "store"]\n    url = s3://{BUCKET}/project\n    endpointurl = {server}\n'
-
-
-def dvc_here(remote: str) -> None:
-    """Make the current folder a DVC project with this remote."""
-    Path(".dvc").mkdir(exist_ok=True)
-    core = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
-    Path(".dvc/config").write_text(core + ("    remote = store\n" + remote if remote else ""))
-
-
-def run(made: MadeLine, **changes: str) -> None:
-    """The line once more, with all that dvc.yaml names."""
-    made.run(commit=False, **changes)
-    made.complete()
+    return empty_bucket(server, monkeypatch)
 
 
 @pytest.fixture
 def made(bucket, tmp_path, monkeypatch) -> MadeLine:
-    """A line that was run here, with true masks for none; the last photograph lies outside of the project."""
-    (tmp_path / "first").mkdir()
-    monkeypatch.chdir(tmp_path / "first")
-    made = MadeLine()
-    manifest = read_manifest()
-    *others, last = manifest.entries
-    outside = tmp_path / "elsewhere" / "last.png"
-    outside.parent.mkdir()
-    shutil.move(last.path, outside)
-    write_manifest(replace(manifest, entries=(*others, replace(last, path=str(outside)))))
-    run(made)
-    dvc_here(bucket)
-    return made
+    return first_machine(bucket, tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def other(made, bucket, tmp_path):
-    """Go to another machine: a folder with the project's wiring and nothing else."""
-
-    def go(name: str = "second") -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        for wiring in ("dvc.yaml", "params.yaml"):
-            shutil.copyfile(made.root / wiring, folder / wiring)
-        os.chdir(folder)
-        dvc_here(bucket)
-        return folder
-
-    return go
+def other(made, bucket, tmp_path) -> Callable[[], Path]:
+    return partial(go_to_other_machine, made, bucket, tmp_path / "second")
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -164,100 +116,6 @@ def test_a_manifest_leads_nowhere_outside_of_the_project(made, other, tmp_path):
     assert read_manifest().entries[0].path.startswith("data/raw/pulled/")
 
 
-def test_what_was_never_pushed_stays(made, other):
-    """Images that were imported since, beside those that another machine pushed; unless they are given up."""
-    manifest = read_manifest()
-    write_manifest(replace(manifest, entries=manifest.entries[:-1]))
-    push()
-    write_manifest(manifest)
-    pull()
-    assert read_manifest().entries == manifest.entries
-    pull(give_up=True)
-    assert read_manifest().entries == manifest.entries[:-1]
-
-
-def changed(entry: Entry, **changes: object) -> None:
-    """Change one image of the import in the current folder."""
-    manifest = read_manifest()
-    entries = (replace(e, **changes) if e.image_id == entry.image_id else e for e in manifest.entries)
-    write_manifest(replace(manifest, entries=tuple(entries)))
-
-
-def test_two_machines_that_change_the_import_lose_nothing(made, other):
-    """Who pushes second is refused, pulls, and sends both: an image more, one that was taken out, other tags."""
-    manifest = read_manifest()
-    one, two, three, four = manifest.entries
-    write_manifest(replace(manifest, entries=(one, two, three)))
-    push()
-    folder = other()
-    pull()
-    changed(one, tags=("other",))  # on this machine; nothing of it is pushed yet
-    os.chdir(made.root)
-    write_manifest(replace(manifest, entries=(one, two, four)))
-    push()
-    os.chdir(folder)
-    with pytest.raises(DataError, match=f"pushed what this folder's import lacks: {three.image_id}, {four.image_id}"):
-        push()
-    pull()
-    assert [(e.image_id, e.tags) for e in read_manifest().entries] == [
-        (one.image_id, ("other",)),
-        (two.image_id, two.tags),
-        (four.image_id, four.tags),
-    ]
-    push()
-    os.chdir(made.root)
-    pull()
-    assert read_manifest().entries[0].tags == ("other",)
-
-
-def test_an_image_that_two_machines_changed_is_asked_for(made, other):
-    """Both commands say what may be typed, and nothing is lost before."""
-    one = read_manifest().entries[0]
-    push()
-    folder = other()
-    pull()
-    changed(one, tags=("mine",))
-    os.chdir(made.root)
-    changed(one, tags=("other",))
-    push()
-    os.chdir(folder)
-    for command in (push, pull):
-        with pytest.raises(DataError, match=f"in another way, on another machine: {one.image_id}") as caught:
-            command()
-        assert "`labelfactory push --give-up` sends what is here" in caught.value.remedy
-    assert read_manifest().entries[0].tags == ("mine",)
-    push(give_up=True)
-    os.chdir(made.root)
-    pull()
-    assert read_manifest().entries[0].tags == ("mine",)
-
-
-def test_a_push_that_ends_after_another_looks_again(made, other, monkeypatch):
-    """Sending takes its time: what was pushed meanwhile is not taken out of the shared import."""
-    manifest = read_manifest()
-    write_manifest(replace(manifest, entries=manifest.entries[:-1]))
-    push()
-    folder = other()
-    pull()
-    os.chdir(made.root)
-    write_manifest(manifest)
-    send = storage.send_outputs
-
-    def meanwhile(*arguments: Any) -> Any:
-        os.chdir(made.root)
-        monkeypatch.setattr(storage, "send_outputs", send)
-        push()
-        os.chdir(folder)
-        return send(*arguments)
-
-    os.chdir(folder)
-    monkeypatch.setattr(storage, "send_outputs", meanwhile)
-    with pytest.raises(DataError, match=f"another machine has pushed .* {manifest.entries[-1].image_id}"):
-        push()
-    pull()
-    assert len(read_manifest().entries) == len(manifest.entries)
-
-
 @pytest.mark.parametrize("newer", [False, True])
 def test_a_push_mends_a_damaged_manifest_and_replaces_no_newer_one(made, server, monkeypatch, newer):
     """What a newer labelfactory wrote may hold what this one cannot see."""
@@ -300,140 +158,6 @@ def test_images_of_the_same_bytes_are_all_written(made, other):
     folder = other()
     assert pull().pictures == 2  # the last one lies outside of the project, where this machine has it
     assert (folder / first.path).read_bytes() == (folder / second.path).read_bytes()
-
-
-def added(image_id: str, path: str, content: bytes) -> Entry:
-    """Append an image of these bytes to the import in the current folder; they are at the path."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(content)
-    entry = Entry(image_id, path, hashlib.sha256(content).hexdigest(), ("train",), ("cat",))
-    manifest = read_manifest()
-    write_manifest(replace(manifest, entries=(*manifest.entries, entry)).numbered())
-    return entry
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    """Photographs and masks of a machine."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in (folder / "data/raw").rglob("*") if p.is_file()}
-
-
-@pytest.mark.parametrize("case", ["imported", "in no import", "edited", "edited below pulled"])
-@pytest.mark.parametrize("give_up", [False, True])
-def test_pull_replaces_no_file_of_this_machine(made, other, case, give_up):
-    """Its own photograph of that name, a file that no import names, an edited one: each stays, the import is as its files are.
-
-    The next pull changes nothing, and what is pushed afterwards makes no copy on the first machine.
-    """
-    push()
-    folder = other()
-    pull()
-    path, last = "data/raw/camera/IMG_0001.png", read_manifest().entries[-1]
-    os.chdir(made.root)
-    theirs = added("a-1", path, b"theirs")
-    push()
-    os.chdir(folder)
-    changed = path
-    if case == "imported":
-        added("b-1", path, b"ours")
-    elif case == "in no import":
-        Path(path).parent.mkdir()
-        Path(path).write_bytes(b"ours")
-    else:
-        changed = read_manifest().entries[0].path if case == "edited" else last.path
-        if case == "edited below pulled":
-            changed = f"data/raw/pulled/{last.sha256}.png"
-            Path(changed).parent.mkdir()
-            Path(changed).write_bytes(Path(last.path).read_bytes())
-            ours = read_manifest()
-            write_manifest(replace(ours, entries=(*ours.entries[:-1], replace(last, path=changed))))
-            shutil.move(last.path, f"{last.path}.away")
-        Path(changed).write_bytes(b"edited")
-    before = files_below(folder)
-    moved = pull(give_up=give_up)
-    assert moved.kept == (changed,)
-    after, manifest = files_below(folder), read_manifest()
-    assert before.items() <= after.items()
-    for entry in manifest.entries:
-        assert hashlib.sha256(Path(entry.path).read_bytes()).hexdigest() == entry.sha256
-    assert [entry.sha256 for entry in manifest.entries].count(theirs.sha256) == 1
-    assert ("b-1" in {entry.image_id for entry in manifest.entries}) == (case == "imported" and not give_up)
-    data = MANIFEST.read_bytes()
-    assert pull(give_up=give_up) == Moved(0, 0)
-    assert (files_below(folder), MANIFEST.read_bytes()) == (after, data)
-    push()
-    if case == "edited below pulled":
-        shutil.move(f"{last.path}.away", last.path)
-    os.chdir(made.root)
-    before, paths = files_below(made.root), {entry.path for entry in read_manifest().entries}
-    pull()
-    new = int(case == "imported" and not give_up)  # the photograph of the second machine
-    assert paths <= {entry.path for entry in read_manifest().entries}
-    assert before.items() <= files_below(made.root).items()
-    assert len(files_below(made.root)) == len(before) + new
-
-
-def test_a_file_that_comes_while_pull_fetches_stays(made, other, monkeypatch):
-    """The pull ends and says so; typed again, it takes another path."""
-    push()
-    entry = read_manifest().entries[0]
-    other()
-    get = storage.Store.get
-
-    def meanwhile(*arguments: Any, **options: Any) -> bytes | None:
-        if "pictures" in arguments[1]:
-            Path(entry.path).parent.mkdir(parents=True, exist_ok=True)
-            Path(entry.path).write_bytes(b"ours")
-        return get(*arguments, **options)
-
-    monkeypatch.setattr(storage.Store, "get", meanwhile)
-    with pytest.raises(DataError, match="another file came there meanwhile") as caught:
-        pull()
-    monkeypatch.setattr(storage.Store, "get", get)
-    assert "`labelfactory pull` again" in caught.value.remedy
-    pull()
-    assert Path(entry.path).read_bytes() == b"ours"
-    assert read_manifest().entries[0].path == f"data/raw/pulled/{entry.sha256}.png"
-
-
-def test_masks_that_number_their_classes_differently_are_not_merged(made, other):
-    """One machine adds a true mask, the other changes the order of the classes: neither replaces the other unasked."""
-    push()
-    folder = other()
-    pull()
-    masked = added("b-1", "data/raw/b.png", b"ours")
-    mask = added("b-2", "data/raw/masks/b.png", b"mask")
-    changed(masked, mask_path=mask.path, mask_sha256=mask.sha256)
-    data = MANIFEST.read_bytes()
-    os.chdir(made.root)
-    manifest = read_manifest()
-    write_manifest(replace(manifest, classes=Classes(manifest.classes.names[::-1])))
-    push()
-    os.chdir(folder)
-    for command in (push, pull):
-        with pytest.raises(DataError, match="number their classes differently: b-1"):
-            command()
-    assert MANIFEST.read_bytes() == data
-    push(give_up=True)
-    os.chdir(made.root)
-    pull()
-    assert read_manifest().classes == manifest.classes
-
-
-def test_classes_that_another_machine_changed_are_pulled_before_a_push(made, other):
-    """Though no image has changed."""
-    push()
-    folder = other()
-    pull()
-    os.chdir(made.root)
-    manifest = read_manifest()
-    write_manifest(replace(manifest, classes=Classes((*manifest.classes.names, "bird"))))
-    push()
-    os.chdir(folder)
-    with pytest.raises(DataError, match="pushed what this folder's import lacks: the classes cat, dog, bird"):
-        push()
-    pull()
-    push()
-    assert read_manifest().classes.names[-1] == "bird"
 
 
 def test_damage_is_found_and_nothing_half_is_left(made, other, server):
