@@ -113,7 +113,7 @@ def test_a_run_waits_for_dvcs_lock(imported):
 
 def test_a_line_that_never_ran_cannot_leave_out_training(imported):
     """--no-retrain without models: exit 2, both lines, and dvc.yaml untouched."""
-    assert "labelfactory run: at most 72 rows" in call(imported, "labelfactory", "status")
+    assert "labelfactory run: at most 96 rows" in call(imported, "labelfactory", "status")
     before = (imported / "dvc.yaml").read_bytes()
     output = call(imported, "labelfactory", "run", "--no-retrain", code=2)
     assert "there are no models yet" in output
