@@ -204,6 +204,13 @@ def test_a_score_is_cut_at_a_threshold_of_its_own_variant(project, until):
         assert set(wiring.upstream(name)) <= set(variant.stages)
 
 
+def test_the_model_is_scored_by_rows_of_its_own_variant(project):
+    """Predictions are made behind the network: a sweep that stops there makes them too, and one that stops before does not."""
+    (variant,), (before,) = (variants({BETA: [4]}, until) for until in ("train_segmenter", "refine_crf"))
+    assert "segment_images" in variant.stages
+    assert "segment_images" not in before.stages
+
+
 def test_the_stages_of_thresholds_add_no_training(project):
     """As the line is wired: a sweep of CAMs or walks stays as short as that."""
     for until, choosing in {"extract_cams": "calibrate_seeds", "random_walk": "calibrate_walks"}.items():
