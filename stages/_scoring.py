@@ -15,13 +15,13 @@ from labelfactory.dataset.truth import true_mask
 from labelfactory.devices import pick_device
 from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint, read_passport
 from labelfactory.metrics import Confusion, ThresholdCurve
-from labelfactory.rows.predicted import PredictedRows
+from labelfactory.rows.predicted import INFERENCE, PredictedRows
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import Row
 from labelfactory.schema import VOID, Mask, labels_from_channels
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring, stage_wiring
-from labelfactory.stage.output_state import INFERENCE, SETTINGS, State
+from labelfactory.stage.output_state import SETTINGS, State
 from models.seeds import channels_above, scores_at_size
 from models.segmenters import Segmenter, segmenter_from
 from models.segmenters._whole_photograph import Inference, best_of, probabilities_of

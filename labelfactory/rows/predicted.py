@@ -15,7 +15,7 @@ from labelfactory.rows.shards import Row, ShardFolder
 from labelfactory.settings.wiring import DATA, read_wiring
 
 INFERENCE = "inference"
-"""Name of the settings with which a network is run, in the inputs of its predictions."""
+"""Name of the settings with which the line runs a segmenter: in the inputs of its predictions, and in what was measured."""
 
 
 class _Place(NamedTuple):
