@@ -31,7 +31,7 @@ from labelfactory.stage.runner import build_stage, read_sections
 from models.segmenters import _whole_photograph, predict, segmenter_from
 from pages.layers import ModelOnDisk
 from stages import evaluate
-from stages.segment_images import STRIDE, SegmentImages
+from stages.segment_images import STEPS, STRIDE, SegmentImages
 
 PREDICTIONS = DATA / "predictions"
 SCORED = ["image-0", "image-1", "image-2"]
@@ -155,7 +155,7 @@ def test_a_withdrawn_photograph_has_no_row(line):
 
 
 def test_a_row_holds_what_the_network_says(line):
-    """Mask and figures from its probabilities, of which every fourth pixel is kept to half a step of 1/255."""
+    """Mask and figures from its probabilities, of which every fourth pixel is kept to half a step."""
     settle("evaluate", precision="32-true")
     segment(lists=["train"])
     state, passport = load_checkpoint(DATA / "segmenter" / CHECKPOINT)
@@ -171,7 +171,7 @@ def test_a_row_holds_what_the_network_says(line):
         assert list(row["class_ids"]) == sorted({0, *tagged, *np.unique(row["mask"])})
         kept = wanted[row["class_ids"], ::STRIDE, ::STRIDE]
         assert row["probabilities"].shape == kept.shape
-        assert np.abs(row["probabilities"] / 255 - kept).max() <= 0.5 / 255 + 1e-6
+        assert np.abs(row["probabilities"] / 255 - kept).max() <= 0.5 / STEPS + 1e-6
         for class_id in range(len(CLASSES) + 1):
             own = row["mask"] == class_id
             assert row["area"][class_id] == pytest.approx(own.mean())
