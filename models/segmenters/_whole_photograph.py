@@ -43,9 +43,9 @@ def probabilities_of(segmenter: Segmenter, photograph: Tensor, inference: Infere
     Returns:
         [n_classes, H, W] float32 on the segmenter's device, summing to 1 over the classes.
     """
-    device = next(segmenter.parameters()).device
-    with inference_precision(inference.precision, device):
-        return predict(segmenter, photograph[None].to(device), scales=inference.scales, flip=inference.flip)[0]
+    image = photograph[None].to(next(segmenter.parameters()).device)
+    with inference_precision(inference.precision, segmenter, image):
+        return predict(segmenter, image, scales=inference.scales, flip=inference.flip)[0]
 
 
 def best_of(probabilities: Tensor) -> tuple[Tensor, Tensor]:
