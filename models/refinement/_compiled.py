@@ -11,6 +11,7 @@ function has one signature and calls functions of its own file alone.
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -66,13 +67,13 @@ class _MachineCode(caching.FunctionCache):  # type: ignore[misc]
         try:
             return super().load_overload(signature, context)
         except Exception:  # whatever unpickling raises over damaged bytes
+            with suppress(OSError):
+                self.flush()
             return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        try:
+        with suppress(OSError):
             super().save_overload(signature, data)
-        except OSError:
-            return
 
 
 def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -81,10 +82,8 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     One thread and IEEE arithmetic in the order of the source: the same input gives the same bytes.
     """
     fast = inlined(function)
-    try:
+    with suppress(RuntimeError):  # no folder
         fast._cache = _MachineCode(function)  # type: ignore[attr-defined]
-    except RuntimeError:  # no folder
-        return fast
     return fast
 
 

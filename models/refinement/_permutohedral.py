@@ -54,8 +54,8 @@ def build_lattice(image: NDArray[np.uint8], sxy: float, srgb: float) -> Lattice:
     bits = max(12, (height * width).bit_length())
     pixels = np.array(image, order="C")  # writable: another signature would be compiled for read-only arrays
     placed = _place(pixels, np.float32(sxy), np.float32(srgb), _scales().astype(np.float32), strides, origin, bits)
-    vertices, weights, numbers, keys, names = placed
-    before, after = _connect(numbers, keys, names, strides.sum() - AXES * strides)
+    vertices, weights, count, keys, names = placed
+    before, after = _connect(count, keys, names, strides.sum() - AXES * strides)
     return Lattice(vertices, weights, before, after)
 
 
@@ -130,7 +130,7 @@ def _slot(number: Any, bits: Any) -> Any:
 def _place(
     image: NDArray[np.uint8], sxy: Any, srgb: Any, scales: Floats, strides: Integers, origin: Any, bits: int
 ) -> tuple[Any, ...]:
-    """Vertices and weights of all pixels; numbers [M] of the vertices, and the hash table that finds a vertex by its number.
+    """Vertices and weights of all pixels, the number M of vertices, and the hash table: by slot, a number and its vertex.
 
     Pixels are looked up corner by corner, first without a branch: most numbers lie where they are looked for.
     """
@@ -138,7 +138,7 @@ def _place(
     vertices = np.empty((height * width, AXES), np.uint32)
     weights = np.empty((height * width, AXES), np.float32)
     count = 0
-    numbers, keys, names = _table(np.empty(0, np.int64), 0, bits)
+    keys, names = np.full(2**bits, EMPTY, np.int64), np.zeros(2**bits, np.uint32)
     offsets, places = np.empty((AXES, BLOCK), np.float32), np.empty((AXES, BLOCK), np.float32)
     ranks, shares = np.empty((AXES + 1, BLOCK), np.int32), np.empty((AXES + 1, BLOCK), np.float32)
     corners = np.empty((AXES, BLOCK), np.int64)
@@ -149,9 +149,9 @@ def _place(
             _elevate(image[y, x : x + size], x, y, sxy, srgb, scales, offsets, shares)
             _round(size, offsets, places, ranks)
             _corners(size, offsets, places, ranks, strides, origin, corners, shares)
-            while 2 * (count + AXES * BLOCK) > len(keys):
+            while 3 * (count + AXES * BLOCK) > 2 * len(keys):
                 bits += 1
-                numbers, keys, names = _table(numbers, count, bits)
+                keys, names = _rehashed(keys, names, bits)
             mask = uint64(len(keys) - 1)
             first = y * width + x
             for corner in range(AXES):
@@ -170,25 +170,25 @@ def _place(
                     while keys[slot] != number and keys[slot] != EMPTY:
                         slot = (slot + uint64(1)) & mask
                     if keys[slot] == EMPTY:
-                        keys[slot], names[slot], numbers[count] = number, count, number
+                        keys[slot], names[slot] = number, count
                         count += 1
                     vertices[first + k, corner] = names[slot]
-    return vertices, weights, numbers[:count].copy(), keys, names
+    return vertices, weights, count, keys, names
 
 
-@compiled
-def _table(numbers: Integers, count: int, bits: int) -> tuple[Any, ...]:
-    """The first `count` numbers, with room for half as many as the table has slots; its keys; vertices by slot."""
-    room = np.empty(2 ** (bits - 1), np.int64)
-    keys = np.full(2**bits, EMPTY, np.int64)
-    names = np.zeros(2**bits, np.uint32)
-    mask = uint64(len(keys) - 1)
-    for vertex in range(count):
-        slot = _slot(numbers[vertex], bits)
-        while keys[slot] != EMPTY:
+@inlined
+def _rehashed(keys: Integers, names: Indices, bits: int) -> tuple[Any, ...]:
+    """The hash table with 2 ** bits slots."""
+    new_keys, new_names = np.full(2**bits, EMPTY, np.int64), np.zeros(2**bits, np.uint32)
+    mask = uint64(len(new_keys) - 1)
+    for old in range(len(keys)):
+        if keys[old] == EMPTY:
+            continue
+        slot = _slot(keys[old], bits)
+        while new_keys[slot] != EMPTY:
             slot = (slot + uint64(1)) & mask
-        room[vertex], keys[slot], names[slot] = numbers[vertex], numbers[vertex], vertex
-    return room, keys, names
+        new_keys[slot], new_names[slot] = keys[old], names[old]
+    return new_keys, new_names
 
 
 @inlined
@@ -307,9 +307,8 @@ def _corners(
 
 
 @compiled
-def _connect(numbers: Integers, keys: Integers, names: Indices, steps: Integers) -> tuple[Any, ...]:
+def _connect(count: int, keys: Integers, names: Indices, steps: Integers) -> tuple[Any, ...]:
     """Neighbours `before` and `after` [6, M] of each vertex; M where there is none."""
-    count = len(numbers)
     before = np.full((AXES, count), count, np.uint32)
     after = np.full((AXES, count), count, np.uint32)
     mask = uint64(len(keys) - 1)
@@ -318,8 +317,10 @@ def _connect(numbers: Integers, keys: Integers, names: Indices, steps: Integers)
         bits += 1
     for axis in range(AXES):
         left, right = before[axis], after[axis]
-        for vertex in range(count):
-            number = numbers[vertex] + steps[axis]
+        for own in range(len(keys)):
+            if keys[own] == EMPTY:
+                continue
+            vertex, number = names[own], keys[own] + steps[axis]
             slot = _slot(number, bits)
             while keys[slot] != number and keys[slot] != EMPTY:
                 slot = (slot + uint64(1)) & mask

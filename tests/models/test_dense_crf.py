@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 
 from labelfactory.errors import MissingError, ShapeError
-from labelfactory.settings.registry import choose
+from labelfactory.stage.preflight import check_line
 from models.refinement import _permutohedral as lattices
 from models.refinement import pydensecrf
 from models.refinement._crf import CrfConfig, energy_of_labels, energy_of_scores
 from models.refinement._mean_field import Kernels
 from models.refinement.dense_crf import DenseCrf
 from sources.demo import render_image
+from stages.refine_crf import RefineCrfConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = CrfConfig(steps=5, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=20, bilateral_srgb=13, bilateral_compat=10)
@@ -289,13 +290,17 @@ def test_the_method_pydensecrf_is_pydensecrf_called_directly(authors_code):
     )
 
 
-def test_a_missing_pydensecrf_is_an_error_that_says_what_to_type(monkeypatch):
+def test_a_missing_pydensecrf_is_an_error_that_says_what_to_type(monkeypatch, tmp_path):
     """Before a run, and when it is called."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    chosen = choose("models.refinement", "pydensecrf")
+    section = RefineCrfConfig(method="pydensecrf", scale=1, min_confidence=0)
     image = photograph()
-    for call in (chosen.check_packages, lambda: pydensecrf.refine_scores(image, some_scores(2, image), config=CONFIG)):
+    for call in (
+        lambda: check_line({"refine_crf": section}),
+        lambda: pydensecrf.refine_scores(image, some_scores(2, image), config=CONFIG),
+    ):
         with pytest.raises(MissingError, match="pip install 'labelfactory\\[pydensecrf\\]'"):
             call()
 
