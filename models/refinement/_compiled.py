@@ -10,6 +10,7 @@ function has one signature and calls functions of its own file alone.
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,8 +24,19 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("LABELFACTORY_CACHE") or Path.home() / ".cache" / "labelfactory")
+def _own_folder() -> Path:
+    """The folder of this user's machine code, which nobody else can write: whoever could would have their code run.
+
+    Raises:
+        OSError: it cannot be made, or is open to others.
+    """
+    cache = Path(os.environ.get("LABELFACTORY_CACHE") or Path.home() / ".cache" / "labelfactory")
+    folder = cache / f"machine-code-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise PermissionError(f"{folder} is open to other users")
+    return folder
 
 
 class _ByContent(caching._CacheLocator):  # type: ignore[misc]
@@ -33,7 +45,7 @@ class _ByContent(caching._CacheLocator):  # type: ignore[misc]
     def __init__(self, source: Path) -> None:
         made_of = [numba.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()]
         self._digest = hashlib.sha256("\n".join([*made_of, source.read_text("utf-8")]).encode()).hexdigest()
-        self._folder = _cache() / "machine-code" / f"{source.stem}-{self._digest[:16]}"
+        self._folder = _own_folder() / f"{source.stem}-{self._digest[:16]}"
 
     def get_cache_path(self) -> str:
         return str(self._folder)

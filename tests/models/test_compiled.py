@@ -1,6 +1,7 @@
 """Machine code of the CRF: kept by content, and made anew wherever its folder or a file in it is no good."""
 
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,7 @@ def tripled(number):
 def cache(tmp_path, monkeypatch) -> Path:
     """The folder that machine code is kept in."""
     monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache/machine-code"
+    return tmp_path / f"cache/machine-code-{os.getuid()}"
 
 
 def load(path: Path, factor: int = 3) -> ModuleType:
@@ -84,3 +85,17 @@ def test_a_full_disk_does_not_stop_the_run(cache, tmp_path, monkeypatch):
 
     monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
     assert module.tripled(2) == 6
+
+
+def test_a_folder_that_others_can_write_is_not_read(cache, tmp_path):
+    """Their files would run as ours."""
+    assert load(tmp_path / "one/tripling.py").tripled(2) == 6
+    assert cache.stat().st_mode & 0o777 == 0o700
+    cache.chmod(0o777)
+    open_to_others = load(tmp_path / "one/tripling.py")
+    assert (open_to_others.tripled(2), hits(open_to_others)) == (6, 0)
+    cache.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").chmod(0o700)
+    cache.symlink_to(tmp_path / "elsewhere")
+    linked = load(tmp_path / "one/tripling.py")
+    assert (linked.tripled(2), hits(linked)) == (6, 0)
