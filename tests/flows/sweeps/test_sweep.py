@@ -271,12 +271,12 @@ def test_a_sweep_really_runs(imported, finished):
 
 
 def state(folder: Path) -> dict[str, bytes]:
-    """Params, lock and outputs of a workspace."""
+    """Params, lock and outputs of a workspace; a variant's rows may be in the store, where all variants look."""
     files = [folder / "params.yaml", folder / "dvc.lock", *sorted((folder / "data").rglob("*.*"))]
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in files
-        if path.is_file() and "sweeps" not in path.parts
+        if path.is_file() and not {"sweeps", "store"} & {*path.parts}
     }
     git = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, check=True)
     return {**found, "git": git.stdout}
