@@ -57,11 +57,13 @@ def lines_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> Answer:
 
 
 def learner(lookup: Lookup, masks: MaskSet) -> Model | None:
-    """The model whose masks these are, or the last one that learnt from exactly these."""
+    """The model whose masks these are, or the last one that learnt from exactly these, by the classes that they have."""
     if masks.model is not None or masks.folder is not None:
         return masks.model
     digest = digest_rows((image_id, str(row["digest"])) for image_id, row in masks.rows.items())
-    return next((m for m in reversed(lookup.versions()) if m.passport.training_rows_digest == digest), None)
+    known = set(masks.classes.values())
+    learners = (m for m in reversed(lookup.versions()) if m.passport.training_rows_digest == digest)
+    return next((m for m in learners if known in (set(), {tuple(m.passport.classes)})), None)
 
 
 def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | None = None) -> Answer:
