@@ -29,7 +29,7 @@ from lineage.diff import diff
 from lineage.lookup import Lookup
 from lineage.pixel import _because, audit_pixel
 from lineage.record import record
-from lineage.scores import IOU, scores_of
+from lineage.scores import IOU, SCORE, scores_of
 from lineage.settings_diff import parameters
 from lineage.verify import verify
 
@@ -71,6 +71,34 @@ def test_a_score_of_fewer_images_than_another_of_the_same_digests_is_not_a_model
     assert {key: score.value for key, score in scores_of(lookup, lookup.on_disk(), kind=IOU).items()} == {
         "iou/val/model/cat": 0.125
     }
+
+
+def test_a_score_of_a_list_that_has_grown_replaces_none(line):
+    """A later run scores more photographs, which the model's list did not have: the first score stands, and keeps its list."""
+    line.train("segmenter", {}, seed=5)
+    few = {"miou/val/model": 0.25, "iou/val/model/cat": 0.5, "miou/train/walks_at_best_threshold": 0.125}
+    many = dict.fromkeys(few, 0.75)
+    for figures, count in ((few, 4), (many, 6)):
+        if count > 4:
+            manifest = read_manifest()
+            more = tuple(line._photograph(f"image-{k}", k) for k in (4, 5))
+            write_manifest(replace(manifest, entries=(*manifest.entries, *more)))
+            line.prepare()
+        line.evaluate(figures | {"images/val/model": count, "images/train/walks": count})
+        line.report("evaluate", figures=figures)
+        line.commit()
+        record()
+    lookup = Lookup()
+    first, second = lookup.evaluations[-2:]
+    assert first.measured["list val"] != second.measured["list val"]
+    for kind in (SCORE, IOU):
+        scores = scores_of(lookup, lookup.on_disk(), kind=kind)
+        assert {key: score.value for key, score in scores.items()} == {
+            k: v for k, v in few.items() if k.startswith(kind)
+        }
+        assert {score.measured_with[0] for score in scores.values()} <= {
+            first.measured[f"list {n}"] for n in ("train", "val")
+        }
 
 
 def test_a_model_names_its_masks_parents_and_supervision(line):
