@@ -223,6 +223,53 @@ def test_a_mask_that_came_out_the_same_again_says_so(line):
     assert second["same_as_version"] == 1
 
 
+def test_a_mask_is_the_one_in_data_though_a_newer_one_is_recorded(line):
+    """Back at earlier settings: the first version, what learnt from it, and which one lies in data/ where another is asked for."""
+    again(line, refine_crf="changed")
+    answer = audit_mask(again(line), "image-3")
+    assert (answer["version"], answer["in_data"]) == (1, 1)
+    assert answer["chain"][-1]["digest"] == RowReader(Path("data/masks")).states["image-3"].digest
+    assert [version.get("in_data", False) for version in answer["versions"]] == [True, False]
+    used = {u["model"]: (u["version"], u["this_version"]) for u in answer["models"] if "segmenter" in u["model"]}
+    assert used == {"segmenter 1": (1, True), "segmenter 2": (2, False)}
+    assert "note" not in answer
+    second = audit_mask(Lookup(), "image-3", 2)
+    assert (second["version"], second["in_data"]) == (2, 1)
+    assert "in data True" in CliRunner().invoke(cli, ["mask", "image-3"]).stdout
+    with pytest.raises(MissingError, match="no version 0"):
+        audit_mask(Lookup(), "image-3", 0)
+
+
+def test_of_masks_with_the_same_bytes_the_one_in_data_has_its_key(line):
+    """Another parameter gave the same mask: back at the first one, its chain names the first parameter."""
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    before = Path("params.yaml").read_text()
+    settings["refine_crf"]["min_confidence"] = 0.25
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    assert audit_mask(again(line), "image-1")["in_data"] == 2
+    Path("params.yaml").write_text(before)
+    answer = audit_mask(again(line), "image-1")
+    assert (answer["version"], answer["in_data"]) == (1, 1)
+    assert answer["chain"][-1]["key"] == RowReader(Path("data/masks")).states["image-1"].key
+
+
+def test_the_newest_mask_is_answered_with_a_reason_where_data_holds_no_recorded_one(line):
+    """None, one that is not recorded, one that cannot be read: the newest recorded version, and why."""
+    lookup = again(line, refine_crf="changed")
+    line.run(refine_crf="fresh")
+    answer = audit_mask(lookup, "image-1")
+    assert (answer["version"], answer["in_data"]) == (2, None)
+    assert answer["note"] == "the mask in data/masks is not recorded: this is the newest recorded mask"
+    assert "note" not in audit_mask(lookup, "image-1", 1)
+    path = Path("data/masks/shard-00000.parquet")
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    answer = audit_mask(lookup, "image-1")
+    assert (answer["version"], answer["in_data"]) == (2, None)
+    assert answer["note"].startswith("which mask data/masks holds is not known (data/masks/shard-00000.parquet")
+    path.unlink()
+    assert audit_mask(lookup, "image-1")["note"].startswith("data/masks holds no mask of this image: ")
+
+
 # --- diff -------------------------------------------------------------------------------------------------------------
 
 
