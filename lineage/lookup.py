@@ -119,7 +119,10 @@ class Lookup:
         It is not always the newest: the models of a sweep have versions too, and data/ may hold an older one again.
         """
         name = name or read_wiring().model.noun
-        passport = passport_of(name)
+        return self.of(name, passport_of(name))
+
+    def of(self, name: str, passport: Passport | None) -> Model | None:
+        """The model of a network that has this passport; None if it is not recorded."""
         return next((m for m in self.versions(name) if passport and trained(m.passport) == trained(passport)), None)
 
     def aliases(self) -> dict[str, str]:

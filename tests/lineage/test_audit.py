@@ -25,8 +25,9 @@ from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.schema import Classes
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_model
-from lineage.diff import diff
+from lineage.diff import diff, learner
 from lineage.lookup import Lookup
+from lineage.mask_set import mask_set
 from lineage.pixel import _because, audit_pixel
 from lineage.record import record
 from lineage.scores import IOU, SCORE, scores_of
@@ -271,6 +272,21 @@ def test_the_newest_mask_is_answered_with_a_reason_where_data_holds_no_recorded_
 
 
 # --- diff -------------------------------------------------------------------------------------------------------------
+
+
+def test_of_models_with_the_same_masks_a_state_is_that_of_its_own(line):
+    """`now` and a commit mean the model that lies or lay beside the masks, not the newest that learnt from them."""
+    for words in (["init", "-q"], ["add", "dvc.lock"], ["commit", "-q", "-m", "one"]):
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], check=True, capture_output=True)
+    line.train("segmenter", {}, seed=5)
+    line.commit()
+    record()
+    lookup = Lookup()
+    assert [learner(lookup, mask_set(lookup, text)).version for text in ("now", "HEAD")] == [2, 1]
+    line.run()
+    assert [learner(lookup, mask_set(lookup, text)).version for text in ("now", "HEAD")] == [1, 1]
+    shutil.rmtree("data/segmenter")
+    assert learner(lookup, mask_set(lookup, "now")).version == 2
 
 
 @pytest.mark.parametrize(
