@@ -165,13 +165,13 @@ class Lookup:
             if version in aliases and self.models[aliases[version]].name == name:
                 return self.models[aliases[version]]
             same, held = self.versions(name), self.on_disk(name)
-            matches = [m for m in same if str(m.version) == version] if version else [held] if held else same[-1:]
+            matches = [m for m in same if str(m.version) == version] if version else [held] if held else []
         else:
             matches = [m for d, m in self.models.items() if len(text) >= LEAST and d.startswith(text.lower())]
         if len(matches) != 1:
             known = [*aliases, *(f"{m.name}@{m.version}" for m in self.models.values())]
             problem = "more than one model" if matches else f"no model{did_you_mean(text, known)}"
-            if "latest" in (text, version):
+            if "latest" in (text, version) or text in names:
                 problem = f"no model: data/{name if name in names else usual} holds none that is recorded"
             models = list(self.models.values())
             newest = (self.versions(name if name in names else usual) or models)[-1:]

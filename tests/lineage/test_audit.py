@@ -120,6 +120,10 @@ def test_a_model_names_its_masks_parents_and_supervision(line):
     with pytest.raises(MissingError) as missing:
         lookup.model("3")
     assert "segmenter@2" in missing.value.remedy  # the newest that there is
+    shutil.rmtree("data/segmenter")
+    with pytest.raises(MissingError, match="data/segmenter holds none that is recorded") as missing:
+        lookup.model("segmenter")
+    assert "segmenter@2" in missing.value.remedy
 
 
 def test_a_checkpoint_alone_can_be_audited(line, tmp_path_factory, monkeypatch):
