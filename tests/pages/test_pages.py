@@ -147,6 +147,28 @@ def test_runs_link_to_mlflow_and_prefect(line):
     assert "http://127.0.0.1:4200/runs/flow-run/flow-42" in links
 
 
+def test_runs_are_those_that_left_what_lies_there(line):
+    """Not those of the newest line: as after `git checkout` and `dvc checkout` of an earlier commit."""
+    line.report("refine_crf", number=1)
+    line.commit()
+    record()
+    first = Ledger().events("line")[-1]["detail"]["stages"]["refine_crf"]
+    line.report("refine_crf", number=2)
+    line.commit()
+    record()
+    second = Ledger().events("line")[-1]["detail"]["stages"]["refine_crf"]
+    look = SlowQuery(saying({run: {"run": run[:8], "experiment": "7"} for run in (first, second)}), lambda: 0)
+    look.refresh()
+    look.wait()
+    line.report("refine_crf", number=1)
+    line.commit()
+    record()
+    with visit(project(runs=look)) as client:
+        links = {a["href"] for a in read(client, "/").all("a")}
+    assert f"http://127.0.0.1:5000/#/experiments/7/runs/{first[:8]}" in links
+    assert f"http://127.0.0.1:5000/#/experiments/7/runs/{second[:8]}" not in links
+
+
 def test_an_empty_project_says_what_to_type(tmp_path, monkeypatch):
     """No import, no ledger: the pages are there and say so."""
     monkeypatch.chdir(tmp_path)
