@@ -432,6 +432,21 @@ def test_the_chain_has_the_tags_of_its_mask(line):
     assert "cat, dog" in page.text.partition("Provenance")[2].partition("Models that learnt from it")[0]
 
 
+def test_the_time_of_a_mask_is_that_of_its_own_version(line):
+    """The same bytes were recorded again under another key, later: the mask that lies there is the first."""
+    masks = Path("data/masks/shard-00000.parquet")
+    first, shown = masks.read_bytes(), Snapshot(Lookup()).row("image-1")["time"]
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["refine_crf"]["min_confidence"] = 0.25
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    line.run(refine_crf="changed", commit=False)
+    os.utime(masks, (shown / 1000 + 1000, shown / 1000 + 1000))
+    record()
+    assert Snapshot(Lookup()).row("image-1")["time"] == shown + 1_000_000
+    masks.write_bytes(first)
+    assert Snapshot(Lookup()).row("image-1")["time"] == shown
+
+
 def test_a_mask_that_is_not_recorded_yet_is_said(line):
     """The page shows the disk; the ledger is older until somebody records."""
     line.run(refine_crf="fresh")
