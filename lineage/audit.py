@@ -136,9 +136,9 @@ def _from_passport(passport: Passport) -> Answer:
 def chain(lookup: Lookup, model: Model) -> list[Answer]:
     """The checkpoints that a model started or learnt from, each with its own."""
     parents = []
-    for name, digest in model.passport.parents.items():
-        parent = lookup.models.get(digest)
-        entry: Answer = {"name": name, "weights": digest, "model": parent.label if parent else "not in the ledger"}
+    for name, parent in lookup.parents(model).items():
+        weights = model.passport.parents[name]
+        entry: Answer = {"name": name, "weights": weights, "model": parent.label if parent else "not in the ledger"}
         parents.append({**entry, "parents": chain(lookup, parent) if parent else []})
     return parents
 
@@ -275,9 +275,9 @@ def steps(lookup: Lookup, mask: Mapping[str, Any]) -> list[Answer]:
     behind: list[Answer] = []
     for noun in wiring.rows_behind(wiring.masks.noun):
         inputs = recipe.get(noun, {})
-        behind += _networks_of(lookup, noun, inputs)
+        behind += _networks_of(lookup, noun, inputs, mask["time"])
         behind.append({"step": _word(noun), "digest": _row_digest(mask, noun, recipe), "made_by": inputs})
-    return [*start, *behind, *_networks_of(lookup, wiring.masks.noun, made_by), end | quality_of(mask)]
+    return [*start, *behind, *_networks_of(lookup, wiring.masks.noun, made_by, mask["time"]), end | quality_of(mask)]
 
 
 def _word(noun: str) -> str:
@@ -285,8 +285,11 @@ def _word(noun: str) -> str:
     return maker.word if maker else noun
 
 
-def _networks_of(lookup: Lookup, noun: str, inputs: Mapping[str, Any]) -> list[Answer]:
-    """The networks that rows were made with; an optional one where the rows name it, others even where no digest is known."""
+def _networks_of(lookup: Lookup, noun: str, inputs: Mapping[str, Any], time: Any) -> list[Answer]:
+    """The networks that rows were made with; an optional one where the rows name it, others even where no digest is known.
+
+    `time` is that of the masks: of networks with the same weights, the last one before it is meant.
+    """
     wiring = read_wiring()
     maker = wiring.maker(noun)
     networks = []
@@ -295,7 +298,7 @@ def _networks_of(lookup: Lookup, noun: str, inputs: Mapping[str, Any]) -> list[A
         if trainer is None or trainer.meta.kind != "network" or (trainer.meta.optional and network not in inputs):
             continue
         digest = inputs.get(network)
-        model = lookup.models.get(digest or "")
+        model = lookup.network(network, digest or "", time)
         networks.append({"step": trainer.word, "digest": digest, "model": model.label if model else None})
     return networks
 

@@ -1,8 +1,8 @@
 """The scores of a model: those that were measured on its weights, and on the rows that it learnt from.
 
-Every evaluation that was recorded names the digests that it scored. The first one that scored exactly these gives the score,
-so that no later run changes it. One that scored fewer images than another of the same list, with the same settings, gives none:
-earlier versions left out true masks that were away. One of another list, such as a longer one, replaces nothing.
+Every evaluation that was recorded names the digests that it scored. The first one that scored exactly these, by the classes of the
+model, gives the score, so that no later run changes it. One that scored fewer images than another of the same list, with the same
+settings, gives none: earlier versions left out true masks that were away. One of another list, such as a longer one, replaces none.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,8 @@ def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = 
     """
     scores: dict[str, Score] = {}
     counts: dict[str, float] = {}
-    for evaluation in lookup.evaluations:
+    classes = tuple(model.passport.classes)
+    for evaluation in (each for each in lookup.evaluations if each.classes in ((), classes)):
         digests = _belonging(lookup, model, evaluation, behind)
         for key, value in (evaluation.of(digests) if digests else {}).items():
             if not key.startswith(kind):
