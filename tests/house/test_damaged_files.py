@@ -19,6 +19,7 @@ from app import status
 from app.quarantine import list_
 from app.table import print_table
 from flows.line.stage_states import StageState
+from flows.line.summary import read_summary
 from flows.run.checks import check_run
 from flows.server.api import find_page
 from labelfactory.dataset.corrections import store_mask, write_corrections
@@ -162,7 +163,7 @@ def append_again() -> None:
 ACTIONS: dict[str, Callable[[], object]] = {
     "status": lambda: status.status(),
     "import": append_again,
-    "report": print_table,
+    "report": lambda: print_table(read_summary()),
     "record": record,
     "audit mask": lambda: audit_mask(open_ledger(), "image-1"),
     "audit model": lambda: audit_model(open_ledger(), "latest"),
