@@ -155,8 +155,10 @@ class Parent:
         reader, writer = os.pipe()
         try:
             try:
+                request = json.dumps(_request(module, environment, self._folder)).encode()
+                if len(request) > LONGEST:
+                    raise CannotError("what was typed is too long")
                 with _subreaper():
-                    request = json.dumps(_request(module, environment, self._folder)).encode()
                     socket.send_fds(self._socket, [request], [0, 1, 2, reader])
                     stage = int(self._receive())
             finally:
@@ -209,6 +211,8 @@ def stage_in(words: Sequence[str], options: Mapping[str, Any]) -> str | None:
     if set(options) != {"cwd", "env", *plain} or any(options[name] is not plain[name] for name in plain):
         return None
     if Path(words[0]).name not in MAKE_WAY or words[-2] != "-c":
+        return None
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # the exit code of a child would be lost
         return None
     found = STAGE.fullmatch(words[-1])
     return found[1] if found and all(_is_open(number) for number in (0, 1, 2)) else None
