@@ -15,8 +15,9 @@ from rich.markup import escape
 import labelfactory
 from app._mixed_code import mixed_code, mixed_remedy
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
-from labelfactory.devices import cores, pick_device, precision_on
+from labelfactory.devices import cores, has_bfloat16, pick_device
 from labelfactory.errors import UserError
+from labelfactory.measured_precision import kept_here
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.stage.runner import read_sections
 from labelfactory.store.entries import held_in_words
@@ -73,9 +74,20 @@ def _gpu() -> Iterator[Finding]:
         yield True, "no GPU: the line runs on the CPU; use the profile demo or photographs-cpu", ""
     try:
         device = pick_device()
-        yield True, f"computes on {device}; precision auto is {precision_on(device, 'auto')} there", ""
+        yield True, f"computes on {device}; precision auto is {_auto_on(device)}", ""
     except UserError as error:
         yield False, error.problem, error.remedy
+
+
+def _auto_on(device: torch.device) -> str:
+    """What `precision: auto` is there, by the measurements of earlier runs."""
+    if not has_bfloat16(device):
+        return "32-true there: it has no bfloat16 of its own"
+    kept = [
+        f"{each.precision} for the {each.work} of {each.network} (bf16-mixed takes {each.ratio:.2f} times as long)"
+        for each in kept_here(device)
+    ]
+    return f"measured there: {'; '.join(kept)}" if kept else "measured there when a network first runs"
 
 
 def _weights() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Seconds of a network in 32 bits and in bfloat16 on this device: the choice of `precision: auto`.
+"""Seconds of a network in 32 bits and in bfloat16 on this device, and what `precision: auto` chooses here.
 
     python -m benchmarks.precision [--repeats 6] [--threads 2]
 
@@ -13,7 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from labelfactory.devices import FabricPrecision, has_bfloat16, pick_device, precision_on
+from labelfactory.devices import FabricPrecision, has_bfloat16, pick_device
+from labelfactory.measured_precision import processor, quicker_precision
 from models.autocast import inference_precision
 from models.backbones import build_backbone
 
@@ -43,13 +44,13 @@ def main() -> None:
     pixels = torch.randn(BATCH, 3, SIDE, SIDE, device=device)
 
     def train(precision: FabricPrecision) -> None:
-        with inference_precision(precision, device):
+        with inference_precision(precision, net, pixels):
             deepest = net(pixels)[-1]
         deepest.float().mean().backward()
 
     @torch.no_grad()
     def infer(precision: FabricPrecision, images: Tensor = pixels) -> None:
-        with inference_precision(precision, device):
+        with inference_precision(precision, net, images):
             net(images)
 
     print(f"efficientnet_lite2 at stride 16, {BATCH} × {SIDE}×{SIDE}, on {device} with {args.threads} threads")
@@ -66,7 +67,9 @@ def main() -> None:
         unseen = [torch.randn(BATCH, 3, SIDE, SIDE + 16 * k, device=device) for k in (1, 2, 3)]
         first = [seconds_of(lambda p=precision, x=x: infer(p, x), device) for x in unseen]  # type: ignore[misc]
         print(f"forward, a size that was not seen before: {precision} {statistics.median(first):.3f} s")
-    print(f"bfloat16 of its own: {has_bfloat16(device)}; auto is {precision_on(device, 'auto')}")
+    for work, seconds in (("training", train), ("inference", infer)):
+        print(f"auto, {work}: {quicker_precision(net, work, device, seconds)}")
+    print(f"on {processor()}; bfloat16 of its own: {has_bfloat16(device)}")
 
 
 if __name__ == "__main__":

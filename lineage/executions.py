@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labelfactory.devices import for_the_record, pick_device
+from labelfactory.devices import pick_device
 from labelfactory.digests import digest_bytes, digest_file, digest_json
 from labelfactory.errors import DataError, first_line
 from labelfactory.learning.checkpoints import CURVE, Passport
@@ -90,7 +90,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
             "dvc_lock": digest_file(LOCK_FILE) if LOCK_FILE.exists() else "",
             "code": _code(noun, passport) or figures.get("code", ""),
             "host": platform.node(),
-            "device": passport.device if passport else _device(params.get(wiring.name)),
+            "device": passport.device if passport else _device(params.get(wiring.name), figures.get("precision", "")),
             "seconds": str(figures["seconds"]),
             "peak_memory_mb": str(figures["peak_memory_mb"]),
         },
@@ -99,9 +99,10 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
     }
 
 
-def _device(section: Mapping[str, Any] | None) -> str:
-    """What it computed on; of a stage that runs networks also in which precision."""
-    return for_the_record(section["precision"]) if section and "precision" in section else str(pick_device())
+def _device(section: Mapping[str, Any] | None, used: str) -> str:
+    """What it computed on; of a stage that runs networks also in which precision, or what was asked for if none was run."""
+    asked = section.get("precision", "") if section else ""
+    return ", ".join(filter(None, (str(pick_device()), used or asked)))
 
 
 def _iso(seconds: float) -> str:

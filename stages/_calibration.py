@@ -78,10 +78,11 @@ class _Judge:
 
     def __call__(self, record: ImageRecord, class_ids: Any) -> Evidence:
         scores = torch.from_numpy(self.rows[record.image_id][self.column]).to(self.device)
-        with inference_precision(self.cfg.precision, self.device):
+        photograph = to_tensor(record.photograph()).to(self.device)
+        with inference_precision(self.cfg.precision, self.net, photograph[None]):
             return masked_evidence(
                 self.net,
-                to_tensor(record.photograph()).to(self.device),
+                photograph,
                 scores,
                 [int(k) - 1 for k in class_ids],
                 THRESHOLDS,

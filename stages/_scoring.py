@@ -147,7 +147,7 @@ class Scorer:
             pixels = record.photograph() if photograph is None else photograph
             image = to_tensor(pixels)[None].to(self.device)
             for name, net in self.nets.items():
-                with inference_precision(self.cfg.precision, self.device):
+                with inference_precision(self.cfg.precision, net, image):
                     probabilities = predict(net, image, scales=self.cfg.scales, flip=self.cfg.flip)
                 masks[name] = probabilities[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
         return masks

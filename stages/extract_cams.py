@@ -71,11 +71,12 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
     def process_batch(self, samples: Sequence[Sample]) -> list[Row]:
         """CAMs of a batch of photographs with equal input sizes."""
         class_ids = [self.sharded.classes.ids(sample.record.tags) for sample in samples]
-        with inference_precision(self.cfg.precision, self.device):
+        photographs = [to_tensor(sample.photograph()) for sample in samples]
+        with inference_precision(self.cfg.precision, self.classifier, photographs[0][None].to(self.device)):
             cams = multiscale_cams(
                 self.classifier,
                 self.cfg.method,
-                [to_tensor(sample.photograph()) for sample in samples],
+                photographs,
                 class_ids=[torch.from_numpy(ids.astype("int64") - 1) for ids in class_ids],
                 scales=self.cfg.scales,
                 flip=self.cfg.flip,

@@ -102,8 +102,9 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
             return {"scores": np.zeros((0, *target), dtype=np.float16), "class_ids": ids}
         size = aligned_size(record.height, record.width, stride=self.net_stride)
         photograph = to_tensor(sample.photograph())[None].to(self.device)
-        with inference_precision(self.cfg.precision, self.device):
-            features = self.net(resize_images(photograph, size)).float()
+        resized = resize_images(photograph, size)
+        with inference_precision(self.cfg.precision, self.net, resized):
+            features = self.net(resized).float()
         transition = self.affinity.module.transition(
             features, stride=self.cfg.stride, radius=self.cfg.radius, beta=self.cfg.beta
         )
@@ -116,7 +117,7 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
 
     def _taught(self, photograph: Tensor, ids: NDArray[np.uint8]) -> Tensor:
         """The teacher's probabilities of the background and of the tagged classes, [1 + K, H, W], summing to 1."""
-        with inference_precision(self.cfg.precision, self.device):
+        with inference_precision(self.cfg.precision, self.teacher, photograph):
             probabilities = predict(self.teacher, photograph, scales=self.cfg.teacher_scales, flip=False)[0].float()
         return of_classes(probabilities, ids)
 

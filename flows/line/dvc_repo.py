@@ -14,6 +14,7 @@ from dvc.repo import Repo
 
 from flows.line.data_sources import check_data_source
 from flows.line.dvc_lock import DvcLock, busy
+from flows.line.dvc_state import keep_state_private
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
@@ -33,6 +34,7 @@ def open_repo(*, waits: bool = False) -> Iterator[Repo]:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     _choose_shell()
     try:
+        keep_state_private()
         repo = Repo(".")
     except DvcException as error:
         remedy = "Run the command in the project's root folder, in a clone of its git repository."

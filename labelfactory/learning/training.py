@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from labelfactory.console import say
-from labelfactory.devices import Precision, cores, pick_device, precision_on
+from labelfactory.devices import FabricPrecision, Precision, cores, pick_device
 from labelfactory.errors import UserError
 from labelfactory.files import write_csv
 from labelfactory.learning.batches import Examples, batches_in_epoch, epoch_batches, whole_batches
@@ -88,20 +88,19 @@ def make_optimizer(cfg: TrainingSection, pretrained: Sequence[Tensor], new: Sequ
     return torch.optim.SGD(groups, lr=cfg.learning_rate, momentum=0.9, weight_decay=cfg.weight_decay)
 
 
-def make_fabric(precision: Precision, devices: int = 1) -> "Fabric":
+def make_fabric(precision: FabricPrecision, devices: int = 1) -> "Fabric":
     """Fabric on this machine's device, or on several of the same kind with one process per device."""
     from lightning_fabric import Fabric  # takes a second or more, and only training needs it
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     device = pick_device()
-    on_device = precision_on(device, precision)
     # unused: a net may have layers deeper than the features that its loss uses
     strategy: Any = DDPStrategy(start_method="spawn", find_unused_parameters=True) if devices > 1 else "auto"
     if device.type == "cpu":
         torch.set_num_threads(max(1, cores() // devices))
-        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=on_device)
+        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision=precision)
     selected: Any = [device.index] if device.index is not None else devices
-    return Fabric(accelerator=device.type, devices=selected, strategy=strategy, precision=on_device)
+    return Fabric(accelerator=device.type, devices=selected, strategy=strategy, precision=precision)
 
 
 def fit(
@@ -112,6 +111,7 @@ def fit(
     pretrained: Sequence[Tensor],
     title: str,
     resume: Resume,
+    precision: FabricPrecision = "32-true",
     ema_decay: float = 0.0,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train a network.
@@ -119,10 +119,11 @@ def fit(
     Args:
         learner: network and loss, on the CPU; trainable parameters that are not `pretrained` are new.
         examples: the training set.
-        cfg: schedule, optimiser, precision, seed.
+        cfg: schedule, optimiser, seed; its precision may be `auto`, and is not read here.
         pretrained: parameters with `learning_rate`; the others have `head_factor` times that.
         title: for the progress bar.
         resume: the file for the state after each epoch.
+        precision: of the steps (`training_precision`).
         ema_decay: 0, or the decay of an exponential moving average of the network's weights, which is then returned.
 
     Returns:
@@ -135,9 +136,9 @@ def fit(
     devices = training_devices(min(cfg.batch_size, len(examples)), learner.share_multiple)
     if devices > 1:
         say(f"{title}: {devices} devices share each batch")
-        run_shares(make_fabric(cfg.precision, devices), _fit, *arguments)
+        run_shares(make_fabric(precision, devices), _fit, *arguments)
     # after training on several devices, this only loads the state of the last epoch
-    fabric = make_fabric(cfg.precision)
+    fabric = make_fabric(precision)
     fabric.launch()
     return _fit(fabric, *arguments)
 

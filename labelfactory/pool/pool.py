@@ -19,7 +19,8 @@ from labelfactory.console import say
 from labelfactory.devices import one_thread_each, pick_device, workers
 from labelfactory.environment import positive
 from labelfactory.errors import LabelfactoryError
-from labelfactory.pool.process import start_process
+from labelfactory.measured_precision import computed_in
+from labelfactory.pool.process import Usage, start_process
 
 R = TypeVar("R")
 Lost = Callable[[tuple[Any, ...], str], R]
@@ -71,8 +72,8 @@ class _Worker:
         """Its next message. Raises EOFError when it is dead or overdue."""
         if not self.pipe.poll():
             raise EOFError
-        kind, value, memory = self.pipe.recv()
-        _note(memory)
+        kind, value, usage = self.pipe.recv()
+        _note(usage)
         return kind, value
 
     def end(self) -> str:
@@ -210,9 +211,10 @@ class _Pool:
 _largest = 0
 
 
-def _note(memory: int) -> None:
+def _note(usage: Usage) -> None:
     global _largest
-    _largest = max(_largest, memory)
+    _largest = max(_largest, usage.memory)
+    computed_in.update(usage.precisions)
 
 
 def largest_memory() -> int:

@@ -21,12 +21,13 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from labelfactory.devices import one_thread_each
+from labelfactory.devices import FabricPrecision, one_thread_each
 from labelfactory.interrupt import SIGNALS
+from labelfactory.measured_precision import computed_in
 
-LIBRARIES = ["torch", "cv2", "pandas", "pyarrow.parquet", "pydantic", "yaml", "safetensors.torch", "scipy.sparse"]
+LIBRARIES = ["torch", "cv2", "pandas", "pyarrow.parquet", "pydantic", "yaml", "safetensors.torch"]
 """Loaded by the fork server: slow to load, and needed by most work."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Libraries read these when they are loaded."""
@@ -36,6 +37,14 @@ PAUSES = (0.1, 1.0, 5.0)
 """Seconds before each new try of a start: a dying fork server refuses before its process is gone."""
 FORKS_SAFELY = sys.platform == "linux"
 """On macOS, system libraries break in a fork of a process that loaded them."""
+
+
+class Usage(NamedTuple):
+    """What a process has used so far."""
+
+    memory: int
+    """Largest resident memory, in the units of `ru_maxrss`."""
+    precisions: frozenset[FabricPrecision]
 
 
 def fork_from_here() -> None:
@@ -90,7 +99,7 @@ def _serve_forks(listener: int, alive: int) -> NoReturn:
 
 
 def start_process(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> tuple[Any, Connection]:
-    """Start a process that sends (kind, value, ru_maxrss): `ready` once initialised, then a result or error per task.
+    """Start a process that sends (kind, value, usage): `ready` once initialised, then a result or error per task.
 
     Args:
         initializer, initargs: as for `process_pool`.
@@ -152,7 +161,7 @@ def _serve(
 
 
 def _send(pipe: Connection, kind: str, value: Any) -> None:
-    pipe.send((kind, value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    pipe.send((kind, value, Usage(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, frozenset(computed_in))))
 
 
 def _send_error(pipe: Connection, error: Exception) -> None:

@@ -34,6 +34,7 @@ class StageReport(BaseModel):
     seconds: Annotated[float, Field(ge=0)]
     peak_memory_mb: Count
     code: str = ""
+    precision: str = ""
     pace: Pace | None = None
     rows_computed: Count = 0
     rows_copied: Count = 0

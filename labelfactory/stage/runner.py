@@ -14,6 +14,7 @@ from labelfactory.errors import UserError
 from labelfactory.files import make_folder, write_json
 from labelfactory.interrupt import end_with_dvc, interruptible, typed_for_stage
 from labelfactory.lock import stage_lock
+from labelfactory.measured_precision import computed_in
 from labelfactory.pool.pool import largest_memory
 from labelfactory.pool.process import fork_from_here
 from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, read_yaml
@@ -98,6 +99,8 @@ def run_stage(name: str) -> dict[str, Any]:
         "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
         **metrics,
     }
+    if computed_in:
+        report["precision"] = ", ".join(sorted(computed_in))
     report["pace"] = _pace(name, stage.units(metrics), report["seconds"])
     write_json(REPORTS / f"{name}.json", report)
     return report

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from torch import Tensor, nn
 
 from labelfactory.console import say
-from labelfactory.devices import for_the_record
+from labelfactory.devices import FabricPrecision, pick_device
 from labelfactory.digests import digest_json, digest_rows
 from labelfactory.errors import DataError, UserError, first_line
 from labelfactory.files import remove_leftovers
@@ -27,6 +27,7 @@ from labelfactory.learning.ranks import training_devices
 from labelfactory.learning.resume import STATE, Resume
 from labelfactory.learning.supervision import allowed_with, check_supervision, supervision_of
 from labelfactory.learning.training import TrainingSection, fit, write_curve
+from labelfactory.learning.training_precision import training_precision
 from labelfactory.learning.training_rows import photographs_of, seen_by, values_of, write_training_rows
 from labelfactory.stage.base import Stage
 from labelfactory.stage.network_files import is_whole, keep_network
@@ -149,7 +150,7 @@ class TrainingStage(Stage[T]):
             say(f"{self.stage_name()}: the network was trained before, and found again in {STORE}")
             figures = self._brought_up_to_date(found, rows, parents)
             return {"trained": False, "found": True, "training_rows": len(rows), **figures}
-        model, curve, devices = self._fit(resume)
+        model, curve, circumstances = self._fit(resume)
         passport = Passport(
             stage=self.stage_name(),
             key=key,
@@ -160,7 +161,7 @@ class TrainingStage(Stage[T]):
             allowed_supervision=allowed_with(self.allowed_supervision(), parents),
             metrics={"loss": curve[-1]["loss"], **self.score(model)},
             measured_on=self._measured_on,
-            **self._circumstances(devices),
+            **circumstances,
         )
         self._write_rows(rows, parents)
         write_curve(self.output / CURVE, curve)
@@ -169,8 +170,8 @@ class TrainingStage(Stage[T]):
         keep_network(self.writes, self.output)
         return {"trained": True, "training_rows": len(rows), **self._figures(passport)}
 
-    def _fit(self, resume: Resume) -> tuple[nn.Module, list[dict[str, float]], int]:
-        """The trained network, its curve, and the number of devices that trained it.
+    def _fit(self, resume: Resume) -> tuple[nn.Module, list[dict[str, float]], dict[str, Any]]:
+        """The trained network, its curve, and the circumstances for its passport.
 
         Raises:
             Interrupted: says how many epochs are kept.
@@ -178,17 +179,25 @@ class TrainingStage(Stage[T]):
         learner, pretrained = self.learner()
         examples, title = self.examples(), self.stage_name()
         devices = training_devices(min(self.cfg.batch_size, len(examples)), learner.share_multiple)
+        precision = training_precision(learner, examples, self.cfg)
         ema_decay = self.ema_decay()
         try:
             model, curve = fit(
-                learner, examples, self.cfg, pretrained=pretrained, title=title, resume=resume, ema_decay=ema_decay
+                learner,
+                examples,
+                self.cfg,
+                pretrained=pretrained,
+                title=title,
+                resume=resume,
+                precision=precision,
+                ema_decay=ema_decay,
             )
         except KeyboardInterrupt as interruption:
             epochs = self.cfg.epochs_of(batches_in_epoch(len(examples), self.cfg.batch_size))
             raise Interrupted(f"{resume.epochs()} of {epochs} epochs done") from interruption
-        return model, curve, devices
+        return model, curve, self._circumstances(devices, precision)
 
-    def _circumstances(self, devices: int) -> dict[str, Any]:
+    def _circumstances(self, devices: int, precision: FabricPrecision) -> dict[str, Any]:
         """What a passport says of the network, the code and the machine, whatever was learnt."""
         commit, dirty = git_state()
         return {
@@ -200,7 +209,7 @@ class TrainingStage(Stage[T]):
             "git_commit": commit,
             "git_dirty": dirty,
             "seed": self.cfg.seed,
-            "device": ("" if devices == 1 else f"{devices} × ") + for_the_record(self.cfg.precision),
+            "device": f"{'' if devices == 1 else f'{devices} × '}{pick_device()}, {precision}",
             "libraries": library_versions(),
         }
 

@@ -1,16 +1,23 @@
-"""`auto` is the precision that the device has itself: training, inference and the record agree on it."""
+"""`auto` is the quicker precision on this machine: measured once for each network, kept, and named in the record."""
 
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
-from small_training import Noise, config, learner
+from small_training import Noise, config, learner, same, small_net
 from torch import Tensor, nn
 
-from labelfactory.devices import FabricPrecision, for_the_record, has_bfloat16, precision_on
+from labelfactory import measured_precision
+from labelfactory.devices import FabricPrecision, has_bfloat16
 from labelfactory.learning.resume import Resume
 from labelfactory.learning.training import fit
-from models.autocast import inference_precision
+from labelfactory.learning.training_precision import training_precision
+from labelfactory.measured_precision import kept_folder, kept_here, quicker_precision
+from models.autocast import chosen_precision, inference_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 ABLE = [
@@ -19,51 +26,165 @@ ABLE = [
     {"neon": True, "bf16": True},
 ]
 UNABLE = [{"avx512_bf16": False, "amx_bf16": False, "avx512_vnni": True}, {"neon": True, "bf16": False}, {}]
+IMAGES = torch.ones(1, 2)
+Turn = Callable[[FabricPrecision], None]
 
 
 class Told(nn.Linear):
-    """A layer that notes in which type it was asked to compute."""
+    """A layer that notes in which type it was asked to compute, and takes its time in one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow: torch.dtype | None = None) -> None:
         super().__init__(2, 1)
-        self.types: set[torch.dtype] = set()
+        self.types: list[torch.dtype] = []
+        self.slow = slow
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = super().forward(x)
-        self.types.add(found.dtype)
+        self.types.append(found.dtype)
+        if found.dtype == self.slow:
+            time.sleep(0.05)
         return found
 
 
-def be_able(monkeypatch: pytest.MonkeyPatch, able: dict[str, bool]) -> None:
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """Nothing was measured before."""
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(measured_precision, "SECONDS", 0.2)
+    return tmp_path / "cache/precision"
+
+
+def be_able(monkeypatch: pytest.MonkeyPatch, able: dict[str, bool]) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    measured_precision.processor.cache_clear()
 
 
+def slower(slow: FabricPrecision, turns: list[FabricPrecision]) -> Turn:
+    """Work that takes longer in one precision, and notes each of its turns."""
+
+    def turn(precision: FabricPrecision) -> None:
+        turns.append(precision)
+        time.sleep(0.03 if precision == slow else 0.005)
+
+    return turn
+
+
+@pytest.mark.parametrize("able", ABLE, ids=str)
 @pytest.mark.parametrize(
-    ("able", "dtype", "name"),
-    [*[(a, torch.bfloat16, "bf16-mixed") for a in ABLE], *[(u, torch.float32, "32-true") for u in UNABLE]],
-    ids=str,
+    ("slow", "quicker"), [(torch.float32, "bf16-mixed"), (torch.bfloat16, "32-true")], ids=["32 slow", "16 slow"]
 )
-def test_a_cpu_with_bfloat16_uses_it(able, dtype, name, monkeypatch, tmp_path):
-    """Training and inference compute in it, and the record names it."""
+def test_the_quicker_of_the_two_is_used(able, slow, quicker, monkeypatch, tmp_path):
+    """For inference and for training, on each kind of processor with bfloat16."""
     be_able(monkeypatch, able)
-    assert (precision_on(CPU, "auto"), for_the_record("auto")) == (name, f"cpu, {name}")
-    net = Told()
-    with inference_precision("auto", CPU):
-        net(torch.ones(1, 2))
-    assert net.types == {dtype}
+    net = Told(slow)
+    with inference_precision("auto", net, IMAGES):
+        net.types.clear()
+        net(IMAGES)
+    fast = torch.bfloat16 if slow == torch.float32 else torch.float32
+    assert net.types == [fast]
+    assert quicker in measured_precision.computed_in
+    trained = learner(net)
+    cfg = config(precision="auto", epochs=1)
+    assert training_precision(trained, Noise(), cfg) == quicker
     net.types.clear()
-    resume = Resume(tmp_path / "resume.pt", "k")
-    fit(learner(net), Noise(), config(precision="auto", epochs=1), pretrained=[], title="test", resume=resume)
-    assert net.types == {dtype}
+    fit(trained, Noise(), cfg, pretrained=[], title="t", resume=Resume(tmp_path / "r.pt", "k"), precision=quicker)
+    assert set(net.types) == {fast}
+
+
+@pytest.mark.parametrize("able", UNABLE, ids=str)
+def test_nothing_is_measured_without_bfloat16(able, monkeypatch, cache):
+    """32 bits are quicker there in any case."""
+    be_able(monkeypatch, able)
+    net = Told()
+    assert chosen_precision("auto", net, IMAGES) == "32-true"
+    assert training_precision(learner(net), Noise(), config(precision="auto")) == "32-true"
+    assert not net.types
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("wanted", get_args(FabricPrecision))
 @pytest.mark.parametrize("able", [ABLE[0], UNABLE[0]], ids=["able", "unable"])
 def test_a_precision_that_is_asked_for_is_used(wanted, able, monkeypatch):
-    """Whatever the device would rather compute in."""
+    """Whatever the machine would be quicker in; nothing is measured."""
     be_able(monkeypatch, able)
-    assert precision_on(CPU, wanted) == wanted
+    net = Told()
+    assert chosen_precision(wanted, net, IMAGES) == wanted
+    assert training_precision(learner(net), Noise(), config(precision=wanted)) == wanted
+    assert not net.types
+
+
+def test_it_is_measured_once_for_a_network(monkeypatch, cache):
+    """Other weights are the same network; other layers, the other work and another number of threads are not."""
+    be_able(monkeypatch, ABLE[0])
+    turns: list[FabricPrecision] = []
+    turn = slower("bf16-mixed", turns)
+    assert quicker_precision(small_net(0), "inference", CPU, turn) == "32-true"
+    assert turns[:2] == ["32-true", "bf16-mixed"]
+    assert turns.count("32-true") == turns.count("bf16-mixed") > 2
+    turns.clear()
+    assert quicker_precision(small_net(1), "inference", CPU, turn) == "32-true"
+    assert not turns
+    quicker_precision(small_net(0), "training", CPU, turn)
+    quicker_precision(nn.Linear(2, 1), "inference", CPU, turn)
+    assert len(list(cache.iterdir())) == 3
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    quicker_precision(small_net(2), "inference", CPU, turn)
+    assert len(list(cache.iterdir())) == 4
+    assert [each.precision for each in kept_here(CPU)] == ["32-true"] * 4
+    be_able(monkeypatch, ABLE[1])
+    assert not list(kept_here(CPU))
+
+
+def test_the_first_process_decides_for_all(monkeypatch, cache):
+    """Two that measured at the same time use one answer: rows of one run are made alike."""
+    be_able(monkeypatch, ABLE[0])
+    first = quicker_precision(small_net(0), "inference", CPU, slower("32-true", []))
+
+    (path,) = cache.glob("*.json")
+    hidden = path.rename(path.with_suffix(".hidden"))
+
+    def measured_meanwhile(precision: FabricPrecision) -> None:
+        if hidden.exists():
+            hidden.rename(path)
+
+    assert quicker_precision(small_net(1), "inference", CPU, measured_meanwhile) == first == "bf16-mixed"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"precision": "8-bit"}', b"\xff"], ids=str)
+def test_a_damaged_answer_is_measured_again(damage, monkeypatch, cache):
+    """And replaced."""
+    be_able(monkeypatch, ABLE[0])
+    quicker_precision(small_net(0), "inference", CPU, slower("bf16-mixed", []))
+    (path,) = cache.glob("*.json")
+    path.write_bytes(damage)
+    assert quicker_precision(small_net(1), "inference", CPU, slower("32-true", [])) == "bf16-mixed"
+    assert json.loads(path.read_bytes())["precision"] == "bf16-mixed"
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
+    """Each process then has an answer of its own."""
+    be_able(monkeypatch, ABLE[0])
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "file/cache"))
+    turns: list[FabricPrecision] = []
+    net = small_net()
+    assert quicker_precision(net, "inference", CPU, slower("bf16-mixed", turns)) == "32-true"
+    turns.clear()
+    assert quicker_precision(net, "inference", CPU, slower("bf16-mixed", turns)) == "32-true"
+    assert not turns
+    assert not kept_folder().exists()
+
+
+def test_measuring_leaves_the_learner_and_the_random_numbers_alone(monkeypatch):
+    """A training is the same whether its precision was measured or known."""
+    be_able(monkeypatch, ABLE[0])
+    net = small_net()
+    state = torch.random.get_rng_state()
+    training_precision(learner(net), Noise(), config(precision="auto"))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert same(net, small_net())
+    assert all(p.grad is None for p in net.parameters())
 
 
 @pytest.mark.parametrize("native", [True, False])
