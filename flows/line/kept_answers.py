@@ -26,6 +26,7 @@ from labelfactory.digests import digest_bytes, digest_json
 from labelfactory.errors import UserError
 from labelfactory.files import make_folder, write_json
 from labelfactory.interrupt import COMMAND_VARIABLE
+from labelfactory.measured_precision import kept_folder
 
 OWN = Path(".labelfactory")
 """What commands keep for themselves, and what Prefect's server and workers write."""
@@ -106,7 +107,13 @@ def _files() -> Iterator[tuple[str, float]]:
     """A line for each file that an answer may depend on, and when it changed last."""
     code = Path(labelfactory.__file__).resolve().parents[1]
     roots = [""] if code == Path.cwd().resolve() else ["", *(str(path.parent) for path in code.glob("*/__init__.py"))]
-    around = (*_configurations(), *OWN.glob("*.json"), Path(sysconfig.get_path("purelib")), Path(json.__file__))
+    around = (
+        *_configurations(),
+        *OWN.glob("*.json"),
+        *kept_folder().glob("*.json"),
+        Path(sysconfig.get_path("purelib")),
+        Path(json.__file__),
+    )
     yield from (_line(str(path), path.stat()) for path in around if path.exists())
     for count, line in enumerate(line for root in roots for line in _below(root, frozenset())):
         if count == MOST_FILES:

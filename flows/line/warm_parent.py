@@ -34,7 +34,6 @@ LIBRARIES = (
         "torch",
         "torch._dynamo",
         "safetensors.torch",
-        "scipy.sparse",
         "cv2",
         "PIL.Image",
         "pandas",

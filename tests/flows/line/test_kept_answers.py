@@ -129,6 +129,9 @@ def test_other_code_and_libraries_count(project, monkeypatch, tmp_path_factory):
     assert question.ask() == 2
     (site / "a_library").mkdir()
     assert question.ask() == 3
+    monkeypatch.setattr(kept_answers, "kept_folder", lambda: site)  # precisions, which keys of rows have
+    (site / "measured.json").write_text("")
+    assert [question.ask(), question.ask()] == [4, 4]
 
 
 def test_pictures_and_temporary_files_do_not_count(project):
