@@ -1,6 +1,6 @@
 """What starts cost: the stages of a run, and commands that only look. Both tables, each in turns with what it is compared with.
 
-    python -m benchmarks.start [--rounds 5] [--before COMMIT] [--only stages|commands|line]
+    python -m benchmarks.start [--rounds 5] [--before COMMIT] [--only stages|commands|line] [--project FOLDER]
 
 stages    every stage of the line, started as DVC starts it and ended once it has read params.yaml: by a shell, and as a fork of
           the process with the libraries, whose own start is counted
@@ -92,9 +92,8 @@ def finished_project(folder: Path, commit: str = "") -> Path:
     return folder
 
 
-def stages(folder: Path, rounds: int) -> None:
+def stages(folder: Path, copy: Path, rounds: int) -> None:
     """Start every stage in a copy of the project in which stages end once they have started."""
-    copy = folder.parent / "starts"
     shutil.copytree(folder, copy, symlinks=True)
     runner = copy / "labelfactory/stage/runner.py"
     text = runner.read_text()
@@ -163,12 +162,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--before", default="", help="a commit to compare commands with")
     parser.add_argument("--only", choices=("stages", "commands", "line"))
+    parser.add_argument(
+        "--project", type=Path, help="a finished project with the code that is here, instead of a new one"
+    )
     options = parser.parse_args()
     print(f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as place:
-        folder = finished_project(Path(place) / "project")
+        folder = options.project or finished_project(Path(place) / "project")
         if options.only in (None, "stages"):
-            stages(folder, options.rounds)
+            stages(folder, Path(place) / "starts", options.rounds)
         if options.only in (None, "line"):
             line(folder, options.rounds)
         if options.only in (None, "commands"):

@@ -185,8 +185,8 @@ ACTIONS: dict[str, Callable[[], object]] = {
 def test_a_damaged_file_is_an_error_of_two_parts_or_made_again(made, tmp_path, monkeypatch, name):
     """By whichever command it is read: each command ends well, or with the problem and what to type."""
     states = [StageState(stage, "stale", ("params.yaml",)) for stage in read_wiring(made / "dvc.yaml")]
-    monkeypatch.setattr(status, "line_status", lambda: states)
-    monkeypatch.setattr(status, "locked_stages", lambda: set())
+    monkeypatch.setattr("flows.line.stage_states.line_status", lambda: states)
+    monkeypatch.setattr(status, "last_runs", dict)
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
     wrong: list[str] = []
     for damage, spoil in (TABLES if name.endswith((".parquet", ".duckdb")) else TEXTS).items():

@@ -291,7 +291,8 @@ def test_without_a_parent_stages_start_plainly(folder, warm, monkeypatch, caplog
     """And the debug log says why; one attempt is enough."""
     script = tmp_path / "broken.py"
     text = Path(warm_parent.__file__).read_text()
-    script.write_text(text.replace('("numpy", ', '("no_such_library", '))
+    assert "LIBRARIES = (\n" in text
+    script.write_text(text.replace("LIBRARIES = (\n", 'LIBRARIES = (\n    "no_such_library",\n'))
     monkeypatch.setattr(warm_start, "PARENT", script)
     with caplog.at_level(logging.DEBUG, warm_start.__name__):
         assert ended(warm.start, folder, exit=3) == 3
