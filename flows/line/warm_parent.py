@@ -39,7 +39,7 @@ LIBRARIES = (
         "pandas",
         "pyarrow.parquet",
     ),
-    *("pydantic", "yaml", "matplotlib.figure", "jinja2", "rich.console", "tqdm", "psutil", "pydensecrf.densecrf"),
+    *("pydantic", "yaml", "matplotlib.figure", "jinja2", "rich.console", "tqdm", "psutil", "numba"),
 )
 """What stages load, most of it at their start. Not Lightning Fabric, which sets how torch looks for GPUs."""
 PROJECT = ("app", "flows", "labelfactory", "lineage", "models", "stages")
