@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from flows.line.dvc_line import held_line
+from flows.line.kept_answers import forget
 from flows.line.remote_removal import remove_at_remote
 from labelfactory.console import say
 from labelfactory.lock import project_lock
@@ -39,11 +40,13 @@ def remove_open(also: Collection[str] = ()) -> list[Withdrawal]:
 
 
 def sign(withdrawals: Sequence[Withdrawal]) -> list[Report]:
-    """Search for what is left of them, delete it from DVC's cache and at the remote, and sign a report of each.
+    """Search for what is left of them, delete it from DVC's cache, at the remote and in kept answers, and sign a report of each.
 
     A report that would say what the last one said is not signed again.
     """
     ledger, reports = Ledger(), []
+    if withdrawals:
+        forget()
     for each in withdrawals:
         each = again_if_more_learnt(ledger, each)
         lookup = Lookup(ledger)
