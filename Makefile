@@ -19,6 +19,9 @@ install: .venv/installed  ## make .venv from constraints.txt
 	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON) is not on the PATH"; echo "Install Python 3.11, or type: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# the authors' CRF, for `refine_crf.method: pydensecrf` and the tests that compare with it; it has no wheel
+	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt pydensecrf2 > .venv/pydensecrf2.log 2>&1 \
+		|| { tail -n 3 .venv/pydensecrf2.log; echo "note: pydensecrf2 is not installed, since it could not be compiled; all but the method pydensecrf runs without it."; echo "With a C++ compiler, type: $(BIN)/pip install -c constraints.txt pydensecrf2"; }
 	@# pip would compile 27,000 files on one core, which takes longer than all else; some are not for this Python
 	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@

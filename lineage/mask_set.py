@@ -15,6 +15,7 @@ from labelfactory.dataset.images import decode_mask
 from labelfactory.dvc_cache import cached
 from labelfactory.errors import DataError, MissingError, UserError, first_line
 from labelfactory.foreign_files import read_file
+from labelfactory.names import file_name, id_of_file_name
 from labelfactory.rows.pairing import renumbered
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring, runs_in_lock
@@ -54,8 +55,9 @@ class MaskSet:
     def mask(self, image_id: str) -> Mask | None:
         """The pixels, None where they are no longer on disk."""
         if self.folder is not None:
-            path = self.folder / f"{image_id}.png"
-            return decode_mask(read_file(path)) if path.exists() else None
+            paths = (self.folder / f"{name}.png" for name in (file_name(image_id), image_id))
+            path = next((path for path in paths if path.exists()), None)
+            return decode_mask(read_file(path)) if path is not None else None
         stored = self._stored.get((image_id, str(self.rows[image_id]["digest"])))
         return decode_mask(stored) if stored is not None else None
 
@@ -167,7 +169,7 @@ def _from_folder(path: Path) -> MaskSet:
     if shards:
         return _from_shards(str(path), shards)
     folder = path / "SegmentationClass" if (path / "SegmentationClass").is_dir() else path
-    names = [p.stem for p in sorted(folder.glob("*.png"))]
+    names = [id_of_file_name(p.stem) for p in sorted(folder.glob("*.png"))]
     if not names:
         raise MissingError(f"{path}: holds neither shards of masks nor PNG masks", "Name an export's folder.")
     known = _classes_of_export(path)
