@@ -34,12 +34,14 @@ class Evaluation:
         measured: the digests of outputs and lists.
         inference: the digest of the settings with which networks were run.
         settings: section of params.yaml at that time → its digest and its values.
+        classes: names of class ids 1, 2, … by which was scored; empty where it is not known.
     """
 
     figures: Mapping[str, float] = field(default_factory=dict)
     measured: Digests = field(default_factory=dict)
     inference: str = ""
     settings: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def fits(self, digests: Digests) -> set[str]:
         """Names of what has the digest that was measured."""
@@ -81,7 +83,8 @@ def measured_in(content: Any) -> list[dict[str, Any]]:
     if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
         return []
     named = all(isinstance(state.get(word), str) for state in states for word in ("name", "kind", "digest"))
-    return states if named and all(isinstance(state.get("values", {}), dict) for state in states) else []
+    whole = all(isinstance(s.get("values", {}), dict) and isinstance(s.get("classes", []), list) for s in states)
+    return states if named and whole else []
 
 
 def evaluation_of(figures: Mapping[str, Any], states: Iterable[Mapping[str, Any]]) -> Evaluation:
@@ -90,7 +93,9 @@ def evaluation_of(figures: Mapping[str, Any], states: Iterable[Mapping[str, Any]
     numbers = {k: float(v) for k, v in figures.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     settings = {s["name"]: (s["digest"], dict(s.get("values", {}))) for s in states if s["kind"] == SETTINGS}
     inference, _ = settings.pop(INFERENCE, ("", {}))
-    return Evaluation({k: v for k, v in numbers.items() if isfinite(v)}, digests_of(states), inference, settings)
+    finite = {k: v for k, v in numbers.items() if isfinite(v)}
+    classes = next((tuple(map(str, s["classes"])) for s in states if s["kind"] == LIST and s.get("classes")), ())
+    return Evaluation(finite, digests_of(states), inference, settings, classes)
 
 
 def digests_of(states: Iterable[Mapping[str, Any]]) -> dict[str, str]:

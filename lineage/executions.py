@@ -1,5 +1,7 @@
 """Executions of stages, derived from their outputs: reports, dvc.lock, passports, loss curves and metrics.
 
+A report says what its execution read and left, by digest. What stands under data/ now belongs to it only if it has these digests:
+a later execution may have been killed before its report was written.
 The id of an execution is a digest of its stage, the bytes of its report, and the outputs that dvc.lock names with that
 report. The same state on disk always gives the same ids, also for a report that DVC has not committed (a stage run by hand).
 """
@@ -16,15 +18,25 @@ from typing import Any
 
 from labelfactory.devices import pick_device
 from labelfactory.digests import digest_bytes, digest_file, digest_json
+from labelfactory.dvc_cache import cached
 from labelfactory.errors import DataError, first_line
 from labelfactory.learning.checkpoints import CURVE, Passport
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import DATA, LOCK_FILE, METRICS, StageWiring, last_runs, read_wiring
-from labelfactory.stage.output_state import LIST, SETTINGS, output_state, passport_of, states
+from labelfactory.stage.output_state import (
+    LIST,
+    SCORES_FILE,
+    SETTINGS,
+    State,
+    made_by,
+    output_state,
+    passport_of,
+    states,
+)
 from labelfactory.versions import git_state
-from lineage.artifacts import measured_by
+from lineage.artifacts import files_in, md5_of, measured_by
 from lineage.evaluation import MEASURED
 
 
@@ -65,11 +77,14 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
     figures = read_report(wiring.name)
     noun = wiring.noun
     ended = report.stat().st_mtime
-    passport = passport_of(noun)
+    made = _made(wiring, figures, report, entry)
+    output = made.get(noun)
+    kept = _is_kept(noun, output)
+    passport = passport_of(noun) if kept else None
     commit, dirty = git_state()
     params = entry["params"][PARAMS_FILE] if entry else read_yaml(Path(PARAMS_FILE))
     settings = {part["section"]: part["values"] for part in figures.get("settings", ())}
-    measured = measured_by(METRICS) if METRICS.as_posix() in wiring.metrics else {}
+    measured = measured_by(METRICS) if METRICS.as_posix() in made else {}
     return {
         "stage": wiring.name,
         "report_sha256": digest_bytes(data),
@@ -77,18 +92,21 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
         "params": settings or {section: params[section] for section in wiring.params if section in params},
         "with_defaults": bool(settings),
         "metrics": dict(_numbers({**figures, **measured})),
-        "curve": _curve(DATA / noun / CURVE) if figures.get("trained") else [],
-        "inputs": [s for s in measured.get(MEASURED, ()) if s["kind"] not in (LIST, SETTINGS)] or states(wiring.inputs),
-        "output": output_state(noun),
-        "model": passport.weights_digest if passport else None,
-        "training_rows": passport.training_rows_digest if passport else None,
+        "curve": _curve(DATA / noun / CURVE) if figures.get("trained") and kept else [],
+        "read": "read" in figures,
+        "inputs": _inputs(wiring, figures, measured, passport),
+        "output": _plain(output),
+        "model": output["digest"] if output and output["kind"] == "model" else None,
+        "training_rows": output.get("training_rows") if output else None,
+        "classes": output.get("classes") if output else None,
+        "scores": made[METRICS.as_posix()]["digest"] if METRICS.as_posix() in made else None,
         "trained": bool(figures.get("trained")),
         "tags": {
             "stage": wiring.name,
             "git_commit": (passport.git_commit if passport else commit) or "",
             "git_dirty": str((passport.git_dirty if passport else dirty) or False).lower(),
             "dvc_lock": digest_file(LOCK_FILE) if LOCK_FILE.exists() else "",
-            "code": _code(noun, passport) or figures.get("code", ""),
+            "code": (_code(noun, passport) if kept else None) or figures.get("code", ""),
             "host": platform.node(),
             "device": passport.device if passport else _device(params.get(wiring.name), figures.get("precision", "")),
             "seconds": str(figures["seconds"]),
@@ -97,6 +115,55 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
         "started": _iso(ended - figures["seconds"]),
         "ended": _iso(ended),
     }
+
+
+def _made(
+    wiring: StageWiring, figures: Mapping[str, Any], report: Path, entry: Mapping[str, Any] | None
+) -> dict[str, State]:
+    """What an execution left, by name: as its report says, without scores that were written since.
+
+    A report of an earlier version does not say it: then what is on disk, if dvc.lock names its files with the report, or if no
+    file of it is newer than the report.
+    """
+    present = {state["name"]: state for state in made_by(wiring)}
+    if "made" in figures:
+        made = {state["name"]: state for state in figures["made"]}
+        return {
+            n: s for n, s in made.items() if s["kind"] != SCORES_FILE or present.get(n, {}).get("digest") == s["digest"]
+        }
+    folder = DATA / wiring.noun
+    locked = next((out["md5"] for out in (entry or {}).get("outs", ()) if out["path"] == folder.as_posix()), "")
+    listed = cached(locked) if locked.endswith(".dir") else None
+    if listed is not None and listed.is_file():
+        paths = [(folder / file.relpath, file.md5) for file in files_in(listed)]
+        return present if all(path.is_file() and md5_of(path) == md5 for path, md5 in paths) else {}
+    newest = max((path.stat().st_mtime_ns for path in folder.glob("*") if path.is_file()), default=0)
+    return present if newest <= report.stat().st_mtime_ns else {}
+
+
+def _is_kept(noun: str, output: State | None) -> bool:
+    """Whether data/ holds what an execution left; True of an output without a digest."""
+    present = output_state(noun)
+    return (present and present["digest"]) == (output and output["digest"])
+
+
+def _plain(state: State | None) -> State | None:
+    """The state of an output without what tells a network from others."""
+    return {key: state[key] for key in ("name", "kind", "digest", "rows")} if state else None
+
+
+def _inputs(
+    wiring: StageWiring, figures: Mapping[str, Any], measured: Mapping[str, Any], passport: Passport | None
+) -> list[State]:
+    """What an execution read: as its report says; of an earlier version what was scored, or what stands there now.
+
+    The networks that a network started or learnt from are those of its passport.
+    """
+    if "read" in figures:
+        return [dict(_plain(state) or {}) for state in figures["read"]]
+    scored = [s for s in measured.get(MEASURED, ()) if s["kind"] not in (LIST, SETTINGS)]
+    parents = passport.parents if passport else {}
+    return scored or [{**s, "digest": parents.get(s["name"], s["digest"])} for s in states(wiring.inputs)]
 
 
 def _device(section: Mapping[str, Any] | None, used: str) -> str:

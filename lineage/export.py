@@ -139,9 +139,15 @@ def prov_json(lookup: Lookup) -> Json:
 
 
 def _models(lookup: Lookup, document: Json, entity: Any) -> None:
+    """Networks by their weights: one entity for all versions that have the same, with the number of each."""
+    versions: dict[tuple[str, str], list[str]] = {}
+    for model in lookup.models.values():
+        versions.setdefault((model.name, model.weights), []).append(str(model.version))
     for digest, model in lookup.models.items():
         entity_of_model = entity(
-            model.name, model.weights, **{"prov:type": "lf:model", "lf:version": str(model.version)}
+            model.name,
+            model.weights,
+            **{"prov:type": "lf:model", "lf:version": " ".join(versions[model.name, model.weights])},
         )
         for name, weights in model.passport.parents.items():
             parent = entity(name, weights)

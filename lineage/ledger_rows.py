@@ -25,6 +25,8 @@ QUALITY = ("mean_confidence", "void_share", "agreement")
 PLAIN = ("image_id", "key", "digest", "status", "inputs")
 
 Inputs = Mapping[str, Any]
+Training = tuple[str, str, tuple[str, ...]]
+"""Weights, digest of the rows, and names of the classes."""
 
 
 def shard_rows(path: Path) -> list[dict[str, Any]]:
@@ -157,9 +159,9 @@ def trained_models(artifacts: Iterable[Artifact]) -> list[Trained]:
     return sorted(models, key=in_order)
 
 
-def trained(passport: Passport) -> tuple[str, str]:
-    """What tells a training from another: its weights, and the rows that they came out of."""
-    return passport.weights_digest, passport.training_rows_digest
+def trained(passport: Passport) -> Training:
+    """What tells a training from another: its weights, the rows that they came out of, and the classes that they tell apart."""
+    return passport.weights_digest, passport.training_rows_digest, tuple(passport.classes)
 
 
 def in_order(model: Trained) -> tuple[Any, int, bool]:

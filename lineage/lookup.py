@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from lineage.evaluation import MEASURED, Evaluation, evaluation_of
 from lineage.index import QUALITY, fresh_index, open_index, rebuilt_index, rows_digest_sql
 from lineage.ledger import ROW_COLUMNS, Ledger
 from lineage.ledger_rows import trained
+from lineage.makers import maker_of
 
 T = TypeVar("T")
 
@@ -34,7 +35,8 @@ class Model:
     """A model that the ledger knows.
 
     Attributes:
-        digest: names it: of its weights; where another training ended with the same ones before, of weights and rows.
+        digest: names it: of its weights; where another training ended with the same ones before, of weights, rows and classes.
+        run: the execution that made it; empty where it is not known.
     """
 
     digest: str
@@ -97,16 +99,55 @@ class Lookup:
         models = {}
         for event in self.events:
             if event["event"] == "model":
-                passport = Passport.model_validate(event["detail"]["passport"])
-                fields = {name: event["detail"][name] for name in ("name", "version", "run")}
-                models[event["subject"]] = Model(event["subject"], passport=passport, time=event["time"], **fields)
+                digest, detail = event["subject"], event["detail"]
+                passport = Passport.model_validate(detail["passport"])
+                run = maker_of(self.executions.items(), digest, passport, detail["run"])
+                models[digest] = Model(digest, detail["name"], detail["version"], run, passport, event["time"])
         return models
+
+    @cached_property
+    def executions(self) -> dict[str, dict[str, Any]]:
+        """What is known of every execution by its id, in the ledger's order."""
+        return {event["subject"]: event["detail"] for event in self.events if event["event"] == "execution"}
+
+    def network(self, name: str, weights: str, time: Any, classes: Sequence[str] = ()) -> Model | None:
+        """The version of a network that had these weights at a time; None where none is recorded.
+
+        Of several with the same weights the last one before that time, among those with these classes if there are any.
+
+        Args:
+            name: of the network.
+            weights: their digest, by which passports and rows name it.
+            time: when the network was used.
+            classes: of what was made with it, if they are known.
+        """
+        same = [model for model in self.models.values() if (model.name, model.weights) == (name, weights)]
+        same = [model for model in same if model.passport.classes == list(classes)] or same
+        earlier = [model for model in same if model.time <= time]
+        return next(iter(earlier[-1:] or same), None)
+
+    def parents(self, model: Model) -> dict[str, Model | None]:
+        """The networks that a model started or learnt from, by name; None for one that is not recorded."""
+        passport = model.passport
+        return {n: self.network(n, w, model.time, passport.classes) for n, w in passport.parents.items()}
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation, in the ledger's order."""
         details = (event["detail"] for event in self.events if event["event"] == "evaluation")
-        return [evaluation_of(detail["figures"], detail[MEASURED]) for detail in details]
+        evaluations = [evaluation_of(detail["figures"], detail[MEASURED]) for detail in details]
+        return [each if each.classes else replace(each, classes=self._classes_of(each)) for each in evaluations]
+
+    def _classes_of(self, evaluation: Evaluation) -> tuple[str, ...]:
+        """The classes by which an evaluation scored that does not say them: those of the first version of its networks.
+
+        Where it has figures of other classes, these are all that is known.
+        """
+        scored = (m for m in self.models.values() if evaluation.measured.get(m.name) == m.weights)
+        classes = next((tuple(model.passport.classes) for model in scored), ())
+        named = {key.split("/", 3)[3] for key in evaluation.figures if key.startswith("iou/") and key.count("/") > 2}
+        others = named.difference(classes, ("background",))
+        return tuple(sorted(named)) if classes and others else classes
 
     def versions(self, name: str = "") -> list[Model]:
         """All models of a network, oldest first; by default of the one that people use."""
@@ -119,7 +160,10 @@ class Lookup:
         It is not always the newest: the models of a sweep have versions too, and data/ may hold an older one again.
         """
         name = name or read_wiring().model.noun
-        passport = passport_of(name)
+        return self.of(name, passport_of(name))
+
+    def of(self, name: str, passport: Passport | None) -> Model | None:
+        """The model of a network that has this passport; None if it is not recorded."""
         return next((m for m in self.versions(name) if passport and trained(m.passport) == trained(passport)), None)
 
     def aliases(self) -> dict[str, str]:
@@ -162,13 +206,13 @@ class Lookup:
             if version in aliases and self.models[aliases[version]].name == name:
                 return self.models[aliases[version]]
             same, held = self.versions(name), self.on_disk(name)
-            matches = [m for m in same if str(m.version) == version] if version else [held] if held else same[-1:]
+            matches = [m for m in same if str(m.version) == version] if version else [held] if held else []
         else:
             matches = [m for d, m in self.models.items() if len(text) >= LEAST and d.startswith(text.lower())]
         if len(matches) != 1:
             known = [*aliases, *(f"{m.name}@{m.version}" for m in self.models.values())]
             problem = "more than one model" if matches else f"no model{did_you_mean(text, known)}"
-            if "latest" in (text, version):
+            if "latest" in (text, version) or text in names:
                 problem = f"no model: data/{name if name in names else usual} holds none that is recorded"
             models = list(self.models.values())
             newest = (self.versions(name if name in names else usual) or models)[-1:]

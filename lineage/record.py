@@ -16,6 +16,7 @@ from labelfactory.digests import digest_file, digest_json
 from labelfactory.learning.checkpoints import Passport
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.wiring import LOCK_FILE, METRICS, read_wiring
+from labelfactory.stage.output_state import output_state
 from labelfactory.versions import git_state
 from lineage.artifacts import Artifact, KnownFiles, cached_artifacts, live_artifacts, measured_by
 from lineage.evaluation import MEASURED, evaluation_of
@@ -25,6 +26,7 @@ from lineage.ledger_rows import (
     Chains,
     Labels,
     Trained,
+    Training,
     in_order,
     mask_table,
     rows_of,
@@ -32,6 +34,7 @@ from lineage.ledger_rows import (
     trained_models,
     without_known,
 )
+from lineage.makers import left, maker_of
 from lineage.outbox import Outbox
 
 MASK = ["image_id", "digest", "key"]
@@ -73,7 +76,7 @@ class _Recorder:
         self.lines = {e["subject"] for e in happened if e["event"] == "line"}
         self.models = {e["subject"]: e["detail"] for e in happened if e["event"] == "model"}
         self.evaluations = {e["subject"] for e in happened if e["event"] == "evaluation"}
-        self.named: dict[tuple[str, str], str] = {
+        self.named: dict[Training, str] = {
             trained(Passport.model_validate(d["passport"])): name for name, d in self.models.items()
         }
         self.current = executions(self.executions)
@@ -108,9 +111,11 @@ class _Recorder:
             return
         chains, known = Chains(live), self.ledger.read("masks", MASK)
         tables = []
-        # what is live first: those rows have an execution, their copies in the cache have none
+        # what is live first: those rows may have an execution, their copies in the cache have none
+        current = next((e for e in self.current if e.stage == maker.name), None)
+        live_run = current.id if current and left(current.detail, output_state(maker.noun)) else ""
         for artifact in sorted(new, key=lambda a: not a.live):
-            run = self.run_of.get(maker.name, "") if artifact.live else ""
+            run = live_run if artifact.live else ""
             table = _unknown(rows_of(artifact), known, chains, run, artifact.time)
             known = pa.concat_tables([known, table.select(MASK)])
             tables.append(table)
@@ -119,7 +124,7 @@ class _Recorder:
     def _models(self, files: list[Artifact], live: list[Artifact]) -> list[Trained]:
         """Models whose training rows the ledger does not hold yet; writes those rows."""
         on_disk = {trained(m.passport) for m in trained_models(live)}
-        models: dict[tuple[str, str], Trained] = {}
+        models: dict[Training, Trained] = {}
         for model in trained_models(files):
             training = trained(model.passport)  # of two copies of a file the older one, which may be DVC's
             models.setdefault(training, replace(model, live=training in on_disk))
@@ -131,13 +136,18 @@ class _Recorder:
         for model in fresh:
             name = self._name(trained(model.passport))
             if name not in recorded:
-                run = self.run_of.get(model.passport.stage, "") if model.live else ""
+                run = self._run_of(model.passport)
                 self.done.training_rows += self._append("training", labels.table(model, name, run))
         return fresh
 
-    def _name(self, training: tuple[str, str]) -> str:
-        """The digest that names a model: of its weights; where those came out of other rows before, of weights and rows."""
-        taken = {weights for weights, _ in self.named}
+    def _run_of(self, passport: Passport) -> str:
+        """The execution that made a model; empty where its stage has not ended, or its report was overwritten."""
+        known = [*self.executions.items(), *((e.id, e.detail) for e in self.current if e.id not in self.executions)]
+        return maker_of(known, self._name(trained(passport)), passport)
+
+    def _name(self, training: Training) -> str:
+        """The digest that names a model: of its weights; where another training ended with these before, of the whole training."""
+        taken = {weights for weights, _, _ in self.named}
         weights = training[0]
         return self.named.setdefault(training, digest_json(list(training)) if weights in taken else weights)
 
@@ -147,7 +157,7 @@ class _Recorder:
         detail = {
             "name": model.name,
             "version": version,
-            "run": self.run_of.get(passport.stage, "") if model.live else "",
+            "run": self._run_of(passport),
             "listed": model.rows is not None,
             "passport": passport.model_dump(mode="json"),
         }
@@ -158,13 +168,12 @@ class _Recorder:
 
     def _evaluations(self, files: list[Artifact]) -> None:
         """Scores with the digests that they belong to, of the line and of sweeps, each file once."""
-        report = "".join(stage.name for stage in read_wiring().of_kind("report"))
+        run_of = {e.detail.get("scores"): e.id for e in self.current if e.detail.get("scores")}
         for artifact in [a for a in files if a.content == METRICS.name]:
             content, digest = measured_by(artifact.path), digest_file(artifact.path)
             if content and digest not in self.evaluations:
                 figures = evaluation_of(content, content[MEASURED]).figures
-                run = self.run_of.get(report, "") if artifact.live else ""
-                detail = {"figures": dict(figures), MEASURED: content[MEASURED], "run": run}
+                detail = {"figures": dict(figures), MEASURED: content[MEASURED], "run": run_of.get(digest, "")}
                 self.events.append(("evaluation", digest, detail, artifact.time))
                 self.evaluations.add(digest)
 
@@ -195,7 +204,8 @@ class _Recorder:
     def _say_execution(self, execution: Execution, line: str) -> None:
         detail = {**execution.detail, "line": line}
         if detail["model"]:
-            detail["model"] = self._name((detail["model"], detail["training_rows"]))
+            training = detail["model"], detail["training_rows"], tuple(detail["classes"])
+            detail["model"] = self._name(training)
         self.outbox.put("execution", execution.id, detail)
         self.events.append(("execution", execution.id, detail, datetime.fromisoformat(detail["ended"])))
         self.executions[execution.id] = detail

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelfactory.digests import digest_json
+from labelfactory.learning.checkpoints import Passport
 from lineage.artifacts import cached_artifacts, live_artifacts
 from lineage.ledger import Ledger
-from lineage.ledger_rows import trained, trained_models
+from lineage.ledger_rows import Training, trained, trained_models
+from lineage.makers import maker_of
 from lineage.outbox import Letter, Outbox
 
 KINDS = ("line", "execution", "model", "promoted", "withdrawn")
@@ -42,21 +44,30 @@ def resend(ledger: Ledger, outbox: Outbox, kinds: Iterable[str] = KINDS) -> int:
         files = _files_of_models()
         for draft in drafts:
             copied = draft.kind == "model" and draft.id not in gone
-            outbox.put(*draft, files.get(_training(draft.detail)) if copied else None)
+            outbox.put(
+                *draft, files.get(trained(Passport.model_validate(draft.detail["passport"]))) if copied else None
+            )
         for letter in waiting:  # behind the older ones; a kill here leaves a letter twice, of which one is taken
             _put_behind(letter, outbox)
     return len(drafts)
 
 
 def _drafts(events: list[dict[str, Any]]) -> Iterator[Draft]:
-    """Events in the order of their letters: a line before its executions; of promotions only the last of each alias."""
+    """Events in the order of their letters: a line before its executions; of promotions only the last of each alias.
+
+    A model is under the execution that made it, whatever its event names.
+    """
+    executions = [(e["subject"], e["detail"]) for e in events if e["event"] == "execution"]
     lines = {e["subject"]: e["detail"] for e in events if e["event"] == "line"}
     last = {e["detail"]["alias"]: number for number, e in enumerate(events) if e["event"] == "promoted"}
     for number, event in enumerate(events):
         kind, subject, detail = event["event"], event["subject"], event["detail"]
         if kind == "execution" and detail["line"] in lines:
             yield Draft("line", detail["line"], lines.pop(detail["line"]))
-        if kind == "promoted":
+        if kind == "model":
+            passport = Passport.model_validate(detail["passport"])
+            yield Draft(kind, subject, {**detail, "run": maker_of(executions, subject, passport, detail["run"])})
+        elif kind == "promoted":
             if last[detail["alias"]] == number:
                 yield Draft(kind, digest_json([detail, event["time"].isoformat()]), detail)
         elif kind != "line":
@@ -65,11 +76,7 @@ def _drafts(events: list[dict[str, Any]]) -> Iterator[Draft]:
             yield Draft(kind, subject, lines.pop(subject))
 
 
-def _training(detail: dict[str, Any]) -> tuple[str, str]:
-    return detail["passport"]["weights_digest"], detail["passport"]["training_rows_digest"]
-
-
-def _files_of_models() -> dict[tuple[str, str], dict[str, Path]]:
+def _files_of_models() -> dict[Training, dict[str, Path]]:
     """The checkpoints and lists of rows that are still under data/ or in DVC's cache."""
     models = trained_models([*live_artifacts(), *cached_artifacts()])
     return {trained(model.passport): dict(model.files) for model in models}

@@ -1,8 +1,8 @@
 """The scores of a model: those that were measured on its weights, and on the rows that it learnt from.
 
-Every evaluation that was recorded names the digests that it scored. The first one that scored exactly these gives the score,
-so that no later run changes it. One that scored fewer images than another of the same digests gives none: earlier versions left out
-true masks that were away.
+Every evaluation that was recorded names the digests that it scored. The first one that scored exactly these, by the classes of the
+model, gives the score, so that no later run changes it. One that scored fewer images than another of the same list, with the same
+settings, gives none: earlier versions left out true masks that were away. One of another list, such as a longer one, replaces none.
 """
 
 from dataclasses import dataclass
@@ -42,17 +42,18 @@ def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = 
     """
     scores: dict[str, Score] = {}
     counts: dict[str, float] = {}
-    for evaluation in lookup.evaluations:
+    classes = tuple(model.passport.classes)
+    for evaluation in (each for each in lookup.evaluations if each.classes in ((), classes)):
         digests = _belonging(lookup, model, evaluation, behind)
         for key, value in (evaluation.of(digests) if digests else {}).items():
             if not key.startswith(kind):
                 continue
             split, name = (*key.split("/")[1:3], "")[:2]
             count = evaluation.figures.get(f"images/{split}/{name.removesuffix(AT_BEST)}", 0)
-            if key in scores and count <= counts[key]:
+            score = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference))
+            if key in scores and (count <= counts[key] or score.measured_with != scores[key].measured_with):
                 continue
-            counts[key] = count
-            scores[key] = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference))
+            counts[key], scores[key] = count, score
     return scores
 
 

@@ -36,6 +36,8 @@ from lineage.settings_diff import flat
 EXPERIMENT = "labelfactory"
 ID = "labelfactory.id"
 PARENT = "mlflow.parentRunId"
+RECOVERED = "recovered"
+"""Tag of the run of a model whose execution is not known."""
 DIGEST_LENGTH = 36
 """MLflow's limit for a dataset's digest."""
 CONNECT_SECONDS = 10
@@ -116,9 +118,12 @@ class Tracking:
         parent = self._find(detail["line"])
         tags = {**detail["tags"], **({PARENT: parent.info.run_id} if parent else {})}
         ended = milliseconds(detail["ended"])
-        run = self._begin(letter.id, detail["stage"], milliseconds(detail["started"]), tags)
+        waiting = self._waiting_run(detail["model"]) if self._find(letter.id) is None else None
+        run = waiting or self._begin(letter.id, detail["stage"], milliseconds(detail["started"]), tags)
         if run is None:
             return
+        if waiting is not None:
+            self._tag(run, tags)
         metrics = [(name, value, 0) for name, value in detail["metrics"].items()]
         for point in detail["curve"]:
             step = int(point["epoch"])
@@ -130,22 +135,42 @@ class Tracking:
             others[f"output.{detail['output']['name']}"] = detail["output"]["digest"]
         self._tag(run, others)
         known = self._logged_model(detail["model"]) if detail["model"] else None
-        if known is not None:
+        if known is not None and waiting is None:
             self.client.log_outputs(run.info.run_id, [LoggedModelOutput(known.model_id, 0)])
         if parent is not None:
             self._tag(parent, {f"run.{detail['stage']}": run.info.run_id})
         self.client.set_terminated(run.info.run_id, "FINISHED", ended)
+        if waiting is not None:  # last: the run of a model alone until now
+            self._tag(run, {ID: letter.id})
+            self.client.delete_tag(run.info.run_id, RECOVERED)
+
+    def _waiting_run(self, model: str | None) -> Run | None:
+        """The run that a model got before its execution was known; it becomes the run of the execution that made it."""
+        run = self._find(model or "")
+        return run if run is not None and run.data.tags.get(RECOVERED) else None
 
     def _model(self, letter: Letter) -> None:
-        """A checkpoint as a logged model under the run that trained it; the segmenter as a registered version too."""
+        """A checkpoint as a logged model under the run that trained it; the segmenter as a registered version too.
+
+        A model whose execution is not known gets a run of its own, which becomes the execution's when that is recorded.
+        """
         detail, passport = letter.detail, letter.detail["passport"]
-        run = self._find(detail["run"]) or self._begin(
-            letter.id, passport["stage"], None, {"stage": passport["stage"], "recovered": "from DVC's cache"}
+        logged = self._logged_model(letter.id)
+        run = self.client.get_run(logged.source_run_id) if logged and logged.source_run_id else None
+        run = (
+            run
+            or self._find(detail["run"])
+            or self._begin(
+                letter.id,
+                passport["stage"],
+                None,
+                {"stage": passport["stage"], RECOVERED: "its execution is not known"},
+            )
         )
         run = run or self._find(letter.id)
         if run is None:
             raise MlflowException(f"the run of the model {letter.id} is gone")
-        model = self._logged_model(letter.id) or self._log_model(letter, run)
+        model = logged or self._log_model(letter, run)
         if detail["name"] == self.registered:
             self._register(model, run, letter)
         self.client.set_terminated(run.info.run_id, "FINISHED", run.info.end_time)

@@ -94,7 +94,8 @@ def _damage(file: LedgerFile) -> str:
 
 
 def check_ledger(lookup: Lookup) -> Iterator[Finding]:
-    """Training rows give the digest in the passport; equal keys mean equal masks; withdrawn images stay away."""
+    """Training rows give the digest in the passport; executions made what they are said to have made; equal keys mean equal
+    masks; withdrawn images stay away."""
     for digest, model in lookup.models.items():
         table = lookup.training(digest)
         digests = (value.hex() for value in table.column("digest").to_pylist())
@@ -103,6 +104,7 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
             yield Finding(f"{model.label} in the ledger", "its training rows are not those that its passport names")
         elif not table.num_rows:
             yield Finding(f"{model.label} in the ledger", "the list of its training rows is lost")
+    yield from _runs_of_models(lookup)
     twice = lookup.rows(
         "SELECT image_id, key FROM masks WHERE source <> 'human' GROUP BY image_id, key HAVING count(DISTINCT digest) > 1"
     )
@@ -123,6 +125,18 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
         for record in _records():
             if gone.refuses(record.image_id, record.sha256):
                 yield Finding(f"image {record.image_id}", "was withdrawn, and is in the data set again")
+
+
+def _runs_of_models(lookup: Lookup) -> Iterator[Finding]:
+    """The execution that a model's event names made this model."""
+    stated = {e["subject"]: e["detail"]["run"] for e in lookup.events if e["event"] == "model"}
+    for digest, model in lookup.models.items():
+        if stated[digest] and model.run != stated[digest]:
+            yield Finding(
+                f"{model.label} in the ledger",
+                f"it was recorded under the execution {stated[digest][:12]}, which did not make it; "
+                f"{f'{model.run[:12]} did' if model.run else 'which one did is not known'}",
+            )
 
 
 def _reports(lookup: Lookup) -> Iterator[Finding]:

@@ -83,7 +83,7 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         line = _line(lookup, model, lookup.aliases(), lookup.withdrawn_models())
         settings = parameters(executions_behind(lookup, model))
         tags = {e["subject"]: e["detail"]["tags"] for e in lookup.events if e["event"] == "line"}
-        execution: dict[str, Any] = next((e["detail"] for e in lookup.events if e["subject"] == model.run), {})
+        execution = lookup.executions.get(model.run, {})
         others = [m for m in lookup.models.values() if m.name == name and m.digest != model.digest]
         parents = draw_parents(lookup, model)
     images, query = project.images(), ImageQuery(of=f"{name}@{version}", quality="agreement", order="low")
@@ -121,17 +121,19 @@ def draw_parents(lookup: Lookup, model: Model) -> Markup:
     """The networks that a model started or learnt from, down to the first."""
     ranks: dict[str, int] = {}
 
-    models = {m.weights: m for m in reversed(lookup.models.values())} | {model.weights: model}
+    models: dict[str, Model] = {}
+    names: dict[str, str] = {}
 
-    def set_rank(digest: str, rank: int) -> None:
+    def set_rank(digest: str, known: Model | None, rank: int) -> None:
         ranks[digest] = max(ranks.get(digest, 0), rank)
-        parent = models.get(digest)
-        for other in parent.passport.parents.values() if parent else ():
-            set_rank(other, rank + 1)
+        if known is not None:
+            models.setdefault(digest, known)
+            for name, parent in lookup.parents(known).items():
+                names[known.passport.parents[name]] = name
+                set_rank(known.passport.parents[name], parent, rank + 1)
 
-    set_rank(model.weights, 0)
+    set_rank(model.weights, model, 0)
     last = max(ranks.values())
-    names = {d: n for m in lookup.models.values() for n, d in m.passport.parents.items()}
     gone = {lookup.models[digest].weights for digest in lookup.withdrawn_models() if digest in lookup.models}
     boxes, arrows = [], []
     used: dict[int, int] = {}

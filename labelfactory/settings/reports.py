@@ -26,6 +26,19 @@ class SectionValues(BaseModel):
     values: dict[str, Any]
 
 
+class OutputState(BaseModel):
+    """An output that a stage read or left, by digest (`labelfactory.stage.output_state`)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    kind: str
+    digest: str
+    rows: Count
+    training_rows: str = ""
+    classes: list[str] = []
+
+
 class StageReport(BaseModel):
     """What every report holds, and the figures that others read; a stage adds its own."""
 
@@ -50,6 +63,8 @@ class StageReport(BaseModel):
     quarantined_images: list[str] = []
     settings: list[SectionValues] = []
     given: list[str] = []
+    read: list[OutputState] = []
+    made: list[OutputState] = []
 
 
 def read_report(stage: str) -> dict[str, Any]:

@@ -10,22 +10,23 @@ from typing import Any
 
 from labelfactory.dataset.prepared import IMAGES, REMEDY, read_dataset
 from labelfactory.dataset.tables import read_columns
-from labelfactory.digests import digest_json, digest_rows
+from labelfactory.digests import digest_file, digest_json, digest_rows
 from labelfactory.errors import UserError
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import Section
 from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
-from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.settings.wiring import DATA, METRICS, StageWiring, read_wiring
 
-LIST, SETTINGS = "list", "settings"
-"""Kinds of states beside those of outputs: a list of images, and settings."""
+LIST, SETTINGS, SCORES_FILE = "list", "settings", "scores"
+"""Kinds of states beside those of outputs: a list of images, settings, and a file of scores."""
 INFERENCE = "inference"
 """Name of the settings with which `evaluate` runs networks."""
 SCORED_ON = "scored_on"
 """In the report of a stage that trains a network: each list that the network was scored on, and its digest."""
 State = dict[str, Any]
-"""`name`, `kind` (rows, model, thresholds, LIST or SETTINGS), `digest`, and `rows`, the number of rows."""
+"""`name`, `kind` (rows, model, thresholds, LIST, SETTINGS or SCORES_FILE), `digest`, and `rows`, the number of rows. A list has
+`classes` too: the names of class ids 1, 2, … in its true masks."""
 SCORES = ("map/", "ap/")
 """How the keys of such scores begin; the list follows."""
 Stamp = tuple[tuple[str, int, int], ...]
@@ -56,7 +57,21 @@ def with_present_scores(report: Mapping[str, Any]) -> dict[str, Any]:
 def states(nouns: Iterable[str], lists: Iterable[str] = ()) -> list[State]:
     """The states of those outputs and lists that have one."""
     found = [*(output_state(noun) for noun in nouns), *(list_state(name) for name in lists)]
-    return [state for state in found if state is not None]
+    return [dict(state) for state in found if state is not None]
+
+
+def made_by(stage: StageWiring) -> list[State]:
+    """What a stage left: the state of its output, for its report; and of the scores that it wrote, by the file's digest.
+
+    Of a network also what tells it from others of the same weights: `training_rows`, the digest of its rows, and `classes`.
+    """
+    made = states([stage.noun])
+    passport = passport_of(stage.noun)
+    if made and passport is not None:
+        made[0] |= {"training_rows": passport.training_rows_digest, "classes": passport.classes}
+    if METRICS.as_posix() in stage.metrics and METRICS.exists():
+        made.append({"name": METRICS.as_posix(), "kind": SCORES_FILE, "digest": digest_file(METRICS), "rows": 0})
+    return made
 
 
 def settings_states(sections: Mapping[str, Section]) -> list[State]:
@@ -126,7 +141,8 @@ def _lists(stamp: Stamp) -> dict[str, State]:
         for name in row["lists"] if row["status"] == "ok" else ():
             members.setdefault(name, []).append((row["image_id"], f"{row['sha256']} {row['mask_sha256'] or ''}"))
     classes = [meta["classes"], meta["mask_ids"]]
+    digests = {name: digest_json([*classes, digest_rows(rows)]) for name, rows in members.items()}
     return {
-        name: {"name": name, "kind": LIST, "digest": digest_json([*classes, digest_rows(rows)]), "rows": len(rows)}
+        name: {"name": name, "kind": LIST, "digest": digests[name], "rows": len(rows), "classes": meta["classes"]}
         for name, rows in members.items()
     }

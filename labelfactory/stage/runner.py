@@ -22,6 +22,7 @@ from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import REPORTS, read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.given import ATTEMPTS, changed_inputs, digest_given, given_inputs
+from labelfactory.stage.output_state import made_by, states
 from labelfactory.stage.preflight import check_line
 from labelfactory.store.sharing import hold_to_limit
 from labelfactory.work_note import working_on
@@ -102,6 +103,8 @@ def run_stage(name: str) -> dict[str, Any]:
     if computed_in:
         report["precision"] = ", ".join(sorted(computed_in))
     report["pace"] = _pace(name, stage.units(metrics), report["seconds"])
+    wiring = read_wiring()[name]
+    report |= {"read": states(wiring.inputs), "made": made_by(wiring)}
     write_json(REPORTS / f"{name}.json", report)
     return report
 

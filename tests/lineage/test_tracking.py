@@ -18,6 +18,7 @@ from app.record import report
 from labelfactory.digests import digest_rows
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import read_yaml
+from labelfactory.stage.output_state import passport_of
 from lineage.audit import audit_file
 from lineage.deliver import Delivered, deliver, track_at
 from lineage.ledger import Ledger, events_table
@@ -194,6 +195,40 @@ def test_a_locked_store_costs_the_line_nothing_but_the_wait(apart):
     other.close()
     assert (held.taken, held.waiting) == (0, 1)
     assert deliver() == Delivered(1, 0)
+
+
+def test_a_model_gets_its_run_when_its_stage_has_ended(apart):
+    """Recorded before its stage's report, it has a run of its own; that becomes the run of its execution, in a new store too."""
+    line = MadeLine.here()
+    line.killed = "train_segmenter"
+    parents = {noun: passport_of(noun) for noun in ("classifier", "affinity")}
+    line.train("segmenter", parents, seed=5)
+    record()
+    assert deliver().waiting == 0
+
+    def run_of_third():
+        (version,) = [v for v in store().search_model_versions("name = 'segmenter'") if int(v.version) == 3]
+        return store().get_run(version.run_id)
+
+    before = run_of_third()
+    assert (before.data.tags["recovered"], before.data.params) == ("its execution is not known", {})
+    assert before.data.metrics["loss"] == 0.25
+    line.killed = ""
+    line.train("segmenter", parents, seed=5)
+    record()
+    for _ in range(2):
+        assert deliver().waiting == 0
+        after, model = run_of_third(), Lookup().model("3")
+        assert after.info.run_id == before.info.run_id
+        assert after.data.tags["labelfactory.id"] == model.run
+        assert "recovered" not in after.data.tags
+        assert "mlflow.parentRunId" in after.data.tags
+        assert after.data.params
+        ids = [run.data.tags.get("labelfactory.id") for run in runs(store())]
+        assert ids.count(model.run) == 1
+        with Ledger().locked():  # a letter that was taken may come again
+            (detail,) = [e["detail"] for e in Ledger().events("model") if e["subject"] == model.digest]
+            Outbox().put("model", model.digest, detail)
 
 
 # --- letters that are refused -----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from labelfactory.schema import Classes
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.thresholds import Threshold, thresholds_digest, write_thresholds
 from labelfactory.settings.wiring import METRICS, read_wiring
-from labelfactory.stage.output_state import passport_of, states
+from labelfactory.stage.output_state import made_by, passport_of, states
 from labelfactory.stage.runner import stage_class
 from lineage import record as ledger
 
@@ -63,6 +63,12 @@ class MadeLine:
 
     ends_alike = False
     """Whether every segmenter ends with the same weights, whatever it learns from."""
+    older = False
+    """Whether reports and scores are those of an earlier version: they name no digests and no classes."""
+    killed = ""
+    """The stage that is killed before it writes its report."""
+    names = CLASSES
+    """Of the classes, in order."""
 
     def __init__(self, images: int = 4) -> None:
         """Make the project of that many images. The same one is made once a process, and copied."""
@@ -76,6 +82,13 @@ class MadeLine:
         for path, content in _made[wanted].items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+    @classmethod
+    def here(cls) -> "MadeLine":
+        """The one that is in the current folder already."""
+        line = cls.__new__(cls)
+        line.root = Path.cwd()
+        return line
 
     def _make(self, images: int) -> None:
         for name in ("dvc.yaml", "params.yaml"):
@@ -121,8 +134,10 @@ class MadeLine:
         """Metrics and report of what is there."""
         wiring = read_wiring()
         measured = states(wiring["evaluate"].inputs, ("train", "val"))
-        self.report("evaluate", segmenter=passport_of("segmenter").weights_digest)
+        if self.older:
+            measured = [{k: v for k, v in state.items() if k != "classes"} for state in measured]
         write_json(METRICS, {**figures, "measured": measured})
+        self.report("evaluate", segmenter=passport_of("segmenter").weights_digest)
 
     def prepare(self) -> None:
         """The data set of the manifest."""
@@ -136,7 +151,7 @@ class MadeLine:
             )
             for e in read_manifest().entries
         )
-        write_dataset(Dataset(Classes(CLASSES), {0: 0, 1: 1, 2: 2}, "train", "train", 0.1, records))
+        write_dataset(Dataset(Classes(self.names), {0: 0, 1: 1, 2: 2}, "train", "train", 0.1, records))
         self.report("prepare", images=len(records))
 
     @property
@@ -156,7 +171,7 @@ class MadeLine:
                 "format": 1,
                 "code": f"code{change}",
                 "params": params,
-                "classes": list(CLASSES),
+                "classes": list(self.names),
                 **fixed,
                 "image": record.sha256,
                 "tags": list(record.tags),
@@ -165,7 +180,7 @@ class MadeLine:
             ids = dataset.classes.ids(record.tags)
             row = self._payload(stage, ids, record, change + upstream.get(record.image_id, ""))
             finished.append(finish(record.image_id, inputs, row, columns))
-        schema = shard_schema(stage, columns, CLASSES)
+        schema = shard_schema(stage, columns, self.names)
         (DATA / noun).mkdir(parents=True, exist_ok=True)
         ShardFolder(DATA / noun).write(0, rows_table(finished, schema))
         figures = {"rows_computed": len(finished), "rows_copied": 0, "rows_quarantined": 0}
@@ -199,7 +214,7 @@ class MadeLine:
             stage=f"train_{name}",
             key=key,
             architecture={"net": name},
-            classes=list(CLASSES),
+            classes=list(self.names),
             params={"seed": seed},
             params_digest=digest_json(seed),
             code_digest=digest_json("code"),
@@ -225,7 +240,10 @@ class MadeLine:
 
     def report(self, stage: str, **figures: Any) -> None:
         """A report like that of a stage; figures that identify the work make it the same for the same work."""
-        write_json(DATA / f"reports/{stage}.json", {"stage": stage, "seconds": 1.5, "peak_memory_mb": 100, **figures})
+        path, wiring = DATA / f"reports/{stage}.json", read_wiring()[stage]
+        said = {} if self.older else {"read": states(wiring.inputs), "made": made_by(wiring)}
+        if stage != self.killed:
+            write_json(path, {"stage": stage, "seconds": 1.5, "peak_memory_mb": 100, **figures, **said})
 
     def commit(self) -> None:
         """What DVC does after a stage: every output into the cache by its MD5, its name into dvc.lock."""

@@ -1,0 +1,251 @@
+"""A model, a mask or a score belongs to the execution that made it, never to another whose report is still there."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from made_line import MadeLine
+
+from labelfactory.files import write_json
+from labelfactory.settings.params import read_yaml
+from labelfactory.settings.wiring import METRICS
+from labelfactory.stage.output_state import passport_of
+from lineage.compare import compare_states
+from lineage.export import openlineage
+from lineage.ledger import Ledger, events_table
+from lineage.lookup import Lookup
+from lineage.record import record
+from lineage.scores import IOU, scores_of
+from lineage.settings_diff import executions_behind, settings_between
+from lineage.verify import check_ledger
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch) -> MadeLine:
+    """A line that was made and recorded once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+    made = MadeLine()
+    record()
+    return made
+
+
+def set_parameter(stage: str, name: str, value: object) -> None:
+    params = read_yaml(Path("params.yaml"))
+    params[stage][name] = value
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+def train(line: MadeLine, name: str, seed: int) -> None:
+    """Train one network again, as `dvc repro` does with its stage alone."""
+    parents = {"classifier": (), "affinity": ("classifier",), "segmenter": ("classifier", "affinity")}[name]
+    set_parameter(f"train_{name}", "seed", seed)
+    line.train(name, {noun: passport_of(noun) for noun in parents}, seed=seed)
+
+
+def settings(first: str, second: str) -> dict[str, tuple[str, str]]:
+    differ = compare_states(Lookup(), first, second)["settings"]
+    return {s["what"]: (s["first"], s["second"]) for s in differ}
+
+
+# --- a stage that was killed before its report ------------------------------------------------------------------------
+
+
+def test_a_network_without_a_report_has_no_execution_until_its_stage_ends(line):
+    """Not the one whose report is still there; then its own, with its own parameters."""
+    line.killed = "train_segmenter"
+    train(line, "segmenter", seed=7)
+    record()
+    first, second = Lookup().versions()
+    assert (first.run != "", second.run) == (True, "")
+    assert settings("1", "2") == {"train_segmenter.seed": ("0", "7")}  # by the passports
+    assert executions_behind(Lookup(), second) == {}
+    line.killed = ""
+    train(line, "segmenter", seed=7)
+    record()
+    lookup = Lookup()
+    second = lookup.model("2")
+    assert lookup.executions[second.run]["params"]["train_segmenter"]["seed"] == 7
+    assert settings("1", "2") == {"train_segmenter.seed": ("0", "7")}
+    assert list(check_ledger(Lookup(fresh=True))) == []
+
+
+def test_masks_without_a_report_have_no_execution(line):
+    """They are recorded, without an execution; masks of a stage that ended have theirs."""
+    line.killed = "refine_crf"
+    line.rows("refine_crf", {}, "killed")
+    assert record().masks == 4
+    assert [mask["run"] != "" for mask in Lookup().masks("image-1")] == [True, False]
+    line.killed = ""
+    line.rows("refine_crf", {}, "ended")
+    record()
+    lookup = Lookup()
+    masks = lookup.masks("image-1")
+    assert [mask["run"] != "" for mask in masks] == [True, False, True]
+    assert lookup.executions[masks[2]["run"]]["stage"] == "refine_crf"
+
+
+def test_an_output_that_was_replaced_before_a_record_is_not_that_of_the_last_report(line):
+    """The stage ended twice and was killed the third time, all before a record: the report is of the second network."""
+    train(line, "segmenter", seed=2)
+    line.commit()
+    shutil.copytree("data/segmenter", "second")
+    line.killed = "train_segmenter"
+    train(line, "segmenter", seed=3)
+    record()
+    lookup = Lookup()
+    by_seed = {model.passport.seed: model for model in lookup.versions()}
+    assert (by_seed[3].run, lookup.executions[by_seed[2].run]["model"]) == ("", by_seed[2].digest)
+    assert lookup.executions[by_seed[2].run]["curve"] == []  # the file on disk is the third one's
+
+
+def test_scores_without_a_report_have_no_execution(line):
+    write_json(METRICS, {"miou/val/model": 0.75, "measured": read_yaml(METRICS)["measured"]})
+    record()
+    line.evaluate({"miou/val/model": 0.8})
+    record()
+    runs = [event["detail"]["run"] for event in Ledger().events("evaluation")]
+    assert [run != "" for run in runs] == [True, False, True]
+    assert Lookup().executions[runs[2]]["stage"] == "evaluate"
+
+
+@pytest.mark.parametrize("committed", [True, False], ids=["dvc.lock", "times of files"])
+def test_a_report_of_an_earlier_version_is_compared_with_its_files(tmp_path, monkeypatch, committed):
+    """By dvc.lock, else by time: it names no digests."""
+    monkeypatch.chdir(tmp_path)
+    line = MadeLine()
+    line.older = True
+    train(line, "segmenter", seed=1)
+    if committed:
+        line.commit()
+    record()
+    assert Lookup().on_disk().run != ""
+    line.killed = "train_segmenter"
+    train(line, "segmenter", seed=2)
+    os.utime("data/segmenter/checkpoint.safetensors", (4e9, 4e9))
+    Path("data/ledger/seen.json").unlink()
+    shutil.rmtree("data/ledger")
+    record()
+    lookup = Lookup()
+    on_disk = lookup.on_disk()
+    assert (on_disk.passport.seed, on_disk.run) == (2, "")
+
+
+# --- ledgers of earlier versions --------------------------------------------------------------------------------------
+
+
+def test_a_wrong_execution_in_a_ledger_of_an_earlier_version_is_not_believed(line):
+    """`audit` and `compare` say that it is not known, `verify` names the model."""
+    line.killed = "train_segmenter"
+    train(line, "segmenter", seed=7)
+    record()
+    one, two = Lookup().versions()
+    forged = {**next(e["detail"] for e in Ledger().events("model") if e["subject"] == two.digest), "run": one.run}
+    with Ledger().locked():
+        Ledger().append("events", events_table([("model", two.digest, forged, two.time)]))
+    lookup = Lookup(fresh=True)
+    assert lookup.model("2").run == ""
+    assert executions_behind(lookup, lookup.model("2")) == {}
+    (finding,) = check_ledger(lookup)
+    assert "which did not make it; which one did is not known" in finding.what
+
+
+# --- what was made anew by then ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_parameters_of_a_network_that_was_trained_later_are_not_behind_a_model(line, older):
+    """Two stages by themselves, one record: segmenter 2 has classifier 1 behind it, not the one that is there by then."""
+    line.older = older
+    train(line, "segmenter", seed=9)
+    train(line, "classifier", seed=4)
+    line.commit()
+    record()
+    assert settings("1", "2") == {"train_segmenter.seed": ("0", "9")}
+    lookup = Lookup()
+    first = lookup.model("classifier@1")
+    assert executions_behind(lookup, lookup.model("2"))["train_classifier"]["model"] == first.digest
+    execution = next(e for e in openlineage(lookup) if e["run"]["runId"] and e["job"]["name"] == "train_segmenter")
+    assert first.weights in str(execution["inputs"])
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_parameters_of_rows_that_were_made_later_are_not_behind_a_model(line, older):
+    """The same of the labels that affinity 2 did not learn from."""
+    line.older = older
+    train(line, "affinity", seed=9)
+    set_parameter("label_affinity", "scale", 0.25)
+    line.rows("label_affinity", {}, "later")
+    line.commit()
+    record()
+    lookup = Lookup()
+    one, two = lookup.versions("affinity")
+    assert {s["what"] for s in settings_between(lookup, one, two)} == {"train_affinity.seed"}
+    assert "label_affinity" not in executions_behind(lookup, two)
+
+
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+
+NAMES = ("dog", "cat")
+
+
+def score(line: MadeLine, cat: float, dog: float) -> None:
+    line.evaluate({"miou/val/model": 0.5, "iou/val/model/cat": cat, "iou/val/model/dog": dog})
+    line.commit()
+    record()
+
+
+@pytest.fixture
+def renamed(line) -> MadeLine:
+    """The same weights and masks, in which the two classes have each other's name since."""
+    score(line, cat=0.2, dog=0.8)
+    line.names = NAMES
+    line.prepare()
+    train(line, "classifier", seed=0)
+    train(line, "segmenter", seed=0)
+    score(line, cat=0.8, dog=0.2)
+    return line
+
+
+def test_a_network_of_other_classes_is_a_model_of_its_own(renamed, labelfactory):
+    """Of the same weights and rows: with its own scores by class, its own parent, and the name `latest`."""
+    lookup = Lookup()
+    first, second = lookup.versions()
+    assert (first.weights, first.passport.training_rows_digest) == (
+        second.weights,
+        second.passport.training_rows_digest,
+    )
+    assert [m.passport.classes for m in (first, second)] == [list(reversed(NAMES)), list(NAMES)]
+    assert lookup.model("latest") == second
+    assert first.run != second.run
+    assert lookup.training(second.digest).num_rows == 4
+    assert record().models == []
+    by_class = {s["name"]: (s["first"], s["second"]) for s in compare_states(lookup, "1", "now")["classes"]}
+    assert by_class == {"iou/val/model/cat": (0.2, 0.8), "iou/val/model/dog": (0.8, 0.2)}
+    answer = json.loads(labelfactory("audit", "model", "latest", "--json"))
+    assert (answer["model"], answer["classes"]) == ("segmenter 2", list(NAMES))
+    assert [p["model"] for p in answer["parents"] if p["name"] == "classifier"] == ["classifier 2"]
+    assert [p.label for n, p in lookup.parents(first).items() if n == "classifier"] == ["classifier 1"]
+    assert list(check_ledger(Lookup(fresh=True))) == []
+
+
+def test_scores_of_a_ledger_that_does_not_say_their_classes(line):
+    """They belong to the first model of these weights, unless they name classes that it does not have."""
+    line.older = True
+    score(line, cat=0.2, dog=0.8)
+    line.evaluate({"miou/train/model": 0.7, "iou/train/model/vixen": 0.3})
+    record()
+    line.names = NAMES
+    line.prepare()
+    train(line, "segmenter", seed=0)
+    record()
+    first, second = Lookup().versions()
+    assert {n: s.value for n, s in scores_of(Lookup(), first, kind=IOU).items()} == {
+        "iou/val/model/cat": 0.2,
+        "iou/val/model/dog": 0.8,
+    }
+    assert scores_of(Lookup(), second, kind=IOU) == {}
