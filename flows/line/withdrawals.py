@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.line.dvc_line import held_line
 from flows.line.kept_answers import forget
-from flows.line.remote_removal import remove_at_remote
+from flows.line.remote_removal import remove_at_remotes
 from labelfactory.console import say
 from labelfactory.lock import project_lock
 from lineage.deliver import deliver
@@ -52,7 +52,7 @@ def sign(withdrawals: Sequence[Withdrawal]) -> list[Report]:
         lookup = Lookup(ledger)
         before, found = last_report(ledger, each), search(traces_of(lookup, each))
         objects = sorted({*each.cache, *found.cached, *before.get("deleted_from_cache", ())})
-        remote = remove_at_remote([each], objects)
+        remote = remove_at_remotes([each], objects)
         remove_cached(found.old)
         report = make_report(lookup, each, found, remote, objects)
         same = before.get("left_over") == report["left_over"] and each.left != 0
