@@ -1,4 +1,4 @@
-"""Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and true masks by their bytes.
+"""Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and masks by their bytes.
 
 Parquet is read by its columns of text, of bytes and of records, archives by their members. Not read are other packages: Arrow
 files, archives inside archives, pictures written as text (base64), pickles.
@@ -27,10 +27,11 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.digests import digest_bytes, digest_file
-from labelfactory.dvc_cache import cache_folder, is_ours
+from labelfactory.dvc_cache import cache_folder, cached, is_ours
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
 from lineage.artifacts import md5_of
+from lineage.cached_names import named_in_cache
 
 HISTORY = ("ledger", "mlflow")
 """Folders under data/ that remember what was, ids and digests but no pixels: docs/lineage.md. They are no output of the line."""
@@ -41,7 +42,7 @@ LARGE = 5_000_000
 """Bytes; keys of rows, of which there may be hundreds, are not looked for in larger files that are no table, such as weights."""
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 """First bytes of pictures, which are compared as a whole."""
-ID, PHOTOGRAPH, KEY = "the image's id", "the photograph or its true mask", "a mask's key"
+ID, PHOTOGRAPH, KEY = "the image's id", "the photograph or a mask of it", "a mask's key"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Traces:
     """What is looked for."""
 
     image_ids: frozenset[str]
-    digests: frozenset[str]  # of photographs and true masks
+    digests: frozenset[str]  # of photographs, and of true and drawn masks
     keys: frozenset[str]
     sizes: Mapping[str, int] = field(default_factory=dict)  # digest → bytes, as far as they are known
     common: frozenset[str] = frozenset()  # names of classes and lists
@@ -179,11 +180,13 @@ def in_project(traces: Traces) -> dict[Path, set[str]]:
 def in_cache(traces: Traces) -> list[str]:
     """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included.
 
-    A report shows photographs, and its text may not name them as they are looked for. Every report that is not the current one
-    counts, therefore.
+    A picture counts by its name in a list of the cache too. A report shows photographs, and its text may not name them as they are
+    looked for. Every report that is not the current one counts, therefore.
     """
     paths = sorted(path for path in cache_folder().glob("*/*") if path.is_file())
-    held = {f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)}
+    named = named_in_cache(traces.image_ids)
+    held = {f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)} | named.lists
+    held |= {md5 for md5 in named.pictures if cached(md5).is_file()}
     if is_ours() and traces.image_ids:
         current = md5_of(REPORT) if REPORT.is_file() else ""
         held |= {f"{path.parent.name}{path.name}" for path in paths if _is_page(path)} - {current}

@@ -17,7 +17,7 @@ from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove, remove_cached
 from lineage.traces import in_project, joined
-from lineage.withdraw import again_if_more_learnt, tell_mlflow
+from lineage.withdraw import again_if_more_known, tell_mlflow
 from lineage.withdrawal_report import last_report, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
 
@@ -45,11 +45,11 @@ def sign(withdrawals: Sequence[Withdrawal]) -> list[Report]:
     """
     ledger, reports = Ledger(), []
     for each in withdrawals:
-        each = again_if_more_learnt(ledger, each)
+        each = again_if_more_known(ledger, each)
         lookup = Lookup(ledger)
         before, found = last_report(ledger, each), search(traces_of(lookup, each))
         objects = sorted({*each.cache, *found.cached, *before.get("deleted_from_cache", ())})
-        remote = remove_at_remote([each], objects)
+        remote = remove_at_remote([each], {*objects, *each.objects})
         remove_cached(found.old)
         report = make_report(lookup, each, found, remote, objects)
         same = before.get("left_over") == report["left_over"] and each.left != 0
