@@ -30,13 +30,11 @@ from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.dvc_cache import cache_folder, cached, is_ours
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
-from lineage.artifacts import md5_of
 from lineage.cached_names import named_in_cache
+from lineage.current_report import report_without
 
 HISTORY = ("ledger", "mlflow")
 """Folders under data/ that remember what was, ids and digests but no pixels: docs/lineage.md. They are no output of the line."""
-REPORT = DATA / "evaluation" / "report.html"
-"""The only output of the line that is a page."""
 PAGE = b"<!doctype html"
 LARGE = 5_000_000
 """Bytes; keys of rows, of which there may be hundreds, are not looked for in larger files that are no table, such as weights."""
@@ -74,6 +72,10 @@ class Traces:
         """Text → what it is."""
         words = {spelling: ID for i in self.image_ids if self._stands_out(i) for spelling in _spellings(i)}
         return words | dict.fromkeys(self.digests, "the photograph's digest") | dict.fromkeys(self.keys, KEY)
+    def has(self, image_id: str, sha256: str) -> bool:
+        """Whether an image or its photograph is among what is looked for."""
+        return image_id in self.image_ids or sha256 in self.digests
+
 
     def _stands_out(self, image_id: str) -> bool:
         """Whether an id in a text means the image."""
@@ -181,15 +183,14 @@ def in_cache(traces: Traces) -> list[str]:
     """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included.
 
     A picture counts by its name in a list of the cache too. A report shows photographs, and its text may not name them as they are
-    looked for. Every report that is not the current one counts, therefore.
+    looked for. Every report counts, therefore, but the one that was made of the data set on disk, if the images are not in that.
     """
     paths = sorted(path for path in cache_folder().glob("*/*") if path.is_file())
     named = named_in_cache(traces.image_ids)
     held = {f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)} | named.lists
     held |= {md5 for md5 in named.pictures if cached(md5).is_file()}
     if is_ours() and traces.image_ids:
-        current = md5_of(REPORT) if REPORT.is_file() else ""
-        held |= {f"{path.parent.name}{path.name}" for path in paths if _is_page(path)} - {current}
+        held |= {f"{path.parent.name}{path.name}" for path in paths if _is_page(path)} - {report_without(traces.has)}
     return sorted(held)
 
 

@@ -18,6 +18,7 @@ from labelfactory.masking import masked
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.store.entries import STORE
 from lineage.artifacts import md5_of
+from lineage.current_report import REPORT, is_report, report_without
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
@@ -57,6 +58,8 @@ def search(traces: Traces) -> Found:
     """Search every file under data/ but history, and DVC's cache."""
     live = in_project(traces)
     ours = {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
+    if REPORT.is_file() and not is_report(report_without(traces.has)):
+        live.setdefault(REPORT, set()).add("pictures, perhaps of before the withdrawal")
     lines, foreign = [], []
     for path, held in live.items():
         own = path.relative_to(DATA).parts[0] in ours
