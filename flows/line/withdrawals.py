@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.line.dvc_line import held_line
 from flows.line.remote_removal import remove_at_remote
-from labelfactory.console import say
+from labelfactory.console import first_of, say
 from labelfactory.lock import project_lock
 from lineage.deliver import deliver
 from lineage.ledger import Ledger
@@ -100,7 +100,7 @@ def say_reports(reports: Sequence[Report], *, later: bool = False) -> bool:
         if len(report["left_over"]) > SHOWN:
             say(f"withdraw: … and {len(report['left_over']) - SHOWN} more, in the report")
         if report["elsewhere"]:
-            say(f"withdraw: these are yours to delete or to edit: {', '.join(report['elsewhere'])}")
+            say(f"withdraw: these are yours to delete or to edit: {first_of(report['elsewhere'], SHOWN)}")
         for line in report["not_ours"]:
             say(f"withdraw: not deleted here: {line}")
         say(f"withdraw: signed report: {report['path']}")
