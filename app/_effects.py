@@ -100,7 +100,7 @@ EFFECTS: Mapping[str, str] = {
     "priors/spectral_residual.sigma": "more: softer, larger blobs",
     **{f"propagation/*.{key}": text for key, text in WALK.items()},
     "propagation/chebyshev.tolerance": "more: faster, less exact",
-    **{f"refinement/dense_crf.{key}": text for key, text in CRF.items()},
+    **{f"refinement/{name}.{key}": text for name in ("dense_crf", "pydensecrf") for key, text in CRF.items()},
     "refinement/none.gt_prob": "more: confidences closer to 1; no other mask",
     "segmenters/deeplab_v3.width": "more: a larger head, slower",
     "segmenters/deeplab_v3plus.width": "more: a larger head, slower",

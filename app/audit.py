@@ -71,7 +71,7 @@ def _with_a_few_rows(answer: dict[str, Any], rows: list[dict[str, Any]], name: s
 @cli.command()
 def mask(
     image_id: Annotated[str, typer.Argument(help="The image's id in the import.")],
-    version: Annotated[int | None, typer.Option(help="Number of the mask, from 1. Default: the last.")] = None,
+    version: Annotated[int | None, typer.Option(help="Number of the mask, from 1. Default: the one in data/.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the chain behind a mask, and every model that ever learnt from the image."""

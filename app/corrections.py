@@ -61,7 +61,7 @@ def add(
         settle()
     dataset = read_dataset()
     known = read_corrections()
-    ours = _OurMasks(dataset, known)
+    ours = _OurMasks(dataset, known, take_removed=take_equal)
     reading = Reading(nearest=nearest, crowds=crowds)
     edited = find_edited(path, dataset, ours.current, ours.outdated, take_equal=take_equal, reading=reading)
     for decision in edited.decisions:
@@ -74,7 +74,7 @@ def add(
     if edited.outdated:
         say(
             f"corrections: {_some(edited.outdated)} equal what the line made before it was corrected or its photograph changed, "
-            "and are not taken"
+            "or a correction that was removed, and are not taken; --take-equal takes removed ones again"
         )
     if not edited.masks:
         say("corrections: nothing new")
@@ -138,10 +138,12 @@ class _OurMasks:
     Args:
         dataset: of the images.
         known: corrections by image id, as they are before the command.
+        take_removed: a correction that was removed, and is in the row on disk until the next run, may come back.
     """
 
-    def __init__(self, dataset: Dataset, known: Mapping[str, Correction]) -> None:
+    def __init__(self, dataset: Dataset, known: Mapping[str, Correction], *, take_removed: bool) -> None:
         self._classes, self._known, self._rows = dataset.classes, dict(known), RowReader(MASKS, dataset)
+        self._take_removed = take_removed
 
     def current(self, record: ImageRecord) -> Mask | None:
         """The mask that holds: a correction of this photograph, else the line's, [H, W] uint8 in the classes of the data set."""
@@ -153,6 +155,8 @@ class _OurMasks:
     def outdated(self, record: ImageRecord) -> Iterator[Mask]:
         """The line's mask where it does not hold: corrected since, of a correction that was removed, of an earlier photograph."""
         correction = self._known.get(record.image_id)
+        if self._take_removed and correction is None and self._is_removed(record):
+            return
         if (correction is not None and correction.fits(record)) or not self._holds(record):
             mask = self._of_line(record)
             if mask is not None:
@@ -168,6 +172,11 @@ class _OurMasks:
     def _holds(self, record: ImageRecord) -> bool:
         made = self._rows.made_of.get(record.image_id)
         return made is not None and made.photograph == record.sha256 and not made.correction
+
+    def _is_removed(self, record: ImageRecord) -> bool:
+        """Whether the row on disk is what a person drew over this photograph."""
+        made = self._rows.made_of.get(record.image_id)
+        return made is not None and made.photograph == record.sha256 and bool(made.correction)
 
     def _of_line(self, record: ImageRecord) -> Mask | None:
         """The mask of the row on disk in the classes of the data set, whatever photograph it is of; None where there is none."""

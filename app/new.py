@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import labelfactory
+from flows.line.dvc_state import keep_state_private
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import disk_errors, make_folder, temporary_path
 from labelfactory.settings.wiring import WIRING_FILE
@@ -30,6 +31,7 @@ def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Does not exi
         with disk_errors(folder):
             _fill(temporary, source)
             temporary.replace(folder.resolve())  # takes the place of an empty folder
+        keep_state_private(folder.resolve())
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     typer.echo(f"{folder}: a project without data; code and parameters are those that {source} has committed")

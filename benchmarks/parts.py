@@ -3,7 +3,7 @@
     python -m benchmarks [--images 12] [--threads 1]
 
 References do what the authors' research scripts do: one forward pass for each scale and mirror image in float32; dense
-squaring of the transition matrix; pydensecrf called directly, one image after the other; one confusion matrix for each
+squaring of the transition matrix; pydensecrf, one image after the other; one confusion matrix for each
 threshold. The photographs are the rendered demo's, enlarged to 500 × 375. Each measurement has a process of its own.
 """
 
@@ -18,10 +18,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pydensecrf.densecrf as dcrf
 import torch
 import torch.nn.functional as F
-from pydensecrf.utils import unary_from_labels
 
 from benchmarks.walk import dense, sparse
 from labelfactory.dataset.tensors import to_tensor
@@ -33,7 +31,9 @@ from models.backbones._fold import fold_norms
 from models.cams import multiscale_cams
 from models.classifier import Classifier
 from models.propagation import chebyshev
-from models.refinement.dense_crf import CrfConfig, refine_labels
+from models.refinement import pydensecrf
+from models.refinement._crf import CrfConfig
+from models.refinement.dense_crf import DenseCrf
 from sources.demo import render_image
 
 SIZE = (375, 500)
@@ -124,18 +124,13 @@ def _nothing() -> None:
 
 
 def _crf(image: np.ndarray, labels: np.ndarray) -> float:
-    return float(refine_labels(image, labels.astype(np.int64), 3, gt_prob=GT_PROB, config=CRF).max())
+    return float(DenseCrf(image, CRF).refine_labels(labels.astype(np.int64), 3, gt_prob=GT_PROB).max())
 
 
 def crf_reference(count: int) -> Iterator[None]:
-    """pydensecrf called directly, one image after the other, on all 21 classes of VOC."""
+    """pydensecrf, one image after the other, on all 21 classes of VOC."""
     for image, mask in photographs(count):
-        crf = dcrf.DenseCRF2D(SIZE[1], SIZE[0], 21)
-        labels = np.minimum(mask, 2).astype(np.int64)
-        crf.setUnaryEnergy(unary_from_labels(labels, 21, gt_prob=GT_PROB, zero_unsure=False))
-        crf.addPairwiseGaussian(sxy=3, compat=3)
-        crf.addPairwiseBilateral(sxy=50, srgb=5, rgbim=image.copy(), compat=10)
-        crf.inference(10)
+        pydensecrf.refine_labels(image, np.minimum(mask, 2).astype(np.int64), 21, gt_prob=GT_PROB, config=CRF)
         yield
 
 

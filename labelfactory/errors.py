@@ -52,6 +52,14 @@ class ShapeError(LabelfactoryError, ValueError):
     """Two arrays that must agree do not. A bug of the caller."""
 
 
+def in_short(error: BaseException, most: int = 200) -> str:
+    """An error's text in one line, cut; the name of its class where it has none.
+
+    Secrets are masked before the cut: the part of one that it leaves would not be found.
+    """
+    return masked(" ".join(str(error).split()) or type(error).__name__)[:most]
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text; the name of its class where it has none."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,6 +1,6 @@
 """File names for image ids, which may contain any character."""
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from labelfactory.digests import digest_bytes
 
@@ -20,3 +20,16 @@ def file_name(image_id: str) -> str:
     if len(name) > LONGEST:
         name = f"{name[: LONGEST - 40]}~{digest_bytes(image_id.encode('utf-8', 'surrogatepass'))[:32]}"
     return name
+
+
+def id_of_file_name(name: str) -> str:
+    """The image id whose `file_name` this is; the name itself where it is none, or holds a digest in place of the end.
+
+    >>> id_of_file_name("shop%2F%C3%A9t%C3%A9%201")
+    'shop/été 1'
+    """
+    try:
+        image_id = unquote(name, errors="surrogatepass")
+    except UnicodeDecodeError:  # cut within a character, or not of ours
+        return name
+    return image_id if file_name(image_id) == name else name

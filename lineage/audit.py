@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import DataError, MissingError, UserError, did_you_mean, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport, load_checkpoint, read_passport
+from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.ledger import ROW_COLUMNS
 from lineage.ledger_rows import rows_digest
@@ -141,8 +143,56 @@ def chain(lookup: Lookup, model: Model) -> list[Answer]:
     return parents
 
 
-def audit_mask(lookup: Lookup, image_id: str, version: int | None = None) -> Answer:
+@dataclass(frozen=True)
+class MaskInData:
+    """The mask that data/ holds of an image.
+
+    Attributes:
+        digest, key: of its row; empty where data/ holds no usable mask of the image.
+        problem: why the row could not be read; empty if it could.
+    """
+
+    digest: str = ""
+    key: str = ""
+    problem: str = ""
+
+    def version(self, masks: Iterable[Answer]) -> int | None:
+        """Its number among the recorded masks of the image; None if it is none of them."""
+        return next((m["version"] for m in masks if (m["digest"], m["key"]) == (self.digest, self.key)), None)
+
+    @property
+    def why_not(self) -> str:
+        """Why no recorded mask is known to be this one."""
+        folder = DATA / read_wiring().masks.noun
+        if self.problem:
+            return f"which mask {folder} holds is not known ({self.problem})"
+        return f"the mask in {folder} is not recorded" if self.digest else f"{folder} holds no mask of this image"
+
+
+def mask_in_data(image_id: str) -> MaskInData:
+    """The row of an image in data/masks, whatever the data set says of it now."""
+    folder = ShardFolder(DATA / read_wiring().masks.noun)
+    try:
+        for shard in folder.shards():
+            row = folder.states(shard).get(image_id)
+            if row is not None and row.status == "ok":
+                return MaskInData(row.digest, row.key)
+    except DataError as error:
+        return MaskInData(problem=error.problem)
+    return MaskInData()
+
+
+def audit_mask(lookup: Lookup, image_id: str, version: int | None = None, *, held: MaskInData | None = None) -> Answer:
     """The chain behind a mask, and every model that ever learnt from the image.
+
+    Args:
+        lookup: the ledger.
+        image_id: of the image.
+        version: number of the mask, from 1; by default the mask in data/, and the newest where that is not recorded.
+        held: the mask in data/; by default it is read.
+
+    Returns:
+        `in_data` is the version that data/ holds, None where that is none. A `note` says why the newest is answered instead.
 
     Raises:
         MissingError: the ledger knows no such image or version.
@@ -150,19 +200,23 @@ def audit_mask(lookup: Lookup, image_id: str, version: int | None = None) -> Ans
     masks, users = lookup.masks(image_id), lookup.users([image_id])
     if not masks and not users:
         raise MissingError(f"the ledger knows no image {image_id!r}{_near(image_id)}", "Type `labelfactory record`.")
-    chosen = _version(masks, image_id, version)
+    held = held or mask_in_data(image_id)
+    in_data = held.version(masks)
+    number = (in_data or len(masks) or None) if version is None else version
+    chosen = None if number is None else _version(masks, image_id, number)
     answer: Answer = {
         "image_id": image_id,
         "withdrawn": image_id in lookup.withdrawn(),
-        "versions": [_line_of(mask, masks) for mask in masks],
-        "models": [_user(lookup, user, chosen) for user in users],
+        "in_data": in_data,
+        "versions": [_line_of(mask, masks, in_data) for mask in masks],
+        "models": [_user(lookup, user, masks, chosen) for user in users],
     }
+    if masks and version is None and in_data is None:
+        answer["note"] = f"{held.why_not}: this is the newest recorded mask"
     return answer | ({"version": chosen["version"], "chain": steps(lookup, chosen)} if chosen else {"chain": []})
 
 
-def _version(masks: list[Answer], image_id: str, version: int | None) -> Answer | None:
-    if version is None:
-        return masks[-1] if masks else None
+def _version(masks: list[Answer], image_id: str, version: int) -> Answer:
     if not 1 <= version <= len(masks):
         raise MissingError(f"{image_id} has {len(masks)} masks, no version {version}", "Leave --version out.")
     return masks[version - 1]
@@ -177,10 +231,11 @@ def _near(image_id: str) -> str:
     return near if "did you mean" in near else ""
 
 
-def _line_of(mask: Mapping[str, Any], masks: Iterable[Mapping[str, Any]]) -> Answer:
+def _line_of(mask: Mapping[str, Any], masks: Iterable[Mapping[str, Any]], in_data: int | None) -> Answer:
     first = next(other["version"] for other in masks if other["digest"] == mask["digest"])
     return {
         "version": mask["version"],
+        **({"in_data": True} if mask["version"] == in_data else {}),
         "digest": mask["digest"],
         **({"same_as_version": first} if first != mask["version"] else {}),
         "source": mask["source"],
@@ -189,14 +244,18 @@ def _line_of(mask: Mapping[str, Any], masks: Iterable[Mapping[str, Any]]) -> Ans
     }
 
 
-def _user(lookup: Lookup, user: Mapping[str, Any], chosen: Mapping[str, Any] | None) -> Answer:
+def _user(
+    lookup: Lookup, user: Mapping[str, Any], masks: Iterable[Mapping[str, Any]], chosen: Mapping[str, Any] | None
+) -> Answer:
     model = lookup.models.get(user["model"])
+    learnt = next((m for m in masks if (m["digest"], m["key"]) == (user["digest"], user["key"])), None)
     return {
         "model": model.label if model else user["model"],
         "weights": model.weights if model else user["model"],
         "learnt_from": user["source"],
         "digest": user["digest"],
-        "this_version": chosen is not None and (user["digest"], user["key"]) == (chosen["digest"], chosen["key"]),
+        "version": learnt["version"] if learnt else None,
+        "this_version": learnt is not None and learnt is chosen,
         "withdrawn": user["model"] in lookup.withdrawn_models(),
         "time": user["time"].isoformat(),
     }

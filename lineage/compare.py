@@ -6,7 +6,7 @@ from labelfactory.errors import MissingError
 from labelfactory.settings.wiring import read_wiring
 from lineage.diff import learner
 from lineage.lookup import Lookup, Model
-from lineage.mask_set import mask_set
+from lineage.mask_set import NOW, mask_set
 from lineage.scores import IOU, scores_between
 from lineage.settings_diff import executions_behind, settings_between
 
@@ -47,7 +47,7 @@ def model_of(lookup: Lookup, text: str) -> Model:
     Raises:
         MissingError: there is none.
     """
-    model = lookup.on_disk() if text == "now" else None
+    model = lookup.on_disk() if text == NOW else None
     model = model or learner(lookup, mask_set(lookup, text))
     if model is None:
         raise MissingError(

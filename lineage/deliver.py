@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelfactory.masking import masked
+from labelfactory.errors import in_short
 from lineage.ledger import Ledger
 from lineage.mlflow_home import SQLITE, quiet, tracking_uri, write_address
 from lineage.outbox import Letter, Outbox
@@ -104,4 +104,4 @@ def _is_lost(uri: str, ledger: Ledger) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return masked(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]
+    return f"{type(error).__name__}: {in_short(error)}"

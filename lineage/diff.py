@@ -21,7 +21,7 @@ from labelfactory.schema import VOID, Mask
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.diff_pictures import COMMAND, REMEDY, draw
 from lineage.lookup import Lookup, Model
-from lineage.mask_set import MaskSet, both_masks, mask_set
+from lineage.mask_set import NOW, MaskSet, both_masks, mask_set
 from lineage.scores import scores_between
 from lineage.settings_diff import settings_between
 
@@ -57,11 +57,13 @@ def lines_between(lookup: Lookup, a: MaskSet, b: MaskSet) -> Answer:
 
 
 def learner(lookup: Lookup, masks: MaskSet) -> Model | None:
-    """The model whose masks these are, or the last one that learnt from exactly these."""
+    """The model whose masks these are, or one that learnt from exactly these: the one in data/ or of the commit, else the last."""
     if masks.model is not None or masks.folder is not None:
         return masks.model
     digest = digest_rows((image_id, str(row["digest"])) for image_id, row in masks.rows.items())
-    return next((m for m in reversed(lookup.versions()) if m.passport.training_rows_digest == digest), None)
+    beside = lookup.on_disk() if masks.name == NOW else masks.beside
+    models = [*lookup.versions(), *([beside] if beside else [])]
+    return next((m for m in reversed(models) if m.passport.training_rows_digest == digest), None)
 
 
 def compare(a: MaskSet, b: MaskSet, *, pixels: bool = True, pictures: Path | None = None) -> Answer:

@@ -119,7 +119,10 @@ class Lookup:
         It is not always the newest: the models of a sweep have versions too, and data/ may hold an older one again.
         """
         name = name or read_wiring().model.noun
-        passport = passport_of(name)
+        return self.of(name, passport_of(name))
+
+    def of(self, name: str, passport: Passport | None) -> Model | None:
+        """The model of a network that has this passport; None if it is not recorded."""
         return next((m for m in self.versions(name) if passport and trained(m.passport) == trained(passport)), None)
 
     def aliases(self) -> dict[str, str]:
@@ -162,13 +165,13 @@ class Lookup:
             if version in aliases and self.models[aliases[version]].name == name:
                 return self.models[aliases[version]]
             same, held = self.versions(name), self.on_disk(name)
-            matches = [m for m in same if str(m.version) == version] if version else [held] if held else same[-1:]
+            matches = [m for m in same if str(m.version) == version] if version else [held] if held else []
         else:
             matches = [m for d, m in self.models.items() if len(text) >= LEAST and d.startswith(text.lower())]
         if len(matches) != 1:
             known = [*aliases, *(f"{m.name}@{m.version}" for m in self.models.values())]
             problem = "more than one model" if matches else f"no model{did_you_mean(text, known)}"
-            if "latest" in (text, version):
+            if "latest" in (text, version) or text in names:
                 problem = f"no model: data/{name if name in names else usual} holds none that is recorded"
             models = list(self.models.values())
             newest = (self.versions(name if name in names else usual) or models)[-1:]

@@ -15,15 +15,19 @@ from labelfactory.dataset.images import decode_mask
 from labelfactory.dvc_cache import cached
 from labelfactory.errors import DataError, MissingError, UserError, first_line
 from labelfactory.foreign_files import read_file
+from labelfactory.learning.checkpoints import CHECKPOINT
+from labelfactory.names import file_name, id_of_file_name
 from labelfactory.rows.pairing import renumbered
 from labelfactory.schema import Mask
-from labelfactory.settings.wiring import DATA, read_wiring, runs_in_lock
+from labelfactory.settings.wiring import DATA, StageWiring, read_wiring, runs_in_lock
 from labelfactory.settings.yaml_text import parse_yaml
-from lineage.artifacts import cached_artifacts, files_in, header, live_artifacts
+from lineage.artifacts import CachedFile, cached_artifacts, files_in, header, live_artifacts, passport_or_none
 from lineage.ledger_rows import Chains, mask_table, shard_rows
 from lineage.lookup import Lookup, Model
 
 Answer = dict[str, Any]
+NOW = "now"
+"""Names the masks in data/."""
 
 
 @dataclass
@@ -38,6 +42,8 @@ class MaskSet:
     model: Model | None = None  # whose masks these are
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Image id → names of class ids 1, 2, … in its mask; those of the data set where an image is not named."""
+    beside: Model | None = None
+    """The model of a commit, which need not have learnt from these masks."""
 
     @cached_property
     def _stored(self) -> dict[tuple[str, str], bytes]:
@@ -54,8 +60,9 @@ class MaskSet:
     def mask(self, image_id: str) -> Mask | None:
         """The pixels, None where they are no longer on disk."""
         if self.folder is not None:
-            path = self.folder / f"{image_id}.png"
-            return decode_mask(read_file(path)) if path.exists() else None
+            paths = (self.folder / f"{name}.png" for name in (file_name(image_id), image_id))
+            path = next((path for path in paths if path.exists()), None)
+            return decode_mask(read_file(path)) if path is not None else None
         stored = self._stored.get((image_id, str(self.rows[image_id]["digest"])))
         return decode_mask(stored) if stored is not None else None
 
@@ -100,8 +107,8 @@ def mask_set(lookup: Lookup, text: str, *, folders: bool = True) -> MaskSet:
         MissingError: it is none of these.
     """
     path, live = Path(text), sorted((DATA / read_wiring().masks.noun).glob("shard-*.parquet"))
-    if text == "now":
-        return _from_shards("now", live)
+    if text == NOW:
+        return _from_shards(NOW, live)
     if folders and path.is_dir():
         return _from_folder(path)
     model = _model_of(lookup, text)
@@ -111,7 +118,7 @@ def mask_set(lookup: Lookup, text: str, *, folders: bool = True) -> MaskSet:
         rows = {r["image_id"]: masks.get((r["image_id"], r["digest"], r["key"]), r) for r in learnt}
         names = dict.fromkeys(rows, tuple(model.passport.classes))
         return MaskSet(model.label, rows, live, cache=True, model=model, classes=names)
-    return _from_commit(text)
+    return _from_commit(lookup, text)
 
 
 def _model_of(lookup: Lookup, text: str) -> Model | None:
@@ -167,7 +174,7 @@ def _from_folder(path: Path) -> MaskSet:
     if shards:
         return _from_shards(str(path), shards)
     folder = path / "SegmentationClass" if (path / "SegmentationClass").is_dir() else path
-    names = [p.stem for p in sorted(folder.glob("*.png"))]
+    names = [id_of_file_name(p.stem) for p in sorted(folder.glob("*.png"))]
     if not names:
         raise MissingError(f"{path}: holds neither shards of masks nor PNG masks", "Name an export's folder.")
     known = _classes_of_export(path)
@@ -203,15 +210,28 @@ def _is_commit(text: str) -> bool:
     return not text.startswith("-") and _git("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}") is not None
 
 
-def _from_commit(text: str) -> MaskSet:
+def _from_commit(lookup: Lookup, text: str) -> MaskSet:
     """The masks that the dvc.lock of a commit names, from DVC's cache."""
-    lock, maker = _git("show", f"{text}:dvc.lock"), read_wiring().masks
+    lock, wiring = _git("show", f"{text}:dvc.lock"), read_wiring()
     runs = runs_in_lock(parse_yaml(lock, f"dvc.lock of commit {text}", "Name another commit."), text) if lock else {}
-    outs = runs.get(maker.name, {}).get("outs", [])
-    folder = next((out["md5"] for out in outs if out["path"] == f"data/{maker.noun}"), None)
-    listed = cached(folder) if folder else None
-    shards = [cached(item.md5) for item in files_in(listed)] if listed is not None and listed.exists() else []
+    folder = _folder_in(runs, wiring.masks)
+    shards = [cached(item.md5) for item in _listed(folder)]
     if not shards or not all(path.exists() for path in shards):  # a withdrawal deletes shards, not the list of them
         problem = "its dvc.lock names no masks" if folder is None else "its masks are no longer in DVC's cache"
         raise MissingError(f"commit {text}: {problem}", "Name a model, or a commit whose masks `dvc pull` can fetch.")
-    return _from_shards(f"commit {text}", shards)
+    masks = _from_shards(f"commit {text}", shards)
+    checkpoints = [cached(f.md5) for f in _listed(_folder_in(runs, wiring.model)) if f.relpath == CHECKPOINT]
+    passports = [passport_or_none(path) for path in checkpoints if path.exists()]
+    masks.beside = next((lookup.of(wiring.model.noun, passport) for passport in passports), None)
+    return masks
+
+
+def _folder_in(runs: Mapping[str, Any], stage: StageWiring) -> str | None:
+    """The name in DVC's cache of the list of files that a stage left, by a lock file."""
+    outs = runs.get(stage.name, {}).get("outs", ())
+    return next((out["md5"] for out in outs if out["path"] == f"data/{stage.noun}"), None)
+
+
+def _listed(folder: str | None) -> list[CachedFile]:
+    """The files of such a list; none where the cache has it no more."""
+    return files_in(cached(folder)) if folder and cached(folder).exists() else []

@@ -1,8 +1,8 @@
 """The scores of a model: those that were measured on its weights, and on the rows that it learnt from.
 
 Every evaluation that was recorded names the digests that it scored. The first one that scored exactly these gives the score,
-so that no later run changes it. One that scored fewer images than another of the same digests gives none: earlier versions left out
-true masks that were away.
+so that no later run changes it. One that scored fewer images than another of the same list, with the same settings, gives none:
+earlier versions left out true masks that were away. One of another list, such as a longer one, replaces nothing.
 """
 
 from dataclasses import dataclass
@@ -49,10 +49,10 @@ def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = 
                 continue
             split, name = (*key.split("/")[1:3], "")[:2]
             count = evaluation.figures.get(f"images/{split}/{name.removesuffix(AT_BEST)}", 0)
-            if key in scores and count <= counts[key]:
+            score = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference))
+            if key in scores and (count <= counts[key] or score.measured_with != scores[key].measured_with):
                 continue
-            counts[key] = count
-            scores[key] = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference))
+            counts[key], scores[key] = count, score
     return scores
 
 

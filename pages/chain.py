@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from labelfactory.settings.wiring import StageWiring, read_wiring
 from pages.drawing import Arrow, Box, draw
-from pages.snapshot import Row
 
 NETWORKS, ROWS, BELOW = 0, 1, 2
 """Lanes: networks above, rows in the middle, thresholds and optional networks below."""
@@ -76,20 +75,19 @@ class _Chain:
         return replaces
 
 
-def chain(answer: Mapping[str, Any], row: Row, links: Mapping[str, str]) -> Markup:
+def chain(answer: Mapping[str, Any], links: Mapping[str, str]) -> Markup:
     """The chain of an image's mask as a graph; empty where the ledger knows no mask.
 
     Args:
         answer: of `lineage.audit.audit_mask`.
-        row: the image in the snapshot.
         links: label of a model → its page.
     """
     if not answer["chain"]:
         return Markup("")
-    photograph, _, *steps, mask = answer["chain"]
+    photograph, tags, *steps, mask = answer["chain"]
     drawn, maker = _Chain(links), read_wiring().masks
     drawn.box("photograph", "photograph", ROWS, 0, photograph["digest"], kind="data")
-    drawn.boxes.append(Box("tags", "tags", BELOW, 0, (", ".join(row["tags"]) or "none",), "data"))
+    drawn.boxes.append(Box("tags", "tags", BELOW, 0, (", ".join(tags["tags"]) or "none",), "data"))
     *before, (_, networks) = _grouped(steps)
     for step, made_with in before:
         stage = next(s for s in read_wiring().of_kind("rows") if s.word == step["step"])

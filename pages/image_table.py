@@ -127,7 +127,7 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
             s.image_id IS NOT NULL AS scored, t.time, coalesce(e.earlier, '') AS earlier
         FROM dataset d {joins} LEFT JOIN scores s USING (image_id)
         LEFT JOIN (SELECT image_id, earlier FROM "rows_{masks.noun}" WHERE earlier <> '') e USING (image_id)
-        LEFT JOIN ledger_times t ON t.image_id = d.image_id AND t.digest = {mask}.digest
+        LEFT JOIN ledger_times t ON t.image_id = d.image_id AND t.digest = {mask}.digest AND t.key = {mask}.key
         ORDER BY d.position"""
     )
     for name in (*(f"rows_{noun}" for noun in nouns), "dataset", "scores"):
@@ -175,15 +175,15 @@ def _columns(path: Path) -> list[str]:
 
 
 def _times(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None, noun: str) -> pa.Table:
-    """When the ledger last recorded each mask on disk: image_id, digest, time in milliseconds since 1970."""
-    masks = connection.sql(f"SELECT image_id, digest FROM \"rows_{noun}\" WHERE digest <> ''").to_arrow_table()
+    """When the ledger recorded each mask on disk: image_id, digest, key, time in milliseconds since 1970."""
+    masks = connection.sql(f"SELECT image_id, digest, key FROM \"rows_{noun}\" WHERE digest <> ''").to_arrow_table()
     if lookup is None or not masks.num_rows:
         return masks.append_column("time", pa.nulls(masks.num_rows, pa.int64()))
     ledger = lookup.connection.cursor()
     ledger.register("on_disk", masks)
     return ledger.sql(
-        """SELECT o.image_id, o.digest, max(m.time) AS time FROM masks m JOIN on_disk o
-        ON m.image_id = o.image_id AND m.digest = unhex(o.digest) GROUP BY ALL"""
+        """SELECT o.image_id, o.digest, o.key, max(m.time) AS time FROM masks m JOIN on_disk o
+        ON m.image_id = o.image_id AND m.digest = unhex(o.digest) AND m.key = unhex(o.key) GROUP BY ALL"""
     ).to_arrow_table()
 
 

@@ -11,7 +11,7 @@ from labelfactory.rows.pairing import EARLIER, of_earlier
 from labelfactory.schema import VOID
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.audit import audit_mask
+from lineage.audit import MaskInData, audit_mask
 from lineage.evaluation import NOT_MEASURED
 from lineage.withdraw import models_of
 from pages.chain import chain
@@ -26,6 +26,8 @@ from reporting.page import class_colour
 PERIODS = {"24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days"}
 LEAST_MODELS = 12
 """Newest models that the filter `changed since` offers."""
+LEAST_MASKS = 8
+"""Newest masks of an image that its page lists, beside the one in data/."""
 
 
 def images_page(project: Project, query: ImageQuery) -> dict[str, Any]:
@@ -200,22 +202,31 @@ def _image_figures(row: Row, images: Snapshot) -> list[tuple[str, str, str]]:
 
 
 def _provenance(project: Project, row: Row) -> dict[str, Any]:
-    """The chain behind the newest recorded mask, and what must go with the image."""
+    """The chain behind the mask on the page, or else behind the newest recorded one, and what must go with the image."""
     try:
         with project.lookup() as lookup:
-            answer = audit_mask(lookup, row["image_id"])
+            held = MaskInData(row["digest"] or "", row["key"] or "")
+            answer = audit_mask(lookup, row["image_id"], held=held)
             users = lookup.users([row["image_id"]])
             models, descendants = models_of(lookup, users)
             known = {digest: (m.label, model_link(m.name, m.version)) for digest, m in lookup.models.items()}
     except UserError as error:
-        return {"chain": Markup(""), "unrecorded": error, "answer": None, "must_go": [], "made_with": []}
-    recorded = any(version["digest"] == row["digest"] for version in answer["versions"])
+        return {
+            "chain": Markup(""),
+            "unrecorded": error,
+            "answer": None,
+            "must_go": [],
+            "made_with": [],
+            "versions": [],
+        }
+    versions = answer["versions"][::-1]
     users_of = [{**u, "href": known.get(u["weights"], ("", ""))[1]} for u in reversed(answer["models"])]
     return {
-        "chain": chain(answer, row, dict(known.values())),
+        "chain": chain(answer, dict(known.values())),
         "unrecorded": None,
-        "is_recorded": recorded or not row["digest"],
+        "is_recorded": answer["in_data"] is not None or not row["digest"],
         "answer": {**answer, "models": users_of},
+        "versions": [v for k, v in enumerate(versions) if k < LEAST_MASKS or v["version"] == answer["in_data"]],
         "mask_maker": read_wiring().masks.name,
         "must_go": [known[d] for d in models if d in known],
         "made_with": [known[d] for d in descendants if d in known],

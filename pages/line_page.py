@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from labelfactory.dataset.left_out import read_left_out
+from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import DATA, StageWiring, Wiring, read_wiring
@@ -153,18 +154,18 @@ def _leads_there(start: str, end: str, before: Mapping[str, set[str]]) -> bool:
 
 
 def _runs(project: Project) -> dict[str, list[tuple[str, str]]]:
-    """Stage → (name, address) of the run that made what it left, as the ledger's last line says."""
+    """Stage → (name, address) of the run whose report it left; none of a stage whose report is not recorded."""
     try:
         with project.lookup() as lookup:
-            lines = [event for event in lookup.events if event["event"] == "line"]
+            tags = {e["subject"]: e["detail"]["tags"] for e in lookup.events if e["event"] == "line"}
             details = {e["subject"]: e["detail"] for e in lookup.events if e["event"] == "execution"}
     except UserError:
         return {}
-    tags = {line["subject"]: line["detail"]["tags"] for line in lines}
-    runs = {}
-    for stage, run in (lines[-1]["detail"]["stages"] if lines else {}).items():
-        runs[stage] = run_links(project, run, tags.get(details.get(run, {}).get("line", ""), {}))
-    return runs
+    runs = {(detail["stage"], detail["report_sha256"]): run for run, detail in details.items()}
+    reports = {stage: DATA / "reports" / f"{stage}.json" for stage in read_wiring()}
+    on_disk = {stage: runs.get((stage, digest_file(path))) for stage, path in reports.items() if path.exists()}
+    known = {stage: run for stage, run in on_disk.items() if run}
+    return {stage: run_links(project, run, tags.get(details[run]["line"], {})) for stage, run in known.items()}
 
 
 def _figures(project: Project, scores: Scores) -> list[tuple[str, str, str, str]]:

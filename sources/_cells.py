@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 
 
 def values_of(where: str, table: pa.Table) -> list[Mapping[str, Any]]:
@@ -25,7 +25,7 @@ def values_of(where: str, table: pa.Table) -> list[Mapping[str, Any]]:
         try:
             columns[name] = table.column(name).to_pylist()
         except Exception as error:  # of pyarrow, datetime or zoneinfo: which one depends on the type
-            reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+            reason = in_short(error, 120)
             raise DataError(
                 f"{where}: the column {name!r} of type {table.schema.field(name).type} cannot be read: {reason}",
                 "Save this column as text.",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_file
 from sources._coco_objects import OURS, Annotation, Crowds, without_false_crowds
 from sources._findings import Findings
@@ -114,7 +114,7 @@ def _loaded(path: Path) -> dict[str, Any]:
     except FileRefusedError as error:
         raise DataError(error.problem, "Name the JSON file of the annotations.") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {str(error)[:120]}", "Name the JSON file of the annotations.") from None
+        raise DataError(f"{path}: not JSON: {in_short(error, 120)}", "Name the JSON file of the annotations.") from None
     if not isinstance(loaded, dict) or not all(isinstance(loaded.get(k), list) for k in ("images", "categories")):
         raise DataError(f"{path}: contains no images and categories", "Name a file of COCO instances.")
     annotations = loaded.get("annotations")

@@ -54,6 +54,14 @@ class ImageNames:
                     return record
         return None
 
+    def meanings(self, *stated: str) -> list[str]:
+        """The ids of all images that the first name which is one's may mean: its id, or the file that exports call by it."""
+        for name in (name for text in filter(None, stated) for name in _readings(text)):
+            found = [known[name].image_id for known in (self._ids, self._files) if name in known]
+            if found:
+                return list(dict.fromkeys(found))
+        return []
+
 
 def _readings(text: str) -> list[str]:
     """A name as it is; without its suffix; without its folders; without what uploads put before or behind it."""

@@ -8,7 +8,7 @@ import fsspec
 from labelfactory.dataset.picture_files import opened_picture
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 from labelfactory.files import write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE as LARGEST
 from labelfactory.foreign_files import check_path, read_file
@@ -66,5 +66,5 @@ def _by_fsspec(url: str) -> bytes:
     except ImportError as error:
         raise DataError(f"{url}: {error}", "Install the package that it names.") from None
     except Exception as error:  # each file system raises errors of its own
-        raise DataError(f"{url}: not fetched: {type(error).__name__}: {str(error)[:200]}") from None
+        raise DataError(f"{url}: not fetched: {type(error).__name__}: {in_short(error)}") from None
     return data

@@ -70,12 +70,28 @@ def find_files(findings: Findings, config: str = "") -> list[SplitFile]:
         found = [SplitFile(path, named) for path in _saved(root)]
     else:
         found = _by_name(findings, config)
+    for file in found:
+        check_inside(root, file.path)
     if not found:
         files = _files(root) if root.is_dir() else []
         tables = [name for name in files if _suffix(name) in (".csv", ".jsonl", ".json")]
         or_table = f" For a table type `labelfactory import table {root / tables[0]}`." if tables else ""
         raise DataError(f"{root}: contains no dataset{_instead(files)}", f"{REMEDY}{or_table}")
     return found
+
+
+def check_inside(root: Path, path: Path) -> None:
+    """Refuse a file of a dataset that is a link to elsewhere; in Hugging Face's cache each is one to a folder of the cache.
+
+    Raises:
+        DataError: it leads out of the dataset.
+    """
+    folder, target = root.resolve(), path.resolve()
+    blobs = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
+    if not (target.is_relative_to(folder) or target.is_relative_to(blobs)):
+        raise DataError(
+            f"{path}: leads out of {root}", "Copy the file that it means to this place, if it is part of it."
+        )
 
 
 def _by_name(findings: Findings, config: str) -> list[SplitFile]:
@@ -170,7 +186,7 @@ def _configured(root: Path, wanted: str) -> list[tuple[str, list[str]]] | None:
 
 def _matching(root: Path, patterns: Sequence[str], files: Sequence[str]) -> list[str]:
     """Those of the folder's files that match, in order: a pattern that climbs out of it matches none."""
-    texts = [text for text in patterns if "\0" not in text]
+    texts = [text for text in patterns if "\0" not in text and not {"/", ".."} & {*PurePosixPath(text).parts}]
     found = (glob.glob(text, root_dir=root, recursive=True) for text in texts)  # noqa: PTH207 - pathlib's ** ends at folders
     matched = {Path(name).as_posix() for names in found for name in names}
     return [name for name in files if name in matched]

@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, check_regular
 from sources._hf_card import Card
 from sources._hf_files import METADATA, SplitFile, list_of
@@ -114,8 +114,7 @@ def _described(root: Path, path: Path) -> pa.Table:
     except FileRefusedError as error:
         raise DataError(f"{path}: not readable: {error.reason}", "Mend this file.") from None
     except (OSError, pa.ArrowException, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise DataError(f"{path}: not readable: {reason}", "Mend this file.") from None
+        raise DataError(f"{path}: not readable: {in_short(error, 120)}", "Mend this file.") from None
     folder = path.parent.relative_to(root)
     names = []
     for index, name in enumerate(table.column_names):

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 from labelfactory.foreign_files import LARGEST_TABLE, PHOTOGRAPHS, FileRefusedError, check_regular
 from sources._cells import values_of
 from sources._findings import Findings
@@ -187,6 +187,6 @@ def _parquet(findings: Findings, path: Path, needed: Needed) -> Rows:
         findings.add(path.name, f"not readable as Parquet: {error.reason}")
         return Rows((), ())
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = in_short(error, 120)
         findings.add(path.name, f"not readable as Parquet: {reason}")
         return Rows((), ())

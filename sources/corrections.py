@@ -200,6 +200,8 @@ def _not_taken(
         known = names.ids if len(names.ids) < 10_000 else ()
         near = did_you_mean(each.names[0], known)
         return f"the data set has no image {each.names[0]!r}{near if 'did you mean' in near else ''}"
+    if len(meanings := names.meanings(*each.names)) > 1:
+        return f"it may be of {' or of '.join(map(repr, meanings))}: the id of one is the name of the other's file"
     if record.image_id not in training:
         return f"{record.image_id} is not on the training list; other photographs have no masks"
     if record.image_id in edited.masks or record.image_id in (*edited.same, *edited.outdated):

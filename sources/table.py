@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.foreign_files import PHOTOGRAPHS, RAW
-from labelfactory.masking import masked_addresses
+from labelfactory.masking import masked, masked_addresses
 from labelfactory.schema import MAX_CLASSES
 from sources._batch import Batch, Candidate
 from sources._cells import id_of_cell, tags_of_cell
@@ -198,8 +198,13 @@ class _Reader:
 
 
 def _usual_id(stated: str) -> str:
-    """The path without its suffix, and without tokens of an address."""
-    return masked_addresses(stated.removesuffix(PurePosixPath(stated).suffix))
+    """The path without its suffix, and without tokens of an address; an address with a secret of the environment is told by a
+    digest: ids are in manifests, ledgers and exports.
+    """
+    image_id = masked_addresses(stated.removesuffix(PurePosixPath(stated).suffix))
+    if "://" not in stated or (hidden := masked(image_id)) == image_id:
+        return image_id
+    return f"{hidden}-{digest_bytes(stated.encode())[:16]}"
 
 
 def _labeled(findings: Findings, candidates: Sequence[Candidate]) -> list[Candidate]:

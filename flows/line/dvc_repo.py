@@ -14,8 +14,9 @@ from dvc.repo import Repo
 
 from flows.line.data_sources import check_data_source
 from flows.line.dvc_lock import DvcLock, busy
+from flows.line.dvc_state import keep_state_private
 from flows.line.failure import StageFailedError
-from labelfactory.errors import UserError
+from labelfactory.errors import UserError, in_short
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import DATA, WIRING_FILE, last_runs, read_wiring
 
@@ -33,6 +34,7 @@ def open_repo(*, waits: bool = False) -> Iterator[Repo]:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     _choose_shell()
     try:
+        keep_state_private()
         repo = Repo(".")
     except DvcException as error:
         remedy = "Run the command in the project's root folder, in a clone of its git repository."
@@ -67,7 +69,7 @@ def _refuse_other_stages(repo: Repo) -> None:
     try:
         files = {Path(stage.path_in_repo) for stage in repo.index.stages}
     except DvcException as error:
-        raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", "Mend that file.") from error
+        raise UserError(f"DVC: {in_short(error, 500)}", "Mend that file.") from error
     for path in sorted(files - {WIRING_FILE}):
         if path.parent != DATA or path.suffix != ".dvc":
             remedy = "Move it out of the project, or name it in .dvcignore."

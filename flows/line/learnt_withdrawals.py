@@ -9,7 +9,7 @@ from flows.line.remote_removal import address_of, refused_at
 from flows.line.storage import Store
 from labelfactory.console import say
 from labelfactory.dataset.withdrawn import LEDGER, withdrawn_in
-from labelfactory.errors import UserError, first_line
+from labelfactory.errors import UserError, in_short
 from labelfactory.lock import project_lock
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
@@ -35,7 +35,7 @@ def learn_refused(command: str) -> None:
         except UserError:
             raise
         except Exception as error:  # what a connection can end in; it may answer again when the photographs are sent
-            problem = f"{where}: the list of withdrawn photographs cannot be read: {first_line(error)[:200]}"
+            problem = f"{where}: the list of withdrawn photographs cannot be read: {in_short(error)}"
             raise UserError(problem, f"Type `{command}` again when it answers.") from error
     new = refused - withdrawn_in(LEDGER).photographs
     if not new:

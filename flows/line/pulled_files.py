@@ -17,7 +17,7 @@ from dvc.output import Output
 from dvc.repo import Repo
 
 from flows.line.transfer_failures import reasons_named
-from labelfactory.errors import DataError, ParamsError
+from labelfactory.errors import DataError, ParamsError, in_short
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import FileRefusedError, read_file
 from labelfactory.settings.wiring import read_wiring
@@ -153,7 +153,7 @@ def fetch_outputs(repo: Repo, targets: Sequence[str]) -> int:
         with _without_leftovers(repo, targets), reasons_named():
             repo.checkout(targets=targets)
     except CheckoutError as error:
-        problem = " ".join(str(error).split())[:500]
+        problem = in_short(error, 500)
         raise DataError(f"files of outputs are missing in the remote, or damaged: {problem}", PUSH_AGAIN) from None
     return fetched
 

@@ -4,27 +4,47 @@ DVC stashes uncommitted changes, detaches HEAD, changes params.yaml, and undoes 
 the tree as it is then. A note tells the next command what to put back.
 """
 
-import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
+
 from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.files import write_json
+from labelfactory.json_files import read_json
 from labelfactory.lock import project_lock
+from labelfactory.masking import masked
 
 NOTE = Path(".labelfactory/put_aside.json")
 """While DVC makes an experiment: the branch, and a commit of the uncommitted changes that no branch has."""
 
 
+class Tree(TypedDict):
+    """Where HEAD is, the index, a commit of what differs from HEAD (or nothing), and the last entry of `git stash list`."""
+
+    head: str
+    commit: str
+    index: str
+    changes: str
+    stash: str
+
+
 @contextmanager
 def noted() -> Iterator[None]:
-    """Let DVC make an experiment inside; the caller holds the project. The tree is as before, also where DVC fails."""
-    write_json(NOTE, _tree())
+    """Let DVC make an experiment inside; the caller holds the project.
+
+    The tree is as before, also where DVC fails. A file that somebody saved meanwhile stays as they saved it.
+    """
+    before = _tree()
+    write_json(NOTE, before)
     try:
         yield
+        now = _tree()
+        if {**now, "changes": ""} == {**before, "changes": ""}:  # DVC has put all back: what differs is somebody's work
+            NOTE.unlink(missing_ok=True)
     finally:
         _restore()
 
@@ -36,8 +56,7 @@ def put_back() -> None:
             _restore()
 
 
-def _tree() -> dict[str, str]:
-    """Where HEAD is, the index, a commit of what differs from HEAD (or nothing), and the last entry of `git stash list`."""
+def _tree() -> Tree:
     return {
         "head": _git("rev-parse", "--symbolic-full-name", "HEAD"),
         "commit": _git("rev-parse", "HEAD"),
@@ -48,10 +67,9 @@ def _tree() -> dict[str, str]:
 
 
 def _restore() -> None:
-    try:
-        note = json.loads(NOTE.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # nothing is put aside
+    if not NOTE.exists():  # nothing is put aside
         return
+    note: Tree = read_json(NOTE, Tree, f"Compare `git status` and `git stash list` with your work, then delete {NOTE}.")
     now = _tree()
     if now["commit"] != note["commit"] or now["head"] not in (note["head"], "HEAD") or _written_since(note):
         if note["changes"]:
@@ -59,30 +77,31 @@ def _restore() -> None:
             say("sweep: an interrupted sweep had put changes aside, and you worked on since then: see `git stash list`")
         NOTE.unlink(missing_ok=True)
         return
-    if now["stash"] not in ("", note["stash"]) and _content({"changes": now["stash"]}) == _content(note):
+    if now["stash"] not in ("", note["stash"]) and _content(now["stash"]) == _content(_last(note)):
         _git("stash", "drop", "--quiet")  # DVC's entry of the same changes
-    same = _content(now) == _content(note)
+    same = _content(_last(now)) == _content(_last(note))
     if not same and now["changes"]:  # DVC's, or edited since then
         _git("stash", "store", "-m", "labelfactory: what a killed sweep left in the working tree", now["changes"])
     moved = now["head"] != note["head"]
     if not same or moved or now["index"] != note["index"]:
         _put_back(note)
     if not same or moved:
-        say("sweep: a sweep was interrupted while DVC had put your uncommitted changes aside; they are back")
+        left = "; what it left in their place is in `git stash list`" if not same and now["changes"] else ""
+        say(f"sweep: a sweep was interrupted while DVC had put your uncommitted changes aside; they are back{left}")
     NOTE.unlink(missing_ok=True)
 
 
-def _written_since(note: dict[str, str]) -> bool:
+def _written_since(note: Tree) -> bool:
     """Whether a file that git does not track holds other bytes than the one of that name which would be put back."""
     put_aside = dict(
-        reversed(line.split("\t")) for line in _git("ls-tree", "-r", "-z", _content(note)).split("\0") if line
+        reversed(line.split("\t")) for line in _git("ls-tree", "-r", "-z", _content(_last(note))).split("\0") if line
     )
     untracked = put_aside.keys() & set(_git("ls-files", "--others", "-z").split("\0"))
     return any(_git("hash-object", "--", path) != put_aside[path].split()[2] for path in untracked)
 
 
-def _put_back(note: dict[str, str]) -> None:
-    content = _content(note)
+def _put_back(note: Tree) -> None:
+    content = _content(_last(note))
     if note["head"] == "HEAD":
         _git("update-ref", "--no-deref", "HEAD", note["commit"])
     else:
@@ -93,15 +112,20 @@ def _put_back(note: dict[str, str]) -> None:
     _git("read-tree", note["index"])
 
 
-def _content(tree: dict[str, str]) -> str:
-    """The digest of all tracked files."""
-    return _git("rev-parse", f"{tree['changes'] or tree['commit']}^{{tree}}")
+def _last(tree: Tree) -> str:
+    """The commit of all tracked files as they were: HEAD's where nothing differed."""
+    return tree["changes"] or tree["commit"]
+
+
+def _content(commit: str) -> str:
+    """The digest of all tracked files of a commit."""
+    return _git("rev-parse", f"{commit}^{{tree}}")
 
 
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
-        problem = " ".join(done.stderr.split())[:300]
+        problem = masked(" ".join(done.stderr.split()))[:300]
         raise UserError(
             f"git {words[0]}: {problem}", f"Mend it; {NOTE} names the commit with your uncommitted changes."
         )

@@ -1,6 +1,7 @@
-"""The folder .labelfactory: what `labelfactory up` keeps in it holds a login and says which processes `down` ends.
+"""Folders and files for this user alone, such as .labelfactory: what `labelfactory up` keeps in it holds a login and says
+which processes `down` ends.
 
-So it is written for its owner alone, and nothing in it is believed that another user could have written.
+So they are written for their owner alone, and nothing in them is believed that another user could have written.
 """
 
 import os
@@ -75,7 +76,7 @@ def open_log(path: Path) -> int:
 def _open_own(path: Path, flags: int, is_kind: Callable[[int], bool]) -> int:
     """Open what is not a link and belongs to this user."""
     kind = "folder" if is_kind is stat.S_ISDIR else "file"
-    remedy = f"Look at what it is; then remove it, and type `labelfactory up`, which makes a new {kind}."
+    remedy = f"Look at what it is; then remove it, and type the same command again, which makes a new {kind}."
     try:
         handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:

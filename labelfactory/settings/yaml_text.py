@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from labelfactory.errors import ParamsError
+from labelfactory.errors import ParamsError, in_short
 
 FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is installed: params.yaml and dvc.yaml are read at the start of every stage."""
@@ -58,8 +58,7 @@ def parse_yaml(text: str, source: str, remedy: str) -> Any:
         _check_size(text)
         return yaml.load(text, Loader=Loader)  # a safe loader
     except Exception as error:  # tags such as `!!bool` make PyYAML's constructors raise anything
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ParamsError(f"{source}: not readable as YAML: {reason}", remedy) from None
+        raise ParamsError(f"{source}: not readable as YAML: {in_short(error, 300)}", remedy) from None
 
 
 def _check_size(text: str) -> None:

@@ -16,7 +16,7 @@ def check_line(sections: Mapping[str, Section]) -> None:
     Raises:
         ParamsError: no image stands on a list, no photograph has a true mask to learn from, a file of weights is another than
             the one named, an objective reads maps that no stage makes, or two sections contradict each other.
-        MissingError: weights are not there.
+        MissingError: weights, or a package that a method needs, are not there.
         SupervisionError: weights, an objective or a prior have seen stronger labels than tags.
         DataError: the import is damaged.
     """
@@ -26,6 +26,9 @@ def check_line(sections: Mapping[str, Section]) -> None:
     for name, section in sections.items():
         if hasattr(section, "check_weights"):
             _check_weights(name, section)
+        for _, value in section:
+            if hasattr(value, "check_packages"):
+                value.check_packages()
     _check_backbones(sections)
     _check_objective(sections)
 

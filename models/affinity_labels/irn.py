@@ -9,7 +9,8 @@ from pydantic import Field
 from labelfactory.schema import BACKGROUND, VOID
 from labelfactory.settings.registry import MethodConfig
 from models.affinity_labels._channels import all_background, check_cam
-from models.refinement.dense_crf import CrfConfig, refine_labels
+from models.refinement._crf import CrfConfig
+from models.refinement.dense_crf import DenseCrf
 
 
 class Config(MethodConfig):
@@ -58,19 +59,16 @@ def confident_labels(
     check_cam(image, cam)
     if len(cam) == 0:
         return all_background(image)
+    dense = DenseCrf(image, crf.scaled(scale))
     at_high, at_low = (
-        _crf_argmax(image, cam, thresholds[f"affinity_{side}"], crf.scaled(scale), gt_prob)
-        for side in ("foreground", "background")
+        _crf_argmax(dense, cam, thresholds[f"affinity_{side}"], gt_prob) for side in ("foreground", "background")
     )
     labels = np.where(at_high == BACKGROUND, VOID, at_high)
     labels[(at_high == BACKGROUND) & (at_low == BACKGROUND)] = BACKGROUND
     return labels.astype(np.uint8)
 
 
-def _crf_argmax(
-    image: NDArray[np.uint8], cam: NDArray[np.floating], threshold: float, crf: CrfConfig, gt_prob: float
-) -> NDArray[np.integer]:
+def _crf_argmax(dense: DenseCrf, cam: NDArray[np.floating], threshold: float, gt_prob: float) -> NDArray[np.integer]:
     seed = np.where(cam.max(axis=0) > threshold, cam.argmax(axis=0) + 1, BACKGROUND)
-    probabilities = refine_labels(image, seed, len(cam) + 1, gt_prob=gt_prob, config=crf)
-    best: NDArray[np.integer] = probabilities.argmax(axis=0)
+    best: NDArray[np.integer] = dense.refine_labels(seed, len(cam) + 1, gt_prob=gt_prob).argmax(axis=0)
     return best

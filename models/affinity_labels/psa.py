@@ -9,7 +9,8 @@ from pydantic import Field
 from labelfactory.schema import BACKGROUND, VOID
 from labelfactory.settings.registry import MethodConfig
 from models.affinity_labels._channels import all_background, check_cam
-from models.refinement.dense_crf import CrfConfig, refine_scores
+from models.refinement._crf import CrfConfig
+from models.refinement.dense_crf import DenseCrf
 
 
 class Config(MethodConfig):
@@ -61,17 +62,15 @@ def confident_labels(
     check_cam(image, cam)
     if len(cam) == 0:
         return all_background(image)
-    against_strong = _crf_argmax(image, cam, alpha_low, crf.scaled(scale))
-    against_weak = _crf_argmax(image, cam, alpha_high, crf.scaled(scale))
+    dense = DenseCrf(image, crf.scaled(scale))
+    against_strong = _crf_argmax(dense, cam, alpha_low)
+    against_weak = _crf_argmax(dense, cam, alpha_high)
     labels = np.where(against_strong == BACKGROUND, VOID, against_strong)
     labels[against_weak == BACKGROUND] = BACKGROUND
     return labels.astype(np.uint8)
 
 
-def _crf_argmax(
-    image: NDArray[np.uint8], cam: NDArray[np.floating], alpha: float, crf: CrfConfig
-) -> NDArray[np.integer]:
+def _crf_argmax(dense: DenseCrf, cam: NDArray[np.floating], alpha: float) -> NDArray[np.integer]:
     background = (1.0 - cam.max(axis=0, keepdims=True)).clip(0.0, 1.0) ** alpha
-    probabilities = refine_scores(image, np.concatenate([background, cam]), config=crf)
-    best: NDArray[np.integer] = probabilities.argmax(axis=0)
+    best: NDArray[np.integer] = dense.refine_scores(np.concatenate([background, cam])).argmax(axis=0)
     return best

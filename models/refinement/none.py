@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelfactory.settings.registry import MethodConfig
+from models.refinement._crf import check_sizes, label_probabilities
 from models.refinement._refined import scores_with_background
-from models.refinement.dense_crf import check_sizes, label_probabilities
 from models.seeds import channels_above
 
 

@@ -15,6 +15,7 @@ from labelfactory.errors import (
     SupervisionError,
     UserError,
     did_you_mean,
+    in_short,
 )
 
 
@@ -52,3 +53,15 @@ def test_a_known_word_is_nearest_to_itself(known):
     """Whatever else is known."""
     for word in known:
         assert did_you_mean(word, known) == f"; did you mean `{word}`?"
+
+
+@pytest.mark.parametrize("most", range(20, 60, 4))
+def test_a_cut_leaves_nothing_of_a_secret(most, monkeypatch):
+    """Wherever it falls: of the environment, or before the @ of an address."""
+    monkeypatch.setenv("SERVICE_TOKEN", "hunter2hunter2XYZ")
+    for text in ("not fetched: hunter2hunter2XYZ is wrong", "at https://user:geheim12345@host/x it\nended"):
+        said = in_short(ValueError(text), most)
+        assert len(said) <= most
+        assert "\n" not in said
+        assert not any(part in said for part in ("hunt", "XYZ", "gehe", "2345"))
+    assert in_short(ValueError()) == "ValueError"

@@ -25,11 +25,12 @@ from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.schema import Classes
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_model
-from lineage.diff import diff
+from lineage.diff import diff, learner
 from lineage.lookup import Lookup
+from lineage.mask_set import mask_set
 from lineage.pixel import _because, audit_pixel
 from lineage.record import record
-from lineage.scores import IOU, scores_of
+from lineage.scores import IOU, SCORE, scores_of
 from lineage.settings_diff import parameters
 from lineage.verify import verify
 
@@ -73,6 +74,34 @@ def test_a_score_of_fewer_images_than_another_of_the_same_digests_is_not_a_model
     }
 
 
+def test_a_score_of_a_list_that_has_grown_replaces_none(line):
+    """A later run scores more photographs, which the model's list did not have: the first score stands, and keeps its list."""
+    line.train("segmenter", {}, seed=5)
+    few = {"miou/val/model": 0.25, "iou/val/model/cat": 0.5, "miou/train/walks_at_best_threshold": 0.125}
+    many = dict.fromkeys(few, 0.75)
+    for figures, count in ((few, 4), (many, 6)):
+        if count > 4:
+            manifest = read_manifest()
+            more = tuple(line._photograph(f"image-{k}", k) for k in (4, 5))
+            write_manifest(replace(manifest, entries=(*manifest.entries, *more)))
+            line.prepare()
+        line.evaluate(figures | {"images/val/model": count, "images/train/walks": count})
+        line.report("evaluate", figures=figures)
+        line.commit()
+        record()
+    lookup = Lookup()
+    first, second = lookup.evaluations[-2:]
+    assert first.measured["list val"] != second.measured["list val"]
+    for kind in (SCORE, IOU):
+        scores = scores_of(lookup, lookup.on_disk(), kind=kind)
+        assert {key: score.value for key, score in scores.items()} == {
+            k: v for k, v in few.items() if k.startswith(kind)
+        }
+        assert {score.measured_with[0] for score in scores.values()} <= {
+            first.measured[f"list {n}"] for n in ("train", "val")
+        }
+
+
 def test_a_model_names_its_masks_parents_and_supervision(line):
     """By name, number, alias and digest the same model; an unknown one is refused with what is near."""
     lookup = again(line, refine_crf="changed")
@@ -91,6 +120,10 @@ def test_a_model_names_its_masks_parents_and_supervision(line):
     with pytest.raises(MissingError) as missing:
         lookup.model("3")
     assert "segmenter@2" in missing.value.remedy  # the newest that there is
+    shutil.rmtree("data/segmenter")
+    with pytest.raises(MissingError, match="data/segmenter holds none that is recorded") as missing:
+        lookup.model("segmenter")
+    assert "segmenter@2" in missing.value.remedy
 
 
 def test_a_checkpoint_alone_can_be_audited(line, tmp_path_factory, monkeypatch):
@@ -195,7 +228,69 @@ def test_a_mask_that_came_out_the_same_again_says_so(line):
     assert second["same_as_version"] == 1
 
 
+def test_a_mask_is_the_one_in_data_though_a_newer_one_is_recorded(line):
+    """Back at earlier settings: the first version, what learnt from it, and which one lies in data/ where another is asked for."""
+    again(line, refine_crf="changed")
+    answer = audit_mask(again(line), "image-3")
+    assert (answer["version"], answer["in_data"]) == (1, 1)
+    assert answer["chain"][-1]["digest"] == RowReader(Path("data/masks")).states["image-3"].digest
+    assert [version.get("in_data", False) for version in answer["versions"]] == [True, False]
+    used = {u["model"]: (u["version"], u["this_version"]) for u in answer["models"] if "segmenter" in u["model"]}
+    assert used == {"segmenter 1": (1, True), "segmenter 2": (2, False)}
+    assert "note" not in answer
+    second = audit_mask(Lookup(), "image-3", 2)
+    assert (second["version"], second["in_data"]) == (2, 1)
+    assert "in data True" in CliRunner().invoke(cli, ["mask", "image-3"]).stdout
+    with pytest.raises(MissingError, match="no version 0"):
+        audit_mask(Lookup(), "image-3", 0)
+
+
+def test_of_masks_with_the_same_bytes_the_one_in_data_has_its_key(line):
+    """Another parameter gave the same mask: back at the first one, its chain names the first parameter."""
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    before = Path("params.yaml").read_text()
+    settings["refine_crf"]["min_confidence"] = 0.25
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    assert audit_mask(again(line), "image-1")["in_data"] == 2
+    Path("params.yaml").write_text(before)
+    answer = audit_mask(again(line), "image-1")
+    assert (answer["version"], answer["in_data"]) == (1, 1)
+    assert answer["chain"][-1]["key"] == RowReader(Path("data/masks")).states["image-1"].key
+
+
+def test_the_newest_mask_is_answered_with_a_reason_where_data_holds_no_recorded_one(line):
+    """None, one that is not recorded, one that cannot be read: the newest recorded version, and why."""
+    lookup = again(line, refine_crf="changed")
+    line.run(refine_crf="fresh")
+    answer = audit_mask(lookup, "image-1")
+    assert (answer["version"], answer["in_data"]) == (2, None)
+    assert answer["note"] == "the mask in data/masks is not recorded: this is the newest recorded mask"
+    assert "note" not in audit_mask(lookup, "image-1", 1)
+    path = Path("data/masks/shard-00000.parquet")
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    answer = audit_mask(lookup, "image-1")
+    assert (answer["version"], answer["in_data"]) == (2, None)
+    assert answer["note"].startswith("which mask data/masks holds is not known (data/masks/shard-00000.parquet")
+    path.unlink()
+    assert audit_mask(lookup, "image-1")["note"].startswith("data/masks holds no mask of this image: ")
+
+
 # --- diff -------------------------------------------------------------------------------------------------------------
+
+
+def test_of_models_with_the_same_masks_a_state_is_that_of_its_own(line):
+    """`now` and a commit mean the model that lies or lay beside the masks, not the newest that learnt from them."""
+    for words in (["init", "-q"], ["add", "dvc.lock"], ["commit", "-q", "-m", "one"]):
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], check=True, capture_output=True)
+    line.train("segmenter", {}, seed=5)
+    line.commit()
+    record()
+    lookup = Lookup()
+    assert [learner(lookup, mask_set(lookup, text)).version for text in ("now", "HEAD")] == [2, 1]
+    line.run()
+    assert [learner(lookup, mask_set(lookup, text)).version for text in ("now", "HEAD")] == [1, 1]
+    shutil.rmtree("data/segmenter")
+    assert learner(lookup, mask_set(lookup, "now")).version == 2
 
 
 @pytest.mark.parametrize(

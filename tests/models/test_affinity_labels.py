@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from labelfactory.errors import ShapeError
 from models.affinity_labels import irn, psa
-from models.refinement.dense_crf import CrfConfig
+from models.refinement._crf import CrfConfig
 
 CRF = CrfConfig(steps=3, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=20, bilateral_srgb=13, bilateral_compat=10)
 STILL = CRF.model_copy(update={"gaussian_compat": 0.0, "bilateral_compat": 0.0})

@@ -1,22 +1,20 @@
-"""The dense CRF beside pydensecrf called directly, and refinement that does nothing."""
+"""Refinement: laws of all methods, and refinement that does nothing. The dense CRF has tests of its own."""
+
+import importlib.util
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
-import pydensecrf.densecrf as dcrf
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
-from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
 from labelfactory.errors import ShapeError
 from labelfactory.schema import VOID
 from labelfactory.settings.registry import choose, method_names
-from models.refinement import dense_crf, refined
+from models.refinement import refined
+from models.refinement._crf import label_probabilities
 from models.seeds import channels_above
-
-CONFIG = dense_crf.CrfConfig(
-    steps=5, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=20, bilateral_srgb=13, bilateral_compat=10
-)
 
 
 def photograph(height: int = 14, width: int = 17, seed: int = 0) -> np.ndarray:
@@ -31,56 +29,6 @@ def some_scores(channels: int, image: np.ndarray, seed: int = 0) -> np.ndarray:
     return scores / scores.sum(axis=0)
 
 
-def direct(image: np.ndarray, unary: np.ndarray, channels: int) -> np.ndarray:
-    """Reference: pydensecrf as its README calls it."""
-    height, width = image.shape[:2]
-    crf = dcrf.DenseCRF2D(width, height, channels)
-    crf.setUnaryEnergy(np.ascontiguousarray(unary))
-    crf.addPairwiseGaussian(sxy=3, compat=3)
-    crf.addPairwiseBilateral(sxy=20, srgb=13, rgbim=image.copy(), compat=10)
-    return np.array(crf.inference(5)).reshape(channels, height, width)
-
-
-@pytest.mark.parametrize("channels", [2, 4])
-def test_scores_equal_pydensecrf_called_directly(channels):
-    """The same bits, zeros among the scores."""
-    image = photograph()
-    scores = some_scores(channels, image)
-    scores[0, 3:6] = 0
-    expected = direct(image, unary_from_softmax(scores), channels)
-    np.testing.assert_array_equal(dense_crf.refine_scores(image, scores, config=CONFIG), expected)
-
-
-@pytest.mark.parametrize("channels", [2, 4])
-def test_labels_equal_pydensecrf_called_directly(channels):
-    """IRN's unary from labels."""
-    image = photograph()
-    labels = np.random.default_rng(1).integers(0, channels, size=image.shape[:2])
-    expected = direct(image, unary_from_labels(labels, channels, gt_prob=0.7, zero_unsure=False), channels)
-    refined = dense_crf.refine_labels(image, labels, channels, gt_prob=0.7, config=CONFIG)
-    np.testing.assert_allclose(refined, expected, atol=1e-5)
-
-
-def test_the_crf_follows_the_edge_of_the_photograph():
-    """Scores that lean the right way with noise become the two halves; width comes before height in pydensecrf."""
-    image = photograph(12, 20)
-    scores = some_scores(2, image)
-    scores[1, :, 10:] += 0.4
-    scores[0, :, :10] += 0.4
-    labels = dense_crf.refine_scores(image, scores, config=CONFIG).argmax(axis=0)
-    assert (labels == (np.arange(20) >= 10)).all()
-
-
-def test_a_kernel_of_weight_zero_is_left_out():
-    """Without both kernels the scores stay."""
-    image = photograph()
-    scores = some_scores(3, image)
-    still = CONFIG.model_copy(update={"gaussian_compat": 0.0, "bilateral_compat": 0.0})
-    np.testing.assert_allclose(dense_crf.refine_scores(image, scores, config=still), scores, atol=1e-6)
-    partly = CONFIG.model_copy(update={"bilateral_compat": 0.0})
-    assert np.abs(dense_crf.refine_scores(image, scores, config=partly) - scores).max() > 0.1
-
-
 def refine(name: str, unary: str, image: np.ndarray, scores: np.ndarray, threshold: float = 0.4) -> np.ndarray:
     """Scores of classes through a method with its own defaults, on the whole photograph."""
     method = choose("models.refinement", {"name": name, "unary": unary})
@@ -88,7 +36,18 @@ def refine(name: str, unary: str, image: np.ndarray, scores: np.ndarray, thresho
     return refined
 
 
-each_method = pytest.mark.parametrize("method", method_names("models.refinement"))
+OPTIONAL = {"pydensecrf": "pydensecrf.densecrf"}
+"""Method → the package that it needs and that may be missing."""
+
+
+def with_its_package(name: str) -> Any:
+    """The method as a parameter, skipped where its package is missing."""
+    missing = name in OPTIONAL and importlib.util.find_spec(OPTIONAL[name].split(".")[0]) is None
+    marks = pytest.mark.skipif(missing, reason=f"the method {name} needs the package {OPTIONAL.get(name)}")
+    return pytest.param(name, marks=marks)
+
+
+each_method = pytest.mark.parametrize("method", [with_its_package(name) for name in method_names("models.refinement")])
 each_unary = pytest.mark.parametrize("unary", ["labels", "scores"])
 
 
@@ -150,15 +109,12 @@ def test_images_that_do_not_fit_are_refused(method, unary):
 
 
 def test_labels_that_do_not_fit_are_refused():
-    """A label out of range (void among them), a certainty of 1, no channel."""
-    image, scores = photograph(), some_scores(2, photograph())
-    labels = np.zeros(image.shape[:2], dtype=np.uint8)
+    """A label out of range (void among them), a certainty of 1."""
+    labels = np.zeros((3, 4), dtype=np.uint8)
     with pytest.raises(ShapeError):
-        dense_crf.refine_scores(image, scores[:0], config=CONFIG)
-    with pytest.raises(ShapeError):
-        dense_crf.refine_labels(image, labels + np.uint8(255), 2, gt_prob=0.7, config=CONFIG)
+        label_probabilities(labels + np.uint8(255), 2, gt_prob=0.7)
     with pytest.raises(ValueError, match="gt_prob"):
-        dense_crf.refine_labels(image, labels, 2, gt_prob=1.0, config=CONFIG)
+        label_probabilities(labels, 2, gt_prob=1.0)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0])

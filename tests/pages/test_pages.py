@@ -130,7 +130,7 @@ def test_a_mask_of_known_bytes_names_the_first_with_them(line):
     digest = audit_mask(Lookup(), "image-1")["versions"][-1]["digest"][:12]
     with visit(project()) as client:
         words = read(client, "/image?id=image-1").words
-    assert f"mask 3 {digest} as 2 " in words
+    assert f"mask 3 in data/ {digest} as 2 " in words
     assert f"mask 2 {digest} 20" in words
 
 
@@ -145,6 +145,28 @@ def test_runs_link_to_mlflow_and_prefect(line):
         links = {a["href"] for a in read(client, "/").all("a")}
     assert "http://127.0.0.1:5000/#/experiments/7/runs/abc" in links
     assert "http://127.0.0.1:4200/runs/flow-run/flow-42" in links
+
+
+def test_runs_are_those_that_left_what_lies_there(line):
+    """Not those of the newest line: as after `git checkout` and `dvc checkout` of an earlier commit."""
+    line.report("refine_crf", number=1)
+    line.commit()
+    record()
+    first = Ledger().events("line")[-1]["detail"]["stages"]["refine_crf"]
+    line.report("refine_crf", number=2)
+    line.commit()
+    record()
+    second = Ledger().events("line")[-1]["detail"]["stages"]["refine_crf"]
+    look = SlowQuery(saying({run: {"run": run[:8], "experiment": "7"} for run in (first, second)}), lambda: 0)
+    look.refresh()
+    look.wait()
+    line.report("refine_crf", number=1)
+    line.commit()
+    record()
+    with visit(project(runs=look)) as client:
+        links = {a["href"] for a in read(client, "/").all("a")}
+    assert f"http://127.0.0.1:5000/#/experiments/7/runs/{first[:8]}" in links
+    assert f"http://127.0.0.1:5000/#/experiments/7/runs/{second[:8]}" not in links
 
 
 def test_an_empty_project_says_what_to_type(tmp_path, monkeypatch):
@@ -340,12 +362,11 @@ def test_a_teacher_stands_in_the_chain_where_its_scores_walked(line):
     """It comes between CAM and walk, and the CAM itself did not walk."""
     with project().lookup() as lookup:
         answer = audit_mask(lookup, "image-3")
-    row = project().row("image-3")
-    plain = str(chain(answer, row, {}))
+    plain = str(chain(answer, {}))
     place = next(k for k, step in enumerate(answer["chain"]) if step["step"] == "walk")
     teacher = {"step": "teacher", "digest": "c0ffee" * 10, "model": "teacher v1"}
     answer["chain"].insert(place, teacher)
-    taught = str(chain(answer, row, {"teacher v1": "/models/teacher/1"}))
+    taught = str(chain(answer, {"teacher v1": "/models/teacher/1"}))
     assert "teacher" not in plain
     assert "teacher v1" in taught
     assert teacher["digest"][:12] in taught
@@ -365,14 +386,75 @@ def test_a_line_that_came_halfway_is_shown(line):
         assert "has no mask" in read(client, "/image/pixel?id=image-3&x=1&y=1", 404).words
 
 
+def test_the_provenance_is_that_of_the_mask_on_the_page(line):
+    """Back at an earlier mask: its chain, and the model that learnt from it, though a newer mask is recorded."""
+    line.run()
+    record()
+    earlier, later = audit_mask(Lookup(), "image-3", 1), audit_mask(Lookup(), "image-3", 2)
+    with visit(project()) as client:
+        page = read(client, "/image?id=image-3")
+    assert f"mask 1 in data/ {earlier['versions'][0]['digest'][:12]}" in page.words
+    assert "mask 2 in data/" not in page.words
+    drawing = page.text.partition("Provenance")[2].partition("Models that learnt from it")[0]
+    assert earlier["chain"][-1]["digest"][:12] in drawing
+    assert later["chain"][-1]["digest"][:12] not in drawing
+    learnt = page.words.partition("Models that learnt from it")[2].partition("If it is withdrawn")[0]
+    assert "segmenter 1 this mask" in learnt
+    assert "segmenter 2 mask 2" in learnt
+
+
+def test_an_image_without_a_mask_has_the_newest_recorded_one_and_the_page_says_so(line):
+    """What the ledger knows is not passed off as what lies there."""
+    shutil.rmtree("data/masks")
+    with visit(project()) as client:
+        page = read(client, "/image?id=image-3")
+    assert "This image has no mask now. Below is the newest recorded mask." in page.words
+    assert "in data/ " not in page.words
+    assert audit_mask(Lookup(), "image-3", 2)["chain"][-1]["digest"][:12] in page.words
+
+
+def test_the_mask_in_data_is_listed_however_old_it_is(line, monkeypatch):
+    """A page lists the newest masks; the one that lies there is never cut off."""
+    monkeypatch.setattr("pages.images_page.LEAST_MASKS", 1)
+    line.run()
+    record()
+    with visit(project()) as client:
+        words = read(client, "/image?id=image-3").words
+    assert "mask 2" in words
+    assert "mask 1 in data/" in words
+
+
+def test_the_chain_has_the_tags_of_its_mask(line):
+    """Not those that the data set has by now."""
+    mark("image-3", tags=("cat",))
+    with visit(project()) as client:
+        page = read(client, "/image?id=image-3")
+    assert "cat, dog" in page.text.partition("Provenance")[2].partition("Models that learnt from it")[0]
+
+
+def test_the_time_of_a_mask_is_that_of_its_own_version(line):
+    """The same bytes were recorded again under another key, later: the mask that lies there is the first."""
+    masks = Path("data/masks/shard-00000.parquet")
+    first, shown = masks.read_bytes(), Snapshot(Lookup()).row("image-1")["time"]
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["refine_crf"]["min_confidence"] = 0.25
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    line.run(refine_crf="changed", commit=False)
+    os.utime(masks, (shown / 1000 + 1000, shown / 1000 + 1000))
+    record()
+    assert Snapshot(Lookup()).row("image-1")["time"] == shown + 1_000_000
+    masks.write_bytes(first)
+    assert Snapshot(Lookup()).row("image-1")["time"] == shown
+
+
 def test_a_mask_that_is_not_recorded_yet_is_said(line):
     """The page shows the disk; the ledger is older until somebody records."""
     line.run(refine_crf="fresh")
     with visit(project()) as client:
-        assert "newer than the record" in read(client, "/image?id=image-1").words
+        assert "mask on disk is not recorded" in read(client, "/image?id=image-1").words
         record()
     with visit(project()) as client:
-        assert "newer than the record" not in read(client, "/image?id=image-1").words
+        assert "is not recorded" not in read(client, "/image?id=image-1").words
 
 
 def test_neighbours_keep_to_the_filter(line, client):

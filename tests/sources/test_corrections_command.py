@@ -1,6 +1,7 @@
 """`labelfactory corrections`: add, list and remove; corrections that wait, masks that are outdated, and `--take-equal`."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import Workspace
 from PIL import Image
-from refined_project import CLASSES, DRAWN, SIZE, correct, leave_walks, refined, rows
+from refined_project import CLASSES, DRAWN, SIZE, correct, leave_walks, refine, refined, rows
 
 from exports._selection import Selection
 from exports._write import export
@@ -171,6 +172,20 @@ def test_the_old_mask_is_not_taken_for_one_of_the_new_photograph(made, labelfact
     said = labelfactory("add", "out", "--take-equal")
     assert "1 mask (a) equal what the line made before it was corrected or its photograph changed" in said
     assert "a" not in read_corrections()
+
+
+def test_a_correction_that_was_removed_comes_back_if_it_is_asked_for(made, labelfactory):
+    """Removed by mistake, with the person's file still there; a run has taken it up before, and none since it was removed."""
+    correct(made, "b")
+    refine()
+    export("voc", Selection("masks"), Path("out"))
+    labelfactory("remove", "b")
+    assert "or a correction that was removed" in labelfactory("add", "out")
+    assert set(read_corrections()) == {"e"}
+    Path("only").mkdir()
+    shutil.copy("out/SegmentationClass/b.png", "only/b.png")
+    labelfactory("add", "only", "--take-equal")
+    assert set(read_corrections()) == {"b", "e"}
 
 
 def write_row(image_id: str, mask: np.ndarray, made) -> None:

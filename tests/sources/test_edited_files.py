@@ -1,5 +1,6 @@
 """Edited masks as editors and annotation tools write them: names, palettes, colours, sizes, and the way there and back."""
 
+import dataclasses
 import io
 import json
 import xml.etree.ElementTree as ElementTree
@@ -400,3 +401,17 @@ def test_one_wrong_byte_is_a_mask_or_a_readable_error(dataset, place, value, for
         problem = error.problem
     assert problem
     assert set(taken) <= set(NAMES)
+
+
+def test_a_name_that_two_images_answer_to_is_refused(dataset):
+    """The id of one is the file name that exports give to the other: no mask goes to the wrong photograph."""
+    first, second, other = dataset.records
+    records = (dataclasses.replace(first, image_id="a b"), dataclasses.replace(second, image_id="a%20b"), other)
+    twins = dataclasses.replace(dataset, records=records)
+    mine = {record.image_id: drawn() for record in records}
+    write("in/a%20b.png", encode_mask(EDITED))
+    with pytest.raises(DataError, match="it may be of 'a%20b' or of 'a b'"):
+        edited("in", twins, mine)
+    write("other/a%2520b.png", encode_mask(EDITED))
+    write("other/c.png", encode_mask(EDITED))
+    assert set(edited("other", twins, mine).masks) == {"a%20b", "c"}

@@ -290,3 +290,30 @@ def test_what_a_server_sends_is_kept_if_it_is_a_photograph(project, monkeypatch)
     assert [path.read_bytes() for path in kept] == [photograph] * 2
     assert {path.suffix for path in kept} == {".png", ""}
     write_manifest(plan.manifest)
+
+
+@pytest.mark.parametrize("pattern", ["/**", "../secret/*", "**/../../secret/*"])
+def test_a_dataset_reads_no_table_outside_of_it(project, pattern):
+    """Neither through a link nor by a pattern of its README, which does not make it look there."""
+    hf()
+    secret = (SENT / "train.parquet").rename("../secret/train.parquet").resolve()
+    (SENT / "train.parquet").symlink_to(secret)
+    with pytest.raises(DataError, match="leads out of"):
+        find_hf(SENT)
+    (SENT / "train.parquet").unlink()
+    (SENT / "other.parquet").write_bytes(secret.read_bytes())
+    (SENT / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: '{pattern}'\n---\n")
+    with pytest.raises(DataError, match=r"README\.md: names files that are not there"):
+        find_hf(SENT)
+
+
+def test_the_links_of_hugging_faces_cache_are_followed(project, tmp_path):
+    """There each file of a snapshot is a link to a folder beside it."""
+    hf()
+    place = tmp_path / "datasets--a--b"
+    (place / "blobs").mkdir(parents=True)
+    (SENT / "train.parquet").rename(place / "blobs/0123")
+    (place / "snapshots").mkdir()
+    SENT.resolve().rename(place / "snapshots/9f")
+    (place / "snapshots/9f/train.parquet").symlink_to("../../blobs/0123")
+    assert imported(plan_import(find_hf(place / "snapshots/9f"), LENIENT)) == 4

@@ -13,7 +13,7 @@ from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, quarantine, rows_table
 from labelfactory.schema import Classes
 from labelfactory.settings.thresholds import Threshold, write_thresholds
-from models.refinement.dense_crf import CrfConfig
+from models.refinement._crf import CrfConfig
 from stages.refine_crf import RefineCrf, RefineCrfConfig
 
 CLASSES = Classes(("cat", "dog"))

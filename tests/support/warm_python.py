@@ -34,7 +34,7 @@ from typing import Any, NoReturn
 
 LIBRARIES = (
     "torch torch._dynamo lightning_fabric safetensors.torch scipy.sparse cv2 PIL.Image pandas pyarrow.parquet "
-    "pydantic yaml matplotlib.figure jinja2 typer rich.console rich.progress duckdb pydensecrf.densecrf networkx "
+    "pydantic yaml matplotlib.figure jinja2 typer rich.console rich.progress duckdb numba networkx "
     "dvc.cli dvc.commands.repro dvc.repo.reproduce dvc.repo.index dvc.dvcfile dvc.stage scmrepo.git dulwich.repo ruamel.yaml "
     "mlflow mlflow.store.tracking.sqlalchemy_store prefect prefect.flow_engine "
     "prefect.cli.server prefect.server.api.server prefect.workers.process"

@@ -8,6 +8,7 @@ import pytest
 from workspace import ROOT
 
 from flows.line.put_aside import NOTE, noted, put_back
+from labelfactory.errors import DataError
 
 WHILE_ASIDE = {
     "nothing yet": [],
@@ -118,6 +119,32 @@ def test_a_failure_of_dvc_is_undone_at_once(repository):
     with pytest.raises(subprocess.CalledProcessError), noted():
         fail_after_a_stash()
     assert tree() == before
+
+
+def test_what_is_saved_while_dvc_makes_an_experiment_stays(repository, capsys):
+    """An editor does not know of DVC; nothing was interrupted, and nothing is put aside."""
+    before = tree()
+    with noted():
+        git("stash")
+        git("stash", "pop", "-q")
+        git("add", "code.py")
+        Path("params.yaml").write_text("beta: 77\n")
+    assert Path("params.yaml").read_text() == "beta: 77\n"
+    assert tree()[1:] == before[1:]
+    assert capsys.readouterr().err == ""
+    assert not NOTE.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "3", '{"head": 1}', "\udcff"], ids=ascii)
+def test_a_damaged_note_is_an_error_of_two_lines(repository, content):
+    """What was put aside cannot be known; the person is told where to look, and to delete it."""
+    NOTE.parent.mkdir()
+    NOTE.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match="damaged") as caught:
+        put_back()
+    assert f"then delete {NOTE}" in caught.value.remedy
+    NOTE.unlink()
+    put_back()
 
 
 KILLED = """

@@ -23,7 +23,7 @@ from labelfactory.rows.header import shard_schema
 from labelfactory.rows.shards import FinishedRow, Sample, ShardFolder, finish, rows_table
 from labelfactory.settings.params import Section
 from labelfactory.settings.thresholds import Threshold, read_thresholds, write_thresholds
-from models.refinement.dense_crf import CrfConfig
+from models.refinement._crf import CrfConfig
 from stages.refine_crf import RefineCrf, RefineCrfConfig
 
 WALK_COLUMNS = {"scores": ArrayColumn("float16"), "class_ids": ArrayColumn("uint8")}

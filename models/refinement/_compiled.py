@@ -1,0 +1,105 @@
+"""Compile the CRF's loops to machine code.
+
+Machine code is kept in $LABELFACTORY_CACHE or ~/.cache/labelfactory, by what it was made of: the source, numba's version and
+the processor. Where that folder cannot be written or a file in it is damaged, a process compiles for itself. numba's own
+folders go by the path of a file: each copy of the project would compile anew.
+
+Modules of compiled functions are imported by the functions that run a CRF: other commands do not wait for numba. A compiled
+function has one signature and calls functions of its own file alone.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numba
+from llvmlite import binding
+from numba.core import caching
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _own_folder() -> Path:
+    """The folder of this user's machine code, which nobody else can write: whoever could would have their code run.
+
+    Raises:
+        OSError: it cannot be made, or is open to others.
+    """
+    cache = Path(os.environ.get("LABELFACTORY_CACHE") or Path.home() / ".cache" / "labelfactory")
+    folder = cache / f"machine-code-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise PermissionError(f"{folder} is open to other users")
+    return folder
+
+
+class _ByContent(caching._CacheLocator):  # type: ignore[misc]
+    """A folder for the machine code of one source file on one kind of processor."""
+
+    def __init__(self, source: Path) -> None:
+        made_of = [numba.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()]
+        self._digest = hashlib.sha256("\n".join([*made_of, source.read_text("utf-8")]).encode()).hexdigest()
+        self._folder = _own_folder() / f"{source.stem}-{self._digest[:16]}"
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return self._digest
+
+    def get_disambiguator(self) -> str:
+        return ""
+
+    @classmethod
+    def from_function(cls, function: Any, source: str) -> "_ByContent | None":
+        try:
+            locator = cls(Path(source))
+            locator.ensure_cache_path()
+        except (OSError, RuntimeError):  # RuntimeError: the user has no home
+            return None
+        return locator
+
+
+class _Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_ByContent]
+
+
+class _MachineCode(caching.FunctionCache):  # type: ignore[misc]
+    """Files that cannot be read or written count as not there."""
+
+    _impl_class = _Implementation
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        try:
+            return super().load_overload(signature, context)
+        except Exception:  # whatever unpickling raises over damaged bytes
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(signature, data)
+
+
+def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """The function as machine code, made or loaded at its first call.
+
+    One thread and IEEE arithmetic in the order of the source: the same input gives the same bytes.
+    """
+    fast = inlined(function)
+    with suppress(RuntimeError):  # no folder
+        fast._cache = _MachineCode(function)  # type: ignore[attr-defined]
+    return fast
+
+
+def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """The function as a part of the compiled ones that call it."""
+    part: Callable[Parameters, Result] = numba.njit(nogil=True, error_model="numpy")(function)
+    return part

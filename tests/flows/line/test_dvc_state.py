@@ -1,0 +1,87 @@
+"""DVC's notes lie in the project, in folders of its owner: others cannot put in what DVC would unpickle."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from flows.line.dvc_repo import open_repo
+from flows.line.dvc_state import keep_state_private
+from labelfactory.errors import UserError
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Path:
+    """An empty git and DVC repository."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
+    subprocess.run(["git", "init", "-q"], check=True)
+    Repo.init()
+    return tmp_path
+
+
+def others_may_write(path: Path) -> bool:
+    return bool(path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o000], ids=oct)
+def test_no_folder_of_dvcs_notes_can_be_replaced_by_others(repository, mask):
+    """Down to the databases; also where new files are for everybody."""
+    before = os.umask(mask)
+    try:
+        with open_repo() as repo:
+            place = Path(repo.site_cache_dir)
+            repo.state.hashes["a"] = "b"
+            assert not repo.index.stages
+    finally:
+        os.umask(before)
+    assert place.is_relative_to(repository / ".dvc/tmp/site")
+    above = [place.parent, *place.parent.relative_to(repository).parents]
+    assert not any(others_may_write(repository / folder) for folder in above if folder != Path())
+
+
+def test_bare_dvc_commands_keep_their_notes_there_too(repository):
+    """From any folder of the project; a setting of the person's own beside it stays."""
+    Path(".dvc/config.local").write_text("[core]\n    checksum_jobs = 3\n")
+    keep_state_private()
+    Path("below").mkdir()
+    for folder in (repository, repository / "below"):
+        with Repo(str(folder)) as repo:
+            assert Path(repo.site_cache_dir).parent == repository / ".dvc/tmp/site/repo"
+            assert repo.config["core"]["checksum_jobs"] == 3
+    assert not list(Path("below").iterdir())
+
+
+def test_a_project_that_was_moved_takes_its_notes_along(repository, tmp_path_factory, monkeypatch):
+    """The first command there writes the new path."""
+    keep_state_private()
+    moved = repository.rename(tmp_path_factory.mktemp("other") / "project")
+    monkeypatch.chdir(moved)
+    with open_repo() as repo:
+        assert Path(repo.site_cache_dir).is_relative_to(moved)
+
+
+def test_a_link_in_the_place_of_the_folder_is_refused(repository):
+    """It could lead to a folder of another user."""
+    Path("elsewhere").mkdir()
+    Path(".dvc/tmp").mkdir(exist_ok=True)
+    Path(".dvc/tmp/site").symlink_to(repository / "elsewhere")
+    with pytest.raises(UserError, match="is a link, not a folder"), open_repo():
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can act as another user")
+def test_another_user_cannot_plant_a_database(repository):
+    """What was found: a folder renamed away and one's own in its place, whose values DVC unpickles."""
+    with open_repo() as repo:
+        place = Path(repo.site_cache_dir)
+    for folder in [repository, *repository.parents][:4]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    attack = f"import os; os.setgid(65534); os.setuid(65534); os.rename({str(place)!r}, {str(place)!r} + '.moved')"
+    done = subprocess.run([sys.executable, "-c", attack], capture_output=True, text=True, check=False)
+    assert "PermissionError" in done.stderr
+    assert place.is_dir()
