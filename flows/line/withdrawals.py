@@ -10,7 +10,7 @@ from typing import Any
 from flows.line.dvc_line import held_line
 from flows.line.kept_answers import forget
 from flows.line.remote_removal import remove_at_remotes
-from labelfactory.console import say
+from labelfactory.console import first_of, say
 from labelfactory.lock import project_lock
 from lineage.deliver import deliver
 from lineage.ledger import Ledger
@@ -18,7 +18,7 @@ from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove, remove_cached
 from lineage.traces import in_project, joined
-from lineage.withdraw import again_if_more_learnt, tell_mlflow
+from lineage.withdraw import again_if_more_known, tell_mlflow
 from lineage.withdrawal_report import last_report, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
 
@@ -48,11 +48,11 @@ def sign(withdrawals: Sequence[Withdrawal]) -> list[Report]:
     if withdrawals:
         forget()
     for each in withdrawals:
-        each = again_if_more_learnt(ledger, each)
+        each = again_if_more_known(ledger, each)
         lookup = Lookup(ledger)
         before, found = last_report(ledger, each), search(traces_of(lookup, each))
         objects = sorted({*each.cache, *found.cached, *before.get("deleted_from_cache", ())})
-        remote = remove_at_remotes([each], objects)
+        remote = remove_at_remotes([each], {*objects, *each.objects})
         remove_cached(found.old)
         report = make_report(lookup, each, found, remote, objects)
         same = before.get("left_over") == report["left_over"] and each.left != 0
@@ -103,7 +103,7 @@ def say_reports(reports: Sequence[Report], *, later: bool = False) -> bool:
         if len(report["left_over"]) > SHOWN:
             say(f"withdraw: … and {len(report['left_over']) - SHOWN} more, in the report")
         if report["elsewhere"]:
-            say(f"withdraw: these are yours to delete or to edit: {', '.join(report['elsewhere'])}")
+            say(f"withdraw: these are yours to delete or to edit: {first_of(report['elsewhere'], SHOWN)}")
         for line in report["not_ours"]:
             say(f"withdraw: not deleted here: {line}")
         say(f"withdraw: signed report: {report['path']}")

@@ -24,7 +24,7 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.verify import verify
-from lineage.withdraw import again_if_more_learnt
+from lineage.withdraw import again_if_more_known
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 pytestmark = pytest.mark.slow
@@ -155,7 +155,7 @@ def test_of_another_machine_under_an_id_that_shows_other_bytes_now(made):
     assert {"classifier 1", "segmenter 1"} <= labels
     assert "classifier 2" not in labels
     assert here.cache
-    assert again_if_more_learnt(Ledger(), here) == here
+    assert again_if_more_known(Ledger(), here) == here
 
 
 def test_another_machine_does_not_bring_it_back(made, second, remote):
