@@ -1,24 +1,22 @@
 """`labelfactory audit …`: the origin of a model, a mask or a pixel, differences, and a check of all digests."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows.line.unfinished import finishing_withdrawals
+from flows.line.kept_answers import kept
 from labelfactory.console import printable, show
 from labelfactory.errors import UserError
-from lineage.audit import audit_file, audit_mask, audit_model, rows_of_file, rows_of_model
-from lineage.diff import diff as compare
-from lineage.evaluation import NOT_MEASURED
-from lineage.lookup import Lookup, open_ledger
-from lineage.pixel import audit_pixel
-from lineage.record import record
-from lineage.verify import verify as find_misfits
+from reporting.phrases import NOT_MEASURED
+
+if TYPE_CHECKING:
+    from lineage.lookup import Lookup
 
 cli = typer.Typer(
     help="Show where a model, mask or pixel comes from, what changed, and what does not match.", no_args_is_help=True
@@ -48,10 +46,11 @@ def model(
     """Show a model: its masks, parents, parameters, commit, supervision and scores."""
     path = Path(name)
     if path.is_file() or (path.is_dir() and (path / "checkpoint.safetensors").exists()):
+        from lineage.audit import audit_file, rows_of_file
+
         answer, rows = audit_file(path), rows_of_file(path)
     else:
-        lookup = recorded_ledger()
-        answer, rows = audit_model(lookup, name), rows_of_model(lookup, name)
+        answer, rows = _asked(_of_model, name)
     _print(answer | {"rows": rows} if as_json else _with_a_few_rows(answer, rows, name), as_json)
     if answer["problems"]:
         raise typer.Exit(2)
@@ -75,7 +74,7 @@ def mask(
     as_json: Json = False,
 ) -> None:
     """Show the chain behind a mask, and every model that ever learnt from the image."""
-    _print(audit_mask(recorded_ledger(), image_id, version), as_json)
+    _print(_asked(_of_mask, image_id, version), as_json)
 
 
 @cli.command()
@@ -86,6 +85,8 @@ def pixel(
     as_json: Json = False,
 ) -> None:
     """Say why a pixel has its class: each class's score in the CAM, the walk and the CRF."""
+    from lineage.pixel import audit_pixel  # torch, which takes seconds to load
+
     _print(audit_pixel(image_id, x, y), as_json)
 
 
@@ -101,7 +102,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Say which masks were added, removed and changed between two sides, and why."""
-    answer = compare(recorded_ledger(), first, second, pictures)
+    answer = _asked(_between, first, second, pictures)
     words = {"scores": NOT_MEASURED, "settings": "not there"}
     shown = {part: [_with(word, item) for item in answer[part]] for part, word in words.items()}
     _print(answer if as_json else answer | shown, as_json)
@@ -118,6 +119,9 @@ def verify(
 
     Only looks, except that a withdrawal which was interrupted is finished first.
     """
+    from flows.line.unfinished import finishing_withdrawals
+    from lineage.verify import verify as find_misfits
+
     with finishing_withdrawals("labelfactory audit verify"):
         pass
     findings = find_misfits(deep=deep)
@@ -136,13 +140,66 @@ def _with(word: str, item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: word if value is None else value for name, value in item.items()}
 
 
-def recorded_ledger() -> Lookup:
+def _of_model(ledger: "Lookup", name: str) -> list[Any]:
+    from lineage.audit import audit_model, rows_of_model
+
+    return [audit_model(ledger, name), rows_of_model(ledger, name)]
+
+
+def _of_mask(ledger: "Lookup", image_id: str, version: int | None) -> dict[str, Any]:
+    from lineage.audit import audit_mask
+
+    return audit_mask(ledger, image_id, version)
+
+
+def _between(ledger: "Lookup", first: str, second: str, pictures: Path | None) -> dict[str, Any]:
+    from lineage.diff import diff
+
+    return diff(ledger, first, second, pictures)
+
+
+def _asked(question: Callable[..., Any], *words: Any) -> Any:
+    """The ledger's answer after recording what is on the disk; its last one where nothing has changed since.
+
+    Args:
+        question: gets the ledger and the words.
+        words: what was typed. A path may lead out of the project, and pictures are drawn each time: such a question is asked anew.
+    """
+
+    def ask() -> dict[str, Any]:
+        ledger, problem = _recorded()
+        return {"problem": problem, "answer": question(ledger, *words)}
+
+    if any(isinstance(word, Path) or os.path.exists(str(word)) for word in words):  # noqa: PTH110  # of any word, without errors
+        found = ask()
+    else:
+        found = kept([question.__name__, *(str(word) for word in words)], ask)
+    _say(found["problem"])
+    return found["answer"]
+
+
+def recorded_ledger() -> "Lookup":
     """The ledger after recording what is on the disk; as it is if that cannot be recorded."""
+    ledger, problem = _recorded()
+    _say(problem)
+    return ledger
+
+
+def _recorded() -> "tuple[Lookup, str]":
+    """The ledger, and why it could not be recorded what is on the disk; empty where it could."""
+    from lineage.lookup import open_ledger  # DuckDB and Arrow, which take a second to load
+    from lineage.record import record
+
     try:
         record()
     except UserError as error:
-        typer.echo(f"the files on the disk could not be recorded: {error.problem}", err=True)
-    return open_ledger()
+        return open_ledger(), error.problem
+    return open_ledger(), ""
+
+
+def _say(problem: str) -> None:
+    if problem:
+        typer.echo(f"the files on the disk could not be recorded: {problem}", err=True)
 
 
 def _print(answer: Mapping[str, Any], as_json: bool) -> None:

@@ -48,9 +48,10 @@ This page is the output of `labelfactory parameters`.
 TAIL = """\
 ## Environment
 No result depends on these on the CPU: `LABELFACTORY_WORKERS` (processes, default one a core), `LABELFACTORY_DEVICE` (`cpu`,
-`cuda`, `cuda:1`, default the GPU if there is one), `LABELFACTORY_CACHE` (folder of downloaded weights, measured precisions and
-machine code, default `~/.cache/labelfactory`). `LABELFACTORY_DEVICES` (GPUs to train on, default all that a batch can be shared
-by evenly) changes weights by rounding: [deployment.md](deployment.md#training-on-several-gpus).
+`cuda`, `cuda:1`, default the GPU if there is one), `LABELFACTORY_PLAIN_STARTS` (`1`: each stage loads its libraries itself),
+`LABELFACTORY_CACHE` (folder of downloaded weights, measured precisions and machine code, default `~/.cache/labelfactory`).
+`LABELFACTORY_DEVICES` (GPUs to train on, default all that a batch can be shared by evenly) changes weights by rounding:
+[deployment.md](deployment.md#training-on-several-gpus).
 """
 
 

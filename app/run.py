@@ -8,6 +8,7 @@ import typer
 from app.record import remember
 from app.table import print_table
 from flows.line.dvc_line import reproduce
+from flows.line.summary import read_summary
 from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run, check_targets
 from flows.run.git_tree import Tree, check_tree
@@ -65,4 +66,4 @@ def bring_up_to_date(targets: Sequence[str], tree: Tree, *, retrain: bool, force
                 remember(tree)  # finished stages, even if a later one failed
     if not ran:
         say("everything is up to date")
-    print_table()
+    print_table(read_summary())

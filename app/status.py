@@ -1,26 +1,23 @@
 """`labelfactory status`: per stage up to date, stale and why, asked again with nothing to do, or never run; or the run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.line.cost import Cost, costs, in_words
-from flows.line.dvc_repo import locked_stages
-from flows.line.stage_states import StageState, line_status
+from flows.line.kept_answers import kept
+from flows.line.planned import Cost, StageState, in_words
 from flows.line.under_way import at_work, under_way
 from labelfactory.console import one_line
-from labelfactory.dataset.account import read_account
-from labelfactory.dataset.left_out import read_left_out
 from labelfactory.errors import UserError
 from labelfactory.lock import BusyError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.reports import read_report
-from labelfactory.settings.wiring import read_wiring
+from labelfactory.settings.wiring import last_runs, read_wiring
 from labelfactory.store.entries import STORE, held_in_words
-from reporting.imports import in_one_line
 
 SHOWN = 6
 """Number of reasons that are shown per stage."""
@@ -46,15 +43,14 @@ def status() -> None:
     table.add_column("rows", justify="right")
     table.add_column("minutes", justify="right")
     table.add_column("why", overflow="fold")
-    read_yaml(Path(PARAMS_FILE))  # DVC would list every parameter of an unreadable file
     try:
-        states = [] if at_work() else line_status()  # a run that ends a stage waits only seconds for DVC's lock
+        look = None if at_work() else look_at_line()  # a run that ends a stage waits only seconds for DVC's lock
     except BusyError:
-        states = []
-    if not states:
+        look = None
+    if look is None:
         _say_run(Console())
         return
-    planned = _costs(states, retrain=True)
+    states, planned = look.states, look.planned
     for stage in states:
         reasons = list(stage.reasons[:SHOWN])
         if len(stage.reasons) > SHOWN:
@@ -66,8 +62,9 @@ def status() -> None:
         table.add_row(stage.name, f"[{COLOURS[state]}]{state}[/]", rows, minutes, escape("\n".join(reasons)))
     console = Console()
     console.print(table)
-    _say_import(console)
-    left_out = [item.line for item in read_left_out()] + _quarantined()
+    if look.imported:
+        console.print(escape("\n".join(look.imported)), soft_wrap=True, highlight=False)
+    left_out = [*look.left_out, *_quarantined()]
     if left_out:
         more = [f"  and {len(left_out) - SHOWN} more"] if len(left_out) > SHOWN else []
         lines = [f"{len(left_out)} left out:", *(f"  {line}" for line in left_out[:SHOWN]), *more]
@@ -83,7 +80,7 @@ def status() -> None:
         console.print(
             f"`labelfactory run` brings {len(stale)} of {len(states)} stages up to date, and what follows them."
         )
-        _say_costs(console, states, planned)
+        _say_costs(console, look)
     elif IDLE in shown:
         console.print(
             f"`labelfactory run` asks {shown.count(IDLE)} of {len(states)} stages again; nothing is to be done."
@@ -92,14 +89,60 @@ def status() -> None:
         console.print("Everything is up to date.")
 
 
-def _say_import(console: Console) -> None:
-    """Print the import's account in a line, and what it warned of."""
+@dataclass(frozen=True)
+class Look:
+    """What takes time to find out.
+
+    Attributes:
+        states: of the stages, in the order of the line.
+        planned: cost of a run by stage; empty if params.yaml or the import is not readable, which `run` reports.
+        frozen: the same of a run that trains nothing; empty where there is nothing to do, or no network yet.
+        imported: the import's account in a line, and what it warned of.
+        left_out: photographs that the import left out, a line each.
+    """
+
+    states: list[StageState]
+    planned: dict[str, Cost]
+    frozen: dict[str, Cost]
+    imported: list[str]
+    left_out: list[str]
+
+
+def look_at_line() -> Look:
+    """What DVC, the keys of rows and the import say; what they said last time where nothing has changed since.
+
+    Raises:
+        BusyError: a run is between two stages.
+    """
+    found = kept(["status"], lambda: asdict(_look_at_line()))
+    states = [StageState(state["name"], state["state"], tuple(state["reasons"])) for state in found["states"]]
+    planned, frozen = ({name: Cost(**cost) for name, cost in found[key].items()} for key in ("planned", "frozen"))
+    return Look(states, planned, frozen, found["imported"], found["left_out"])
+
+
+def _look_at_line() -> Look:
+    from flows.line.stage_states import line_status  # DVC, which takes a second to load
+    from labelfactory.dataset.left_out import read_left_out
+
+    read_yaml(Path(PARAMS_FILE))  # DVC would list every parameter of an unreadable file
+    states = line_status()
+    planned, frozen = _costs(states, retrain=True), {}
+    shown = [_state(stage, planned) for stage in states]
+    if {"stale", "never run"} & set(shown) and set(read_wiring().learning) <= set(last_runs()):
+        frozen = _costs(states, retrain=False)
+    return Look(states, planned, frozen, _import_in_lines(), [item.line for item in read_left_out()])
+
+
+def _import_in_lines() -> list[str]:
+    from labelfactory.dataset.account import read_account
+    from reporting.imports import in_one_line
+
     account = read_account()
-    if account is not None:
-        more = [f"and {len(account.warnings) - SHOWN} more warnings"] if len(account.warnings) > SHOWN else []
-        warnings = [f"warning: {warning}" for warning in account.warnings[:SHOWN]]
-        lines = [one_line(line) for line in (f"The import: {in_one_line(account)}", *warnings, *more)]
-        console.print(escape("\n".join(lines)), soft_wrap=True, highlight=False)
+    if account is None:
+        return []
+    more = [f"and {len(account.warnings) - SHOWN} more warnings"] if len(account.warnings) > SHOWN else []
+    warnings = [f"warning: {warning}" for warning in account.warnings[:SHOWN]]
+    return [one_line(line) for line in (f"The import: {in_one_line(account)}", *warnings, *more)]
 
 
 def _say_run(console: Console) -> None:
@@ -119,21 +162,20 @@ def _state(stage: StageState, planned: Mapping[str, Cost]) -> str:
 
 
 def _costs(states: Sequence[StageState], *, retrain: bool) -> dict[str, Cost]:
-    """Cost of a run by stage; empty if params.yaml or the import is not readable, which `run` reports."""
+    from flows.line.cost import costs  # torch, which takes seconds to load
+
     try:
         return {cost.stage: cost for cost in costs(states, retrain=retrain)}
     except UserError:
         return {}
 
 
-def _say_costs(console: Console, states: Sequence[StageState], planned: Mapping[str, Cost]) -> None:
+def _say_costs(console: Console, look: Look) -> None:
     """Print the costs of a run with and without training."""
-    console.print(f"  labelfactory run: {in_words(list(planned.values()))}", soft_wrap=True, highlight=False)
-    if set(read_wiring().learning) <= locked_stages():
-        frozen = _costs(states, retrain=False)
-        console.print(
-            f"  labelfactory run --no-retrain: {in_words(list(frozen.values()))}", soft_wrap=True, highlight=False
-        )
+    console.print(f"  labelfactory run: {in_words(list(look.planned.values()))}", soft_wrap=True, highlight=False)
+    if set(read_wiring().learning) <= set(last_runs()):
+        without = in_words(list(look.frozen.values()))
+        console.print(f"  labelfactory run --no-retrain: {without}", soft_wrap=True, highlight=False)
 
 
 def _quarantined() -> list[str]:

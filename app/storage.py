@@ -26,7 +26,10 @@ NEWER_LOCK = (
 def push(
     give_up: Annotated[
         bool,
-        typer.Option("--give-up", help="Also where other machines pushed what this folder's import lacks."),
+        typer.Option(
+            "--give-up",
+            help="Also where other machines pushed what this folder's import lacks, or all that was pushed is gone.",
+        ),
     ] = False,
 ) -> None:
     """Send photographs, the import and the line's outputs to DVC's remote; only what it does not have."""

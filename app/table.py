@@ -3,12 +3,11 @@
 from rich.console import Console
 from rich.table import Table
 
-from flows.line.summary import REPORT, read_summary
+from flows.line.summary import REPORT, LineSummary
 
 
-def print_table() -> None:
+def print_table(summary: LineSummary) -> None:
     """Print the table and the path of the report."""
-    summary = read_summary()
     table = Table(title="The line", title_justify="left", title_style="bold")
     table.add_column("stage")
     table.add_column("what it made", overflow="fold")

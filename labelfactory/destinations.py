@@ -5,6 +5,7 @@ replaced only if it bears the seal of the same command and no byte was changed s
 holds text: a value of JSON or ONNX, the comment of a JPEG, the text `Software` of a PNG, whose checksum follows it.
 """
 
+import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ BLANK = "0" * 64
 PNG_TEXT = "Software"
 """The keyword of a PNG's text that bears the seal."""
 PNG = b"\x89PNG\r\n\x1a\n"
+SEAL = re.compile(rb"(labelfactory [a-z -]+) sha256:[0-9a-f]{64}")
 
 
 def refuse_own(out: Path) -> None:
@@ -106,6 +108,15 @@ def is_as_written(path: Path, command: str) -> bool:
     mark = blank_seal(command).removesuffix(BLANK).encode()
     at = data.rfind(mark) + len(mark)
     return mark in data and data[at : at + len(BLANK)] == digest_bytes(_with(data, at, BLANK)).encode()
+
+
+def command_of(path: Path) -> str:
+    """The command whose seal a file bears, whether it was changed since or not; empty where there is none."""
+    try:
+        found = SEAL.search(read_file(path, largest=UNLIMITED))
+    except DataError:
+        return ""
+    return found[1].decode() if found else ""
 
 
 def _with(data: bytes, at: int, digest: str) -> bytes:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 
 def digest_bytes(data: bytes) -> str:
     """SHA-256 of bytes, 64 hex digits."""
@@ -28,6 +26,8 @@ def digest_json(value: Any) -> str:
 
 def digest_payload(columns: Mapping[str, Any]) -> str:
     """SHA-256 of named arrays, bytes and scalars: over names, dtypes, shapes and every byte, in any order of names."""
+    import numpy as np  # most commands that digest something have no array, and it takes a tenth of a second to load
+
     state = hashlib.sha256()
     for name in sorted(columns):
         value = columns[name]

@@ -73,6 +73,8 @@ class KnownFiles:
 
     def keep(self) -> None:
         """Remember all that was read, now that it is recorded."""
+        if self.fresh.items() <= self.known.items():
+            return
         self.known |= self.fresh
         write_json(self.path, self.known)
 

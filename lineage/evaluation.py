@@ -20,7 +20,6 @@ MEASURED = "measured"
 """In metrics.json and in the header of images.parquet: the states of what was scored."""
 AT_BEST = "_at_best_threshold"
 """Ends the name of a score at the threshold that is best on true masks: it depends on no threshold of the line."""
-NOT_MEASURED = "not measured"
 RUN = "`labelfactory run` scores what is there now."
 Digests = Mapping[str, str]
 """Name of an output, or `list <name>` → digest."""

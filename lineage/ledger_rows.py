@@ -183,9 +183,9 @@ class Labels:
 
     @cached_property
     def known(self) -> dict[tuple[str, bytes], tuple[bytes | None, str, bytes | None]]:
-        """From the ledger's masks, and from the shards under data/ of all other rows that a network learns from."""
+        """From the ledger's masks and the shards under data/: of masks with the same bytes, the one that lies there counts."""
         wiring = read_wiring()
-        labels = {noun for stage in wiring.of_kind("network") for noun in stage.inputs} - {wiring.masks.noun}
+        labels = {noun for stage in wiring.of_kind("network") for noun in stage.inputs}
         columns = (self.masks.column(n).to_pylist() for n in ("image_id", "digest", "image", "tags", "key"))
         known = {(i, d): (image, tags, key) for i, d, image, tags, key in zip(*columns, strict=True)}
         for artifact in self.live:

@@ -1,4 +1,4 @@
-"""Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and true masks by their bytes.
+"""Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and masks by their bytes.
 
 Parquet is read by its columns of text, of bytes and of records, archives by their members. Not read are other packages: Arrow
 files, archives inside archives, pictures written as text (base64), pickles.
@@ -16,7 +16,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,24 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.digests import digest_bytes, digest_file
-from labelfactory.dvc_cache import cache_folder, is_ours
+from labelfactory.dvc_cache import cache_folder, cached, is_ours
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
-from lineage.artifacts import md5_of
+from lineage.cached_names import named_in_cache
+from lineage.current_report import report_without
+from lineage.walked_folders import files_below
 
 HISTORY = ("ledger", "mlflow")
 """Folders under data/ that remember what was, ids and digests but no pixels: docs/lineage.md. They are no output of the line."""
-REPORT = DATA / "evaluation" / "report.html"
-"""The only output of the line that is a page."""
 PAGE = b"<!doctype html"
 LARGE = 5_000_000
 """Bytes; keys of rows, of which there may be hundreds, are not looked for in larger files that are no table, such as weights."""
+ADDED = re.compile(r"(~\d+)?(_overlay)?$")
+"""What `labelfactory predict` adds to a picture's name."""
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 """First bytes of pictures, which are compared as a whole."""
-ID, PHOTOGRAPH, KEY = "the image's id", "the photograph or its true mask", "a mask's key"
+ID, PHOTOGRAPH, KEY = "the image's id", "the photograph or a mask of it", "a mask's key"
+MODEL = "a model that learnt from it"
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,11 @@ class Traces:
     """What is looked for."""
 
     image_ids: frozenset[str]
-    digests: frozenset[str]  # of photographs and true masks
+    digests: frozenset[str]  # of photographs, and of true and drawn masks
     keys: frozenset[str]
     sizes: Mapping[str, int] = field(default_factory=dict)  # digest → bytes, as far as they are known
     common: frozenset[str] = frozenset()  # names of classes and lists
+    weights: frozenset[str] = frozenset()  # digests of models, where these are looked for
 
     @classmethod
     def of(
@@ -68,11 +72,25 @@ class Traces:
         common = lists | set(manifest.classes.with_background if manifest else ())
         return cls(frozenset(image_ids), frozenset(digests), frozenset(keys), sizes or {}, frozenset(common))
 
+    def has(self, image_id: str, sha256: str) -> bool:
+        """Whether an image or its photograph is among what is looked for."""
+        return image_id in self.image_ids or sha256 in self.digests
+
     @cached_property
     def words(self) -> dict[str, str]:
         """Text → what it is."""
         words = {spelling: ID for i in self.image_ids if self._stands_out(i) for spelling in _spellings(i)}
-        return words | dict.fromkeys(self.digests, "the photograph's digest") | dict.fromkeys(self.keys, KEY)
+        words |= dict.fromkeys(self.digests, "the photograph's digest") | dict.fromkeys(self.keys, KEY)
+        return words | dict.fromkeys(self.weights, MODEL)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """What files of the images are called, without suffix."""
+        return self.image_ids | {file_name(i) for i in self.image_ids}
+
+    def with_weights(self, digests: Iterable[str]) -> "Traces":
+        """The same, and models by the digests of their weights."""
+        return replace(self, weights=frozenset(digests))
 
     def _stands_out(self, image_id: str) -> bool:
         """Whether an id in a text means the image."""
@@ -84,10 +102,9 @@ class Traces:
         return {meaning for word, meaning in words.items() if word in text and _alone(word).search(text)}
 
     def in_name(self, path: Path) -> set[str]:
-        """What the path of a file says: an id may end a name, before a suffix or two."""
-        ends = {path.name, path.stem, path.stem.rpartition(".")[0]}
-        named = {file_name(i) for i in self.image_ids} | self.image_ids
-        return ({ID} if ends & named else set()) | self.in_text(path.as_posix())
+        """What the path of a file says: an id may end a name, before a suffix or two or what `predict` adds to it."""
+        ends = {path.name, path.stem, path.stem.rpartition(".")[0], ADDED.sub("", path.stem)}
+        return ({ID} if ends & self._names else set()) | self.in_text(path.as_posix())
 
     def in_file(self, path: Path) -> set[str]:
         """What the content of a file holds; nothing where it cannot be read, which `audit verify` says."""
@@ -166,27 +183,27 @@ class Traces:
 
 
 def in_project(traces: Traces) -> dict[Path, set[str]]:
-    """Files under data/ that still hold any of it, but for history, and what they hold."""
+    """Files under data/ that still hold any of it, behind links too, but for history, and what they hold."""
     found = {}
-    for path in sorted(DATA.rglob("*")):
-        if path.is_file() and path.relative_to(DATA).parts[0] not in HISTORY:
-            held = traces.in_name(path.relative_to(DATA)) | traces.in_file(path)
-            if held:
-                found[path] = held
+    for path in sorted(files_below(DATA, without=[DATA / name for name in HISTORY])):
+        held = traces.in_name(path.relative_to(DATA)) | traces.in_file(path)
+        if held:
+            found[path] = held
     return found
 
 
 def in_cache(traces: Traces) -> list[str]:
     """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included.
 
-    A report shows photographs, and its text may not name them as they are looked for. Every report that is not the current one
-    counts, therefore.
+    A picture counts by its name in a list of the cache too. A report shows photographs, and its text may not name them as they are
+    looked for. Every report counts, therefore, but the one that was made of the data set on disk, if the images are not in that.
     """
     paths = sorted(path for path in cache_folder().glob("*/*") if path.is_file())
-    held = {f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)}
+    named = named_in_cache(traces.image_ids)
+    held = {f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)} | named.lists
+    held |= {md5 for md5 in named.pictures if cached(md5).is_file()}
     if is_ours() and traces.image_ids:
-        current = md5_of(REPORT) if REPORT.is_file() else ""
-        held |= {f"{path.parent.name}{path.name}" for path in paths if _is_page(path)} - {current}
+        held |= {f"{path.parent.name}{path.name}" for path in paths if _is_page(path)} - {report_without(traces.has)}
     return sorted(held)
 
 

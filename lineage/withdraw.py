@@ -16,6 +16,9 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_json
 from labelfactory.errors import MissingError, did_you_mean
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
+from lineage.artifacts import md5_of
+from lineage.cached_names import named_in_cache
+from lineage.drawn_masks import drawn_masks
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.outbox import Outbox
@@ -111,18 +114,25 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
     photographs |= {entry.image_id: entry.sha256 for entry in touched.entries}
     digests = set(touched.digests)
     true_masks = {e.mask_sha256 for e in touched.entries if e.mask_sha256} - {e.mask_sha256 for e in others}
-    own, elsewhere = _files(touched, others, digests | true_masks)
-    traces = Traces.of(touched.image_ids, digests | true_masks, {mask["key"] for mask in touched.masks})
+    drawn = drawn_masks(Lookup(ledger), touched.image_ids, digests)
+    pixels = digests | true_masks | set(drawn)
+    sizes = {e.sha256: Path(e.path).stat().st_size for e in touched.entries if Path(e.path).is_file()}
+    sizes |= {digest: size for digest, size in drawn.items() if size is not None}
+    own, elsewhere = _files(touched, others, pixels, sizes)
+    keys = {mask["key"] for mask in touched.masks}
+    cache = in_cache(Traces.of(touched.image_ids, pixels, keys, sizes | {file.sha256: file.bytes for file in own}))
     detail = {
         "images": list(touched.image_ids),
         "photographs": photographs,
         "digests": sorted(digests),
         "true_masks": sorted(true_masks),
+        "drawn_masks": sorted(drawn),
         "models": touched.all_models,
         "files": [asdict(file) for file in own],
         "elsewhere": elsewhere,
-        "sizes": {e.sha256: Path(e.path).stat().st_size for e in touched.entries if Path(e.path).is_file()},
-        "cache": in_cache(traces),
+        "sizes": sizes,
+        "cache": cache,
+        "objects": _objects(touched.image_ids, own, cache),
         "by": by,
         "reason": reason,
     }
@@ -136,12 +146,20 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
     return begun
 
 
-def again_if_more_learnt(ledger: Ledger, withdrawal: Withdrawal) -> Withdrawal:
-    """The withdrawal; begun once more where the line ran before all was deleted, so that other models learnt from the images."""
+def _objects(image_ids: Collection[str], own: Sequence[OwnFile], cache: Collection[str]) -> list[str]:
+    """MD5 by which a remote may have files of these images that DVC's cache does not have."""
+    pictures = named_in_cache(image_ids).pictures | {md5_of(Path(file.path)) for file in own}
+    return sorted(pictures - set(cache))
+
+
+def again_if_more_known(ledger: Ledger, withdrawal: Withdrawal) -> Withdrawal:
+    """The withdrawal; begun once more where more is known than it names: the line ran before all was deleted, so that other
+    models learnt from the images, or it was begun by a version that did not look for masks that people drew."""
     lookup = Lookup(ledger)
     images, digests = withdrawal.images, withdrawal.digests
     touched = touched_by(lookup, images) if images else touched_with(lookup, digests)
-    if set(touched.all_models) <= set(withdrawal.models):
+    drawn = drawn_masks(lookup, touched.image_ids, touched.digests)
+    if set(touched.all_models) <= set(withdrawal.models) and set(drawn) <= withdrawal.pixels:
         return withdrawal
     return begin(ledger, touched, by=withdrawal.by, reason=withdrawal.reason)
 
@@ -170,7 +188,9 @@ def tell_mlflow(ledger: Ledger, withdrawal: Withdrawal) -> None:
         outbox.put("withdrawn", withdrawal.id, {**detail, "by": withdrawal.by, "reason": withdrawal.reason})
 
 
-def _files(touched: Touched, others: Sequence[Entry], digests: set[str]) -> tuple[list[OwnFile], list[str]]:
+def _files(
+    touched: Touched, others: Sequence[Entry], digests: set[str], sizes: Mapping[str, int]
+) -> tuple[list[OwnFile], list[str]]:
     """Files under data/ that go: photographs, copies of them, true masks, corrections and maps; and those outside of it."""
     used = {path for entry in others for path in (entry.path, entry.mask_path)}
     named = [Path(p) for e in touched.entries for p in (e.path, e.mask_path) if p and p not in used]
@@ -182,7 +202,8 @@ def _files(touched: Touched, others: Sequence[Entry], digests: set[str]) -> tupl
     present = [path for path in dict.fromkeys([*named, *drawn]) if path.is_file()]
     ours = {path for path in present if path in drawn or is_allowed(path, "delete")}
     own = [OwnFile.at(path) for path in present if path in ours]
-    copies = [file for file in same_files(digests, {file.sha256: file.bytes for file in own}) if file not in own]
+    known = {**sizes, **{file.sha256: file.bytes for file in own}}
+    copies = [file for file in same_files(digests, known) if file not in own]
     targets = [path.resolve() for path in present if path in ours and path.is_symlink()]  # of links, which go
     outside = [path for path in present if path not in ours] + [path for path in targets if not is_inside(path, RAW)]
     return [*own, *copies], [str(path) for path in outside]

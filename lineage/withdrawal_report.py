@@ -1,6 +1,5 @@
 """The signed report of a withdrawal: what was deleted, what is left and how it is finished, and what is not ours to delete."""
 
-import json
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,19 +12,20 @@ from labelfactory.digests import digest_json
 from labelfactory.dvc_cache import cached, is_ours
 from labelfactory.errors import DataError
 from labelfactory.files import remove_leftovers, write_json
+from labelfactory.foreign_files import RAW, is_inside
 from labelfactory.json_files import read_json
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.store.entries import STORE
 from lineage.artifacts import md5_of
+from lineage.current_report import REPORT, is_report, report_without
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
+from lineage.outside_data import search_outside
 from lineage.traces import PHOTOGRAPH, Traces, in_cache, in_project
 from lineage.withdrawals import Withdrawal
 
-PROVENANCE = "provenance.json"
-"""The file in every export that names its images."""
 REPORTS = "withdrawals"
 """The folder of signed reports, in the ledger's."""
 
@@ -43,7 +43,9 @@ class Found:
     """What is left of a withdrawal under data/ and in DVC's cache."""
 
     lines: tuple[str, ...]  # what is under data/, one line each
-    foreign: tuple[str, ...]  # files that people keep there and that name it, such as the lists of a source
+    foreign: tuple[
+        str, ...
+    ]  # files of people that name it, such as the lists of a source, or hold it behind a link; and how
     cached: tuple[str, ...]  # MD5 of objects in DVC's cache that hold it
     current: frozenset[str]  # of these, what is under data/ too: DVC needs it until the line has run without the images
 
@@ -56,12 +58,17 @@ class Found:
 def search(traces: Traces) -> Found:
     """Search every file under data/ but history, and DVC's cache."""
     live = in_project(traces)
+    if REPORT.is_file() and not is_report(report_without(traces.has)):
+        live.setdefault(REPORT, set()).add("pictures, perhaps of before the withdrawal")
     ours = {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
     lines, foreign = [], []
     for path, held in live.items():
-        own = path.relative_to(DATA).parts[0] in ours
-        lines += [f"{path}: {what}" for what in sorted(held) if own or what == PHOTOGRAPH]
-        foreign += [str(path)] if not own and PHOTOGRAPH not in held else []
+        own, linked = path.relative_to(DATA).parts[0] in ours, not is_inside(path, DATA, RAW)
+        lines += [f"{path}: {what}" for what in sorted(held) if own or (what == PHOTOGRAPH and not linked)]
+        if not own and PHOTOGRAPH not in held:
+            foreign.append(f"{path} (names it)")
+        elif not own and linked:
+            foreign.append(f"{path} ({PHOTOGRAPH}; it lies outside of {DATA}, behind a link)")
     return Found(tuple(lines), tuple(foreign), tuple(in_cache(traces)), frozenset(md5_of(path) for path in live))
 
 
@@ -90,8 +97,10 @@ def make_report(
         objects: MD5 of outputs that hold the images, in this cache now or before.
     """
     masks = lookup.masks_of(withdrawal.digests)
+    outside = search_outside(lookup, withdrawal, traces_of(lookup, withdrawal))
     left = [*left_over(found), *remote.left]
-    elsewhere = [path for path in withdrawal.elsewhere if Path(path).exists()]
+    told = {line.partition(" (")[0] for line in found.foreign}
+    elsewhere = [path for path in withdrawal.elsewhere if Path(path).exists() and path not in told]
     if not is_ours():
         shared = (cached(md5) for md5 in objects)
         elsewhere += [f"{path} (in DVC's cache outside of this project)" for path in shared if path.exists()]
@@ -107,8 +116,8 @@ def make_report(
         "left_over": left,
         "deleted": [file.path for file in withdrawal.files if not file.is_there],
         "deleted_from_cache": [md5 for md5 in objects if not cached(md5).exists()],
-        "elsewhere": [*elsewhere, *(f"{path} (names it)" for path in found.foreign), *_exports(withdrawal)],
-        "not_ours": [*remote.others, *_not_ours(withdrawal)],
+        "elsewhere": [*elsewhere, *found.foreign, *outside.held],
+        "not_ours": [*remote.others, *outside.links, *_not_ours(withdrawal)],
         "models": list(withdrawal.models),
         "model_names": {d: lookup.models[d].label for d in withdrawal.models if d in lookup.models},
         "masks": [{"image_id": m["image_id"], "digest": m["digest"], "key": m["key"]} for m in masks],
@@ -165,18 +174,6 @@ def last_report(ledger: Ledger, withdrawal: Withdrawal) -> dict[str, Any]:
     return report
 
 
-def _exports(withdrawal: Withdrawal) -> Iterator[str]:
-    """Exports in this folder that hold the images, by their provenance."""
-    for path in sorted(Path().glob(f"[!.]*/**/{PROVENANCE}")):
-        try:
-            images = json.loads(path.read_text(encoding="utf-8")).get("images", {})
-        except (OSError, ValueError, AttributeError):
-            continue
-        held = {str(image.get("photograph", "")) for image in images.values() if isinstance(image, dict)}
-        if set(images) & set(withdrawal.images) or held & withdrawal.digests:
-            yield f"{path.parent} (an export)"
-
-
 def _not_ours(withdrawal: Withdrawal) -> Iterator[str]:
     """Places that remember, or may: by name."""
     yield f"{DATA / 'ledger'}: ids and digests, as proof of this withdrawal; models that learnt from the images are marked"
@@ -184,8 +181,10 @@ def _not_ours(withdrawal: Withdrawal) -> Iterator[str]:
     place = HOME if uri.startswith("sqlite:///") else masked(uri).rpartition("@")[2]
     yield f"MLflow ({place}): ids and digests in lists of training rows, weights of the marked models"
     yield "Prefect (.labelfactory, or its server's database): ids in logs and summaries of runs"
+    yield "DVC's notes of files (.dvc/tmp, of earlier versions /var/tmp/dvc): ids in names of files"
     yield from _in_git(withdrawal)
-    yield "exports and predictions outside of this folder, other clones, and backups of any of these"
+    yield "exports, predictions and pictures outside of this folder, and in it such as were renamed and saved again"
+    yield "other clones, and backups of any of these"
 
 
 def _in_git(withdrawal: Withdrawal) -> Iterator[str]:

@@ -1,16 +1,16 @@
 """Withdrawals as the ledger holds them: what each has to delete, whether it is complete, and whether something came back."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
-from labelfactory.dataset.map_files import MAPS
+from labelfactory.dataset.map_files import MAPS, ids_in_name
 from labelfactory.dataset.withdrawn import Withdrawn, withdrawn, withdrawn_in
 from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
@@ -48,10 +48,12 @@ class Withdrawal:
         images: ids.
         digests: of the photographs, which no door takes again.
         true_masks: digests of true masks that no other image has.
+        drawn_masks: digests of masks that people drew of the photographs, earlier ones too, and that no other image has.
         models: digests of models that learnt from them.
         files: to be deleted.
         elsewhere: files outside of data/, which are not ours.
         cache: MD5 of objects in DVC's cache that contain the images.
+        objects: MD5 of others that do, and that the cache did not have: a remote may.
         known_sizes: digest → bytes of photographs, wherever they lay.
         left: how much the last signed report found left; None before the first.
         report: name of that report.
@@ -72,6 +74,8 @@ class Withdrawal:
     known_sizes: Mapping[str, int] = field(default_factory=dict)
     left: int | None = None
     report: str = ""
+    drawn_masks: frozenset[str] = frozenset()
+    objects: tuple[str, ...] = ()
 
     @property
     def names(self) -> str:
@@ -88,8 +92,8 @@ class Withdrawal:
 
     @property
     def pixels(self) -> frozenset[str]:
-        """Digests of the photographs, and of true masks that no other image has."""
-        return self.digests | self.true_masks
+        """Digests of the photographs, and of true and drawn masks that no other image has."""
+        return self.digests | self.true_masks | self.drawn_masks
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -134,7 +138,7 @@ class Inputs:
     @cached_property
     def _maps(self) -> frozenset[str]:
         """Every id that a map's name may mean."""
-        return frozenset(end for path in _map_files() for end in _ends(path))
+        return frozenset(end for path in _map_files() for end in ids_in_name(path.relative_to(MAPS)))
 
 
 def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
@@ -160,18 +164,22 @@ def read_withdrawals(ledger: Ledger) -> list[Withdrawal]:
 
 
 def _masks_in_use() -> dict[str, str]:
-    """Path → digest of the true masks of images that are not withdrawn: two images may have masks of the same bytes."""
+    """Path → digest of the true and drawn masks of images that are not withdrawn: two images may have masks of the same bytes."""
     try:
-        entries = withdrawn().kept(read_manifest().entries)
-    except UserError:  # nothing was imported, or the import cannot be read
+        gone, entries, corrections = withdrawn(), read_manifest().entries, read_corrections(CORRECTIONS).values()
+    except UserError:  # nothing was imported, or one of them cannot be read
         return {}
-    return {entry.mask_path: entry.mask_sha256 for entry in entries if entry.mask_path and entry.mask_sha256}
+    used = {e.mask_path: e.mask_sha256 for e in gone.kept(entries) if e.mask_path and e.mask_sha256}
+    return used | {
+        c.path(CORRECTIONS).as_posix(): c.mask for c in corrections if not gone.refuses(c.image_id, c.photograph)
+    }
 
 
 def _without_masks(withdrawal: Withdrawal, used: Mapping[str, str]) -> Withdrawal:
-    """The withdrawal without true masks that another image has by now."""
+    """The withdrawal without masks that another image has by now."""
     files = tuple(file for file in withdrawal.files if file.path not in used)
-    return replace(withdrawal, true_masks=withdrawal.true_masks.difference(used.values()), files=files)
+    true_masks, drawn_masks = (m.difference(used.values()) for m in (withdrawal.true_masks, withdrawal.drawn_masks))
+    return replace(withdrawal, true_masks=true_masks, drawn_masks=drawn_masks, files=files)
 
 
 def open_withdrawals(ledger: Ledger, also: Collection[str] = ()) -> list[Withdrawal]:
@@ -201,6 +209,8 @@ def _of_event(event: Mapping[str, Any]) -> Withdrawal:
         reason=detail["reason"],
         time=event["time"],
         known_sizes=detail.get("sizes", {}),
+        drawn_masks=frozenset(detail.get("drawn_masks", ())),
+        objects=tuple(detail.get("objects", ())),
     )
 
 
@@ -218,6 +228,8 @@ def _joined(old: Withdrawal, new: Withdrawal) -> Withdrawal:
         files=both("files"),
         elsewhere=both("elsewhere"),
         cache=both("cache"),
+        drawn_masks=old.drawn_masks | new.drawn_masks,
+        objects=both("objects"),
     )
 
 
@@ -232,20 +244,13 @@ def maps_of(image_ids: Collection[str], others: Iterable[str], folder: Path = MA
     A map's name is its image's id below any folder (`models.priors.files`): it belongs to the longest id that it ends with.
     """
     owners = set(image_ids) | set(others)
-    return [
-        path for path in _map_files(folder) if next((e for e in _ends(path, folder) if e in owners), "") in image_ids
-    ]
+    ends = ((path, ids_in_name(path.relative_to(folder))) for path in _map_files(folder))
+    return [path for path, may_be in ends if next((each for each in may_be if each in owners), "") in image_ids]
 
 
 def _map_files(folder: Path = MAPS) -> list[Path]:
     """Files of maps that another program made."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _ends(path: Path, folder: Path = MAPS) -> Iterator[str]:
-    """What a map's path may mean, longest first."""
-    parts = PurePosixPath(path.relative_to(folder).with_suffix("")).parts
-    yield from ("/".join(parts[start:]) for start in range(len(parts)))
 
 
 def same_files(digests: Collection[str], sizes: Mapping[str, int]) -> list[OwnFile]:

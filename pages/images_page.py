@@ -12,7 +12,6 @@ from labelfactory.schema import VOID
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.audit import MaskInData, audit_mask
-from lineage.evaluation import NOT_MEASURED
 from lineage.withdraw import models_of
 from pages.chain import chain
 from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, ImageQuery
@@ -22,6 +21,7 @@ from pages.project import Project, version_of
 from pages.snapshot import Row, Snapshot
 from reporting.formats import percent
 from reporting.page import class_colour
+from reporting.phrases import NOT_MEASURED
 
 PERIODS = {"24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days"}
 LEAST_MODELS = 12

@@ -12,12 +12,12 @@ from labelfactory.errors import UserError
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import DATA, StageWiring, Wiring, read_wiring
 from labelfactory.stage.output_state import with_present_scores
-from lineage.evaluation import NOT_MEASURED, Evaluation, present, read_evaluation
+from lineage.evaluation import Evaluation, present, read_evaluation
 from pages.drawing import Arrow, Box, draw
 from pages.links import run_links
 from pages.project import Project
 from reporting.formats import duration, percent
-from reporting.phrases import what_it_made
+from reporting.phrases import NOT_MEASURED, what_it_made
 from reporting.scores import split_names, stage_score
 
 REPORT = DATA / "evaluation" / "report.html"

@@ -15,12 +15,11 @@ from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import thresholds_digest
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.stage.output_state import passport_of
+from lineage.current_report import REPORT, is_report, report_without
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup, Model
 from lineage.mask_set import MaskSet, mask_set
 from lineage.pixel import PixelAudit
-from lineage.traces import REPORT, Traces
-from lineage.withdrawals import read_withdrawals
 from pages.cache import Cache
 from pages.image_query import ImageQuery
 from pages.image_table import files_behind
@@ -172,13 +171,10 @@ class Project:
         return self._withdrawn[1]
 
     def report_shows_withdrawn(self) -> bool:
-        """Whether the report was made before a withdrawal, or names a withdrawn image; False where there is none."""
-        found = [each for each in read_withdrawals(Ledger()) if each.images]
-        if not found or not REPORT.is_file():
-            return False
-        if REPORT.stat().st_mtime < max(each.time for each in found).timestamp():
-            return True
-        return any(Traces.of(each.images, each.pixels, ()).in_file(REPORT) for each in found)
+        """Whether the report may show a withdrawn image: something is withdrawn, and it is not the report that was made of the
+        data set on disk, or that has the image."""
+        gone = self._withdrawn_now()
+        return gone != Withdrawn() and REPORT.is_file() and not is_report(report_without(gone.refuses))
 
     def model(self, text: str) -> Model | None:
         """The model that a query names; None if there is none of that name."""

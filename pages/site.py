@@ -164,7 +164,8 @@ def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes,
             raise MissingError("there is no report yet", "Type `labelfactory run`.")
         if project.report_shows_withdrawn():
             raise MissingError(
-                "the report shows images that are withdrawn", "Type `labelfactory run`: it makes another one."
+                "the report shows images that are withdrawn, or may show them",
+                "Type `labelfactory run`: it makes another one.",
             )
         own = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
         text, why_not = REPORT.read_text(encoding="utf-8", errors="replace"), scores_on_disk(project).why_not

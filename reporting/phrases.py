@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+NOT_MEASURED = "not measured"
+"""In the place of a score."""
+
 
 def what_it_made(report: Mapping[str, Any]) -> str:
     """One phrase on a stage's report, data/reports/<stage>.json, as `with_present_scores` gives it."""

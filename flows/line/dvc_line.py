@@ -17,6 +17,7 @@ from flows.line.dvc_repo import failures_named, locked_stages, open_repo
 from flows.line.experiments import run_variant
 from flows.line.failure import StageFailedError
 from flows.line.unused_inputs import ask_again, noted_unused
+from flows.line.warm_start import warm_starts
 from labelfactory.errors import UserError
 from labelfactory.interrupt import LOOK_SECONDS, Interrupted, end_children, hold_signals
 from labelfactory.lock import stage_lock
@@ -70,6 +71,7 @@ def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo
         failures_named(),
         lock_repo(repo),
         _calm(retrain=retrain),
+        warm_starts(),
     ):
         names = Line(repo).order(targets, retrain=retrain)
         ask_again(repo, names)
@@ -183,7 +185,7 @@ class Line:
 @contextmanager
 def open_line() -> Iterator[Line]:
     """The line of this folder, with DVC opened once for all stages."""
-    with open_repo(waits=True) as repo:
+    with open_repo(waits=True) as repo, warm_starts():
         yield Line(repo)
 
 

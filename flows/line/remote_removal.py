@@ -1,79 +1,222 @@
-"""Delete withdrawn images at the DVC remote that `labelfactory push` writes to, and keep the list of refused digests there."""
+"""Delete withdrawn images at DVC's remotes, and keep the list of refused digests in those that `labelfactory push` writes to.
+
+Old outputs lie in a remote by their MD5 whether `labelfactory push` or `dvc push` sent them; photographs, true masks and the
+manifest lie in labelfactory's folder there.
+"""
 
 import json
+import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from dvc.config import NoRemoteError
 from dvc.repo import Repo
+from dvc_objects.fs.base import ObjectFileSystem
 
 from flows.line.dvc_repo import open_repo
-from flows.line.storage import Store
+from flows.line.known_remotes import KNOWN, is_gone, known_places, lost_places, place_of
+from flows.line.object_versions import Versions, kept_versions
+from flows.line.pulled_files import TEMPORARY
+from flows.line.replaced_images import forget_replaced, pictures_of, replaced_pictures
+from flows.line.storage import AT_ONCE, Store
 from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
-from labelfactory.errors import DataError
+from labelfactory.dvc_cache import cached
+from labelfactory.errors import DataError, UserError, first_line
 from labelfactory.masking import masked
-from lineage.withdrawal_report import Remote
-from lineage.withdrawals import Withdrawal
+from labelfactory.settings.wiring import WIRING_FILE
+from lineage.artifacts import files_in
+from lineage.ledger import Ledger
+from lineage.withdrawal_report import Remote, last_report
+from lineage.withdrawals import Withdrawal, read_withdrawals
 
 REFUSED = "withdrawn.json"
 """In the remote: SHA-256 of every withdrawn photograph, for other machines; no ids."""
+ABANDONED_SECONDS = 3600
+"""Nothing is transferred any more into a temporary file that was not written for so long."""
 FINISH = "`labelfactory push` finishes it when the remote answers"
+RESTORE = f"`dvc remote add` it again, or, if nothing is there any more, take it out of {KNOWN}; then type `labelfactory push`"
 
 
-def remove_at_remote(withdrawals: Collection[Withdrawal], objects: Iterable[str]) -> Remote:
-    """Delete photographs, true masks, rows of the manifest and old outputs at the remote.
+def remove_at_remotes(withdrawals: Collection[Withdrawal], objects: Collection[str]) -> Remote:
+    """Delete photographs, true masks, rows of the manifest and old outputs at every remote in DVC's settings.
 
     Args:
         withdrawals: whose images go.
         objects: MD5 of outputs that contain them; others of their kind, pushed by other machines, are not known here.
 
     Returns:
-        What could not be deleted, with the reason, and the remotes that are not ours to write to.
+        What could not be deleted where something of this project lies, with the reason, and what was not looked at.
     """
+    left, others = [], []
     with open_repo() as repo:
-        others = tuple(_others(repo))
-        try:
-            store = Store(repo)
-        except NoRemoteError:
-            return Remote((), others)
-        except Exception as error:  # whatever ails the remote must not stop a withdrawal
-            return Remote((_not_reached(repo, error),), others)
-        try:
-            _remove(repo, store, withdrawals, objects)
-        except Exception as error:
-            return Remote((_not_reached(repo, error),), others)
-    return Remote(
-        (), (f"{address_of(repo)}: outputs that other machines pushed, if they are not in this cache", *others)
-    )
+        default, known = repo.config["core"].get("remote"), known_places(repo)
+        for name in dict.fromkeys([default, *repo.config["remote"]] if default else repo.config["remote"]):
+            where, is_own = address_of(repo, name), name == default or place_of(repo, name) in known
+            try:
+                unseen = _remove(repo, Store(repo, name), withdrawals, objects, is_own=is_own)
+            except Exception as error:  # whatever ails a remote must not stop a withdrawal
+                problem = masked(" ".join((str(error) or type(error).__name__).split())[:300])
+                if is_own:
+                    left.append(f"{where}: not reached, or not all deleted: {problem}; {FINISH}")
+                else:
+                    others.append(f"{where}: whatever was pushed there; not reached: {problem}")
+                continue
+            others += [f"{where}: {line}" for line in unseen]
+        left += [
+            f"{place}: sent to or taken from before, and no remote of DVC now: {RESTORE}" for place in lost_places(repo)
+        ]
+    return Remote(tuple(left), tuple(others))
 
 
 def clean_remote() -> None:
-    """Delete every withdrawn photograph that is at the remote again, with its true mask and its row: another machine sent it
-    before it knew, or withdrew it while this one was sending."""
+    """Delete everything withdrawn that is at the remote again: another machine sent it before it knew, or withdrew it while this
+    one was sending; or the remote was away."""
+    ledger = Ledger()
+    known = read_withdrawals(ledger)
     with open_repo() as repo:
         store = Store(repo)
         refused = refuse_at(store, withdrawn().photographs)
-        if refused:
-            _clean_manifest(store, refused)
-            for digest in refused & store.pictures():
-                _delete(store, store.picture(digest))
+        if not refused:
+            return
+        kept = _clean_manifest(store, refused)
+        pictures = _pictures(store, known) | refused
+        _Removal(store).delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
+        forget_replaced(store, *_named(known))
+        objects = {md5 for each in known for md5 in objects_of(ledger, each)}
+        _remove_objects(store, objects - _needed(repo))
 
 
-def _remove(repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objects: Iterable[str]) -> None:
-    if not store.fs.exists(store.root):
-        return  # nothing was ever pushed
-    used = _clean_manifest(store, refuse_at(store, withdrawn().photographs))
-    for digest in {digest for each in withdrawals for digest in each.pixels} - used:
-        _delete(store, store.picture(digest))
-    odb: Any = repo.cloud.get_remote_odb()
-    there = [address for address in map(odb.oid_to_path, objects) if store.fs.exists(address)]
-    if there:  # first, since it names them: who is killed among them finds some the next time
-        _delete(store, store.address("dvc.lock"))
-    for address in there:
-        _delete(store, address)
+def objects_of(ledger: Ledger, withdrawal: Withdrawal) -> set[str]:
+    """MD5 of all outputs that were ever found to hold a withdrawal's images."""
+    return {*withdrawal.cache, *last_report(ledger, withdrawal).get("deleted_from_cache", ())}
+
+
+def _remove(
+    repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objects: Collection[str], *, is_own: bool
+) -> list[str]:
+    """Delete what a remote has of the withdrawals; gives what was not looked at there.
+
+    `is_own`: labelfactory's folder there is of this project. In another one, equal ids may mean other images.
+    """
+    if not store.fs.CAN_TRAVERSE:
+        return _look(store, withdrawals, objects)
+    _reach(repo, store)
+    removal = _Removal(store)
+    has_folder = bool(store.fs.exists(store.root))
+    if has_folder and not is_own:
+        removal.unseen.append("photographs and masks, which `labelfactory push` of another project may have sent")
+    elif has_folder:
+        kept = _clean_manifest(store, refuse_at(store, withdrawn().photographs))
+        removal.delete(store.picture(digest) for digest in _pictures(store, withdrawals) - kept)
+        forget_replaced(store, *_named(withdrawals))
+        _forget_rows(store, removal.versions)
+    if not has_folder and not store.fs.exists(store.odb.path):
+        removal.unseen.append(
+            "nothing at all is there: if `dvc push` sent something, its disk or the address is another"
+        )
+    if store.fs.protocol == "local":
+        removal.unseen += _leftovers(Path(store.base))
+    if store.has_own_versions:
+        return [*removal.unseen, *_remove_versions(store, removal.versions, objects)]
+    _remove_objects(store, objects, is_own=is_own)
+    return [*removal.unseen, *_unsearched(store)]
+
+
+def _reach(repo: Repo, store: Store) -> None:
+    """Make sure that a remote answers. What is not there must not pass for what was never sent.
+
+    Raises:
+        OSError: it is away, or cannot be read.
+        DataError: its bucket is not there, or what was sent to it is not.
+    """
+    if isinstance(store.fs, ObjectFileSystem):
+        bucket = _parts(store.base)[0]
+        if not store.fs.exists(bucket):
+            raise DataError(f"the bucket {bucket} is not there, or does not answer")
+    else:
+        try:
+            store.fs.ls(store.base)
+        except FileNotFoundError:
+            raise DataError(
+                f"there is no {store.base}; connect its disk, or make that folder if nothing was ever pushed there"
+            ) from None
+    if is_gone(repo, store):
+        raise DataError(
+            f"{store.root}, which was pushed or pulled, is not there; connect its disk, or type `labelfactory push --give-up` "
+            "if it was deleted"
+        )
+
+
+def _look(store: Store, withdrawals: Collection[Withdrawal], objects: Collection[str]) -> list[str]:
+    """Look for what a remote over HTTP has of the withdrawals, which cannot be deleted there.
+
+    Raises:
+        DataError: it has some of it.
+        Exception: it does not answer.
+    """
+    store.get(store.address(REFUSED))
+    addresses = [*map(store.picture, _named(withdrawals)[1]), *map(store.odb.oid_to_path, objects)]
+    there = [address for address, is_there in zip(addresses, store.exist(addresses), strict=True) if is_there]
+    if there:
+        raise DataError(f"{len(there)} objects hold the images, such as {there[0]}, and nothing is deleted over HTTP")
+    return ["outputs that are not in this machine's cache, since HTTP gives no list of what is there"]
+
+
+def _remove_objects(store: Store, objects: Collection[str], *, is_own: bool = True) -> None:
+    """Delete outputs by their MD5."""
+    removal, addresses = _Removal(store), [store.odb.oid_to_path(md5) for md5 in objects]
+    if is_own and any(
+        store.exist(addresses)
+    ):  # first, since it names them: who is killed among them finds some the next time
+        removal.delete([store.address("dvc.lock")])
+    removal.delete(addresses)
+
+
+def _remove_versions(store: Store, versions: Versions | None, objects: Collection[str]) -> list[str]:
+    """Delete outputs in a remote that has them by path, in versions of its own; gives what could not be told there."""
+    if versions is None:
+        raise DataError("it keeps outputs by their paths in versions that cannot be listed here")
+    base, own, parts = _parts(store.base)[1], _parts(store.root)[1], 0
+    for version in versions.below(f"{base}/" if base else ""):
+        if version.etag in objects:
+            versions.delete(version)
+        parts += "-" in version.etag and not version.key.startswith(f"{own}/")
+    return [f"{parts} versions that were sent in parts, whose MD5 the bucket does not know"] if parts else []
+
+
+def _leftovers(folder: Path) -> list[str]:
+    """Delete what transfers left that were killed, and may hold anything; gives a line on those that may be under way."""
+    files = [path for path in folder.rglob(".*.tmp") if TEMPORARY.fullmatch(path.name) and path.is_file()]
+    old = [path for path in files if path.stat().st_mtime < time.time() - ABANDONED_SECONDS]
+    for path in old:
+        path.unlink(missing_ok=True)
+    young = len(files) - len(old)
+    return [f"{young} temporary files of transfers that may be under way"] if young else []
+
+
+def _unsearched(store: Store) -> list[str]:
+    """Outputs at a remote of which this machine cannot know what they hold."""
+    if not store.fs.exists(store.odb.path):
+        return []
+    unknown = sum(not cached(md5).exists() for md5 in store.odb.all(jobs=AT_ONCE))
+    what = (
+        f"{unknown} objects that are not in this machine's cache were not searched: outputs that other machines pushed"
+    )
+    return [f"{what}, or that left the cache since"] if unknown else []
+
+
+def _needed(repo: Repo) -> set[str]:
+    """MD5 of the line's outputs now: one may have the bytes of an old one again."""
+    needed = set()
+    for out in (out for stage in repo.index.stages if stage.path_in_repo == WIRING_FILE.name for out in stage.outs):
+        md5 = str(out.hash_info.value or "")
+        needed.add(md5)
+        if out.hash_info and out.hash_info.isdir and cached(md5).exists():
+            with suppress(UserError):  # a damaged list, which `audit verify` names
+                needed |= {file.md5 for file in files_in(cached(md5))}
+    return needed
 
 
 def refuse_at(store: Store, photographs: Collection[str]) -> frozenset[str]:
@@ -102,51 +245,97 @@ def refused_at(store: Store) -> frozenset[str]:
         ) from None
 
 
-def _clean_manifest(store: Store, refused: Collection[str]) -> frozenset[str]:
-    """Take the rows of withdrawn images out of the manifest there, and their true masks; gives the digests of true masks that it
+def _pictures(store: Store, withdrawals: Collection[Withdrawal]) -> set[str]:
+    """Digests of their photographs and masks, those included that the manifest there named once."""
+    images, pixels = _named(withdrawals)
+    return pixels | replaced_pictures(store, images, pixels)
+
+
+def _named(withdrawals: Iterable[Withdrawal]) -> tuple[set[str], set[str]]:
+    """Ids, and digests of photographs and masks."""
+    return {i for each in withdrawals for i in each.images}, {d for each in withdrawals for d in each.pixels}
+
+
+def _clean_manifest(store: Store, refused: Collection[str]) -> set[str]:
+    """Take the rows of withdrawn images out of the manifest there, and their true masks; gives the digests of all pictures that it
     still names."""
     address = store.address("manifest.parquet")
     data = store.get(address)
     if data is None:
-        return frozenset()
+        return set()
     with TemporaryDirectory() as folder:
         path = Path(folder, "manifest.parquet")
         path.write_bytes(data)
         manifest = read_manifest(path)
         kept = tuple(entry for entry in withdrawn().kept(manifest.entries) if entry.sha256 not in refused)
-        used = frozenset(entry.mask_sha256 for entry in kept if entry.mask_sha256)
-        gone = {entry.mask_sha256 for entry in manifest.entries if entry.mask_sha256} - used
-        for digest in gone - {entry.sha256 for entry in kept}:  # first: without their rows nobody would know them
-            _delete(store, store.picture(digest))
+        named = pictures_of(kept)
+        masks = {entry.mask_sha256 for entry in manifest.entries if entry.mask_sha256}
+        _Removal(store).delete(store.picture(digest) for digest in masks - named)  # first: only their rows know them
         if len(kept) < len(manifest.entries):
             write_manifest(type(manifest)(manifest.classes, manifest.mask_ids, manifest.source, kept), path)
             store.put(path.read_bytes(), address)
-    return used
+    return named
 
 
-def _delete(store: Store, address: str) -> bool:
-    """Delete an object; whether it was there."""
-    if not store.fs.exists(address):
-        return False
-    store.fs.rm(address)
-    return True
+def _forget_rows(store: Store, versions: Versions | None) -> None:
+    """Delete earlier versions of the manifest that name withdrawn images, or cannot be read."""
+    for version in versions.of(store.address("manifest.parquet")) if versions else ():
+        if version.is_latest or not version.etag:
+            continue
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "manifest.parquet")
+            path.write_bytes(versions.read(version))  # type: ignore[union-attr]
+            try:
+                entries = read_manifest(path).entries
+            except UserError:
+                entries = ()
+        if not entries or len(withdrawn().kept(entries)) < len(entries):
+            versions.delete(version)  # type: ignore[union-attr]
 
 
-def _others(repo: Repo) -> list[str]:
-    """Remotes that `labelfactory push` does not write to."""
-    own = repo.config["core"].get("remote")
-    return [
-        f"DVC's remote {name} ({masked(str(settings.get('url', '')))}): whatever was pushed there"
-        for name, settings in repo.config["remote"].items()
-        if name != own
-    ]
+class _Removal:
+    """Deletes objects at a remote, with the versions that it keeps of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.versions: Versions | None = None
+        self.unseen: list[str] = []
+        if not isinstance(store.fs, ObjectFileSystem):
+            return
+        if store.fs.protocol != "s3":
+            self.unseen.append("versions and deleted objects, if the bucket keeps some")
+            return
+        try:
+            self.versions = kept_versions(store.fs, _parts(store.base)[0])
+        except Exception as error:  # a server without them, or credentials that may not ask
+            self.unseen.append(f"versions, if the bucket keeps some: it does not tell: {first_line(error)[:200]}")
+
+    def delete(self, addresses: Iterable[str]) -> None:
+        """Delete all that are there. Each is tried; raises what the first failed with."""
+        addresses, failed = list(addresses), []
+        for address, is_there in zip(addresses, self._store.exist(addresses), strict=True):
+            try:
+                if is_there:
+                    self._remove(address)
+                for version in self.versions.of(address) if self.versions else ():
+                    self.versions.delete(version)  # type: ignore[union-attr]
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _remove(self, address: str) -> None:
+        with suppress(FileNotFoundError):  # another machine deletes it too
+            self._store.fs.rm(address)
 
 
-def address_of(repo: Repo) -> str:
-    """The remote that `labelfactory push` writes to, for messages."""
-    name = repo.config["core"].get("remote")
+def _parts(address: str) -> tuple[str, str]:
+    """Bucket and key."""
+    bucket, _, key = address.partition("/")
+    return bucket, key
+
+
+def address_of(repo: Repo, name: str = "") -> str:
+    """A remote, by default the one that `labelfactory push` writes to, for messages."""
+    name = name or repo.config["core"].get("remote")
     return f"DVC's remote {name} ({masked(str(repo.config['remote'].get(name, {}).get('url', '')))})"
-
-
-def _not_reached(repo: Repo, error: Exception) -> str:
-    return f"{address_of(repo)}: not reached: {masked(' '.join(str(error).split())[:200])}; {FINISH}"

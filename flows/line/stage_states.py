@@ -1,23 +1,14 @@
 """What DVC says of each stage: its state, and why it is stale."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.line.dvc_repo import failures_named, locked_stages, open_repo
+from flows.line.planned import StageState
 from flows.line.unused_inputs import REASON, noted_unused
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import last_runs, read_wiring
-
-
-@dataclass(frozen=True)
-class StageState:
-    """DVC's state of a stage: `up to date`, `stale`, `never run` or `frozen`, and the reasons."""
-
-    name: str
-    state: str
-    reasons: tuple[str, ...]
 
 
 def line_status() -> list[StageState]:

@@ -23,9 +23,11 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
+from flows.line.known_remotes import is_gone, note_place
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from flows.line.pulled_manifest import DamagedError, read_pushed
 from flows.line.pulled_paths import at_own_paths, is_here, settle
+from flows.line.replaced_images import note_replaced
 from flows.line.sent_outputs import send_outputs
 from flows.line.shared_import import SHOWN, brought_together, lacking, note_agreed
 from labelfactory.console import first_of
@@ -41,6 +43,8 @@ from labelfactory.settings.wiring import LOCK_FILE
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
+NOT_FOUND = 404
+"""HTTP's status of what is not there."""
 AT_ONCE = 16
 """Simultaneous transfers."""
 REMEDY = "Type `dvc remote add -d store s3://BUCKET/FOLDER`; see docs/deployment.md for credentials."
@@ -57,11 +61,15 @@ class Moved:
 
 
 class Store:
-    """labelfactory's folder in the remote's file system."""
+    """A remote of DVC, by default the one that `dvc remote default` names, and labelfactory's folder in it."""
 
-    def __init__(self, repo: Repo) -> None:
-        remote: Any = repo.cloud.get_remote()
-        self.fs, self.root = remote.fs, f"{remote.path}/{FOLDER}"
+    def __init__(self, repo: Repo, name: str = "") -> None:
+        remote: Any = repo.cloud.get_remote(name=name or None)
+        self.name: str = remote.name
+        self.fs, self.base, self.odb = remote.fs, remote.path, remote.odb
+        self.root = f"{remote.path}/{FOLDER}"
+        self.has_own_versions = bool(remote.worktree or remote.fs.version_aware)
+        """Whether DVC keeps outputs there by their paths, in versions of the bucket."""
 
     def address(self, *parts: str) -> str:
         """The address of an object."""
@@ -71,9 +79,15 @@ class Store:
         """The address of the photograph or mask with this digest."""
         return self.address("pictures", sha256[:2], sha256)
 
+    def exist(self, addresses: list[str]) -> list[bool]:
+        """Which of these objects are there."""
+        self.fs.fs.invalidate_cache()  # other machines write there too
+        return list(self.fs.exists(addresses, batch_size=AT_ONCE)) if addresses else []
+
     def pictures(self) -> set[str]:
         """Digests of all photographs and masks in the remote."""
         folder = self.address("pictures")
+        self.fs.fs.invalidate_cache()  # as above
         return {PurePosixPath(path).name for path in self.fs.find(folder)} if self.fs.exists(folder) else set()
 
     def put(self, data: bytes, address: str) -> None:
@@ -85,11 +99,15 @@ class Store:
 
         Raises:
             DataError: it has more than `largest` bytes.
+            OSError: the remote does not answer.
         """
         try:
             with self.fs.open(address, "rb") as stream:
                 data = bytes(stream.read(largest + 1))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            cause = error.__cause__  # over HTTP, no answer is given as this error too
+            if not self.fs.CAN_TRAVERSE and getattr(cause, "status", 0) != NOT_FOUND:
+                raise ConnectionError(f"{address}: {cause}") from error
             return None
         if len(data) > largest:
             raise DataError(f"{address}: larger than {largest // 2**20} MiB", "Delete it, and push again.")
@@ -100,18 +118,21 @@ def push(*, give_up: bool = False) -> Moved:
     """Send what the remote does not have.
 
     Args:
-        give_up: send this folder's import also where another machine has pushed what is not in it.
+        give_up: send this folder's import also where another machine has pushed what is not in it, or where what was sent before
+            is gone.
 
     Raises:
-        UserError: there is no remote, it cannot be reached, a photograph has changed since the import, or what another machine has
-            pushed would be lost.
+        UserError: there is no remote, it cannot be reached or only be read, a photograph has changed since the import, what another
+            machine has pushed would be lost, or what was pushed before is gone.
     """
     with _store() as (repo, store):
+        _refuse_remote(repo, store, give_up=give_up)
         manifest = read_manifest()
         if len(withdrawn().kept(manifest.entries)) < len(manifest.entries):
             raise DataError("the import names withdrawn photographs", "Type `labelfactory run`, then push again.")
         if not give_up:
             _refuse_loss_there(store, manifest)
+        note_place(repo, store.name)
         files = _files(manifest.entries)
         there = store.pictures()
         missing = {digest: paths[0] for digest, paths in files.items() if digest not in there}
@@ -124,6 +145,7 @@ def push(*, give_up: bool = False) -> Moved:
             store.put(lock, store.address("dvc.lock"))
         if not give_up:
             _refuse_loss_there(store, manifest)  # once more: sending takes its time
+        note_replaced(store, manifest)
         store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
         note_agreed(manifest)
     return Moved(outputs, len(missing))
@@ -145,6 +167,7 @@ def pull(*, give_up: bool = False) -> Moved:
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
+        note_place(repo, store.name)
         here, known = _import_here(), cache(is_here)  # which reads each file once
         there = replace(manifest, entries=withdrawn().kept(manifest.entries))
         pushed = _files(there.entries)
@@ -203,6 +226,20 @@ def _import_here() -> Manifest | None:
         raise
     except UserError:
         return None
+
+
+def _refuse_remote(repo: Repo, store: Store, *, give_up: bool) -> None:
+    """Refuse to send to a remote that can only be read, and to one without what was sent before, whose disk may be away."""
+    if not store.fs.CAN_TRAVERSE:
+        problem = f"DVC's remote {store.name}: `labelfactory push` cannot list what is there over HTTP"
+        raise UserError(
+            problem, "Choose a bucket, an SSH server or a folder with `dvc remote add -d`; `dvc push` may work."
+        )
+    if not give_up and is_gone(repo, store):
+        raise UserError(
+            f"{store.root}: what was pushed or pulled before is not there",
+            "Connect its disk, or correct the address; `labelfactory push --give-up` sends it anew where it was deleted.",
+        )
 
 
 def _refuse_loss_there(store: Store, here: Manifest) -> None:

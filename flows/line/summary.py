@@ -5,9 +5,7 @@ from pathlib import Path
 
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import read_wiring
-from labelfactory.stage.output_state import with_present_scores
-from lineage.evaluation import NOT_MEASURED, present, read_evaluation
-from reporting.phrases import what_it_made
+from reporting.phrases import NOT_MEASURED, what_it_made
 
 REPORT = Path("data/evaluation/report.html")
 
@@ -39,6 +37,9 @@ class LineSummary:
 
 def read_summary() -> LineSummary:
     """Read the reports below data/ of this folder. A score is that of the output on disk, or it is not measured."""
+    from labelfactory.stage.output_state import with_present_scores  # Arrow and pandas, which take a second to load
+    from lineage.evaluation import present, read_evaluation
+
     evaluation = read_evaluation()
     digests = present(evaluation)
     measured, why_not = evaluation.of(digests), evaluation.why_not(digests)

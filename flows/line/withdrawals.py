@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from flows.line.dvc_line import held_line
-from flows.line.remote_removal import remove_at_remote
-from labelfactory.console import say
+from flows.line.kept_answers import forget
+from flows.line.remote_removal import remove_at_remotes
+from labelfactory.console import first_of, say
 from labelfactory.lock import project_lock
 from lineage.deliver import deliver
 from lineage.ledger import Ledger
@@ -17,7 +18,7 @@ from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove, remove_cached
 from lineage.traces import in_project, joined
-from lineage.withdraw import again_if_more_learnt, tell_mlflow
+from lineage.withdraw import again_if_more_known, tell_mlflow
 from lineage.withdrawal_report import last_report, make_report, search, sign_off, traces_of
 from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
 
@@ -39,17 +40,19 @@ def remove_open(also: Collection[str] = ()) -> list[Withdrawal]:
 
 
 def sign(withdrawals: Sequence[Withdrawal]) -> list[Report]:
-    """Search for what is left of them, delete it from DVC's cache and at the remote, and sign a report of each.
+    """Search for what is left of them, delete it from DVC's cache, at the remote and in kept answers, and sign a report of each.
 
     A report that would say what the last one said is not signed again.
     """
     ledger, reports = Ledger(), []
+    if withdrawals:
+        forget()
     for each in withdrawals:
-        each = again_if_more_learnt(ledger, each)
+        each = again_if_more_known(ledger, each)
         lookup = Lookup(ledger)
         before, found = last_report(ledger, each), search(traces_of(lookup, each))
         objects = sorted({*each.cache, *found.cached, *before.get("deleted_from_cache", ())})
-        remote = remove_at_remote([each], objects)
+        remote = remove_at_remotes([each], {*objects, *each.objects})
         remove_cached(found.old)
         report = make_report(lookup, each, found, remote, objects)
         same = before.get("left_over") == report["left_over"] and each.left != 0
@@ -100,7 +103,7 @@ def say_reports(reports: Sequence[Report], *, later: bool = False) -> bool:
         if len(report["left_over"]) > SHOWN:
             say(f"withdraw: … and {len(report['left_over']) - SHOWN} more, in the report")
         if report["elsewhere"]:
-            say(f"withdraw: these are yours to delete or to edit: {', '.join(report['elsewhere'])}")
+            say(f"withdraw: these are yours to delete or to edit: {first_of(report['elsewhere'], SHOWN)}")
         for line in report["not_ours"]:
             say(f"withdraw: not deleted here: {line}")
         say(f"withdraw: signed report: {report['path']}")

@@ -77,15 +77,18 @@ def read_corrections(folder: Path = CORRECTIONS) -> dict[str, Correction]:
         DataError: the table is damaged.
     """
     path = folder / TABLE
-    if not path.exists():
-        return {}
+    return {each.image_id: each for each in corrections_in(path)} if path.exists() else {}
+
+
+def corrections_in(path: Path) -> list[Correction]:
+    """The rows of a table of corrections, wherever it lies. Raises DataError as `read_corrections`."""
     table, _ = read_columns(path, None, remedy=RESTORE)
     rows = check_columns(path, table, SCHEMA, remedy=RESTORE).to_pylist()
     corrections = [Correction(**{**row, "classes": tuple(row["classes"])}) for row in rows]
     for correction in corrections:
         if not re.fullmatch("[0-9a-f]{64}", correction.mask):  # a part of the name of its file
             raise DataError(f"{path}: {correction.image_id}: {correction.mask[:80]!r} is not a SHA-256", RESTORE)
-    return {correction.image_id: correction for correction in corrections}
+    return corrections
 
 
 def write_corrections(corrections: Iterable[Correction], folder: Path = CORRECTIONS) -> None:

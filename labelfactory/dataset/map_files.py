@@ -5,7 +5,8 @@ followed.
 """
 
 import stat
-from pathlib import Path, PurePath
+from collections.abc import Iterator
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,16 @@ from labelfactory.errors import DataError
 from labelfactory.foreign_files import read_file
 
 MAPS = Path("data/import/maps")
+
+
+def ids_in_name(name: PurePath) -> Iterator[str]:
+    """The ids that the name of a map may mean, longest first: a map belongs to the longest id that it ends with.
+
+    >>> list(ids_in_name(PurePath("saliency/image-1.png")))
+    ['saliency/image-1', 'image-1']
+    """
+    parts = PurePosixPath(name.with_suffix("")).parts
+    yield from ("/".join(parts[start:]) for start in range(len(parts)))
 
 
 def map_digest(name: PurePath, folder: Path = MAPS) -> str | None:

@@ -350,9 +350,9 @@ def test_status_does_not_call_up_to_date_what_a_run_will_come_to(monkeypatch, ca
         *(StageState(n, "up to date", ()) for n in ("evaluate", "prepare")),
     ]
     costs = [Cost("refine_crf", True, 5), Cost("evaluate", True), Cost("prepare", False)]
-    monkeypatch.setattr(app_status, "line_status", lambda: states)
-    monkeypatch.setattr(app_status, "costs", lambda states, retrain: costs)
-    monkeypatch.setattr(app_status, "locked_stages", set)
+    monkeypatch.setattr("flows.line.stage_states.line_status", lambda: states)
+    monkeypatch.setattr("flows.line.cost.costs", lambda states, retrain: costs)
+    monkeypatch.setattr(app_status, "last_runs", dict)
     app_status.status()
     shown = capsys.readouterr().out
     assert re.findall(r"(refine_crf|evaluate|prepare) +│ (.+?) +│", shown) == [

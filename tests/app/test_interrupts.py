@@ -37,7 +37,7 @@ COMMANDS = {
     "import demo --count 30": "sources.demo:_render_entry",
     "import demo --count 30 --val-fraction 0.5": "sources._inspect:inspect",
     "run prepare": "app.run:check_run",
-    "status": "app.status:line_status",
+    "status": "flows.line.stage_states:line_status",
     "sweep random_walk.beta=3,4": "flows.line.dvc_process:LineProcess.vary",
     "report": "app.report:print_table",
     "record": "app.record:record_on_disk",

@@ -19,6 +19,7 @@ from app import status
 from app.quarantine import list_
 from app.table import print_table
 from flows.line.stage_states import StageState
+from flows.line.summary import read_summary
 from flows.run.checks import check_run
 from flows.server.api import find_page
 from labelfactory.dataset.corrections import store_mask, write_corrections
@@ -162,7 +163,7 @@ def append_again() -> None:
 ACTIONS: dict[str, Callable[[], object]] = {
     "status": lambda: status.status(),
     "import": append_again,
-    "report": print_table,
+    "report": lambda: print_table(read_summary()),
     "record": record,
     "audit mask": lambda: audit_mask(open_ledger(), "image-1"),
     "audit model": lambda: audit_model(open_ledger(), "latest"),
@@ -184,8 +185,8 @@ ACTIONS: dict[str, Callable[[], object]] = {
 def test_a_damaged_file_is_an_error_of_two_parts_or_made_again(made, tmp_path, monkeypatch, name):
     """By whichever command it is read: each command ends well, or with the problem and what to type."""
     states = [StageState(stage, "stale", ("params.yaml",)) for stage in read_wiring(made / "dvc.yaml")]
-    monkeypatch.setattr(status, "line_status", lambda: states)
-    monkeypatch.setattr(status, "locked_stages", lambda: set())
+    monkeypatch.setattr("flows.line.stage_states.line_status", lambda: states)
+    monkeypatch.setattr(status, "last_runs", dict)
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
     wrong: list[str] = []
     for damage, spoil in (TABLES if name.endswith((".parquet", ".duckdb")) else TEXTS).items():

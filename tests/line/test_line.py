@@ -103,6 +103,17 @@ def test_a_cold_stage_has_the_same_digests(finished, noun):
     assert digests(finished) == before
 
 
+def test_stages_of_a_run_have_the_same_digests(finished):
+    """Those of `labelfactory run` are forks of a process of its own that has loaded the libraries."""
+    before = digests(finished)
+    for place in ("cams", "segmenter", "store"):
+        shutil.rmtree(finished / "data" / place)
+    printed = call(finished, "labelfactory", "run", "train_segmenter", cold=True)
+    assert "extract_cams: done" in printed
+    assert "train_segmenter: done" in printed
+    assert digests(finished) == before
+
+
 def test_a_run_waits_for_dvcs_lock(imported):
     """Held by another: it says for whom it waits, and goes on."""
     with Repo(str(imported)) as other:

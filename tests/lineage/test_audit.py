@@ -256,6 +256,10 @@ def test_of_masks_with_the_same_bytes_the_one_in_data_has_its_key(line):
     answer = audit_mask(again(line), "image-1")
     assert (answer["version"], answer["in_data"]) == (1, 1)
     assert answer["chain"][-1]["key"] == RowReader(Path("data/masks")).states["image-1"].key
+    line.run(seed=7)  # a segmenter that learns from these masks
+    record()
+    used = {u["model"]: u["this_version"] for u in audit_mask(Lookup(), "image-1")["models"]}
+    assert used["segmenter 2"] is True
 
 
 def test_the_newest_mask_is_answered_with_a_reason_where_data_holds_no_recorded_one(line):

@@ -29,7 +29,7 @@ from lineage.outbox import Outbox
 from lineage.record import record
 from lineage.removal import remove
 from lineage.verify import verify
-from lineage.withdraw import again_if_more_learnt, touched_by
+from lineage.withdraw import again_if_more_known, touched_by
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 
@@ -296,7 +296,7 @@ def test_a_source_that_people_keep_below_data_is_named(line):
     record()
     report, _ = signed(withdrawal)
     assert report["elsewhere"] == ["data/mine/ImageSets/train.txt (names it)"]
-    assert report["left_over"] == ["data/mine/all.zip: the photograph or its true mask"]
+    assert report["left_over"] == ["data/mine/all.zip: the photograph or a mask of it"]
 
 
 def test_an_export_in_the_folder_is_named(line):
@@ -318,11 +318,11 @@ def test_a_model_that_learnt_after_the_event_is_marked_too(line):
     withdrawal = began("image-1")
     line.run(seed=5)
     record()
-    again = again_if_more_learnt(Ledger(), withdrawal)
+    again = again_if_more_known(Ledger(), withdrawal)
     labels = {Lookup().models[digest].label for digest in again.models}
     assert {"segmenter 1", "segmenter 2"} <= labels
     assert len(read_withdrawals(Ledger())) == 1
-    assert again_if_more_learnt(Ledger(), again) == again
+    assert again_if_more_known(Ledger(), again) == again
 
 
 def test_a_commit_whose_shards_went_is_refused_with_what_to_name(line):

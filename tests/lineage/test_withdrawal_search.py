@@ -107,7 +107,7 @@ def test_every_kind_of_file_is_searched(tmp_path):
     photograph = tmp_path / "p.bin"
     photograph.write_bytes(b"\x89PNG pixels")
     traces = Traces(frozenset({"image-7"}), frozenset({digest_file(photograph)}), frozenset({"k" * 64}))
-    assert traces.in_file(photograph) == {"the photograph or its true mask"}
+    assert traces.in_file(photograph) == {"the photograph or a mask of it"}
 
     def file(name: str, data: bytes) -> Path:
         (tmp_path / name).write_bytes(data)

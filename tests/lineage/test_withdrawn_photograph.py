@@ -20,7 +20,7 @@ from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove
 from lineage.verify import verify
-from lineage.withdraw import again_if_more_learnt, begin_elsewhere, touched_by
+from lineage.withdraw import again_if_more_known, begin_elsewhere, touched_by
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 
@@ -79,7 +79,7 @@ def test_what_another_machine_withdrew_is_found_in_what_is_recorded_later(line):
     begin_elsewhere(Ledger(), {read_manifest().entries[1].sha256}, by="another machine", reason="withdrawn there")
     (first,) = read_withdrawals(Ledger())
     assert (first.images, first.models) == ((), ())
-    again = again_if_more_learnt(Ledger(), first)
+    again = again_if_more_known(Ledger(), first)
     assert again.images == ("image-1",)
     assert len(again.models) == 3
     assert [each.id for each in read_withdrawals(Ledger())] == [again.id]
@@ -147,7 +147,7 @@ def test_a_photograph_of_before_that_another_image_has_now_stays(line):
     withdrawal = began("image-1")
     finish(line, withdrawal)
     assert touched_by(Lookup(), ["image-1"]).image_ids == ("image-1",)
-    assert again_if_more_learnt(Ledger(), withdrawal) == withdrawal
+    assert again_if_more_known(Ledger(), withdrawal) == withdrawal
     assert "kept" in [e.image_id for e in read_manifest().entries]
     assert withdrawn().photographs == {second.sha256}
     assert verify() == []

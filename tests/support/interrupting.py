@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 from starts import starts
-from warm_python import COLD
+from warm_python import AS_TYPED
 from workspace import BIN
 
 from labelfactory.interrupt import is_alive
@@ -31,7 +31,7 @@ def start(folder: Path, *words: str, workers: int = 1) -> "subprocess.Popen[str]
     """
     environment = {
         **os.environ,
-        COLD: "1",
+        **AS_TYPED,
         "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
         "LABELFACTORY_DEVICE": "cpu",

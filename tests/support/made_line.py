@@ -258,8 +258,15 @@ class MadeLine:
                     "cmd": body["cmd"],
                     "params": {"params.yaml": {section: params[section] for section in body["params"]}},
                     "outs": [{"path": out, "md5": self._cache(Path(out))} for out in there],
+                    "deps": [
+                        {"path": dep, "md5": self._cache(Path(dep))} for dep in body["deps"] if self._is_made(dep)
+                    ],
                 }
         Path("dvc.lock").write_text(yaml.dump({"schema": "2.0", "stages": lock}, Dumper=yaml.CSafeDumper))
+
+    @staticmethod
+    def _is_made(dep: str) -> bool:
+        return dep.startswith("data/") and Path(dep).exists()
 
     def complete(self) -> None:
         """Also the outputs that nobody looks at, and dvc.lock as DVC 3 writes it: DVC can push and pull them all."""
@@ -274,8 +281,8 @@ class MadeLine:
         self.commit()
         lock = read_yaml(Path("dvc.lock"))
         for stage in lock["stages"].values():
-            for out in stage["outs"]:
-                out["hash"] = "md5"
+            for each in (*stage["outs"], *stage["deps"]):
+                each["hash"] = "md5"
         Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
 
     def _cache(self, path: Path) -> str:
@@ -286,7 +293,7 @@ class MadeLine:
             for file in sorted(path.rglob("*"))
             if file.is_file()
         ]
-        return self._store(json.dumps(listed).encode(), ".dir")
+        return self._store(json.dumps(listed, sort_keys=True).encode(), ".dir")
 
     @staticmethod
     def _store(data: bytes, suffix: str = "") -> str:

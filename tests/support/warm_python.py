@@ -54,6 +54,10 @@ OF_PREFECT = ("prefect", "flows.server.prefect_server", "from flows.")
 KNOWN = "LABELFACTORY_TESTS_WARM_PYTHON"
 """Names the folder of a server that is running, for the processes that a test starts."""
 COLD = "LABELFACTORY_TESTS_COLD"
+PLAIN_STARTS = "LABELFACTORY_PLAIN_STARTS"
+"""Tells a run to leave its stages to DVC, which starts them here; without it, it would load the libraries once more."""
+AS_TYPED = {COLD: "1", PLAIN_STARTS: ""}
+"""For a program that starts as a person would start it: cold, and with the warm parent of its own for its stages."""
 START_SECONDS = 300.0
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys

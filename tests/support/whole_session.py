@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from once import shared_folder
 from small_line import finished_line, imported_line
-from warm_python import start_warming
+from warm_python import PLAIN_STARTS, start_warming
 from workspace import copy_workspace
 
 hypothesis.settings.register_profile("all", deadline=None)
@@ -25,6 +25,7 @@ def no_wait(file: int) -> None:
 
 
 os.fsync = no_wait  # type: ignore[assignment]
+os.environ.setdefault(PLAIN_STARTS, "1")
 
 
 def pytest_configure(config: pytest.Config) -> None:

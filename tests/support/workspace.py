@@ -9,7 +9,7 @@ from pathlib import Path
 
 from once import once
 from starts import starts
-from warm_python import COLD, warm_python
+from warm_python import AS_TYPED, warm_python
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -82,7 +82,7 @@ def call(folder: Path, *words: str, code: int = 0, timeout: float = 900, cold: b
     environment = {
         "LABELFACTORY_WORKERS": "1",
         **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-        **({COLD: "1"} if cold else {}),
+        **(AS_TYPED if cold else {}),
         "PATH": os.pathsep.join([str(warm), str(BIN), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
         "LABELFACTORY_DEVICE": "cpu",

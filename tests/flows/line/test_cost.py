@@ -10,7 +10,8 @@ from brightness import Brightness, BrightnessConfig, Outline, update
 from conftest import IMAGES_PER_SHARD, Workspace
 
 from flows.line import cost
-from flows.line.cost import costs, in_words
+from flows.line.cost import costs
+from flows.line.planned import in_words
 from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
 from labelfactory.dataset.prepared import Chosen

@@ -96,7 +96,7 @@ def test_a_run_between_two_stages_is_no_refusal(here, monkeypatch, capsys):
     def busy():
         raise BusyError("another run in this folder holds DVC's lock")
 
-    monkeypatch.setattr("app.status.line_status", busy)
+    monkeypatch.setattr("flows.line.stage_states.line_status", busy)
     monkeypatch.setattr(line, "line_status", busy)
     status()
     assert "A run is under way." in capsys.readouterr().out

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from made_line import MadeLine
 
+from flows.line.kept_answers import KEPT
 from flows.line.unfinished import finishing_withdrawals
 from labelfactory.lock import BusyError
 from lineage.ledger import Ledger
@@ -38,7 +39,10 @@ def reports() -> list[dict]:
 
 
 def test_a_run_that_makes_the_outputs_again_completes_it(line, capsys):
-    """The photograph is gone before the run, and the report is signed after it."""
+    """The photograph is gone before the run, and the report is signed after it; a kept answer may name the image."""
+    answer = KEPT / "answer.json"
+    answer.parent.mkdir(parents=True)
+    answer.write_text('{"answer": "image-1"}')
     with finishing_withdrawals("the test") as found:
         assert [each.images for each in found] == [("image-1",)]
         assert not Path("data/raw/image-1.png").exists()
@@ -46,6 +50,7 @@ def test_a_run_that_makes_the_outputs_again_completes_it(line, capsys):
         line.run()
     (report,) = reports()
     assert report["complete"]
+    assert not answer.exists()
     assert "the current outputs contain nothing of these images (image-1)" in capsys.readouterr().err
     with finishing_withdrawals("the test") as found:
         assert found == []

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 from made_line import MadeLine
+from pushed_line import contents, go_to_clone, pushed_line, run, withdraw
 
 from app.storage import pull, push
 from flows.line import storage
 from flows.line.learnt_withdrawals import begin_again, learn_refused
 from flows.line.remote_removal import refuse_at
-from flows.line.withdrawals import remove_open, sign
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
@@ -24,7 +24,7 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.verify import verify
-from lineage.withdraw import again_if_more_learnt, begin, touched_by
+from lineage.withdraw import again_if_more_known
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 pytestmark = pytest.mark.slow
@@ -39,30 +39,6 @@ def no_mlflow(monkeypatch) -> None:
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
 
 
-def dvc_here(remote: Path, *others: str) -> None:
-    """Make the current folder a DVC project that pushes to a folder."""
-    Path(".dvc").mkdir(exist_ok=True)
-    core = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n    remote = store\n"
-    named = "".join(f'[remote "{name}"]\n    url = s3://{name}/old\n' for name in others)
-    Path(".dvc/config").write_text(f'{core}[remote "store"]\n    url = {remote}\n{named}')
-
-
-def run(made: MadeLine, **changes: str) -> None:
-    """The line once more with all that dvc.yaml names, recorded."""
-    made.run(commit=False, **changes)
-    made.complete()
-    record()
-
-
-def go_to_clone(made: MadeLine, folder: Path, remote: Path) -> None:
-    """Another machine, which has pulled nothing yet."""
-    folder.mkdir()
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copyfile(made.root / name, folder / name)
-    os.chdir(folder)
-    dvc_here(remote)
-
-
 @pytest.fixture
 def remote(tmp_path) -> Path:
     return tmp_path / "remote"
@@ -71,14 +47,8 @@ def remote(tmp_path) -> Path:
 @pytest.fixture
 def made(remote, tmp_path, monkeypatch) -> MadeLine:
     """A line that was run twice here, and pushed."""
-    (tmp_path / "first").mkdir()
-    monkeypatch.chdir(tmp_path / "first")
-    made = MadeLine()
-    run(made)
-    run(made, refine_crf="second")
-    dvc_here(remote, "attic")
-    push()
-    return made
+    monkeypatch.chdir(tmp_path)
+    return pushed_line(remote, tmp_path / "first", "attic")
 
 
 @pytest.fixture
@@ -92,10 +62,6 @@ def second(made, remote, tmp_path) -> Path:
     return folder
 
 
-def contents(remote: Path) -> set[str]:
-    return {path.relative_to(remote).as_posix() for path in remote.rglob("*") if path.is_file()}
-
-
 def names_it(path: Path) -> bool:
     """Whether an object of the cache is a table with a row of image-1."""
     if path.read_bytes()[:4] != b"PAR1":
@@ -104,16 +70,10 @@ def names_it(path: Path) -> bool:
     return "image-1" in table["image_id"].to_pylist()
 
 
-def withdraw(image_id: str, made: MadeLine) -> list[dict]:
-    """What the command does, with a line that nobody runs."""
-    begin(Ledger(), touched_by(Lookup(), [image_id]), by="t", reason="")
-    found = remove_open()
-    run(made, refine_crf="second")
-    return sign(found)
-
-
 def test_photograph_row_and_old_outputs_go(made, remote):
-    """What others pushed may hold it too: that remote, and those we do not write to, are named."""
+    """What others pushed may hold it too: how much of that there is, and remotes that do not answer, are named."""
+    (remote / "files/md5/00").mkdir(exist_ok=True)
+    (remote / f"files/md5/00/{'0' * 30}").write_bytes(b"of another machine")
     entry = next(e for e in read_manifest().entries if e.image_id == "image-1")
     holding = {f"files/md5/{path.parent.name}/{path.name}" for path in CACHE.glob("*/*") if names_it(path)}
     before = contents(remote)
@@ -129,7 +89,8 @@ def test_photograph_row_and_old_outputs_go(made, remote):
     kept = read_manifest(remote / "labelfactory/manifest.parquet").entries
     assert [e.image_id for e in kept] == ["image-0", "image-2", "image-3"]
     assert any("DVC's remote attic (s3://attic/old)" in line for line in report["not_ours"])
-    assert any("outputs that other machines pushed" in line for line in report["not_ours"])
+    (unsearched,) = (line for line in report["not_ours"] if "outputs that other machines pushed" in line)
+    assert ": 1 objects that are not in this machine's cache were not searched" in unsearched
     (remote / picture).write_bytes(b"sent again by a machine that did not know")
     push()
     assert picture not in contents(remote)
@@ -144,9 +105,10 @@ def test_a_remote_that_does_not_answer_is_named_and_finished_by_the_next_push(ma
     Path(".dvc/config").write_text(config.replace(f"url = {remote}", "url = ssh://me:hunter2@127.0.0.1:1/store"))
     (report,) = withdraw("image-1", made)
     assert not report["complete"]
-    (left,) = report["left_over"]
+    left, earlier = report["left_over"]
     assert "not reached" in left
     assert "hunter2" not in left
+    assert f"{remote}: sent to or taken from before" in earlier
     assert picture.exists()
     assert any("the withdrawal of image-1" in finding.where for finding in verify())
     Path(".dvc/config").write_text(config)
@@ -193,7 +155,7 @@ def test_of_another_machine_under_an_id_that_shows_other_bytes_now(made):
     assert {"classifier 1", "segmenter 1"} <= labels
     assert "classifier 2" not in labels
     assert here.cache
-    assert again_if_more_learnt(Ledger(), here) == here
+    assert again_if_more_known(Ledger(), here) == here
 
 
 def test_another_machine_does_not_bring_it_back(made, second, remote):
@@ -332,7 +294,9 @@ def test_a_project_that_was_restored_from_before_a_withdrawal_sends_nothing_of_i
     assert not remote.exists()
     assert not Path(entry.path).exists()
     run(made, refine_crf="second")
-    push()
+    with pytest.raises(UserError, match="what was pushed or pulled before is not there"):
+        push()
+    push(give_up=True)
     assert entry.sha256 not in {path.rpartition("/")[2] for path in contents(remote)}
     assert "image-1" not in [e.image_id for e in read_manifest(remote / "labelfactory/manifest.parquet").entries]
 

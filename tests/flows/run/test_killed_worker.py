@@ -11,7 +11,7 @@ import psutil
 import pytest
 from factory import QUICK_BEATS, Factory, one_image_a_shard, running_in, serving, wait_until
 from small_line import small_project
-from warm_python import COLD
+from warm_python import AS_TYPED, COLD, PLAIN_STARTS
 
 from labelfactory.digests import digest_file
 
@@ -47,7 +47,7 @@ def factory(tmp_path) -> Iterator[Factory]:
     """24 images, each of the 18 that are trained on in a shard of its own."""
     folder = small_project(tmp_path / "project", IMAGES)
     one_image_a_shard(folder)
-    with serving(folder, {**QUICK_BEATS, "LABELFACTORY_WORKERS": "2", COLD: "1"}) as factory:
+    with serving(folder, {**QUICK_BEATS, "LABELFACTORY_WORKERS": "2", **AS_TYPED}) as factory:
         yield factory
 
 
@@ -84,7 +84,7 @@ def test_another_worker_takes_up_what_a_killed_one_left(factory):
     assert "another worker may run it" in factory.log("watcher")
 
     held.unlink()
-    del factory.environment[COLD]  # nobody kills what starts from here on
+    factory.environment |= {COLD: "", PLAIN_STARTS: "1"}  # nobody kills what starts from here on
     assert "worker cpu" in factory.up()
     assert factory.pid("worker cpu") != worker.pid
     done = factory.wait(run)
