@@ -77,6 +77,7 @@ EFFECTS: Mapping[str, str] = {
     "train_segmenter.least_steps": "more: small sets are learnt longer",
     "train_segmenter.learning_rate": "more: faster, then unstable",
     "train_segmenter.ema_decay": "more: calmer weights that lag behind; with few steps too far",
+    "segment_images.lists": "nothing by itself: more photographs are segmented in advance; longer",
     "train_upper_bound.enabled": "no mask: it says what true masks would give; one more network to train",
     "evaluate.scales": "more of them: better predictions, longer",
     "evaluate.flip": "true: slightly better predictions in twice the time",

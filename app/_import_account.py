@@ -79,12 +79,12 @@ def _next(result: ImportResult, options: ImportOptions) -> list[str]:
 
 
 def _price(result: ImportResult, train_list: str) -> list[str]:
-    """Which stages learn again for new classes, and how many rows are made anew; optional stages may add to it."""
+    """Which stages learn again for new classes, and how many rows are made anew; optional stages and predictions may add to it."""
     if not WIRING_FILE.exists():
         return []
     wiring, images = read_wiring(), result.account.lists.get(train_list, 0)
     learning = [stage.name for stage in wiring.of_kind("network", "thresholds") if not stage.meta.optional]
-    rows = [stage.name for stage in wiring.of_kind("rows") if not stage.meta.optional]
+    rows = [stage.name for stage in wiring.of_kind("rows") if not (stage.meta.optional or stage.meta.predicts)]
     return [
         f"price of {', '.join(result.added_classes)}: {', '.join(learning)} learn again; {', '.join(rows)} make "
         f"{images * len(rows)} rows anew, one of each for {images} photographs; checked photographs, priors and corrections stay"

@@ -1,19 +1,25 @@
-"""Predictions of a trained segmenter, from its checkpoint alone."""
+"""Predictions of a trained segmenter: of any photograph from its checkpoint alone, of the data set's from rows where they are."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from pydantic import ConfigDict
 
 from labelfactory.console import first_of
 from labelfactory.dataset.images import Photograph
+from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.tensors import to_tensor
-from labelfactory.devices import pick_device
+from labelfactory.devices import Precision, pick_device
 from labelfactory.errors import DataError
-from labelfactory.learning.checkpoints import load_checkpoint, read_text
+from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint, read_text
+from labelfactory.rows.predicted import PredictedRows
 from labelfactory.schema import Mask
+from labelfactory.settings.params import PARAMS_FILE, Scales, Section, check_sections, read_yaml
+from labelfactory.settings.wiring import DATA, read_wiring
 from models.distance import TEXT, Distance, features_of
-from models.segmenters import predict, segmenter_from
+from models.segmenters import segmenter_from
+from models.segmenters._whole_photograph import Inference, best_of, probabilities_of
 
 SCALES = (0.75, 1.0, 1.25)
 SHOWN = 5
@@ -26,13 +32,21 @@ class Predictor:
         path: its checkpoint.
         scales: of the photograph, averaged.
         flip: also use the mirror image.
+        precision: of the network.
 
     Raises:
         MissingError: no such checkpoint.
         DataError: damaged, or not of a segmenter.
     """
 
-    def __init__(self, path: Path, *, scales: Sequence[float] = SCALES, flip: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        scales: Sequence[float] = SCALES,
+        flip: bool = True,
+        precision: Precision = "32-true",
+    ) -> None:
         state, self.passport = load_checkpoint(path)
         if "net" not in self.passport.architecture:
             raise DataError(
@@ -40,7 +54,7 @@ class Predictor:
             )
         self.classes = ("background", *self.passport.classes)
         self._path = path
-        self.scales, self.flip = tuple(scales), flip
+        self.inference = Inference(tuple(scales), flip, precision)
         self.device = pick_device()
         self.net = segmenter_from(self.passport.architecture, state).to(self.device)
         text = read_text(path, TEXT)
@@ -73,9 +87,8 @@ class Predictor:
         Returns:
             [H, W] uint8 of class ids, never void, and the mean probability of the best class.
         """
-        image = to_tensor(photograph)[None].to(self.device)
-        best, labels = predict(self.net, image, scales=self.scales, flip=self.flip)[0].max(dim=0)
-        return labels.cpu().numpy().astype(np.uint8), float(best.mean())
+        labels, best = best_of(probabilities_of(self.net, to_tensor(photograph), self.inference))
+        return labels.cpu().numpy(), float(best.mean())
 
     def distance(self, photograph: Photograph) -> float | None:
         """How far a photograph, [H, W, 3] uint8 RGB, is from those that the segmenter learnt from.
@@ -86,6 +99,61 @@ class Predictor:
         if self._distance is None:
             return None
         return float(self._distance.of(features_of(self.net.backbone, [photograph], self.device))[0])
+
+
+class LineModel(Predictor):
+    """The model of the line, run as `evaluate` runs it.
+
+    Raises:
+        MissingError: there is no model.
+        DataError: its checkpoint is damaged.
+        ParamsError: params.yaml has other than settings there.
+    """
+
+    def __init__(self) -> None:
+        self._noun, cfg = read_wiring().model.noun, _settings_of_line()
+        super().__init__(DATA / self._noun / CHECKPOINT, scales=cfg.scales, flip=cfg.flip, precision=cfg.precision)
+
+    def predictions(self, classes: Sequence[str]) -> "Predictions":
+        """Its predictions for a data set; argument and error as for `refuse_other_classes`."""
+        self.refuse_other_classes(classes)
+        weights, inference = self.passport.weights_digest, self.inference.digest
+        rows = PredictedRows(self._noun, weights=weights, inference=inference, classes=classes[1:])
+        return Predictions(self, rows)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The model's masks of the photographs of a data set: the line's rows, and what has none is predicted in the same way."""
+
+    model: LineModel
+    rows: PredictedRows
+
+    def of(self, record: ImageRecord) -> tuple[Mask, float]:
+        """The prediction of a photograph, as `Predictor.predict` gives it.
+
+        Raises:
+            DataError: the photograph cannot be read, or the shard with its row is damaged.
+        """
+        row = self.rows.row(record)
+        return self.model.predict(record.photograph()) if row is None else (row["mask"], float(row["mean_confidence"]))
+
+
+class _Settings(Section):
+    """What of the section `evaluate` says how networks are run."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    scales: Scales = SCALES
+    flip: bool = True
+    precision: Precision = "32-true"
+
+
+def _settings_of_line() -> _Settings:
+    report = "".join(stage.name for stage in read_wiring().of_kind("report"))
+    values = read_yaml(Path(PARAMS_FILE)) if Path(PARAMS_FILE).exists() else {}
+    checked = check_sections({report: values.get(report, {})}, {report: _Settings}, PARAMS_FILE)[report]
+    return checked if isinstance(checked, _Settings) else _Settings()
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from exports._held_masks import HeldMasks
 from exports._origin import origin_of, with_digest
-from exports._predictor import Predictor
+from exports._predictor import LineModel, Predictions
 from labelfactory.console import first_of, say
 from labelfactory.dataset.images import decode_photograph, orientation_of
 from labelfactory.dataset.picture_files import suffix_of
@@ -21,7 +21,6 @@ from labelfactory.dataset.withdrawn import say_refused, withdrawn
 from labelfactory.digests import digest_payload
 from labelfactory.errors import DataError, MissingError
 from labelfactory.foreign_files import read_imported
-from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.names import file_name
 from labelfactory.progress import progress
 from labelfactory.schema import Mask
@@ -89,9 +88,9 @@ class Item:
         }
 
     @classmethod
-    def predicted(cls, record: ImageRecord, predictor: Predictor, source: str) -> "Item":
+    def predicted(cls, record: ImageRecord, predictions: Predictions, source: str) -> "Item":
         """A photograph with the mask that a segmenter predicts."""
-        mask, quality = predictor.predict(record.photograph())
+        mask, quality = predictions.of(record)
         return cls(record, mask, digest_payload({"mask": np.asarray(mask)}), quality, source)
 
     def write_photograph(self, folder: Path) -> Path:
@@ -133,10 +132,8 @@ class Selection:
         """Exported corrections that no run has taken up yet: no row has their mask."""
         self._maker = read_wiring().masks if what == "masks" else read_wiring().model
         folder = DATA / self._maker.noun
-        self._predictor = Predictor(folder / CHECKPOINT) if what == "predictions" else None
-        if self._predictor is not None:
-            self._predictor.refuse_other_classes(self.classes)
-        self.origin = origin_of(what, self._predictor.passport if self._predictor else None)
+        self._predictions = LineModel().predictions(self.classes) if what == "predictions" else None
+        self.origin = origin_of(what, self._predictions.model.passport if self._predictions else None)
         self._masks = HeldMasks(folder, self.dataset, maker=self._maker.name) if what == "masks" else None
         if self._masks is not None:
             self.records = self._with_mask(self._masks)
@@ -216,6 +213,6 @@ class Selection:
             if not held.is_row:
                 self.not_in_rows.add(record.image_id)
             return Item(record, held.mask, held.digest, held.quality, held.source)
-        if self._predictor is None:
+        if self._predictions is None:
             raise RuntimeError(f"a selection of {self.what!r}")
-        return Item.predicted(record, self._predictor, self._maker.noun)
+        return Item.predicted(record, self._predictions, self._maker.noun)

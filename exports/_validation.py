@@ -6,7 +6,7 @@ The line masks the training list alone, and true masks are for `evaluate`: so th
 from collections.abc import Iterator
 from typing import Any
 
-from exports._predictor import Predictor
+from exports._predictor import LineModel
 from exports._selection import Item, Selection
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
@@ -45,18 +45,19 @@ class Validation:
             self.missing = (
                 "the segmenter was trained for other classes; `labelfactory run` trains it for those of the data set"
             )
-        self._checkpoint, self._classes = checkpoint, selection.classes
+        self._classes = selection.classes
 
     def __iter__(self) -> Iterator[Item]:
         """Every photograph and its predicted mask; each is noted for provenance.json."""
         if not self._records:
             return
-        predictor = Predictor(self._checkpoint)
-        predictor.refuse_other_classes(self._classes)  # a run may have replaced it since
-        self.weights = predictor.passport.weights_digest
+        predictions = LineModel().predictions(
+            self._classes
+        )  # a run may have replaced the model since: it is asked again
+        self.weights = predictions.model.passport.weights_digest
         with progress("export", len(self._records)) as tick:
             for record in self._records:
-                item = Item.predicted(record, predictor, read_wiring().model.noun)
+                item = Item.predicted(record, predictions, read_wiring().model.noun)
                 self.images[record.image_id] = item.facts()
                 self._delivered[record.image_id] = record.sha256
                 yield item

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from labelfactory.errors import UserError
+from labelfactory.rows.predicted import INFERENCE
 from labelfactory.settings.wiring import METRICS, StageWiring, read_wiring
-from labelfactory.stage.output_state import INFERENCE, LIST, SETTINGS, list_state, output_state
+from labelfactory.stage.output_state import LIST, SETTINGS, list_state, output_state
 
 MEASURED = "measured"
 """In metrics.json and in the header of images.parquet: the states of what was scored."""

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from exports._predictor import Predictor
+from exports._predictor import LineModel
 from labelfactory.dataset.images import decode_mask
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.schema import BACKGROUND, VOID, Mask, labels_from_channels, palette
-from labelfactory.settings.params import PARAMS_FILE, read_yaml
+from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 from lineage.pixel import row_of
@@ -140,10 +140,10 @@ def _groups_with(opened: pq.ParquetFile, image_id: str) -> Iterator[int]:
 
 
 class ModelOnDisk:
-    """The model on disk, loaded by the first prediction; it predicts with the scales of `evaluate`."""
+    """The model on disk, loaded by the first prediction; its predictions are the line's, or made as `evaluate` makes them."""
 
     def __init__(self) -> None:
-        self._loaded: tuple[Any, Predictor] | None = None
+        self._loaded: tuple[Any, LineModel] | None = None
 
     def predict(self, record: ImageRecord, classes: Sequence[str]) -> Mask:
         """The mask [H, W] that the model gives a photograph.
@@ -156,24 +156,19 @@ class ModelOnDisk:
             MissingError: there is no model.
             DataError: it was trained for other classes.
         """
-        predictor = self.load()
-        predictor.refuse_other_classes(("background", *classes))
-        return predictor.predict(record.photograph())[0]
+        return self.load().predictions(("background", *classes)).of(record)[0]
 
-    def load(self) -> Predictor:
-        """The model; loaded anew where the file was replaced."""
+    def load(self) -> LineModel:
+        """The model; loaded anew where its file or params.yaml was replaced."""
         path, wiring = model_file(), read_wiring()
         try:
             stat = path.stat()
         except FileNotFoundError:
             raise MissingError(f"there is no trained {wiring.model.word}", "Type `labelfactory run`.") from None
-        stamp = stat.st_mtime_ns, stat.st_size
+        stamp = stat.st_mtime_ns, stat.st_size, Path(PARAMS_FILE).stat().st_mtime_ns
         if self._loaded is None or self._loaded[0] != stamp:
-            report = "".join(stage.name for stage in wiring.of_kind("report"))
-            section = read_yaml(Path(PARAMS_FILE)).get(report, {})
-            scales, flip = tuple(section.get("scales", (1.0,))), bool(section.get("flip", False))
             try:
-                self._loaded = stamp, Predictor(path, scales=scales, flip=flip)
+                self._loaded = stamp, LineModel()
             except (ValueError, KeyError, TypeError, RuntimeError) as error:  # of another version, or half written
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 raise MissingError(

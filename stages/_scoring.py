@@ -1,30 +1,30 @@
 """Scores images against their true masks, in all processes; counts of images are added up."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from labelfactory.dataset.images import Photograph
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.dataset.truth import true_mask
-from labelfactory.devices import Precision, pick_device
-from labelfactory.digests import digest_json
-from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
+from labelfactory.devices import pick_device
+from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint, read_passport
 from labelfactory.metrics import Confusion, ThresholdCurve
+from labelfactory.rows.predicted import INFERENCE, PredictedRows
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import Row
 from labelfactory.schema import VOID, Mask, labels_from_channels
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring, stage_wiring
-from labelfactory.stage.output_state import INFERENCE, SETTINGS, State
-from models.autocast import inference_precision
+from labelfactory.stage.output_state import SETTINGS, State
 from models.seeds import channels_above, scores_at_size
-from models.segmenters import Segmenter, predict, segmenter_from
+from models.segmenters import Segmenter, segmenter_from
+from models.segmenters._whole_photograph import Inference, best_of, probabilities_of
 
 
 def scored_stages() -> tuple[StageWiring, ...]:
@@ -43,18 +43,9 @@ def score_names() -> tuple[str, ...]:
     return tuple(stage.meta.scores.name for stage in scored_stages())
 
 
-@dataclass(frozen=True)
-class ScoringConfig:
-    """Inference of nets on a photograph."""
-
-    scales: tuple[float, ...]
-    flip: bool
-    precision: Precision
-
-
-def inference_state(cfg: ScoringConfig) -> State:
+def inference_state(inference: Inference) -> State:
     """The state of these settings, as `measured` of metrics.json has it: the same network scores otherwise with others."""
-    return {"name": INFERENCE, "kind": SETTINGS, "digest": digest_json(asdict(cfg)), "rows": 0}
+    return {"name": INFERENCE, "kind": SETTINGS, "digest": inference.digest, "rows": 0}
 
 
 @dataclass
@@ -89,9 +80,8 @@ class Counts:
 class Scorer:
     """All outputs that are scored, opened once in a process."""
 
-    def __init__(self, cfg: ScoringConfig) -> None:
-        self.cfg = cfg
-        self.device = pick_device()
+    def __init__(self, inference: Inference) -> None:
+        self.inference = inference
         self.dataset: Dataset = read_dataset(DATA / "dataset" / "images.parquet")
         scored, inputs = scored_stages(), stage_wiring("evaluate").inputs
         self.maps = scored_maps()
@@ -103,12 +93,10 @@ class Scorer:
             stage.meta.scores.name: read_thresholds(DATA / stage.meta.scores.thresholds)["background"].value
             for stage in self.maps
         }
-        self.nets: dict[str, Segmenter] = {}
-        for stage in scored:
-            path = DATA / stage.noun / CHECKPOINT
-            if stage.meta.kind == "network" and path.exists():
-                state, passport = load_checkpoint(path)
-                self.nets[stage.meta.scores.name] = segmenter_from(passport.architecture, state).to(self.device)
+        networks = (stage for stage in scored if stage.meta.kind == "network")
+        self.networks = tuple(stage for stage in networks if (DATA / stage.noun / CHECKPOINT).exists())
+        self.predicted = {stage.noun: self._predicted_rows(stage.noun) for stage in self.networks}
+        self.net = cache(_load)
 
     def score_image(self, record: ImageRecord) -> Counts:
         """Count the pixels of one image for every output that has it."""
@@ -143,14 +131,27 @@ class Scorer:
             masks[name] = labels_from_channels(channels, row["class_ids"])
         for stage, row in self.rows_of(self.masks, record):
             masks[stage.meta.scores.name] = row[stage.meta.scores.column]
-        if self.nets:
-            pixels = record.photograph() if photograph is None else photograph
-            image = to_tensor(pixels)[None].to(self.device)
-            for name, net in self.nets.items():
-                with inference_precision(self.cfg.precision, net, image):
-                    probabilities = predict(net, image, scales=self.cfg.scales, flip=self.cfg.flip)
-                masks[name] = probabilities[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        for stage in self.networks:
+            row = self.predicted[stage.noun].row(record)
+            if row is None:
+                photograph = record.photograph() if photograph is None else photograph
+                labels, _ = best_of(probabilities_of(self.net(stage.noun), to_tensor(photograph), self.inference))
+                masks[stage.meta.scores.name] = labels.cpu().numpy()
+            else:
+                masks[stage.meta.scores.name] = row["mask"]
         return masks
+
+    def _predicted_rows(self, noun: str) -> PredictedRows:
+        """What the line has predicted with a network already."""
+        weights = read_passport(DATA / noun / CHECKPOINT).weights_digest
+        names = self.dataset.classes.names
+        return PredictedRows(noun, weights=weights, inference=self.inference.digest, classes=names)
+
+
+def _load(noun: str) -> Segmenter:
+    """A segmenter on this process's device."""
+    state, passport = load_checkpoint(DATA / noun / CHECKPOINT)
+    return segmenter_from(passport.architecture, state).to(pick_device())
 
 
 def _label_pixels(label: Mask, truth: Mask) -> NDArray[np.int64]:
@@ -165,10 +166,10 @@ def _label_pixels(label: Mask, truth: Mask) -> NDArray[np.int64]:
 _scorer_of_this_process: Scorer | None = None
 
 
-def start_scorer(cfg: ScoringConfig) -> None:
+def start_scorer(inference: Inference) -> None:
     """Open all outputs once in this process."""
     global _scorer_of_this_process
-    _scorer_of_this_process = Scorer(cfg)
+    _scorer_of_this_process = Scorer(inference)
 
 
 def score_images(records: Sequence[ImageRecord]) -> tuple[Counts, dict[str, dict[str, float]]]:

@@ -33,11 +33,11 @@ from labelfactory.settings.wiring import stage_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.output_state import State, settings_states, states
 from labelfactory.stage.runner import main, read_sections
+from models.segmenters._whole_photograph import Inference
 from stages._report import make_report
 from stages._scoring import (
     Counts,
     Scorer,
-    ScoringConfig,
     flat_metrics,
     inference_state,
     score_images,
@@ -96,16 +96,16 @@ class Evaluate(Stage[EvaluateConfig]):
         """
         from reporting.page import write_report  # loads matplotlib; every stage imports this file to check its section
 
-        cfg = ScoringConfig(self.cfg.scales, self.cfg.flip, self.cfg.precision)
+        inference = Inference(self.cfg.scales, self.cfg.flip, self.cfg.precision)
         # in a list, which DVC does not take for metrics
-        measured = [*states(self.reads, self.cfg.lists), inference_state(cfg), *settings_states(read_sections())]
+        measured = [*states(self.reads, self.cfg.lists), inference_state(inference), *settings_states(read_sections())]
         members = {name: self.dataset.on_list(name) for name in self.cfg.lists}
         records = {r.image_id: r for listed in members.values() for r in listed if has_truth(r)}
         check_truth(records.values(), WITHOUT_MASKS)
         per_list = {name: Counts(len(self.dataset.classes) + 1) for name in members}
         if not records:
             say("evaluate: there are no true masks, so there is nothing to score")
-        each = self._score(cfg, members, list(records.values()), per_list)
+        each = self._score(inference, members, list(records.values()), per_list)
         metrics: dict[str, Any] = {"true_masks": len(records)}
         for name, counts in per_list.items():
             metrics |= flat_metrics(counts, name, self.dataset.classes.with_background)
@@ -114,13 +114,15 @@ class Evaluate(Stage[EvaluateConfig]):
         self._write_curves(per_list)
         self._write_iou(metrics)
         self._write_images(list(records.values()), each, measured)
-        report = make_report(self.dataset, Scorer(cfg), metrics, per_list, each, measured, gallery=self.cfg.gallery)
+        report = make_report(
+            self.dataset, Scorer(inference), metrics, per_list, each, measured, gallery=self.cfg.gallery
+        )
         write_report(self.output / "report.html", report)
         return {"true_masks": len(records)}
 
     def _score(
         self,
-        cfg: ScoringConfig,
+        inference: Inference,
         members: dict[str, tuple[ImageRecord, ...]],
         records: Sequence[ImageRecord],
         per_list: dict[str, Counts],
@@ -134,7 +136,7 @@ class Evaluate(Stage[EvaluateConfig]):
         each: dict[str, dict[str, float]] = {}
         if not tasks:
             return each
-        with progress("evaluate", len(records)) as tick, spread(len(tasks), start_scorer, (cfg,)) as submit:
+        with progress("evaluate", len(records)) as tick, spread(len(tasks), start_scorer, (inference,)) as submit:
             for counts, own in submit(score_images, [(task,) for task in tasks]):
                 for name in on_lists[next(iter(own))]:
                     per_list[name].add(counts)

@@ -16,7 +16,7 @@ from typing import Any
 from flows.line.foreseen import Foreseen
 from flows.line.planned import Cost, StageState
 from labelfactory.dataset.manifest import read_manifest
-from labelfactory.dataset.prepared import ShardedDataset
+from labelfactory.dataset.prepared import Chosen, ShardedDataset
 from labelfactory.errors import UserError
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.reports import read_report
@@ -33,10 +33,13 @@ class _Import:
     """What changed in the import since `prepare` last ran."""
 
     total: int
-    """Training images there will be; 0 where nothing changed."""
+    """Photographs there will be; 0 where nothing changed."""
     changed: frozenset[str]
-    """Training images that are new, or have other bytes or tags."""
+    """Photographs that are new, or have other bytes or tags."""
     removed: frozenset[str]
+
+
+_UNCHANGED = _Import(0, frozenset(), frozenset())
 
 
 def costs(states: Sequence[StageState], *, retrain: bool = True) -> list[Cost]:
@@ -56,7 +59,7 @@ def _costs(states: Sequence[StageState], foreseen: Foreseen, *, retrain: bool) -
     prepare = wiring.of_kind("prepare")[0]
     prepared = next(state for state in states if state.name == prepare.name)
     current = prepared.state == "up to date"
-    changes = _Import(0, frozenset(), frozenset()) if current else _import_changes(sections[prepare.name])
+    changes = _UNCHANGED if current else _import_changes(sections[prepare.name])
     moved: dict[str, bool] = {}  # noun → whether it will change, to what is not known
     waiting: dict[str, set[str]] = {}  # noun of rows → images whose row will be computed
     planned = []
@@ -71,11 +74,14 @@ def _costs(states: Sequence[StageState], foreseen: Foreseen, *, retrain: bool) -
         elif not stage.enabled:
             cost = Cost(state.name, runs=_is_left(stage))  # it removes what it made before it was switched off
         elif isinstance(stage, PerImageStage):
-            rows = _rows(stage, prepare.noun, changes, moved, waiting, foreseen)
+            own = changes
+            if stage.chosen is not None and not current:
+                own = _import_changes(sections[prepare.name], stage.chosen)
+            rows = _rows(stage, prepare.noun, own, moved, waiting, foreseen)
             waiting[stage.writes], count = rows.pending, len(rows.pending)
-            writes = rows.writes or bool(count or changes.removed)
+            writes = rows.writes or bool(count or own.removed)
             seconds = _seconds(state.name, count) if count else 0.0
-            cost = Cost(state.name, writes, count, len(changes.removed), seconds, rows.found)
+            cost = Cost(state.name, writes, count, len(own.removed), seconds, rows.found)
         elif isinstance(stage, TrainingStage):
             learns = touched or not _is_current(stage)
             before = _made_before(stage) if learns and not touched else None
@@ -114,12 +120,13 @@ def _makes_the_same(state: StageState, stage: Stage[Any]) -> bool:
         return False
 
 
-def _import_changes(wanted: Any) -> _Import:
-    """The manifest against the prepared data set: training images alone. `wanted`: section `prepare`."""
-    entries = read_manifest().entries
-    new = {e.image_id: (e.sha256, e.tags) for e in entries if wanted.train_list in e.lists}
+def _import_changes(wanted: Any, chosen: Chosen | None = None) -> _Import:
+    """The manifest against the prepared data set: training images, or those that are chosen. `wanted`: section `prepare`."""
+    chosen_now = chosen or Chosen(lists=(wanted.train_list,), scored=())
+    entries = (e for e in read_manifest().entries if chosen_now.has(e.lists, e.mask_path))
+    new = {e.image_id: (e.sha256, e.tags) for e in entries}
     try:
-        dataset = ShardedDataset()
+        dataset = ShardedDataset(chosen=chosen)
     except UserError:
         return _Import(len(new), frozenset(new), frozenset())
     old = {r.image_id: (r.sha256, r.tags) for shard in dataset.counts for r in dataset.records(shard)}

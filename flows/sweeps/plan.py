@@ -110,7 +110,7 @@ def scored_until(until: str) -> set[str]:
 
 
 def _made_until(until: str) -> set[str]:
-    """A stage, those that it needs, and those that choose the thresholds of their scores, which stand behind them in the line."""
+    """A stage, those that it needs, and those behind them in the line that their scores need: to choose a threshold, or predict."""
     wiring = read_wiring()
     names, waiting = set[str](), [until]
     while waiting:
@@ -118,8 +118,8 @@ def _made_until(until: str) -> set[str]:
         if name not in names:
             names.add(name)
             thresholds = wiring[name].meta.scores.thresholds
-            choosing = wiring.maker(thresholds) if thresholds else None
-            waiting += [*wiring.before(name), *([choosing.name] if choosing else [])]
+            behind = (wiring.maker(thresholds) if thresholds else None, wiring.predicting(wiring[name].noun))
+            waiting += [*wiring.before(name), *(stage.name for stage in behind if stage is not None)]
     return names
 
 

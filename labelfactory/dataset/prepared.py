@@ -10,7 +10,7 @@ Schema metadata `labelfactory` (JSON): the manifest's, with max_bad_fraction, tr
     compression. Format 1 has neither of the last two: they are read as 256 images per shard and zstd.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,6 @@ COMPRESSION = "zstd"
 FORMAT = 2
 ROW_GROUP = 4096
 """Rows that are read at once for one shard."""
-TRAINS = (pc.field("split") == "train") & (pc.field("status") == "ok")
 
 SCHEMA = pa.schema(
     [
@@ -179,30 +178,53 @@ def _head(path: Path, meta: Mapping[str, Any]) -> tuple[dict[str, Any], Classes,
     return meta, *read_classes(path, meta, remedy=REMEDY)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Photographs that a per-image stage makes rows of, in place of the training list's.
+
+    Attributes:
+        lists: names of lists; every photograph on one of them.
+        scored: names of lists; the photographs on one of them of which the import names a true mask.
+    """
+
+    lists: tuple[str, ...]
+    scored: tuple[str, ...]
+
+    def has(self, lists: Collection[str], mask_path: str | None) -> bool:
+        """Whether a photograph is one of them, by its lists and the path of its true mask, be its file there or not."""
+        return any(name in self.lists or (name in self.scored and mask_path is not None) for name in lists)
+
+
 class ShardedDataset:
-    """The training images of a data set, one shard at a time: memory does not grow with the number of images.
+    """The photographs that a per-image stage makes rows of, one shard at a time: memory does not grow with their number.
+
+    Args:
+        path: of the data set.
+        chosen: which of its usable photographs; None for those of the training list.
 
     Attributes:
         classes, max_bad_fraction, shard_size, compression: as in Dataset.
-        counts: shard → number of its training images, ascending; without empty shards.
+        counts: shard → number of its photographs, ascending; without empty shards.
 
     Raises:
         MissingError, DataError: as `read_dataset`.
     """
 
-    def __init__(self, path: Path = IMAGES) -> None:
+    def __init__(self, path: Path = IMAGES, chosen: Chosen | None = None) -> None:
         _check_there(path)
-        self._path = path
+        self._path, self._chosen = path, chosen
         meta, self.classes, _ = _head(path, read_columns(path, [], remedy=REMEDY)[1])
         self.max_bad_fraction: float = meta["max_bad_fraction"]
         self.shard_size: int = meta["shard_size"]
         self.compression: str = meta["compression"]
         counts: dict[int, int] = {}
-        self._groups: dict[int, list[int]] = {}  # shard → row groups with its training images
-        needed = pa.schema([SCHEMA.field(name) for name in ("shard", "split", "status")])
+        self._groups: dict[int, list[int]] = {}  # shard → row groups with its photographs
+        told_by = ("split",) if chosen is None else ("lists", "mask_path")
+        needed = pa.schema([SCHEMA.field(name) for name in ("shard", "status", *told_by)])
         for group, table in enumerate(read_groups(path, needed.names, remedy=REMEDY)):
             check_columns(path, table, needed, remedy=REMEDY)
-            for shard, count in zip(*np.unique(table.filter(TRAINS)["shard"], return_counts=True), strict=True):
+            shards = table["shard"].filter(self._is_wanted(table))
+            for shard, count in zip(*np.unique(shards, return_counts=True), strict=True):
                 counts[int(shard)] = counts.get(int(shard), 0) + int(count)
                 self._groups.setdefault(int(shard), []).append(group)
         self.counts = dict(sorted(counts.items()))
@@ -210,17 +232,22 @@ class ShardedDataset:
 
     @property
     def total(self) -> int:
-        """Number of training images."""
+        """Number of its photographs."""
         return sum(self.counts.values())
 
     def records(self, shard: int) -> list[ImageRecord]:
-        """Training images of a shard, in the data set's order."""
-        wanted = TRAINS & (pc.field("shard") == shard)
-        return [
-            _record(row)
-            for group in self._groups.get(shard, ())
-            for row in self._read(group).filter(wanted).to_pylist()
-        ]
+        """Photographs of a shard, in the data set's order."""
+        tables = (self._read(group) for group in self._groups.get(shard, ()))
+        in_shard = (table.filter(pc.equal(table["shard"], shard)) for table in tables)
+        return [_record(row) for table in in_shard for row in table.filter(self._is_wanted(table)).to_pylist()]
+
+    def _is_wanted(self, table: pa.Table) -> pa.Array:
+        """For each row of some columns, whether it is a photograph of this stage."""
+        usable = pc.equal(table["status"], "ok")
+        if self._chosen is None:
+            return pc.and_(usable, pc.equal(table["split"], "train"))
+        columns = zip(table["lists"].to_pylist(), table["mask_path"].to_pylist(), strict=True)
+        return pc.and_(usable, pa.array([self._chosen.has(*row) for row in columns], pa.bool_()))
 
     def bad_ids(self) -> set[str]:
         """Ids of the photographs that `prepare` quarantined."""

@@ -172,7 +172,7 @@ def _to_write(name: str, model: type[Section]) -> str:
     """What to write for a section that an older file lacks, where each of its fields has a default."""
     if any(field.is_required() for field in model.model_fields.values()):
         return ""
-    inside = ", ".join(f"{key}: {field.default}" for key, field in model.model_fields.items())
+    inside = ", ".join(f"{key}: {in_one_line(field.default)}" for key, field in model.model_fields.items())
     return f"; write `{name}: {{{inside}}}`"
 
 

@@ -68,6 +68,7 @@ BY_NUMBER = {
     "rows/own_shard.py": "a shard before it is written",
     "rows/pairing.py": "which rows exports, corrections and pages show; stages read all rows",
     "rows/plan.py": "what changed",
+    "rows/predicted.py": "which predictions scores, exports and pages take; a stage of rows reads none",
     "rows/reader.py": "rows by image",
     "rows/shards.py": "rows in files",
     "rows/unfinished.py": "rows before their shard is written",

@@ -124,6 +124,10 @@ class Wiring(Mapping[str, StageWiring]):
             raise ParamsError(problem, f"Set it in the `meta` of one stage of {WIRING_FILE}.")
         return found[0]
 
+    def predicting(self, network: str) -> StageWiring | None:
+        """The stage whose rows are the predictions of a network, named by its noun; None for a network without one."""
+        return next((stage for stage in self.of_kind("rows") if stage.meta.predicts == network), None)
+
     def maker(self, noun: str) -> StageWiring | None:
         """The stage that writes data/<noun>; None for what no stage writes, such as the import."""
         return next((stage for stage in self.values() if stage.noun == noun), None)

@@ -20,8 +20,6 @@ from labelfactory.settings.wiring import DATA, METRICS, StageWiring, read_wiring
 
 LIST, SETTINGS, SCORES_FILE = "list", "settings", "scores"
 """Kinds of states beside those of outputs: a list of images, settings, and a file of scores."""
-INFERENCE = "inference"
-"""Name of the settings with which `evaluate` runs networks."""
 SCORED_ON = "scored_on"
 """In the report of a stage that trains a network: each list that the network was scored on, and its digest."""
 State = dict[str, Any]

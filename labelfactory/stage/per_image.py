@@ -4,7 +4,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from labelfactory.dataset.prepared import ImageRecord, ShardedDataset
+from labelfactory.dataset.prepared import Chosen, ImageRecord, ShardedDataset
 from labelfactory.devices import pick_device
 from labelfactory.rows.columns import Column
 from labelfactory.rows.engine import Tally, update_shards
@@ -35,10 +35,15 @@ class PerImageStage(Stage[C]):
     uses_gpu: ClassVar[bool] = True
     """Whether the work runs on a GPU where there is one."""
 
+    @property
+    def chosen(self) -> Chosen | None:
+        """The photographs that it makes rows of; None for those of the training list."""
+        return None
+
     @cached_property
     def sharded(self) -> ShardedDataset:
         """The prepared data set, a shard at a time; `dataset` would hold every image of it."""
-        return ShardedDataset(self.folder("dataset") / "images.parquet")
+        return ShardedDataset(self.folder("dataset") / "images.parquet", self.chosen)
 
     @property
     def device(self) -> "torch.device":

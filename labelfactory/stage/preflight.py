@@ -34,13 +34,13 @@ def check_line(sections: Mapping[str, Section]) -> None:
 
 
 def _check_lists(sections: Mapping[str, Section]) -> None:
-    """Lists that `evaluate` scores."""
+    """Lists that are segmented or scored."""
     known = lists_of()
-    evaluate: Any = sections.get("evaluate")
-    for name in evaluate.lists if evaluate else ():
+    named = ((section, name) for section, cfg in sections.items() for name in getattr(cfg, "lists", ()))
+    for section, name in named:
         if name not in known:
             raise ParamsError(
-                f"evaluate.lists: the list {name!r} has no image{did_you_mean(name, known)}",
+                f"{section}.lists: the list {name!r} has no image{did_you_mean(name, known)}",
                 f"Mend params.yaml; the import has the lists {', '.join(sorted(known))}.",
             )
 

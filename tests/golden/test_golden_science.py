@@ -37,6 +37,7 @@ LINE = (
     "calibrate_walks",
     "refine_crf",
     "train_segmenter",
+    "segment_images",
 )
 
 
@@ -123,6 +124,8 @@ def test_the_line_makes_the_same_figures(line, hold_golden):
         "walks, area above 0.75": of_each("walks", "scores", partial(area_above, 0.75)),  # half of them are near 0.5
         "masks, area of the background": of_each("masks", "area", lambda areas: areas[0]),
         "masks, mIoU": miou("masks", "mask"),
+        "predictions, mean confidence": of_each("predictions", "mean_confidence", float),
+        "predictions, mean probability of a channel": of_each("predictions", "probabilities", lambda p: p.mean() / 255),
     }
     assert all(len(each) == 5 for each in figures["losses"].values())
     hold_golden("science", figures, tolerance=TOLERANCE, by_number=False)

@@ -15,6 +15,7 @@ from small_line import ran
 from workspace import call
 
 from labelfactory.dataset.manifest import Manifest, read_manifest, write_manifest
+from labelfactory.rows.shards import ShardFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -40,6 +41,8 @@ def test_a_second_repro_runs_nothing(finished):
     assert all(0 <= metrics[key] <= 1 for key in wanted)
     assert "miou/val/masks" not in metrics
     assert (finished / "data/evaluation/report.html").stat().st_size > 10_000
+    predicted = ShardFolder(finished / "data/predictions").all_states()
+    assert [state.status for state in predicted] == ["ok"] * 24
     scored = pq.read_table(finished / "data/evaluation/images.parquet")
     assert scored.num_rows == 24
     assert scored.column("masks").null_count == 6  # images of the list val have no mask
@@ -82,6 +85,8 @@ def test_two_clean_runs_give_the_same_digests_and_so_does_one_without_true_masks
     assert "there is nothing to score" in output
     metrics = json.loads((folder / "data/evaluation/metrics.json").read_text())
     assert metrics["true_masks"] == 0
+    assert ShardFolder(finished / "data/predictions").shards() == [0]
+    assert ShardFolder(folder / "data/predictions").shards() == []  # nothing is scored, and no more was asked for
     assert not any(key.startswith(("miou", "iou")) for key in metrics)
     assert "nothing was scored" in call(folder, "labelfactory", "report")
 
@@ -124,7 +129,7 @@ def test_a_run_waits_for_dvcs_lock(imported):
 
 def test_a_line_that_never_ran_cannot_leave_out_training(imported):
     """--no-retrain without models: exit 2, both lines, and dvc.yaml untouched."""
-    assert "labelfactory run: at most 72 rows" in call(imported, "labelfactory", "status")
+    assert "labelfactory run: at most 96 rows" in call(imported, "labelfactory", "status")
     before = (imported / "dvc.yaml").read_bytes()
     output = call(imported, "labelfactory", "run", "--no-retrain", code=2)
     assert "there are no models yet" in output

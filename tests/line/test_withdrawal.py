@@ -81,6 +81,7 @@ def test_nothing_of_it_is_left_by_any_way(finished, tmp_path):
         ("data/evaluation/report.html", "pixels"),
         ("data/evaluation/images.parquet", "pixels of the true mask"),
         ("data/masks/", "id"),
+        ("data/predictions/", "id"),
         (".dvc/cache/", "pixels"),
         ("data/corrections/", "id, in a name"),
         ("data/import/maps/", "id, in a name"),

@@ -14,6 +14,7 @@ from flows.line.cost import costs
 from flows.line.planned import in_words
 from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
+from labelfactory.dataset.prepared import Chosen
 from labelfactory.digests import digest_rows
 from labelfactory.files import write_json
 from labelfactory.rows.reader import RowReader
@@ -53,7 +54,10 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 
 def write_import(records: list) -> None:
-    entries = [Entry(r.image_id, r.path, r.sha256, r.lists, r.tags, position=r.position) for r in records]
+    entries = [
+        Entry(r.image_id, r.path, r.sha256, r.lists, r.tags, mask_path=r.mask_path, position=r.position)
+        for r in records
+    ]
     write_manifest(Manifest(Classes(("cat", "dog")), {0: 0, 1: 1, 2: 2}, "test", tuple(entries)))
 
 
@@ -130,6 +134,19 @@ def test_a_new_image_is_one_row_and_a_removed_one_is_none(project, workspace):
     write_import(workspace.records[1:])
     states = [StageState("prepare", "stale", ()), *(StageState(n, "up to date", ()) for n in ("brightness", "outline"))]
     assert [(c.rows, c.removed) for c in costs(states)[1:]] == [(0, 1), (0, 1)]
+
+
+@pytest.mark.parametrize("chosen", [Chosen(lists=("val",), scored=()), Chosen(lists=(), scored=("val",))])
+def test_a_stage_that_chooses_its_photographs_costs_those(project, workspace, monkeypatch, chosen):
+    """Those of its lists, or with a true mask there, are rows of it; photographs of the training list are not."""
+    monkeypatch.setattr(Brightness, "chosen", chosen)
+    entries = {"f": (("val",), "f.png"), "g": (("val",), None), "h": (("train",), "h.png")}
+    new = [
+        replace(workspace.records[0], image_id=image_id, position=5 + k, lists=lists, mask_path=mask)
+        for k, (image_id, (lists, mask)) in enumerate(entries.items())
+    ]
+    write_import([*workspace.records, *new])
+    assert rows("prepare")[0] == (2 if chosen.lists else 1)
 
 
 def test_another_parameter_is_every_row_of_its_stage_and_at_most_all_below(project):

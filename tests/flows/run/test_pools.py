@@ -33,6 +33,7 @@ GPU = (
     "train_teacher",
     "random_walk",
     "train_segmenter",
+    "segment_images",
     "train_upper_bound",
     "evaluate",
 )

@@ -204,6 +204,13 @@ def test_a_score_is_cut_at_a_threshold_of_its_own_variant(project, until):
         assert set(wiring.upstream(name)) <= set(variant.stages)
 
 
+def test_the_model_is_scored_by_rows_of_its_own_variant(project):
+    """Predictions are made behind the network: a sweep that stops there makes them too, and one that stops before does not."""
+    (variant,), (before,) = (variants({BETA: [4]}, until) for until in ("train_segmenter", "refine_crf"))
+    assert "segment_images" in variant.stages
+    assert "segment_images" not in before.stages
+
+
 def test_the_stages_of_thresholds_add_no_training(project):
     """As the line is wired: a sweep of CAMs or walks stays as short as that."""
     for until, choosing in {"extract_cams": "calibrate_seeds", "random_walk": "calibrate_walks"}.items():
@@ -232,7 +239,7 @@ def test_a_sweep_really_runs(imported, finished):
     before = state(folder)
     out = call(folder, *words)
     assert "sweep: 2 of 2: evaluate.scales=[0.5]" in out
-    assert re.findall(r"Running stage '(\w+)'", out) == ["evaluate"]
+    assert re.findall(r"Running stage '(\w+)'", out) == ["segment_images", "evaluate"]
     assert state(folder) == before
     (table,) = (folder / "data/sweeps").glob("*/table.csv")
     rows = list(csv.DictReader(table.read_text().splitlines()))
@@ -264,12 +271,12 @@ def test_a_sweep_really_runs(imported, finished):
 
 
 def state(folder: Path) -> dict[str, bytes]:
-    """Params, lock and outputs of a workspace."""
+    """Params, lock and outputs of a workspace; a variant's rows may be in the store, where all variants look."""
     files = [folder / "params.yaml", folder / "dvc.lock", *sorted((folder / "data").rglob("*.*"))]
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in files
-        if path.is_file() and "sweeps" not in path.parts
+        if path.is_file() and not {"sweeps", "store"} & {*path.parts}
     }
     git = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, check=True)
     return {**found, "git": git.stdout}

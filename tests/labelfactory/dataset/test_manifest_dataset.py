@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelfactory.dataset.manifest import Entry, Manifest, lists_of, read_manifest, with_truth, write_manifest
-from labelfactory.dataset.prepared import Dataset, ImageRecord, ShardedDataset, read_dataset, write_dataset
+from labelfactory.dataset.prepared import Chosen, Dataset, ImageRecord, ShardedDataset, read_dataset, write_dataset
 from labelfactory.errors import DataError, MissingError
 from labelfactory.schema import Classes
 
@@ -305,6 +305,23 @@ def test_a_table_that_is_no_file_is_refused(tmp_path, read):
     fifo(tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"t\.parquet: is not a regular file"):
         read(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("lists", [(), ("train",), ("val", "more"), ("absent",)])
+@pytest.mark.parametrize("scored", [(), ("val",), ("train", "val")])
+def test_a_stage_may_choose_its_photographs(workspace, lists, scored):
+    """All of some lists, those of others with a true mask, unusable ones never; in their shards and in order."""
+    for image_id, own, mask in (("a", ("val",), "m.png"), ("b", ("val", "train"), None), ("c", ("more",), "m.png")):
+        workspace.change(image_id, lists=own, mask_path=mask, split="score")
+    workspace.change("d", status="quarantined", reason="broken", mask_path="m.png")
+    chosen = Chosen(lists, scored)
+    wanted = [
+        r for r in workspace.dataset().usable if {*r.lists} & {*lists} or (r.mask_path and {*r.lists} & {*scored})
+    ]
+    sharded = ShardedDataset(chosen=chosen)
+    assert [record for shard in sharded.counts for record in sharded.records(shard)] == wanted
+    assert sharded.counts == {shard: len(sharded.records(shard)) for shard in sorted({r.shard for r in wanted})}
+    assert sharded.total == len(wanted)
 
 
 def test_who_goes_through_the_line(workspace):

@@ -117,7 +117,7 @@ EDITS: dict[str, tuple[Callable[[], None], set[str]]] = {
     "another method is chosen": (replaced("params.yaml", "method: cam ", "method: grad_cam "), {"extract_cams"}),
     "the chosen backbone's code": (
         replaced(f"models/backbones/{BACKBONE}.py", "width=1.0", "width=1.1"),
-        NETWORKS | {"extract_cams", "random_walk"},
+        NETWORKS | {"extract_cams", "random_walk", "segment_images"},
     ),
     "the propagation": (
         replaced("models/propagation/chebyshev.py", "import torch", "import numpy as torch"),
