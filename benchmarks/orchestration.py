@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 # a project and its server, as tests have them
-from factory import Factory, serving, small_project, wait_until  # noqa: E402
+from factory import Factory, serving, wait_until  # noqa: E402
+from small_line import small_project  # noqa: E402
 from workspace import call, copy_workspace, make_workspace  # noqa: E402
 
 from labelfactory.dataset.prepared import IMAGES, Dataset, ImageRecord, write_dataset  # noqa: E402
@@ -218,13 +219,17 @@ def dataset(count: int) -> Dataset:
     return Dataset(Classes(("cat",)), {0: 0, 1: 1}, "train", "val", 0.0, records, shard_size=1)
 
 
-def mapped(factory: Factory) -> dict[str, Any]:
-    """Plan and map in a process of the project."""
-    program = factory.folder / "map.py"
-    program.write_text(MAP)
+def mapped(factory: Factory, program: str = MAP, **variables: str) -> dict[str, Any]:
+    """Plan and map in a process of the project, with these variables of the environment."""
+    path = factory.folder / "map.py"
+    path.write_text(program)
     # the worker's: its server's address, its home
-    environment = {**psutil.Process(factory.pid("worker cpu")).environ(), "PYTHONPATH": str(factory.folder)}
-    words = [sys.executable, str(program)]
+    environment = {
+        **psutil.Process(factory.pid("worker cpu")).environ(),
+        "PYTHONPATH": str(factory.folder),
+        **variables,
+    }
+    words = [sys.executable, str(path)]
     done = subprocess.run(words, cwd=factory.folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
