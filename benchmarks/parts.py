@@ -1,7 +1,5 @@
 """Seconds and memory per image of CAM extraction, walk, CRF and scoring, each against its reference in the same run.
 
-    python -m benchmarks
-
     python -m benchmarks [--images 12] [--threads 1]
 
 References do what the authors' research scripts do: one forward pass for each scale and mirror image in float32; dense
