@@ -47,11 +47,11 @@ def doctor() -> None:
 
 
 def _python() -> Iterator[Finding]:
-    supported = (3, 11) <= sys.version_info[:2] < (3, 13)
+    supported = (3, 11) <= sys.version_info[:2] < (3, 15)
     yield (
         supported,
         f"Python {platform.python_version()}, {cores()} cores",
-        "Install Python 3.11 and type `make install`.",
+        "Install Python 3.11 to 3.14 and type `make install`.",
     )
 
 
