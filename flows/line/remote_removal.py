@@ -5,8 +5,9 @@ manifest lie in labelfactory's folder there.
 """
 
 import json
+import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,7 +118,7 @@ def _remove(
             "nothing at all is there: if `dvc push` sent something, its disk or the address is another"
         )
     if store.fs.protocol == "local":
-        removal.unseen += _leftovers(Path(store.base))
+        removal.unseen += _leftovers(store, is_own=is_own)
     if store.has_own_versions:
         return [*removal.unseen, *_remove_versions(store, removal.versions, objects)]
     _remove_objects(store, objects, is_own=is_own)
@@ -186,14 +187,30 @@ def _remove_versions(store: Store, versions: Versions | None, objects: Collectio
     return [f"{parts} versions that were sent in parts, whose MD5 the bucket does not know"] if parts else []
 
 
-def _leftovers(folder: Path) -> list[str]:
-    """Delete what transfers left that were killed, and may hold anything; gives a line on those that may be under way."""
-    files = [path for path in folder.rglob(".*.tmp") if TEMPORARY.fullmatch(path.name) and path.is_file()]
-    old = [path for path in files if path.stat().st_mtime < time.time() - ABANDONED_SECONDS]
-    for path in old:
+def _leftovers(store: Store, *, is_own: bool) -> list[str]:
+    """Delete what transfers of this project left that were killed, and may hold anything; gives a line on those that stay.
+
+    Searched are the two folders that a push writes to: what else lies in that of the remote is of others.
+    """
+    files = [path for folder in (store.root, store.odb.path) for path in _temporaries(Path(folder))]
+    kept = [path for path in files if not (is_own and _abandoned(path))]
+    for path in set(files) - set(kept):
         path.unlink(missing_ok=True)
-    young = len(files) - len(old)
-    return [f"{young} temporary files of transfers that may be under way"] if young else []
+    are = "that may be under way" if is_own else "of this project or another one"
+    return [f"{len(kept)} temporary files of transfers {are}"] if kept else []
+
+
+def _temporaries(folder: Path) -> Iterator[Path]:
+    """Files below a folder that DVC names so. Others write there: a folder that goes meanwhile is no error."""
+    for parent, _, names in os.walk(folder):
+        paths = (Path(parent, name) for name in names if TEMPORARY.fullmatch(name))
+        yield from (path for path in paths if path.is_file() and not path.is_symlink())
+
+
+def _abandoned(path: Path) -> bool:
+    with suppress(FileNotFoundError):  # its transfer has ended
+        return path.stat().st_mtime < time.time() - ABANDONED_SECONDS
+    return True
 
 
 def _unsearched(store: Store) -> list[str]:

@@ -1,0 +1,46 @@
+"""What a withdrawal deletes of the files in a remote, and what it leaves there: those of others, and those that it cannot know."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from pushed_line import contents, withdraw
+from test_withdrawal_at_remote import made, no_mlflow, remote
+
+from flows.line.remote_removal import ABANDONED_SECONDS
+
+pytestmark = pytest.mark.slow
+__all__ = ["made", "no_mlflow", "remote"]
+
+TEMPORARY = f".{'a' * 22}.tmp"
+"""A name that DVC gives to a file while it writes it."""
+
+
+def age(folder: Path) -> None:
+    """Make all files below a folder as old as those of a transfer that was killed long ago."""
+    long_ago = time.time() - 2 * ABANDONED_SECONDS
+    for path in folder.rglob("*.tmp"):
+        os.utime(path, (long_ago, long_ago))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_temporary_files_go_where_only_this_project_writes(made, remote, tmp_path, ours):
+    """The folder of a remote may have other things: another project's files, and those of people."""
+    places = ("other_project/store", "labelfactory/pictures/aa", "files/md5/bb", "")
+    for folder in (remote, tmp_path / "theirs"):
+        for place in places:
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            (folder / place / TEMPORARY).write_bytes(b"half a photograph")
+        age(folder)
+    (remote / "files/md5/bb" / TEMPORARY.replace("a", "b")).write_bytes(b"under way")
+    if not ours:
+        config = Path(".dvc/config")
+        config.write_text(f'{config.read_text()}[remote "theirs"]\n    url = {tmp_path / "theirs"}\n')
+    (report,) = withdraw("image-1", made)
+    stays = {f"other_project/store/{TEMPORARY}", TEMPORARY}
+    assert {name for name in contents(remote) if TEMPORARY in name} == stays
+    assert any("1 temporary files of transfers that may be under way" in line for line in report["not_ours"])
+    assert len(contents(tmp_path / "theirs")) == len(places)
+    theirs = "2 temporary files of transfers of this project or another one"
+    assert any(theirs in line for line in report["not_ours"]) != ours
