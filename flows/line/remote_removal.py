@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,9 +20,10 @@ from flows.line.dvc_repo import open_repo
 from flows.line.known_remotes import KNOWN, is_gone, known_places, lost_places, place_of
 from flows.line.object_versions import Versions, kept_versions
 from flows.line.pulled_files import TEMPORARY
+from flows.line.pulled_manifest import read_pushed
 from flows.line.replaced_images import forget_replaced, pictures_of, replaced_pictures
 from flows.line.storage import AT_ONCE, Store
-from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dataset.manifest import Entry, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.dvc_cache import cached
 from labelfactory.errors import DataError, UserError, first_line
@@ -109,10 +111,11 @@ def _remove(
     if has_folder and not is_own:
         removal.unseen.append("photographs and masks, which `labelfactory push` of another project may have sent")
     elif has_folder:
-        kept = _clean_manifest(store, refuse_at(store, withdrawn().photographs))
+        refused = refuse_at(store, withdrawn().photographs)
+        kept = _clean_manifest(store, refused)
         removal.delete(store.picture(digest) for digest in _pictures(store, withdrawals) - kept)
         forget_replaced(store, *_named(withdrawals))
-        _forget_rows(store, removal.versions)
+        _forget_rows(store, removal, refused, kept)
     if not has_folder and not store.fs.exists(store.odb.path):
         removal.unseen.append(
             "nothing at all is there: if `dvc push` sent something, its disk or the address is another"
@@ -274,39 +277,45 @@ def _named(withdrawals: Iterable[Withdrawal]) -> tuple[set[str], set[str]]:
 
 
 def _clean_manifest(store: Store, refused: Collection[str]) -> set[str]:
-    """Take the rows of withdrawn images out of the manifest there, and their true masks; gives the digests of all pictures that it
+    """Take the rows of withdrawn images out of the manifest there, and delete their pictures; gives digests of all pictures that it
     still names."""
     address = store.address("manifest.parquet")
     data = store.get(address)
     if data is None:
         return set()
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "manifest.parquet")
-        path.write_bytes(data)
-        manifest = read_manifest(path)
-        kept = tuple(entry for entry in withdrawn().kept(manifest.entries) if entry.sha256 not in refused)
-        named = pictures_of(kept)
-        masks = {entry.mask_sha256 for entry in manifest.entries if entry.mask_sha256}
-        _Removal(store).delete(store.picture(digest) for digest in masks - named)  # first: only their rows know them
-        if len(kept) < len(manifest.entries):
-            write_manifest(type(manifest)(manifest.classes, manifest.mask_ids, manifest.source, kept), path)
-            store.put(path.read_bytes(), address)
-    return named
-
-
-def _forget_rows(store: Store, versions: Versions | None) -> None:
-    """Delete earlier versions of the manifest that name withdrawn images, or cannot be read."""
-    for version in versions.of(store.address("manifest.parquet")) if versions else ():
-        if version.is_latest or not version.etag:
-            continue
+    manifest = read_pushed(data, address)
+    kept, pictures = _split(manifest.entries, refused)
+    _Removal(store).delete(map(store.picture, sorted(pictures)))  # first: only their rows may know them
+    if len(kept) < len(manifest.entries):
         with TemporaryDirectory() as folder:
             path = Path(folder, "manifest.parquet")
-            path.write_bytes(versions.read(version))  # type: ignore[union-attr]
-            try:
-                entries = read_manifest(path).entries
-            except UserError:
-                entries = ()
-        if not entries or len(withdrawn().kept(entries)) < len(entries):
+            write_manifest(replace(manifest, entries=kept), path)
+            store.put(path.read_bytes(), address)
+    return pictures_of(kept)
+
+
+def _split(entries: Collection[Entry], refused: Collection[str]) -> tuple[tuple[Entry, ...], set[str]]:
+    """Rows that stay, and the digests of all that only withdrawn images have: photographs that another machine imported under
+    their ids too, which no withdrawal names."""
+    kept = tuple(entry for entry in withdrawn().kept(entries) if entry.sha256 not in refused)
+    return kept, pictures_of(entries) - pictures_of(kept)
+
+
+def _forget_rows(store: Store, removal: "_Removal", refused: Collection[str], named: Collection[str]) -> None:
+    """Delete earlier versions of the manifest that name withdrawn images, or cannot be read, and what only these rows name.
+
+    `named`: digests of pictures that the manifest names now.
+    """
+    address, versions = store.address("manifest.parquet"), removal.versions
+    for version in versions.of(address) if versions else ():
+        if version.is_latest or not version.etag:
+            continue
+        entries: tuple[Entry, ...] = ()
+        with suppress(UserError):
+            entries = read_pushed(versions.read(version), address).entries  # type: ignore[union-attr]
+        kept, pictures = _split(entries, refused)
+        removal.delete(map(store.picture, sorted(pictures.difference(named))))
+        if not entries or len(kept) < len(entries):
             versions.delete(version)  # type: ignore[union-attr]
 
 

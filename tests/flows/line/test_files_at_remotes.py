@@ -1,7 +1,9 @@
 """What a withdrawal deletes of the files in a remote, and what it leaves there: those of others, and those that it cannot know."""
 
+import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from pushed_line import contents, withdraw
 from test_withdrawal_at_remote import made, no_mlflow, remote
 
 from flows.line.remote_removal import ABANDONED_SECONDS
+from labelfactory.dataset.manifest import read_manifest, write_manifest
 
 pytestmark = pytest.mark.slow
 __all__ = ["made", "no_mlflow", "remote"]
@@ -44,3 +47,32 @@ def test_temporary_files_go_where_only_this_project_writes(made, remote, tmp_pat
     assert len(contents(tmp_path / "theirs")) == len(places)
     theirs = "2 temporary files of transfers of this project or another one"
     assert any(theirs in line for line in report["not_ours"]) != ours
+
+
+def put_picture(remote: Path, content: bytes) -> str:
+    """A photograph or mask, as a push of another machine leaves it; gives its digest."""
+    digest = hashlib.sha256(content).hexdigest()
+    path = remote / f"labelfactory/pictures/{digest[:2]}/{digest}"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return digest
+
+
+def pictures(remote: Path) -> set[str]:
+    return {Path(name).name for name in contents(remote / "labelfactory/pictures")}
+
+
+def test_a_photograph_that_another_machine_imported_under_the_id(made, remote):
+    """Only its row knows it. What another image has too stays."""
+    both, other = put_picture(remote, b"of two images"), put_picture(remote, b"of another machine's image-1")
+    manifest = remote / "labelfactory/manifest.parquet"
+    pushed = read_manifest(manifest)
+    new = {
+        "image-1": {"sha256": other, "mask_path": "data/raw/m.png", "mask_sha256": both},
+        "image-2": {"sha256": both},
+    }
+    rows = (replace(entry, **new.get(entry.image_id, {})) for entry in pushed.entries)
+    write_manifest(replace(pushed, entries=tuple(rows)), manifest)
+    (report,) = withdraw("image-1", made)
+    assert report["complete"]
+    assert {other, both} & pictures(remote) == {both}

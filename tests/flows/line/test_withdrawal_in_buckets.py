@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pushed_line import withdraw
 from shared_bucket import BUCKET, S3_WARNINGS, empty_bucket, first_machine, s3_server
 
 from app.storage import push
-from labelfactory.dataset.manifest import read_manifest
+from labelfactory.dataset.manifest import read_manifest, write_manifest
 from lineage.record import record
 
 pytestmark = [pytest.mark.slow, *S3_WARNINGS]
@@ -161,3 +162,19 @@ def test_an_empty_bucket_has_nothing(made, bucket):
     assert report["complete"]
     (line,) = (line for line in report["not_ours"] if "DVC's remote" in line)
     assert "nothing at all is there" in line
+
+
+def test_photographs_that_only_an_earlier_manifest_names(made, bucket):
+    """Another machine imported them under the withdrawn id: no ledger here, and no row of the last manifest, knows them."""
+    keep_versions(bucket)
+    push()
+    pushed, other, key = read_manifest(), b"of another machine's image-1", "project/labelfactory/manifest.parquet"
+    sha256 = hashlib.sha256(other).hexdigest()
+    bucket.put_object(Bucket=BUCKET, Key=f"project/labelfactory/pictures/{sha256[:2]}/{sha256}", Body=other)
+    rows = (replace(e, sha256=sha256) if e.image_id == "image-1" else e for e in pushed.entries)
+    write_manifest(replace(pushed, entries=tuple(rows)), Path("other.parquet"))
+    bucket.put_object(Bucket=BUCKET, Key=key, Body=Path("other.parquet").read_bytes())
+    bucket.put_object(Bucket=BUCKET, Key=key, Body=Path("data/import/manifest.parquet").read_bytes())
+    (report,) = withdraw("image-1", made)
+    assert report["complete"]
+    assert not holds(bucket, other)
