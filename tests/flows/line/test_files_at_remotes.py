@@ -5,13 +5,17 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pushed_line import contents, withdraw
 from test_withdrawal_at_remote import made, no_mlflow, remote
 
 from flows.line.remote_removal import ABANDONED_SECONDS
-from labelfactory.dataset.manifest import read_manifest, write_manifest
+from flows.line.replaced_images import forget_replaced, note_replaced, replaced_pictures
+from labelfactory.dataset.manifest import Manifest, read_manifest, write_manifest
+from labelfactory.errors import DataError
+from labelfactory.schema import Classes
 
 pytestmark = pytest.mark.slow
 __all__ = ["made", "no_mlflow", "remote"]
@@ -76,3 +80,31 @@ def test_a_photograph_that_another_machine_imported_under_the_id(made, remote):
     (report,) = withdraw("image-1", made)
     assert report["complete"]
     assert {other, both} & pictures(remote) == {both}
+
+
+DAMAGED = [
+    b"",
+    b"half a l",
+    b"[[1, 2, 3]]",
+    b"{}",
+    b'[["a", "b"]]',
+    b"[" * 100_000,
+    f'[["{"0" * 64}", "../../x", ""]]'.encode(),
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_list_of_replaced_pictures_is_not_replaced(content):
+    """It may be all that knows of a picture there; what it calls a digest becomes an address that is deleted."""
+    sent: list[str] = []
+    store = SimpleNamespace(
+        get=lambda address: content if address.endswith("replaced.json") else None,
+        address=lambda *parts: "/".join(parts),
+        put=lambda data, address: sent.append(address),
+    )
+    manifest = Manifest(Classes(("cat",)), {}, "", ())
+    reads = (note_replaced, manifest), (replaced_pictures, ["a"], ["b"]), (forget_replaced, ["a"], ["b"])
+    for read, *words in reads:
+        with pytest.raises(DataError, match=r"replaced.json: damaged"):
+            read(store, *words)
+    assert not sent
