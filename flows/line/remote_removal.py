@@ -19,7 +19,7 @@ from dvc_objects.fs.base import ObjectFileSystem
 from flows.line.dvc_repo import open_repo
 from flows.line.known_remotes import KNOWN, is_gone, known_places, lost_places, place_of
 from flows.line.object_versions import Versions, kept_versions
-from flows.line.pulled_files import TEMPORARY
+from flows.line.pulled_files import MD5, TEMPORARY
 from flows.line.pulled_manifest import read_pushed
 from flows.line.replaced_images import forget_replaced, pictures_of, replaced_pictures
 from flows.line.storage import AT_ONCE, Store
@@ -85,15 +85,19 @@ def clean_remote() -> None:
             return
         kept = _clean_manifest(store, refused)
         pictures = _pictures(store, known) | refused
-        _Removal(store).delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
+        removal = _Removal(store)
+        removal.delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
         forget_replaced(store, *_named(known))
-        objects = {md5 for each in known for md5 in objects_of(ledger, each)}
-        _remove_objects(store, objects - _needed(repo))
+        objects = {md5 for each in known for md5 in objects_of(ledger, each)} - _needed(repo)
+        if (
+            removal.versions or not store.has_own_versions
+        ):  # otherwise the report of each withdrawal says that it cannot
+            _remove_outputs(store, removal, objects)
 
 
 def objects_of(ledger: Ledger, withdrawal: Withdrawal) -> set[str]:
     """MD5 of all outputs that were ever found to hold a withdrawal's images."""
-    return {*withdrawal.cache, *last_report(ledger, withdrawal).get("deleted_from_cache", ())}
+    return {*withdrawal.cache, *withdrawal.objects, *last_report(ledger, withdrawal).get("deleted_from_cache", ())}
 
 
 def _remove(
@@ -122,10 +126,7 @@ def _remove(
         )
     if store.fs.protocol == "local":
         removal.unseen += _leftovers(store, is_own=is_own)
-    if store.has_own_versions:
-        return [*removal.unseen, *_remove_versions(store, removal.versions, objects)]
-    _remove_objects(store, objects, is_own=is_own)
-    return [*removal.unseen, *_unsearched(store)]
+    return [*removal.unseen, *_remove_outputs(store, removal, objects, is_own=is_own)]
 
 
 def _reach(repo: Repo, store: Store) -> None:
@@ -168,26 +169,38 @@ def _look(store: Store, withdrawals: Collection[Withdrawal], objects: Collection
     return ["outputs that are not in this machine's cache, since HTTP gives no list of what is there"]
 
 
-def _remove_objects(store: Store, objects: Collection[str], *, is_own: bool = True) -> None:
-    """Delete outputs by their MD5."""
-    removal, addresses = _Removal(store), [store.odb.oid_to_path(md5) for md5 in objects]
+def _remove_outputs(store: Store, removal: "_Removal", objects: Collection[str], *, is_own: bool = True) -> list[str]:
+    """Delete outputs by their MD5; gives what was not searched there.
+
+    Raises:
+        DataError: the remote keeps them by their paths, in versions that cannot be listed.
+    """
+    if store.has_own_versions:
+        return _remove_versions(store, removal.versions, objects)
+    addresses = [store.odb.oid_to_path(md5) for md5 in objects]
     if is_own and any(
         store.exist(addresses)
     ):  # first, since it names them: who is killed among them finds some the next time
         removal.delete([store.address("dvc.lock")])
     removal.delete(addresses)
+    return _unsearched(store)
 
 
 def _remove_versions(store: Store, versions: Versions | None, objects: Collection[str]) -> list[str]:
-    """Delete outputs in a remote that has them by path, in versions of its own; gives what could not be told there."""
+    """`_remove_outputs` in a remote that has outputs by path, in versions of its own.
+
+    What was sent in parts, or is encrypted with a key of the bucket's owner, has no MD5 there.
+    """
     if versions is None:
         raise DataError("it keeps outputs by their paths in versions that cannot be listed here")
-    base, own, parts = _parts(store.base)[1], _parts(store.root)[1], 0
+    base, own, unknown = _parts(store.base)[1], _parts(store.root)[1], 0
     for version in versions.below(f"{base}/" if base else ""):
         if version.etag in objects:
             versions.delete(version)
-        parts += "-" in version.etag and not version.key.startswith(f"{own}/")
-    return [f"{parts} versions that were sent in parts, whose MD5 the bucket does not know"] if parts else []
+        elif version.etag and not version.key.startswith(f"{own}/"):
+            unknown += not (MD5.fullmatch(version.etag) and cached(version.etag).exists())
+    what = f"{unknown} versions whose MD5 the bucket does not know, or that are not in this machine's cache, were not searched"
+    return [what] if unknown else []
 
 
 def _leftovers(store: Store, *, is_own: bool) -> list[str]:

@@ -11,11 +11,15 @@ import pytest
 from pushed_line import contents, withdraw
 from test_withdrawal_at_remote import made, no_mlflow, remote
 
+from app.storage import push
+from flows.line import remote_removal
 from flows.line.remote_removal import ABANDONED_SECONDS
 from flows.line.replaced_images import forget_replaced, note_replaced, replaced_pictures
 from labelfactory.dataset.manifest import Manifest, read_manifest, write_manifest
 from labelfactory.errors import DataError
 from labelfactory.schema import Classes
+from lineage.ledger import Ledger
+from lineage.withdrawals import read_withdrawals
 
 pytestmark = pytest.mark.slow
 __all__ = ["made", "no_mlflow", "remote"]
@@ -80,6 +84,20 @@ def test_a_photograph_that_another_machine_imported_under_the_id(made, remote):
     (report,) = withdraw("image-1", made)
     assert report["complete"]
     assert {other, both} & pictures(remote) == {both}
+
+
+def test_an_output_that_only_the_withdrawal_names_comes_again(made, remote, monkeypatch):
+    """This cache never had it; another machine sends it after the report: the next push deletes it."""
+    content = b"an output of another machine, with image-1"
+    md5 = hashlib.md5(content).hexdigest()
+    withdraw("image-1", made)
+    there = remote / "files/md5" / md5[:2] / md5[2:]
+    there.parent.mkdir(exist_ok=True)
+    there.write_bytes(content)
+    known = [replace(each, objects=(md5,)) for each in read_withdrawals(Ledger())]
+    monkeypatch.setattr(remote_removal, "read_withdrawals", lambda ledger: known)
+    push()
+    assert not there.exists()
 
 
 DAMAGED = [
