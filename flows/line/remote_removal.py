@@ -54,7 +54,11 @@ def remove_at_remotes(withdrawals: Collection[Withdrawal], objects: Collection[s
     """
     left, others = [], []
     with open_repo() as repo:
-        default, known = repo.config["core"].get("remote"), known_places(repo)
+        default, known, lost = repo.config["core"].get("remote"), frozenset[str](), list[str]()
+        try:
+            known, lost = known_places(repo), lost_places(repo)
+        except DataError as error:  # the withdrawal is not complete, since other remotes may have something
+            left.append(f"{error.problem}. {error.remedy}")
         for name in dict.fromkeys([default, *repo.config["remote"]] if default else repo.config["remote"]):
             where, is_own = address_of(repo, name), name == default or place_of(repo, name) in known
             try:
@@ -68,7 +72,7 @@ def remove_at_remotes(withdrawals: Collection[Withdrawal], objects: Collection[s
                 continue
             others += [f"{where}: {line}" for line in unseen]
         left += [
-            f"{place}: sent to or taken from before, and no remote of DVC now: {RESTORE}" for place in lost_places(repo)
+            f"{masked(place)}: sent to or taken from before, and no remote of DVC now: {RESTORE}" for place in lost
         ]
     return Remote(tuple(left), tuple(others))
 
