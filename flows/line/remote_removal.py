@@ -26,7 +26,7 @@ from flows.line.storage import AT_ONCE, Store
 from labelfactory.dataset.manifest import Entry, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.dvc_cache import cached
-from labelfactory.errors import DataError, UserError, first_line
+from labelfactory.errors import DataError, UserError, in_short
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import WIRING_FILE
 from lineage.artifacts import files_in
@@ -64,7 +64,7 @@ def remove_at_remotes(withdrawals: Collection[Withdrawal], objects: Collection[s
             try:
                 unseen = _remove(repo, Store(repo, name), withdrawals, objects, is_own=is_own)
             except Exception as error:  # whatever ails a remote must not stop a withdrawal
-                problem = masked(" ".join((str(error) or type(error).__name__).split())[:300])
+                problem = in_short(error, 300)
                 if is_own:
                     left.append(f"{where}: not reached, or not all deleted: {problem}; {FINISH}")
                 else:
@@ -351,7 +351,7 @@ class _Removal:
         try:
             self.versions = kept_versions(store.fs, _parts(store.base)[0])
         except Exception as error:  # a server without them, or credentials that may not ask
-            self.unseen.append(f"versions, if the bucket keeps some: it does not tell: {first_line(error)[:200]}")
+            self.unseen.append(f"versions, if the bucket keeps some: it does not tell: {in_short(error)}")
 
     def delete(self, addresses: Iterable[str]) -> None:
         """Delete all that are there. Each is tried; raises what the first failed with."""

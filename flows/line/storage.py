@@ -35,7 +35,7 @@ from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, NewerFormatError, UserError
+from labelfactory.errors import DataError, NewerFormatError, UserError, in_short
 from labelfactory.files import TakenError, disk_error, make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
 from labelfactory.progress import progress
@@ -295,7 +295,7 @@ def _store() -> Iterator[tuple[Repo, Store]]:
             full = disk_error(Path(getattr(error, "filename", None) or "DVC"), error)
             if full is not None:
                 raise full from error
-            raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", REMEDY) from error
+            raise UserError(f"DVC: {in_short(error, 500)}", REMEDY) from error
 
 
 def _files(entries: Iterable[Entry]) -> dict[str, list[Path]]:
