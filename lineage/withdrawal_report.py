@@ -15,6 +15,7 @@ from labelfactory.files import remove_leftovers, write_json
 from labelfactory.foreign_files import RAW, is_inside
 from labelfactory.json_files import read_json
 from labelfactory.masking import masked
+from labelfactory.names import in_utf8
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.store.entries import STORE
 from lineage.artifacts import md5_of
@@ -104,7 +105,7 @@ def make_report(
     if not is_ours():
         shared = (cached(md5) for md5 in objects)
         elsewhere += [f"{path} (in DVC's cache outside of this project)" for path in shared if path.exists()]
-    return {
+    report = {
         "id": withdrawal.id,
         "time": datetime.now(UTC).replace(microsecond=0).isoformat(),
         "images": list(withdrawal.images),
@@ -122,6 +123,16 @@ def make_report(
         "model_names": {d: lookup.models[d].label for d in withdrawal.models if d in lookup.models},
         "masks": [{"image_id": m["image_id"], "digest": m["digest"], "key": m["key"]} for m in masks],
     }
+    return {name: _in_utf8(value) for name, value in report.items()}
+
+
+def _in_utf8(value: Any) -> Any:
+    """The same with texts that UTF-8 can hold: names of files may be any bytes."""
+    if isinstance(value, dict):
+        return {_in_utf8(name): _in_utf8(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_utf8(inner) for inner in value]
+    return in_utf8(value) if isinstance(value, str) else value
 
 
 def sign_off(ledger: Ledger, withdrawal: Withdrawal, report: dict[str, Any]) -> Path:
