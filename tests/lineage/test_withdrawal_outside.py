@@ -118,6 +118,19 @@ def test_results_of_commands_are_named(line, image_id):
     assert set(report["elsewhere"]) == expected | twice
 
 
+def test_results_of_another_image_are_not_named(line):
+    """Its id is what `predict` would make of the other's."""
+    for old, new in (("image-1", "IMG_1"), ("image-2", "IMG_1~2"), ("image-3", "IMG_1_overlay")):
+        renamed(line, old, new)
+    photograph = np.zeros((*SIZE, 3), np.uint8)
+    for name in ("IMG_1", "IMG_1~2", "IMG_1~3", "IMG_1_overlay"):
+        write_predicted(made("preds"), name, photograph, np.zeros(SIZE, np.uint8))
+    Path("preds/IMG_1_overlay.png").unlink()
+    report, _ = signed(began("IMG_1"))
+    named = {line.removesuffix(" (a result of `labelfactory predict`)") for line in report["elsewhere"]}
+    assert named == {"preds/IMG_1.png", "preds/IMG_1~3.png", "preds/IMG_1~3_overlay.jpg"}
+
+
 def made(folder: str) -> Path:
     Path(folder).mkdir(exist_ok=True)
     return Path(folder)
