@@ -18,7 +18,7 @@ from labelfactory.foreign_files import PHOTOGRAPHS, is_inside
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
 from lineage.lookup import Lookup
-from lineage.traces import ID, MODEL, PHOTOGRAPH, Traces
+from lineage.traces import ID, MODEL, PHOTOGRAPH, UNREAD, Traces
 from lineage.withdrawals import Withdrawal
 
 PROVENANCE = "provenance.json"
@@ -65,8 +65,10 @@ def search_outside(lookup: Lookup, withdrawal: Withdrawal, traces: Traces) -> Ou
 
 
 def _how(path: Path, traces: Traces, names: Collection[str], *, quiet: bool) -> str:
-    """How a file holds or names the images; empty where it does not. `quiet`: only if it holds pixels of them."""
-    found = traces.in_file(path)
+    """How a file holds or names the images; empty where it does not. `quiet`: only if it holds pixels of them, or may."""
+    found = traces.read(path)
+    unread = UNREAD if UNREAD in found else ""
+    found.discard(UNREAD)
     if PHOTOGRAPH in found:
         return PHOTOGRAPH
     owner = _owner(path.stem, names, traces)
@@ -74,12 +76,12 @@ def _how(path: Path, traces: Traces, names: Collection[str], *, quiet: bool) -> 
     if command:
         return f"a result of `{command}`"
     if quiet:
-        return ""
+        return unread
     if MODEL in found:
         return MODEL
     in_name = traces.in_text(path.as_posix()) if owner in ("", *names) else set()
     in_name |= traces.in_name(path) if path.suffix.lower() in PHOTOGRAPHS else set()
-    return "named after it" if ID in in_name else "names it" if found or in_name else ""
+    return "named after it" if ID in in_name else "names it" if found or in_name else unread
 
 
 def _owner(name: str, names: Collection[str], traces: Traces) -> str:

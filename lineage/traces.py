@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import html
 import json
+import lzma
 import mmap
 import re
 import tarfile
@@ -49,6 +50,19 @@ PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 """First bytes of pictures, which are compared as a whole."""
 ID, PHOTOGRAPH, KEY = "the image's id", "the photograph or a mask of it", "a mask's key"
 MODEL = "a model that learnt from it"
+UNREAD = "not all of it could be read and searched"
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,  # a zip with a password, or in a form that is not known
+    pa.ArrowException,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What readers raise at damaged, protected or unknown content."""
 
 
 @dataclass(frozen=True)
@@ -187,25 +201,39 @@ class Traces:
         return {}
 
     def in_file(self, path: Path) -> set[str]:
-        """What the content of a file holds; nothing where it cannot be read, which `audit verify` says."""
+        """What the content of a file holds, as far as it can be read."""
+        return self.read(path) - {UNREAD}
+
+    def read(self, path: Path) -> set[str]:
+        """The same, and `UNREAD` where not all of it could be read; a file that has gone holds nothing."""
         try:
-            with path.open("rb") as stream:
-                start = stream.read(8)
-            if start.startswith(b"PAR1"):
-                return self._in_table(path)
-            found = {PHOTOGRAPH} if self._may_be(path.stat().st_size) and digest_file(path) in self.digests else set()
-            if start.startswith(PICTURES) or not start:
-                return found
-            if start.startswith(b"PK\x03\x04") or tarfile.is_tarfile(path):
-                found |= self._in_archive(path)
-            if start.startswith(b"\x1f\x8b") and not tarfile.is_tarfile(path):
-                with gzip.open(path) as unpacked:
-                    found |= (
-                        {PHOTOGRAPH} if hashlib.file_digest(unpacked, "sha256").hexdigest() in self.digests else set()
-                    )
-            return found | self._in_bytes(path)
-        except (OSError, ValueError, pa.ArrowException, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError):
+            return self._in_content(path)
+        except FileNotFoundError:
             return set()
+        except UNREADABLE:
+            return {UNREAD}
+
+    def _in_content(self, path: Path) -> set[str]:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+        if start.startswith(b"PAR1"):
+            return self._in_table(path)
+        found = {PHOTOGRAPH} if self._may_be(path.stat().st_size) and digest_file(path) in self.digests else set()
+        if start.startswith(PICTURES) or not start:
+            return found
+        if start.startswith(b"PK\x03\x04") or tarfile.is_tarfile(path):
+            found |= self._in_archive(path)
+        elif start.startswith(b"\x1f\x8b"):
+            found |= self._in_gzip(path)
+        return found | self._in_bytes(path)
+
+    def _in_gzip(self, path: Path) -> set[str]:
+        try:
+            with gzip.open(path) as unpacked:
+                digest = hashlib.file_digest(unpacked, "sha256").hexdigest()
+        except UNREADABLE:
+            return {UNREAD}
+        return {PHOTOGRAPH} if digest in self.digests else set()
 
     def _may_be(self, size: int) -> bool:
         return any(self.sizes.get(digest, size) == size for digest in self.digests)
@@ -219,11 +247,18 @@ class Traces:
     def _in_archive(self, path: Path) -> set[str]:
         """What members of an archive hold: their names, and pictures by their bytes."""
         found: set[str] = set()
-        for name, size, read in _members(path):
-            found |= self.in_name(PurePath(name))
-            if self._may_be(size) and digest_bytes(read()) in self.digests:
-                found.add(PHOTOGRAPH)
+        try:
+            for name, size, read in _members(path):
+                found |= self.in_name(PurePath(name)) | self._in_member(size, read)
+        except UNREADABLE:  # the list of its members
+            found.add(UNREAD)
         return found
+
+    def _in_member(self, size: int, read: Callable[[], bytes]) -> set[str]:
+        try:
+            return {PHOTOGRAPH} if self._may_be(size) and digest_bytes(read()) in self.digests else set()
+        except UNREADABLE:
+            return {UNREAD}
 
     def _in_table(self, path: Path) -> set[str]:
         found: set[str] = set()
@@ -265,9 +300,15 @@ class Traces:
 
 def in_project(traces: Traces) -> dict[Path, set[str]]:
     """Files under data/ that still hold any of it, behind links too, but for history, and what they hold."""
+    found = {path: held - {UNREAD} for path, held in searched(traces).items()}
+    return {path: held for path, held in found.items() if held}
+
+
+def searched(traces: Traces) -> dict[Path, set[str]]:
+    """The same, and the files that could not be searched, or not as a whole: these have `UNREAD` among what they hold."""
     found = {}
     for path in sorted(files_below(DATA, without=[DATA / name for name in HISTORY])):
-        held = traces.in_name(path) | traces.in_file(path)
+        held = traces.in_name(path) | traces.read(path)
         if held:
             found[path] = held
     return found

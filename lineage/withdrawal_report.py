@@ -24,7 +24,7 @@ from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
 from lineage.outside_data import search_outside
-from lineage.traces import PHOTOGRAPH, Traces, in_cache, in_project
+from lineage.traces import PHOTOGRAPH, UNREAD, Traces, in_cache, searched
 from lineage.withdrawals import Withdrawal
 
 REPORTS = "withdrawals"
@@ -46,7 +46,7 @@ class Found:
     lines: tuple[str, ...]  # what is under data/, one line each
     foreign: tuple[
         str, ...
-    ]  # files of people that name it, such as the lists of a source, or hold it behind a link; and how
+    ]  # files of people that name it or hold it behind a link, and what was not searched; and how
     cached: tuple[str, ...]  # MD5 of objects in DVC's cache that hold it
     current: frozenset[str]  # of these, what is under data/ too: DVC needs it until the line has run without the images
 
@@ -58,7 +58,9 @@ class Found:
 
 def search(traces: Traces) -> Found:
     """Search every file under data/ but history, and DVC's cache."""
-    live = in_project(traces)
+    live = searched(traces)
+    unread = [path for path, held in live.items() if UNREAD in held]
+    live = {path: held - {UNREAD} for path, held in live.items() if held != {UNREAD}}
     if REPORT.is_file() and not is_report(report_without(traces.has)):
         live.setdefault(REPORT, set()).add("pictures, perhaps of before the withdrawal")
     ours = {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
@@ -70,6 +72,7 @@ def search(traces: Traces) -> Found:
             foreign.append(f"{path} (names it)")
         elif not own and linked:
             foreign.append(f"{path} ({PHOTOGRAPH}; it lies outside of {DATA}, behind a link)")
+    foreign += [f"{path} ({UNREAD})" for path in unread]
     return Found(tuple(lines), tuple(foreign), tuple(in_cache(traces)), frozenset(md5_of(path) for path in live))
 
 

@@ -19,9 +19,11 @@ from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.digests import digest_file
 from labelfactory.dvc_cache import cache_folder, is_ours
+from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove
-from lineage.traces import Traces
+from lineage.traces import UNREAD, Traces, in_project
+from lineage.withdrawal_report import traces_of
 
 
 @pytest.fixture
@@ -153,6 +155,8 @@ def test_every_kind_of_file_is_searched(tmp_path):
         file("m.parquet", b"PAR1 damaged"),
     ):
         assert not traces.in_file(path), path
+    damaged = {path.name for path in tmp_path.iterdir() if UNREAD in traces.read(path)}
+    assert damaged == {"t.gz", "m.parquet"}
     assert traces.in_name(Path("image-7.0123abc.png"))
     assert not traces.in_name(Path("image-70.png"))
 
@@ -219,3 +223,53 @@ def test_the_longest_known_name_owns_a_place(tmp_path):
     ):
         pq.write_table(pa.table({column: [value]}), tmp_path / "a.parquet")
         assert bool(traces.in_file(tmp_path / "a.parquet")) == holds, (column, value)
+
+
+def sealed_zip(path: Path, members: dict[str, bytes], *, method: int = 0, password: bool = False) -> Path:
+    """A zip whose headers say that its members have a password, or were compressed in another way."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    data = bytearray(path.read_bytes())
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = data.find(signature)
+        while place >= 0:
+            data[place + at] |= password
+            data[place + at + 2] = method
+            place = data.find(signature, place + 4)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("how", [{"password": True}, {"method": 99}])
+def test_what_cannot_be_read_is_named_and_ends_nothing(line, how):
+    """A zip with a password, or of an unknown kind, holds what nobody sees; its names are read. It is no trace by itself."""
+    photograph = Path("data/raw/image-1.png").read_bytes()
+    Path("mine").mkdir()
+    for folder in ("data/raw", "data/import", "mine"):
+        sealed_zip(Path(folder, "sealed.zip"), {"x.png": photograph}, **how)
+        sealed_zip(Path(folder, "short.zip"), {"x.png": b"another size"}, **how)
+        sealed_zip(Path(folder, "named.zip"), {"image-1.png": photograph}, **how)
+        Path(folder, "damaged.parquet").write_bytes(b"PAR1 damaged")
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    line.run()
+    record()
+    assert [path.as_posix() for path in in_project(traces_of(Lookup(), withdrawal))] == [
+        "data/import/named.zip",
+        "data/raw/named.zip",
+    ]
+    report, _ = signed(withdrawal)
+    assert [each for each in report["left_over"] if not each.startswith(".dvc")] == [
+        "data/import/named.zip: the image's id"
+    ]
+    assert set(report["elsewhere"]) == {
+        "data/raw/named.zip (names it)",
+        "mine/named.zip (names it)",
+        *(
+            f"{d}/{n} ({UNREAD})"
+            for d in ("data/raw", "data/import", "mine")
+            for n in ("sealed.zip", "damaged.parquet")
+        ),
+        *(f"{d}/named.zip ({UNREAD})" for d in ("data/raw", "data/import")),
+    }
