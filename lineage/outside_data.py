@@ -49,7 +49,10 @@ def search_outside(lookup: Lookup, withdrawal: Withdrawal, traces: Traces) -> Ou
     """
     traces = traces.with_weights(lookup.models[d].weights for d in withdrawal.models if d in lookup.models)
     files, links = _files()
-    exports = [path.parent for path in files if path.name == PROVENANCE and _exported(path, withdrawal)]
+    provenances = [
+        path for path in files if path.name == PROVENANCE and path.parent != Path()
+    ]  # one here is no export's
+    exports = [path.parent for path in provenances if _exported(path, withdrawal)]
     known = {os.path.realpath(path) for path in withdrawal.elsewhere}  # the report has them already
     tracked, names = _tracked(), _names(withdrawal)
     held = [f"{folder} (an export)" for folder in exports]

@@ -211,3 +211,18 @@ def test_names_of_any_bytes_are_signed(line, tmp_path_factory):
     } <= set(report["elsewhere"])
     assert rf"lnk\xe9 (a link to {album}, which was not searched)" in report["not_ours"]
     assert r"data/raw/copy\xff.png" in report["deleted"]
+
+
+def test_a_provenance_in_the_projects_own_folder_makes_no_export_of_it(line):
+    """It is named; so is every other file, by itself."""
+    Path("mine").mkdir()
+    shutil.copy("data/raw/image-1.png", "mine/copy.png")
+    for folder in (".", "made"):
+        Path(folder).mkdir(exist_ok=True)
+        Path(folder, "provenance.json").write_text(json.dumps({"images": {"image-1": {}}}))
+    report, _ = signed(began("image-1"))
+    assert set(report["elsewhere"]) == {
+        "made (an export)",
+        "mine/copy.png (the photograph or a mask of it)",
+        "provenance.json (names it)",
+    }
