@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,14 @@ from labelfactory.files import write_json
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import METRICS
 from labelfactory.stage.output_state import passport_of
+from lineage.audit import steps
 from lineage.compare import compare_states
 from lineage.export import openlineage
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.scores import IOU, scores_of
-from lineage.settings_diff import executions_behind, settings_between
+from lineage.settings_diff import _remains, executions_behind, settings_between
 from lineage.verify import check_ledger
 
 
@@ -231,6 +234,23 @@ def test_a_network_of_other_classes_is_a_model_of_its_own(renamed, labelfactory)
     assert [p["model"] for p in answer["parents"] if p["name"] == "classifier"] == ["classifier 2"]
     assert [p.label for n, p in lookup.parents(first).items() if n == "classifier"] == ["classifier 1"]
     assert list(check_ledger(Lookup(fresh=True))) == []
+
+
+def test_a_network_behind_a_model_or_a_mask_is_that_of_its_classes(renamed):
+    """Of two with the same weights: not the first that had them, and not the newest."""
+    lookup = Lookup()
+    one, two = lookup.versions("classifier")
+    assert one.weights == two.weights
+    lookup.models[two.digest] = replace(two, passport=two.passport.model_copy(update={"params": {"seed": 9}}))
+    first, second = lookup.versions()
+    seeds = [_remains(lookup, model)["train_classifier"]["train_classifier.seed"] for model in (first, second)]
+    assert seeds == ["0", "9"]
+    mask = lookup.masks("image-1")[0]
+    for time in (mask["time"], mask["time"] + timedelta(days=1)):
+        assert {s["model"] for s in steps(lookup, {**mask, "time": time}) if "model" in s} == {
+            "classifier 1",
+            "affinity 1",
+        }
 
 
 def test_scores_of_a_ledger_that_does_not_say_their_classes(line):
