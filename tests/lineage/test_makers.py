@@ -253,6 +253,19 @@ def test_a_network_behind_a_model_or_a_mask_is_that_of_its_classes(renamed):
         }
 
 
+def test_a_report_that_does_not_tell_the_classes_of_a_network_is_recorded(line):
+    """The model has this execution by the digest of its weights."""
+    train(line, "segmenter", seed=7)
+    report = Path("data/reports/train_segmenter.json")
+    said = json.loads(report.read_text())
+    for state in said["made"]:
+        del state["classes"], state["training_rows"]
+    write_json(report, said)
+    assert record().models == ["segmenter 2"]
+    second = Lookup().versions()[1]
+    assert Lookup().executions[second.run]["model"] == second.digest
+
+
 def test_scores_of_a_ledger_that_does_not_say_their_classes(line):
     """They belong to the first model of these weights, unless they name classes that it does not have."""
     line.older = True
