@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 from made_line import MadeLine
@@ -19,6 +20,7 @@ from lineage.audit import steps
 from lineage.compare import compare_states
 from lineage.export import openlineage
 from lineage.ledger import Ledger, events_table
+from lineage.ledger_rows import Labels
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.scores import IOU, scores_of
@@ -264,6 +266,17 @@ def test_a_report_that_does_not_tell_the_classes_of_a_network_is_recorded(line):
     assert record().models == ["segmenter 2"]
     second = Lookup().versions()[1]
     assert Lookup().executions[second.run]["model"] == second.digest
+
+
+def test_data_tells_of_the_rows_of_its_own_model_alone():
+    """Of masks with the same bytes a model that is recorded late has those of the ledger, where there are any."""
+    labels = Labels([], pa.table({n: [] for n in ("image_id", "digest", "image", "tags", "key")}))
+    there, before, name = (b"i", "cat", b"new"), (b"i", "cat", b"old"), ("image-1", b"digest")
+    labels.on_disk, labels.recorded = {name: there, ("image-2", b""): there}, {name: before}
+    assert labels.known(*name, live=True) == there
+    assert labels.known(*name, live=False) == before
+    assert labels.known("image-2", b"", live=False) == there
+    assert labels.known("image-3", b"", live=True) == (None, "", None)
 
 
 def test_scores_of_a_ledger_that_does_not_say_their_classes(line):
