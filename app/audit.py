@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,8 @@ from reporting.phrases import NOT_MEASURED
 if TYPE_CHECKING:
     from lineage.lookup import Lookup
 
+CHANGING = re.compile(r"@\{|:/|\^\{/")
+"""In a name of a commit that means another one later: by a time, the reflog, or a message."""
 cli = typer.Typer(
     help="Show where a model, mask or pixel comes from, what changed, and what does not match.", no_args_is_help=True
 )
@@ -163,17 +166,18 @@ def _asked(question: Callable[..., Any], *words: Any) -> Any:
 
     Args:
         question: gets the ledger and the words.
-        words: what was typed. A path may lead out of the project, and pictures are drawn each time: such a question is asked anew.
+        words: what was typed. A path may lead out of the project, pictures are drawn each time, and a commit may be named by a
+            time: such a question is asked anew.
     """
 
     def ask() -> dict[str, Any]:
         ledger, problem = _recorded()
         return {"problem": problem, "answer": question(ledger, *words)}
 
-    if any(isinstance(word, Path) or os.path.exists(str(word)) for word in words):  # noqa: PTH110  # of any word, without errors
+    if any(isinstance(word, Path) or CHANGING.search(str(word)) or os.path.exists(str(word)) for word in words):  # noqa: PTH110  # of any word, without errors
         found = ask()
     else:
-        found = kept([question.__name__, *(str(word) for word in words)], ask)
+        found = kept([question.__name__, *(str(word) for word in words)], ask, lambda new: not new["problem"])
     _say(found["problem"])
     return found["answer"]
 

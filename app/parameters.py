@@ -35,10 +35,10 @@ defaults, `method: {name: pcm, rounds: 2}`; on the command line `--set extract_c
 listed under [Methods](#methods). Older files, with knobs beside the method (`random_walk.steps`), are still understood; a knob
 that is given in both places is refused.
 
-*Precision* is `32-true`, `bf16-mixed`, `16-mixed`, or `auto`: whichever of the first two is
-quicker for the network on this machine. That is measured at its first use (2 seconds where the device multiplies bfloat16 itself),
-kept, and listed by `labelfactory doctor`. Like the device, it is recorded, and makes nothing stale. *Scales* are factors on the
-photograph's size, 0.1 to 4.
+*Precision* is `32-true`, `bf16-mixed`, `16-mixed`, or `auto`: whichever of the first two is quicker for the network on this
+machine. That is measured at its first use (2 seconds where the device multiplies bfloat16 itself), kept for this user, and listed
+by `labelfactory doctor`; where it cannot be kept, it is `32-true`. Like the device, it is recorded (but for shards that a cluster
+made), and makes nothing stale. *Scales* are factors on the photograph's size, 0.1 to 4.
 
 *Effect* says what more of a value, or another one, does to masks or time; the best value follows from a sweep
 (`labelfactory sweep random_walk.beta=4,8`). The column *params.yaml* holds the value that is there.
@@ -47,11 +47,11 @@ This page is the output of `labelfactory parameters`.
 """
 TAIL = """\
 ## Environment
-No result depends on these on the CPU: `LABELFACTORY_WORKERS` (processes, default one a core), `LABELFACTORY_DEVICE` (`cpu`,
-`cuda`, `cuda:1`, default the GPU if there is one), `LABELFACTORY_PLAIN_STARTS` (`1`: each stage loads its libraries itself),
-`LABELFACTORY_CACHE` (folder of downloaded weights, measured precisions and machine code, default `~/.cache/labelfactory`).
-`LABELFACTORY_DEVICES` (GPUs to train on, default all that a batch can be shared by evenly) changes weights by rounding:
-[deployment.md](deployment.md#training-on-several-gpus).
+No result depends on these on the CPU, but for what `precision: auto` is: `LABELFACTORY_WORKERS` (processes, default one a core),
+`LABELFACTORY_DEVICE` (`cpu`, `cuda`, `cuda:1`, default the GPU if there is one), `LABELFACTORY_PLAIN_STARTS` (`1`: each stage
+loads its libraries itself), `LABELFACTORY_CACHE` (folder of downloaded weights, measured precisions and machine code, default
+`~/.cache/labelfactory`). `LABELFACTORY_DEVICES` (GPUs to train on, default all that a batch can be shared by evenly) changes
+weights by rounding: [deployment.md](deployment.md#training-on-several-gpus).
 """
 
 

@@ -1,7 +1,9 @@
-"""Numbers from environment variables, all read and refused in the same way."""
+"""Numbers from environment variables, all read and refused in the same way; and the folder of what all projects share."""
 
 import math
 import os
+import stat
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from labelfactory.errors import UserError
@@ -44,3 +46,33 @@ def _number(variable: str, default: Number) -> Number:
 
 def _refuse(variable: str, what: str) -> NoReturn:
     raise UserError(f"{variable}={os.environ[variable]!r} must be {what}", f"Type `unset {variable}`.")
+
+
+def cache_folder() -> Path | None:
+    """Where projects of this user share what is costly to get: $LABELFACTORY_CACHE, else ~/.cache/labelfactory.
+
+    None for a user without a home.
+    """
+    if named := os.environ.get("LABELFACTORY_CACHE"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "labelfactory"
+    except RuntimeError:
+        return None
+
+
+def own_cache_folder(name: str) -> Path:
+    """A folder of the cache that nobody else can write, made if missing: also where several users share one cache.
+
+    Raises:
+        OSError: it cannot be made, or is open to others.
+    """
+    cache = cache_folder()
+    if cache is None:
+        raise FileNotFoundError("this user has no home")
+    folder = cache / f"{name}-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise PermissionError(f"{folder} is open to other users")
+    return folder

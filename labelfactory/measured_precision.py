@@ -1,15 +1,16 @@
 """`precision: auto`: 32 bits or bfloat16, whichever was quicker for a network on this processor.
 
 That a processor has bfloat16 does not say that it is quicker in it: on some a network takes 1.1 to 1.6 times as long. So both
-are timed on the first input, and the answer is kept beside downloaded weights, where another process or a later run finds it:
-all of one machine compute alike.
+are timed on the first input, and the answer is kept in this user's cache, where another process or a later run finds it: all
+of this user's on one machine compute alike.
 """
 
+import math
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +20,16 @@ from pydantic import BaseModel
 
 from labelfactory.devices import FabricPrecision, has_bfloat16
 from labelfactory.digests import digest_json
+from labelfactory.environment import cache_folder, own_cache_folder
 from labelfactory.errors import DataError, UserError
-from labelfactory.files import write_whole
+from labelfactory.files import write_json
 from labelfactory.json_files import read_json
+from labelfactory.lock import file_lock
 
 if TYPE_CHECKING:
     import torch
 
+FOLDER = "precision"
 SECONDS = 2.0
 """Time for the turns of a measurement; each precision has at least one turn after one that warms it up."""
 MOST_TURNS = 10
@@ -82,12 +86,21 @@ _known: "WeakKeyDictionary[torch.nn.Module, dict[tuple[Work, torch.device], Fabr
 def _kept_or_measured(
     layers: str, work: Work, device: "torch.device", turn: Callable[[FabricPrecision], None]
 ) -> FabricPrecision:
+    """Where nothing can be kept, 32 bits: each process would have an answer of its own."""
     where = _where(device)
-    path = kept_folder() / f"{digest_json([layers, work, where])[:32]}.json"
-    kept = _read(path)
-    if kept is None:
-        kept = _keep(path, _measured(layers, work, device, where, turn))
-    return kept.precision
+    with ExitStack() as stack:
+        try:
+            path = own_cache_folder(FOLDER) / f"{digest_json([layers, work, where])[:32]}.json"
+            stack.enter_context(file_lock(path.with_suffix(".lock")))  # others wait for the first
+        except (OSError, UserError):
+            return "32-true"
+        kept = _read(path)
+        if kept is None:
+            kept = _measured(layers, work, device, where, turn)
+            with suppress(OSError, UserError):
+                write_json(path, kept.model_dump())
+            kept = _read(path)
+    return "32-true" if kept is None else kept.precision
 
 
 def _layers(network: "torch.nn.Module") -> str:
@@ -121,21 +134,26 @@ def _seconds(turn: Callable[[FabricPrecision], None], precision: FabricPrecision
     import torch
 
     began = time.perf_counter()
-    turn(precision)
+    try:
+        turn(precision)
+    except torch.OutOfMemoryError:  # the other one may need half of it
+        torch.cuda.empty_cache()
+        return math.inf
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - began
 
 
-def kept_folder() -> Path:
-    """Where measurements are kept: below $LABELFACTORY_CACHE, or ~/.cache/labelfactory."""
-    return Path(os.environ.get("LABELFACTORY_CACHE") or Path.home() / ".cache" / "labelfactory") / "precision"
+def precision_folder() -> Path | None:
+    """Where measurements of this user are kept; None for a user without a home."""
+    cache = cache_folder()
+    return None if cache is None else cache / f"{FOLDER}-{os.getuid()}"
 
 
 def kept_here(device: "torch.device") -> Iterator[Measured]:
     """All that was measured on this device with this torch, by whatever number of threads."""
-    start = _where(device).rsplit(", ", 1)[0]
-    for path in sorted(kept_folder().glob("*.json")):
+    folder, start = precision_folder(), _machine(device)
+    for path in [] if folder is None else sorted(folder.glob("*.json")):
         kept = _read(path)
         if kept is not None and kept.where.startswith(start):
             yield kept
@@ -150,22 +168,18 @@ def _read(path: Path) -> Measured | None:
     return found
 
 
-def _keep(path: Path, measured: Measured) -> Measured:
-    """The first process that has measured decides for all. A folder that cannot be written leaves each its own answer."""
-    with suppress(OSError, UserError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if _read(path) is None:  # none, or damaged
-            path.unlink(missing_ok=True)
-        with write_whole(path, over=False) as temporary:
-            temporary.write_text(measured.model_dump_json(indent=2))
-    return _read(path) or measured
-
-
 def _where(device: "torch.device") -> str:
+    """What decides how fast a network is there. On a GPU the threads of this process do not."""
+    import torch
+
+    return _machine(device) + ("" if device.type == "cuda" else f", {torch.get_num_threads()} threads")
+
+
+def _machine(device: "torch.device") -> str:
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    return f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    return f"{name}, torch {torch.__version__}"
 
 
 @cache

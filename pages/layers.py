@@ -165,7 +165,8 @@ class ModelOnDisk:
             stat = path.stat()
         except FileNotFoundError:
             raise MissingError(f"there is no trained {wiring.model.word}", "Type `labelfactory run`.") from None
-        stamp = stat.st_mtime_ns, stat.st_size, Path(PARAMS_FILE).stat().st_mtime_ns
+        params = Path(PARAMS_FILE)
+        stamp = stat.st_mtime_ns, stat.st_size, params.stat().st_mtime_ns if params.exists() else 0
         if self._loaded is None or self._loaded[0] != stamp:
             try:
                 self._loaded = stamp, LineModel()

@@ -6,7 +6,7 @@ from typing import Any
 
 from labelfactory.console import one_line
 from labelfactory.dataset.prepared import Dataset, ImageRecord
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 from labelfactory.schema import Mask
 from sources._coco_drawing import draw
 from sources._coco_file import shared_ids
@@ -50,7 +50,7 @@ def edited_coco(
         ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path}: not COCO instances: {type(error).__name__}: {str(error)[:80]}",
+            f"{path}: not COCO instances: {type(error).__name__}: {in_short(error, 80)}",
             "Name a JSON with images, annotations and categories, or a folder of PNG masks.",
         ) from None
     if shared:

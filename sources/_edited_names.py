@@ -55,9 +55,12 @@ class ImageNames:
         return None
 
     def meanings(self, *stated: str) -> list[str]:
-        """The ids of all images that the first name which is one's may mean: its id, or the file that exports call by it."""
-        for name in (name for text in filter(None, stated) for name in _readings(text)):
-            found = [known[name].image_id for known in (self._ids, self._files) if name in known]
+        """The ids of all images that the first name which is one's may mean: its id, the file that exports call by it, or its
+        photograph's file.
+        """
+        for text in filter(None, stated):
+            names = dict.fromkeys((text, _stem(text)))
+            found = [known[name].image_id for name in names for known in (self._ids, self._files) if name in known]
             if found:
                 return list(dict.fromkeys(found))
         return []

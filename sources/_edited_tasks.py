@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from labelfactory.dataset.images import decode_mask
 from labelfactory.dataset.prepared import Dataset, ImageRecord
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 from labelfactory.foreign_files import read_file
 from labelfactory.schema import Mask
 from sources._edited_mask import EditedMask, Load
@@ -118,7 +118,7 @@ def _drawer(results: Sequence[Any], path: Path, dataset: Dataset) -> Load:
         try:
             return painted(list(_drawn(results, path, dataset, record)), record.height, record.width), 0
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
-            raise DataError(f"a result cannot be read: {type(error).__name__}: {str(error)[:80]}") from None
+            raise DataError(f"a result cannot be read: {type(error).__name__}: {in_short(error, 80)}") from None
 
     return load
 

@@ -87,8 +87,8 @@ def check_inside(root: Path, path: Path) -> None:
         DataError: it leads out of the dataset.
     """
     folder, target = root.resolve(), path.resolve()
-    blobs = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
-    if not (target.is_relative_to(folder) or target.is_relative_to(blobs)):
+    cache = next((above.parent / "blobs" for above in folder.parents if above.name == "snapshots"), folder)
+    if not (target.is_relative_to(folder) or target.is_relative_to(cache)):
         raise DataError(
             f"{path}: leads out of {root}", "Copy the file that it means to this place, if it is part of it."
         )
@@ -186,7 +186,7 @@ def _configured(root: Path, wanted: str) -> list[tuple[str, list[str]]] | None:
 
 def _matching(root: Path, patterns: Sequence[str], files: Sequence[str]) -> list[str]:
     """Those of the folder's files that match, in order: a pattern that climbs out of it matches none."""
-    texts = [text for text in patterns if "\0" not in text and not {"/", ".."} & {*PurePosixPath(text).parts}]
+    texts = [text for text in patterns if "\0" not in text and not text.startswith("/") and ".." not in text.split("/")]
     found = (glob.glob(text, root_dir=root, recursive=True) for text in texts)  # noqa: PTH207 - pathlib's ** ends at folders
     matched = {Path(name).as_posix() for names in found for name in names}
     return [name for name in files if name in matched]

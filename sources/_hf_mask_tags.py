@@ -10,7 +10,7 @@ import numpy as np
 
 from labelfactory.console import first_of
 from labelfactory.dataset.images import decode_mask
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, read_file
 from labelfactory.schema import BACKGROUND, VOID
 from sources._findings import Findings
@@ -36,7 +36,7 @@ def names_of_values(root: Path) -> dict[int, str]:
     except FileRefusedError as error:
         raise DataError(f"{path}: not readable: {error.reason}", example) from None
     except (ValueError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: not names by value: {str(error)[:80]}", example) from None
+        raise DataError(f"{path}: not names by value: {in_short(error, 80)}", example) from None
     return {
         value: name
         for value, name in sorted(stated.items())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, in_short
 from labelfactory.foreign_files import read_file
 
 LARGEST = 64 * 2**20
@@ -39,7 +39,7 @@ def read_label_vectors(path: Path) -> dict[str, list[float]]:
     except DataError:
         raise
     except Exception as error:  # whatever a broken or hostile file leads to
-        reason = f"{type(error).__name__}: {str(error)[:80]}" if str(error) else type(error).__name__
+        reason = f"{type(error).__name__}: {in_short(error, 80)}"
         raise DataError(f"not a file of NumPy that can be read without running code ({reason}); {WANTED}") from None
     while isinstance(loaded, list) and len(loaded) == 1:  # an array without dimensions
         loaded = loaded[0]

@@ -122,7 +122,7 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
             loaded = json.loads(text)
         except (ValueError, RecursionError) as error:
             if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
-                findings.add(path.name, f"not JSON: {str(error)[:80]}")
+                findings.add(path.name, f"not JSON: {in_short(error, 80)}")
                 return Rows((), ())
         else:
             lines = loaded if isinstance(loaded, list) else [loaded]
@@ -138,7 +138,7 @@ def _json_lines(findings: Findings, path: Path, text: str) -> Rows:
         try:
             row = json.loads(line) if isinstance(line, str) else line
         except (ValueError, RecursionError) as error:
-            findings.leave_out(f"row {number}", path.name, f"not JSON: {str(error)[:80]}", number)
+            findings.leave_out(f"row {number}", path.name, f"not JSON: {in_short(error, 80)}", number)
             continue
         if isinstance(row, dict):
             columns |= dict.fromkeys(row)

@@ -24,7 +24,7 @@ from labelfactory.console import one_line
 from labelfactory.dataset.images import fitted
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.dataset.withdrawn import withdrawn
-from labelfactory.errors import DataError, did_you_mean
+from labelfactory.errors import DataError, did_you_mean, in_short
 from labelfactory.foreign_files import LARGEST_TABLE, read_file, rubbish
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask
@@ -246,7 +246,9 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(read_file(path, largest=LARGEST_TABLE))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not COCO instances: {type(error).__name__}: {str(error)[:80]}", NAME_ONE) from None
+        raise DataError(
+            f"{path}: not COCO instances: {type(error).__name__}: {in_short(error, 80)}", NAME_ONE
+        ) from None
 
 
 def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str]) -> Iterator[EditedMask]:

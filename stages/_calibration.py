@@ -79,7 +79,7 @@ class _Judge:
     def __call__(self, record: ImageRecord, class_ids: Any) -> Evidence:
         scores = torch.from_numpy(self.rows[record.image_id][self.column]).to(self.device)
         photograph = to_tensor(record.photograph()).to(self.device)
-        with inference_precision(self.cfg.precision, self.net, photograph[None]):
+        with inference_precision(self.cfg.precision, self.net, photograph[None], scale=self.cfg.scale):
             return masked_evidence(
                 self.net,
                 photograph,

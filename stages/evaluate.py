@@ -22,7 +22,7 @@ from labelfactory.console import say
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.tables import HEAD
 from labelfactory.dataset.truth import check_truth, has_truth, true_mask
-from labelfactory.devices import Precision
+from labelfactory.devices import Precision, one_thread_each, pick_device
 from labelfactory.files import write_csv, write_json, write_whole
 from labelfactory.pool.pool import spread
 from labelfactory.progress import progress
@@ -114,6 +114,8 @@ class Evaluate(Stage[EvaluateConfig]):
         self._write_curves(per_list)
         self._write_iou(metrics)
         self._write_images(list(records.values()), each, measured)
+        if pick_device().type == "cpu":
+            one_thread_each()  # as in the processes of the scores: the gallery shows what was scored
         report = make_report(
             self.dataset, Scorer(inference), metrics, per_list, each, measured, gallery=self.cfg.gallery
         )

@@ -72,7 +72,8 @@ class ExtractCams(PerImageStage[ExtractCamsConfig]):
         """CAMs of a batch of photographs with equal input sizes."""
         class_ids = [self.sharded.classes.ids(sample.record.tags) for sample in samples]
         photographs = [to_tensor(sample.photograph()) for sample in samples]
-        with inference_precision(self.cfg.precision, self.classifier, photographs[0][None].to(self.device)):
+        first, least = photographs[0][None].to(self.device), min(self.cfg.scales)
+        with inference_precision(self.cfg.precision, self.classifier, first, scale=least):
             cams = multiscale_cams(
                 self.classifier,
                 self.cfg.method,

@@ -117,7 +117,7 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
 
     def _taught(self, photograph: Tensor, ids: NDArray[np.uint8]) -> Tensor:
         """The teacher's probabilities of the background and of the tagged classes, [1 + K, H, W], summing to 1."""
-        with inference_precision(self.cfg.precision, self.teacher, photograph):
+        with inference_precision(self.cfg.precision, self.teacher, photograph, scale=min(self.cfg.teacher_scales)):
             probabilities = predict(self.teacher, photograph, scales=self.cfg.teacher_scales, flip=False)[0].float()
         return of_classes(probabilities, ids)
 

@@ -7,17 +7,23 @@ could have code run, or a changed file taken for unchanged.
 import os
 from pathlib import Path
 
-from dvc.config import Config
+from configobj import ConfigObj, ConfigObjError
+from dvc.config import Config, ConfigError
 
 from flows.server.private_files import OWNER_ONLY, own_folder
+from labelfactory.files import make_folder, write_whole
+from labelfactory.lock import file_lock
 
 DVC = Path(".dvc")
 VARIABLE = "DVC_SITE_CACHE_DIR"
 """Of DVC; whoever sets it has chosen a place."""
+SETTING = "site_cache_dir"
 
 
 def keep_state_private(project: Path = Path()) -> None:
-    """Have DVC, also bare `dvc` commands in this clone, keep its notes below .dvc/tmp; nothing outside of a repository.
+    """Have DVC, also bare `dvc` commands in this clone, keep its notes in a folder of this user below .dvc/tmp.
+
+    Nothing is done outside of a repository, or where a place was chosen in DVC's settings.
 
     Args:
         project: its folder.
@@ -29,11 +35,36 @@ def keep_state_private(project: Path = Path()) -> None:
     dvc = project.absolute() / DVC
     if VARIABLE in os.environ or not dvc.is_dir():
         return
-    folder = own_folder(own_folder(dvc / "tmp") / "site", allowed=OWNER_ONLY)
+    name = f"site-{os.geteuid()}"  # users who share a clone have notes of their own
+    folder = dvc / "tmp" / name
+    try:
+        chosen = Config(str(dvc), validate=False)["core"].get(SETTING, "")
+    except (ConfigError, KeyError):  # DVC says what is wrong with it
+        return
+    ours = Path(chosen).parts[-3:-1] == (".dvc", "tmp") and Path(chosen).name.startswith("site-")
+    if chosen and not ours:
+        return
+    make_folder(folder.parent)
+    own_folder(folder, allowed=OWNER_ONLY)
     own_folder(folder / "repo", allowed=OWNER_ONLY)  # DVC would make it for everybody
-    config = Config(str(dvc))
-    if config.load_one("local").get("core", {}).get("site_cache_dir") != str(folder):
-        with config.edit(
-            "local"
-        ) as local:  # not committed: the path is absolute, as DVC takes another from where it is called
-            local.setdefault("core", {})["site_cache_dir"] = str(folder)
+    if chosen != str(folder):
+        _note(dvc / "config.local", str(folder))
+
+
+def _note(path: Path, folder: str) -> None:
+    """Write the place into the settings that are not committed: it is absolute, as DVC takes another from where it is called.
+
+    People keep logins of remotes in this file: it is replaced whole, and readable for whom it was.
+    """
+    with file_lock(Path(folder) / "config.lock"):
+        try:
+            config = ConfigObj(str(path), interpolation=False)  # what DVC reads and writes it with
+        except (ConfigObjError, UnicodeDecodeError):
+            return
+        config.setdefault("core", {})[SETTING] = folder
+        config.filename = None  # so that `write` gives lines
+        with write_whole(path) as temporary:
+            temporary.touch(mode=0o600)
+            if path.exists():
+                temporary.chmod(path.stat().st_mode & 0o777)
+            temporary.write_text("".join(f"{line}\n" for line in config.write()), encoding="utf-8")

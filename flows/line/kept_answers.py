@@ -26,7 +26,7 @@ from labelfactory.digests import digest_bytes, digest_json
 from labelfactory.errors import UserError
 from labelfactory.files import make_folder, write_json
 from labelfactory.interrupt import COMMAND_VARIABLE
-from labelfactory.measured_precision import kept_folder
+from labelfactory.measured_precision import precision_folder
 
 OWN = Path(".labelfactory")
 """What commands keep for themselves, and what Prefect's server and workers write."""
@@ -63,12 +63,13 @@ class _TooManyError(Exception):
     """There are more files than are worth a look."""
 
 
-def kept(question: Sequence[str], answer: Callable[[], Any]) -> Any:
+def kept(question: Sequence[str], answer: Callable[[], Any], lasts: Callable[[Any], bool] = bool) -> Any:
     """The answer to a question about this project: a kept one, or a new one, which is kept.
 
     Args:
         question: the words of the command.
         answer: gives it as JSON has it; whatever else is in it becomes text. Its errors are passed on and not kept.
+        lasts: whether an answer may be kept, such as one without a problem that is not of the files' state.
     """
     asked, before = time.time(), state_of_project()
     path = KEPT / f"{digest_json(list(question))}.json"
@@ -76,7 +77,7 @@ def kept(question: Sequence[str], answer: Callable[[], Any]) -> Any:
         return found
     new = json.loads(json.dumps(answer(), default=str))
     settled = before is not None and before.changed < asked - SETTLED_SECONDS
-    if before is not None and settled and before == state_of_project() and _is_in_sight():
+    if before is not None and settled and lasts(new) and before == state_of_project() and _is_in_sight():
         _keep(path, before, new)
     return new
 
@@ -91,7 +92,7 @@ def state_of_project() -> State | None:
     """The state of this folder; None where there is too much to look at, or a file goes meanwhile."""
     try:
         found = sorted(_files())
-    except (_TooManyError, OSError):
+    except (_TooManyError, OSError, RuntimeError):  # RuntimeError: a user without a home
         return None
     surroundings = [
         *(str(Path.cwd()), sys.executable, sys.version, *os.uname()),
@@ -110,7 +111,7 @@ def _files() -> Iterator[tuple[str, float]]:
     around = (
         *_configurations(),
         *OWN.glob("*.json"),
-        *kept_folder().glob("*.json"),
+        *([] if (measured := precision_folder()) is None else measured.glob("*.json")),
         Path(sysconfig.get_path("purelib")),
         Path(json.__file__),
     )
@@ -132,7 +133,7 @@ def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str
                 yield _line(f"{name} -> {Path(name).readlink()}", entry.stat(follow_symlinks=False))
             if entry.is_dir():
                 stat = entry.stat()
-                yield f"{name}/", 0.0
+                yield f"{name}/ {stat.st_mode}", 0.0
                 if (stat.st_dev, stat.st_ino) not in above:
                     yield from _below(name, above | {(stat.st_dev, stat.st_ino)})
             elif entry.is_file():

@@ -36,7 +36,7 @@ class Tree(TypedDict):
 def noted() -> Iterator[None]:
     """Let DVC make an experiment inside; the caller holds the project.
 
-    The tree is as before, also where DVC fails. A file that somebody saved meanwhile stays as they saved it.
+    The tree is as before, also where DVC fails. A file that somebody saved meanwhile, and did not add, stays as they saved it.
     """
     before = _tree()
     write_json(NOTE, before)

@@ -39,9 +39,10 @@ LIBRARIES = (
         "pandas",
         "pyarrow.parquet",
     ),
-    *("pydantic", "yaml", "matplotlib.figure", "jinja2", "rich.console", "tqdm", "psutil", "numba"),
+    *("pydantic", "yaml", "jinja2", "rich.console", "tqdm", "psutil", "numba"),
 )
-"""What stages load, most of it at their start. Not Lightning Fabric, which sets how torch looks for GPUs."""
+"""What stages load, most of it at their start. Not Lightning Fabric, which sets how torch looks for GPUs, nor
+matplotlib, which has a folder deleted when a process ends that may be another's too."""
 PROJECT = ("app", "flows", "labelfactory", "lineage", "models", "stages")
 """Packages of this project, which must not be loaded here."""
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from labelfactory.console import say
+from labelfactory.devices import FabricPrecision
 from labelfactory.files import write_whole
 
 STATE = "resume.pt"
@@ -21,6 +22,8 @@ class Resume:
 
     def __init__(self, path: Path, key: str) -> None:
         self.path, self.key = path, key
+        self.precision: FabricPrecision | None = None
+        """In which the steps are made; kept with the state, as the rest of a training is made in the same."""
 
     def load(self) -> dict[str, Any] | None:
         """The state, or None when there is none, it belongs to another key, or it is damaged."""
@@ -41,12 +44,17 @@ class Resume:
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the state atomically."""
         with write_whole(self.path) as temporary:
-            torch.save({**state, "key": self.key}, temporary)
+            torch.save({**state, "key": self.key, "precision": self.precision}, temporary)
 
     def epochs(self) -> int:
         """Number of finished epochs whose state is on the disk."""
         state = self.load()
         return int(state["epoch"]) if state is not None else 0
+
+    def kept_precision(self) -> FabricPrecision | None:
+        """The precision of the finished epochs; None where there are none, or an earlier version did not note it."""
+        found = (self.load() or {}).get("precision")
+        return next((name for name in get_args(FabricPrecision) if name == found), None)
 
     def restore(
         self, model: nn.Module, optimizer: Any, average: AveragedModel | None

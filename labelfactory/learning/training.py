@@ -130,6 +130,7 @@ def fit(
         The trained network on the CPU in eval mode, and one dict per epoch: epoch, loss, learning_rate, and each term of
         the loss if it has several.
     """
+    resume.precision = precision
     slow = {id(p) for p in pretrained}
     indices = frozenset(k for k, p in enumerate(learner.parameters()) if id(p) in slow)
     arguments = (learner, examples, cfg, indices, title, resume, ema_decay)

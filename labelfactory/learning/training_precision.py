@@ -11,6 +11,7 @@ from torch.utils.data import default_collate
 from labelfactory.devices import FabricPrecision, cores, pick_device
 from labelfactory.learning.batches import Examples
 from labelfactory.learning.learner import Batch, Learner
+from labelfactory.learning.resume import Resume
 from labelfactory.learning.training import TrainingSection
 from labelfactory.measured_precision import quicker_precision
 
@@ -18,8 +19,8 @@ SMALL_BATCH = 4
 """Examples in a step that is timed: the ratio of the two precisions is about that of a whole batch."""
 
 
-def training_precision(learner: Learner, examples: Examples, cfg: TrainingSection) -> FabricPrecision:
-    """The precision that the section asks for; for `auto`, the quicker one on this machine.
+def training_precision(learner: Learner, examples: Examples, cfg: TrainingSection, resume: Resume) -> FabricPrecision:
+    """The precision that the section asks for; for `auto`, that of the finished epochs, or the quicker one on this machine.
 
     Neither the learner nor the state of random numbers is changed.
 
@@ -27,9 +28,12 @@ def training_precision(learner: Learner, examples: Examples, cfg: TrainingSectio
         learner: as for `fit`.
         examples: the training set.
         cfg: precision, batch size, seed.
+        resume: the state of a training that was interrupted.
     """
     if cfg.precision != "auto":
         return cfg.precision
+    if (begun := resume.kept_precision()) is not None:
+        return begun
     device = pick_device()
     if device.type == "cpu":
         torch.set_num_threads(cores())

@@ -108,6 +108,8 @@ def _state(noun: str, stamp: Stamp) -> State | None:
         return {"name": noun, "kind": "rows", "digest": digest_rows(rows.items()), "rows": len(rows)}
     maker = read_wiring().maker(noun)
     if maker is not None and maker.meta.kind == "prepare":
+        if IMAGES.name not in {name for name, _, _ in stamp}:
+            return None
         records = read_dataset(folder / IMAGES.name).training
         digest = digest_rows((r.image_id, r.digest) for r in records)
         return {"name": noun, "kind": "rows", "digest": digest, "rows": len(records)}

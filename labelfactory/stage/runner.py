@@ -100,8 +100,8 @@ def run_stage(name: str) -> dict[str, Any]:
         "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
         **metrics,
     }
-    if computed_in:
-        report["precision"] = ", ".join(sorted(computed_in))
+    if precisions := _precisions(name, metrics):
+        report["precision"] = ", ".join(sorted(precisions))
     report["pace"] = _pace(name, stage.units(metrics), report["seconds"])
     wiring = read_wiring()[name]
     report |= {"read": states(wiring.inputs), "made": made_by(wiring)}
@@ -118,6 +118,16 @@ def _added(before: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, A
     }
     trained = {"trained": True} if before.get("trained") else {}
     return {**metrics, **counts, **trained}
+
+
+def _precisions(name: str, metrics: Mapping[str, Any]) -> set[str]:
+    """In which precisions the output was made: by this run, and by the last one where its rows or its network stand."""
+    stands = not metrics.get("trained") and not (metrics.get("rows_computed") and not metrics.get("rows_copied"))
+    try:
+        before = read_report(name).get("precision", "") if stands else ""
+    except UserError:  # a damaged report, which this run replaces
+        before = ""
+    return {*computed_in, *filter(None, before.split(", "))}
 
 
 def _pace(name: str, units: int, seconds: float) -> dict[str, float] | None:

@@ -179,7 +179,7 @@ class TrainingStage(Stage[T]):
         learner, pretrained = self.learner()
         examples, title = self.examples(), self.stage_name()
         devices = training_devices(min(self.cfg.batch_size, len(examples)), learner.share_multiple)
-        precision = training_precision(learner, examples, self.cfg)
+        precision = training_precision(learner, examples, self.cfg, resume)
         ema_decay = self.ema_decay()
         try:
             model, curve = fit(

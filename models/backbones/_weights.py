@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from labelfactory.digests import digest_file
+from labelfactory.environment import cache_folder
 from labelfactory.errors import MissingError, ParamsError, UserError
 from labelfactory.http_client import HttpError, download
 
@@ -83,7 +84,9 @@ def weights_file(
 
 
 def _download(url: str, sha256: str, progress: Progress | None) -> Path:
-    folder = Path(os.environ.get("LABELFACTORY_CACHE") or Path.home() / ".cache" / "labelfactory")
+    folder = cache_folder()
+    if folder is None:
+        raise MissingError("there is no folder for downloads", "Type `export LABELFACTORY_CACHE=DIR`.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{sha256.lower()}.pth"
     if path.is_file():

@@ -9,8 +9,6 @@ function has one signature and calls functions of its own file alone.
 """
 
 import hashlib
-import os
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,23 +18,10 @@ import numba
 from llvmlite import binding
 from numba.core import caching
 
+from labelfactory.environment import own_cache_folder
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-
-
-def _own_folder() -> Path:
-    """The folder of this user's machine code, which nobody else can write: whoever could would have their code run.
-
-    Raises:
-        OSError: it cannot be made, or is open to others.
-    """
-    cache = Path(os.environ.get("LABELFACTORY_CACHE") or Path.home() / ".cache" / "labelfactory")
-    folder = cache / f"machine-code-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    facts = folder.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-        raise PermissionError(f"{folder} is open to other users")
-    return folder
 
 
 class _ByContent(caching._CacheLocator):  # type: ignore[misc]
@@ -45,7 +30,7 @@ class _ByContent(caching._CacheLocator):  # type: ignore[misc]
     def __init__(self, source: Path) -> None:
         made_of = [numba.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()]
         self._digest = hashlib.sha256("\n".join([*made_of, source.read_text("utf-8")]).encode()).hexdigest()
-        self._folder = _own_folder() / f"{source.stem}-{self._digest[:16]}"
+        self._folder = own_cache_folder("machine-code") / f"{source.stem}-{self._digest[:16]}"
 
     def get_cache_path(self) -> str:
         return str(self._folder)
@@ -61,7 +46,7 @@ class _ByContent(caching._CacheLocator):  # type: ignore[misc]
         try:
             locator = cls(Path(source))
             locator.ensure_cache_path()
-        except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        except (OSError, RuntimeError):  # of numba
             return None
         return locator
 

@@ -44,7 +44,7 @@ def probabilities_of(segmenter: Segmenter, photograph: Tensor, inference: Infere
         [n_classes, H, W] float32 on the segmenter's device, summing to 1 over the classes.
     """
     image = photograph[None].to(next(segmenter.parameters()).device)
-    with inference_precision(inference.precision, segmenter, image):
+    with inference_precision(inference.precision, segmenter, image, scale=min(inference.scales)):
         return predict(segmenter, image, scales=inference.scales, flip=inference.flip)[0]
 
 

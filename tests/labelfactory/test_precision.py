@@ -1,6 +1,9 @@
 """`auto` is the quicker precision on this machine: measured once for each network, kept, and named in the record."""
 
 import json
+import os
+import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,7 @@ from labelfactory.devices import FabricPrecision, has_bfloat16
 from labelfactory.learning.resume import Resume
 from labelfactory.learning.training import fit
 from labelfactory.learning.training_precision import training_precision
-from labelfactory.measured_precision import kept_folder, kept_here, quicker_precision
+from labelfactory.measured_precision import kept_here, precision_folder, quicker_precision
 from models.autocast import chosen_precision, inference_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -52,12 +55,17 @@ def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
     monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(measured_precision, "SECONDS", 0.2)
-    return tmp_path / "cache/precision"
+    return tmp_path / f"cache/precision-{os.getuid()}"
 
 
 def be_able(monkeypatch: pytest.MonkeyPatch, able: dict[str, bool]) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     measured_precision.processor.cache_clear()
+
+
+def new(folder: Path) -> Resume:
+    """The state of a training that may have been interrupted."""
+    return Resume(folder / "resume.pt", "k")
 
 
 def slower(slow: FabricPrecision, turns: list[FabricPrecision]) -> Turn:
@@ -86,31 +94,31 @@ def test_the_quicker_of_the_two_is_used(able, slow, quicker, monkeypatch, tmp_pa
     assert quicker in measured_precision.computed_in
     trained = learner(net)
     cfg = config(precision="auto", epochs=1)
-    assert training_precision(trained, Noise(), cfg) == quicker
+    assert training_precision(trained, Noise(), cfg, new(tmp_path)) == quicker
     net.types.clear()
     fit(trained, Noise(), cfg, pretrained=[], title="t", resume=Resume(tmp_path / "r.pt", "k"), precision=quicker)
     assert set(net.types) == {fast}
 
 
 @pytest.mark.parametrize("able", UNABLE, ids=str)
-def test_nothing_is_measured_without_bfloat16(able, monkeypatch, cache):
+def test_nothing_is_measured_without_bfloat16(able, monkeypatch, cache, tmp_path):
     """32 bits are quicker there in any case."""
     be_able(monkeypatch, able)
     net = Told()
     assert chosen_precision("auto", net, IMAGES) == "32-true"
-    assert training_precision(learner(net), Noise(), config(precision="auto")) == "32-true"
+    assert training_precision(learner(net), Noise(), config(precision="auto"), new(tmp_path)) == "32-true"
     assert not net.types
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("wanted", get_args(FabricPrecision))
 @pytest.mark.parametrize("able", [ABLE[0], UNABLE[0]], ids=["able", "unable"])
-def test_a_precision_that_is_asked_for_is_used(wanted, able, monkeypatch):
+def test_a_precision_that_is_asked_for_is_used(wanted, able, monkeypatch, tmp_path):
     """Whatever the machine would be quicker in; nothing is measured."""
     be_able(monkeypatch, able)
     net = Told()
     assert chosen_precision(wanted, net, IMAGES) == wanted
-    assert training_precision(learner(net), Noise(), config(precision=wanted)) == wanted
+    assert training_precision(learner(net), Noise(), config(precision=wanted), new(tmp_path)) == wanted
     assert not net.types
 
 
@@ -127,28 +135,33 @@ def test_it_is_measured_once_for_a_network(monkeypatch, cache):
     assert not turns
     quicker_precision(small_net(0), "training", CPU, turn)
     quicker_precision(nn.Linear(2, 1), "inference", CPU, turn)
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.glob("*.json"))) == 3
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     quicker_precision(small_net(2), "inference", CPU, turn)
-    assert len(list(cache.iterdir())) == 4
+    assert len(list(cache.glob("*.json"))) == 4
     assert [each.precision for each in kept_here(CPU)] == ["32-true"] * 4
     be_able(monkeypatch, ABLE[1])
     assert not list(kept_here(CPU))
 
 
 def test_the_first_process_decides_for_all(monkeypatch, cache):
-    """Two that measured at the same time use one answer: rows of one run are made alike."""
+    """Of two that would measure at the same time one waits for the other: rows of one run are made alike."""
     be_able(monkeypatch, ABLE[0])
-    first = quicker_precision(small_net(0), "inference", CPU, slower("32-true", []))
+    answers: list[FabricPrecision] = []
+    turns: list[FabricPrecision] = []
+    networks = [small_net(k) for k in range(2)]
 
-    (path,) = cache.glob("*.json")
-    hidden = path.rename(path.with_suffix(".hidden"))
+    def work(k: int, slow: FabricPrecision) -> None:
+        answers.append(quicker_precision(networks[k], "inference", CPU, slower(slow, turns if k else [])))
 
-    def measured_meanwhile(precision: FabricPrecision) -> None:
-        if hidden.exists():
-            hidden.rename(path)
-
-    assert quicker_precision(small_net(1), "inference", CPU, measured_meanwhile) == first == "bf16-mixed"
+    threads = [threading.Thread(target=work, args=args) for args in ((0, "32-true"), (1, "bf16-mixed"))]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    assert answers == ["bf16-mixed", "bf16-mixed"]
+    assert not turns
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"precision": "8-bit"}', b"\xff"], ids=str)
@@ -162,26 +175,61 @@ def test_a_damaged_answer_is_measured_again(damage, monkeypatch, cache):
     assert json.loads(path.read_bytes())["precision"] == "bf16-mixed"
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
-    """Each process then has an answer of its own."""
+@pytest.mark.parametrize("how", ["a file is in the way", "it is open to others", "no home"])
+def test_where_nothing_can_be_kept_it_is_32_bits(how, monkeypatch, tmp_path):
+    """Measured, each process would have an answer of its own, and rows of one output would be made in two precisions."""
     be_able(monkeypatch, ABLE[0])
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "file/cache"))
+    if how == "a file is in the way":
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "file/cache"))
+    elif how == "it is open to others":
+        folder = precision_folder()
+        assert folder is not None
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)
+    else:
+        monkeypatch.delenv("LABELFACTORY_CACHE")
+        monkeypatch.setattr(Path, "home", no_home)
+        assert precision_folder() is None
+        assert not list(kept_here(CPU))
     turns: list[FabricPrecision] = []
-    net = small_net()
-    assert quicker_precision(net, "inference", CPU, slower("bf16-mixed", turns)) == "32-true"
-    turns.clear()
-    assert quicker_precision(net, "inference", CPU, slower("bf16-mixed", turns)) == "32-true"
+    assert quicker_precision(small_net(), "inference", CPU, slower("32-true", turns)) == "32-true"
     assert not turns
-    assert not kept_folder().exists()
 
 
-def test_measuring_leaves_the_learner_and_the_random_numbers_alone(monkeypatch):
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_precision_that_runs_out_of_memory_is_not_chosen(monkeypatch):
+    """It would have ended the run; the other one needs half of it."""
+    be_able(monkeypatch, ABLE[0])
+
+    def turn(precision: FabricPrecision) -> None:
+        if precision == "32-true":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert quicker_precision(small_net(), "training", CPU, turn) == "bf16-mixed"
+
+
+def test_the_rest_of_a_training_is_made_in_the_precision_of_its_start(monkeypatch, tmp_path):
+    """Also on another machine, or where the measurement is gone."""
+    be_able(monkeypatch, ABLE[0])
+    resume = new(tmp_path)
+    resume.precision = "bf16-mixed"
+    resume.keep(small_net(), torch.optim.SGD(small_net().parameters()), None, 1, [{"epoch": 1.0, "loss": 1.0}])
+    net = Told(torch.bfloat16)
+    assert training_precision(learner(net), Noise(), config(precision="auto"), new(tmp_path)) == "bf16-mixed"
+    assert training_precision(learner(net), Noise(), config(precision="32-true"), new(tmp_path)) == "32-true"
+    assert not net.types
+
+
+def test_measuring_leaves_the_learner_and_the_random_numbers_alone(monkeypatch, tmp_path):
     """A training is the same whether its precision was measured or known."""
     be_able(monkeypatch, ABLE[0])
     net = small_net()
     state = torch.random.get_rng_state()
-    training_precision(learner(net), Noise(), config(precision="auto"))
+    training_precision(learner(net), Noise(), config(precision="auto"), new(tmp_path))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert same(net, small_net())
     assert all(p.grad is None for p in net.parameters())
@@ -193,3 +241,26 @@ def test_a_gpu_is_asked_for_bfloat16_of_its_own(native, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
     assert has_bfloat16(GPU) is native
     assert not has_bfloat16(torch.device("mps"))
+
+
+def test_it_is_measured_at_the_size_that_the_network_takes(monkeypatch, cache):
+    """Of several scales at the least: measuring must not need more memory than the work."""
+    be_able(monkeypatch, ABLE[0])
+    sizes: set[tuple[int, ...]] = set()
+
+    class Sized(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.add(tuple(x.shape[2:]))
+            return super().forward(x)
+
+    for size, scale, taken in (
+        ((80, 64), 0.5, (40, 32)),
+        ((80, 64), 0.1, (40, 32)),
+        ((9, 7), 0.5, (9, 7)),
+        ((40, 32), 2.0, (80, 64)),
+    ):
+        sizes.clear()
+        measured_precision._known.clear()
+        shutil.rmtree(cache, ignore_errors=True)
+        chosen_precision("auto", Sized(3, 1, 1), torch.ones(1, 3, *size), scale=scale)
+        assert sizes == {taken}

@@ -415,3 +415,16 @@ def test_a_name_that_two_images_answer_to_is_refused(dataset):
     write("other/a%2520b.png", encode_mask(EDITED))
     write("other/c.png", encode_mask(EDITED))
     assert set(edited("other", twins, mine).masks) == {"a%20b", "c"}
+
+
+def test_a_name_that_may_be_a_photographs_file_is_refused_too(dataset):
+    """`a.jpg` may be the id of one image, or the photograph of the image `a`."""
+    first, second, other = dataset.records
+    records = (dataclasses.replace(first, image_id="a"), dataclasses.replace(second, image_id="a.jpg"), other)
+    twins = dataclasses.replace(dataset, records=records)
+    mine = {record.image_id: drawn() for record in records}
+    write("in/a.jpg.png", encode_mask(EDITED))
+    with pytest.raises(DataError, match=r"it may be of 'a\.jpg' or of 'a'"):
+        edited("in", twins, mine)
+    write("other/a.png", encode_mask(EDITED))
+    assert set(edited("other", twins, mine).masks) == {"a"}

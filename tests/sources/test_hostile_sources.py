@@ -292,7 +292,7 @@ def test_what_a_server_sends_is_kept_if_it_is_a_photograph(project, monkeypatch)
     write_manifest(plan.manifest)
 
 
-@pytest.mark.parametrize("pattern", ["/**", "../secret/*", "**/../../secret/*"])
+@pytest.mark.parametrize("pattern", ["/**", "//**", "../secret/*", "**/../../secret/*"])
 def test_a_dataset_reads_no_table_outside_of_it(project, pattern):
     """Neither through a link nor by a pattern of its README, which does not make it look there."""
     hf()
@@ -317,3 +317,9 @@ def test_the_links_of_hugging_faces_cache_are_followed(project, tmp_path):
     SENT.resolve().rename(place / "snapshots/9f")
     (place / "snapshots/9f/train.parquet").symlink_to("../../blobs/0123")
     assert imported(plan_import(find_hf(place / "snapshots/9f"), LENIENT)) == 4
+    (place / "snapshots/9f/train.parquet").unlink()
+    (place / "snapshots/9f/data").mkdir()
+    for name in ("cat", "dog"):
+        (place / "snapshots/9f" / name).rename(place / "snapshots/9f/data" / name)
+    (place / "snapshots/9f/data/train.parquet").symlink_to("../../../blobs/0123")
+    assert len(plan_import(find_hf(place / "snapshots/9f/data"), LENIENT).manifest.entries) == 4

@@ -13,6 +13,8 @@ from flows.line.dvc_repo import open_repo
 from flows.line.dvc_state import keep_state_private
 from labelfactory.errors import UserError
 
+SITE = Path(f".dvc/tmp/site-{os.geteuid()}")
+
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch) -> Path:
@@ -39,20 +41,33 @@ def test_no_folder_of_dvcs_notes_can_be_replaced_by_others(repository, mask):
             assert not repo.index.stages
     finally:
         os.umask(before)
-    assert place.is_relative_to(repository / ".dvc/tmp/site")
-    above = [place.parent, *place.parent.relative_to(repository).parents]
-    assert not any(others_may_write(repository / folder) for folder in above if folder != Path())
+    assert place.is_relative_to(repository / SITE)
+    above = [place.parent, *place.parent.relative_to(repository / SITE).parents]
+    assert not any(others_may_write(repository / SITE / folder) for folder in above)
+
+
+SETTINGS = """['remote "store"']
+    url = "s3://a,b/c"
+    secret_access_key = "x#,%(y"
+[core]
+    checksum_jobs = 3
+"""
 
 
 def test_bare_dvc_commands_keep_their_notes_there_too(repository):
-    """From any folder of the project; a setting of the person's own beside it stays."""
-    Path(".dvc/config.local").write_text("[core]\n    checksum_jobs = 3\n")
+    """From any folder of the project; the person's own settings beside it stay, and readable for whom they were."""
+    Path(".dvc/config.local").write_text(SETTINGS)
+    Path(".dvc/config.local").chmod(0o640)
     keep_state_private()
+    keep_state_private()
+    assert Path(".dvc/config.local").stat().st_mode & 0o777 == 0o640
     Path("below").mkdir()
     for folder in (repository, repository / "below"):
         with Repo(str(folder)) as repo:
-            assert Path(repo.site_cache_dir).parent == repository / ".dvc/tmp/site/repo"
+            assert Path(repo.site_cache_dir).parent == repository / SITE / "repo"
             assert repo.config["core"]["checksum_jobs"] == 3
+            store = repo.config["remote"]["store"]
+            assert (store["url"], store["secret_access_key"]) == ("s3://a,b/c", "x#,%(y")
     assert not list(Path("below").iterdir())
 
 
@@ -65,11 +80,35 @@ def test_a_project_that_was_moved_takes_its_notes_along(repository, tmp_path_fac
         assert Path(repo.site_cache_dir).is_relative_to(moved)
 
 
+def test_a_place_that_was_chosen_stays(repository):
+    """In any of DVC's settings, or by its variable."""
+    Path(".dvc/config").write_text("[core]\n    site_cache_dir = /somewhere/notes\n")
+    keep_state_private()
+    assert not Path(".dvc/config.local").exists()
+    assert not SITE.exists()
+
+
+def test_a_folder_that_a_group_shares_stays_shared(repository):
+    """Only the notes are this user's alone; each user of the clone has a folder for them."""
+    Path(".dvc/tmp").chmod(0o2775)
+    keep_state_private()
+    assert Path(".dvc/tmp").stat().st_mode & 0o7777 == 0o2775
+    assert SITE.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("content", ["[core\n", "a = 1\n[[x]]\n", "\udcff"], ids=ascii)
+def test_settings_that_cannot_be_read_are_left_to_dvc(repository, content):
+    """Which says what is wrong with them."""
+    Path(".dvc/config.local").write_bytes(content.encode("utf-8", "surrogateescape"))
+    keep_state_private()
+    assert Path(".dvc/config.local").read_bytes() == content.encode("utf-8", "surrogateescape")
+
+
 def test_a_link_in_the_place_of_the_folder_is_refused(repository):
     """It could lead to a folder of another user."""
     Path("elsewhere").mkdir()
     Path(".dvc/tmp").mkdir(exist_ok=True)
-    Path(".dvc/tmp/site").symlink_to(repository / "elsewhere")
+    SITE.symlink_to(repository / "elsewhere")
     with pytest.raises(UserError, match="is a link, not a folder"), open_repo():
         pass
 

@@ -129,7 +129,7 @@ def test_other_code_and_libraries_count(project, monkeypatch, tmp_path_factory):
     assert question.ask() == 2
     (site / "a_library").mkdir()
     assert question.ask() == 3
-    monkeypatch.setattr(kept_answers, "kept_folder", lambda: site)  # precisions, which keys of rows have
+    monkeypatch.setattr(kept_answers, "precision_folder", lambda: site)  # measured precisions, which doctor names
     (site / "measured.json").write_text("")
     assert [question.ask(), question.ask()] == [4, 4]
 
