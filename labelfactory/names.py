@@ -1,11 +1,14 @@
 """File names for image ids, which may contain any character."""
 
+import re
 from urllib.parse import quote, unquote
 
 from labelfactory.digests import digest_bytes
 
 LONGEST = 150
 """Characters; file systems end at 255 bytes, and a suffix follows."""
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""What Python makes of a byte in a file's name that is no UTF-8; no file in UTF-8 can hold it."""
 
 
 def file_name(image_id: str) -> str:
@@ -33,3 +36,16 @@ def id_of_file_name(name: str) -> str:
     except UnicodeDecodeError:  # cut within a character, or not of ours
         return name
     return image_id if file_name(image_id) == name else name
+
+
+def in_utf8(text: str) -> str:
+    r"""A text that UTF-8 can hold: a byte of a file's name that is no UTF-8 stands as its escape.
+
+    >>> in_utf8("ext\udce9")
+    'ext\\xe9'
+    """
+    return SURROGATE.sub(lambda match: _escape(ord(match.group())), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -275,9 +275,9 @@ def steps(lookup: Lookup, mask: Mapping[str, Any]) -> list[Answer]:
     behind: list[Answer] = []
     for noun in wiring.rows_behind(wiring.masks.noun):
         inputs = recipe.get(noun, {})
-        behind += _networks_of(lookup, noun, inputs, mask["time"])
+        behind += _networks_of(lookup, noun, inputs, mask)
         behind.append({"step": _word(noun), "digest": _row_digest(mask, noun, recipe), "made_by": inputs})
-    return [*start, *behind, *_networks_of(lookup, wiring.masks.noun, made_by, mask["time"]), end | quality_of(mask)]
+    return [*start, *behind, *_networks_of(lookup, wiring.masks.noun, made_by, mask), end | quality_of(mask)]
 
 
 def _word(noun: str) -> str:
@@ -285,10 +285,10 @@ def _word(noun: str) -> str:
     return maker.word if maker else noun
 
 
-def _networks_of(lookup: Lookup, noun: str, inputs: Mapping[str, Any], time: Any) -> list[Answer]:
+def _networks_of(lookup: Lookup, noun: str, inputs: Mapping[str, Any], mask: Mapping[str, Any]) -> list[Answer]:
     """The networks that rows were made with; an optional one where the rows name it, others even where no digest is known.
 
-    `time` is that of the masks: of networks with the same weights, the last one before it is meant.
+    Of networks with the same weights, the last one before the mask is meant, among those with the classes of its line.
     """
     wiring = read_wiring()
     maker = wiring.maker(noun)
@@ -298,9 +298,16 @@ def _networks_of(lookup: Lookup, noun: str, inputs: Mapping[str, Any], time: Any
         if trainer is None or trainer.meta.kind != "network" or (trainer.meta.optional and network not in inputs):
             continue
         digest = inputs.get(network)
-        model = lookup.network(network, digest or "", time)
+        model = lookup.network(network, digest or "", mask["time"], _classes_at(lookup, mask["run"], trainer.name))
         networks.append({"step": trainer.word, "digest": digest, "model": model.label if model else None})
     return networks
+
+
+def _classes_at(lookup: Lookup, run: str, stage: str) -> Sequence[str]:
+    """The classes of the network that a stage had left in the first line with an execution; none where they are not known."""
+    lines = (event["detail"]["stages"] for event in lookup.events if event["event"] == "line")
+    stages: dict[str, str] = next((stages for stages in lines if run and run in stages.values()), {})
+    return lookup.executions.get(stages.get(stage, ""), {}).get("classes") or ()
 
 
 def _row_digest(mask: Mapping[str, Any], noun: str, recipe: Mapping[str, Mapping[str, str]]) -> str | None:

@@ -27,6 +27,8 @@ PLAIN = ("image_id", "key", "digest", "status", "inputs")
 Inputs = Mapping[str, Any]
 Training = tuple[str, str, tuple[str, ...]]
 """Weights, digest of the rows, and names of the classes."""
+Label = tuple[bytes | None, str, bytes | None]
+"""Photograph, tags and key of a row that models learn from."""
 
 
 def shard_rows(path: Path) -> list[dict[str, Any]]:
@@ -182,18 +184,28 @@ class Labels:
         self.live, self.masks = list(live), masks
 
     @cached_property
-    def known(self) -> dict[tuple[str, bytes], tuple[bytes | None, str, bytes | None]]:
-        """From the ledger's masks and the shards under data/: of masks with the same bytes, the one that lies there counts."""
+    def recorded(self) -> dict[tuple[str, bytes], Label]:
+        """From the ledger's masks."""
+        columns = (self.masks.column(n).to_pylist() for n in ("image_id", "digest", "image", "tags", "key"))
+        return {(i, d): (image, tags, key) for i, d, image, tags, key in zip(*columns, strict=True)}
+
+    @cached_property
+    def on_disk(self) -> dict[tuple[str, bytes], Label]:
+        """From the shards under data/."""
         wiring = read_wiring()
         labels = {noun for stage in wiring.of_kind("network") for noun in stage.inputs}
-        columns = (self.masks.column(n).to_pylist() for n in ("image_id", "digest", "image", "tags", "key"))
-        known = {(i, d): (image, tags, key) for i, d, image, tags, key in zip(*columns, strict=True)}
+        known: dict[tuple[str, bytes], Label] = {}
         for artifact in self.live:
             if artifact.content in labels:
                 for row in rows_of(artifact):
                     image, tags = raw(row["inputs"].get("image")), "|".join(row["inputs"].get("tags", ()))
                     known[row["image_id"], bytes.fromhex(row["digest"])] = (image, tags, raw(row["key"]))
         return known
+
+    def known(self, image_id: str, digest: bytes, *, live: bool) -> Label:
+        """Of masks with the same bytes, the one under data/ counts for the model that lies there, else the ledger's."""
+        sides = (self.on_disk, self.recorded) if live else (self.recorded, self.on_disk)
+        return next((side[image_id, digest] for side in sides if (image_id, digest) in side), (None, "", None))
 
     @cached_property
     def records(self) -> dict[str, tuple[ImageRecord, set[str]]]:
@@ -213,7 +225,7 @@ class Labels:
         rows = []
         for row in [] if model.rows is None else model.rows.to_pylist():
             digest, (record, digests) = bytes.fromhex(row["digest"]), self.records.get(row["image_id"], (None, set()))
-            image, tags, key = self.known.get((row["image_id"], digest), (None, "", None))
+            image, tags, key = self.known(row["image_id"], digest, live=model.live)
             if image is None and record is not None and row["digest"] in digests:
                 image, tags = raw(record.sha256), "|".join(record.tags)
             rows.append(

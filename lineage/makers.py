@@ -23,7 +23,9 @@ def made_model(detail: Detail, name: str, passport: Passport) -> bool:
     """
     if detail["stage"] != passport.stage or not detail["model"]:
         return False
-    if "classes" not in detail:  # of an earlier version, which recorded with a report whatever network was on disk
+    if (
+        detail.get("classes") is None
+    ):  # of an earlier version, which recorded with a report whatever network was on disk
         return detail["model"] == name and _has_its_parameters(detail, passport)
     identity = passport.training_rows_digest, passport.classes
     return (

@@ -6,6 +6,7 @@ search are for, and environments of Python and caches of tools. Links to folders
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from labelfactory.foreign_files import PHOTOGRAPHS, is_inside
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
 from lineage.lookup import Lookup
-from lineage.traces import ADDED, ID, MODEL, PHOTOGRAPH, Traces
+from lineage.traces import ID, MODEL, PHOTOGRAPH, UNREAD, Traces
 from lineage.withdrawals import Withdrawal
 
 PROVENANCE = "provenance.json"
@@ -26,6 +27,8 @@ NOTES = (".dvc", ".labelfactory")
 """Folders whose notes remember ids; the report names them as a whole."""
 MARKS = ("pyvenv.cfg", "conda-meta", "CACHEDIR.TAG")
 """What environments of Python and caches of tools have in them."""
+ADDED = re.compile(r"(~\d+)?(_overlay)?$")
+"""What `labelfactory predict` adds to a picture's name."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,10 @@ def search_outside(lookup: Lookup, withdrawal: Withdrawal, traces: Traces) -> Ou
     """
     traces = traces.with_weights(lookup.models[d].weights for d in withdrawal.models if d in lookup.models)
     files, links = _files()
-    exports = [path.parent for path in files if path.name == PROVENANCE and _exported(path, withdrawal)]
+    provenances = [
+        path for path in files if path.name == PROVENANCE and path.parent != Path()
+    ]  # one here is no export's
+    exports = [path.parent for path in provenances if _exported(path, withdrawal)]
     known = {os.path.realpath(path) for path in withdrawal.elsewhere}  # the report has them already
     tracked, names = _tracked(), _names(withdrawal)
     held = [f"{folder} (an export)" for folder in exports]
@@ -62,19 +68,29 @@ def search_outside(lookup: Lookup, withdrawal: Withdrawal, traces: Traces) -> Ou
 
 
 def _how(path: Path, traces: Traces, names: Collection[str], *, quiet: bool) -> str:
-    """How a file holds or names the images; empty where it does not. `quiet`: only if it holds pixels of them."""
-    found = traces.in_file(path)
+    """How a file holds or names the images; empty where it does not. `quiet`: only if it holds pixels of them, or may."""
+    found = traces.read(path)
+    unread = UNREAD if UNREAD in found else ""
+    found.discard(UNREAD)
     if PHOTOGRAPH in found:
         return PHOTOGRAPH
-    command = command_of(path) if ADDED.sub("", path.stem) in names else ""
+    owner = _owner(path.stem, names, traces)
+    command = command_of(path) if owner in names else ""
     if command:
         return f"a result of `{command}`"
     if quiet:
-        return ""
+        return unread
     if MODEL in found:
         return MODEL
-    in_name = traces.in_name(path) if path.suffix.lower() in PHOTOGRAPHS else traces.in_text(path.as_posix())
-    return "named after it" if ID in in_name else "names it" if found or in_name else ""
+    in_name = traces.in_text(path.as_posix()) if owner in ("", *names) else set()
+    in_name |= traces.in_name(path) if path.suffix.lower() in PHOTOGRAPHS else set()
+    return "named after it" if ID in in_name else "names it" if found or in_name else unread
+
+
+def _owner(name: str, names: Collection[str], traces: Traces) -> str:
+    """The known name in that of a file, without suffix: the whole, or without what `predict` adds to it; empty for none."""
+    forms = (name, name.removesuffix("_overlay"), ADDED.sub("", name))
+    return next((form for form in forms if form in names or traces.is_others(form)), "")
 
 
 def _names(withdrawal: Withdrawal) -> set[str]:

@@ -203,7 +203,7 @@ class _Recorder:
 
     def _say_execution(self, execution: Execution, line: str) -> None:
         detail = {**execution.detail, "line": line}
-        if detail["model"]:
+        if detail["model"] and detail["classes"] is not None:
             training = detail["model"], detail["training_rows"], tuple(detail["classes"])
             detail["model"] = self._name(training)
         self.outbox.put("execution", execution.id, detail)

@@ -70,11 +70,11 @@ def _remains(lookup: Lookup, model: Model) -> dict[str, dict[str, str]]:
                 facts[stage.name] = {**known, DIGEST: inputs["params"], "code": inputs["code"]}
     waiting = [model]
     while waiting:
-        model = waiting.pop()
+        model = waiting.pop(0)  # the nearest first: the model itself learnt from these weights
         passport = model.passport
         stage_params = flat(passport.params, f"{passport.stage}.")
-        facts[passport.stage] = stage_params | {"code": passport.code_digest}
-        waiting += [lookup.models[d] for d in passport.parents.values() if d in lookup.models]
+        facts.setdefault(passport.stage, stage_params | {"code": passport.code_digest})
+        waiting += [parent for parent in lookup.parents(model).values() if parent is not None]
     order = list(wiring)
     return dict(sorted(facts.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 

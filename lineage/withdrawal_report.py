@@ -15,6 +15,7 @@ from labelfactory.files import remove_leftovers, write_json
 from labelfactory.foreign_files import RAW, is_inside
 from labelfactory.json_files import read_json
 from labelfactory.masking import masked
+from labelfactory.names import in_utf8
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.store.entries import STORE
 from lineage.artifacts import md5_of
@@ -23,7 +24,7 @@ from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
 from lineage.outside_data import search_outside
-from lineage.traces import PHOTOGRAPH, Traces, in_cache, in_project
+from lineage.traces import PHOTOGRAPH, UNREAD, Traces, in_cache, searched
 from lineage.withdrawals import Withdrawal
 
 REPORTS = "withdrawals"
@@ -45,7 +46,7 @@ class Found:
     lines: tuple[str, ...]  # what is under data/, one line each
     foreign: tuple[
         str, ...
-    ]  # files of people that name it, such as the lists of a source, or hold it behind a link; and how
+    ]  # files of people that name it or hold it behind a link, and what was not searched; and how
     cached: tuple[str, ...]  # MD5 of objects in DVC's cache that hold it
     current: frozenset[str]  # of these, what is under data/ too: DVC needs it until the line has run without the images
 
@@ -57,7 +58,9 @@ class Found:
 
 def search(traces: Traces) -> Found:
     """Search every file under data/ but history, and DVC's cache."""
-    live = in_project(traces)
+    live = searched(traces)
+    unread = [path for path, held in live.items() if UNREAD in held]
+    live = {path: held - {UNREAD} for path, held in live.items() if held != {UNREAD}}
     if REPORT.is_file() and not is_report(report_without(traces.has)):
         live.setdefault(REPORT, set()).add("pictures, perhaps of before the withdrawal")
     ours = {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
@@ -69,6 +72,7 @@ def search(traces: Traces) -> Found:
             foreign.append(f"{path} (names it)")
         elif not own and linked:
             foreign.append(f"{path} ({PHOTOGRAPH}; it lies outside of {DATA}, behind a link)")
+    foreign += [f"{path} ({UNREAD})" for path in unread]
     return Found(tuple(lines), tuple(foreign), tuple(in_cache(traces)), frozenset(md5_of(path) for path in live))
 
 
@@ -104,7 +108,7 @@ def make_report(
     if not is_ours():
         shared = (cached(md5) for md5 in objects)
         elsewhere += [f"{path} (in DVC's cache outside of this project)" for path in shared if path.exists()]
-    return {
+    report = {
         "id": withdrawal.id,
         "time": datetime.now(UTC).replace(microsecond=0).isoformat(),
         "images": list(withdrawal.images),
@@ -122,6 +126,16 @@ def make_report(
         "model_names": {d: lookup.models[d].label for d in withdrawal.models if d in lookup.models},
         "masks": [{"image_id": m["image_id"], "digest": m["digest"], "key": m["key"]} for m in masks],
     }
+    return {name: _in_utf8(value) for name, value in report.items()}
+
+
+def _in_utf8(value: Any) -> Any:
+    """The same with texts that UTF-8 can hold: names of files may be any bytes."""
+    if isinstance(value, dict):
+        return {_in_utf8(name): _in_utf8(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_utf8(inner) for inner in value]
+    return in_utf8(value) if isinstance(value, str) else value
 
 
 def sign_off(ledger: Ledger, withdrawal: Withdrawal, report: dict[str, Any]) -> Path:

@@ -7,6 +7,7 @@ A photograph is known by the SHA-256 of its file: one that was saved again is an
 ledger and every audit mean the withdrawn image by it.
 """
 
+import json
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,11 +142,11 @@ class _Detail(BaseModel):
 
 
 def _details(path: Path) -> list[_Detail]:
-    """The withdrawals in a file of the ledger."""
+    """The withdrawals in a file of the ledger. Names of files in them may be no UTF-8, which pydantic's parser of JSON refuses."""
     try:
         table = pq.read_table(path, columns=["event", "detail"], partitioning=None, page_checksum_verification=True)
         rows = table.to_pylist()
-        return [_Detail.model_validate_json(row["detail"]) for row in rows if row["event"] == EVENT]
-    except (OSError, ValueError, pa.ArrowException) as error:
+        return [_Detail.model_validate(json.loads(row["detail"])) for row in rows if row["event"] == EVENT]
+    except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
         problem = f"{path}: damaged: {first_line(error)}"
         raise DataError(problem, "Restore the file from a backup; the ledger cannot be made again.") from None

@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 from made_line import MadeLine
@@ -13,13 +16,15 @@ from labelfactory.files import write_json
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import METRICS
 from labelfactory.stage.output_state import passport_of
+from lineage.audit import steps
 from lineage.compare import compare_states
 from lineage.export import openlineage
 from lineage.ledger import Ledger, events_table
+from lineage.ledger_rows import Labels
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.scores import IOU, scores_of
-from lineage.settings_diff import executions_behind, settings_between
+from lineage.settings_diff import _remains, executions_behind, settings_between
 from lineage.verify import check_ledger
 
 
@@ -231,6 +236,47 @@ def test_a_network_of_other_classes_is_a_model_of_its_own(renamed, labelfactory)
     assert [p["model"] for p in answer["parents"] if p["name"] == "classifier"] == ["classifier 2"]
     assert [p.label for n, p in lookup.parents(first).items() if n == "classifier"] == ["classifier 1"]
     assert list(check_ledger(Lookup(fresh=True))) == []
+
+
+def test_a_network_behind_a_model_or_a_mask_is_that_of_its_classes(renamed):
+    """Of two with the same weights: not the first that had them, and not the newest."""
+    lookup = Lookup()
+    one, two = lookup.versions("classifier")
+    assert one.weights == two.weights
+    lookup.models[two.digest] = replace(two, passport=two.passport.model_copy(update={"params": {"seed": 9}}))
+    first, second = lookup.versions()
+    seeds = [_remains(lookup, model)["train_classifier"]["train_classifier.seed"] for model in (first, second)]
+    assert seeds == ["0", "9"]
+    mask = lookup.masks("image-1")[0]
+    for time in (mask["time"], mask["time"] + timedelta(days=1)):
+        assert {s["model"] for s in steps(lookup, {**mask, "time": time}) if "model" in s} == {
+            "classifier 1",
+            "affinity 1",
+        }
+
+
+def test_a_report_that_does_not_tell_the_classes_of_a_network_is_recorded(line):
+    """The model has this execution by the digest of its weights."""
+    train(line, "segmenter", seed=7)
+    report = Path("data/reports/train_segmenter.json")
+    said = json.loads(report.read_text())
+    for state in said["made"]:
+        del state["classes"], state["training_rows"]
+    write_json(report, said)
+    assert record().models == ["segmenter 2"]
+    second = Lookup().versions()[1]
+    assert Lookup().executions[second.run]["model"] == second.digest
+
+
+def test_data_tells_of_the_rows_of_its_own_model_alone():
+    """Of masks with the same bytes a model that is recorded late has those of the ledger, where there are any."""
+    labels = Labels([], pa.table({n: [] for n in ("image_id", "digest", "image", "tags", "key")}))
+    there, before, name = (b"i", "cat", b"new"), (b"i", "cat", b"old"), ("image-1", b"digest")
+    labels.on_disk, labels.recorded = {name: there, ("image-2", b""): there}, {name: before}
+    assert labels.known(*name, live=True) == there
+    assert labels.known(*name, live=False) == before
+    assert labels.known("image-2", b"", live=False) == there
+    assert labels.known("image-3", b"", live=True) == (None, "", None)
 
 
 def test_scores_of_a_ledger_that_does_not_say_their_classes(line):

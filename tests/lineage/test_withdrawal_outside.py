@@ -1,5 +1,7 @@
 """What a withdrawal finds behind links, and in the project outside of data/: it is named, whoever put it there."""
 
+import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -116,6 +118,19 @@ def test_results_of_commands_are_named(line, image_id):
     assert set(report["elsewhere"]) == expected | twice
 
 
+def test_results_of_another_image_are_not_named(line):
+    """Its id is what `predict` would make of the other's."""
+    for old, new in (("image-1", "IMG_1"), ("image-2", "IMG_1~2"), ("image-3", "IMG_1_overlay")):
+        renamed(line, old, new)
+    photograph = np.zeros((*SIZE, 3), np.uint8)
+    for name in ("IMG_1", "IMG_1~2", "IMG_1~3", "IMG_1_overlay"):
+        write_predicted(made("preds"), name, photograph, np.zeros(SIZE, np.uint8))
+    Path("preds/IMG_1_overlay.png").unlink()
+    report, _ = signed(began("IMG_1"))
+    named = {line.removesuffix(" (a result of `labelfactory predict`)") for line in report["elsewhere"]}
+    assert named == {"preds/IMG_1.png", "preds/IMG_1~3.png", "preds/IMG_1~3_overlay.jpg"}
+
+
 def made(folder: str) -> Path:
     Path(folder).mkdir(exist_ok=True)
     return Path(folder)
@@ -171,3 +186,43 @@ def test_a_report_that_may_show_it_is_left(line):
     assert left(withdrawal) == []
     pages = [path.read_text() for path in CACHE.glob("*/*") if path.read_bytes().startswith(b"<!doctype")]
     assert pages == [report.read_text()]
+
+
+def test_names_of_any_bytes_are_signed(line, tmp_path_factory):
+    """Of links, folders and files, below data/ too: Linux allows bytes that are no UTF-8."""
+    album = tmp_path_factory.mktemp("album")
+    shutil.copy("data/raw/image-1.png", album / "a.png")
+    for link in (b"lnk\xe9", b"data/raw/lnk\xe9"):
+        Path(os.fsdecode(link)).symlink_to(album)
+    Path(os.fsdecode(b"mine\xe9")).mkdir()
+    for name in (b"mine\xe9/copy\xff.png", b"data/raw/copy\xff.png"):
+        shutil.copy("data/raw/image-1.png", os.fsdecode(name))
+    Path(os.fsdecode(b"data/raw/names\xe9.txt")).write_text("image-1")
+    withdrawal = began("image-1")
+    finish(line, withdrawal)
+    assert not os.path.lexists(b"data/raw/copy\xff.png")
+    report, path = signed(withdrawal)
+    assert json.loads(path.read_text(encoding="utf-8")) == report
+    pixels = "the photograph or a mask of it"
+    assert {
+        rf"data/raw/lnk\xe9/a.png ({pixels}; it lies outside of data, behind a link)",
+        r"data/raw/names\xe9.txt (names it)",
+        rf"mine\xe9/copy\xff.png ({pixels})",
+    } <= set(report["elsewhere"])
+    assert rf"lnk\xe9 (a link to {album}, which was not searched)" in report["not_ours"]
+    assert r"data/raw/copy\xff.png" in report["deleted"]
+
+
+def test_a_provenance_in_the_projects_own_folder_makes_no_export_of_it(line):
+    """It is named; so is every other file, by itself."""
+    Path("mine").mkdir()
+    shutil.copy("data/raw/image-1.png", "mine/copy.png")
+    for folder in (".", "made"):
+        Path(folder).mkdir(exist_ok=True)
+        Path(folder, "provenance.json").write_text(json.dumps({"images": {"image-1": {}}}))
+    report, _ = signed(began("image-1"))
+    assert set(report["elsewhere"]) == {
+        "made (an export)",
+        "mine/copy.png (the photograph or a mask of it)",
+        "provenance.json (names it)",
+    }

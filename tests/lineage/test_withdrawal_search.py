@@ -4,6 +4,7 @@ import gzip
 import html
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,11 +14,16 @@ from made_line import MadeLine, recorded_line
 from markupsafe import escape
 from withdrawing import CACHE, began, finish, left, renamed, signed
 
+from labelfactory.dataset.left_out import LeftOut, write_left_out
+from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dataset.map_files import MAPS
 from labelfactory.digests import digest_file
 from labelfactory.dvc_cache import cache_folder, is_ours
+from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove
-from lineage.traces import Traces
+from lineage.traces import UNREAD, Traces, in_project
+from lineage.withdrawal_report import traces_of
 
 
 @pytest.fixture
@@ -149,5 +155,121 @@ def test_every_kind_of_file_is_searched(tmp_path):
         file("m.parquet", b"PAR1 damaged"),
     ):
         assert not traces.in_file(path), path
+    damaged = {path.name for path in tmp_path.iterdir() if UNREAD in traces.read(path)}
+    assert damaged == {"t.gz", "m.parquet"}
     assert traces.in_name(Path("image-7.0123abc.png"))
     assert not traces.in_name(Path("image-70.png"))
+
+
+NEIGHBOURS = ("IMG_1 (1)", "IMG_1~2", "a/IMG_1")
+"""Ids that have another one in them as a word."""
+
+
+def test_an_id_in_the_id_or_the_path_of_another_image_is_no_trace_of_it(line):
+    """In tables, in texts, in names of maps, in the list of what was left out: complete, and the neighbours keep theirs."""
+    for old, new in zip(("image-1", "image-2", "image-3"), ("IMG_1", *NEIGHBOURS[:2]), strict=True):
+        renamed(line, old, new)
+    last = read_manifest().entries[0]
+    Path("data/raw/IMG_1 copy.png").write_bytes(Path(last.path).read_bytes())
+    Path(last.path).unlink()
+    elsewhere = replace(last, path="data/raw/IMG_1 copy.png")
+    write_manifest(replace(read_manifest(), entries=(elsewhere, *read_manifest().entries[1:])))
+    write_left_out([LeftOut("IMG_1.b", "list.csv, row 2", "raw/IMG_1 b.png", "damaged")])
+    MAPS.mkdir(parents=True)
+    names = ("IMG_1_overlay", "IMG_1~2", "IMG_1~3", "IMG_1 (1)", "IMG_1")
+    for number, name in enumerate(names):
+        (MAPS / f"{name}.png").write_bytes(b"map %d" % number)
+    notes = Path("data/evaluation/notes.txt")
+    notes.write_text("IMG_1 (1), data/raw/IMG_1 copy.png, IMG_1~2")
+    line.run()
+    record()
+    withdrawal = began("IMG_1")
+    finish(line, withdrawal)
+    assert {path.stem for path in MAPS.iterdir()} == set(names) - {"IMG_1"}
+    notes.write_text("IMG_1 (2)")
+    assert left(withdrawal) == [f"{notes}: the image's id"]
+
+
+def test_the_longest_known_name_owns_a_place(tmp_path):
+    """Names in texts, columns and paths; others that are not known are found, but not as a value of a column of ids."""
+    traces = Traces(
+        frozenset({"IMG_1", "12"}), frozenset(), frozenset(), others=frozenset({*NEIGHBOURS, "/d/x IMG_1.png", "12/7"})
+    )
+    for text in ("IMG_1", "IMG_1 (1), IMG_1.", "IMG_1~23", "b/IMG_1", "a/IMG_1 or IMG_1~1"):
+        assert traces.in_text(text), text
+    for text in (*NEIGHBOURS, "at a/IMG_1 and IMG_1%20%281%29", "/d/x IMG_1.png", "IMG_1_b"):
+        assert not traces.in_text(text), text
+        (tmp_path / "a.txt").write_text(text)
+        assert not traces.in_file(tmp_path / "a.txt"), text
+    for name in ("IMG_1.png", "data/IMG_1.a.png", "/x/b/IMG_1.png", "IMG_1/x.png", "12.png", "/IMG_1"):
+        assert traces.in_name(Path(name)), name
+    for name in (
+        "a/IMG_1.png",
+        "IMG_1~3.png",
+        "IMG_1_overlay.png",
+        "/d/x IMG_1.png",
+        "IMG_1/a/IMG_1.x",
+        "12/7.png",
+        "12/8.png",
+    ):
+        assert not traces.in_name(Path(name)), name
+    for column, value, holds in (
+        ("image_id", "IMG_1", True),
+        ("image_id", "IMG_1 (2)", False),
+        ("image_id", "b/IMG_1.jpg", True),
+        ("path", "/mnt/IMG_1.jpg", True),
+        ("path", "/mnt/IMG_1 (2).jpg", False),
+        ("note", "IMG_1 (2)", True),
+    ):
+        pq.write_table(pa.table({column: [value]}), tmp_path / "a.parquet")
+        assert bool(traces.in_file(tmp_path / "a.parquet")) == holds, (column, value)
+
+
+def sealed_zip(path: Path, members: dict[str, bytes], *, method: int = 0, password: bool = False) -> Path:
+    """A zip whose headers say that its members have a password, or were compressed in another way."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    data = bytearray(path.read_bytes())
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = data.find(signature)
+        while place >= 0:
+            data[place + at] |= password
+            data[place + at + 2] = method
+            place = data.find(signature, place + 4)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("how", [{"password": True}, {"method": 99}])
+def test_what_cannot_be_read_is_named_and_ends_nothing(line, how):
+    """A zip with a password, or of an unknown kind, holds what nobody sees; its names are read. It is no trace by itself."""
+    photograph = Path("data/raw/image-1.png").read_bytes()
+    Path("mine").mkdir()
+    for folder in ("data/raw", "data/import", "mine"):
+        sealed_zip(Path(folder, "sealed.zip"), {"x.png": photograph}, **how)
+        sealed_zip(Path(folder, "short.zip"), {"x.png": b"another size"}, **how)
+        sealed_zip(Path(folder, "named.zip"), {"image-1.png": photograph}, **how)
+        Path(folder, "damaged.parquet").write_bytes(b"PAR1 damaged")
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    line.run()
+    record()
+    assert [path.as_posix() for path in in_project(traces_of(Lookup(), withdrawal))] == [
+        "data/import/named.zip",
+        "data/raw/named.zip",
+    ]
+    report, _ = signed(withdrawal)
+    assert [each for each in report["left_over"] if not each.startswith(".dvc")] == [
+        "data/import/named.zip: the image's id"
+    ]
+    assert set(report["elsewhere"]) == {
+        "data/raw/named.zip (names it)",
+        "mine/named.zip (names it)",
+        *(
+            f"{d}/{n} ({UNREAD})"
+            for d in ("data/raw", "data/import", "mine")
+            for n in ("sealed.zip", "damaged.parquet")
+        ),
+        *(f"{d}/named.zip ({UNREAD})" for d in ("data/raw", "data/import")),
+    }

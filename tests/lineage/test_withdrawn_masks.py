@@ -1,5 +1,6 @@
 """Masks that people drew of a withdrawn photograph go with it: those in use, and earlier ones wherever DVC's cache has them."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_a_mask_is_known_by_its_name_in_a_list_of_the_cache(line, image_id):
 def test_a_list_names_pictures_alone(line):
     """An id may be the name of a file that every network has."""
     assert named_in_cache(["checkpoint", "curve", "shard-00000"]).lists == frozenset()
+
+
+def test_a_photograph_of_the_same_name_in_another_folder_is_no_picture_of_the_image(line):
+    """Cameras count from 1 again; below the folder of maps the folder says which program made them."""
+    md5s = {path: hashlib.md5(path.encode()).hexdigest() for path in ("a/DSC_1.jpg", "b/DSC_1.jpg", "maps/x/DSC_1.png")}
+    md5s |= {path: hashlib.md5(path.encode()).hexdigest() for path in ("DSC_1.png", "true/DSC_1.png", "c/DSC_1.png")}
+    listed = [{"md5": md5, "relpath": path} for path, md5 in md5s.items()]
+    line._store(json.dumps(listed).encode(), ".dir")
+    entries = read_manifest().entries
+    first = replace(entries[0], image_id="DSC_1", path="data/raw/a/DSC_1.jpg", mask_path="data/raw/true/DSC_1.png")
+    second = replace(entries[1], image_id="other", path="data/raw/b/DSC_1.jpg", mask_path="data/raw/DSC_1.png")
+    write_manifest(replace(read_manifest(), entries=(first, second)))
+    mine = ("a/DSC_1.jpg", "maps/x/DSC_1.png", "true/DSC_1.png")
+    assert named_in_cache(["DSC_1"]).pictures == {md5s[path] for path in mine}
+    write_manifest(replace(read_manifest(), entries=()))
+    assert named_in_cache(["DSC_1"]).pictures == {md5s["maps/x/DSC_1.png"], md5s["DSC_1.png"]}
 
 
 def test_a_mask_that_only_the_ledger_tells_of_goes(line, monkeypatch):
