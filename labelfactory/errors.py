@@ -53,11 +53,13 @@ class ShapeError(LabelfactoryError, ValueError):
 
 
 def in_short(error: BaseException, most: int = 200) -> str:
-    """An error's text in one line, cut; the name of its class where it has none.
+    """An error's text in one line, `cut`; the name of its class where it has none."""
+    return cut(" ".join(str(error).split()) or type(error).__name__, most)
 
-    Secrets are masked before the cut: the part of one that it leaves would not be found.
-    """
-    return masked(" ".join(str(error).split()) or type(error).__name__)[:most]
+
+def cut(text: str, most: int) -> str:
+    """The first characters of a text of others, without secrets, which are masked first: the part of one would not be found."""
+    return masked(text)[:most]
 
 
 def first_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, cut
 
 
 def read_json(path: Path, shape: Any, remedy: str) -> Any:
@@ -37,8 +37,9 @@ def read_content(path: Path, content: bytes, shape: Any, remedy: str, *, strict:
         return _adapter(shape).validate_json(content, strict=strict)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = "".join(f"{part}: " for part in first["loc"])[:100]
-        raise DataError(f"{path}: damaged: {where}{first['msg'][:1].lower()}{first['msg'][1:200]}", remedy) from None
+        where = cut("".join(f"{part}: " for part in first["loc"]), 100)
+        what = cut(f"{first['msg'][:1].lower()}{first['msg'][1:]}", 200)
+        raise DataError(f"{path}: damaged: {where}{what}", remedy) from None
 
 
 @cache

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from labelfactory.console import say
-from labelfactory.errors import UserError
+from labelfactory.errors import UserError, cut
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
 from labelfactory.lock import project_lock
-from labelfactory.masking import masked
 
 NOTE = Path(".labelfactory/put_aside.json")
 """While DVC makes an experiment: the branch, and a commit of the uncommitted changes that no branch has."""
@@ -125,7 +124,7 @@ def _content(commit: str) -> str:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
-        problem = masked(" ".join(done.stderr.split()))[:300]
+        problem = cut(" ".join(done.stderr.split()), 300)
         raise UserError(
             f"git {words[0]}: {problem}", f"Mend it; {NOTE} names the commit with your uncommitted changes."
         )

@@ -5,9 +5,11 @@ manifest lie in labelfactory's folder there.
 """
 
 import json
+import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,13 +19,14 @@ from dvc_objects.fs.base import ObjectFileSystem
 from flows.line.dvc_repo import open_repo
 from flows.line.known_remotes import KNOWN, is_gone, known_places, lost_places, place_of
 from flows.line.object_versions import Versions, kept_versions
-from flows.line.pulled_files import TEMPORARY
+from flows.line.pulled_files import MD5, TEMPORARY
+from flows.line.pulled_manifest import read_pushed
 from flows.line.replaced_images import forget_replaced, pictures_of, replaced_pictures
 from flows.line.storage import AT_ONCE, Store
-from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dataset.manifest import Entry, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.dvc_cache import cached
-from labelfactory.errors import DataError, UserError, first_line
+from labelfactory.errors import DataError, UserError, in_short
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import WIRING_FILE
 from lineage.artifacts import files_in
@@ -51,13 +54,17 @@ def remove_at_remotes(withdrawals: Collection[Withdrawal], objects: Collection[s
     """
     left, others = [], []
     with open_repo() as repo:
-        default, known = repo.config["core"].get("remote"), known_places(repo)
+        default, known, lost = repo.config["core"].get("remote"), frozenset[str](), list[str]()
+        try:
+            known, lost = known_places(repo), lost_places(repo)
+        except DataError as error:  # the withdrawal is not complete, since other remotes may have something
+            left.append(f"{error.problem}. {error.remedy}")
         for name in dict.fromkeys([default, *repo.config["remote"]] if default else repo.config["remote"]):
             where, is_own = address_of(repo, name), name == default or place_of(repo, name) in known
             try:
                 unseen = _remove(repo, Store(repo, name), withdrawals, objects, is_own=is_own)
             except Exception as error:  # whatever ails a remote must not stop a withdrawal
-                problem = masked(" ".join((str(error) or type(error).__name__).split())[:300])
+                problem = in_short(error, 300)
                 if is_own:
                     left.append(f"{where}: not reached, or not all deleted: {problem}; {FINISH}")
                 else:
@@ -65,7 +72,7 @@ def remove_at_remotes(withdrawals: Collection[Withdrawal], objects: Collection[s
                 continue
             others += [f"{where}: {line}" for line in unseen]
         left += [
-            f"{place}: sent to or taken from before, and no remote of DVC now: {RESTORE}" for place in lost_places(repo)
+            f"{masked(place)}: sent to or taken from before, and no remote of DVC now: {RESTORE}" for place in lost
         ]
     return Remote(tuple(left), tuple(others))
 
@@ -82,15 +89,19 @@ def clean_remote() -> None:
             return
         kept = _clean_manifest(store, refused)
         pictures = _pictures(store, known) | refused
-        _Removal(store).delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
+        removal = _Removal(store)
+        removal.delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
         forget_replaced(store, *_named(known))
-        objects = {md5 for each in known for md5 in objects_of(ledger, each)}
-        _remove_objects(store, objects - _needed(repo))
+        objects = {md5 for each in known for md5 in objects_of(ledger, each)} - _needed(repo)
+        if (
+            removal.versions or not store.has_own_versions
+        ):  # otherwise the report of each withdrawal says that it cannot
+            _remove_outputs(store, removal, objects)
 
 
 def objects_of(ledger: Ledger, withdrawal: Withdrawal) -> set[str]:
     """MD5 of all outputs that were ever found to hold a withdrawal's images."""
-    return {*withdrawal.cache, *last_report(ledger, withdrawal).get("deleted_from_cache", ())}
+    return {*withdrawal.cache, *withdrawal.objects, *last_report(ledger, withdrawal).get("deleted_from_cache", ())}
 
 
 def _remove(
@@ -108,20 +119,18 @@ def _remove(
     if has_folder and not is_own:
         removal.unseen.append("photographs and masks, which `labelfactory push` of another project may have sent")
     elif has_folder:
-        kept = _clean_manifest(store, refuse_at(store, withdrawn().photographs))
+        refused = refuse_at(store, withdrawn().photographs)
+        kept = _clean_manifest(store, refused)
         removal.delete(store.picture(digest) for digest in _pictures(store, withdrawals) - kept)
         forget_replaced(store, *_named(withdrawals))
-        _forget_rows(store, removal.versions)
+        _forget_rows(store, removal, refused, kept)
     if not has_folder and not store.fs.exists(store.odb.path):
         removal.unseen.append(
             "nothing at all is there: if `dvc push` sent something, its disk or the address is another"
         )
     if store.fs.protocol == "local":
-        removal.unseen += _leftovers(Path(store.base))
-    if store.has_own_versions:
-        return [*removal.unseen, *_remove_versions(store, removal.versions, objects)]
-    _remove_objects(store, objects, is_own=is_own)
-    return [*removal.unseen, *_unsearched(store)]
+        removal.unseen += _leftovers(store, is_own=is_own)
+    return [*removal.unseen, *_remove_outputs(store, removal, objects, is_own=is_own)]
 
 
 def _reach(repo: Repo, store: Store) -> None:
@@ -164,36 +173,64 @@ def _look(store: Store, withdrawals: Collection[Withdrawal], objects: Collection
     return ["outputs that are not in this machine's cache, since HTTP gives no list of what is there"]
 
 
-def _remove_objects(store: Store, objects: Collection[str], *, is_own: bool = True) -> None:
-    """Delete outputs by their MD5."""
-    removal, addresses = _Removal(store), [store.odb.oid_to_path(md5) for md5 in objects]
+def _remove_outputs(store: Store, removal: "_Removal", objects: Collection[str], *, is_own: bool = True) -> list[str]:
+    """Delete outputs by their MD5; gives what was not searched there.
+
+    Raises:
+        DataError: the remote keeps them by their paths, in versions that cannot be listed.
+    """
+    if store.has_own_versions:
+        return _remove_versions(store, removal.versions, objects)
+    addresses = [store.odb.oid_to_path(md5) for md5 in objects]
     if is_own and any(
         store.exist(addresses)
     ):  # first, since it names them: who is killed among them finds some the next time
         removal.delete([store.address("dvc.lock")])
     removal.delete(addresses)
+    return _unsearched(store)
 
 
 def _remove_versions(store: Store, versions: Versions | None, objects: Collection[str]) -> list[str]:
-    """Delete outputs in a remote that has them by path, in versions of its own; gives what could not be told there."""
+    """`_remove_outputs` in a remote that has outputs by path, in versions of its own.
+
+    What was sent in parts, or is encrypted with a key of the bucket's owner, has no MD5 there.
+    """
     if versions is None:
         raise DataError("it keeps outputs by their paths in versions that cannot be listed here")
-    base, own, parts = _parts(store.base)[1], _parts(store.root)[1], 0
+    base, own, unknown = _parts(store.base)[1], _parts(store.root)[1], 0
     for version in versions.below(f"{base}/" if base else ""):
         if version.etag in objects:
             versions.delete(version)
-        parts += "-" in version.etag and not version.key.startswith(f"{own}/")
-    return [f"{parts} versions that were sent in parts, whose MD5 the bucket does not know"] if parts else []
+        elif version.etag and not version.key.startswith(f"{own}/"):
+            unknown += not (MD5.fullmatch(version.etag) and cached(version.etag).exists())
+    what = f"{unknown} versions whose MD5 the bucket does not know, or that are not in this machine's cache, were not searched"
+    return [what] if unknown else []
 
 
-def _leftovers(folder: Path) -> list[str]:
-    """Delete what transfers left that were killed, and may hold anything; gives a line on those that may be under way."""
-    files = [path for path in folder.rglob(".*.tmp") if TEMPORARY.fullmatch(path.name) and path.is_file()]
-    old = [path for path in files if path.stat().st_mtime < time.time() - ABANDONED_SECONDS]
-    for path in old:
+def _leftovers(store: Store, *, is_own: bool) -> list[str]:
+    """Delete what transfers of this project left that were killed, and may hold anything; gives a line on those that stay.
+
+    Searched are the two folders that a push writes to: what else lies in that of the remote is of others.
+    """
+    files = [path for folder in (store.root, store.odb.path) for path in _temporaries(Path(folder))]
+    kept = [path for path in files if not (is_own and _abandoned(path))]
+    for path in set(files) - set(kept):
         path.unlink(missing_ok=True)
-    young = len(files) - len(old)
-    return [f"{young} temporary files of transfers that may be under way"] if young else []
+    are = "that may be under way" if is_own else "of this project or another one"
+    return [f"{len(kept)} temporary files of transfers {are}"] if kept else []
+
+
+def _temporaries(folder: Path) -> Iterator[Path]:
+    """Files below a folder that DVC names so. Others write there: a folder that goes meanwhile is no error."""
+    for parent, _, names in os.walk(folder):
+        paths = (Path(parent, name) for name in names if TEMPORARY.fullmatch(name))
+        yield from (path for path in paths if path.is_file() and not path.is_symlink())
+
+
+def _abandoned(path: Path) -> bool:
+    with suppress(FileNotFoundError):  # its transfer has ended
+        return path.stat().st_mtime < time.time() - ABANDONED_SECONDS
+    return True
 
 
 def _unsearched(store: Store) -> list[str]:
@@ -257,39 +294,45 @@ def _named(withdrawals: Iterable[Withdrawal]) -> tuple[set[str], set[str]]:
 
 
 def _clean_manifest(store: Store, refused: Collection[str]) -> set[str]:
-    """Take the rows of withdrawn images out of the manifest there, and their true masks; gives the digests of all pictures that it
+    """Take the rows of withdrawn images out of the manifest there, and delete their pictures; gives digests of all pictures that it
     still names."""
     address = store.address("manifest.parquet")
     data = store.get(address)
     if data is None:
         return set()
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "manifest.parquet")
-        path.write_bytes(data)
-        manifest = read_manifest(path)
-        kept = tuple(entry for entry in withdrawn().kept(manifest.entries) if entry.sha256 not in refused)
-        named = pictures_of(kept)
-        masks = {entry.mask_sha256 for entry in manifest.entries if entry.mask_sha256}
-        _Removal(store).delete(store.picture(digest) for digest in masks - named)  # first: only their rows know them
-        if len(kept) < len(manifest.entries):
-            write_manifest(type(manifest)(manifest.classes, manifest.mask_ids, manifest.source, kept), path)
-            store.put(path.read_bytes(), address)
-    return named
-
-
-def _forget_rows(store: Store, versions: Versions | None) -> None:
-    """Delete earlier versions of the manifest that name withdrawn images, or cannot be read."""
-    for version in versions.of(store.address("manifest.parquet")) if versions else ():
-        if version.is_latest or not version.etag:
-            continue
+    manifest = read_pushed(data, address)
+    kept, pictures = _split(manifest.entries, refused)
+    _Removal(store).delete(map(store.picture, sorted(pictures)))  # first: only their rows may know them
+    if len(kept) < len(manifest.entries):
         with TemporaryDirectory() as folder:
             path = Path(folder, "manifest.parquet")
-            path.write_bytes(versions.read(version))  # type: ignore[union-attr]
-            try:
-                entries = read_manifest(path).entries
-            except UserError:
-                entries = ()
-        if not entries or len(withdrawn().kept(entries)) < len(entries):
+            write_manifest(replace(manifest, entries=kept), path)
+            store.put(path.read_bytes(), address)
+    return pictures_of(kept)
+
+
+def _split(entries: Collection[Entry], refused: Collection[str]) -> tuple[tuple[Entry, ...], set[str]]:
+    """Rows that stay, and the digests of all that only withdrawn images have: photographs that another machine imported under
+    their ids too, which no withdrawal names."""
+    kept = tuple(entry for entry in withdrawn().kept(entries) if entry.sha256 not in refused)
+    return kept, pictures_of(entries) - pictures_of(kept)
+
+
+def _forget_rows(store: Store, removal: "_Removal", refused: Collection[str], named: Collection[str]) -> None:
+    """Delete earlier versions of the manifest that name withdrawn images, or cannot be read, and what only these rows name.
+
+    `named`: digests of pictures that the manifest names now.
+    """
+    address, versions = store.address("manifest.parquet"), removal.versions
+    for version in versions.of(address) if versions else ():
+        if version.is_latest or not version.etag:
+            continue
+        entries: tuple[Entry, ...] = ()
+        with suppress(UserError):
+            entries = read_pushed(versions.read(version), address).entries  # type: ignore[union-attr]
+        kept, pictures = _split(entries, refused)
+        removal.delete(map(store.picture, sorted(pictures.difference(named))))
+        if not entries or len(kept) < len(entries):
             versions.delete(version)  # type: ignore[union-attr]
 
 
@@ -308,7 +351,7 @@ class _Removal:
         try:
             self.versions = kept_versions(store.fs, _parts(store.base)[0])
         except Exception as error:  # a server without them, or credentials that may not ask
-            self.unseen.append(f"versions, if the bucket keeps some: it does not tell: {first_line(error)[:200]}")
+            self.unseen.append(f"versions, if the bucket keeps some: it does not tell: {in_short(error)}")
 
     def delete(self, addresses: Iterable[str]) -> None:
         """Delete all that are there. Each is tried; raises what the first failed with."""

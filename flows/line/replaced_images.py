@@ -5,17 +5,28 @@ labelfactory/replaced.json in the remote has no ids, only digests of them: [[id'
 
 import json
 from collections.abc import Collection, Iterable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from flows.line.pulled_manifest import DamagedError, read_pushed
+from pydantic import Field
+
+from flows.line.pulled_manifest import SHA256, DamagedError, read_pushed
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.digests import digest_json
+from labelfactory.json_files import read_content
 
 REPLACED = "replaced.json"
+RESTORE = "Restore it from a backup of the remote. If you delete it, no withdrawal finds what it named."
+_DIGEST = Annotated[str, Field(pattern=rf"^{SHA256.pattern}$")]
+_ROWS = list[tuple[_DIGEST, _DIGEST, Annotated[str, Field(pattern=rf"^({SHA256.pattern})?$")]]]
 
 
 def note_replaced(store: Any, manifest: Manifest) -> None:
-    """Before the manifest at a remote is replaced, note the photographs and true masks that only the old one names."""
+    """Before the manifest at a remote is replaced, note the photographs and true masks that only the old one names.
+
+    Raises:
+        DataError: the list is damaged. So do all functions here that read it.
+    """
     address = store.address("manifest.parquet")
     data = store.get(address)
     try:
@@ -57,9 +68,11 @@ def _keep(store: Any, rows: set[tuple[str, str, str]]) -> None:
 
 
 def _replaced(store: Any) -> set[tuple[str, str, str]]:
-    """The list; empty where there is none that can be read."""
-    data = store.get(store.address(REPLACED))
-    try:
-        return {(str(name), str(photograph), str(mask)) for name, photograph, mask in json.loads(data or b"[]")}
-    except (ValueError, TypeError):
-        return set()
+    """The list; empty where there is none.
+
+    Raises:
+        DataError: it is damaged; a new one in its place would forget what a withdrawal must find.
+    """
+    address = store.address(REPLACED)
+    data = store.get(address)
+    return set(read_content(Path(address), data, _ROWS, RESTORE)) if data is not None else set()

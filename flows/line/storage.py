@@ -23,7 +23,7 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
-from flows.line.known_remotes import is_gone, note_place
+from flows.line.known_remotes import is_gone, note_place, sending
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from flows.line.pulled_manifest import DamagedError, read_pushed
 from flows.line.pulled_paths import at_own_paths, is_here, settle
@@ -35,7 +35,7 @@ from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, NewerFormatError, UserError
+from labelfactory.errors import DataError, NewerFormatError, UserError, in_short
 from labelfactory.files import TakenError, disk_error, make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
 from labelfactory.progress import progress
@@ -70,6 +70,8 @@ class Store:
         self.root = f"{remote.path}/{FOLDER}"
         self.has_own_versions = bool(remote.worktree or remote.fs.version_aware)
         """Whether DVC keeps outputs there by their paths, in versions of the bucket."""
+        self.has_written = False
+        """Whether an object was written there since."""
 
     def address(self, *parts: str) -> str:
         """The address of an object."""
@@ -93,6 +95,7 @@ class Store:
     def put(self, data: bytes, address: str) -> None:
         """Write an object, whole or not at all: in a folder that serves as remote, DVC renames a temporary file."""
         self.fs.upload_fobj(BytesIO(data), address)
+        self.has_written = True
 
     def get(self, address: str, *, largest: int = LARGEST_TABLE) -> bytes | None:
         """Read an object; None where there is none.
@@ -132,23 +135,29 @@ def push(*, give_up: bool = False) -> Moved:
             raise DataError("the import names withdrawn photographs", "Type `labelfactory run`, then push again.")
         if not give_up:
             _refuse_loss_there(store, manifest)
-        note_place(repo, store.name)
-        files = _files(manifest.entries)
-        there = store.pictures()
-        missing = {digest: paths[0] for digest, paths in files.items() if digest not in there}
-        for _ in _each(
-            "push", missing, lambda digest: store.put(read_imported(missing[digest], digest), store.picture(digest))
-        ):
-            pass
-        outputs, lock = send_outputs(repo, store.get)
-        if lock is not None:
-            store.put(lock, store.address("dvc.lock"))
-        if not give_up:
-            _refuse_loss_there(store, manifest)  # once more: sending takes its time
-        note_replaced(store, manifest)
-        store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
+        with sending(repo, store):
+            outputs, pictures = _send(repo, store, manifest, give_up=give_up)
         note_agreed(manifest)
-    return Moved(outputs, len(missing))
+    return Moved(outputs, pictures)
+
+
+def _send(repo: Repo, store: Store, manifest: Manifest, *, give_up: bool) -> tuple[int, int]:
+    """Send photographs, masks, outputs and the manifest; gives the numbers of outputs, and of photographs and masks, sent."""
+    files = _files(manifest.entries)
+    there = store.pictures()
+    missing = {digest: paths[0] for digest, paths in files.items() if digest not in there}
+    for _ in _each(
+        "push", missing, lambda digest: store.put(read_imported(missing[digest], digest), store.picture(digest))
+    ):
+        pass
+    outputs, lock = send_outputs(repo, store.get)
+    if lock is not None:
+        store.put(lock, store.address("dvc.lock"))
+    if not give_up:
+        _refuse_loss_there(store, manifest)  # once more: sending takes its time
+    note_replaced(store, manifest)
+    store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
+    return outputs, len(missing)
 
 
 def pull(*, give_up: bool = False) -> Moved:
@@ -286,7 +295,7 @@ def _store() -> Iterator[tuple[Repo, Store]]:
             full = disk_error(Path(getattr(error, "filename", None) or "DVC"), error)
             if full is not None:
                 raise full from error
-            raise UserError(f"DVC: {' '.join(str(error).split())[:500]}", REMEDY) from error
+            raise UserError(f"DVC: {in_short(error, 500)}", REMEDY) from error
 
 
 def _files(entries: Iterable[Entry]) -> dict[str, list[Path]]:

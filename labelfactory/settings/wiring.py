@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.errors import ParamsError, cut, did_you_mean
 from labelfactory.settings.closure import Chosen, code_digest
 from labelfactory.settings.params import check_sections, read_yaml
 from labelfactory.settings.stage_meta import Kind, Meta
@@ -262,4 +262,4 @@ _RUNS, _STAGES = TypeAdapter(dict[str, _Run]), TypeAdapter(dict[str, _Body])
 
 def _problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])[:100] or 'stages'}: {first['msg'][:200].lower()}"
+    return f"{cut('.'.join(str(part) for part in first['loc']), 100) or 'stages'}: {cut(first['msg'], 200).lower()}"

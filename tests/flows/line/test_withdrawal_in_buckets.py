@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from pushed_line import withdraw
 from shared_bucket import BUCKET, S3_WARNINGS, empty_bucket, first_machine, s3_server
 
 from app.storage import push
-from labelfactory.dataset.manifest import read_manifest
+from flows.line.object_versions import Version, Versions
+from flows.line.remote_removal import clean_remote
+from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dvc_cache import cache_folder
 from lineage.record import record
 
 pytestmark = [pytest.mark.slow, *S3_WARNINGS]
@@ -61,6 +65,14 @@ def versions(bucket: Any) -> dict[str, list[bytes]]:
 def holds(bucket: Any, *needles: bytes) -> set[str]:
     """Keys of which a version has some of these bytes."""
     return {key for key, all_ in versions(bucket).items() for body in all_ if any(needle in body for needle in needles)}
+
+
+def push_by_paths() -> None:
+    """Send outputs by their paths, as `version_aware` has DVC do."""
+    config = Path(".dvc/config")
+    config.write_text(f"{config.read_text()}    version_aware = true\n")
+    with Repo(".") as repo:
+        repo.push()
 
 
 @pytest.mark.parametrize("status", ["Enabled", "Suspended"])
@@ -132,10 +144,7 @@ def test_a_bucket_that_does_not_say_whether_it_keeps_versions(made, bucket, monk
 def test_outputs_by_their_paths(made, bucket):
     """A remote with `version_aware`, which has no objects by MD5."""
     keep_versions(bucket)
-    config = Path(".dvc/config")
-    config.write_text(f"{config.read_text()}    version_aware = true\n")
-    with Repo(".") as repo:
-        repo.push()
+    push_by_paths()
     before = {hashlib.md5(body).hexdigest() for bodies in versions(bucket).values() for body in bodies}
     assert not any("files/md5" in key for key in versions(bucket))
     (report,) = withdraw("image-1", made)
@@ -144,6 +153,36 @@ def test_outputs_by_their_paths(made, bucket):
     gone = set(report["deleted_from_cache"])
     assert gone & before
     assert not gone & held
+
+
+def test_outputs_whose_bytes_the_bucket_does_not_tell(made, bucket, monkeypatch):
+    """Encrypted with a key of its owner, an ETag is no MD5: nothing is found, which the report says."""
+    below = Versions.below
+
+    def encrypted(self: Versions, prefix: str) -> Iterator[Version]:
+        for version in below(self, prefix):
+            yield replace(version, etag=version.etag and hashlib.md5(version.etag.encode()).hexdigest())
+
+    keep_versions(bucket)
+    push_by_paths()
+    monkeypatch.setattr(Versions, "below", encrypted)
+    (report,) = withdraw("image-1", made)
+    there = sum(map(len, versions(bucket).values()))
+    assert any(f"{there} versions whose MD5 the bucket does not know" in line for line in report["not_ours"])
+
+
+def test_outputs_by_their_paths_that_came_again(made, bucket):
+    """Another machine sent what it had of before the withdrawal: the next push deletes its versions."""
+    keep_versions(bucket)
+    push_by_paths()
+    cache = {f"{path.parent.name}{path.name}": path.read_bytes() for path in cache_folder().glob("*/*")}
+    (report,) = withdraw("image-1", made)
+    assert report["deleted_from_cache"]
+    for md5 in report["deleted_from_cache"]:
+        bucket.put_object(Bucket=BUCKET, Key="project/data/again", Body=cache[md5])
+    clean_remote()
+    held = {hashlib.md5(body).hexdigest() for bodies in versions(bucket).values() for body in bodies}
+    assert not held & set(report["deleted_from_cache"])
 
 
 def test_a_bucket_that_is_not_there(made, bucket):
@@ -161,3 +200,19 @@ def test_an_empty_bucket_has_nothing(made, bucket):
     assert report["complete"]
     (line,) = (line for line in report["not_ours"] if "DVC's remote" in line)
     assert "nothing at all is there" in line
+
+
+def test_photographs_that_only_an_earlier_manifest_names(made, bucket):
+    """Another machine imported them under the withdrawn id: no ledger here, and no row of the last manifest, knows them."""
+    keep_versions(bucket)
+    push()
+    pushed, other, key = read_manifest(), b"of another machine's image-1", "project/labelfactory/manifest.parquet"
+    sha256 = hashlib.sha256(other).hexdigest()
+    bucket.put_object(Bucket=BUCKET, Key=f"project/labelfactory/pictures/{sha256[:2]}/{sha256}", Body=other)
+    rows = (replace(e, sha256=sha256) if e.image_id == "image-1" else e for e in pushed.entries)
+    write_manifest(replace(pushed, entries=tuple(rows)), Path("other.parquet"))
+    bucket.put_object(Bucket=BUCKET, Key=key, Body=Path("other.parquet").read_bytes())
+    bucket.put_object(Bucket=BUCKET, Key=key, Body=Path("data/import/manifest.parquet").read_bytes())
+    (report,) = withdraw("image-1", made)
+    assert report["complete"]
+    assert not holds(bucket, other)

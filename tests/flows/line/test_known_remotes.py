@@ -1,0 +1,156 @@
+"""The list of remotes that something was sent to: what it knows outlives moves, deletions, other environments and failed pushes."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+from made_line import MadeLine
+from pushed_line import dvc_here, run, withdraw
+
+from app.storage import push
+from flows.line.known_remotes import EARLIER, KNOWN, known_places, lost_places, note_place
+from flows.line.remote_removal import remove_at_remotes
+from flows.line.storage import Store
+from labelfactory.errors import DataError, UserError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def no_mlflow(monkeypatch) -> None:
+    """Letters wait: MLflow takes seconds to load, and says nothing about remotes."""
+    monkeypatch.setattr("flows.line.withdrawals.deliver", lambda: None)
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project of DVC whose remote is a folder beside it, by its relative path."""
+    folder = tmp_path / "work" / "project"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    dvc_here(Path("../../store"))  # from .dvc
+    return folder
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch) -> MadeLine:
+    """A line that nobody has pushed, and the folder that it is to be pushed to."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    made = MadeLine()
+    run(made)
+    dvc_here(tmp_path / "store")
+    return made
+
+
+def note(name: str = "store") -> None:
+    with Repo(".") as repo:
+        note_place(repo, name)
+
+
+def places() -> set[str]:
+    with Repo(".") as repo:
+        return set(known_places(repo))
+
+
+def lost() -> list[str]:
+    with Repo(".") as repo:
+        return lost_places(repo)
+
+
+@pytest.mark.parametrize("path", [KNOWN, EARLIER])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"places": 1}', '{"places": [nul'])
+def test_a_damaged_list_is_not_an_empty_one(project, path, content):
+    """A withdrawal goes on, and is not complete: any remote may have something."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    for read in (places, lost, note):
+        with pytest.raises(DataError, match=r"remotes.json: damaged"):
+            read()
+    assert any("remotes.json: damaged" in line for line in remove_at_remotes([], ()).left)
+    assert path.read_text() == content
+
+
+def test_the_folder_of_one_machine_may_be_deleted(project):
+    """Its clones share the list, as they share the ledger; what an earlier program noted in one of them is taken over."""
+    EARLIER.parent.mkdir()
+    EARLIER.write_text('{"places": ["s3://an-earlier/one"]}')
+    assert places() == {"s3://an-earlier/one"}
+    note()
+    shutil.rmtree(EARLIER.parent)
+    assert places() == {"s3://an-earlier/one", "../store"}
+    assert lost() == ["s3://an-earlier/one"]
+    assert json.loads(KNOWN.read_text()) == {"places": ["../store", "s3://an-earlier/one"], "begun": []}
+
+
+@pytest.mark.parametrize("noted", ["now", "by an earlier program"])
+def test_a_project_that_moves_with_its_remote(project, tmp_path, noted):
+    """An address that is relative in DVC's settings is relative in the list."""
+    if noted == "by an earlier program":
+        EARLIER.parent.mkdir()
+        EARLIER.write_text(json.dumps({"places": [str(tmp_path / "work/store")]}))
+        assert places() == {"../store"}
+    note()
+    os.chdir(tmp_path)
+    (tmp_path / "work").rename(tmp_path / "moved")
+    os.chdir(tmp_path / "moved/project")
+    assert lost() == []
+    assert places() == {"../store"}
+
+
+def test_the_environment_changes_no_address(project, monkeypatch):
+    """A word of an address may be what a variable calls its secret; a login is none of the address."""
+    config = Path(".dvc/config")
+    config.write_text(f'{config.read_text()}[remote "bucket"]\n    url = s3://datasets/labels\n')
+    config.write_text(f'{config.read_text()}[remote "server"]\n    url = ssh://me:hunter2@host/labels\n')
+    note("bucket")
+    note("server")
+    monkeypatch.setenv("MY_TOKEN", "datasets")
+    assert lost() == []
+    note("bucket")
+    assert places() == {"s3://datasets/labels", "ssh://***@host/labels"}
+    KNOWN.write_text('{"places": ["s3://***/labels"]}')  # by an earlier program in this environment
+    assert lost() == []
+
+
+def test_a_first_push_that_sends_nothing_is_forgotten(made, monkeypatch):
+    """So is a mistyped bucket; the next push needs no `--give-up`."""
+
+    def fails(self: Store, data: bytes, address: str) -> None:
+        assert json.loads(KNOWN.read_text())["begun"]
+        raise OSError("no such bucket")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Store, "put", fails)
+        with pytest.raises(UserError, match="no such bucket"):
+            push()
+    assert places() == set()
+    push()
+    assert json.loads(KNOWN.read_text())["begun"] == []
+    assert len(places()) == 1
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_first_push_that_sends_something_is_not_forgotten(made, monkeypatch, tmp_path, answers):
+    """Nor is one that was killed; while the remote is away then, a withdrawal is not complete."""
+    put = Store.put
+
+    def fails(self: Store, data: bytes, address: str) -> None:
+        if "pictures" not in address:
+            raise OSError("the line is dead")
+        put(self, data, address)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Store, "put", fails)
+        if not answers:
+            failing.setattr("flows.line.known_remotes._may_hold", lambda store: store.has_written)
+        with pytest.raises(UserError, match="the line is dead"):
+            push()
+    assert json.loads(KNOWN.read_text()) == {"places": [], "begun": [str(tmp_path / "store")]}
+    Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
+    (report,) = withdraw("image-1", made)
+    assert any(f"{tmp_path / 'store'}: sent to or taken from before" in line for line in report["left_over"])
