@@ -23,6 +23,8 @@ FIGURE = re.compile(r"(?<![\w.])(7[1-9]\d\d)(?:00\.0|\.0+)?(?!\w|\.\d)")
 """A figure of an evaluation, as a fraction or in per cent: 7103 is the third of the first. No other figure is so high."""
 DRAWN = re.compile(r"""\s(?:x|y|[xy][12]|d|r[xy]?|c[xy]|width|height|viewBox|points|transform|style)="[^"]*\"""")
 """Attributes of a drawing, whose numbers are places."""
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The id of a run, of which a part may be all digits."""
 
 
 class MarkedLine(MadeLine):
@@ -62,8 +64,8 @@ class MarkedLine(MadeLine):
         each = {name: 7000.0 + 100 * self.evaluation + 50 + k for k, name in enumerate(NAMES)}
         self.figures[self.evaluation] = numbers | {f"image/{name}": value for name, value in each.items()}
         measured = states(read_wiring()["evaluate"].inputs, LISTS)
-        self.report("evaluate", number=self.evaluation)
         write_json(METRICS, {"true_masks": 1, **numbers, "measured": measured})
+        self.report("evaluate", number=self.evaluation)  # after what it names
         ids = [record.image_id for record in self.dataset.records]
         truth = [MaskColumn().encode(np.zeros(SIZE, dtype=np.uint8), image_id) for image_id in ids]
         columns = {name: pa.array([value] * len(ids), pa.float32()) for name, value in each.items()}
@@ -89,7 +91,7 @@ class MarkedLine(MadeLine):
         """Number of an evaluation → keys of its figures that stand in a text; a figure of none is an error."""
         known = {value: (n, key) for n, figures in self.figures.items() for key, value in figures.items()}
         found: dict[int, set[str]] = {}
-        for word in FIGURE.findall(DRAWN.sub("", text)):
+        for word in FIGURE.findall(UUID.sub("", DRAWN.sub("", text))):
             assert int(word) in known, f"{word} is a figure of no evaluation"
             number, key = known[int(word)]
             found.setdefault(number, set()).add(key)
