@@ -11,7 +11,7 @@ from configobj import ConfigObj, ConfigObjError
 from dvc.config import Config, ConfigError
 
 from flows.server.private_files import OWNER_ONLY, own_folder
-from labelfactory.files import make_folder, write_whole
+from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.lock import file_lock
 
 DVC = Path(".dvc")
@@ -57,6 +57,7 @@ def _note(path: Path, folder: str) -> None:
     People keep logins of remotes in this file: it is replaced whole, and readable for whom it was.
     """
     with file_lock(Path(folder) / "config.lock"):
+        remove_leftovers(path.parent, (path.name,))  # of a process that was killed here
         try:
             config = ConfigObj(str(path), interpolation=False)  # what DVC reads and writes it with
         except (ConfigObjError, UnicodeDecodeError):

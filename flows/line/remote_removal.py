@@ -87,8 +87,8 @@ def clean_remote() -> None:
         refused = refuse_at(store, withdrawn().photographs)
         if not refused:
             return
-        kept = _clean_manifest(store, refused)
         pictures = _pictures(store, known) | refused
+        kept = _clean_manifest(store, refused, pictures)
         removal = _Removal(store)
         removal.delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
         forget_replaced(store, *_named(known))
@@ -120,8 +120,9 @@ def _remove(
         removal.unseen.append("photographs and masks, which `labelfactory push` of another project may have sent")
     elif has_folder:
         refused = refuse_at(store, withdrawn().photographs)
-        kept = _clean_manifest(store, refused)
-        removal.delete(store.picture(digest) for digest in _pictures(store, withdrawals) - kept)
+        pictures = _pictures(store, withdrawals)
+        kept = _clean_manifest(store, refused, pictures)
+        removal.delete(store.picture(digest) for digest in pictures - kept)
         forget_replaced(store, *_named(withdrawals))
         _forget_rows(store, removal, refused, kept)
     if not has_folder and not store.fs.exists(store.odb.path):
@@ -293,16 +294,19 @@ def _named(withdrawals: Iterable[Withdrawal]) -> tuple[set[str], set[str]]:
     return {i for each in withdrawals for i in each.images}, {d for each in withdrawals for d in each.pixels}
 
 
-def _clean_manifest(store: Store, refused: Collection[str]) -> set[str]:
-    """Take the rows of withdrawn images out of the manifest there, and delete their pictures; gives digests of all pictures that it
-    still names."""
+def _clean_manifest(store: Store, refused: Collection[str], known: Collection[str]) -> set[str]:
+    """Take the rows of withdrawn images out of the manifest there, and delete those of their pictures that are not `known`; gives
+    digests of all pictures that it still names.
+
+    The known ones are deleted afterwards: a manifest that names what is gone would be damaged.
+    """
     address = store.address("manifest.parquet")
     data = store.get(address)
     if data is None:
         return set()
     manifest = read_pushed(data, address)
     kept, pictures = _split(manifest.entries, refused)
-    _Removal(store).delete(map(store.picture, sorted(pictures)))  # first: only their rows may know them
+    _Removal(store).delete(map(store.picture, sorted(pictures.difference(known))))  # first: only their rows know them
     if len(kept) < len(manifest.entries):
         with TemporaryDirectory() as folder:
             path = Path(folder, "manifest.parquet")

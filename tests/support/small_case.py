@@ -225,7 +225,7 @@ def held(case: Path) -> dict[str, Any]:
     project = case / "project"
     return {
         **state(case),
-        "reports": [{k: v for k, v in report.items() if k not in ("id", "time")} for report in _reports(project)],
+        "reports": [_lasting(report) for report in _reports(project)],
         **{f"data/{path}": digest for path, digest in _files(project / "data").items() if not path.startswith(APART)},
         **{f"cache/{path}": digest for path, digest in _files(project / ".dvc/cache").items()},
         **{f"bucket/{path}": digest for path, digest in _files(case / "bucket").items()},
@@ -236,6 +236,14 @@ def _reports(project: Path) -> list[dict[str, Any]]:
     """Signed reports of withdrawals."""
     folder = project / "data/ledger/withdrawals"
     return [json.loads((folder / name).read_text()) for name in _signed(project)]
+
+
+def _lasting(report: dict[str, Any]) -> dict[str, Any]:
+    """A report without its id and time, and without transfers that may be under way: one that was killed a moment ago may."""
+    kept = {k: v for k, v in report.items() if k not in ("id", "time")}
+    return kept | {
+        "not_ours": [line for line in report.get("not_ours", ()) if "temporary files of transfers" not in line]
+    }
 
 
 def _signed(project: Path) -> list[str]:
