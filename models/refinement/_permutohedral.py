@@ -4,8 +4,9 @@ A pixel lies in a simplex of six vertices. Splatting adds its value to them by i
 vertex with its neighbours along the six axes of the lattice, and reading takes the values back. Vertices that no pixel touches
 do not exist: what is blurred into them is lost, as in the authors' code.
 
-Source: Krähenbühl & Koltun, NIPS 2011, arXiv:1210.5644, and its code, whose vertices, weights and order of axes these are. Here
-a vertex is known by one integer, coordinates are found for a block of pixels at once, and each neighbour is looked up once.
+Source: Krähenbühl & Koltun, NIPS 2011, arXiv:1210.5644, and its code, whose vertices, weights and order of axes these are (but for
+those of the black pixels with which it fills up the last four). Here a vertex is known by one integer, coordinates are found for a
+block of pixels at once, and each neighbour is looked up once.
 """
 
 import math

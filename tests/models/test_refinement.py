@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
+from noisy_photograph import photograph, some_scores
 
 from labelfactory.errors import ShapeError
 from labelfactory.schema import VOID
@@ -15,18 +16,6 @@ from labelfactory.settings.registry import choose, method_names
 from models.refinement import refined
 from models.refinement._crf import label_probabilities
 from models.seeds import channels_above
-
-
-def photograph(height: int = 14, width: int = 17, seed: int = 0) -> np.ndarray:
-    """A dark and a bright half with noise."""
-    noise = np.random.default_rng(seed).integers(0, 60, size=(height, width, 3), dtype=np.uint8)
-    noise[:, width // 2 :] += 150
-    return noise
-
-
-def some_scores(channels: int, image: np.ndarray, seed: int = 0) -> np.ndarray:
-    scores = np.random.default_rng(seed).random((channels, *image.shape[:2]), dtype=np.float32)
-    return scores / scores.sum(axis=0)
 
 
 def refine(name: str, unary: str, image: np.ndarray, scores: np.ndarray, threshold: float = 0.4) -> np.ndarray:
