@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.refinement._permutohedral import Lattice, add_read, blurred, build_lattice
+from models.refinement._lattice import Lattice, build_lattice
+from models.refinement._lattice_filter import add_read, blurred
 from models.refinement._softmax import softmax
 from models.refinement._spatial import add_smoothed, gaussian_weights
 

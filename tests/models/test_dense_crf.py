@@ -13,7 +13,7 @@ from noisy_photograph import photograph, some_scores
 
 from labelfactory.errors import MissingError, ShapeError
 from labelfactory.stage.preflight import check_line
-from models.refinement import _permutohedral as lattices
+from models.refinement import _lattice as lattices
 from models.refinement import pydensecrf
 from models.refinement._crf import CrfConfig, energy_of_labels, energy_of_scores
 from models.refinement._mean_field import Kernels

@@ -1,4 +1,4 @@
-"""The permutohedral lattice of a photograph's places and colours: a Gaussian filter in five dimensions.
+"""The permutohedral lattice of a photograph's places and colours, on which `_lattice_filter.py` filters in five dimensions.
 
 A pixel lies in a simplex of six vertices. Splatting adds its value to them by its barycentric weights, blurring mixes each
 vertex with its neighbours along the six axes of the lattice, and reading takes the values back. Vertices that no pixel touches
@@ -58,43 +58,6 @@ def build_lattice(image: NDArray[np.uint8], sxy: float, srgb: float) -> Lattice:
     vertices, weights, count, keys, names = placed
     before, after = _connect(count, keys, names, strides.sum() - AXES * strides)
     return Lattice(vertices, weights, before, after)
-
-
-def blurred(field: Floats, scale: Floats, lattice: Lattice) -> Floats:
-    """Values [M + 1] of the vertices after splatting `field` · `scale` [N] and blurring; the last one is 0."""
-    values = np.zeros(lattice.after.shape[1] + 1, dtype=np.float32)
-    _splat(values, field, scale, lattice.vertices, lattice.weights)
-    return _blur(values, np.zeros_like(values), lattice.before, lattice.after)
-
-
-@compiled
-def add_read(total: Floats, values: Floats, scale: Floats, factor: float, vertices: Indices, weights: Floats) -> None:
-    """Add `factor` · `scale` · (value at the pixel) to `total` [N]."""
-    for pixel in range(len(total)):
-        value = float32(0)
-        for corner in range(AXES):
-            value += weights[pixel, corner] * values[vertices[pixel, corner]]
-        total[pixel] += factor * scale[pixel] * value
-
-
-@compiled
-def _splat(values: Floats, field: Floats, scale: Floats, vertices: Indices, weights: Floats) -> None:
-    for pixel in range(len(field)):
-        value = field[pixel] * scale[pixel]
-        for corner in range(AXES):
-            values[vertices[pixel, corner]] += weights[pixel, corner] * value
-
-
-@compiled
-def _blur(values: Floats, other: Floats, before: Indices, after: Indices) -> Floats:
-    """Both arrays end in a zero, which the neighbours that are not there have."""
-    half = float32(0.5)
-    for axis in range(AXES):
-        left, right = before[axis], after[axis]
-        for vertex in range(len(left)):
-            other[vertex] = values[vertex] + half * (values[left[vertex]] + values[right[vertex]])
-        values, other = other, values
-    return values
 
 
 def _scales() -> NDArray[np.float64]:
