@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,9 @@ def tripled(number):
 def cache(tmp_path, monkeypatch) -> Path:
     """The folder that machine code is kept in."""
     monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # Python takes a file of the same size and second for the same
     return tmp_path / f"cache/machine-code-{os.getuid()}"
 
 
