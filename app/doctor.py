@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from app._mixed_code import mixed_code, mixed_remedy
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.devices import cores, has_bfloat16, pick_device
 from labelfactory.errors import UserError
-from labelfactory.measured_precision import kept_here
+from labelfactory.measured_precision import kept_here, precision_folder
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.stage.runner import read_sections
 from labelfactory.store.entries import held_in_words
@@ -83,11 +84,11 @@ def _auto_on(device: torch.device) -> str:
     """What `precision: auto` is there, by the measurements of earlier runs."""
     if not has_bfloat16(device):
         return "32-true there: it has no bfloat16 of its own"
-    kept = [
-        f"{each.precision} for the {each.work} of {each.network} (bf16-mixed takes {each.ratio:.2f} times as long)"
-        for each in kept_here(device)
-    ]
-    return f"measured there: {'; '.join(kept)}" if kept else "measured there when a network first runs"
+    counts = Counter(each.precision for each in kept_here(device))
+    if not counts:
+        return "measured there when a network first runs"
+    chosen = ", ".join(f"{precision} for {count}" for precision, count in sorted(counts.items()))
+    return f"measured there: {chosen} networks; seconds of each: {precision_folder()}"
 
 
 def _weights() -> Iterator[Finding]:

@@ -51,11 +51,6 @@ class Measured(BaseModel):
     where: str
     """Processor or GPU, threads, and version of torch."""
 
-    @property
-    def ratio(self) -> float:
-        """Time in bfloat16 as a share of the time in 32 bits."""
-        return self.seconds["bf16-mixed"] / self.seconds["32-true"]
-
 
 def quicker_precision(
     network: "torch.nn.Module", work: Work, device: "torch.device", turn: Callable[[FabricPrecision], None]

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ from labelfactory.schema import Classes
 from labelfactory.settings.params import read_yaml
 
 os.environ["LABELFACTORY_STORE_GB"] = "0"  # what a test deletes is to be computed again; `workspace.call` has a store
+# not the cache of the person who runs the tests; one for all of their processes, which are to compute alike
+os.environ.setdefault("LABELFACTORY_CACHE", str(Path(tempfile.gettempdir(), f"labelfactory-tests-{os.getuid()}")))
 torch.set_num_threads(1)
 cv2.setNumThreads(0)
 
