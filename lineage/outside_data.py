@@ -18,7 +18,8 @@ from labelfactory.foreign_files import PHOTOGRAPHS, is_inside
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
 from lineage.lookup import Lookup
-from lineage.traces import ID, MODEL, PHOTOGRAPH, UNREAD, Traces
+from lineage.trace_words import ID, MODEL, PHOTOGRAPH
+from lineage.traces import UNREAD, Traces
 from lineage.withdrawals import Withdrawal
 
 PROVENANCE = "provenance.json"

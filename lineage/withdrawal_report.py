@@ -24,7 +24,8 @@ from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.mlflow_home import HOME, tracking_uri
 from lineage.outside_data import search_outside
-from lineage.traces import PHOTOGRAPH, UNREAD, Traces, in_cache, searched
+from lineage.trace_words import PHOTOGRAPH
+from lineage.traces import UNREAD, Traces, in_cache, searched
 from lineage.withdrawals import Withdrawal
 
 REPORTS = "withdrawals"

@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dvc.config_schema import RelPath
 from dvc.repo import Repo
 from pydantic import BaseModel
 
+from flows.line.remote_store import Store
 from flows.line.shared_import import LAST_SHARED
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
@@ -62,7 +62,7 @@ def note_place(repo: Repo, name: str) -> None:
 
 
 @contextmanager
-def sending(repo: Repo, store: Any) -> Iterator[None]:
+def sending(repo: Repo, store: Store) -> Iterator[None]:
     """Note a remote before anything is sent there inside. It is forgotten if that fails and nothing came to be there.
 
     Raises:
@@ -90,12 +90,12 @@ def lost_places(repo: Repo) -> list[str]:
     return sorted(known_places(repo) - {place_of(repo, name) for name in repo.config["remote"]})
 
 
-def is_gone(repo: Repo, store: Any) -> bool:
+def is_gone(repo: Repo, store: Store) -> bool:
     """Whether what was sent to or taken from a remote is not there, such as on a disk that is not connected."""
     return place_of(repo, store.name) in _read(repo).places and not store.fs.exists(store.root)
 
 
-def _may_hold(store: Any) -> bool:
+def _may_hold(store: Store) -> bool:
     """Whether something of this project may lie at a remote to which a push failed."""
     try:
         return any(store.fs.exists(folder) for folder in (store.root, store.odb.path))

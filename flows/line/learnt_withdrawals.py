@@ -5,8 +5,9 @@ from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.dvc_line import held_line
 from flows.line.dvc_repo import open_repo
-from flows.line.remote_removal import address_of, refused_at
-from flows.line.storage import Store
+from flows.line.refused_at_remote import refused_at
+from flows.line.remote_removal import address_of
+from flows.line.remote_store import Store
 from labelfactory.console import say
 from labelfactory.dataset.withdrawn import LEDGER, withdrawn_in
 from labelfactory.errors import UserError, in_short

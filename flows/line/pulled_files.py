@@ -17,6 +17,7 @@ from dvc.output import Output
 from dvc.repo import Repo
 
 from flows.line.transfer_failures import reasons_named
+from flows.line.transfer_leftovers import temporaries_below
 from labelfactory.errors import DataError, ParamsError, in_short
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import FileRefusedError, read_file
@@ -28,8 +29,6 @@ NAME = re.compile(r"[A-Za-z0-9_~%-][A-Za-z0-9_.~%-]*")
 """A folder or file inside an output: visible, and in ASCII, as the stages name theirs."""
 DVC_FILES = re.compile(r"dvc\.(yaml|lock)|.*\.dvc", re.IGNORECASE)
 """Names of files that DVC takes for its own: a stage in one of them would run."""
-TEMPORARY = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
-"""Names under which DVC writes a file before it renames it."""
 OUT_KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
 PUSH_AGAIN = "Bring this clone to the commit that was pushed, or type `labelfactory push` again where the data is."
 
@@ -173,9 +172,9 @@ def _remove_leftovers(repo: Repo, targets: Collection[str]) -> None:
     with repo.lock:  # no other process of DVC is copying
         for out in _outs(repo, targets):
             path = Path(out.fs_path)
-            for left in path.rglob(".*.tmp") if out.hash_info.isdir else path.parent.glob(".*.tmp"):
-                if TEMPORARY.fullmatch(left.name) and left.is_file() and not left.is_symlink():
-                    left.unlink(missing_ok=True)
+            is_folder = bool(out.hash_info.isdir)
+            for left in temporaries_below(path if is_folder else path.parent, deep=is_folder):
+                left.unlink(missing_ok=True)
 
 
 def _folders(repo: Repo, targets: Collection[str]) -> list[Output]:

@@ -1,13 +1,10 @@
-"""Delete withdrawn images at DVC's remotes, and keep the list of refused digests in those that `labelfactory push` writes to.
+"""Delete withdrawn images at DVC's remotes.
 
 Old outputs lie in a remote by their MD5 whether `labelfactory push` or `dvc push` sent them; photographs, true masks and the
 manifest lie in labelfactory's folder there.
 """
 
-import json
-import os
-import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +15,14 @@ from dvc_objects.fs.base import ObjectFileSystem
 
 from flows.line.dvc_repo import open_repo
 from flows.line.known_remotes import KNOWN, is_gone, known_places, lost_places, place_of
-from flows.line.object_versions import Versions, kept_versions
-from flows.line.pulled_files import MD5, TEMPORARY
+from flows.line.object_versions import Versions
+from flows.line.pulled_files import MD5
 from flows.line.pulled_manifest import read_pushed
+from flows.line.refused_at_remote import REFUSED, refuse_at
+from flows.line.remote_deletion import Deletion, bucket_and_key
+from flows.line.remote_store import AT_ONCE, Store
 from flows.line.replaced_images import forget_replaced, pictures_of, replaced_pictures
-from flows.line.storage import AT_ONCE, Store
+from flows.line.transfer_leftovers import delete_abandoned
 from labelfactory.dataset.manifest import Entry, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.dvc_cache import cached
@@ -34,10 +34,6 @@ from lineage.ledger import Ledger
 from lineage.withdrawal_report import Remote, last_report
 from lineage.withdrawals import Withdrawal, read_withdrawals
 
-REFUSED = "withdrawn.json"
-"""In the remote: SHA-256 of every withdrawn photograph, for other machines; no ids."""
-ABANDONED_SECONDS = 3600
-"""Nothing is transferred any more into a temporary file that was not written for so long."""
 FINISH = "`labelfactory push` finishes it when the remote answers"
 RESTORE = f"`dvc remote add` it again, or, if nothing is there any more, take it out of {KNOWN}; then type `labelfactory push`"
 
@@ -89,13 +85,12 @@ def clean_remote() -> None:
             return
         pictures = _pictures(store, known) | refused
         kept = _clean_manifest(store, refused, pictures)
-        removal = _Removal(store)
+        removal = Deletion(store)
         removal.delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
         forget_replaced(store, *_named(known))
         objects = {md5 for each in known for md5 in objects_of(ledger, each)} - _needed(repo)
-        if (
-            removal.versions or not store.has_own_versions
-        ):  # otherwise the report of each withdrawal says that it cannot
+        # otherwise the report of each withdrawal says that it cannot
+        if removal.versions or not store.has_own_versions:
             _remove_outputs(store, removal, objects)
 
 
@@ -114,7 +109,7 @@ def _remove(
     if not store.fs.CAN_TRAVERSE:
         return _look(store, withdrawals, objects)
     _reach(repo, store)
-    removal = _Removal(store)
+    removal = Deletion(store)
     has_folder = bool(store.fs.exists(store.root))
     if has_folder and not is_own:
         removal.unseen.append("photographs and masks, which `labelfactory push` of another project may have sent")
@@ -130,7 +125,7 @@ def _remove(
             "nothing at all is there: if `dvc push` sent something, its disk or the address is another"
         )
     if store.fs.protocol == "local":
-        removal.unseen += _leftovers(store, is_own=is_own)
+        removal.unseen += delete_abandoned(store, is_own=is_own)
     return [*removal.unseen, *_remove_outputs(store, removal, objects, is_own=is_own)]
 
 
@@ -142,7 +137,7 @@ def _reach(repo: Repo, store: Store) -> None:
         DataError: its bucket is not there, or what was sent to it is not.
     """
     if isinstance(store.fs, ObjectFileSystem):
-        bucket = _parts(store.base)[0]
+        bucket = bucket_and_key(store.base)[0]
         if not store.fs.exists(bucket):
             raise DataError(f"the bucket {bucket} is not there, or does not answer")
     else:
@@ -174,7 +169,7 @@ def _look(store: Store, withdrawals: Collection[Withdrawal], objects: Collection
     return ["outputs that are not in this machine's cache, since HTTP gives no list of what is there"]
 
 
-def _remove_outputs(store: Store, removal: "_Removal", objects: Collection[str], *, is_own: bool = True) -> list[str]:
+def _remove_outputs(store: Store, removal: Deletion, objects: Collection[str], *, is_own: bool = True) -> list[str]:
     """Delete outputs by their MD5; gives what was not searched there.
 
     Raises:
@@ -183,9 +178,8 @@ def _remove_outputs(store: Store, removal: "_Removal", objects: Collection[str],
     if store.has_own_versions:
         return _remove_versions(store, removal.versions, objects)
     addresses = [store.odb.oid_to_path(md5) for md5 in objects]
-    if is_own and any(
-        store.exist(addresses)
-    ):  # first, since it names them: who is killed among them finds some the next time
+    # dvc.lock first, since it names them: who is killed among them finds some the next time
+    if is_own and any(store.exist(addresses)):
         removal.delete([store.address("dvc.lock")])
     removal.delete(addresses)
     return _unsearched(store)
@@ -198,7 +192,7 @@ def _remove_versions(store: Store, versions: Versions | None, objects: Collectio
     """
     if versions is None:
         raise DataError("it keeps outputs by their paths in versions that cannot be listed here")
-    base, own, unknown = _parts(store.base)[1], _parts(store.root)[1], 0
+    base, own, unknown = bucket_and_key(store.base)[1], bucket_and_key(store.root)[1], 0
     for version in versions.below(f"{base}/" if base else ""):
         if version.etag in objects:
             versions.delete(version)
@@ -206,32 +200,6 @@ def _remove_versions(store: Store, versions: Versions | None, objects: Collectio
             unknown += not (MD5.fullmatch(version.etag) and cached(version.etag).exists())
     what = f"{unknown} versions whose MD5 the bucket does not know, or that are not in this machine's cache, were not searched"
     return [what] if unknown else []
-
-
-def _leftovers(store: Store, *, is_own: bool) -> list[str]:
-    """Delete what transfers of this project left that were killed, and may hold anything; gives a line on those that stay.
-
-    Searched are the two folders that a push writes to: what else lies in that of the remote is of others.
-    """
-    files = [path for folder in (store.root, store.odb.path) for path in _temporaries(Path(folder))]
-    kept = [path for path in files if not (is_own and _abandoned(path))]
-    for path in set(files) - set(kept):
-        path.unlink(missing_ok=True)
-    are = "that may be under way" if is_own else "of this project or another one"
-    return [f"{len(kept)} temporary files of transfers {are}"] if kept else []
-
-
-def _temporaries(folder: Path) -> Iterator[Path]:
-    """Files below a folder that DVC names so. Others write there: a folder that goes meanwhile is no error."""
-    for parent, _, names in os.walk(folder):
-        paths = (Path(parent, name) for name in names if TEMPORARY.fullmatch(name))
-        yield from (path for path in paths if path.is_file() and not path.is_symlink())
-
-
-def _abandoned(path: Path) -> bool:
-    with suppress(FileNotFoundError):  # its transfer has ended
-        return path.stat().st_mtime < time.time() - ABANDONED_SECONDS
-    return True
 
 
 def _unsearched(store: Store) -> list[str]:
@@ -257,32 +225,6 @@ def _needed(repo: Repo) -> set[str]:
     return needed
 
 
-def refuse_at(store: Store, photographs: Collection[str]) -> frozenset[str]:
-    """Add digests to the remote's list; gives all of it."""
-    known = refused_at(store)
-    together = known | frozenset(photographs)
-    if together != known:
-        store.put(json.dumps({"photographs": sorted(together)}, indent=2).encode(), store.address(REFUSED))
-    return together
-
-
-def refused_at(store: Store) -> frozenset[str]:
-    """Digests that were withdrawn on any machine which pushes there.
-
-    Raises:
-        DataError: the list is damaged; a new one in its place would forget what others withdrew.
-    """
-    data = store.get(store.address(REFUSED))
-    try:
-        listed = json.loads(data)["photographs"] if data is not None else []
-        return frozenset(map(str, listed))
-    except (ValueError, KeyError, TypeError):
-        problem = f"{store.address(REFUSED)}: the list of withdrawn photographs is damaged"
-        raise DataError(
-            problem, "Restore it from a backup of the remote, or delete it and push from each machine."
-        ) from None
-
-
 def _pictures(store: Store, withdrawals: Collection[Withdrawal]) -> set[str]:
     """Digests of their photographs and masks, those included that the manifest there named once."""
     images, pixels = _named(withdrawals)
@@ -306,7 +248,7 @@ def _clean_manifest(store: Store, refused: Collection[str], known: Collection[st
         return set()
     manifest = read_pushed(data, address)
     kept, pictures = _split(manifest.entries, refused)
-    _Removal(store).delete(map(store.picture, sorted(pictures.difference(known))))  # first: only their rows know them
+    Deletion(store).delete(map(store.picture, sorted(pictures.difference(known))))  # first: only their rows know them
     if len(kept) < len(manifest.entries):
         with TemporaryDirectory() as folder:
             path = Path(folder, "manifest.parquet")
@@ -322,7 +264,7 @@ def _split(entries: Collection[Entry], refused: Collection[str]) -> tuple[tuple[
     return kept, pictures_of(entries) - pictures_of(kept)
 
 
-def _forget_rows(store: Store, removal: "_Removal", refused: Collection[str], named: Collection[str]) -> None:
+def _forget_rows(store: Store, removal: Deletion, refused: Collection[str], named: Collection[str]) -> None:
     """Delete earlier versions of the manifest that name withdrawn images, or cannot be read, and what only these rows name.
 
     `named`: digests of pictures that the manifest names now.
@@ -338,48 +280,6 @@ def _forget_rows(store: Store, removal: "_Removal", refused: Collection[str], na
         removal.delete(map(store.picture, sorted(pictures.difference(named))))
         if not entries or len(kept) < len(entries):
             versions.delete(version)  # type: ignore[union-attr]
-
-
-class _Removal:
-    """Deletes objects at a remote, with the versions that it keeps of them."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.versions: Versions | None = None
-        self.unseen: list[str] = []
-        if not isinstance(store.fs, ObjectFileSystem):
-            return
-        if store.fs.protocol != "s3":
-            self.unseen.append("versions and deleted objects, if the bucket keeps some")
-            return
-        try:
-            self.versions = kept_versions(store.fs, _parts(store.base)[0])
-        except Exception as error:  # a server without them, or credentials that may not ask
-            self.unseen.append(f"versions, if the bucket keeps some: it does not tell: {in_short(error)}")
-
-    def delete(self, addresses: Iterable[str]) -> None:
-        """Delete all that are there. Each is tried; raises what the first failed with."""
-        addresses, failed = list(addresses), []
-        for address, is_there in zip(addresses, self._store.exist(addresses), strict=True):
-            try:
-                if is_there:
-                    self._remove(address)
-                for version in self.versions.of(address) if self.versions else ():
-                    self.versions.delete(version)  # type: ignore[union-attr]
-            except Exception as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
-
-    def _remove(self, address: str) -> None:
-        with suppress(FileNotFoundError):  # another machine deletes it too
-            self._store.fs.rm(address)
-
-
-def _parts(address: str) -> tuple[str, str]:
-    """Bucket and key."""
-    bucket, _, key = address.partition("/")
-    return bucket, key
 
 
 def address_of(repo: Repo, name: str = "") -> str:

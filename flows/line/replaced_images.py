@@ -6,11 +6,12 @@ labelfactory/replaced.json in the remote has no ids, only digests of them: [[id'
 import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from flows.line.pulled_manifest import SHA256, DamagedError, read_pushed
+from flows.line.remote_store import Store
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.digests import digest_json
 from labelfactory.json_files import read_content
@@ -21,7 +22,7 @@ _DIGEST = Annotated[str, Field(pattern=rf"^{SHA256.pattern}$")]
 _ROWS = list[tuple[_DIGEST, _DIGEST, Annotated[str, Field(pattern=rf"^({SHA256.pattern})?$")]]]
 
 
-def note_replaced(store: Any, manifest: Manifest) -> None:
+def note_replaced(store: Store, manifest: Manifest) -> None:
     """Before the manifest at a remote is replaced, note the photographs and true masks that only the old one names.
 
     Raises:
@@ -38,12 +39,12 @@ def note_replaced(store: Any, manifest: Manifest) -> None:
     _keep(store, _replaced(store) | fresh)
 
 
-def replaced_pictures(store: Any, image_ids: Collection[str], photographs: Collection[str]) -> set[str]:
+def replaced_pictures(store: Store, image_ids: Collection[str], photographs: Collection[str]) -> set[str]:
     """Digests of photographs and true masks of these images that the manifest at a remote named before."""
     return {digest for row in _rows_of(store, image_ids, photographs) for digest in row[1:] if digest}
 
 
-def forget_replaced(store: Any, image_ids: Collection[str], photographs: Collection[str]) -> None:
+def forget_replaced(store: Store, image_ids: Collection[str], photographs: Collection[str]) -> None:
     """Take these images out of the list, once their pictures are deleted."""
     _keep(store, _replaced(store) - _rows_of(store, image_ids, photographs))
 
@@ -57,17 +58,17 @@ def _row(entry: Entry) -> tuple[str, str, str]:
     return digest_json(entry.image_id), entry.sha256, entry.mask_sha256 or ""
 
 
-def _rows_of(store: Any, image_ids: Collection[str], photographs: Collection[str]) -> set[tuple[str, str, str]]:
+def _rows_of(store: Store, image_ids: Collection[str], photographs: Collection[str]) -> set[tuple[str, str, str]]:
     names = {digest_json(image_id) for image_id in image_ids}
     return {row for row in _replaced(store) if row[0] in names or row[1] in photographs}
 
 
-def _keep(store: Any, rows: set[tuple[str, str, str]]) -> None:
+def _keep(store: Store, rows: set[tuple[str, str, str]]) -> None:
     if rows != _replaced(store):
         store.put(json.dumps(sorted(rows)).encode(), store.address(REPLACED))
 
 
-def _replaced(store: Any) -> set[tuple[str, str, str]]:
+def _replaced(store: Store) -> set[tuple[str, str, str]]:
     """The list; empty where there is none.
 
     Raises:

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException
@@ -27,6 +26,7 @@ from flows.line.known_remotes import is_gone, note_place, sending
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
 from flows.line.pulled_manifest import DamagedError, read_pushed
 from flows.line.pulled_paths import at_own_paths, is_here, settle
+from flows.line.remote_store import AT_ONCE, Store
 from flows.line.replaced_images import note_replaced
 from flows.line.sent_outputs import send_outputs
 from flows.line.shared_import import SHOWN, brought_together, lacking, note_agreed
@@ -37,16 +37,10 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, NewerFormatError, UserError, in_short
 from labelfactory.files import TakenError, disk_error, make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import LARGEST_PICTURE, LARGEST_TABLE, check_path, read_imported
+from labelfactory.foreign_files import LARGEST_PICTURE, check_path, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 
-FOLDER = "labelfactory"
-"""labelfactory's folder in the remote, beside DVC's `files`."""
-NOT_FOUND = 404
-"""HTTP's status of what is not there."""
-AT_ONCE = 16
-"""Simultaneous transfers."""
 REMEDY = "Type `dvc remote add -d store s3://BUCKET/FOLDER`; see docs/deployment.md for credentials."
 
 
@@ -58,63 +52,6 @@ class Moved:
     pictures: int
     kept: tuple[str, ...] = ()
     """Files of this machine at paths for which other bytes were pushed."""
-
-
-class Store:
-    """A remote of DVC, by default the one that `dvc remote default` names, and labelfactory's folder in it."""
-
-    def __init__(self, repo: Repo, name: str = "") -> None:
-        remote: Any = repo.cloud.get_remote(name=name or None)
-        self.name: str = remote.name
-        self.fs, self.base, self.odb = remote.fs, remote.path, remote.odb
-        self.root = f"{remote.path}/{FOLDER}"
-        self.has_own_versions = bool(remote.worktree or remote.fs.version_aware)
-        """Whether DVC keeps outputs there by their paths, in versions of the bucket."""
-        self.has_written = False
-        """Whether an object was written there since."""
-
-    def address(self, *parts: str) -> str:
-        """The address of an object."""
-        return "/".join([self.root, *parts])
-
-    def picture(self, sha256: str) -> str:
-        """The address of the photograph or mask with this digest."""
-        return self.address("pictures", sha256[:2], sha256)
-
-    def exist(self, addresses: list[str]) -> list[bool]:
-        """Which of these objects are there."""
-        self.fs.fs.invalidate_cache()  # other machines write there too
-        return list(self.fs.exists(addresses, batch_size=AT_ONCE)) if addresses else []
-
-    def pictures(self) -> set[str]:
-        """Digests of all photographs and masks in the remote."""
-        folder = self.address("pictures")
-        self.fs.fs.invalidate_cache()  # as above
-        return {PurePosixPath(path).name for path in self.fs.find(folder)} if self.fs.exists(folder) else set()
-
-    def put(self, data: bytes, address: str) -> None:
-        """Write an object, whole or not at all: in a folder that serves as remote, DVC renames a temporary file."""
-        self.fs.upload_fobj(BytesIO(data), address)
-        self.has_written = True
-
-    def get(self, address: str, *, largest: int = LARGEST_TABLE) -> bytes | None:
-        """Read an object; None where there is none.
-
-        Raises:
-            DataError: it has more than `largest` bytes.
-            OSError: the remote does not answer.
-        """
-        try:
-            with self.fs.open(address, "rb") as stream:
-                data = bytes(stream.read(largest + 1))
-        except FileNotFoundError as error:
-            cause = error.__cause__  # over HTTP, no answer is given as this error too
-            if not self.fs.CAN_TRAVERSE and getattr(cause, "status", 0) != NOT_FOUND:
-                raise ConnectionError(f"{address}: {cause}") from error
-            return None
-        if len(data) > largest:
-            raise DataError(f"{address}: larger than {largest // 2**20} MiB", "Delete it, and push again.")
-        return data
 
 
 def push(*, give_up: bool = False) -> Moved:

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 from made_line import MadeLine
 
 from app.storage import push
@@ -29,12 +30,17 @@ def run(made: MadeLine, **changes: str) -> None:
     record()
 
 
-def go_to_clone(made: MadeLine, folder: Path, remote: Path) -> None:
-    """Another machine, which has pulled nothing yet."""
+def go_to_wiring(made: MadeLine, folder: Path) -> None:
+    """Go to a new folder with the project's wiring and nothing else."""
     folder.mkdir()
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copyfile(made.root / name, folder / name)
     os.chdir(folder)
+
+
+def go_to_clone(made: MadeLine, folder: Path, remote: Path) -> None:
+    """Another machine, which has pulled nothing yet."""
+    go_to_wiring(made, folder)
     dvc_here(remote)
 
 
@@ -60,3 +66,10 @@ def withdraw(image_id: str, made: MadeLine) -> list[dict]:
     found = remove_open()
     run(made, refine_crf="second")
     return sign(found)
+
+
+@pytest.fixture(autouse=True)
+def no_mlflow(monkeypatch) -> None:
+    """Letters wait: MLflow takes seconds to load, and says nothing about remotes."""
+    monkeypatch.setattr("flows.line.withdrawals.deliver", lambda: None)
+    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")

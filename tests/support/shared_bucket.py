@@ -1,16 +1,16 @@
 """A bucket on a real S3 server on loopback, and the machines that share it: folders, each a project of its own."""
 
-import os
 import shutil
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from made_line import MadeLine
-from moto.server import ThreadedMotoServer
+from pushed_line import go_to_wiring
 
 from labelfactory.dataset.manifest import read_manifest, write_manifest
 
@@ -26,6 +26,8 @@ BUCKET = "store"
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The address of an S3 server that keeps everything in memory."""
+    from moto.server import ThreadedMotoServer  # takes a second
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -79,9 +81,31 @@ def first_machine(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def go_to_other_machine(made: MadeLine, bucket: str, folder: Path) -> Path:
     """Go to another machine: a folder with the project's wiring and nothing else."""
-    folder.mkdir()
-    for wiring in ("dvc.yaml", "params.yaml"):
-        shutil.copyfile(made.root / wiring, folder / wiring)
-    os.chdir(folder)
+    go_to_wiring(made, folder)
     dvc_here(bucket)
     return folder
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 server."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(server, monkeypatch) -> str:
+    """DVC's settings of an empty bucket."""
+    return empty_bucket(server, monkeypatch)
+
+
+@pytest.fixture
+def made(bucket, tmp_path, monkeypatch) -> MadeLine:
+    """The first machine."""
+    return first_machine(bucket, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def other(made, bucket, tmp_path) -> Callable[[], Path]:
+    """Go to the second machine."""
+    return partial(go_to_other_machine, made, bucket, tmp_path / "second")

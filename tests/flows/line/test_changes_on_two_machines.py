@@ -3,15 +3,12 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_line import MadeLine
-from shared_bucket import S3_WARNINGS, empty_bucket, first_machine, go_to_other_machine, s3_server
+from shared_bucket import S3_WARNINGS, bucket, made, other, server
 
 from flows.line import storage
 from flows.line.storage import Moved, pull, push
@@ -20,27 +17,7 @@ from labelfactory.errors import DataError
 from labelfactory.schema import Classes
 
 pytestmark = [pytest.mark.slow, *S3_WARNINGS]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture
-def bucket(server, monkeypatch) -> str:
-    return empty_bucket(server, monkeypatch)
-
-
-@pytest.fixture
-def made(bucket, tmp_path, monkeypatch) -> MadeLine:
-    return first_machine(bucket, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def other(made, bucket, tmp_path) -> Callable[[], Path]:
-    return partial(go_to_other_machine, made, bucket, tmp_path / "second")
+__all__ = ["bucket", "made", "other", "server"]
 
 
 def test_what_was_never_pushed_stays(made, other):

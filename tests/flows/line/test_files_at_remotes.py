@@ -8,13 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pushed_line import contents, withdraw
-from test_withdrawal_at_remote import made, no_mlflow, remote
+from pushed_line import contents, no_mlflow, withdraw
+from test_withdrawal_at_remote import made, remote
 
 from app.storage import push
 from flows.line import remote_removal
-from flows.line.remote_removal import ABANDONED_SECONDS
 from flows.line.replaced_images import forget_replaced, note_replaced, replaced_pictures
+from flows.line.transfer_leftovers import ABANDONED_SECONDS
 from labelfactory.dataset.manifest import Manifest, read_manifest, write_manifest
 from labelfactory.errors import DataError
 from labelfactory.schema import Classes

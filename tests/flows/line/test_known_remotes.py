@@ -8,22 +8,16 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 from made_line import MadeLine
-from pushed_line import dvc_here, run, withdraw
+from pushed_line import dvc_here, no_mlflow, run, withdraw
 
 from app.storage import push
 from flows.line.known_remotes import EARLIER, KNOWN, known_places, lost_places, note_place
 from flows.line.remote_removal import remove_at_remotes
-from flows.line.storage import Store
+from flows.line.remote_store import Store
 from labelfactory.errors import DataError, UserError
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def no_mlflow(monkeypatch) -> None:
-    """Letters wait: MLflow takes seconds to load, and says nothing about remotes."""
-    monkeypatch.setattr("flows.line.withdrawals.deliver", lambda: None)
-    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+__all__ = ["no_mlflow"]
 
 
 @pytest.fixture

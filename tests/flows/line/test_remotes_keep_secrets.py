@@ -5,9 +5,9 @@ from dvc.repo import Repo
 from dvc_objects.fs.base import ObjectFileSystem
 from pushed_line import dvc_here
 
-from flows.line import remote_removal, storage
+from flows.line import remote_deletion, remote_removal, storage
 from flows.line.remote_removal import remove_at_remotes
-from flows.line.storage import Store
+from flows.line.remote_store import Store
 from labelfactory.errors import UserError
 
 SECRET = "hunter2-and-much-more-of-it"
@@ -56,11 +56,11 @@ def test_a_bucket_that_does_not_tell_of_versions(monkeypatch):
     def fails(*words: object) -> None:
         raise answer(200)
 
-    monkeypatch.setattr(remote_removal, "kept_versions", fails)
+    monkeypatch.setattr(remote_deletion, "kept_versions", fails)
     with Repo(".") as repo:
         store = Store(repo)
         store.fs = Bucket()
-        (line,) = remote_removal._Removal(store).unseen
+        (line,) = remote_deletion.Deletion(store).unseen
     assert "it does not tell: xxx" in line
     assert "hunter2" not in line
 

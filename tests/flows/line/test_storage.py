@@ -3,25 +3,13 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from made_line import MadeLine
 from s3fs import S3FileSystem
-from shared_bucket import (
-    BUCKET,
-    S3_WARNINGS,
-    dvc_here,
-    empty_bucket,
-    first_machine,
-    go_to_other_machine,
-    run,
-    s3_server,
-)
+from shared_bucket import BUCKET, S3_WARNINGS, bucket, dvc_here, made, other, run, server
 from workspace import call, make_workspace
 
 from flows.line import storage
@@ -31,27 +19,7 @@ from labelfactory.dataset.manifest import MANIFEST, Manifest, read_manifest, wri
 from labelfactory.errors import DataError, NewerFormatError, UserError
 
 pytestmark = [pytest.mark.slow, *S3_WARNINGS]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture
-def bucket(server, monkeypatch) -> str:
-    return empty_bucket(server, monkeypatch)
-
-
-@pytest.fixture
-def made(bucket, tmp_path, monkeypatch) -> MadeLine:
-    return first_machine(bucket, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def other(made, bucket, tmp_path) -> Callable[[], Path]:
-    return partial(go_to_other_machine, made, bucket, tmp_path / "second")
+__all__ = ["bucket", "made", "other", "server"]
 
 
 def contents(folder: Path) -> dict[str, str]:

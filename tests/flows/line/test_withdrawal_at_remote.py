@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 from made_line import MadeLine
-from pushed_line import contents, go_to_clone, pushed_line, run, withdraw
+from pushed_line import contents, go_to_clone, no_mlflow, pushed_line, run, withdraw
 
 from app.storage import pull, push
 from flows.line import storage
 from flows.line.learnt_withdrawals import begin_again, learn_refused
-from flows.line.remote_removal import refuse_at
+from flows.line.refused_at_remote import refuse_at
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
@@ -28,15 +28,9 @@ from lineage.withdraw import again_if_more_known
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 pytestmark = pytest.mark.slow
+__all__ = ["no_mlflow"]
 
 CACHE = Path(".dvc/cache/files/md5")
-
-
-@pytest.fixture(autouse=True)
-def no_mlflow(monkeypatch) -> None:
-    """Letters wait: MLflow takes seconds to load, and says nothing about remotes."""
-    monkeypatch.setattr("flows.line.withdrawals.deliver", lambda: None)
-    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
 
 
 @pytest.fixture

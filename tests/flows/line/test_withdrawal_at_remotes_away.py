@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from dvc.repo import Repo
 from made_line import MadeLine
-from pushed_line import contents, dvc_here, pushed_line, run, withdraw
+from pushed_line import contents, dvc_here, no_mlflow, pushed_line, run, withdraw
 
 from app.storage import push
 from flows.line.known_remotes import KNOWN
@@ -28,13 +28,7 @@ from lineage.verify import verify
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def no_mlflow(monkeypatch) -> None:
-    """Letters wait: MLflow takes seconds to load, and says nothing about remotes."""
-    monkeypatch.setattr("flows.line.withdrawals.deliver", lambda: None)
-    monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
+__all__ = ["no_mlflow"]
 
 
 @pytest.fixture

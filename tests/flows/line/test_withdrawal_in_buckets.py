@@ -11,7 +11,7 @@ import pytest
 from dvc.repo import Repo
 from made_line import MadeLine
 from pushed_line import withdraw
-from shared_bucket import BUCKET, S3_WARNINGS, empty_bucket, first_machine, s3_server
+from shared_bucket import BUCKET, S3_WARNINGS, empty_bucket, first_machine, server
 
 from app.storage import push
 from flows.line.object_versions import Version, Versions
@@ -21,12 +21,7 @@ from labelfactory.dvc_cache import cache_folder
 from lineage.record import record
 
 pytestmark = [pytest.mark.slow, *S3_WARNINGS]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
+__all__ = ["server"]
 
 
 @pytest.fixture
@@ -133,7 +128,7 @@ def test_a_bucket_that_does_not_say_whether_it_keeps_versions(made, bucket, monk
     def denied(*_: object) -> None:
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr("flows.line.remote_removal.kept_versions", denied)
+    monkeypatch.setattr("flows.line.remote_deletion.kept_versions", denied)
     (report,) = withdraw("image-1", made)
     assert report["complete"]
     assert any(
