@@ -2,8 +2,7 @@
 
 oneDNN has a fast weight gradient for 3×3 kernels without dilation only; others take a path that was measured 10 to 30 times
 slower, which dominates the backward pass of a dilated network. Here the input gradient is a convolution with the mirrored
-kernel, and the weight gradient is assembled from undilated 3×3 ones: dilation 2 is split into four grids of every other
-position, and a 5×5 kernel is covered by four overlapping 3×3 kernels. The values are the same.
+kernel, and the other weight gradients are ours (`_depthwise_weights.py`). The values are the same.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +21,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, H', W'] as `nn.Conv2d` does."""
-        return channelwise(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+        return depthwise_conv(x, self.weight, self.bias, padding=self.padding[0], dilation=self.dilation[0])
 
 
 def channelwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any) -> Tensor:
@@ -53,84 +52,80 @@ def _without_cudnn(device: torch.device) -> AbstractContextManager[object]:
     return torch.backends.cudnn.flags(enabled=False) if device.type == "cuda" else nullcontext()
 
 
-def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int) -> Tensor:
-    """Convolve each channel on its own, stride 1, on an unchanged grid.
+def depthwise_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: int | str, stride: int = 1, dilation: int = 1
+) -> Tensor:
+    """Convolve each channel on its own.
 
     Args:
         x: [B, C, H, W].
-        weight: [C, 1, k, k], k 3 or 5.
+        weight: [C, 1, k, k], k odd.
         bias: [C] or None.
-        dilation: 1 or 2 for the fast path; others have autograd's gradients.
+        padding: zeros at each side; fast gradients want k // 2 times the dilation.
+        stride: of the convolution; fast gradients want 1 where there is a dilation.
+        dilation: of the kernel.
 
     Returns:
-        [B, C, H, W] in autocast's dtype where it is on.
+        [B, C, H', W'] in autocast's dtype where it is on.
     """
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    if learns and x.device.type == "cpu" and dilation <= 2 and weight.shape[-1] in (3, 5):
-        out: Tensor = _Depthwise.apply(x, weight, bias, dilation)  # type: ignore[no-untyped-call]
+    fits = padding == dilation * (weight.shape[-1] // 2) and (stride == 1 or dilation == 1)
+    if learns and x.device.type == "cpu" and fits:
+        out: Tensor = _Depthwise.apply(x, weight, bias, stride, dilation)  # type: ignore[no-untyped-call]
         return out
-    return _convolve(x, weight, bias, dilation)
+    return _convolve(x, weight, bias, padding, stride, dilation)
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    reach = dilation * (weight.shape[-1] // 2)
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int | str, stride: int, dilation: int) -> Tensor:
     cast_bias = None if bias is None else bias.to(x.dtype)
-    return channelwise(x, weight.to(x.dtype), cast_bias, 1, reach, dilation)
+    return channelwise(x, weight.to(x.dtype), cast_bias, stride, padding, dilation)
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.dilation, ctx.has_bias = dilation, bias is not None
-        return _convolve(x, weight, bias, dilation)
+        ctx.stride, ctx.dilation, ctx.has_bias = stride, dilation, bias is not None
+        return _convolve(x, weight, bias, dilation * (weight.shape[-1] // 2), stride, dilation)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         incoming = gradients[0].contiguous(memory_format=torch.channels_last)
         for_x = for_weight = for_bias = None
         if ctx.needs_input_grad[0]:
-            for_x = _convolve(incoming, weight.flip(2, 3), None, ctx.dilation)
+            for_x = _input_gradient(x, incoming, weight, ctx.stride, ctx.dilation)
         if ctx.needs_input_grad[1]:
-            for_weight = _weight_gradient(x, incoming, weight.shape[-1], ctx.dilation).to(weight.dtype)
+            for_weight = _weight_gradient(x, incoming, weight, ctx.stride, ctx.dilation).to(weight.dtype)
         if ctx.has_bias and ctx.needs_input_grad[2]:
             for_bias = incoming.sum((0, 2, 3), dtype=torch.float32)
-        return for_x, for_weight, for_bias, None
+        return for_x, for_weight, for_bias, None, None
 
 
-def _weight_gradient(x: Tensor, incoming: Tensor, kernel: int, dilation: int) -> Tensor:
-    """[C, 1, k, k] for x and the gradient of the result, both [B, C, H, W]."""
-    reach = dilation * (kernel // 2)
-    odd_rows, odd_columns = (side % dilation for side in incoming.shape[-2:])
-    padded = F.pad(x, (reach, reach + odd_columns, reach, reach + odd_rows))
-    if dilation == 2:
-        incoming = _every_other(F.pad(incoming, (0, odd_columns, 0, odd_rows)))
-        padded = _every_other(padded)
-    height, width = incoming.shape[-2:]
-    corners = (0,) if kernel == 3 else (0, 2)
-    result = x.new_empty(x.shape[1], 1, kernel, kernel)
-    for top in corners:
-        for left in corners:
-            part = padded[:, :, top : top + height + 2, left : left + width + 2]
-            result[:, :, top : top + 3, left : left + 3] = _valid_3x3_gradient(part, incoming)
-    return result
+def _input_gradient(x: Tensor, incoming: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """[B, C, H, W] for the gradient of the result, [B, C, H', W']."""
+    reach = dilation * (weight.shape[-1] // 2)
+    if stride == 1:
+        return _convolve(incoming, weight.flip(2, 3), None, reach, 1, dilation)
+    # with a stride, oneDNN takes ten times as long in bfloat16
+    like_x = torch.empty_like(x, dtype=torch.float32)
+    return _of_pytorch(like_x, incoming.float(), weight.float(), stride, [True, False, False])[0].to(x.dtype)
 
 
-def _every_other(x: Tensor) -> Tensor:
-    """[B, C, 2 H, 2 W] → [4 B, C, H, W]: the four grids of every other position."""
-    return torch.cat([x[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)])
+def _weight_gradient(x: Tensor, incoming: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """[C, 1, k, k] for x [B, C, H, W] and the gradient of the result, [B, C, H', W']."""
+    if weight.shape[-1] == 3 and dilation == 1:
+        return _of_pytorch(x, incoming, weight.to(x.dtype), stride, [False, True, False])[1]
+    from models.backbones._depthwise_weights import weight_gradient  # compiles, which only training needs
+
+    return weight_gradient(x, incoming, weight.shape[-1], stride=stride, dilation=dilation)
 
 
-def _valid_3x3_gradient(x: Tensor, incoming: Tensor) -> Tensor:
-    """Weight gradient [C, 1, 3, 3] of a 3×3 depthwise convolution without padding."""
-    channels = x.shape[1]
-    shape_only = x.new_empty(channels, 1, 3, 3)
-    x, incoming = (t.contiguous(memory_format=torch.channels_last) for t in (x, incoming))
+def _of_pytorch(x: Tensor, incoming: Tensor, weight: Tensor, stride: int, wanted: list[bool]) -> tuple[Tensor, Tensor]:
+    """Gradients for x and weight without dilation, those that are wanted."""
     gradients = torch.ops.aten.convolution_backward(
-        incoming, x, shape_only, None, [1, 1], [0, 0], [1, 1], False, [0, 0], channels, [False, True, False]
+        incoming, x, weight, None, [stride] * 2, [weight.shape[-1] // 2] * 2, [1, 1], False, [0, 0], x.shape[1], wanted
     )
-    gradient: Tensor = gradients[1]
-    return gradient
+    return gradients[0], gradients[1]

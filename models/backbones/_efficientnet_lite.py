@@ -7,13 +7,14 @@ Source  Tan & Le, ICML 2019, arXiv:1905.11946; the Lite variant as in TensorFlow
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones._base import Backbone, StridePlan
-from models.backbones._depthwise import channelwise, depthwise_conv
+from models.backbones._depthwise import depthwise_conv
+from models.backbones._fold import normed
 
 # (blocks, kernel, stride, expansion, channels) of each stage of Lite0
 STAGES = (
@@ -38,21 +39,18 @@ class SameConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int, dilation: int, groups: int) -> None:
         super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation, groups=groups, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Pad and convolve [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
-        reach = self.dilation[0] * (self.kernel_size[0] - 1)
-        top, bottom = _same_padding(x.shape[-2], self.stride[0], reach)
-        left, right = _same_padding(x.shape[-1], self.stride[1], reach)
-        if top == bottom and left == right:  # no copy of x
-            if self.groups > 1 and self.stride == (1, 1):
-                return depthwise_conv(x, self.weight, self.bias, dilation=self.dilation[0])
-            return self._convolve(x, (top, left))
-        return self._convolve(F.pad(x, (left, right, top, bottom)), (0, 0))
-
-    def _convolve(self, x: Tensor, padding: tuple[int, int]) -> Tensor:
+        stride, dilation = self.stride[0], self.dilation[0]
+        reach = dilation * (self.kernel_size[0] - 1)
+        top, bottom = _same_padding(x.shape[-2], stride, reach)
+        left, right = _same_padding(x.shape[-1], stride, reach)
+        padding = top
+        if not top == bottom == left == right:
+            x, padding = F.pad(x, (left, right, top, bottom)), 0
         if self.groups > 1:
-            return channelwise(x, self.weight, self.bias, self.stride, padding, self.dilation)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation)
+            return depthwise_conv(x, weight, bias, padding=padding, stride=stride, dilation=dilation)
+        return F.conv2d(x, weight, bias, stride, padding, dilation)
 
 
 def _same_padding(size: int, stride: int, reach: int) -> tuple[int, int]:
@@ -64,16 +62,24 @@ def _same_padding(size: int, stride: int, reach: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _conv_bn(
-    inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, dilation: int = 1, groups: int = 1
-) -> nn.Sequential:
-    conv = SameConv2d(inputs, outputs, kernel, stride=stride, dilation=dilation, groups=groups)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01))
+class ConvNorm(nn.Sequential):
+    """Convolution and batch norm."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, dilation: int = 1, groups: int = 1
+    ) -> None:
+        conv = SameConv2d(inputs, outputs, kernel, stride=stride, dilation=dilation, groups=groups)
+        super().__init__(conv, nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
+        conv: Any = self[0]
+        return normed(conv, self[1], x)
 
 
 def _relu6(fresh: Tensor) -> Tensor:
-    """In place without gradients: the widest features of a photograph of 20 megapixels take 2 GB."""
-    return F.relu6(fresh, inplace=not torch.is_grad_enabled())
+    """In place: the widest features of a photograph of 20 megapixels take 2 GB."""
+    return F.relu6(fresh, inplace=True)
 
 
 class MBConv(nn.Module):
@@ -84,9 +90,9 @@ class MBConv(nn.Module):
     ) -> None:
         super().__init__()
         inner = inputs * expansion
-        self.expand = _conv_bn(inputs, inner) if expansion > 1 else None
-        self.depthwise = _conv_bn(inner, inner, kernel, stride=stride, dilation=dilation, groups=inner)
-        self.project = _conv_bn(inner, outputs)
+        self.expand = ConvNorm(inputs, inner) if expansion > 1 else None
+        self.depthwise = ConvNorm(inner, inner, kernel, stride=stride, dilation=dilation, groups=inner)
+        self.project = ConvNorm(inner, outputs)
         self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +112,7 @@ class EfficientNetLite(Backbone):
     def __init__(self, *, width: float, depth: float, output_stride: int) -> None:
         super().__init__(output_stride=output_stride, mean=[127.0] * 3, std=[128.0] * 3)
         plan = StridePlan(output_stride, start=2)
-        self.stem_conv = nn.Sequential(_conv_bn(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6())
+        self.stem_conv = nn.Sequential(ConvNorm(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True))
         self.blocks = nn.ModuleList()
         inputs, widths = STEM_CHANNELS, []
         for index, (blocks, kernel, stride, expansion, channels) in enumerate(STAGES):
@@ -130,7 +136,7 @@ class EfficientNetLite(Backbone):
                 inputs = outputs
             self.blocks.append(stage)
             widths.append(outputs)
-        self.top = nn.Sequential(_conv_bn(inputs, HEAD_CHANNELS), nn.ReLU6())
+        self.top = nn.Sequential(ConvNorm(inputs, HEAD_CHANNELS), nn.ReLU6(inplace=True))
         self.channels = (widths[1], widths[2], widths[4], widths[6])
 
     def stem(self) -> Sequence[nn.Module]:

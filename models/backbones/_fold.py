@@ -1,7 +1,11 @@
-"""Frozen batch norm, folded into the convolution before it: the same function with fewer steps."""
+"""Frozen batch norm as a part of the convolution before it: the same function with fewer steps.
+
+`fold_norms` does it once and for all. `normed` does it at each step of a training that leaves the norm's statistics as they are:
+the weights that learn are those of before, and neither the norm nor its gradient passes over the features.
+"""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -23,11 +27,25 @@ def fold_norms(net: nn.Module) -> None:
             previous = child
 
 
+def normed(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    """`norm(conv(x))`, as one convolution where the norm is in evaluation mode."""
+    if not isinstance(norm, _BatchNorm) or norm.training:
+        out: Tensor = norm(conv(x))
+        return out
+    folded: Tensor = conv._conv_forward(x, *_folded(conv, norm))
+    return folded
+
+
 def _fold(conv: nn.Conv2d, norm: _BatchNorm) -> None:
+    weight, bias = _folded(conv, norm)
+    conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+
+def _folded(conv: nn.Conv2d, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that is both."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None or norm.weight is None or norm.bias is None:
         raise ValueError("a batch norm without statistics or affine parameters cannot be folded")
     scale = norm.weight / torch.sqrt(variance + norm.eps)
-    bias = conv.bias if conv.bias is not None else torch.zeros_like(mean)
-    conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1))
-    conv.bias = nn.Parameter((bias - mean) * scale + norm.bias)
+    bias = -mean if conv.bias is None else conv.bias - mean
+    return conv.weight * scale.view(-1, 1, 1, 1), bias * scale + norm.bias

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from labelfactory.errors import ParamsError
 from models.backbones._base import Backbone, StridePlan
+from models.backbones._fold import normed
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -36,10 +37,11 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, 4 × width, ceil(H / stride), ceil(W / stride)]."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y = F.relu(normed(self.conv1, self.bn1, x), inplace=True)
+        y = F.relu(normed(self.conv2, self.bn2, y), inplace=True)
+        y = normed(self.conv3, self.bn3, y)
+        skip = x if self.downsample is None else normed(self.downsample[0], self.downsample[1], x)  # type: ignore[arg-type]
+        return F.relu(y + skip, inplace=True)
 
 
 class ResNet(Backbone):

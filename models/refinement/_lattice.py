@@ -16,7 +16,7 @@ import numpy as np
 from numba import float32, int32, int64, uint64
 from numpy.typing import NDArray
 
-from models.refinement._compiled import compiled, inlined
+from models.compiled import compiled, inlined
 
 AXES = 6
 BLOCK = 128

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import float32
 
-from models.refinement._compiled import compiled
+from models.compiled import compiled
 from models.refinement._lattice import Floats, Indices, Lattice
 
 CORNERS = 6

@@ -4,7 +4,7 @@ import numpy as np
 from numba import float32, int32
 from numpy.typing import NDArray
 
-from models.refinement._compiled import compiled, inlined
+from models.compiled import compiled, inlined
 
 BLOCK = 512
 LEAST_EXPONENT = -87.0

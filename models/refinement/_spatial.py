@@ -4,7 +4,7 @@ import numpy as np
 from numba import float32
 from numpy.typing import NDArray
 
-from models.refinement._compiled import compiled, inlined
+from models.compiled import compiled, inlined
 
 DEVIATIONS = 3.2
 """Reach of the filter. A pixel beyond has less than 0.006 of the weight of the pixel itself."""

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 SOURCE = """
-from models.refinement._compiled import compiled
+from models.compiled import compiled
 
 
 @compiled
