@@ -99,6 +99,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
         "model": output["digest"] if output and output["kind"] == "model" else None,
         "training_rows": output.get("training_rows") if output else None,
         "classes": output.get("classes") if output else None,
+        "training": output.get("training") if output else None,
         "scores": made[METRICS.as_posix()]["digest"] if METRICS.as_posix() in made else None,
         "trained": bool(figures.get("trained")),
         "tags": {

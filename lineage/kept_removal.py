@@ -8,7 +8,6 @@ from labelfactory.learning.training_rows import Seen, seen_by
 from labelfactory.rows.kept import forget_rows
 from labelfactory.store.entries import entries, remove, remove_abandoned
 from lineage.ledger import Ledger
-from lineage.ledger_rows import trained
 from lineage.lookup import Lookup, Model
 from lineage.withdrawals import Withdrawal
 
@@ -45,9 +44,14 @@ def seen_by_the_ledger(lookup: Lookup, passport: Passport) -> Seen | None:
     for model in lookup.models.values():
         by_weights.setdefault(model.weights, []).append(model)
     same = [
-        model for model in by_weights.get(passport.weights_digest, ()) if trained(model.passport) == trained(passport)
+        m for m in by_weights.get(passport.weights_digest, ()) if _learnt_from(m.passport) == _learnt_from(passport)
     ]
     return _seen_by_each(lookup, by_weights, same)
+
+
+def _learnt_from(passport: Passport) -> tuple[str, dict[str, str]]:
+    """Digest of the rows, and the networks behind: these decide which photographs the weights have seen."""
+    return passport.training_rows_digest, passport.parents
 
 
 def _seen_by_each(lookup: Lookup, by_weights: Mapping[str, Sequence[Model]], models: Sequence[Model]) -> Seen | None:

@@ -65,7 +65,7 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("tags", pa.string()),
             ("key", DIGEST),
             ("source", pa.string()),  # tags, true masks, human, or the stage that made it
-            ("model", DIGEST),  # of the weights; where another training ended with them before, of weights and rows
+            ("model", DIGEST),  # of the weights; of a further training that ended with them, over all of it
             ("run", pa.string()),
             ("time", TIME),
         ]

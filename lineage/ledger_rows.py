@@ -25,8 +25,6 @@ QUALITY = ("mean_confidence", "void_share", "agreement")
 PLAIN = ("image_id", "key", "digest", "status", "inputs")
 
 Inputs = Mapping[str, Any]
-Training = tuple[str, str, tuple[str, ...]]
-"""Weights, digest of the rows, and names of the classes."""
 Label = tuple[bytes | None, str, bytes | None]
 """Photograph, tags and key of a row that models learn from."""
 
@@ -159,11 +157,6 @@ def trained_models(artifacts: Iterable[Artifact]) -> list[Trained]:
             name = wiring.noun_of(passport.stage)
             models.append(Trained(name, passport, rows, artifact.time, artifact.live, files))
     return sorted(models, key=in_order)
-
-
-def trained(passport: Passport) -> Training:
-    """What tells a training from another: its weights, the rows that they came out of, and the classes that they tell apart."""
-    return passport.weights_digest, passport.training_rows_digest, tuple(passport.classes)
 
 
 def in_order(model: Trained) -> tuple[Any, int, bool]:

@@ -11,13 +11,12 @@ import duckdb
 import pyarrow as pa
 
 from labelfactory.errors import MissingError, UserError, did_you_mean, first_line
-from labelfactory.learning.checkpoints import Passport
+from labelfactory.learning.checkpoints import Passport, training_digest
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.output_state import passport_of
 from lineage.evaluation import MEASURED, Evaluation, evaluation_of
 from lineage.index import QUALITY, fresh_index, open_index, rebuilt_index, rows_digest_sql
 from lineage.ledger import ROW_COLUMNS, Ledger
-from lineage.ledger_rows import trained
 from lineage.makers import maker_of
 
 T = TypeVar("T")
@@ -35,7 +34,7 @@ class Model:
     """A model that the ledger knows.
 
     Attributes:
-        digest: names it: of its weights; where another training ended with the same ones before, of weights, rows and classes.
+        digest: names it: of its weights; where another training ended with the same ones before, `training_digest`.
         run: the execution that made it; empty where it is not known.
     """
 
@@ -110,26 +109,32 @@ class Lookup:
         """What is known of every execution by its id, in the ledger's order."""
         return {event["subject"]: event["detail"] for event in self.events if event["event"] == "execution"}
 
-    def network(self, name: str, weights: str, time: Any, classes: Sequence[str] = ()) -> Model | None:
+    def network(
+        self, name: str, weights: str, time: Any, classes: Sequence[str] = (), kinds: Collection[str] = ()
+    ) -> Model | None:
         """The version of a network that had these weights at a time; None where none is recorded.
 
-        Of several with the same weights the last one before that time, among those with these classes if there are any.
+        Of several with the same weights the last one before that time, among those with these classes, and of these among
+        those that saw nothing but these kinds of labels, if there are any.
 
         Args:
             name: of the network.
             weights: their digest, by which passports and rows name it.
             time: when the network was used.
             classes: of what was made with it, if they are known.
+            kinds: of labels that what was made with it saw, this network included; empty if they are not known.
         """
         same = [model for model in self.models.values() if (model.name, model.weights) == (name, weights)]
         same = [model for model in same if model.passport.classes == list(classes)] or same
+        same = [model for model in same if set(model.passport.supervision) <= set(kinds)] or same
         earlier = [model for model in same if model.time <= time]
         return next(iter(earlier[-1:] or same), None)
 
     def parents(self, model: Model) -> dict[str, Model | None]:
         """The networks that a model started or learnt from, by name; None for one that is not recorded."""
         passport = model.passport
-        return {n: self.network(n, w, model.time, passport.classes) for n, w in passport.parents.items()}
+        own = model.time, passport.classes, passport.supervision
+        return {name: self.network(name, weights, *own) for name, weights in passport.parents.items()}
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
@@ -163,8 +168,9 @@ class Lookup:
         return self.of(name, passport_of(name))
 
     def of(self, name: str, passport: Passport | None) -> Model | None:
-        """The model of a network that has this passport; None if it is not recorded."""
-        return next((m for m in self.versions(name) if passport and trained(m.passport) == trained(passport)), None)
+        """The model of a network that came out of the training of this passport; None if it is not recorded."""
+        training = passport and training_digest(passport)
+        return next((m for m in self.versions(name) if training_digest(m.passport) == training), None)
 
     def aliases(self) -> dict[str, str]:
         """Alias → digest of the model that has it: `latest`, which data/ holds, and `champion` if one was promoted."""

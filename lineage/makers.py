@@ -7,14 +7,17 @@ an earlier execution, and the output has no execution until its stage ends.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from labelfactory.learning.checkpoints import Passport
+from labelfactory.learning.checkpoints import Passport, training_digest
 
 Detail = Mapping[str, Any]
 """What the ledger says of an execution."""
 
 
 def made_model(detail: Detail, name: str, passport: Passport) -> bool:
-    """Whether an execution made a model: the same weights, rows and classes, and the same parameters.
+    """Whether an execution made a model: it left the same training, by its digest.
+
+    The record of an earlier version does not have that digest: weights and parameters tell then, and rows and classes if it
+    has these.
 
     Args:
         detail: of the execution.
@@ -23,20 +26,28 @@ def made_model(detail: Detail, name: str, passport: Passport) -> bool:
     """
     if detail["stage"] != passport.stage or not detail["model"]:
         return False
-    if (
-        detail.get("classes") is None
-    ):  # of an earlier version, which recorded with a report whatever network was on disk
-        return detail["model"] == name and _has_its_parameters(detail, passport)
+    if detail.get("training"):
+        return bool(detail["training"] == training_digest(passport))
+    if not _has_its_parameters(detail, passport):
+        return False
+    if detail.get("classes") is None:  # it was recorded with whatever network was on disk
+        return bool(detail["model"] == name)
+    names = (name,) if "line" in detail else (name, passport.weights_digest)  # a recorded one has the model's name
     identity = passport.training_rows_digest, passport.classes
-    return (
-        detail["model"] in (name, passport.weights_digest) and (detail["training_rows"], detail["classes"]) == identity
-    )
+    return detail["model"] in names and (detail["training_rows"], detail["classes"]) == identity
 
 
 def _has_its_parameters(detail: Detail, passport: Passport) -> bool:
-    """Whether the parameters are those of a passport. True of records that do not have the defaults of methods."""
-    known = detail.get("with_defaults", False)
-    return not known or detail["params"].get(detail["stage"], passport.params) == passport.params
+    """Whether the parameters are those of a passport. True of records that do not have the defaults of methods.
+
+    A stage may have a section with those values alone in which it differs from one that it borrows.
+    """
+    if not detail.get("with_defaults", False):
+        return True
+    own, sections = detail["stage"], detail["params"]
+    given = {key: value for name, section in sections.items() if name != own for key, value in section.items()}
+    given |= sections.get(own, {})
+    return all(given.get(key, value) == value for key, value in passport.params.items())
 
 
 def maker_of(executions: Iterable[tuple[str, Detail]], name: str, passport: Passport, stated: str = "") -> str:

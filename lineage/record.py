@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from labelfactory.digests import digest_file, digest_json
-from labelfactory.learning.checkpoints import Passport
+from labelfactory.learning.checkpoints import Passport, training_digest
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.wiring import LOCK_FILE, METRICS, read_wiring
 from labelfactory.stage.output_state import output_state
@@ -26,15 +26,13 @@ from lineage.ledger_rows import (
     Chains,
     Labels,
     Trained,
-    Training,
     in_order,
     mask_table,
     rows_of,
-    trained,
     trained_models,
     without_known,
 )
-from lineage.makers import left, maker_of
+from lineage.makers import left, made_model, maker_of
 from lineage.outbox import Outbox
 
 MASK = ["image_id", "digest", "key"]
@@ -76,9 +74,8 @@ class _Recorder:
         self.lines = {e["subject"] for e in happened if e["event"] == "line"}
         self.models = {e["subject"]: e["detail"] for e in happened if e["event"] == "model"}
         self.evaluations = {e["subject"] for e in happened if e["event"] == "evaluation"}
-        self.named: dict[Training, str] = {
-            trained(Passport.model_validate(d["passport"])): name for name, d in self.models.items()
-        }
+        self.passports = {name: Passport.model_validate(d["passport"]) for name, d in self.models.items()}
+        self.named: dict[str, str] = {training_digest(passport): name for name, passport in self.passports.items()}
         self.current = executions(self.executions)
         self.run_of = {e.stage: e.id for e in self.current}
         self.events: list[tuple[str, str, Mapping[str, Any], Any]] = []
@@ -123,10 +120,10 @@ class _Recorder:
 
     def _models(self, files: list[Artifact], live: list[Artifact]) -> list[Trained]:
         """Models whose training rows the ledger does not hold yet; writes those rows."""
-        on_disk = {trained(m.passport) for m in trained_models(live)}
-        models: dict[Training, Trained] = {}
+        on_disk = {training_digest(m.passport) for m in trained_models(live)}
+        models: dict[str, Trained] = {}
         for model in trained_models(files):
-            training = trained(model.passport)  # of two copies of a file the older one, which may be DVC's
+            training = training_digest(model.passport)  # of two copies of a file the older one, which may be DVC's
             models.setdefault(training, replace(model, live=training in on_disk))
         fresh = sorted((m for training, m in models.items() if training not in self.named), key=in_order)
         if not fresh:
@@ -134,7 +131,8 @@ class _Recorder:
         labels = Labels(live, self.ledger.read("masks", ["image_id", "digest", "image", "tags", "key"]))
         recorded = {d.hex() for d in self.ledger.read("training", ["model"]).column("model").unique().to_pylist()}
         for model in fresh:
-            name = self._name(trained(model.passport))
+            name = self._name_of(model.passport)
+            self.passports[name] = model.passport
             if name not in recorded:
                 run = self._run_of(model.passport)
                 self.done.training_rows += self._append("training", labels.table(model, name, run))
@@ -143,16 +141,17 @@ class _Recorder:
     def _run_of(self, passport: Passport) -> str:
         """The execution that made a model; empty where its stage has not ended, or its report was overwritten."""
         known = [*self.executions.items(), *((e.id, e.detail) for e in self.current if e.id not in self.executions)]
-        return maker_of(known, self._name(trained(passport)), passport)
+        return maker_of(known, self._name_of(passport), passport)
 
-    def _name(self, training: Training) -> str:
+    def _name_of(self, passport: Passport) -> str:
+        return self._name(passport.weights_digest, training_digest(passport))
+
+    def _name(self, weights: str, training: str) -> str:
         """The digest that names a model: of its weights; where another training ended with these before, of the whole training."""
-        taken = {weights for weights, _, _ in self.named}
-        weights = training[0]
-        return self.named.setdefault(training, digest_json(list(training)) if weights in taken else weights)
+        return self.named.setdefault(training, training if weights in self.named.values() else weights)
 
     def _say_model(self, model: Trained) -> None:
-        passport, digest = model.passport, self._name(trained(model.passport))
+        passport, digest = model.passport, self._name_of(model.passport)
         version = 1 + sum(known["name"] == model.name for known in self.models.values())
         detail = {
             "name": model.name,
@@ -203,13 +202,20 @@ class _Recorder:
 
     def _say_execution(self, execution: Execution, line: str) -> None:
         detail = {**execution.detail, "line": line}
-        if detail["model"] and detail["classes"] is not None:
-            training = detail["model"], detail["training_rows"], tuple(detail["classes"])
-            detail["model"] = self._name(training)
+        detail["model"] = self._model_left_by(execution.detail)
         self.outbox.put("execution", execution.id, detail)
         self.events.append(("execution", execution.id, detail, datetime.fromisoformat(detail["ended"])))
         self.executions[execution.id] = detail
         self.done.executions.append(execution.stage)
+
+    def _model_left_by(self, detail: Mapping[str, Any]) -> str | None:
+        """The digest that names the model that an execution left, None if it left none."""
+        weights: str | None = detail["model"]
+        if weights and detail["training"]:
+            return self._name(weights, detail["training"])
+        # the report of an earlier version does not tell trainings with the same weights apart, its parameters may
+        fitting = [name for name, passport in self.passports.items() if made_model(detail, name, passport)]
+        return fitting[0] if len(fitting) == 1 else weights
 
 
 def _unknown(rows: list[dict[str, Any]], known: pa.Table, chains: Chains, run: str, time: Any) -> pa.Table:

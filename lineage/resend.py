@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelfactory.digests import digest_json
-from labelfactory.learning.checkpoints import Passport
+from labelfactory.learning.checkpoints import Passport, training_digest
 from lineage.artifacts import cached_artifacts, live_artifacts
 from lineage.ledger import Ledger
-from lineage.ledger_rows import Training, trained, trained_models
+from lineage.ledger_rows import trained_models
 from lineage.makers import maker_of
 from lineage.outbox import Letter, Outbox
 
@@ -44,9 +44,8 @@ def resend(ledger: Ledger, outbox: Outbox, kinds: Iterable[str] = KINDS) -> int:
         files = _files_of_models()
         for draft in drafts:
             copied = draft.kind == "model" and draft.id not in gone
-            outbox.put(
-                *draft, files.get(trained(Passport.model_validate(draft.detail["passport"]))) if copied else None
-            )
+            training = training_digest(Passport.model_validate(draft.detail["passport"])) if copied else ""
+            outbox.put(*draft, files.get(training))
         for letter in waiting:  # behind the older ones; a kill here leaves a letter twice, of which one is taken
             _put_behind(letter, outbox)
     return len(drafts)
@@ -76,10 +75,10 @@ def _drafts(events: list[dict[str, Any]]) -> Iterator[Draft]:
             yield Draft(kind, subject, lines.pop(subject))
 
 
-def _files_of_models() -> dict[Training, dict[str, Path]]:
-    """The checkpoints and lists of rows that are still under data/ or in DVC's cache."""
+def _files_of_models() -> dict[str, dict[str, Path]]:
+    """Training → its checkpoint and its list of rows, of those that are still under data/ or in DVC's cache."""
     models = trained_models([*live_artifacts(), *cached_artifacts()])
-    return {trained(model.passport): dict(model.files) for model in models}
+    return {training_digest(model.passport): dict(model.files) for model in models}
 
 
 def _put_behind(letter: Letter, outbox: Outbox) -> None:

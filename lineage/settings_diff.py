@@ -137,7 +137,8 @@ def _fits(detail: Answer, needed: Collection[str]) -> bool:
 
 def _needed_network(lookup: Lookup, child: Model, noun: str, weights: Collection[str]) -> Model | None:
     """The network of that name behind a model; None where it is not recorded, or more than one was read."""
-    found = [lookup.network(noun, each, child.time, child.passport.classes) for each in weights]
+    own = child.time, child.passport.classes, child.passport.supervision
+    found = [lookup.network(noun, each, *own) for each in weights]
     return found[0] if noun in read_wiring().networks and len(found) == 1 else None
 
 

@@ -29,7 +29,7 @@ from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
 from labelfactory.settings.wiring import DATA, LOCK_FILE, last_runs, read_wiring
 from labelfactory.stage.output_state import passport_of
-from lineage.artifacts import files_in, md5_of
+from lineage.artifacts import files_in, md5_of, passport_or_none
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
 from lineage.lookup import Lookup
@@ -54,6 +54,7 @@ def verify(ledger: Ledger | None = None, *, deep: bool = False) -> list[Finding]
         findings += check_ledger(Lookup(ledger, fresh=True))
     findings += check_checkpoints(DATA / noun / CHECKPOINT for noun in read_wiring().networks)
     findings += check_classes()
+    findings += check_inheritance()
     findings += check_rows(deep=deep)
     findings += check_corrections()
     findings += check_lock()
@@ -224,6 +225,24 @@ def _inputs_of(folder: ShardFolder) -> Iterator[Mapping[str, Any]]:
         except Exception:  # damaged bytes fail in the reader in any way
             continue
         yield from (inputs for inputs in stated if isinstance(inputs, dict))
+
+
+def check_inheritance() -> Iterator[Finding]:
+    """A network names every kind of label that the networks behind it saw, and every one that they were allowed to see."""
+    on_disk = {noun: passport_or_none(DATA / noun / CHECKPOINT) for noun in read_wiring().networks}
+    networks = {noun: passport for noun, passport in on_disk.items() if passport is not None}
+    for noun, passport in networks.items():
+        for name, weights in passport.parents.items():
+            parent = networks.get(name)
+            # other weights: trained anew since, and not the one that it was built on
+            if parent is None or parent.weights_digest != weights:
+                continue
+            lost = set(parent.supervision) - set(passport.supervision)
+            lost |= set(parent.allowed_supervision) - set(passport.allowed_supervision)
+            if lost:
+                kinds = ", ".join(sorted(lost))
+                what = f"its passport does not name {kinds}, which {DATA / name} does; `labelfactory run` adds it"
+                yield Finding(str(DATA / noun / CHECKPOINT), what)
 
 
 def check_rows(*, deep: bool) -> Iterator[Finding]:

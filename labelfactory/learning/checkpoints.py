@@ -64,6 +64,29 @@ class Passport(BaseModel):
         return self.model_dump_json(exclude=set() if self.measured_on else {"measured_on"})
 
 
+def training_digest(passport: Passport) -> str:
+    """What tells a training from others that ended in the same weights, SHA-256: rows, classes, parameters, code, parents, kinds.
+
+    Not commit, machine and what was measured: the same training may run again elsewhere. A network that is taken over
+    for parents that saw other kinds of labels counts as another one.
+    """
+    told = passport.model_dump(
+        mode="json",
+        include={
+            "stage",
+            "weights_digest",
+            "training_rows_digest",
+            "classes",
+            "params_digest",
+            "code_digest",
+            "parents",
+            "supervision",
+            "allowed_supervision",
+        },
+    )
+    return digest_json(told)
+
+
 def weights_digest(state: "Mapping[str, Tensor]", architecture: Mapping[str, Any]) -> str:
     """SHA-256 over an architecture and its tensors: names, dtypes, shapes and bytes."""
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}

@@ -37,6 +37,7 @@ class OutputState(BaseModel):
     rows: Count
     training_rows: str = ""
     classes: list[str] = []
+    training: str = ""
 
 
 class StageReport(BaseModel):

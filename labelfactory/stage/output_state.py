@@ -12,7 +12,7 @@ from labelfactory.dataset.prepared import IMAGES, REMEDY, read_dataset
 from labelfactory.dataset.tables import read_columns
 from labelfactory.digests import digest_file, digest_json, digest_rows
 from labelfactory.errors import UserError
-from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport
+from labelfactory.learning.checkpoints import CHECKPOINT, Passport, read_passport, training_digest
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.settings.params import Section
 from labelfactory.settings.thresholds import THRESHOLDS, thresholds_digest
@@ -61,12 +61,17 @@ def states(nouns: Iterable[str], lists: Iterable[str] = ()) -> list[State]:
 def made_by(stage: StageWiring) -> list[State]:
     """What a stage left: the state of its output, for its report; and of the scores that it wrote, by the file's digest.
 
-    Of a network also what tells it from others of the same weights: `training_rows`, the digest of its rows, and `classes`.
+    Of a network also what tells it from others of the same weights: `training_rows`, the digest of its rows, `classes`, and
+    `training`, the digest of its whole training.
     """
     made = states([stage.noun])
     passport = passport_of(stage.noun)
     if made and passport is not None:
-        made[0] |= {"training_rows": passport.training_rows_digest, "classes": passport.classes}
+        made[0] |= {
+            "training_rows": passport.training_rows_digest,
+            "classes": passport.classes,
+            "training": training_digest(passport),
+        }
     if METRICS.as_posix() in stage.metrics and METRICS.exists():
         made.append({"name": METRICS.as_posix(), "kind": SCORES_FILE, "digest": digest_file(METRICS), "rows": 0})
     return made

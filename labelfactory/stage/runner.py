@@ -22,7 +22,7 @@ from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import REPORTS, read_wiring
 from labelfactory.stage.base import Stage
 from labelfactory.stage.given import ATTEMPTS, changed_inputs, digest_given, given_inputs
-from labelfactory.stage.output_state import made_by, states
+from labelfactory.stage.output_state import made_by, output_state, states
 from labelfactory.stage.preflight import check_line
 from labelfactory.store.sharing import hold_to_limit
 from labelfactory.work_note import working_on
@@ -74,6 +74,7 @@ def run_stage(name: str) -> dict[str, Any]:
     start = time.monotonic()
     before: dict[str, Any] = {}
     with stage_lock(name), working_on(name):
+        precisions, kept = _precisions_of_output(name), True
         for _ in range(ATTEMPTS):
             given = given_inputs(name)
             sections = read_sections()
@@ -81,7 +82,9 @@ def run_stage(name: str) -> dict[str, Any]:
             stage: Stage[Any] = build_stage(name, sections)
             make_folder(stage.output)
             code = stage.code_digest  # of the files as they are now: they may change while it runs
-            metrics = _added(before, stage.run())
+            figures = stage.run()
+            kept = kept and _keeps(figures)
+            metrics = _added(before, figures)
             before, used = metrics, digest_given(name)
             if changed := changed_inputs(given, given_inputs(name)):
                 say(f"{name}: {changed} changed while it ran; it runs again for what that changes")
@@ -100,8 +103,8 @@ def run_stage(name: str) -> dict[str, Any]:
         "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
         **metrics,
     }
-    if precisions := _precisions(name, metrics):
-        report["precision"] = ", ".join(sorted(precisions))
+    if used_precisions := computed_in | (precisions if kept else set()):
+        report["precision"] = ", ".join(sorted(used_precisions))
     report["pace"] = _pace(name, stage.units(metrics), report["seconds"])
     wiring = read_wiring()[name]
     report |= {"read": states(wiring.inputs), "made": made_by(wiring)}
@@ -120,14 +123,23 @@ def _added(before: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, A
     return {**metrics, **counts, **trained}
 
 
-def _precisions(name: str, metrics: Mapping[str, Any]) -> set[str]:
-    """In which precisions the output was made: by this run, and by the last one where its rows or its network stand."""
-    stands = not metrics.get("trained") and not (metrics.get("rows_computed") and not metrics.get("rows_copied"))
+def _precisions_of_output(name: str) -> set[str]:
+    """In which precisions the output that stands was made; empty where the last report is not about this very output."""
+    noun = read_wiring()[name].noun
     try:
-        before = read_report(name).get("precision", "") if stands else ""
-    except UserError:  # a damaged report, which this run replaces
-        before = ""
-    return {*computed_in, *filter(None, before.split(", "))}
+        report = read_report(name)
+        left = next((state["digest"] for state in report.get("made", ()) if state["name"] == noun), None)
+        state = output_state(noun) if left and report.get("precision") else None
+    except (UserError, OSError):  # a damaged report or output, which this run replaces
+        return set()
+    return set(report["precision"].split(", ")) if state and state["digest"] == left else set()
+
+
+def _keeps(metrics: Mapping[str, Any]) -> bool:
+    """Whether rows of the output, or its network, are those of before: neither made by this run nor found in the store."""
+    if "rows_computed" in metrics:
+        return bool(metrics.get("rows_copied"))
+    return metrics.get("trained") is False and not metrics.get("found")
 
 
 def _pace(name: str, units: int, seconds: float) -> dict[str, float] | None:

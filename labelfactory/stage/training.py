@@ -134,21 +134,25 @@ class TrainingStage(Stage[T]):
         if not rows:
             raise DataError(f"{self.stage_name()}: there is no image to learn from", self.without_images)
         parents = self.parents()
+        kinds = self._kinds(parents)
         key = self._key(rows, parents)
         remove_leftovers(self.output)
         kept = self._kept(key)
         if kept is not None:
             Resume(self.output / STATE, key).clear()  # of a run that was killed when all was written
             say(f"{self.stage_name()}: the checkpoint is up to date")
-            return {"trained": False, "training_rows": len(rows), **self._brought_up_to_date(kept, rows, parents)}
-        seen = self._supervision(parents)
+            return {
+                "trained": False,
+                "training_rows": len(rows),
+                **self._brought_up_to_date(kept, rows, parents, kinds),
+            }
         resume = Resume(self.output / STATE, key)
         keep_network(self.writes, self.output)  # before another replaces it: it may have come from another machine
         found = self._found(key)
         if found is not None:
             resume.clear()
             say(f"{self.stage_name()}: the network was trained before, and found again in {STORE}")
-            figures = self._brought_up_to_date(found, rows, parents)
+            figures = self._brought_up_to_date(found, rows, parents, kinds)
             return {"trained": False, "found": True, "training_rows": len(rows), **figures}
         model, curve, circumstances = self._fit(resume)
         passport = Passport(
@@ -157,8 +161,7 @@ class TrainingStage(Stage[T]):
             training_rows=len(rows),
             training_rows_digest=digest_rows(rows.items()),
             parents={name: p.weights_digest for name, p in parents.items()},
-            supervision=seen,
-            allowed_supervision=allowed_with(self.allowed_supervision(), parents),
+            **kinds,
             metrics={"loss": curve[-1]["loss"], **self.score(model)},
             measured_on=self._measured_on,
             **circumstances,
@@ -259,15 +262,25 @@ class TrainingStage(Stage[T]):
         return self.dataset.digest_of(self.dataset.val_list)
 
     def _brought_up_to_date(
-        self, passport: Passport, rows: Mapping[str, str], parents: Mapping[str, Passport]
+        self,
+        passport: Passport,
+        rows: Mapping[str, str],
+        parents: Mapping[str, Passport],
+        kinds: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """The figures of the network on disk, for the report; what surrounds its weights is written anew where it is stale."""
+        """The figures of the network on disk, for the report; what surrounds its weights is written anew where it is stale.
+
+        So are the kinds of labels: a parent may have the same weights as before out of a training that saw others.
+        """
+        inherited = all(getattr(passport, name) == value for name, value in kinds.items())
+        if not inherited:
+            passport = change_passport(self.checkpoint, **kinds)
         measured, told = passport.measured_on == self._measured_on, seen_by(self.output) is not None
         if not measured:
             passport = self._measured_again(passport)
         if not told:
             self._write_rows(rows, parents)
-        if not (measured and told):
+        if not (inherited and measured and told):
             keep_network(self.writes, self.output)
         return self._figures(passport)
 
@@ -299,11 +312,19 @@ class TrainingStage(Stage[T]):
             remove(folder_of(self.writes, key))
         return found
 
-    def _supervision(self, parents: Mapping[str, Passport]) -> list[str]:
-        """All kinds of labels that ever touched these weights; stronger ones than tags must be allowed by name."""
-        allowed = [*self.allowed_supervision(), *self.label_kinds()]
+    def _kinds(self, parents: Mapping[str, Passport]) -> dict[str, Any]:
+        """For the passport: all kinds of labels that ever touched these weights, and the stronger ones that were allowed by name.
+
+        Raises:
+            SupervisionError: a kind is stronger than tags and not allowed.
+        """
+        own = self.label_kinds()
+        allowed = [*self.allowed_supervision(), *own]
         check_supervision(self.stage_name(), self.foreign_supervision(), allowed)
-        return supervision_of({*self.label_kinds(), *self.foreign_supervision()}, allowed, parents)
+        return {
+            "supervision": supervision_of({*own, *self.foreign_supervision()}, allowed, parents),
+            "allowed_supervision": allowed_with(self.allowed_supervision(), parents),
+        }
 
     def _write_rows(self, rows: Mapping[str, str], parents: Iterable[str]) -> None:
         photographs = {record.image_id: record.sha256 for record in self.dataset.training}

@@ -24,6 +24,7 @@ from labelfactory.rows.header import shard_schema
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.schema import Classes
+from labelfactory.stage.output_state import passport_of
 from lineage.audit import audit_file, audit_mask, audit_model, rows_of_model
 from lineage.diff import diff, learner
 from lineage.lookup import Lookup
@@ -32,7 +33,7 @@ from lineage.pixel import _because, audit_pixel
 from lineage.record import record
 from lineage.scores import IOU, SCORE, scores_of
 from lineage.settings_diff import parameters
-from lineage.verify import verify
+from lineage.verify import check_inheritance, verify
 
 
 @pytest.fixture
@@ -492,3 +493,18 @@ def test_deep_finds_what_only_the_payload_shows(line):
     Path("data/raw/image-1.png").write_bytes(b"other")
     assert verify() == []
     assert [f.where for f in verify(deep=True)] == ["data/raw/image-1.png"]
+
+
+def test_a_network_that_does_not_name_what_its_parent_saw_is_named(line):
+    line.supervision = ("boxes", "tags")
+    line.train("classifier", {}, seed=0)
+    (first, second) = check_inheritance()
+    assert (first.where, second.where) == tuple(f"data/{n}/checkpoint.safetensors" for n in ("affinity", "segmenter"))
+    assert "its passport does not name boxes, which data/classifier does" in first.what
+    classifier = passport_of("classifier")
+    affinity = line.train("affinity", {"classifier": classifier}, seed=0)
+    line.train("segmenter", {"classifier": classifier, "affinity": affinity}, seed=0)
+    assert list(check_inheritance()) == []
+    line.supervision = ("tags",)
+    line.train("classifier", {}, seed=5)  # other weights: not the ones behind the segmenter
+    assert list(check_inheritance()) == []

@@ -8,10 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from made_line import MadeLine
+from passports import passport
 
+from labelfactory.errors import MissingError
 from labelfactory.files import write_json
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import METRICS
@@ -22,6 +25,7 @@ from lineage.export import openlineage
 from lineage.ledger import Ledger, events_table
 from lineage.ledger_rows import Labels
 from lineage.lookup import Lookup
+from lineage.makers import made_model
 from lineage.record import record
 from lineage.scores import IOU, scores_of
 from lineage.settings_diff import _remains, executions_behind, settings_between
@@ -139,6 +143,52 @@ def test_a_report_of_an_earlier_version_is_compared_with_its_files(tmp_path, mon
     assert (on_disk.passport.seed, on_disk.run) == (2, "")
 
 
+# --- trainings that end in the same weights ---------------------------------------------------------------------------
+
+
+def test_a_training_with_other_parameters_that_ends_in_the_same_weights_is_a_model_of_its_own(line, labelfactory):
+    """`latest` has the parameters of the network that data/ holds, and `compare` says which differ."""
+    line.ends_alike = True
+    for seed in (1, 2):
+        train(line, "segmenter", seed=seed)
+        line.commit()
+        record()
+    lookup = Lookup()
+    _, first, second = lookup.versions()
+    assert first.weights == second.weights
+    assert lookup.model("latest") == second
+    assert (second.passport, second.passport.seed) == (passport_of("segmenter"), 2)
+    answer = json.loads(labelfactory("audit", "model", "latest", "--json"))
+    assert (answer["params"]["seed"], answer["params_digest"]) == (2, passport_of("segmenter").params_digest)
+    assert [lookup.executions[m.run]["params"]["train_segmenter"]["seed"] for m in (first, second)] == [1, 2]
+    for pair in (("2", "3"), ("2", "now")):
+        assert settings(*pair) == {"train_segmenter.seed": ("1", "2")}
+    train(line, "segmenter", seed=1)
+    line.commit()
+    assert record().models == []
+    assert Lookup().model("latest") == first
+    assert list(check_ledger(Lookup(fresh=True))) == []
+
+
+def test_a_network_that_was_taken_over_for_other_kinds_of_labels_is_a_model_of_its_own(line):
+    """The same weights, of parents that saw others: each model names the parent of its own kinds."""
+    line.supervision = ("boxes", "tags")
+    for noun in ("classifier", "segmenter"):
+        train(line, noun, seed=0)
+    line.commit()
+    assert record().models == ["classifier 2", "segmenter 2"]
+    lookup = Lookup()
+    one, two = lookup.versions()
+    assert one.weights == two.weights
+    assert (lookup.model("latest"), two.passport.supervision) == (two, ["boxes", "tags"])
+    parents = [lookup.parents(model)["classifier"] for model in (one, two)]
+    assert [(p.label, p.passport.supervision) for p in parents if p] == [
+        ("classifier 1", ["tags"]),
+        ("classifier 2", ["boxes", "tags"]),
+    ]
+    assert one.run != two.run != ""
+
+
 # --- ledgers of earlier versions --------------------------------------------------------------------------------------
 
 
@@ -156,6 +206,76 @@ def test_a_wrong_execution_in_a_ledger_of_an_earlier_version_is_not_believed(lin
     assert executions_behind(lookup, lookup.model("2")) == {}
     (finding,) = check_ledger(lookup)
     assert "which did not make it; which one did is not known" in finding.what
+
+
+def as_earlier_version(lookup: Lookup) -> None:
+    """Write the ledger again as a version did that told models apart by weights, rows and classes alone."""
+    named: dict[tuple[str, str], str] = {}
+    events = []
+    for event in Ledger().events("model", "execution", "line", "evaluation"):
+        detail = dict(event["detail"])
+        if event["event"] == "model":
+            passport = detail["passport"]
+            if (
+                named.setdefault((passport["weights_digest"], passport["training_rows_digest"]), event["subject"])
+                != (event["subject"])
+            ):
+                continue
+        if event["event"] == "execution":
+            detail.pop("training", None)
+            if detail["model"]:
+                detail["model"] = lookup.models[detail["model"]].weights
+        events.append((event["event"], event["subject"], detail, event["time"]))
+    known = {bytes.fromhex(name) for name in named.values()}
+    files = [(file.kind, pq.read_table(file.path)) for file in Ledger().files() if file.kind != "events"]
+    shutil.rmtree("data/ledger")
+    with Ledger().locked():
+        for kind, table in files:
+            if kind == "masks" or table.column("model")[0].as_py() in known:
+                Ledger().append(kind, table)
+        Ledger().append("events", events_table(events))
+
+
+def test_a_ledger_that_took_two_trainings_for_one_model_goes_on(line):
+    """Nothing of it is changed. The training that it does not tell of is recorded now, and its execution is not known."""
+    line.ends_alike = True
+    for seed in (1, 2):
+        train(line, "segmenter", seed=seed)
+        record()
+    as_earlier_version(Lookup())
+    before = {path: path.read_bytes() for path in Path("data/ledger").glob("0*.parquet")}
+    lookup = Lookup(fresh=True)
+    assert [model.label for model in lookup.versions()] == ["segmenter 1", "segmenter 2"]
+    assert lookup.on_disk() is None  # what it knows of these weights is another training
+    with pytest.raises(MissingError, match="holds none that is recorded"):
+        lookup.model("latest")
+    assert record().models == ["segmenter 3"]
+    assert before.items() <= {path: path.read_bytes() for path in Path("data/ledger").glob("0*.parquet")}.items()
+    lookup = Lookup(fresh=True)
+    _, first, second = lookup.versions()
+    assert (lookup.on_disk(), second.passport.seed, second.run) == (second, 2, "")
+    assert settings("2", "now") == {"train_segmenter.seed": ("1", "2")}
+    assert first.run != ""
+    assert lookup.executions[first.run]["params"]["train_segmenter"]["seed"] == 1
+    assert (record().models, list(check_ledger(Lookup(fresh=True)))) == ([], [])
+    line.report("train_segmenter", trained=False, training_rows=4, loss=0.25)  # the next run keeps the network
+    record()
+    run = Lookup().model("latest").run
+    assert Lookup().executions[run]["params"]["train_segmenter"]["seed"] == 2
+
+
+@pytest.mark.parametrize(
+    ("own", "made"), [({"epochs": 2}, True), ({"enabled": True}, False), ({"epochs": 2, "seed": 3}, False)]
+)
+def test_a_section_that_another_one_completes_has_the_parameters_of_a_passport(own, made):
+    """As that of the teacher: what it does not name is the segmenter's."""
+    known = passport(stage="train_teacher", params={"epochs": 2, "seed": 2})
+    sections = {"train_teacher": own, "train_segmenter": {"epochs": 9, "seed": 2}}
+    detail = {"stage": "train_teacher", "model": "m", "line": "l", "with_defaults": True, "params": sections}
+    told = {"training_rows": known.training_rows_digest, "classes": known.classes}
+    assert made_model({**detail, **told}, "m", known) is made
+    assert made_model({**detail, "classes": None}, "m", known) is made
+    assert not made_model({**detail, **told}, "another", known)
 
 
 # --- what was made anew by then ---------------------------------------------------------------------------------------

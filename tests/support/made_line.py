@@ -69,6 +69,8 @@ class MadeLine:
     """The stage that is killed before it writes its report."""
     names = CLASSES
     """Of the classes, in order."""
+    supervision: tuple[str, ...] = ("tags",)
+    """Kinds of labels that every network saw."""
 
     def __init__(self, images: int = 4) -> None:
         """Make the project of that many images. The same one is made once a process, and copied."""
@@ -226,7 +228,7 @@ class MadeLine:
             training_rows=len(rows),
             training_rows_digest=digest,
             parents={n: p.weights_digest for n, p in parents.items()},
-            supervision=["tags"],
+            supervision=list(self.supervision),
             metrics={"loss": 0.25},
         )
         folder = DATA / name

@@ -11,6 +11,7 @@ from small_trainer import CHECKPOINT, Trainer, outputs, parent, run, trainer_pro
 from small_training import config
 
 from labelfactory.dataset.withdrawn import Withdrawn
+from labelfactory.errors import SupervisionError
 from labelfactory.learning.checkpoints import change_passport, load_checkpoint, read_passport
 from labelfactory.learning.training_rows import photographs_of, seen_by
 from labelfactory.stage.output_state import with_present_scores
@@ -139,6 +140,39 @@ def test_the_heir_of_a_network_that_saw_a_withdrawn_image_is_not_kept(project, m
     monkeypatch.setenv(VARIABLE, "1")
     run(seed=6)
     assert len(entries("model")) == (2 if gone in ("c", "nothing, of an unknown parent") else 0)
+
+
+# --- kinds of labels ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("store", ["0", "1"])
+def test_the_kinds_of_labels_that_a_parent_saw_are_those_of_its_present_training(project, monkeypatch, store):
+    """Its weights came out the same: nothing is trained, on disk or out of the store, and no byte of the weights is another."""
+    monkeypatch.setenv(VARIABLE, store)
+    run()
+    for kinds, allowed in ((["tags"], []), (["boxes", "tags"], ["boxes"]), (["tags"], [])):
+        monkeypatch.setattr(Trainer, "line", {"classifier": parent(supervision=kinds, allowed_supervision=allowed)})
+        if store == "1":
+            run(seed=6)
+        before, weights, calls = read_passport(CHECKPOINT), CHECKPOINT.read_bytes()[-64:], Trainer.calls_left
+        report = run()
+        after = read_passport(CHECKPOINT)
+        assert (after.supervision, after.allowed_supervision) == (sorted({"imagenet-tags", *kinds}), allowed)
+        if before.parents == after.parents and before.key == after.key:
+            assert (report["trained"], Trainer.calls_left) == (False, calls)
+            assert CHECKPOINT.read_bytes()[-64:] == weights
+        stamp = CHECKPOINT.stat().st_mtime_ns
+        run()
+        assert CHECKPOINT.stat().st_mtime_ns == stamp
+
+
+def test_a_parent_that_saw_what_is_not_allowed_is_refused_by_a_network_that_stands(project, monkeypatch):
+    run()
+    monkeypatch.setattr(Trainer, "line", {"classifier": parent()})
+    run()
+    monkeypatch.setattr(Trainer, "line", {"classifier": parent(supervision=["boxes"])})
+    with pytest.raises(SupervisionError, match="classifier: its weights have seen boxes"):
+        run()
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

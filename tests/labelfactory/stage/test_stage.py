@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from brightness import Brightness
 
 from labelfactory.errors import MissingError, ParamsError
+from labelfactory.measured_precision import computed_in
+from labelfactory.rows.shards import Row, Sample
 from labelfactory.settings.params import Section
 from labelfactory.settings.wiring import read_wiring, stage_wiring
 from labelfactory.stage import runner as stage_module
 from labelfactory.stage.base import Stage
-from labelfactory.stage.runner import read_sections, run_guarded, run_stage
+from labelfactory.stage.runner import _keeps, read_sections, run_guarded, run_stage
+from labelfactory.store.limit import VARIABLE
 
 
 class CountConfig(Section):
@@ -146,6 +150,72 @@ def test_an_input_that_changes_each_time_ends_the_run(given, monkeypatch):
     monkeypatch.setattr(Given, "meanwhile", [partial(Path("data/given/.table.1.tmp").write_text, "half"), more])
     assert run_guarded("count") == 0
     assert len(Given.meanwhile) == 1
+
+
+# --- precisions -------------------------------------------------------------------------------------------------------
+
+
+class InPrecision(Brightness):
+    """Computes in another precision for another factor."""
+
+    def process(self, sample: Sample) -> Row:
+        computed_in.add("32-true" if self.cfg.factor == 1 else "bf16-mixed")
+        return super().process(sample)
+
+
+def bright(factor: int) -> str:
+    """The precision in the report of a run of its own process."""
+    computed_in.clear()
+    Path("params.yaml").write_text(f"brightness: {{factor: {factor}}}\n")
+    return str(run_stage("brightness").get("precision", "unknown"))
+
+
+@pytest.fixture
+def bright_project(workspace, monkeypatch):
+    workspace.wire(brightness={"outs": ["data/brightness"], "deps": ["data/dataset"]})
+    monkeypatch.setattr(stage_module, "stage_class", {"brightness": InPrecision}.__getitem__)
+    monkeypatch.setattr(InPrecision, "processed", [])
+    monkeypatch.setenv(VARIABLE, "1")
+    yield workspace
+    computed_in.clear()
+
+
+def test_a_report_has_the_precision_of_the_last_one_where_its_rows_are_still_there(bright_project):
+    """Of all rows, or of some; not where they came out of the store, whose rows tell no precision."""
+    assert [bright(1), bright(1), bright(2), bright(2)] == ["32-true", "32-true", "bf16-mixed", "bf16-mixed"]
+    assert [bright(1), bright(1)] == ["unknown", "unknown"]
+    assert bright(3) == "bf16-mixed"
+    bright_project.repaint("a", seed=99)
+    assert bright(3) == "bf16-mixed"
+    bright_project.repaint("b", seed=99)
+    assert bright(1) == "32-true"
+
+
+def test_a_report_about_another_output_tells_no_precision_of_this_one(bright_project):
+    """As of a stage that was killed between its output and its report; nor does one of an earlier version, without digests."""
+    assert bright(1) == "32-true"
+    before = Path("data/reports/brightness.json").read_text()
+    bright(2)
+    Path("data/reports/brightness.json").write_text(before)
+    assert bright(2) == "unknown"
+    assert bright(3) == "bf16-mixed"
+    report = json.loads(Path("data/reports/brightness.json").read_text())
+    Path("data/reports/brightness.json").write_text(json.dumps({k: v for k, v in report.items() if k != "made"}))
+    assert bright(3) == "unknown"
+
+
+def test_a_network_out_of_the_store_has_not_the_precision_of_the_last_report():
+    for metrics, keeps in (
+        ({"trained": True}, False),
+        ({"trained": False}, True),
+        ({"trained": False, "found": True}, False),
+        ({"rows_computed": 2, "rows_copied": 0}, False),
+        ({"rows_computed": 2, "rows_copied": 1}, True),
+        ({"rows_computed": 0, "rows_copied": 0, "rows_found": 3}, False),
+        ({"found": True}, False),
+        ({"miou": 0.5}, False),
+    ):
+        assert _keeps(metrics) is keeps
 
 
 def test_the_section_of_a_subclass_is_its_own():
