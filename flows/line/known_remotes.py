@@ -92,7 +92,15 @@ def lost_places(repo: Repo) -> list[str]:
 
 def is_gone(repo: Repo, store: Store) -> bool:
     """Whether what was sent to or taken from a remote is not there, such as on a disk that is not connected."""
-    return place_of(repo, store.name) in _read(repo).places and not store.fs.exists(store.root)
+    return is_shared(repo, store) and not store.fs.exists(store.root)
+
+
+def is_shared(repo: Repo, store: Store) -> bool:
+    """Whether labelfactory's folder at a remote is this project's, as its ids are: a push was finished, or an import taken from it.
+
+    Otherwise it may be another project's. Raises DataError as `known_places`.
+    """
+    return place_of(repo, store.name) in _read(repo).places
 
 
 def _may_hold(store: Store) -> bool:
