@@ -14,12 +14,13 @@ from dvc.repo import Repo
 from dvc_objects.fs.base import ObjectFileSystem
 
 from flows.line.dvc_repo import open_repo
-from flows.line.known_remotes import KNOWN, is_gone, is_shared, known_places, lost_places, place_of
+from flows.line.known_remotes import KNOWN, is_gone, is_shared, known_places, lost_places
 from flows.line.object_versions import Versions
 from flows.line.pulled_files import MD5
 from flows.line.pulled_manifest import read_pushed
 from flows.line.refused_at_remote import REFUSED, refuse_at
 from flows.line.remote_deletion import Deletion, bucket_and_key
+from flows.line.remote_places import place_of, shown
 from flows.line.remote_store import AT_ONCE, Store
 from flows.line.replaced_images import forget_replaced, pictures_of, replaced_pictures
 from flows.line.transfer_leftovers import delete_abandoned
@@ -50,13 +51,13 @@ def remove_at_remotes(withdrawals: Collection[Withdrawal], objects: Collection[s
     """
     left, others = [], []
     with open_repo() as repo:
-        default, known, lost = repo.config["core"].get("remote"), frozenset[str](), list[str]()
+        default, known, lost = repo.config["core"].get("remote"), dict[str, str](), list[str]()
         try:
             known, lost = known_places(repo), lost_places(repo)
         except DataError as error:  # the withdrawal is not complete, since other remotes may have something
             left.append(f"{error.problem}. {error.remedy}")
         for name in dict.fromkeys([default, *repo.config["remote"]] if default else repo.config["remote"]):
-            where, may_have = address_of(repo, name), name == default or place_of(repo, name) in known
+            where, may_have = address_of(repo, name), name == default or place_of(repo, name).key in known
             try:
                 unseen = _remove(repo, Store(repo, name), withdrawals, objects, may_have=may_have)
             except Exception as error:  # whatever ails a remote must not stop a withdrawal
@@ -305,4 +306,4 @@ def _forget_rows(store: Store, removal: Deletion, gone: Withdrawn, named: Collec
 def address_of(repo: Repo, name: str = "") -> str:
     """A remote, by default the one that `labelfactory push` writes to, for messages."""
     name = name or repo.config["core"].get("remote")
-    return f"DVC's remote {name} ({masked(str(repo.config['remote'].get(name, {}).get('url', '')))})"
+    return f"DVC's remote {name} ({shown(str(repo.config['remote'].get(name, {}).get('url', '')))})"

@@ -185,7 +185,7 @@ def test_an_earlier_remote_is_cleaned_too(made, remote, tmp_path):
     config = Path(".dvc/config").read_text()
     Path(".dvc/config").write_text(f'{config.replace("= store", "= new")}[remote "new"]\n    url = {second}\n')
     push()
-    assert json.loads(KNOWN.read_text())["places"] == sorted(map(str, (remote, second)))
+    assert list(json.loads(KNOWN.read_text())["places"].values()) == sorted(map(str, (remote, second)))
     assert photograph in names(remote) & names(second)
     (report,) = withdraw("image-1", made)
     assert report["complete"]
