@@ -109,7 +109,7 @@ def test_the_environment_changes_no_address(project, monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "datasets")
     assert lost() == []
     note("bucket")
-    assert places() == {"s3://***/labels", "ssh://***@host/labels"}
+    assert places() == {"s3://***/labels", "ssh://***@host/labels user=me"}
     KNOWN.write_text('{"places": ["s3://***/labels"]}')  # by an earlier program in this environment
     assert lost() == []
 
@@ -199,3 +199,53 @@ def test_no_password_is_in_the_list(project, password):
         assert password[:4] not in KNOWN.read_text()
         repo.config["remote"]["server"] = {"url": "ssh://me:another@host/srv"}
         assert lost_places(repo) == []
+
+
+AZURE, SSH = "azure://container/labels", "ssh://host/srv"
+STORES = {
+    "account": [{"url": AZURE, "account_name": "ours"}, {"url": AZURE, "account_name": "theirs"}],
+    "connection": [
+        {"url": AZURE, "connection_string": f"AccountName={name};AccountKey=a2V5;EndpointSuffix=core.windows.net"}
+        for name in ("ours", "theirs")
+    ],
+    "port": [{"url": SSH}, {"url": SSH, "port": 2222}],
+    "user": [{"url": SSH, "user": "ann"}, {"url": SSH, "user": "ben"}],
+    "user of the address": [{"url": f"ssh://{name}:hunter2@host/srv"} for name in ("ann", "ben")],
+    "server": [{"url": "s3://b/l"}, {"url": "s3://b/l", "endpointurl": "https://minio.localhost"}],
+}
+"""Two stores of the same URL."""
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_the_same_address_at_another_store(project, kind):
+    """It is another place: what was sent to the one is not looked for in the other, nor deleted there by its id."""
+    ours, theirs = STORES[kind]
+    with Repo(".") as repo:
+        repo.config["remote"]["one"] = ours
+        note_place(repo, "one")
+        assert lost_places(repo) == []
+        repo.config["remote"]["one"] = theirs
+        assert len(lost_places(repo)) == 1
+        assert "hunter2" not in KNOWN.read_text()
+        assert "a2V5" not in KNOWN.read_text()
+        repo.config["remote"] = {"renamed": ours}
+        assert lost_places(repo) == []
+
+
+def test_what_an_earlier_program_noted_may_be_any_store_of_the_address(project):
+    """Something may have been sent to each; none is known to be this project's."""
+    KNOWN.parent.mkdir(parents=True)
+    KNOWN.write_text(json.dumps({"places": [SSH]}))
+    with Repo(".") as repo:
+        repo.config["remote"] |= {"one": {"url": SSH}, "two": {"url": SSH, "port": 2222}}
+        assert set(known_places(repo).values()) == {SSH, f"{SSH} port=2222"}
+        assert not json.loads(KNOWN.read_text())["places"]
+
+
+def test_a_new_key_is_no_other_store(project):
+    """Keys are changed from time to time."""
+    with Repo(".") as repo:
+        for key in ("a2V5", "b3RoZXI="):
+            repo.config["remote"]["one"] = {"url": AZURE, "connection_string": f"AccountName=ours;AccountKey={key}"}
+            note_place(repo, "one")
+    assert places() == {f"{AZURE} AccountName=ours"}
