@@ -9,17 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 from dvc.repo import Repo
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from flows.line.pulled_manifest import SHA256
 from flows.line.remote_places import Place, earlier_key, place_of, shown
 from flows.line.remote_store import Store
 from flows.line.shared_import import LAST_SHARED
 from labelfactory.files import make_folder, write_whole
-from labelfactory.json_files import read_json
+from labelfactory.json_files import Sha256, read_json
 from labelfactory.masking import HIDDEN
 from lineage.ledger import LEDGER, Ledger
 
@@ -34,7 +32,7 @@ RESTORE = (
 )
 
 
-_Noted = dict[Annotated[str, Field(pattern=rf"^{SHA256.pattern}$")], str] | list[str]
+_Noted = dict[Sha256, str] | list[str]
 
 
 class _File(BaseModel):
