@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""The form of a digest."""
 
 
 def digest_bytes(data: bytes) -> str:

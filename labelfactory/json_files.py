@@ -2,11 +2,15 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from labelfactory.digests import SHA256
 from labelfactory.errors import DataError, cut
+
+Sha256 = Annotated[str, Field(pattern=rf"^{SHA256.pattern}$")]
+"""A digest in a file: an empty one, or a part of one, would be found in everything."""
 
 
 def read_json(path: Path, shape: Any, remedy: str) -> Any:

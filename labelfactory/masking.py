@@ -27,10 +27,13 @@ LOGIN = re.compile(
     r"""(?:(?<=https://)|(?<=http://))[^/\s:@?\#"'<>]{1,1000}(?=@)  # a token alone; in other schemes that is a user's name
     |(?<=://)
     (?!(?:[\w-]+(?:\.[\w-]+)+|localhost):\d{1,5}[/?\#])       # a host and its port, and an @ in the path
-    [^/\s:@\["<>]{0,1000}:[^\s"<>]{0,1000}(?=@)               # user:password, which may hold / ? # and @""",
+    [^/\s:@\["<>]{0,1000}:                                   # user:password, which may hold / ? # @ and a quote
+    (?:[^\s"<>]|"(?!\s|$|[\]})]*(?:[\s;>]|$)|[\]})]*[,:]\s?["'\[{\d])){0,1000}(?=@)""",
     re.VERBOSE,
 )
-"""The part of an address before the @ of its host."""
+"""The part of an address before the @ of its host. A quote that ends a string of JSON, or of an attribute, ends the address."""
+WHOLE_LOGIN = re.compile(r"(?<=://)(?!\[|(?:[\w-]+(?:\.[\w-]+)+|localhost):\d{1,5}[/?\#])[^/:@]*:.*(?=@)", re.DOTALL)
+"""The same in a text that is one address and nothing else: its password may have any character."""
 QUERY = re.compile(
     r"""([?&;\#](?:[\w.-]*(?:token|secret|password|passwd|passphrase|signature|credential|apikey)
         |(?:[\w.-]*[_.-])?(?:key|sig|auth|sas|pwd|pass|pat))=)[^\s&\#"'<>]+""",
@@ -78,6 +81,11 @@ def masked_addresses(text: str) -> str:
     if "://" not in text:
         return text
     return QUERY.sub(rf"\1{HIDDEN}", HOOK.sub(rf"\1{HIDDEN}", LOGIN.sub(HIDDEN, text)))
+
+
+def without_login(address: str) -> str:
+    """One address, of which nothing before or behind is another text, with *** in the place of user and password."""
+    return WHOLE_LOGIN.sub(HIDDEN, address, count=1)
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS, ids_in_name
-from labelfactory.dataset.withdrawn import Withdrawn, withdrawn, withdrawn_in
+from labelfactory.dataset.withdrawn import Withdrawn, digests_of, withdrawn, withdrawn_in
 from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.foreign_files import RAW, is_allowed, is_inside
@@ -199,8 +199,8 @@ def _of_event(event: Mapping[str, Any]) -> Withdrawal:
         id=event["subject"],
         images=tuple(detail["images"]),
         photographs=detail["photographs"],
-        digests=frozenset(detail.get("digests", detail["photographs"].values())),
-        true_masks=frozenset(detail.get("true_masks", ())),
+        digests=digests_of(detail.get("digests", detail["photographs"].values())),
+        true_masks=digests_of(detail.get("true_masks", ())),
         models=tuple(detail["models"]),
         files=tuple(OwnFile(**file) for file in detail.get("files", ())),
         elsewhere=tuple(detail.get("elsewhere", ())),
@@ -209,7 +209,7 @@ def _of_event(event: Mapping[str, Any]) -> Withdrawal:
         reason=detail["reason"],
         time=event["time"],
         known_sizes=detail.get("sizes", {}),
-        drawn_masks=frozenset(detail.get("drawn_masks", ())),
+        drawn_masks=digests_of(detail.get("drawn_masks", ())),
         objects=tuple(detail.get("objects", ())),
     )
 

@@ -99,11 +99,16 @@ class Project:
             yield self._lookup[1]
 
     def images(self) -> Snapshot:
-        """The images. A page that finds them old shows them once more, while they are read again.
+        """The images but for withdrawn ones. A page that finds them old shows them once more, while they are read again.
 
         Raises:
             MissingError: there is no data set yet.
         """
+        images = self._images()
+        images.leave_out(self._withdrawn_now())
+        return images
+
+    def _images(self) -> Snapshot:
         kept = self._snapshot
         if kept is not None and time.monotonic() - self._checked < STAMP_SECONDS:
             return kept[1]

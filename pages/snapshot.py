@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from labelfactory.dataset.prepared import ImageRecord
+from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.errors import DataError
 from labelfactory.settings.wiring import DATA
 from lineage.lookup import Lookup, Model
@@ -62,6 +63,21 @@ class Snapshot:
             raise DataError(problem, "If no stage is at work, type `labelfactory audit verify`.") from None
         self.row_digests, self.unmeasured = scored.digests, scored.unmeasured
         self.truths = scored.truths
+        self._gone = Withdrawn()
+        self._count()
+
+    def leave_out(self, gone: Withdrawn) -> None:
+        """Drop images that were withdrawn since it was made."""
+        with self._lock:
+            if gone == self._gone:
+                return
+            withdrawn = [sorted(gone.image_ids), sorted(gone.photographs)]
+            where = "list_contains(?::VARCHAR[], image_id) OR list_contains(?::VARCHAR[], sha256)"
+            self._connection.cursor().execute(f"DELETE FROM images WHERE {where}", withdrawn)
+            self._count()
+            self._gone = gone
+
+    def _count(self) -> None:
         self.count = self._number("SELECT count(*) FROM images")
         self.tags = self._counts("SELECT tag, count(*) FROM (SELECT unnest(tags) AS tag FROM images) GROUP BY tag")
         self.earlier = self._number("SELECT count(*) FROM images WHERE earlier <> ''")

@@ -25,7 +25,7 @@ from labelfactory.dataset.images import fitted
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import DataError, did_you_mean, in_short
-from labelfactory.foreign_files import LARGEST_TABLE, read_file, rubbish
+from labelfactory.foreign_files import LARGEST_TABLE, check_path, read_file, rubbish
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask
 from labelfactory.specks import MIN_AREA, left_out_specks
@@ -253,8 +253,8 @@ def _json(path: Path) -> Any:
 
 def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str]) -> Iterator[EditedMask]:
     inside = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
-    files = [file for file in _files(folder, ".json", ".xml") if file.name != "provenance.json"]
-    pngs = _files(inside or folder, ".png")
+    files = [file for file in _files(folder, folder, ".json", ".xml") if file.name != "provenance.json"]
+    pngs = _files(folder, inside or folder, ".png")
     masks = [png for png in pngs if inside or not set(png.relative_to(folder).parts[:-1]) & set(PHOTOGRAPHS)]
     pngs = masks or ([] if files else pngs)
     strokes = [png for png in pngs if STROKES.fullmatch(png.name)]
@@ -269,6 +269,7 @@ def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str
     if strokes:
         tasks = {k: v for file in files if file.suffix == ".json" for k, v in names_of_tasks(_json(file)).items()}
         yield from edited_strokes(strokes, tasks, dataset)
+    _files(folder, folder, ".txt")
     table = class_table(folder, dataset)
     for png in pngs:
         if png not in strokes:
@@ -277,9 +278,10 @@ def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str
             yield EditedMask(where, (name, f"{name}.png"), load, has_void=table.has_void, has_specks=table.has_void)
 
 
-def _files(folder: Path, *suffixes: str) -> list[Path]:
+def _files(root: Path, folder: Path, *suffixes: str) -> list[Path]:
+    """Files below a folder. Raises FileRefusedError: one is a link out of `root`, which others may have packed, and the project."""
     return [
-        path
+        check_path(path, "read", within=root)
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in suffixes and not rubbish(path.relative_to(folder)) and path.is_file()
     ]

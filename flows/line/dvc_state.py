@@ -11,6 +11,7 @@ from configobj import ConfigObj, ConfigObjError
 from dvc.config import Config, ConfigError
 
 from flows.server.private_files import OWNER_ONLY, own_folder
+from labelfactory.console import say
 from labelfactory.files import make_folder, remove_leftovers, write_whole
 from labelfactory.lock import file_lock
 
@@ -23,7 +24,8 @@ SETTING = "site_cache_dir"
 def keep_state_private(project: Path = Path()) -> None:
     """Have DVC, also bare `dvc` commands in this clone, keep its notes in a folder of this user below .dvc/tmp.
 
-    Nothing is done outside of a repository, or where a place was chosen in DVC's settings.
+    Nothing is done outside of a repository, or where a place was chosen in DVC's settings. Settings that are a link stay
+    as they are: their file may be another project's too. Then only this process and what it starts keep their notes there.
 
     Args:
         project: its folder.
@@ -44,11 +46,22 @@ def keep_state_private(project: Path = Path()) -> None:
     ours = Path(chosen).parts[-3:-1] == (".dvc", "tmp") and Path(chosen).name.startswith("site-")
     if chosen and not ours:
         return
+    is_new = not folder.exists()
     make_folder(folder.parent)
     own_folder(folder, allowed=OWNER_ONLY)
     own_folder(folder / "repo", allowed=OWNER_ONLY)  # DVC would make it for everybody
-    if chosen != str(folder):
-        _note(dvc / "config.local", str(folder))
+    if chosen == str(folder):
+        return
+    settings = dvc / "config.local"
+    if not settings.is_symlink():
+        _note(settings, str(folder))
+        return
+    os.environ[VARIABLE] = str(folder)  # DVC's own way, for this process and its children
+    if is_new:
+        say(
+            f"{DVC / settings.name} is a link and stays so; for bare `dvc` commands, see that it has {SETTING} = {folder} "
+            "in its section core"
+        )
 
 
 def _note(path: Path, folder: str) -> None:

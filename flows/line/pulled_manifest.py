@@ -1,13 +1,12 @@
 """The manifest of another machine, read from what a remote sends."""
 
-import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from labelfactory.dataset.manifest import Manifest, read_manifest
+from labelfactory.digests import SHA256
 from labelfactory.errors import DataError, NewerFormatError
 
-SHA256 = re.compile(r"[0-9a-f]{64}")
 PUSH_AGAIN = "Type `labelfactory push` again."
 
 

@@ -5,7 +5,7 @@ the tree as it is then. A note tells the next command what to put back.
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,6 +56,8 @@ def put_back() -> None:
 
 
 def _tree() -> Tree:
+    # `git stash create` fails without a word where only times differ; 1: something differs, which is no error here
+    _git("update-index", "-q", "--refresh", allowed=(0, 1))
     return {
         "head": _git("rev-parse", "--symbolic-full-name", "HEAD"),
         "commit": _git("rev-parse", "HEAD"),
@@ -121,11 +123,10 @@ def _content(commit: str) -> str:
     return _git("rev-parse", f"{commit}^{{tree}}")
 
 
-def _git(*words: str) -> str:
+def _git(*words: str, allowed: Collection[int] = (0,)) -> str:
     done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode:
-        problem = cut(" ".join(done.stderr.split()), 300)
-        raise UserError(
-            f"git {words[0]}: {problem}", f"Mend it; {NOTE} names the commit with your uncommitted changes."
-        )
+    if done.returncode not in allowed:
+        problem = cut(" ".join(done.stderr.split()), 300) or f"it ended with {done.returncode}"
+        aside = f"; {NOTE} names the commit with your uncommitted changes" if NOTE.exists() else ""
+        raise UserError(f"git {words[0]}: {problem}", f"Mend it{aside}.")
     return done.stdout.strip()

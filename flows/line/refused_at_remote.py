@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Collection
+from pathlib import Path
+
+from pydantic import BaseModel
 
 from flows.line.remote_store import Store
 from labelfactory.errors import DataError
+from labelfactory.json_files import Sha256, read_content
 
 REFUSED = "withdrawn.json"
 """In the remote: SHA-256 of every withdrawn photograph, for other machines; no ids."""
+RESTORE = "Restore it from a backup of the remote, or delete it and push from each machine."
 
 
 def refuse_at(store: Store, photographs: Collection[str]) -> frozenset[str]:
@@ -25,12 +30,15 @@ def refused_at(store: Store) -> frozenset[str]:
     Raises:
         DataError: the list is damaged; a new one in its place would forget what others withdrew.
     """
-    data = store.get(store.address(REFUSED))
+    address = store.address(REFUSED)
+    data = store.get(address)
+    if data is None:
+        return frozenset()
     try:
-        listed = json.loads(data)["photographs"] if data is not None else []
-        return frozenset(map(str, listed))
-    except (ValueError, KeyError, TypeError):
-        problem = f"{store.address(REFUSED)}: the list of withdrawn photographs is damaged"
-        raise DataError(
-            problem, "Restore it from a backup of the remote, or delete it and push from each machine."
-        ) from None
+        return frozenset(read_content(Path(address), data, _Listed, RESTORE).photographs)
+    except DataError as error:
+        raise DataError(f"{address}: the list of withdrawn photographs is damaged", error.remedy) from None
+
+
+class _Listed(BaseModel):
+    photographs: list[Sha256]

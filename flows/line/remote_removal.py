@@ -14,17 +14,18 @@ from dvc.repo import Repo
 from dvc_objects.fs.base import ObjectFileSystem
 
 from flows.line.dvc_repo import open_repo
-from flows.line.known_remotes import KNOWN, is_gone, known_places, lost_places, place_of
+from flows.line.known_remotes import KNOWN, is_gone, is_shared, known_places, lost_places
 from flows.line.object_versions import Versions
 from flows.line.pulled_files import MD5
 from flows.line.pulled_manifest import read_pushed
 from flows.line.refused_at_remote import REFUSED, refuse_at
 from flows.line.remote_deletion import Deletion, bucket_and_key
+from flows.line.remote_places import place_of, shown
 from flows.line.remote_store import AT_ONCE, Store
 from flows.line.replaced_images import forget_replaced, pictures_of, replaced_pictures
 from flows.line.transfer_leftovers import delete_abandoned
 from labelfactory.dataset.manifest import Entry, write_manifest
-from labelfactory.dataset.withdrawn import withdrawn
+from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
 from labelfactory.dvc_cache import cached
 from labelfactory.errors import DataError, UserError, in_short
 from labelfactory.masking import masked
@@ -50,18 +51,18 @@ def remove_at_remotes(withdrawals: Collection[Withdrawal], objects: Collection[s
     """
     left, others = [], []
     with open_repo() as repo:
-        default, known, lost = repo.config["core"].get("remote"), frozenset[str](), list[str]()
+        default, known, lost = repo.config["core"].get("remote"), dict[str, str](), list[str]()
         try:
             known, lost = known_places(repo), lost_places(repo)
         except DataError as error:  # the withdrawal is not complete, since other remotes may have something
             left.append(f"{error.problem}. {error.remedy}")
         for name in dict.fromkeys([default, *repo.config["remote"]] if default else repo.config["remote"]):
-            where, is_own = address_of(repo, name), name == default or place_of(repo, name) in known
+            where, may_have = address_of(repo, name), name == default or place_of(repo, name).key in known
             try:
-                unseen = _remove(repo, Store(repo, name), withdrawals, objects, is_own=is_own)
+                unseen = _remove(repo, Store(repo, name), withdrawals, objects, may_have=may_have)
             except Exception as error:  # whatever ails a remote must not stop a withdrawal
                 problem = in_short(error, 300)
-                if is_own:
+                if may_have:
                     left.append(f"{where}: not reached, or not all deleted: {problem}; {FINISH}")
                 else:
                     others.append(f"{where}: whatever was pushed there; not reached: {problem}")
@@ -80,18 +81,20 @@ def clean_remote() -> None:
     known = read_withdrawals(ledger)
     with open_repo() as repo:
         store = Store(repo)
-        refused = refuse_at(store, withdrawn().photographs)
-        if not refused:
+        is_own = is_shared(repo, store)
+        gone = _refused(store, known, is_own=is_own)
+        if not gone.photographs:
             return
-        pictures = _pictures(store, known) | refused
-        kept = _clean_manifest(store, refused, pictures)
+        named = _named(known, by_id=is_own)
+        pictures = _pictures(store, *named) | gone.photographs
+        kept = _clean_manifest(store, gone, pictures)
         removal = Deletion(store)
         removal.delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
-        forget_replaced(store, *_named(known))
+        forget_replaced(store, *named)
         objects = {md5 for each in known for md5 in objects_of(ledger, each)} - _needed(repo)
         # otherwise the report of each withdrawal says that it cannot
         if removal.versions or not store.has_own_versions:
-            _remove_outputs(store, removal, objects)
+            _remove_outputs(store, removal, objects, is_own=is_own)
 
 
 def objects_of(ledger: Ledger, withdrawal: Withdrawal) -> set[str]:
@@ -100,26 +103,28 @@ def objects_of(ledger: Ledger, withdrawal: Withdrawal) -> set[str]:
 
 
 def _remove(
-    repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objects: Collection[str], *, is_own: bool
+    repo: Repo, store: Store, withdrawals: Collection[Withdrawal], objects: Collection[str], *, may_have: bool
 ) -> list[str]:
     """Delete what a remote has of the withdrawals; gives what was not looked at there.
 
-    `is_own`: labelfactory's folder there is of this project. In another one, equal ids may mean other images.
+    `may_have`: this project may have sent something. Only what was sent or taken whole is of this project; in another's folder
+    equal ids may mean other images, and only these very bytes go.
     """
     if not store.fs.CAN_TRAVERSE:
         return _look(store, withdrawals, objects)
     _reach(repo, store)
-    removal = Deletion(store)
+    removal, is_own = Deletion(store), is_shared(repo, store)
     has_folder = bool(store.fs.exists(store.root))
-    if has_folder and not is_own:
-        removal.unseen.append("photographs and masks, which `labelfactory push` of another project may have sent")
-    elif has_folder:
-        refused = refuse_at(store, withdrawn().photographs)
-        pictures = _pictures(store, withdrawals)
-        kept = _clean_manifest(store, refused, pictures)
+    if has_folder and may_have:
+        gone, named = _refused(store, withdrawals, is_own=is_own), _named(withdrawals, by_id=is_own)
+        pictures = _pictures(store, *named)
+        kept = _clean_manifest(store, gone, pictures)
         removal.delete(store.picture(digest) for digest in pictures - kept)
-        forget_replaced(store, *_named(withdrawals))
-        _forget_rows(store, removal, refused, kept)
+        forget_replaced(store, *named)
+        _forget_rows(store, removal, gone, kept, is_own=is_own)
+    if has_folder and not is_own:
+        bytes_too = "photographs and masks" if not may_have else "photographs and masks of other bytes"
+        removal.unseen.append(f"{bytes_too}, which `labelfactory push` of another project may have sent")
     if not has_folder and not store.fs.exists(store.odb.path):
         removal.unseen.append(
             "nothing at all is there: if `dvc push` sent something, its disk or the address is another"
@@ -225,18 +230,33 @@ def _needed(repo: Repo) -> set[str]:
     return needed
 
 
-def _pictures(store: Store, withdrawals: Collection[Withdrawal]) -> set[str]:
+def _refused(store: Store, withdrawals: Collection[Withdrawal], *, is_own: bool) -> Withdrawn:
+    """What no row there may be of, after the other machines that push there were told.
+
+    `is_own`: what they withdrew goes too, and ids count. Otherwise only those are told that have a photograph of these bytes.
+    """
+    if is_own:
+        here = withdrawn()
+        return Withdrawn(refuse_at(store, here.photographs), here.image_ids)
+    photographs = frozenset(digest for each in withdrawals for digest in each.digests)
+    there = photographs & store.pictures()
+    if there:
+        refuse_at(store, there)
+    return Withdrawn(photographs)
+
+
+def _pictures(store: Store, images: Collection[str], pixels: set[str]) -> set[str]:
     """Digests of their photographs and masks, those included that the manifest there named once."""
-    images, pixels = _named(withdrawals)
     return pixels | replaced_pictures(store, images, pixels)
 
 
-def _named(withdrawals: Iterable[Withdrawal]) -> tuple[set[str], set[str]]:
-    """Ids, and digests of photographs and masks."""
-    return {i for each in withdrawals for i in each.images}, {d for each in withdrawals for d in each.pixels}
+def _named(withdrawals: Iterable[Withdrawal], *, by_id: bool = True) -> tuple[set[str], set[str]]:
+    """Ids, if they count, and digests of photographs and masks."""
+    ids = {i for each in withdrawals for i in each.images if by_id}
+    return ids, {d for each in withdrawals for d in each.pixels}
 
 
-def _clean_manifest(store: Store, refused: Collection[str], known: Collection[str]) -> set[str]:
+def _clean_manifest(store: Store, gone: Withdrawn, known: Collection[str]) -> set[str]:
     """Take the rows of withdrawn images out of the manifest there, and delete those of their pictures that are not `known`; gives
     digests of all pictures that it still names.
 
@@ -247,7 +267,7 @@ def _clean_manifest(store: Store, refused: Collection[str], known: Collection[st
     if data is None:
         return set()
     manifest = read_pushed(data, address)
-    kept, pictures = _split(manifest.entries, refused)
+    kept, pictures = _split(manifest.entries, gone)
     Deletion(store).delete(map(store.picture, sorted(pictures.difference(known))))  # first: only their rows know them
     if len(kept) < len(manifest.entries):
         with TemporaryDirectory() as folder:
@@ -257,15 +277,16 @@ def _clean_manifest(store: Store, refused: Collection[str], known: Collection[st
     return pictures_of(kept)
 
 
-def _split(entries: Collection[Entry], refused: Collection[str]) -> tuple[tuple[Entry, ...], set[str]]:
+def _split(entries: Collection[Entry], gone: Withdrawn) -> tuple[tuple[Entry, ...], set[str]]:
     """Rows that stay, and the digests of all that only withdrawn images have: photographs that another machine imported under
     their ids too, which no withdrawal names."""
-    kept = tuple(entry for entry in withdrawn().kept(entries) if entry.sha256 not in refused)
+    kept = gone.kept(entries)
     return kept, pictures_of(entries) - pictures_of(kept)
 
 
-def _forget_rows(store: Store, removal: Deletion, refused: Collection[str], named: Collection[str]) -> None:
-    """Delete earlier versions of the manifest that name withdrawn images, or cannot be read, and what only these rows name.
+def _forget_rows(store: Store, removal: Deletion, gone: Withdrawn, named: Collection[str], *, is_own: bool) -> None:
+    """Delete earlier versions of the manifest that name withdrawn images, and what only these rows name; own ones that cannot be
+    read too.
 
     `named`: digests of pictures that the manifest names now.
     """
@@ -276,13 +297,13 @@ def _forget_rows(store: Store, removal: Deletion, refused: Collection[str], name
         entries: tuple[Entry, ...] = ()
         with suppress(UserError):
             entries = read_pushed(versions.read(version), address).entries  # type: ignore[union-attr]
-        kept, pictures = _split(entries, refused)
+        kept, pictures = _split(entries, gone)
         removal.delete(map(store.picture, sorted(pictures.difference(named))))
-        if not entries or len(kept) < len(entries):
+        if (is_own and not entries) or len(kept) < len(entries):
             versions.delete(version)  # type: ignore[union-attr]
 
 
 def address_of(repo: Repo, name: str = "") -> str:
     """A remote, by default the one that `labelfactory push` writes to, for messages."""
     name = name or repo.config["core"].get("remote")
-    return f"DVC's remote {name} ({masked(str(repo.config['remote'].get(name, {}).get('url', '')))})"
+    return f"DVC's remote {name} ({shown(str(repo.config['remote'].get(name, {}).get('url', '')))})"

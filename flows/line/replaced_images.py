@@ -10,16 +10,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flows.line.pulled_manifest import SHA256, DamagedError, read_pushed
+from flows.line.pulled_manifest import DamagedError, read_pushed
 from flows.line.remote_store import Store
 from labelfactory.dataset.manifest import Entry, Manifest
-from labelfactory.digests import digest_json
-from labelfactory.json_files import read_content
+from labelfactory.digests import SHA256, digest_json
+from labelfactory.json_files import Sha256, read_content
 
 REPLACED = "replaced.json"
 RESTORE = "Restore it from a backup of the remote. If you delete it, no withdrawal finds what it named."
-_DIGEST = Annotated[str, Field(pattern=rf"^{SHA256.pattern}$")]
-_ROWS = list[tuple[_DIGEST, _DIGEST, Annotated[str, Field(pattern=rf"^({SHA256.pattern})?$")]]]
+_ROWS = list[tuple[Sha256, Sha256, Annotated[str, Field(pattern=rf"^({SHA256.pattern})?$")]]]
 
 
 def note_replaced(store: Store, manifest: Manifest) -> None:

@@ -113,7 +113,6 @@ def pull(*, give_up: bool = False) -> Moved:
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
-        note_place(repo, store.name)
         here, known = _import_here(), cache(is_here)  # which reads each file once
         there = replace(manifest, entries=withdrawn().kept(manifest.entries))
         pushed = _files(there.entries)
@@ -121,6 +120,7 @@ def pull(*, give_up: bool = False) -> Moved:
             there = at_own_paths(there, here, known)
         settled = settle(there if give_up or here is None else brought_together(here, there), pushed, known)
         together = settled.manifest
+        note_place(repo, store.name)  # not before: an import that cannot be brought together may be another project's
         absent = (
             (digest, [path for path in paths if not known(str(path), digest)])
             for digest, paths in _files(together.entries).items()

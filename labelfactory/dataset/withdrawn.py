@@ -8,7 +8,7 @@ ledger and every audit mean the withdrawn image by it.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ from pydantic import BaseModel
 
 from labelfactory.console import first_of, say
 from labelfactory.dataset.manifest import Entry
-from labelfactory.digests import digest_file
+from labelfactory.digests import SHA256, digest_file
 from labelfactory.errors import DataError, first_line
 from labelfactory.files import DiskError, write_json
-from labelfactory.json_files import read_json
+from labelfactory.json_files import Sha256, read_json
 
 LEDGER = Path("data/ledger")
 KEPT = "withdrawn.json"
@@ -70,7 +70,12 @@ def remembered_photographs() -> frozenset[str]:
         kept: _Remembered = read_json(REMEMBERED, _Remembered, "")
     except DataError:
         return frozenset()
-    return frozenset(kept.photographs)
+    return digests_of(kept.photographs)
+
+
+def digests_of(texts: Iterable[str]) -> frozenset[str]:
+    """Those that are digests: an earlier program took whatever a list at a remote had, and an empty text is in every file."""
+    return frozenset(text for text in texts if SHA256.fullmatch(text))
 
 
 def withdrawn_in(folder: Path, *, keep: bool = True) -> Withdrawn:
@@ -88,7 +93,7 @@ def withdrawn_in(folder: Path, *, keep: bool = True) -> Withdrawn:
     photographs, image_ids = (set(known.photographs), set(known.image_ids)) if last in names else (set(), set())
     for path in fresh:
         for detail in _details(path):
-            photographs |= set(detail.digests) | set(detail.photographs.values())
+            photographs |= digests_of([*detail.digests, *detail.photographs.values()])
             image_ids |= set(detail.images)
     if fresh and keep:
         found = {"photographs": sorted(photographs), "image_ids": sorted(image_ids)}
@@ -129,7 +134,7 @@ class _Remembered(BaseModel):
 class _Kept(BaseModel):
     last: str
     digest: str
-    photographs: list[str]
+    photographs: list[Sha256]
     image_ids: list[str]
 
 

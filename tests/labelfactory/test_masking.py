@@ -10,7 +10,7 @@ from flows.server.credentials import mask_logs
 from labelfactory.console import printable, say, show
 from labelfactory.dataset.left_out import LeftOut
 from labelfactory.errors import DataError
-from labelfactory.masking import masked
+from labelfactory.masking import masked, without_login
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nBAQEFAASCBKcwggSjAgEAAoIB\n-----END PRIVATE KEY-----"
 
@@ -89,6 +89,10 @@ def test_a_secret_that_is_set_later_is_hidden(monkeypatch):
         ("postgresql://ann:12/34@db:5432/x", "postgresql://***@db:5432/x"),
         ("from https://a:b@c/d to http://e:f@g/h", "from https://***@c/d to http://***@g/h"),
         ("'https://tok@host', \"https://tok@host\"", "'https://***@host', \"https://***@host\""),
+        ('ssh://u:pa"ssw@rd@host/srv', "ssh://***@host/srv"),
+        ('{"a":"ssh://u:p"q@h","b":"x@y"}', '{"a":"ssh://***@h","b":"x@y"}'),
+        ('["https://a:b@c","https://d:e@f"]', '["https://***@c","https://***@f"]'),
+        ('<a href="https://a:b@c">x@y</a>', '<a href="https://***@c">x@y</a>'),
         ("https://h/f?X-Amz-Signature=ab%2Fc&x=1", "https://h/f?X-Amz-Signature=***&x=1"),
         ("https://h/f?sig=a&se=2", "https://h/f?sig=***&se=2"),
         ("https://h/f?x=1&access_token=a.b#c", "https://h/f?x=1&access_token=***#c"),
@@ -195,3 +199,17 @@ def test_control_characters_are_escaped(capsys):
     say("a\x1b[2Jb\rc\x9bd\x07\u2028\u202e\x85\n\tend é 名前")
     assert capsys.readouterr().err == "a\\x1b[2Jb\\rc\\x9bd\\x07\\u2028\\u202e\\x85\n\tend é 名前\n"
     assert printable("plain") == "plain"
+
+
+@pytest.mark.parametrize("password", ["a b", 'a"b', "a<b>", "a/b@c", 'a",b', "a\nb", ":"])
+def test_the_login_of_one_address_is_hidden(password):
+    """Whatever is in it; an @ in the path, or a port, is no login."""
+    assert without_login(f"ssh://ann:{password}@host/srv") == "ssh://***@host/srv"
+    for address in (
+        "s3://bucket/a:b@c",
+        "ssh://host.org:22/a@b",
+        "ssh://[::1]/a@b",
+        "ssh://ann@host/srv",
+        "/srv/a:b@c",
+    ):
+        assert without_login(address) == address

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from withdrawing import CACHE, began, finish, left, neutral_paths, renamed, sign
 from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
 from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
-from labelfactory.dataset.withdrawn import withdrawn
-from labelfactory.digests import digest_file
+from labelfactory.dataset.withdrawn import REMEMBERED, withdrawn
+from labelfactory.digests import digest_file, digest_json
+from labelfactory.files import write_json
 from labelfactory.schema import Classes
-from lineage.ledger import Ledger
+from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove
@@ -224,3 +226,16 @@ def test_a_report_has_no_password_of_mlflows_database(line, monkeypatch):
         report, path = signed(began("image-1"))
         assert any(line.startswith("MLflow (host/db") for line in report["not_ours"])
         assert "hunter2" not in path.read_text()
+
+
+def test_what_is_no_digest_is_no_photograph(line):
+    """An earlier program took what a list at a remote had: an empty text is a part of every file."""
+    photograph, now = read_manifest().entries[1].sha256, datetime.now(UTC)
+    for digests in ([""], ["a", photograph]):
+        detail = {"images": [], "photographs": {}, "digests": digests, "models": [], "by": "t", "reason": ""}
+        with Ledger().locked():
+            Ledger().append("events", events_table([("withdrawn", digest_json([digests]), detail, now)]))
+    write_json(REMEMBERED, {"photographs": ["", "A" * 64]})
+    assert withdrawn().photographs == {photograph}
+    assert withdrawn().photographs == {photograph}  # as it was kept
+    assert {digest for each in read_withdrawals(Ledger()) for digest in each.pixels} == {photograph}

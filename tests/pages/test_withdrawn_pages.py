@@ -48,6 +48,20 @@ def test_a_withdrawn_photograph_is_gone_at_once(line, monkeypatch):
         assert client.get("/picture/photo?id=image-2").status_code == 200
 
 
+def test_a_withdrawn_image_is_in_no_list_at_once(line, monkeypatch):
+    """Neither in the grid and its counts, nor as a neighbour."""
+    monkeypatch.setattr("pages.project.STAMP_SECONDS", 1e9)
+    pages = project()
+    with visit(pages) as client:
+        assert "image-1" in client.get("/images").text
+        before = pages.images().count
+        withdraw("image-1")
+        assert "image-1" not in client.get("/images").text
+        assert "image-1" not in client.get("/image?id=image-2").text
+        assert "image-1" not in client.get("/image?id=image-0").text
+        assert pages.images().count == before - 1
+
+
 def test_a_report_that_shows_a_withdrawn_photograph_is_not_shown(line, client):
     """Only the report that was made of the data set on disk is known to be without it: no time of a file and no word says so."""
     report, old = Path("data/evaluation/report.html"), "<!doctype html><body>a gallery"

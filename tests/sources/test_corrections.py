@@ -325,3 +325,22 @@ def test_an_export_names_who_made_each_mask(made):
     assert found["images"]["e"]["source"] == HUMAN
     everything = export("voc", Selection("masks"), Path("all"))
     assert {entry["source"] for entry in everything["images"].values()} == {HUMAN, "refine_crf"}
+
+
+@pytest.mark.parametrize("name", ["b.png", "SegmentationClass", "labelmap.txt", "c.json"])
+def test_a_link_out_of_the_folder_is_refused(tmp_path, name):
+    """Others may have packed the folder: what the link leads to would become a mask of the project. One inside of it is read."""
+    folder, elsewhere = tmp_path / "edited", tmp_path / "elsewhere"
+    for each in (folder, elsewhere):
+        each.mkdir()
+        (each / "a.png").write_bytes(encode_mask(DRAWN))
+    for each in ("b.png", "labelmap.txt", "c.json"):
+        (elsewhere / each).write_bytes(encode_mask(DRAWN))
+    (folder / name).symlink_to(elsewhere if name == "SegmentationClass" else elsewhere / name)
+    with pytest.raises(DataError, match="leads out of"):
+        find_edited(folder, dataset_of_one(), lambda record: None)
+    (folder / name).unlink()
+    (folder / "b.png").symlink_to("a.png")
+    with pytest.raises(DataError) as caught:
+        find_edited(folder, dataset_of_one(), lambda record: None)
+    assert "leads out of" not in str(caught.value)

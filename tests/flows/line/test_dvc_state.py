@@ -10,7 +10,7 @@ import pytest
 from dvc.repo import Repo
 
 from flows.line.dvc_repo import open_repo
-from flows.line.dvc_state import keep_state_private
+from flows.line.dvc_state import VARIABLE, keep_state_private
 from labelfactory.errors import UserError
 
 SITE = Path(f".dvc/tmp/site-{os.geteuid()}")
@@ -94,6 +94,29 @@ def test_a_folder_that_a_group_shares_stays_shared(repository):
     keep_state_private()
     assert Path(".dvc/tmp").stat().st_mode & 0o7777 == 0o2775
     assert SITE.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_settings_that_are_kept_elsewhere_stay_a_link(repository, tmp_path_factory, monkeypatch, capsys, there):
+    """With their login, which is copied to no other place; labelfactory's own commands keep their notes in the project."""
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.delenv(VARIABLE)  # what is set meanwhile goes with the test
+    kept = tmp_path_factory.mktemp("elsewhere") / "dvc.conf"
+    if there:
+        kept.write_text(SETTINGS)
+    Path(".dvc/config.local").symlink_to(kept)
+    for said in (1, 0):  # it is said once
+        with open_repo() as repo:
+            assert Path(repo.site_cache_dir).parent == repository / SITE / "repo"
+        assert capsys.readouterr().err.count("is a link and stays so") == said
+    assert Path(".dvc/config.local").readlink() == kept
+    assert kept.exists() == there
+    assert not there or kept.read_text() == SETTINGS
+    assert not [
+        path
+        for path in Path().rglob("*")
+        if path.is_file() and b"secret_access_key" in path.read_bytes() and not path.is_symlink()
+    ]
 
 
 @pytest.mark.parametrize("content", ["[core\n", "a = 1\n[[x]]\n", "\udcff"], ids=ascii)

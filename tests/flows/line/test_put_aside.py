@@ -1,5 +1,6 @@
 """A sweep that is killed while DVC has put uncommitted changes aside: the next command puts them back."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from workspace import ROOT
 
 from flows.line.put_aside import NOTE, noted, put_back
-from labelfactory.errors import DataError
+from labelfactory.errors import DataError, UserError
 
 WHILE_ASIDE = {
     "nothing yet": [],
@@ -191,3 +192,27 @@ def test_wherever_dvc_is_killed_its_changes_are_undone(repository, monkeypatch):
         got = tree()
         assert (*got[:4], before[4]) == before
     assert kills > 5
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_file_of_which_only_the_times_changed(repository, edited):
+    """`git stash create` fails there without a word."""
+    git("commit", "-q", "-a", "-m", "second")
+    Path("code.py").touch()
+    os.utime("params.yaml", (1, 1))
+    if edited:
+        Path("code.py").write_text("answer = 4\n")
+    before = tree()
+    with noted():
+        git("stash") if edited else None
+        os.utime("params.yaml", (2, 2))
+    assert tree() == before
+    assert not NOTE.exists()
+
+
+def test_a_failure_before_anything_is_put_aside_names_no_note(repository):
+    """There is none yet."""
+    Path(".git/index").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"git [a-z-]+: .+") as caught, noted():
+        pass
+    assert NOTE.name not in caught.value.remedy

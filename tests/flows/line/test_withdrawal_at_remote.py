@@ -295,14 +295,32 @@ def test_a_project_that_was_restored_from_before_a_withdrawal_sends_nothing_of_i
     assert "image-1" not in [e.image_id for e in read_manifest(remote / "labelfactory/manifest.parquet").entries]
 
 
-def test_a_damaged_list_at_the_remote_is_not_replaced():
-    """It may name photographs that other machines withdrew."""
+DAMAGED = [
+    b'{"photographs": ["a',
+    b'{"photographs": [""]}',
+    b'{"photographs": ["a"]}',
+    b'{"photographs": [1]}',
+    b'{"photographs": {"a": 1}}',
+    b'{"photographs": "' + b"a" * 64 + b'"}',
+    f'{{"photographs": ["{"a" * 64}\\n"]}}'.encode(),
+    f'{{"photographs": ["{"A" * 64}"]}}'.encode(),
+    b"[]",
+    b"{}",
+    b"",
+    b"[" * 100_000,
+    b"\xff",
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_list_at_the_remote_is_not_replaced(content):
+    """It may name photographs that other machines withdrew; and an empty digest is in every file that is searched for it."""
     sent: list[str] = []
     store = SimpleNamespace(
-        get=lambda address: b'{"photographs": ["a',
+        get=lambda address: content,
         address=lambda *parts: "/".join(parts),
         put=lambda data, address: sent.append(address),
     )
-    with pytest.raises(DataError, match="damaged"):
-        refuse_at(store, {"b"})
+    with pytest.raises(DataError, match="the list of withdrawn photographs is damaged"):
+        refuse_at(store, {"b" * 64})
     assert not sent

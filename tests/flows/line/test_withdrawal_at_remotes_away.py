@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from dvc.repo import Repo
 from made_line import MadeLine
 from pushed_line import contents, dvc_here, no_mlflow, pushed_line, run, withdraw
 
-from app.storage import push
+from app.storage import pull, push
 from flows.line.known_remotes import KNOWN
 from flows.line.shared_import import LAST_SHARED
 from flows.line.withdrawals import sign
 from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from lineage.ledger import Ledger
 from lineage.record import record
@@ -183,7 +185,7 @@ def test_an_earlier_remote_is_cleaned_too(made, remote, tmp_path):
     config = Path(".dvc/config").read_text()
     Path(".dvc/config").write_text(f'{config.replace("= store", "= new")}[remote "new"]\n    url = {second}\n')
     push()
-    assert json.loads(KNOWN.read_text())["places"] == sorted(map(str, (remote, second)))
+    assert list(json.loads(KNOWN.read_text())["places"].values()) == sorted(map(str, (remote, second)))
     assert photograph in names(remote) & names(second)
     (report,) = withdraw("image-1", made)
     assert report["complete"]
@@ -281,3 +283,59 @@ def test_a_remote_over_http(made, remote):
         remote.mkdir()
         (again,) = sign(read_withdrawals(Ledger()))
         assert again["complete"]
+
+
+def filled_by_another(remote: Path, unpushed: MadeLine, *, same: str = "") -> set[str]:
+    """Another project's push: images of the same ids, all but that of `same` with other photographs. Gives what lies there."""
+    here, project = Path.cwd(), remote.parent / "theirs"
+    shutil.copytree(here, project)
+    os.chdir(project)
+    shutil.rmtree("data/ledger", ignore_errors=True)
+    entries = []
+    for entry in read_manifest().entries:
+        if entry.image_id != same:
+            with Path(entry.path).open("ab") as stream:
+                stream.write(b"of another project")
+        entries.append(replace(entry, sha256=digest_file(Path(entry.path))))
+    write_manifest(replace(read_manifest(), entries=tuple(entries)))
+    dvc_here(remote)
+    push()
+    os.chdir(here)
+    return contents(remote / "labelfactory")
+
+
+@pytest.mark.parametrize("tried", ["nothing", "push", "pull", "a push that was killed"])
+def test_another_project_at_the_default_remote_keeps_its_images(unpushed, tmp_path, monkeypatch, tried):
+    """Its images of these ids are others; a push or pull that it stops does not make its folder ours."""
+    remote = tmp_path / "remote"
+    before = filled_by_another(remote, unpushed)
+    manifest = (remote / "labelfactory/manifest.parquet").read_bytes()
+    dvc_here(remote)
+    if tried in ("push", "pull"):
+        with pytest.raises(UserError, match="another"):
+            {"push": push, "pull": pull}[tried]()
+    if tried == "a push that was killed":
+        KNOWN.write_text(json.dumps({"places": [], "begun": [str(remote)]}))
+    (report,) = withdraw("image-1", unpushed)
+    assert report["complete"]
+    assert any("photographs and masks of other bytes, which" in line for line in report["not_ours"])
+    with pytest.raises(UserError, match="another"):
+        push()
+    assert contents(remote / "labelfactory") == before
+    assert (remote / "labelfactory/manifest.parquet").read_bytes() == manifest
+
+
+def test_the_same_photograph_at_the_default_remote_goes(unpushed, tmp_path):
+    """Its row too, and whoever pushes there is told; of other ids nothing changes."""
+    remote, photograph = tmp_path / "remote", sha_of("image-1")
+    before = filled_by_another(remote, unpushed, same="image-1")
+    others = [e for e in read_manifest(remote / "labelfactory/manifest.parquet").entries if e.image_id != "image-1"]
+    dvc_here(remote)
+    (report,) = withdraw("image-1", unpushed)
+    assert report["complete"]
+    after = contents(remote / "labelfactory")
+    assert before - after == {f"pictures/{photograph[:2]}/{photograph}"}
+    assert after - before == {"withdrawn.json"}
+    assert json.loads((remote / "labelfactory/withdrawn.json").read_text()) == {"photographs": [photograph]}
+    kept = read_manifest(remote / "labelfactory/manifest.parquet").entries
+    assert [(e.image_id, e.sha256) for e in kept] == [(e.image_id, e.sha256) for e in others]
