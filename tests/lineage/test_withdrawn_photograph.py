@@ -14,6 +14,7 @@ from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
+from labelfactory.dvc_cache import cached
 from labelfactory.schema import Classes
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
@@ -21,6 +22,7 @@ from lineage.record import record
 from lineage.removal import remove
 from lineage.verify import verify
 from lineage.withdraw import again_if_more_known, begin_elsewhere, touched_by
+from lineage.withdrawal_report import left_over, search, traces_of
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 
@@ -224,3 +226,58 @@ def test_a_report_has_no_password_of_mlflows_database(line, monkeypatch):
         report, path = signed(began("image-1"))
         assert any(line.startswith("MLflow (host/db") for line in report["not_ours"])
         assert "hunter2" not in path.read_text()
+
+
+@pytest.mark.parametrize("now", ["the same size", "longer", "gone"])
+def test_copies_go_although_the_file_itself_has_changed(line, now):
+    """What it has now says nothing of how long the photograph was. Copies elsewhere are named, those in DVC's cache go."""
+    entry = read_manifest().entries[1]
+    path, copies = Path(entry.path), (Path("data/raw/kept/holiday.png"), Path("mine/holiday.png"))
+    for copy in copies:
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(path, copy)
+    stored = [cached(line._cache(path)), cached(line._cache(Path("data/raw")))]
+    bytes_ = path.read_bytes()
+    path.write_bytes({"the same size": bytes_[::-1], "longer": bytes_ + b"x"}.get(now, b""))
+    if now == "gone":
+        path.unlink()
+    withdrawal = began("image-1")
+    finish(line, withdrawal)
+    report, _ = signed(withdrawal)
+    assert [each for each in (path, copies[0], *stored) if each.exists()] == []
+    assert [each for each in report["elsewhere"] if "holiday" in each] == [
+        f"{copies[1]} (the photograph or a mask of it)"
+    ]
+
+
+def test_what_dvcs_cache_had_by_the_images_path_alone_goes(line):
+    """A version of the file that the import never took: only the path tells, and the import names no path by the end."""
+    path = Path(neutral_paths().entries[1].path)
+    imported = path.read_bytes()
+    path.write_bytes(b"another version")
+    stored = cached(line._cache(path))
+    line._cache(Path("data/raw"))
+    path.write_bytes(imported)
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    line.run()
+    record()
+    assert stored.exists()
+    found = search(traces_of(Lookup(), withdrawal), withdrawal.cache)
+    assert f"{stored}: in DVC's cache" in left_over(found)
+    assert left(withdrawal) == []
+    assert not stored.exists()
+
+
+def test_an_object_whose_bytes_another_file_has_by_now_stays(line):
+    """It is no copy of the image alone any more."""
+    path = Path(neutral_paths().entries[1].path)
+    imported = path.read_bytes()
+    path.write_bytes(b"another version")
+    stored = cached(line._cache(path))
+    line._cache(Path("data/raw"))
+    path.write_bytes(imported)
+    withdrawal = began("image-1")
+    Path("data/raw/other.txt").write_bytes(b"another version")
+    finish(line, withdrawal)
+    assert stored.exists()
