@@ -10,16 +10,17 @@ from made_line import MadeLine, recorded_line
 from withdrawing import CACHE, began, finish, left, neutral_paths, renamed, signed
 
 from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
-from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dataset.manifest import Entry, read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.dvc_cache import cached
 from labelfactory.schema import Classes
-from lineage.ledger import Ledger
+from lineage.ledger import SCHEMAS, Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove
+from lineage.shown_images import record_import
 from lineage.verify import verify
 from lineage.withdraw import again_if_more_known, begin_elsewhere, touched_by
 from lineage.withdrawal_report import left_over, search, traces_of
@@ -281,3 +282,86 @@ def test_an_object_whose_bytes_another_file_has_by_now_stays(line):
     Path("data/raw/other.txt").write_bytes(b"another version")
     finish(line, withdrawal)
     assert stored.exists()
+
+
+def scored(name: str, seed: int) -> Entry:
+    """Another photograph of image-1 with a true mask, under names that do not tell; it is only scored."""
+    mask = Path(f"data/raw/{name}-mask.png")
+    entry = replace(MadeLine._photograph(name, seed), image_id="image-1", position=1, lists=("val",))
+    mask.write_bytes(b"the true mask of " + name.encode())
+    return replace(entry, mask_path=str(mask), mask_sha256=digest_file(mask))
+
+
+def imported(*entries: Entry) -> None:
+    """The import with these instead of image-1."""
+    rest = [entry for entry in read_manifest().entries if entry.image_id != "image-1"]
+    write_manifest(replace(read_manifest(), entries=(*rest, *entries)))
+
+
+@pytest.mark.parametrize("recorded", ["by runs", "by imports", "by an earlier version"])
+def test_earlier_photographs_of_an_image_that_is_only_scored_go_with_their_true_masks(line, monkeypatch, recorded):
+    """No mask of the line and no training row tells of them; of a ledger of before, the data sets in DVC's cache do."""
+    first, second = scored("first", 8), scored("second", 9)
+    for entry in (first, second):
+        imported(entry)
+        if recorded == "by imports":
+            record_import()
+            continue
+        line.run()
+        with monkeypatch.context() as patch:
+            if recorded == "by an earlier version":
+                patch.setattr("lineage.record.new_images", lambda *_: SCHEMAS["images"].empty_table())
+                for path in Ledger().folder.glob("*-images.parquet"):
+                    path.unlink()
+            record()
+    record()
+    other = Path("data/raw/image-2.png")
+    assert Lookup().true_masks_of({first.sha256, second.sha256}) == {first.mask_sha256, second.mask_sha256}
+    withdrawal = began("image-1")
+    assert {first.sha256, second.sha256} <= withdrawal.digests
+    finish(line, withdrawal)
+    assert {path.name for path in Path("data/raw").iterdir()} == {"image-0.png", "image-2.png", "image-3.png"}
+    assert {first.sha256, second.sha256} <= withdrawn().photographs
+    assert other.exists()
+    assert recorded == "by an earlier version" or verify() == []  # of that, a file of the chain is taken away above
+
+
+def test_an_image_that_was_only_scored_and_is_no_more_in_the_import_is_known(line):
+    """By its id, and by the id that its photograph has now."""
+    first = scored("first", 8)
+    imported(first)
+    line.run()
+    record()
+    imported(replace(first, image_id="new-1"))
+    line.run()
+    record()
+    assert touched_by(Lookup(), ["image-1"]).image_ids == ("image-1", "new-1")
+    assert touched_by(Lookup(), ["new-1"]).image_ids == ("new-1", "image-1")
+
+
+def test_an_earlier_true_mask_that_another_image_has_now_stays(line):
+    """Masks of the same bytes are common."""
+    first, second = scored("first", 8), scored("second", 9)
+    imported(first)
+    line.run()
+    record()
+    shared = replace(read_manifest().entries[0], mask_path=first.mask_path, mask_sha256=first.mask_sha256)
+    imported(second)
+    write_manifest(replace(read_manifest(), entries=(shared, *read_manifest().entries[1:])))
+    line.run()
+    record()
+    finish(line, began("image-1"))
+    assert Path(first.mask_path).exists()
+    assert not Path(first.path).exists()
+
+
+def test_the_same_images_are_recorded_once(line):
+    """Whether the import or the data set names them, and in whatever order."""
+    files = Ledger().files("images")
+    assert len(files) == 1
+    assert len(Ledger().read("images")) == 4
+    imported(*[entry for entry in read_manifest().entries if entry.image_id == "image-1"])
+    line.run()
+    record()
+    record_import()
+    assert Ledger().files("images") == files
