@@ -1,27 +1,32 @@
 """Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and masks by their bytes.
 
-Parquet is read by its columns (`table_values.py`), archives by their members. Not read are other packages: Arrow files, archives
-inside archives, pictures written as text (base64), pickles.
+Parquet is read by its columns (`table_values.py`), archives by names and digests of their members, single packed files by their
+content. Not read are other packages: Arrow files, archives inside archives, pictures written as text (base64), pickles.
 Columns of ids and columns of paths are compared as a whole; how texts and names are read: `trace_words.py`.
 """
 
+import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import mmap
 import tarfile
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path, PurePath
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.dvc_cache import cache_folder, cached, is_ours
-from labelfactory.foreign_files import PHOTOGRAPHS
+from labelfactory.foreign_files import FORMATS, PHOTOGRAPHS
 from labelfactory.settings.wiring import DATA
 from lineage.cached_names import named_in_cache
 from lineage.current_report import report_without
@@ -37,7 +42,17 @@ LARGE = 5_000_000
 PATHS = ("path", "mask_path")
 """Columns that name files."""
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM")
-"""First bytes of pictures, which are compared as a whole."""
+"""First bytes of pictures, which are compared as a whole. A text may begin so, too: a picture is what Pillow takes for one."""
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+"""First bytes of one packed file → how it was packed."""
+PART, NEAR = 2**24, 4096
+"""Bytes that are unpacked at once, and what is looked at around a word."""
 UNREAD = "not all of it could be read and searched"
 UNREADABLE = (
     OSError,
@@ -75,21 +90,40 @@ class Traces(TraceWords):
         if start.startswith((b"PAR1", b"PARE")):
             return self._in_table(path)
         found = {PHOTOGRAPH} if self._may_be(path.stat().st_size) and digest_file(path) in self.digests else set()
-        if start.startswith(PICTURES) or not start:
+        if not start or _is_picture(start, path):
             return found
+        packed = next((name for begin, name in PACKED.items() if start.startswith(begin)), "")
         if start.startswith(b"PK\x03\x04") or tarfile.is_tarfile(path):
             found |= self._in_archive(path)
-        elif start.startswith(b"\x1f\x8b"):
-            found |= self._in_gzip(path)
+        elif packed:
+            found |= self._in_packed(path, packed)
         return found | self._in_bytes(path)
 
-    def _in_gzip(self, path: Path) -> set[str]:
+    def _in_packed(self, path: Path, packed: str) -> set[str]:
+        """What one file holds that was packed by itself."""
+        digest, end, found = hashlib.sha256(), b"", set[str]()
         try:
-            with gzip.open(path) as unpacked:
-                digest = hashlib.file_digest(unpacked, "sha256").hexdigest()
+            with _unpacked(path, packed) as stream:
+                while part := stream.read(PART):
+                    digest.update(part)
+                    found |= self._in_part(self._words_without_keys, end + part)
+                    end = part[-NEAR:]
         except UNREADABLE:
-            return {UNREAD}
-        return {PHOTOGRAPH} if digest in self.digests else set()
+            found.add(UNREAD)
+        return found | ({PHOTOGRAPH} if digest.hexdigest() in self.digests else set())
+
+    def _in_part(self, words: Mapping[str, str], data: Any) -> set[str]:
+        """What stands in bytes as a word of its own, in UTF-8 or UTF-16."""
+        found = self._among(words, data)
+        for code in ("utf-16-le", "utf-16-be") if data.find(b"\0") >= 0 else ():
+            for word, meaning in words.items():
+                wide = word.encode(code, "surrogatepass")
+                at = data.find(wide) if meaning not in found else -1
+                while at >= 0 and meaning not in found:
+                    near = data[max(at % 2, at - NEAR) : at + len(wide) + NEAR]
+                    found |= self._among({word: meaning}, near.decode(code, "replace"))
+                    at = data.find(wide, at + 1)
+        return found
 
     def _may_be(self, size: int) -> bool:
         return any(self.sizes.get(digest, size) == size for digest in self.digests)
@@ -98,7 +132,7 @@ class Traces(TraceWords):
         size = path.stat().st_size
         words = self._words_without_keys if size > LARGE else self.words
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return self._among(words, data)
+            return self._in_part(words, data)
 
     def _in_archive(self, path: Path) -> set[str]:
         """What members of an archive hold: their names, and pictures by their bytes."""
@@ -148,8 +182,8 @@ class Traces(TraceWords):
             return self._in_value(leaf, value.decode("utf-8", "replace"))
         if isinstance(value, bytes):
             is_picture = self._may_be(len(value)) and digest_bytes(value) in self.digests
-            words = {} if value.startswith(PICTURES) else self._words_without_keys
-            return self._among(words, value) | ({PHOTOGRAPH} if is_picture else set())
+            words = {} if _is_picture(value, io.BytesIO(value)) else self._words_without_keys
+            return self._in_part(words, value) | ({PHOTOGRAPH} if is_picture else set())
         return self._in_column(leaf.name, value) | (self.in_text(value) if leaf.in_record else set())
 
     def _in_column(self, column: str, value: str) -> set[str]:
@@ -215,6 +249,25 @@ def joined(traces: Collection[Traces]) -> Traces:
 def _texts(name: bytes, value: bytes) -> list[str]:
     """A note in a table; of how Arrow wrote down the schema, nothing."""
     return [] if name == b"ARROW:schema" else [part.decode("utf-8", "replace") for part in (name, value)]
+
+
+def _is_picture(start: bytes, source: Path | BinaryIO) -> bool:
+    """Whether a file that begins so is a picture, by its header alone."""
+    if not start.startswith(PICTURES):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Image.open(source, formats=list(FORMATS)).close()
+    except Exception:  # headers of anything fail in any way; what is no picture is searched
+        return False
+    return True
+
+
+def _unpacked(path: Path, packed: str) -> Any:
+    """The content of a packed file, as a stream of bytes."""
+    openers: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+    return openers[packed](path) if packed in openers else pa.input_stream(str(path), compression=packed)
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:

@@ -1,17 +1,21 @@
 """Where a withdrawn image still stands: every kind of file, any id, DVC's cache wherever it is."""
 
+import bz2
 import gzip
 import html
+import lzma
 import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_line import MadeLine, recorded_line
 from markupsafe import escape
+from PIL import Image
 from withdrawing import CACHE, began, finish, left, renamed, signed
 
 from labelfactory.dataset.left_out import LeftOut, write_left_out
@@ -252,6 +256,67 @@ def test_a_column_that_cannot_be_read_is_named_beside_what_others_hold(tmp_path,
     assert in_table(tmp_path, {"a": pa.array([1])}) == {UNREAD}
     (tmp_path / "a.parquet").write_bytes(b"PARE sealed")
     assert sought().read(tmp_path / "a.parquet") == {UNREAD}
+
+
+@pytest.mark.parametrize("start", [b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\xff\xd8\xff", b"\x89PNG"])
+def test_a_text_that_begins_like_a_picture_is_searched(tmp_path, start):
+    """In a file and in a table; a picture is compared as a whole, whatever is written in it."""
+    (tmp_path / "a").write_bytes(start + b"W: about image-7")
+    assert sought().read(tmp_path / "a") == {"the image's id"}
+    assert in_table(tmp_path, {"a": pa.array([start + b"W: about image-7"])}) == {"the image's id"}
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp"])
+def test_a_picture_is_compared_as_a_whole(tmp_path, suffix):
+    """Its bytes may be anything."""
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (4, 4)).save(path)
+    path.write_bytes(path.read_bytes() + b" image-7 ")
+    assert sought().read(path) == set()
+    assert in_table(tmp_path, {"a": pa.array([path.read_bytes()])}) == set()
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("before", [b"", b"x"])
+def test_texts_in_utf_16_are_searched(tmp_path, code, before):
+    """At an odd byte too, as in the files of other programs; a longer word is another one there as well."""
+    for text, held in (("about image-7.", {"the image's id"}), ("about image-70, an-image-7", set())):
+        (tmp_path / "a.csv").write_bytes(before + text.encode(code))
+        assert sought().read(tmp_path / "a.csv") == held
+
+
+def lz4(data: bytes) -> bytes:
+    """Packed as a frame of its own."""
+    return packed_by("lz4", data)
+
+
+def zstd(data: bytes) -> bytes:
+    """The same."""
+    return packed_by("zstd", data)
+
+
+def packed_by(name: str, data: bytes) -> bytes:
+    """Packed by one of Arrow's codecs."""
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, name) as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd, lz4])
+def test_a_packed_file_is_searched(tmp_path, pack):
+    """The photograph, and a text; one that is damaged is named."""
+    path = tmp_path / "a"
+    for content, held in (
+        (PIXELS, {"the photograph or a mask of it"}),
+        (b"x" * 5000 + b" about image-7 ", {"the image's id"}),
+        ("image-7".encode("utf-16"), {"the image's id"}),
+        (b"another, image-70", set()),
+    ):
+        path.write_bytes(pack(content))
+        assert sought().read(path) == held
+    path.write_bytes(pack(np.random.default_rng(0).bytes(100_000))[:50_000])
+    assert UNREAD in sought().read(path)
 
 
 def sought() -> Traces:
