@@ -17,6 +17,7 @@ import labelfactory
 from app._mixed_code import mixed_code, mixed_remedy
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.devices import cores, has_bfloat16, pick_device
+from labelfactory.environment import own_cache_folder
 from labelfactory.errors import UserError
 from labelfactory.measured_precision import kept_here, precision_folder
 from labelfactory.settings.params import PARAMS_FILE
@@ -35,7 +36,21 @@ def doctor() -> None:
     """Check Python, the code, torch, weights, DVC, disk, GPU, params and the import; exit 2 if a check fails."""
     console = Console()
     bad = 0
-    for check in (_python, _code, _torch, _gpu, _weights, _dvc, _git, _disk, _store, _params, _import, _letters):
+    for check in (
+        _python,
+        _code,
+        _torch,
+        _gpu,
+        _cache,
+        _weights,
+        _dvc,
+        _git,
+        _disk,
+        _store,
+        _params,
+        _import,
+        _letters,
+    ):
         for passed, result, remedy in check():
             console.print(
                 f"[{'green' if passed else 'red'}]{'ok  ' if passed else 'BAD '}[/] {escape(result)}", soft_wrap=True
@@ -89,6 +104,14 @@ def _auto_on(device: torch.device) -> str:
         return "measured there when a network first runs"
     chosen = ", ".join(f"{precision} for {count}" for precision, count in sorted(counts.items()))
     return f"measured there: {chosen} networks; seconds of each: {precision_folder()}"
+
+
+def _cache() -> Iterator[Finding]:
+    """Whether machine code and measured precisions are kept: each process makes them anew otherwise, in half a minute."""
+    try:
+        yield True, f"keeps machine code in {own_cache_folder('machine-code')}", ""
+    except OSError as error:
+        yield False, f"machine code is not kept: {error}", "Name a folder of yours: export LABELFACTORY_CACHE=/a/folder"
 
 
 def _weights() -> Iterator[Finding]:

@@ -62,17 +62,47 @@ def cache_folder() -> Path | None:
 
 
 def own_cache_folder(name: str) -> Path:
-    """A folder of the cache that nobody else can write, made if missing: also where several users share one cache.
+    """A folder of the cache that nobody else can write or replace, made if missing: also where several users share one cache.
+
+    Returns:
+        Its path without links: what is read there later is what was looked at here.
 
     Raises:
-        OSError: it cannot be made, or is open to others.
+        OSError: it cannot be made, or others can write it, or rename a folder above it.
     """
     cache = cache_folder()
     if cache is None:
         raise FileNotFoundError("this user has no home")
-    folder = cache / f"{name}-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+    above = cache.resolve()
+    folder = above / f"{name}-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise PermissionError(f"{folder} is open to other users")
+    for place in (above, *above.parents):
+        if _others_rename_in(place.lstat()):
+            raise PermissionError(f"other users can replace folders in {place}")
     return folder
+
+
+def _others_rename_in(folder: os.stat_result) -> bool:
+    """Whether somebody but this user and root can rename folders of theirs in it."""
+    if folder.st_uid not in (0, os.getuid()):
+        return True
+    if folder.st_mode & stat.S_ISVTX:  # as in /tmp: only an owner renames
+        return False
+    shared = stat.S_IWOTH if _is_private_group(folder.st_gid) else stat.S_IWOTH | stat.S_IWGRP
+    return bool(folder.st_mode & shared)
+
+
+def _is_private_group(group: int) -> bool:
+    """Whether it is the group that many systems make for one user alone."""
+    import grp
+    import pwd
+
+    try:
+        named, user = grp.getgrgid(group), pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return named.gr_name == user.pw_name and group == user.pw_gid and set(named.gr_mem) <= {user.pw_name}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from labelfactory.console import say
-from labelfactory.devices import FabricPrecision, Precision, cores, pick_device
+from labelfactory.devices import FabricPrecision, Precision, cores, keep_freed_memory, pick_device
 from labelfactory.errors import UserError
 from labelfactory.files import write_csv
 from labelfactory.learning.batches import Examples, batches_in_epoch, epoch_batches, whole_batches
@@ -155,6 +155,8 @@ def _fit(
     ema_decay: float,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """`fit` in one launched process; `pretrained` are indices of the learner's parameters."""
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     parameters = list(enumerate(learner.parameters()))
     optimizer = make_optimizer(
         cfg,

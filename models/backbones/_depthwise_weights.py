@@ -26,14 +26,15 @@ LANES = 32
 Floats = NDArray[np.float32]
 
 
-def weight_gradient(x: Tensor, incoming: Tensor, kernel: int, *, stride: int, dilation: int) -> Tensor:
-    """Gradient of the weights, with a padding of kernel // 2 times the dilation.
+def weight_gradient(x: Tensor, incoming: Tensor, kernel: int, *, stride: int, padding: int, dilation: int) -> Tensor:
+    """Gradient of the weights.
 
     Args:
         x: [B, C, H, W] on the CPU.
         incoming: the gradient of the result, [B, C, H', W'].
-        kernel: k, odd.
+        kernel: k.
         stride: of the convolution.
+        padding: zeros at each side.
         dilation: of the kernel.
 
     Returns:
@@ -45,12 +46,14 @@ def weight_gradient(x: Tensor, incoming: Tensor, kernel: int, *, stride: int, di
     blocks, threads = images.shape[3] // LANES, max(1, torch.get_num_threads())
     bounds = [blocks * part // threads * LANES for part in range(threads + 1)]
     parts = [
-        threading.Thread(target=_add_gradients, args=(sums, images, gradients, stride, dilation, first, last))
+        threading.Thread(
+            target=_add_gradients, args=(sums, images, gradients, kernel, stride, padding, dilation, first, last)
+        )
         for first, last in pairwise(bounds[1:])
     ]
     for part in parts:
         part.start()
-    _add_gradients(sums, images, gradients, stride, dilation, 0, bounds[1])
+    _add_gradients(sums, images, gradients, kernel, stride, padding, dilation, 0, bounds[1])
     for part in parts:
         part.join()
     return torch.from_numpy(sums[:, :channels]).view(kernel, kernel, channels).permute(2, 0, 1)[:, None]
@@ -65,20 +68,26 @@ def _rows(x: Tensor) -> Floats:
 
 @compiled
 def _add_gradients(
-    sums: Floats, images: Floats, gradients: Floats, stride: int, dilation: int, first: int, last: int
+    sums: Floats,
+    images: Floats,
+    gradients: Floats,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    first: int,
+    last: int,
 ) -> None:
     """Add to the sums [k · k, C] of channels first … last."""
-    taps, channels = sums.shape
-    kernel = round(np.sqrt(taps))
-    batch, height, width, _ = images.shape
+    batch, height, width, channels = images.shape
     rows, columns = gradients.shape[1:3]
     totals, pixels, pushes = sums.reshape(-1), images.reshape(-1), gradients.reshape(-1)
     for channel in range(first, last, LANES):
         for image in range(batch):
             for row in range(rows):
-                for tap in range(taps):
-                    y = row * stride + (tap // kernel - kernel // 2) * dilation
-                    shift = (tap % kernel - kernel // 2) * dilation
+                for tap in range(kernel * kernel):
+                    y = row * stride + tap // kernel * dilation - padding
+                    shift = tap % kernel * dilation - padding
                     start = (max(0, -shift) + stride - 1) // stride
                     end = min(columns, (width - 1 - shift) // stride + 1)
                     if 0 <= y < height and start < end:

@@ -9,11 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones._base import Backbone, StridePlan
-from models.backbones._depthwise import depthwise_conv
+from models.backbones._convolution import Activation, SameConv2d
 from models.backbones._fold import normed
 
 # (blocks, kernel, stride, expansion, channels) of each stage of Lite0
@@ -30,56 +29,28 @@ STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
 
 
-class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding: the grid is ceil(size / stride) for any size.
-
-    On an even size a stride of 2 picks the odd positions, on an odd size the even ones.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int, dilation: int, groups: int) -> None:
-        super().__init__(inputs, outputs, kernel, stride=stride, dilation=dilation, groups=groups, bias=False)
-
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Pad and convolve [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
-        stride, dilation = self.stride[0], self.dilation[0]
-        reach = dilation * (self.kernel_size[0] - 1)
-        top, bottom = _same_padding(x.shape[-2], stride, reach)
-        left, right = _same_padding(x.shape[-1], stride, reach)
-        padding = top
-        if not top == bottom == left == right:
-            x, padding = F.pad(x, (left, right, top, bottom)), 0
-        if self.groups > 1:
-            return depthwise_conv(x, weight, bias, padding=padding, stride=stride, dilation=dilation)
-        return F.conv2d(x, weight, bias, stride, padding, dilation)
-
-
-def _same_padding(size: int, stride: int, reach: int) -> tuple[int, int]:
-    """Zeros before and after a side of `size`; `reach` is dilation × (kernel − 1).
-
-    In integers: for a symbolic side (exports/_package.py) the terms cancel, where quotients would accumulate layer by layer.
-    """
-    total = max(((size + stride - 1) // stride - 1) * stride + reach + 1 - size, 0)
-    return total // 2, total - total // 2
-
-
 class ConvNorm(nn.Sequential):
-    """Convolution and batch norm."""
+    """Convolution, batch norm, and ReLU6 or none."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, dilation: int = 1, groups: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        activation: Activation = "relu6",
     ) -> None:
         conv = SameConv2d(inputs, outputs, kernel, stride=stride, dilation=dilation, groups=groups)
         super().__init__(conv, nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01))
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
         conv: Any = self[0]
-        return normed(conv, self[1], x)
-
-
-def _relu6(fresh: Tensor) -> Tensor:
-    """In place: the widest features of a photograph of 20 megapixels take 2 GB."""
-    return F.relu6(fresh, inplace=True)
+        return normed(conv, self[1], x, self.activation)
 
 
 class MBConv(nn.Module):
@@ -92,14 +63,13 @@ class MBConv(nn.Module):
         inner = inputs * expansion
         self.expand = ConvNorm(inputs, inner) if expansion > 1 else None
         self.depthwise = ConvNorm(inner, inner, kernel, stride=stride, dilation=dilation, groups=inner)
-        self.project = ConvNorm(inner, outputs)
+        self.project = ConvNorm(inner, outputs, activation="none")
         self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
-        y = x if self.expand is None else _relu6(self.expand(x))
-        y = _relu6(self.depthwise(y))
-        out: Tensor = self.project(y)
+        y = x if self.expand is None else self.expand(x)
+        out: Tensor = self.project(self.depthwise(y))
         return x + out if self.skip else out
 
 
@@ -112,7 +82,7 @@ class EfficientNetLite(Backbone):
     def __init__(self, *, width: float, depth: float, output_stride: int) -> None:
         super().__init__(output_stride=output_stride, mean=[127.0] * 3, std=[128.0] * 3)
         plan = StridePlan(output_stride, start=2)
-        self.stem_conv = nn.Sequential(ConvNorm(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True))
+        self.stem_conv = nn.Sequential(ConvNorm(3, STEM_CHANNELS, 3, stride=2))
         self.blocks = nn.ModuleList()
         inputs, widths = STEM_CHANNELS, []
         for index, (blocks, kernel, stride, expansion, channels) in enumerate(STAGES):
@@ -136,7 +106,7 @@ class EfficientNetLite(Backbone):
                 inputs = outputs
             self.blocks.append(stage)
             widths.append(outputs)
-        self.top = nn.Sequential(ConvNorm(inputs, HEAD_CHANNELS), nn.ReLU6(inplace=True))
+        self.top = nn.Sequential(ConvNorm(inputs, HEAD_CHANNELS))
         self.channels = (widths[1], widths[2], widths[4], widths[6])
 
     def stem(self) -> Sequence[nn.Module]:

@@ -4,9 +4,13 @@
 the weights that learn are those of before, and neither the norm nor its gradient passes over the features.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from models.backbones._convolution import Activation, SameConv2d, activated, convolve
 
 
 @torch.no_grad()
@@ -27,13 +31,29 @@ def fold_norms(net: nn.Module) -> None:
             previous = child
 
 
-def normed(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
-    """`norm(conv(x))`, as one convolution where the norm is in evaluation mode."""
-    if not isinstance(norm, _BatchNorm) or norm.training:
-        out: Tensor = norm(conv(x))
-        return out
-    folded: Tensor = conv._conv_forward(x, *_folded(conv, norm))
-    return folded
+def normed(conv: nn.Conv2d, norm: nn.Module, x: Tensor, activation: Activation = "none") -> Tensor:
+    """The activation of `norm(conv(x))`, in one pass where the norm is in evaluation mode or folded.
+
+    Args:
+        conv: with the same geometry along rows and columns.
+        norm: a batch norm, or the identity that `fold_norms` left.
+        x: [B, C, H, W].
+        activation: of the result.
+    """
+    weight, bias = conv.weight, conv.bias
+    learns = isinstance(norm, _BatchNorm) and norm.training
+    if isinstance(norm, _BatchNorm) and not learns:
+        weight, bias = _folded(conv, norm)
+    x, padding = conv.padded(x) if isinstance(conv, SameConv2d) else (x, int(conv.padding[0]))
+    shape: dict[str, Any] = {
+        "stride": conv.stride[0],
+        "padding": padding,
+        "dilation": conv.dilation[0],
+        "groups": conv.groups,
+    }
+    if learns:
+        return activated(norm(convolve(x, weight, bias, **shape)), activation)
+    return convolve(x, weight, bias, **shape, activation=activation)
 
 
 def _fold(conv: nn.Conv2d, norm: _BatchNorm) -> None:

@@ -37,8 +37,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, 4 × width, ceil(H / stride), ceil(W / stride)]."""
-        y = F.relu(normed(self.conv1, self.bn1, x), inplace=True)
-        y = F.relu(normed(self.conv2, self.bn2, y), inplace=True)
+        y = normed(self.conv1, self.bn1, x, "relu")
+        y = normed(self.conv2, self.bn2, y, "relu")
         y = normed(self.conv3, self.bn3, y)
         skip = x if self.downsample is None else normed(self.downsample[0], self.downsample[1], x)  # type: ignore[arg-type]
         return F.relu(y + skip, inplace=True)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from labelfactory.errors import ParamsError
-from models.backbones._depthwise import DepthwiseConv2d
+from models.backbones._convolution import DepthwiseConv2d
 
 DROPOUT = 0.1
 Rate = Annotated[int, Field(ge=1, le=64)]

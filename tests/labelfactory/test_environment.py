@@ -1,10 +1,12 @@
 """Positive numbers from the environment: one reader, one message."""
 
+import os
+
 import pytest
 
 from flows.server.intervals import beat_seconds
 from labelfactory.devices import workers
-from labelfactory.environment import positive
+from labelfactory.environment import own_cache_folder, positive
 from labelfactory.errors import UserError
 from labelfactory.learning.ranks import training_devices
 from labelfactory.pool.pool import task_seconds
@@ -59,3 +61,35 @@ def test_every_variable_is_refused_with_the_same_words(monkeypatch, variable, re
     monkeypatch.setenv(variable, "x")
     with pytest.raises(UserError, match=rf"^{variable}='x' must be a positive (whole )?number\n"):
         read()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o775])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_no_folder_is_used_that_others_can_put_theirs_in_the_place_of(tmp_path, monkeypatch, mode, depth):
+    """Its files are run: who can rename a folder above it can have another one read."""
+    if mode == 0o775:
+        monkeypatch.setattr("labelfactory.environment._is_private_group", lambda group: False)
+    cache = tmp_path / "a/b"
+    monkeypatch.setenv("LABELFACTORY_CACHE", str(cache))
+    folder = own_cache_folder("code")
+    (cache, *cache.parents)[depth].chmod(mode)
+    with pytest.raises(PermissionError, match="other users can replace folders in"):
+        own_cache_folder("code")
+    (cache, *cache.parents)[depth].chmod(0o1777)  # as /tmp
+    assert own_cache_folder("code") == folder
+
+
+def test_a_group_that_is_the_users_alone_may_write_above(tmp_path, monkeypatch):
+    """Where a system gives each user a group, ~/.cache is often writable for it."""
+    monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "cache"))
+    tmp_path.chmod(0o775)
+    monkeypatch.setattr("labelfactory.environment._is_private_group", lambda group: group == os.getgid())
+    assert own_cache_folder("code").is_dir()
+
+
+def test_a_link_is_followed_once(tmp_path, monkeypatch):
+    """The path that was looked at is the one that is read."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "link"))
+    assert own_cache_folder("code").parent == tmp_path / "disk"
