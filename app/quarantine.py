@@ -8,8 +8,10 @@ import typer
 from app.run import bring_up_to_date
 from flows.run.git_tree import check_tree
 from labelfactory.console import say, show
+from labelfactory.dataset.manifest import read_manifest
 from labelfactory.errors import UserError
 from labelfactory.lock import project_lock
+from labelfactory.stage.preflight import check_kept_networks
 from labelfactory.stage.quarantine import SetAside, let_out, set_aside
 
 cli = typer.Typer(no_args_is_help=True, help="Samples that could not be processed: list, retry, release.")
@@ -46,6 +48,8 @@ def retry(
     no_retrain: Annotated[bool, typer.Option("--no-retrain", help="Leave models and thresholds as they are.")] = False,
 ) -> None:
     """Release samples and run the line."""
+    if no_retrain:  # before a sample is released
+        check_kept_networks(read_manifest().classes.names)
     with project_lock("labelfactory quarantine retry"):
         tried = {item.image_id for item in _let_out(ids, stage)}
     bring_up_to_date((), check_tree(strict=False), retrain=not no_retrain)

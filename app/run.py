@@ -57,7 +57,7 @@ def run(
 def bring_up_to_date(targets: Sequence[str], tree: Tree, *, retrain: bool, force: bool = False) -> None:
     """Check, run, record, and print the table."""
     with finishing_withdrawals("labelfactory run"):
-        check_run(targets)
+        check_run(targets, retrain=retrain)
         remember(tree)  # outputs made since the last record, which the run may overwrite
         try:
             ran = reproduce(targets, retrain=retrain, force=force)

@@ -12,7 +12,7 @@ from flows.line.kept_answers import kept
 from flows.line.planned import Cost, StageState, in_words
 from flows.line.under_way import at_work, under_way
 from labelfactory.console import one_line
-from labelfactory.errors import UserError
+from labelfactory.errors import DataError, UserError
 from labelfactory.lock import BusyError
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.reports import read_report
@@ -97,6 +97,7 @@ class Look:
         states: of the stages, in the order of the line.
         planned: cost of a run by stage; empty if params.yaml or the import is not readable, which `run` reports.
         frozen: the same of a run that trains nothing; empty where there is nothing to do, or no network yet.
+        refused: why there is no such run, for a network of other classes; else empty.
         imported: the import's account in a line, and what it warned of.
         left_out: photographs that the import left out, a line each.
     """
@@ -104,6 +105,7 @@ class Look:
     states: list[StageState]
     planned: dict[str, Cost]
     frozen: dict[str, Cost]
+    refused: str
     imported: list[str]
     left_out: list[str]
 
@@ -117,7 +119,7 @@ def look_at_line() -> Look:
     found = kept(["status"], lambda: asdict(_look_at_line()))
     states = [StageState(state["name"], state["state"], tuple(state["reasons"])) for state in found["states"]]
     planned, frozen = ({name: Cost(**cost) for name, cost in found[key].items()} for key in ("planned", "frozen"))
-    return Look(states, planned, frozen, found["imported"], found["left_out"])
+    return Look(states, planned, frozen, found["refused"], found["imported"], found["left_out"])
 
 
 def _look_at_line() -> Look:
@@ -130,7 +132,21 @@ def _look_at_line() -> Look:
     shown = [_state(stage, planned) for stage in states]
     if {"stale", "never run"} & set(shown) and set(read_wiring().learning) <= set(last_runs()):
         frozen = _costs(states, retrain=False)
-    return Look(states, planned, frozen, _import_in_lines(), [item.line for item in read_left_out()])
+    return Look(states, planned, frozen, _refused(), _import_in_lines(), [item.line for item in read_left_out()])
+
+
+def _refused() -> str:
+    """Why the networks cannot label the import as they are; empty where they can, or where nothing was imported."""
+    from labelfactory.dataset.manifest import read_manifest
+    from labelfactory.stage.preflight import check_kept_networks
+
+    try:
+        check_kept_networks(read_manifest().classes.names)
+    except DataError as error:
+        return error.problem
+    except UserError:
+        pass
+    return ""
 
 
 def _import_in_lines() -> list[str]:
@@ -174,7 +190,7 @@ def _say_costs(console: Console, look: Look) -> None:
     """Print the costs of a run with and without training."""
     console.print(f"  labelfactory run: {in_words(list(look.planned.values()))}", soft_wrap=True, highlight=False)
     if set(read_wiring().learning) <= set(last_runs()):
-        without = in_words(list(look.frozen.values()))
+        without = look.refused or in_words(list(look.frozen.values()))
         console.print(f"  labelfactory run --no-retrain: {without}", soft_wrap=True, highlight=False)
 
 

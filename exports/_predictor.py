@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pydantic import ConfigDict
 
-from labelfactory.console import first_of
 from labelfactory.dataset.images import Photograph
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.devices import Precision, pick_device
 from labelfactory.errors import DataError
 from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint, read_text
+from labelfactory.learning.learnt_classes import refuse_other_classes
 from labelfactory.rows.predicted import PredictedRows
 from labelfactory.schema import Mask
 from labelfactory.settings.params import PARAMS_FILE, Scales, Section, check_sections, read_yaml
@@ -22,7 +22,6 @@ from models.segmenters import segmenter_from
 from models.segmenters._whole_photograph import Inference, best_of, probabilities_of
 
 SCALES = (0.75, 1.0, 1.25)
-SHOWN = 5
 
 
 class Predictor:
@@ -64,7 +63,7 @@ class Predictor:
             raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
 
     def refuse_other_classes(self, classes: Sequence[str]) -> None:
-        """Refuse to predict for a data set with other classes: its names would stand on the ids of those that were learnt.
+        """Refuse to predict for a data set with other classes.
 
         Args:
             classes: of the data set by class id, the background first.
@@ -72,11 +71,7 @@ class Predictor:
         Raises:
             DataError: they are not those of the segmenter, in the same order.
         """
-        if self.classes != tuple(classes):
-            raise DataError(
-                f"{self._path}: trained for {_listed(self.classes)}; the data set has {_listed(classes)}",
-                "Type `labelfactory run`: it trains the segmenter for the classes of the data set.",
-            )
+        refuse_other_classes(self._path, self.classes[1:], classes[1:])
 
     def predict(self, photograph: Photograph) -> tuple[Mask, float]:
         """Segment one photograph.
@@ -154,8 +149,3 @@ def _settings_of_line() -> _Settings:
     values = read_yaml(Path(PARAMS_FILE)) if Path(PARAMS_FILE).exists() else {}
     checked = check_sections({report: values.get(report, {})}, {report: _Settings}, PARAMS_FILE)[report]
     return checked if isinstance(checked, _Settings) else _Settings()
-
-
-def _listed(classes: Sequence[str]) -> str:
-    """Names of classes without the background, the first of them."""
-    return f"the classes {first_of(classes[1:], SHOWN)}"

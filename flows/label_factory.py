@@ -67,7 +67,7 @@ def label_factory(
         try:
             tree = check_tree(strict=strict)
             with finishing_withdrawals("the flow label-factory"):
-                check_run(targets or ())
+                check_run(targets or (), retrain=retrain)
                 return run_line(targets or (), retrain=retrain, force=force, runner=runner, stay=stay, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))

@@ -63,7 +63,7 @@ def label_new_images(source: str = "") -> State[Any]:
             before = mask_rows()
             with finishing_withdrawals("the flow label-new-images"):
                 added = import_new(source)
-                check_run()
+                check_run(retrain=False)
                 state = run_line((), retrain=False, tree=tree)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))

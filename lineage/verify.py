@@ -1,29 +1,34 @@
 """Recompute every digest, and name everything that differs.
 
-Always: the ledger's chain, its training rows against the passports, keys of rows, passports of checkpoints, and every file
-that dvc.lock names. Deep: also the payload of every row, every photograph, and every checkpoint that MLflow keeps.
+Always: the ledger's chain, its training rows against the passports, keys of rows, passports of checkpoints, the classes of
+networks and rows, and every file that dvc.lock names. Deep: also the payload of every row, every photograph, and every
+checkpoint that MLflow keeps.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from labelfactory.console import first_of
 from labelfactory.dataset.corrections import corrected_mask, read_corrections
 from labelfactory.dataset.images import read_photograph
-from labelfactory.dataset.prepared import read_dataset
+from labelfactory.dataset.prepared import IMAGES, classes_of, read_dataset
 from labelfactory.dataset.withdrawn import LEDGER, REMEMBERED, Withdrawn, remembered_photographs, withdrawn_in
 from labelfactory.digests import digest_file, digest_json, digest_rows
 from labelfactory.dvc_cache import cached
 from labelfactory.errors import UserError, first_line
-from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, load_checkpoint
+from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport, load_checkpoint
+from labelfactory.learning.learnt_classes import SHOWN, not_the_same
 from labelfactory.progress import progress
 from labelfactory.rows.shards import ShardFolder, row_key
 from labelfactory.schema import Classes
 from labelfactory.settings.wiring import DATA, LOCK_FILE, last_runs, read_wiring
+from labelfactory.stage.output_state import passport_of
 from lineage.artifacts import files_in, md5_of
 from lineage.ledger import SCHEMAS, Ledger, LedgerFile
 from lineage.ledger_rows import rows_digest
@@ -48,6 +53,7 @@ def verify(ledger: Ledger | None = None, *, deep: bool = False) -> list[Finding]
     if not findings:
         findings += check_ledger(Lookup(ledger, fresh=True))
     findings += check_checkpoints(DATA / noun / CHECKPOINT for noun in read_wiring().networks)
+    findings += check_classes()
     findings += check_rows(deep=deep)
     findings += check_corrections()
     findings += check_lock()
@@ -176,6 +182,48 @@ def check_checkpoints(paths: Iterable[Path]) -> Iterator[Finding]:
                 yield Finding(str(rows), "its rows are not those that the checkpoint's passport names")
         except Exception as error:  # likewise
             yield Finding(str(rows), f"damaged: {first_line(error)}")
+
+
+def check_classes() -> Iterator[Finding]:
+    """The networks that rows are made with learnt the classes of these rows, and both are those of the data set."""
+    try:
+        now = classes_of(IMAGES).names
+    except UserError:  # none yet, or damaged, which `check_lock` says
+        return
+    networks = {noun: passport for noun in read_wiring().networks if (passport := passport_of(noun)) is not None}
+    for noun, passport in networks.items():
+        if tuple(passport.classes) != now:
+            problem = not_the_same(passport.classes, now, of="the data set")
+            yield Finding(str(DATA / noun / CHECKPOINT), f"{problem}; `labelfactory run` trains it anew")
+    for noun in read_wiring().row_outputs:
+        others, makers = 0, Counter[str]()
+        for inputs in _inputs_of(ShardFolder(DATA / noun)):
+            others += inputs.get("classes", [*now]) != [*now]
+            makers.update(n for n, p in networks.items() if _is_of_other_classes(inputs, n, p))
+        if others:
+            yield Finding(str(DATA / noun), f"{others} rows are of other classes than the data set's")
+        for network, count in makers.items():
+            learnt = first_of(networks[network].classes, SHOWN)
+            what = f"{count} rows were made with data/{network}, which was trained for the classes {learnt}"
+            yield Finding(str(DATA / noun), f"{what}: they are wrong, and so is what was made of them")
+
+
+def _is_of_other_classes(inputs: Mapping[str, Any], network: str, passport: Passport) -> bool:
+    """Whether a row was made with a network that learnt other classes than the row's."""
+    return (
+        inputs.get(network) == passport.weights_digest and inputs.get("classes", passport.classes) != passport.classes
+    )
+
+
+def _inputs_of(folder: ShardFolder) -> Iterator[Mapping[str, Any]]:
+    """What each usable row says that it was made of; nothing of a damaged shard, which `check_rows` names."""
+    for shard in folder.shards():
+        try:
+            table = pq.read_table(folder.path(shard), columns=["status", "inputs"], page_checksum_verification=True)
+            stated = [json.loads(row["inputs"]) for row in table.to_pylist() if row["status"] == "ok"]
+        except Exception:  # damaged bytes fail in the reader in any way
+            continue
+        yield from (inputs for inputs in stated if isinstance(inputs, dict))
 
 
 def check_rows(*, deep: bool) -> Iterator[Finding]:

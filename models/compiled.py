@@ -9,6 +9,7 @@ function has one signature and calls functions of its own file alone.
 """
 
 import hashlib
+import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import numba
 from llvmlite import binding
 from numba.core import caching
+from numba.core.serialize import dumps
 
 from labelfactory.environment import own_cache_folder
 
@@ -52,7 +54,19 @@ class _ByContent(caching._CacheLocator):  # type: ignore[misc]
 
 
 class _Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    """Machine code as bytes behind their SHA-256: a processor that runs damaged code ends the process, and raises nothing."""
+
     _locator_classes = [_ByContent]
+
+    def reduce(self, compiled_result: Any) -> tuple[str, bytes]:
+        content = dumps(super().reduce(compiled_result))
+        return hashlib.sha256(content).hexdigest(), content
+
+    def rebuild(self, context: Any, kept: tuple[str, bytes]) -> Any:
+        digest, content = kept
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ValueError("damaged machine code")
+        return super().rebuild(context, pickle.loads(content))
 
 
 class _MachineCode(caching.FunctionCache):  # type: ignore[misc]
@@ -63,7 +77,9 @@ class _MachineCode(caching.FunctionCache):  # type: ignore[misc]
     def load_overload(self, signature: Any, context: Any) -> Any:
         try:
             return super().load_overload(signature, context)
-        except Exception:  # whatever unpickling raises over damaged bytes
+        except (
+            Exception
+        ):  # damaged, by its digest or by whatever unpickling raises; or of an earlier version, without one
             with suppress(OSError):
                 self.flush()
             return None

@@ -92,8 +92,9 @@ class Evaluate(Stage[EvaluateConfig]):
         """Score each list, write metrics, tables and the report.
 
         Raises:
-            DataError: a true mask that the import names cannot be read.
+            DataError: a true mask that the import names cannot be read, or a network was trained for other classes.
         """
+        self.check_networks()
         from reporting.page import write_report  # loads matplotlib; every stage imports this file to check its section
 
         inference = Inference(self.cfg.scales, self.cfg.flip, self.cfg.precision)

@@ -123,14 +123,15 @@ def _makes_the_same(state: StageState, stage: Stage[Any]) -> bool:
 def _import_changes(wanted: Any, chosen: Chosen | None = None) -> _Import:
     """The manifest against the prepared data set: training images, or those that are chosen. `wanted`: section `prepare`."""
     chosen_now = chosen or Chosen(lists=(wanted.train_list,), scored=())
-    entries = (e for e in read_manifest().entries if chosen_now.has(e.lists, e.mask_path))
+    manifest = read_manifest()
+    entries = (e for e in manifest.entries if chosen_now.has(e.lists, e.mask_path))
     new = {e.image_id: (e.sha256, e.tags) for e in entries}
     try:
         dataset = ShardedDataset(chosen=chosen)
     except UserError:
         return _Import(len(new), frozenset(new), frozenset())
     old = {r.image_id: (r.sha256, r.tags) for shard in dataset.counts for r in dataset.records(shard)}
-    if dataset.shard_size != wanted.shard_size:  # every image moves
+    if dataset.shard_size != wanted.shard_size or dataset.classes != manifest.classes:  # every row is another one
         return _Import(len(new), frozenset(new), frozenset())
     bad = dataset.bad_ids()
     changed = frozenset(i for i, what in new.items() if old.get(i) != what and i not in bad)
@@ -164,6 +165,7 @@ def _rows(
     learnt = [noun for noun in stage.reads if noun not in (dataset, *stage.reads_rows) and moved.get(noun)]
     pending: set[str] = set()
     found: set[str] = set()
+    known: set[str] = set()
     writes = False
     try:
         known = {r.image_id for shard in stage.sharded.counts for r in stage.sharded.records(shard)}
@@ -171,8 +173,8 @@ def _rows(
             pending.update(r.image_id for r in plan.pending)
             found.update(r.image_id for r in plan.kept)
             writes |= plan.changed
-    except UserError:  # a network or threshold that it reads is not there yet
-        known, pending, writes = set(), set(changes.changed), True
+    except UserError:  # a network or threshold that it reads is not there yet, or of other classes
+        pending, writes = set(changes.changed), True
         learnt = ["nothing is there yet"]
     if learnt:
         pending = known

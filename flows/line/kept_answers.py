@@ -1,6 +1,6 @@
 """Answers of commands that only look, kept with the state of all that they depend on.
 
-.labelfactory/kept/<digest of the question>.json   {"state": …, "answer": …}
+.labelfactory/kept/<digest of the question>.json   {"state": …, "answer": …, "digest": of question, state and answer}
 
 An answer is used again only where nothing has changed: every file of the project, but for pictures, MLflow's and temporary ones,
 has the size, times and inode that it had, none was added or removed, and code, libraries, machine and settings are the same.
@@ -177,12 +177,19 @@ def _is_seen(path: str, here: Path) -> bool:
 
 
 def _read(path: Path, state: State) -> list[Any]:
-    """The kept answer for that state, in a list; empty where there is none."""
+    """The kept answer for that state, in a list; empty where there is none, or where it is not the one that was written."""
     try:
         content = json.loads(path.read_bytes())
-        return [content["answer"]] if content["state"] == state.digest else []
-    except (OSError, ValueError, KeyError, TypeError):
+        same = content == _content(path, state, content["answer"])
+        return [content["answer"]] if same else []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
+
+
+def _content(path: Path, state: State, answer: Any) -> dict[str, Any]:
+    """What the file of an answer holds."""
+    text = json.dumps([path.stem, state.digest, answer])
+    return {"state": state.digest, "answer": answer, "digest": digest_bytes(text.encode())}
 
 
 def _keep(path: Path, state: State, answer: Any) -> None:
@@ -192,4 +199,4 @@ def _keep(path: Path, state: State, answer: Any) -> None:
         kept_before = sorted(KEPT.glob("*.json"), key=lambda file: file.stat().st_mtime)
         for old in kept_before[: max(0, len(kept_before) - MOST_ANSWERS + 1)]:
             old.unlink(missing_ok=True)
-        write_json(path, {"state": state.digest, "answer": answer})
+        write_json(path, _content(path, state, answer))

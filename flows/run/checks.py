@@ -6,12 +6,13 @@ from flows.line.put_aside import put_back
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.errors import ParamsError, did_you_mean
 from labelfactory.settings.wiring import read_wiring
-from labelfactory.stage.preflight import check_line
+from labelfactory.stage.preflight import check_kept_networks, check_line
 from labelfactory.stage.runner import read_sections
 
 
-def check_run(targets: Sequence[str] = ()) -> None:
-    """Check the names of stages, params.yaml, the lists that it names, and files of weights.
+def check_run(targets: Sequence[str] = (), *, retrain: bool = True) -> None:
+    """Check the names of stages, params.yaml, the lists that it names, and files of weights; without `retrain` also that the
+    networks were trained for the classes of the import.
 
     Raises:
         UserError: a check fails.
@@ -19,8 +20,10 @@ def check_run(targets: Sequence[str] = ()) -> None:
     put_back()
     sections = read_sections()
     check_targets(targets)
-    read_manifest()
+    manifest = read_manifest()
     check_line(sections)
+    if not retrain:
+        check_kept_networks(manifest.classes.names, targets)
 
 
 def check_targets(targets: Sequence[str]) -> None:

@@ -167,6 +167,12 @@ def read_dataset(path: Path = IMAGES) -> Dataset:
     )
 
 
+def classes_of(path: Path = IMAGES) -> Classes:
+    """The classes of a data set, from its header alone; errors as for `read_dataset`."""
+    _check_there(path)
+    return _head(path, read_columns(path, [], remedy=REMEDY)[1])[1]
+
+
 def _head(path: Path, meta: Mapping[str, Any]) -> tuple[dict[str, Any], Classes, dict[int, int]]:
     """The checked header, its classes, and the class id of each value in the true masks."""
     check_format(path, meta, FORMAT)

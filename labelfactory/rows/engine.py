@@ -62,6 +62,7 @@ def update_shards(
     if only is None:
         remove_leftovers(spec.output)
         for removed in set(folder.shards()) - set(spec.dataset.counts):
+            folder.check_file(removed)
             folder.path(removed).unlink()
             tally.shards_removed += 1
     changed, found_again = _survey(spec, only, tally)

@@ -27,6 +27,7 @@ class OwnShard:
 
     Raises:
         NewerFormatError: on entering, where a newer labelfactory wrote it.
+        DataError: likewise, where it is no file.
     """
 
     def __init__(self, folder: ShardFolder, shard: int, schema: pa.Schema, compression: str) -> None:
@@ -36,8 +37,8 @@ class OwnShard:
         self.well_stored = True
 
     def __enter__(self) -> "OwnShard":
-        path = self._folder.path(self._shard)
-        if path.exists():
+        self._folder.check_file(self._shard)
+        if self._folder.path(self._shard).exists():
             self._attempt(self._open)
         return self
 

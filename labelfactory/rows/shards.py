@@ -235,6 +235,19 @@ class ShardFolder:
                 "Type `dvc repro`: the stage that writes it makes it again.",
             )
 
+    def check_file(self, shard: int) -> None:
+        """Refuse a folder, a FIFO or a device in the place of a shard: it is nobody's to delete, and nothing can be written there.
+
+        Raises:
+            DataError: there is one.
+        """
+        path = self.path(shard)
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "not a regular file"
+            raise DataError(
+                f"{path}: is {what}, where a shard belongs", "Move it away; `labelfactory run` makes the shard again."
+            )
+
     def damaged(self, shard: int, reason: str) -> DataError:
         """The error for a damaged shard."""
         path = self.path(shard)
@@ -265,11 +278,12 @@ class ShardFolder:
         """A whole shard, or some of its columns; None when there is no such file.
 
         Raises:
-            DataError: the file is damaged, or of another format.
+            DataError: the file is damaged, of another format, or no file.
         """
         path = self.path(shard)
         if not path.exists():
             return None
+        self.check_file(shard)
         try:
             table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:

@@ -45,6 +45,7 @@ BY_NUMBER = {
     "json_files.py": "files that are read back",
     "learning/__init__.py": "a docstring",
     "learning/checkpoints.py": "a file format; weights are in keys by their digest",
+    "learning/learnt_classes.py": "refuses, computes nothing",
     "learning/resume.py": "a run that was killed ends in the same weights",
     "learning/supervision.py": "refuses, computes nothing",
     "learning/training_precision.py": "how fast to compute, as devices.py",

@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
-from labelfactory.dataset.prepared import Dataset, read_dataset
+from labelfactory.dataset.prepared import Dataset, classes_of, read_dataset
 from labelfactory.learning.checkpoints import CHECKPOINT, Passport, load_checkpoint, read_passport
+from labelfactory.learning.learnt_classes import refuse_other_classes
 from labelfactory.settings.closure import chosen_by, joined
 from labelfactory.settings.params import Section
 from labelfactory.settings.wiring import DATA, StageWiring, stage_wiring
@@ -78,16 +79,41 @@ class Stage(Generic[C]):
         return read_dataset(self.folder("dataset") / "images.parquet")
 
     def checkpoint_of(self, noun: str) -> "tuple[dict[str, Tensor], Passport]":
-        """Weights (on the CPU) and passport of the checkpoint in a folder that this stage reads."""
-        return load_checkpoint(self.folder(noun) / CHECKPOINT)
+        """Weights (on the CPU) and passport of the checkpoint in a folder that this stage reads.
+
+        Raises:
+            MissingError: there is none.
+            DataError: it is damaged, or it was trained for other classes than those of the data set.
+        """
+        state, passport = load_checkpoint(self.folder(noun) / CHECKPOINT)
+        return state, self._of_these_classes(noun, passport)
 
     def has_checkpoint(self, noun: str) -> bool:
         """Whether there is a checkpoint in a folder that this stage reads: an optional stage writes none."""
         return (self.folder(noun) / CHECKPOINT).exists()
 
     def passport_of(self, noun: str) -> Passport:
-        """The passport of the checkpoint in a folder that this stage reads."""
-        return read_passport(self.folder(noun) / CHECKPOINT)
+        """The passport of the checkpoint in a folder that this stage reads; errors as for `checkpoint_of`."""
+        return self._of_these_classes(noun, read_passport(self.folder(noun) / CHECKPOINT))
+
+    def check_networks(self) -> None:
+        """Check every network that this stage reads, for a stage whose processes open them by themselves.
+
+        Raises:
+            DataError: one is damaged, or it was trained for other classes than those of the data set.
+        """
+        for noun in self.reads:
+            if self.has_checkpoint(noun):
+                self.passport_of(noun)
+
+    def _of_these_classes(self, noun: str, passport: Passport) -> Passport:
+        refuse_other_classes(self.folder(noun) / CHECKPOINT, passport.classes, self._classes)
+        return passport
+
+    @cached_property
+    def _classes(self) -> tuple[str, ...]:
+        """Names of the classes of the prepared data set."""
+        return classes_of(self.folder("dataset") / "images.parquet").names
 
     @cached_property
     def wiring(self) -> StageWiring:
@@ -103,7 +129,7 @@ class Stage(Generic[C]):
             DataError: a checkpoint that it reads is damaged.
         """
         sections: list[Section] = [self.cfg, *self.borrowed.values()]
-        networks = [self.passport_of(noun) for noun in self.reads if self.has_checkpoint(noun)]
+        networks = [read_passport(self.folder(n) / CHECKPOINT) for n in self.reads if self.has_checkpoint(n)]
         return joined([*(s.methods() for s in sections), *(chosen_by(n.architecture) for n in networks)])
 
     @cached_property

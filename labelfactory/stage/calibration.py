@@ -56,6 +56,7 @@ class CalibrationStage(Stage[C]):
 
     def run(self) -> dict[str, Any]:
         """Choose the thresholds, or find them in the store."""
+        self.check_networks()
         key = self.key() if is_on() else ""
         for file in self._files()[:-1]:  # about how the last ones were chosen
             file.unlink()

@@ -1,13 +1,17 @@
 """What would come to light only hours later, asked before anything runs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from labelfactory.dataset.corrections import read_corrections
 from labelfactory.dataset.manifest import MANIFEST, lists_of, with_truth
 from labelfactory.errors import ParamsError, UserError, did_you_mean
+from labelfactory.learning.checkpoints import CHECKPOINT
+from labelfactory.learning.learnt_classes import refuse_other_classes
 from labelfactory.learning.supervision import check_supervision
 from labelfactory.settings.params import Section, in_one_line
+from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.stage.output_state import passport_of
 
 
 def check_line(sections: Mapping[str, Section]) -> None:
@@ -31,6 +35,25 @@ def check_line(sections: Mapping[str, Section]) -> None:
                 value.check_packages()
     _check_backbones(sections)
     _check_objective(sections)
+
+
+def check_kept_networks(classes: Sequence[str], targets: Collection[str] = ()) -> None:
+    """Check that the networks on disk can label the import as they are, before `prepare` makes it the data set.
+
+    Args:
+        classes: names of class ids 1, 2, … of the import.
+        targets: names of stages; none means the whole line.
+
+    Raises:
+        DataError: a network that one of these stages, or one above it, would run was trained for other classes.
+    """
+    wiring = read_wiring()
+    needed = {name for target in targets for name in (target, *wiring.upstream(target))} if targets else set(wiring)
+    read = {noun for name in needed - set(wiring.learning) for noun in wiring[name].inputs}
+    for noun in wiring.networks:
+        # a damaged one is the affair of the stage that reads it
+        if noun in read and (passport := passport_of(noun)) is not None:
+            refuse_other_classes(DATA / noun / CHECKPOINT, passport.classes, classes, of="the import")
 
 
 def _check_lists(sections: Mapping[str, Section]) -> None:

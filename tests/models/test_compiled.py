@@ -70,6 +70,20 @@ def test_a_damaged_file_is_made_again(cache, tmp_path, suffix, damage):
     assert (healed.tripled(2), hits(healed)) == (6, 1)
 
 
+def test_one_changed_byte_anywhere_is_noticed_before_it_runs(cache, tmp_path):
+    """Of machine code itself, which would end the process instead of raising, as of what surrounds it."""
+    assert load(tmp_path / "one/tripling.py").tripled(2) == 6
+    (file,) = cache.rglob("*.nbc")
+    good = file.read_bytes()
+    code = good.index(b"\x7fELF")
+    for place in (*range(code, code + 2048, 128), *range(40, len(good), len(good) // 16)):
+        file.write_bytes(good[:place] + bytes([good[place] ^ 255]) + good[place + 1 :])
+        again = load(tmp_path / "one/tripling.py")
+        assert (again.tripled(2), hits(again)) == (6, 0), place
+    healed = load(tmp_path / "one/tripling.py")
+    assert (healed.tripled(2), hits(healed)) == (6, 1)
+
+
 def test_without_a_folder_a_process_compiles_for_itself(tmp_path, monkeypatch):
     """A file stands in its way; the user has no home."""
     (tmp_path / "file").write_text("")

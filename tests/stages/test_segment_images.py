@@ -19,7 +19,7 @@ from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
-from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint
+from labelfactory.learning.checkpoints import CHECKPOINT, change_passport, load_checkpoint
 from labelfactory.rows.columns import MaskColumn
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder
@@ -312,5 +312,8 @@ def test_other_classes_make_all_rows_anew(line, runs):
     segment()
     runs()
     write_dataset(dataclasses.replace(read_dataset(), classes=Classes((*CLASSES, "fox"))))
+    with pytest.raises(DataError, match="trained for the classes cat, dog"):
+        segment()
+    change_passport(DATA / "segmenter" / CHECKPOINT, classes=[*CLASSES, "fox"])
     assert segment() == (3, 0)
     assert all(len(row["area"]) == len(CLASSES) + 2 for row in rows().values())

@@ -16,6 +16,7 @@ from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
 from labelfactory.dataset.prepared import Chosen
 from labelfactory.digests import digest_rows
+from labelfactory.errors import DataError
 from labelfactory.files import write_json
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Classes
@@ -53,12 +54,12 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     return sections
 
 
-def write_import(records: list) -> None:
+def write_import(records: list, *classes: str) -> None:
     entries = [
         Entry(r.image_id, r.path, r.sha256, r.lists, r.tags, mask_path=r.mask_path, position=r.position)
         for r in records
     ]
-    write_manifest(Manifest(Classes(("cat", "dog")), {0: 0, 1: 1, 2: 2}, "test", tuple(entries)))
+    write_manifest(Manifest(Classes(classes or ("cat", "dog")), {0: 0, 1: 1, 2: 2}, "test", tuple(entries)))
 
 
 def rows(*stale: str) -> list[int]:
@@ -200,6 +201,19 @@ def test_earlier_settings_cost_nothing_also_below(project, workspace, monkeypatc
 
     project["brightness"] = BrightnessConfig(factor=5)
     assert [(c.rows, c.found) for c in costs(states)[1:]] == [(5, 0), (5, 0), (0, 0)]
+
+
+def test_other_classes_are_every_row(project, workspace, monkeypatch):
+    """By the import; and once `prepare` has run, as long as a network that was trained for the earlier ones is refused."""
+    write_import(workspace.records, "dog", "cat")
+    assert rows("prepare") == [5, 5]
+    write_import(workspace.records)
+
+    def refused(stage: object) -> dict[str, str]:
+        raise DataError("trained for other classes")
+
+    monkeypatch.setattr(Brightness, "fixed", refused)
+    assert rows("brightness") == [5, 5]
 
 
 def test_another_shard_size_is_every_row(project):

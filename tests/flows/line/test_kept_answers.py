@@ -1,5 +1,6 @@
 """A kept answer is used only where nothing that it depends on has changed."""
 
+import json
 import os
 import sys
 import time
@@ -205,6 +206,27 @@ def test_a_damaged_file_is_asked_anew(project, text):
     (path,) = KEPT.glob("*.json")
     path.write_text(text)
     assert [question.ask(), question.ask()] == [2, 2]
+
+
+@pytest.mark.parametrize("answer", [{"times": 7}, None, [], "x", {}])
+def test_another_answer_than_the_one_that_was_written_is_asked_anew(project, answer):
+    """An editor changes a figure: no command prints it, none meets what it cannot read."""
+    question = Question()
+    assert question.ask() == 1
+    (path,) = KEPT.glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"answer": answer}))
+    assert [question.ask(), question.ask()] == [2, 2]
+
+
+def test_the_answer_to_another_question_is_asked_anew(project):
+    """Its file in the place of this one's."""
+    question = Question()
+    assert question.ask("a") == 1
+    (path,) = KEPT.glob("*.json")
+    question.ask("b")
+    (other,) = set(KEPT.glob("*.json")) - {path}
+    path.replace(other)
+    assert question.ask("b") == 3
 
 
 def test_answers_are_few_and_forgotten(project, monkeypatch):

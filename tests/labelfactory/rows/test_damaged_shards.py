@@ -1,12 +1,13 @@
 """Damaged shards: those of our own are made again, those from above are an error; no wrong byte is used."""
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from brightness import Outline, files, update
+from brightness import Brightness, Outline, files, update
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,25 @@ def test_a_truncated_shard_from_above_is_an_error_with_a_remedy(project, cut):
     with pytest.raises(DataError, match=r"shard-00000.parquet: damaged") as caught:
         update(Outline)
     assert str(path) in caught.value.remedy
+
+
+@pytest.mark.parametrize("shard", [0, 9], ids=["of the data set", "of no image"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])
+def test_what_is_no_file_is_named_and_left(project, make, shard, capsys):
+    """In the place of a shard: nothing is computed first, said to be made again, or deleted; nor is it read from below."""
+    update()
+    path = Path(f"data/brightness/shard-{shard:05d}.parquet")
+    path.unlink(missing_ok=True)
+    make(path)
+    with pytest.raises(DataError, match=f"{path}: is .*, where a shard belongs") as caught:
+        update()
+    assert "Move it away" in caught.value.remedy
+    assert Brightness.processed == []
+    assert "made again" not in capsys.readouterr().err
+    assert path.exists()
+    assert not path.is_file()
+    with pytest.raises(DataError, match="where a shard belongs"):
+        ShardFolder(path.parent).table(shard)
 
 
 DAMAGE = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
