@@ -8,6 +8,7 @@ from labelfactory.console import one_line, say
 from labelfactory.dataset.account import Account
 from labelfactory.masking import masked
 from labelfactory.settings.wiring import WIRING_FILE, read_wiring
+from lineage.shown_images import record_import
 from reporting.imports import facts, shown_classes
 from sources._batch import Batch
 from sources._import_plan import ImportOptions
@@ -19,6 +20,8 @@ WIDTH = 80
 
 def import_and_show(batch: Batch, options: ImportOptions) -> None:
     """Import a batch and print its account. Raises as `import_batch`."""
+    if not options.dry_run:
+        record_import()
     show_import(import_batch(batch, options), options)
 
 

@@ -20,6 +20,7 @@ from app._import_options import (
 )
 from labelfactory.errors import UserError
 from labelfactory.typed_names import split_names
+from lineage.shown_images import record_import
 from sources._coco_objects import Crowds
 from sources._download import fetch_voc2012
 from sources._table_columns import ColumnNames
@@ -72,6 +73,7 @@ def demo(
     elif classes or rename or append or val_fraction is not None:
         import_and_show(find_demo(DEMO_FOLDER, count=count, seed=seed), options)
     else:  # rendered images need no inspection
+        record_import()
         show_import(import_drawn(render_demo(DEMO_FOLDER, count=count, seed=seed), options), options)
 
 

@@ -5,6 +5,7 @@ gets a new file, made from a copy of the old one under the ledger's lock; open r
 may be deleted at any time, and is made again where it is damaged.
     masks      the ledger's columns, and `sequence`: the number of the file
     training   the same, and the mask's figures of quality where the row is a mask of the line
+    images     the same as masks
 """
 
 import re
@@ -18,7 +19,7 @@ from labelfactory.files import disk_errors, temporary_path
 from lineage.ledger import SCHEMAS, Kind, Ledger, LedgerFile
 
 QUALITY = ("mean_confidence", "void_share", "agreement")
-KINDS: tuple[Kind, ...] = ("masks", "training")
+KINDS: tuple[Kind, ...] = ("masks", "training", "images")
 SOURCE = "read_parquet(?, filename = true)"
 SEQUENCE = "CAST(split_part(parse_filename(t.filename), '-', 1) AS INTEGER)"
 TYPES = {
@@ -128,12 +129,14 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _load(connection: duckdb.DuckDBPyConnection, files: Sequence[LedgerFile]) -> None:
     """Add files. Masks come first: the quality of a training row is that of the mask, whose file may be as new."""
-    masks, training = ([str(f.path) for f in files if f.kind == kind] for kind in KINDS)
-    if masks:
-        connection.execute(
-            f"INSERT INTO masks SELECT {_columns('masks')}, {SEQUENCE} FROM {SOURCE} t ORDER BY {SEQUENCE}, t.image_id",
-            [masks],
-        )
+    paths = {kind: [str(f.path) for f in files if f.kind == kind] for kind in KINDS}
+    for kind in KINDS:
+        if paths[kind] and kind != "training":
+            connection.execute(
+                f"INSERT INTO {kind} SELECT {_columns(kind)}, {SEQUENCE} FROM {SOURCE} t ORDER BY {SEQUENCE}, t.image_id",
+                [paths[kind]],
+            )
+    training = paths["training"]
     if training:
         quality = ", ".join(f"m.{name}" for name in QUALITY)
         connection.execute(

@@ -4,6 +4,7 @@ data/ledger/00000012-masks.parquet; schema metadata `labelfactory` (JSON): forma
 file before, empty in the first). data/ledger/HEAD (JSON): sequence and digest of the last file. Kinds, one row each:
     masks      a mask of any time: image, tags, digests of its inputs, quality, execution, time
     training   a row that a model was trained on: image, label's digest and source, model, execution, time
+    images     a photograph and a true mask that an image of an import or a data set had
     events     something that happened, as JSON: a model, an execution of a stage, a state of the line, an evaluation, a
                promotion, a withdrawal
 Digests are stored as 32 bytes, repeating values as a dictionary. The ledger is history, not state: git ignores it and DVC
@@ -34,7 +35,7 @@ RESTORE = "Restore the file from a backup; the ledger cannot be made again."
 ROW_GROUP = 16_384
 """Rows that are skipped together where a look-up cannot find its image among them."""
 
-Kind = Literal["masks", "training", "events"]
+Kind = Literal["masks", "training", "images", "events"]
 DIGEST = pa.binary(32)
 TIME = pa.timestamp("ms", tz="UTC")
 
@@ -68,6 +69,14 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("model", DIGEST),  # of the weights; of a further training that ended with them, over all of it
             ("run", pa.string()),
             ("time", TIME),
+        ]
+    ),
+    "images": pa.schema(
+        [
+            ("image_id", pa.string()),
+            ("image", DIGEST),
+            ("mask", DIGEST),  # SHA-256 of the true mask's file; null where it had none
+            ("time", TIME),  # when the import or the data set that names it was written
         ]
     ),
     "events": pa.schema(

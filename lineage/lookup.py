@@ -15,7 +15,7 @@ from labelfactory.learning.checkpoints import Passport, training_digest
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage.output_state import passport_of
 from lineage.evaluation import MEASURED, Evaluation, evaluation_of
-from lineage.index import QUALITY, fresh_index, open_index, rebuilt_index, rows_digest_sql
+from lineage.index import KINDS, QUALITY, fresh_index, open_index, rebuilt_index, rows_digest_sql
 from lineage.ledger import ROW_COLUMNS, Ledger
 from lineage.makers import maker_of
 
@@ -272,10 +272,16 @@ class Lookup:
         wanted = list(values)
         places = ", ".join("?" * len(wanted))
         query = " UNION ".join(
-            f"SELECT image_id, image FROM {kind} WHERE image IS NOT NULL AND {column} IN ({places})"
-            for kind in ("masks", "training")
+            f"SELECT image_id, image FROM {kind} WHERE image IS NOT NULL AND {column} IN ({places})" for kind in KINDS
         )
-        return {(row["image_id"], row["image"]) for row in self.rows(query, [*wanted, *wanted])} if wanted else set()
+        rows = self.rows(query, wanted * len(KINDS)) if wanted else []
+        return {(row["image_id"], row["image"]) for row in rows}
+
+    def true_masks_of(self, photographs: Collection[str]) -> set[str]:
+        """Digest of the file of every true mask that these photographs ever had, under any id."""
+        raw = [bytes.fromhex(digest) for digest in photographs]
+        query = f"SELECT DISTINCT mask FROM images WHERE mask IS NOT NULL AND image IN ({', '.join('?' * len(raw))})"
+        return {row["mask"] for row in self.rows(query, raw)} if raw else set()
 
     def users(self, image_ids: Iterable[str], photographs: Iterable[str] = ()) -> list[dict[str, Any]]:
         """Every model that learnt from these images, or from these photographs under any id: image_id, digest, source, model,
@@ -302,7 +308,7 @@ def open_ledger(ledger: Ledger | None = None) -> Lookup:
         MissingError: nothing was ever recorded.
     """
     ledger = ledger or Ledger()
-    if not ledger.files():
+    if all(file.kind == "images" for file in ledger.files()):  # an import alone
         raise MissingError(f"{ledger.folder}: nothing is recorded yet", "Type `labelfactory run`.")
     return Lookup(ledger)
 

@@ -34,6 +34,7 @@ from lineage.ledger_rows import (
 )
 from lineage.makers import left, made_model, maker_of
 from lineage.outbox import Outbox
+from lineage.shown_images import new_images
 
 MASK = ["image_id", "digest", "key"]
 """What tells a mask in the ledger from another."""
@@ -82,6 +83,7 @@ class _Recorder:
 
     def record(self) -> Recorded:
         """Look at everything and write what is new."""
+        self._append("images", new_images(self.ledger, self.known_files))
         live = list(live_artifacts())
         cached = list(cached_artifacts(self.known_files))
         self._masks(live, cached)

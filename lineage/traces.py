@@ -1,31 +1,36 @@
 """Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and masks by their bytes.
 
-Parquet is read by its columns of text, of bytes and of records, archives by their members. Not read are other packages: Arrow
-files, archives inside archives, pictures written as text (base64), pickles.
+Parquet is read by its columns (`table_values.py`), archives by names and digests of their members, single packed files by their
+content. Not read are other packages: Arrow files, archives inside archives, pictures written as text (base64), pickles.
 Columns of ids and columns of paths are compared as a whole; how texts and names are read: `trace_words.py`.
 """
 
+import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import mmap
 import tarfile
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.dvc_cache import cache_folder, cached, is_ours
-from labelfactory.foreign_files import PHOTOGRAPHS
+from labelfactory.foreign_files import FORMATS, PHOTOGRAPHS
 from labelfactory.settings.wiring import DATA
 from lineage.cached_names import named_in_cache
 from lineage.current_report import report_without
+from lineage.table_values import Leaf, leaves, values_of
 from lineage.trace_words import ID, KEY, PHOTOGRAPH, TraceWords
 from lineage.walked_folders import files_below
 
@@ -37,7 +42,17 @@ LARGE = 5_000_000
 PATHS = ("path", "mask_path")
 """Columns that name files."""
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM")
-"""First bytes of pictures, which are compared as a whole."""
+"""First bytes of pictures, which are compared as a whole. A text may begin so, too: a picture is what Pillow takes for one."""
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+"""First bytes of one packed file → how it was packed."""
+PART, NEAR = 2**24, 4096
+"""Bytes that are unpacked at once, and what is looked at around a word."""
 UNREAD = "not all of it could be read and searched"
 UNREADABLE = (
     OSError,
@@ -72,33 +87,52 @@ class Traces(TraceWords):
     def _in_content(self, path: Path) -> set[str]:
         with path.open("rb") as stream:
             start = stream.read(8)
-        if start.startswith(b"PAR1"):
+        if start.startswith((b"PAR1", b"PARE")):
             return self._in_table(path)
         found = {PHOTOGRAPH} if self._may_be(path.stat().st_size) and digest_file(path) in self.digests else set()
-        if start.startswith(PICTURES) or not start:
+        if not start or _is_picture(start, path):
             return found
+        packed = next((name for begin, name in PACKED.items() if start.startswith(begin)), "")
         if start.startswith(b"PK\x03\x04") or tarfile.is_tarfile(path):
             found |= self._in_archive(path)
-        elif start.startswith(b"\x1f\x8b"):
-            found |= self._in_gzip(path)
+        elif packed:
+            found |= self._in_packed(path, packed)
         return found | self._in_bytes(path)
 
-    def _in_gzip(self, path: Path) -> set[str]:
+    def _in_packed(self, path: Path, packed: str) -> set[str]:
+        """What one file holds that was packed by itself."""
+        digest, end, found = hashlib.sha256(), b"", set[str]()
         try:
-            with gzip.open(path) as unpacked:
-                digest = hashlib.file_digest(unpacked, "sha256").hexdigest()
+            with _unpacked(path, packed) as stream:
+                while part := stream.read(PART):
+                    digest.update(part)
+                    found |= self._in_part(self._words_without_keys, end + part)
+                    end = part[-NEAR:]
         except UNREADABLE:
-            return {UNREAD}
-        return {PHOTOGRAPH} if digest in self.digests else set()
+            found.add(UNREAD)
+        return found | ({PHOTOGRAPH} if digest.hexdigest() in self.digests else set())
+
+    def _in_part(self, words: Mapping[str, str], data: Any) -> set[str]:
+        """What stands in bytes as a word of its own, in UTF-8 or UTF-16."""
+        found = self._among(words, data)
+        for code in ("utf-16-le", "utf-16-be") if data.find(b"\0") >= 0 else ():
+            for word, meaning in words.items():
+                wide = word.encode(code, "surrogatepass")
+                at = data.find(wide) if meaning not in found else -1
+                while at >= 0 and meaning not in found:
+                    near = data[max(at % 2, at - NEAR) : at + len(wide) + NEAR]
+                    found |= self._among({word: meaning}, near.decode(code, "replace"))
+                    at = data.find(wide, at + 1)
+        return found
 
     def _may_be(self, size: int) -> bool:
         return any(self.sizes.get(digest, size) == size for digest in self.digests)
 
     def _in_bytes(self, path: Path) -> set[str]:
         size = path.stat().st_size
-        words = {w: m for w, m in self.words.items() if m != KEY} if size > LARGE else self.words
+        words = self._words_without_keys if size > LARGE else self.words
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return self._among(words, data)
+            return self._in_part(words, data)
 
     def _in_archive(self, path: Path) -> set[str]:
         """What members of an archive hold: their names, and pictures by their bytes."""
@@ -117,17 +151,40 @@ class Traces(TraceWords):
             return {UNREAD}
 
     def _in_table(self, path: Path) -> set[str]:
-        found: set[str] = set()
-        schema = pq.read_schema(path)
-        for name, value in (schema.metadata or {}).items():
-            if name != b"ARROW:schema":
-                found |= self.in_text(value.decode("utf-8", "replace"))
-        names = [column.name for column in schema if _is_text(column.type)]
-        table = pq.read_table(path, columns=names, partitioning=None)
-        for name in names:
-            for value in _values(table.column(name)):
-                found |= self._in_column(name, value)
-        return found | (set() if b"labelfactory" in (schema.metadata or {}) else self._in_payload(path, schema))
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            is_ours = b"labelfactory" in (schema.metadata or {})
+            found = self._in_notes(schema, with_names=not is_ours)
+            for column in {field.name: field for field in schema}.values():
+                kinds = list(leaves(column))
+                if is_ours and any(leaf.in_record or not leaf.is_text for leaf in kinds):
+                    continue  # payload: what the line makes is no photograph
+                try:
+                    for leaf, value in values_of(file, column):
+                        found |= self._in_value(leaf, value)
+                except UNREADABLE:
+                    found.add(UNREAD)
+                if not all(leaf.is_known for leaf in kinds):
+                    found.add(UNREAD)
+        return found
+
+    def _in_notes(self, schema: pa.Schema, *, with_names: bool) -> set[str]:
+        """What the metadata of a table and of its columns say, and the names of these."""
+        notes = [schema.metadata, *(field.metadata for field in schema)]
+        texts = [text for note in notes for name, value in (note or {}).items() for text in _texts(name, value)]
+        if with_names:
+            texts += [name for field in schema for name in (field.name, *(leaf.name for leaf in leaves(field)))]
+        return {each for text in texts for each in self.in_text(text)}
+
+    def _in_value(self, leaf: Leaf, value: str | bytes) -> set[str]:
+        """What a value in a table holds."""
+        if isinstance(value, bytes) and (leaf.name == "image_id" or leaf.name in PATHS):
+            return self._in_value(leaf, value.decode("utf-8", "replace"))
+        if isinstance(value, bytes):
+            is_picture = self._may_be(len(value)) and digest_bytes(value) in self.digests
+            words = {} if _is_picture(value, io.BytesIO(value)) else self._words_without_keys
+            return self._in_part(words, value) | ({PHOTOGRAPH} if is_picture else set())
+        return self._in_column(leaf.name, value) | (self.in_text(value) if leaf.in_record else set())
 
     def _in_column(self, column: str, value: str) -> set[str]:
         """What a value in a column of text holds: ids and paths are compared as a whole."""
@@ -136,22 +193,10 @@ class Traces(TraceWords):
             return {ID} if value in self.image_ids else self.in_name(PurePath(value)) if is_file else set()
         return self.in_name(PurePath(value)) if column in PATHS else self.in_text(value)
 
-    def _in_payload(self, path: Path, schema: pa.Schema) -> set[str]:
-        """What columns of bytes and of records hold, such as pictures of a data set; shards of the line have none."""
-        names = [
-            c.name
-            for c in schema
-            if pa.types.is_nested(c.type) or pa.types.is_large_binary(c.type) or c.type == pa.binary()
-        ]
-        found: set[str] = set()
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=64, columns=names) if names else ():
-                for value in _leaves(batch.to_pylist()):
-                    if isinstance(value, str):
-                        found |= self.in_text(value)
-                    elif self._may_be(len(value)) and digest_bytes(value) in self.digests:
-                        found.add(PHOTOGRAPH)
-        return found
+    @cached_property
+    def _words_without_keys(self) -> dict[str, str]:
+        """Without keys of rows, of which there may be hundreds."""
+        return {word: meaning for word, meaning in self.words.items() if meaning != KEY}
 
 
 def in_project(traces: Traces) -> dict[Path, set[str]]:
@@ -201,27 +246,28 @@ def joined(traces: Collection[Traces]) -> Traces:
     return Traces.of(ids, digests, keys, sizes)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
+def _texts(name: bytes, value: bytes) -> list[str]:
+    """A note in a table; of how Arrow wrote down the schema, nothing."""
+    return [] if name == b"ARROW:schema" else [part.decode("utf-8", "replace") for part in (name, value)]
 
 
-def _values(column: pa.ChunkedArray) -> Collection[str]:
-    """The different texts in a column."""
-    values: set[str] = set()
-    for value in column.to_pylist():
-        values |= {value} if isinstance(value, str) else set(value or ())
-    return values - {None}
+def _is_picture(start: bytes, source: Path | BinaryIO) -> bool:
+    """Whether a file that begins so is a picture, by its header alone."""
+    if not start.startswith(PICTURES):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Image.open(source, formats=list(FORMATS)).close()
+    except Exception:  # headers of anything fail in any way; what is no picture is searched
+        return False
+    return True
 
 
-def _leaves(value: Any) -> Iterator[str | bytes]:
-    """Every text and every string of bytes in nested values."""
-    if isinstance(value, str | bytes):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(inner)
+def _unpacked(path: Path, packed: str) -> Any:
+    """The content of a packed file, as a stream of bytes."""
+    openers: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+    return openers[packed](path) if packed in openers else pa.input_stream(str(path), compression=packed)
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:

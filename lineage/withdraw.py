@@ -57,7 +57,8 @@ def touched_by(lookup: Lookup, image_ids: Sequence[str]) -> Touched:
     known = {entry.image_id: entry for entry in entries}
     before = lookup.withdrawn()
     for image_id in image_ids:
-        if not (image_id in known or image_id in before or lookup.masks(image_id) or lookup.users([image_id])):
+        recorded = lookup.photographs_of([image_id]) or lookup.masks(image_id) or lookup.users([image_id])
+        if not (image_id in known or image_id in before or recorded):
             near = did_you_mean(image_id, known)
             raise MissingError(
                 f"neither the import nor the ledger knows {image_id!r}{near if 'did you mean' in near else ''}",
@@ -113,10 +114,11 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
     photographs = {m["image_id"]: m["image"] for m in touched.masks if m["image_id"] in touched.image_ids}
     photographs |= {entry.image_id: entry.sha256 for entry in touched.entries}
     digests = set(touched.digests)
-    true_masks = {e.mask_sha256 for e in touched.entries if e.mask_sha256} - {e.mask_sha256 for e in others}
+    true_masks = {e.mask_sha256 for e in touched.entries if e.mask_sha256} | Lookup(ledger).true_masks_of(digests)
+    true_masks -= {e.mask_sha256 for e in others}
     drawn = drawn_masks(Lookup(ledger), touched.image_ids, digests)
     pixels = digests | true_masks | set(drawn)
-    sizes = {e.sha256: Path(e.path).stat().st_size for e in touched.entries if Path(e.path).is_file()}
+    sizes = _sizes(touched.entries)
     sizes |= {digest: size for digest, size in drawn.items() if size is not None}
     own, elsewhere = _files(touched, others, pixels, sizes)
     keys = {mask["key"] for mask in touched.masks}
@@ -144,6 +146,12 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
         begun = next(each for each in read_withdrawals(ledger) if each.id == identity)
         tell_mlflow(ledger, begun)
     return begun
+
+
+def _sizes(entries: Sequence[Entry]) -> dict[str, int]:
+    """Bytes of the photographs by digest, of files that are as they were imported: another file's size would hide their copies."""
+    files = [(e.sha256, OwnFile.at(Path(e.path))) for e in entries if Path(e.path).is_file()]
+    return {file.sha256: file.bytes for sha256, file in files if file.sha256 == sha256}
 
 
 def _objects(image_ids: Collection[str], own: Sequence[OwnFile], cache: Collection[str]) -> list[str]:

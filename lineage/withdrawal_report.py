@@ -26,6 +26,7 @@ from lineage.mlflow_home import HOME, tracking_uri
 from lineage.outside_data import search_outside
 from lineage.trace_words import PHOTOGRAPH
 from lineage.traces import UNREAD, Traces, in_cache, searched
+from lineage.walked_folders import files_below
 from lineage.withdrawals import Withdrawal
 
 REPORTS = "withdrawals"
@@ -57,8 +58,13 @@ class Found:
         return [md5 for md5 in self.cached if md5 not in self.current]
 
 
-def search(traces: Traces) -> Found:
-    """Search every file under data/ but history, and DVC's cache."""
+def search(traces: Traces, known: Collection[str] = ()) -> Found:
+    """Search every file under data/ but history, and DVC's cache.
+
+    Args:
+        traces: what is looked for.
+        known: MD5 of objects that were found to hold it when the import still named the images, whose paths told some of them.
+    """
     live = searched(traces)
     unread = [path for path, held in live.items() if UNREAD in held]
     live = {path: held - {UNREAD} for path, held in live.items() if held != {UNREAD}}
@@ -74,7 +80,18 @@ def search(traces: Traces) -> Found:
         elif not own and linked:
             foreign.append(f"{path} ({PHOTOGRAPH}; it lies outside of {DATA}, behind a link)")
     foreign += [f"{path} ({UNREAD})" for path in unread]
-    return Found(tuple(lines), tuple(foreign), tuple(in_cache(traces)), frozenset(md5_of(path) for path in live))
+    cached_now = dict.fromkeys([*in_cache(traces), *_unneeded(known, live)])
+    return Found(tuple(lines), tuple(foreign), tuple(cached_now), frozenset(md5_of(path) for path in live))
+
+
+def _unneeded(objects: Collection[str], live: Collection[Path]) -> list[str]:
+    """Those of some objects that the cache has, but for bytes that files under data/ other than `live` have: another image may have
+    come to the same mask by now."""
+    there = [md5 for md5 in objects if cached(md5).is_file()]
+    sizes = {cached(md5).stat().st_size for md5 in there}
+    others = (path for path in files_below(DATA) if path not in live) if there else ()
+    needed = {md5_of(path) for path in others if path.stat().st_size in sizes}
+    return [md5 for md5 in there if md5 not in needed]
 
 
 def left_over(found: Found) -> list[str]:

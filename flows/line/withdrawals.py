@@ -50,7 +50,7 @@ def sign(withdrawals: Sequence[Withdrawal]) -> list[Report]:
     for each in withdrawals:
         each = again_if_more_known(ledger, each)
         lookup = Lookup(ledger)
-        before, found = last_report(ledger, each), search(traces_of(lookup, each))
+        before, found = last_report(ledger, each), search(traces_of(lookup, each), each.cache)
         objects = sorted({*each.cache, *found.cached, *before.get("deleted_from_cache", ())})
         remote = remove_at_remotes([each], {*objects, *each.objects})
         remove_cached(found.old)

@@ -12,6 +12,8 @@ from workspace import ROOT
 
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.prepared import IMAGES
+from lineage.ledger import Ledger
+from lineage.lookup import Lookup
 
 
 def pictures_and_table(root: Path, *, count: int = 6, start: int = 0) -> Path:
@@ -36,6 +38,22 @@ def test_append_moves_nothing(here, labelfactory):
     content = MANIFEST.read_bytes()
     assert "nothing new" in labelfactory("import", "demo", "--append", "--count", "16")
     assert MANIFEST.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "again",
+    [("demo", "--count", "10", "--seed", "7"), ("demo", "--seed", "7", "--classes", "bee,fox,frog,owl,ladybird")],
+)
+def test_the_ledger_keeps_the_photographs_of_an_import_that_another_one_replaces(here, labelfactory, again):
+    """Although nothing ran between them; a dry run writes nothing."""
+    labelfactory("import", "demo", "--count", "10")
+    first = read_manifest().entries
+    labelfactory("import", *again, "--replace", "--dry-run")
+    assert Ledger().files() == []
+    labelfactory("import", *again, "--replace")
+    lookup = Lookup(Ledger())
+    assert {first[0].sha256} == lookup.photographs_of([first[0].image_id])
+    assert {e.mask_sha256 for e in first} == lookup.true_masks_of({e.sha256 for e in first})
 
 
 def test_append_needs_something_to_append_to(here, labelfactory):

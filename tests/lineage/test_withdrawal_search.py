@@ -1,23 +1,27 @@
 """Where a withdrawn image still stands: every kind of file, any id, DVC's cache wherever it is."""
 
+import bz2
 import gzip
 import html
+import lzma
 import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_line import MadeLine, recorded_line
 from markupsafe import escape
+from PIL import Image
 from withdrawing import CACHE, began, finish, left, renamed, signed
 
 from labelfactory.dataset.left_out import LeftOut, write_left_out
 from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
-from labelfactory.digests import digest_file
+from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.dvc_cache import cache_folder, is_ours
 from lineage.lookup import Lookup
 from lineage.record import record
@@ -159,6 +163,173 @@ def test_every_kind_of_file_is_searched(tmp_path):
     assert damaged == {"t.gz", "m.parquet"}
     assert traces.in_name(Path("image-7.0123abc.png"))
     assert not traces.in_name(Path("image-70.png"))
+
+
+PIXELS = b"\x89PNG pixels"
+OTHERS = (b"\x89PNG others", None)
+VIEWS = pa.list_view(pa.string_view())
+
+
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize(
+    ("column", "array"),
+    [
+        ("image_id", pa.array(["x", "image-7"], pa.large_string())),
+        ("image_id", pa.array(["x", "image-7"], pa.string_view())),
+        ("path", pa.array(["x/image-7.png"], pa.large_string()).dictionary_encode()),
+        ("text", pa.array([["x"], ["image-7"]], pa.large_list(pa.large_string()))),
+        ("text", pa.array([["x"], ["image-7"]], VIEWS)),
+        ("text", pa.array([["x"], ["image-7"]], pa.list_(pa.dictionary(pa.int32(), pa.string())))),
+        ("text", pa.ExtensionArray.from_storage(pa.json_(pa.string()), pa.array(['{"id": "image-7"}']))),
+    ],
+)
+def test_every_kind_of_text_in_a_table_is_searched(tmp_path, column, array, ours):
+    """Decided by the values behind lists, dictionaries, views and extensions, in tables of the line too."""
+    found = in_table(tmp_path, {column: array}, ours=ours)
+    assert found == {"the image's id"}
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([PIXELS, OTHERS[0]], pa.binary(len(PIXELS))),
+        pa.array([*OTHERS, PIXELS], pa.large_binary()),
+        pa.array([*OTHERS, PIXELS], pa.binary_view()),
+        pa.array([*OTHERS, PIXELS]).dictionary_encode(),
+        pa.array([*OTHERS, PIXELS], pa.binary(len(PIXELS))).dictionary_encode(),
+        pa.array([[PIXELS]], pa.list_(pa.binary(), 1)),
+        pa.array([[PIXELS]], pa.large_list_view(pa.binary_view())),
+        pa.array([{"a": {"b": [PIXELS]}, "c": None}]),
+        pa.array([[("x", PIXELS)]], pa.map_(pa.string(), pa.binary())),
+    ],
+)
+def test_every_kind_of_bytes_in_a_table_is_searched(tmp_path, array):
+    """Of whatever width, in lists, records and maps."""
+    assert in_table(tmp_path, {"picture": array}) == {"the photograph or a mask of it"}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"image-7": pa.array([1])},
+        {"image-7.png": pa.array([1.5])},
+        {"a": pa.array([{"image-7": 1}])},
+        {"text": pa.array([b"of image-7, as old writers have texts"])},
+        {"image_id": pa.array([b"x", b"image-7"])},
+        {"text": pa.array([{"image_id": b"image-7"}])},
+        {"image_id": pa.array([70, 123456])},
+        {"text": pa.array(["x"]), "": pa.array(["image-7"])},
+    ],
+)
+def test_names_of_columns_and_texts_as_bytes_are_searched(tmp_path, columns):
+    """A column for each image, a column of texts that does not say so, ids as numbers."""
+    assert in_table(tmp_path, columns) == {"the image's id"}
+
+
+def test_notes_in_a_table_are_searched_by_name_and_value(tmp_path):
+    """Those of a column too."""
+    for notes in ({"a": "of image-7"}, {"image-7": ""}):
+        field = pa.field("a", pa.int8(), metadata=notes)
+        assert in_table(tmp_path, {"a": pa.array([1], pa.int8())}, schema=pa.schema([field])) == {"the image's id"}
+
+
+def test_other_values_in_a_table_are_no_trace(tmp_path):
+    """Numbers, times, other ids; all of it is read."""
+    columns = {
+        "image_id": pa.array(["image-70"], pa.string_view()),
+        "mask": pa.array([b"image-70"]),
+        "a": pa.array([1], pa.decimal128(5)),
+        "b": pa.array([1], pa.duration("s")),
+        "c": pa.array([[0.5]]),
+        "d": pa.nulls(1),
+        "e": pa.array([{"when": 2**62, "what": "x"}], pa.struct([("when", pa.timestamp("ms")), ("what", pa.string())])),
+        "f": pa.array([True]),
+    }
+    assert in_table(tmp_path, columns) == set()
+
+
+def test_a_column_that_cannot_be_read_is_named_beside_what_others_hold(tmp_path, monkeypatch):
+    """A type that is not known, one that Arrow writes but does not read back, a table that is sealed."""
+    other = pa.array([["x"], None], pa.list_(pa.string(), 1))
+    assert in_table(tmp_path, {"a": other, "image_id": pa.array(["image-7", "x"])}) == {"the image's id", UNREAD}
+    monkeypatch.setattr("lineage.table_values.NUMBERS", ())
+    assert in_table(tmp_path, {"a": pa.array([1])}) == {UNREAD}
+    (tmp_path / "a.parquet").write_bytes(b"PARE sealed")
+    assert sought().read(tmp_path / "a.parquet") == {UNREAD}
+
+
+@pytest.mark.parametrize("start", [b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\xff\xd8\xff", b"\x89PNG"])
+def test_a_text_that_begins_like_a_picture_is_searched(tmp_path, start):
+    """In a file and in a table; a picture is compared as a whole, whatever is written in it."""
+    (tmp_path / "a").write_bytes(start + b"W: about image-7")
+    assert sought().read(tmp_path / "a") == {"the image's id"}
+    assert in_table(tmp_path, {"a": pa.array([start + b"W: about image-7"])}) == {"the image's id"}
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp"])
+def test_a_picture_is_compared_as_a_whole(tmp_path, suffix):
+    """Its bytes may be anything."""
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (4, 4)).save(path)
+    path.write_bytes(path.read_bytes() + b" image-7 ")
+    assert sought().read(path) == set()
+    assert in_table(tmp_path, {"a": pa.array([path.read_bytes()])}) == set()
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("before", [b"", b"x"])
+def test_texts_in_utf_16_are_searched(tmp_path, code, before):
+    """At an odd byte too, as in the files of other programs; a longer word is another one there as well."""
+    for text, held in (("about image-7.", {"the image's id"}), ("about image-70, an-image-7", set())):
+        (tmp_path / "a.csv").write_bytes(before + text.encode(code))
+        assert sought().read(tmp_path / "a.csv") == held
+
+
+def lz4(data: bytes) -> bytes:
+    """Packed as a frame of its own."""
+    return packed_by("lz4", data)
+
+
+def zstd(data: bytes) -> bytes:
+    """The same."""
+    return packed_by("zstd", data)
+
+
+def packed_by(name: str, data: bytes) -> bytes:
+    """Packed by one of Arrow's codecs."""
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, name) as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd, lz4])
+def test_a_packed_file_is_searched(tmp_path, pack):
+    """The photograph, and a text; one that is damaged is named."""
+    path = tmp_path / "a"
+    for content, held in (
+        (PIXELS, {"the photograph or a mask of it"}),
+        (b"x" * 5000 + b" about image-7 ", {"the image's id"}),
+        ("image-7".encode("utf-16"), {"the image's id"}),
+        (b"another, image-70", set()),
+    ):
+        path.write_bytes(pack(content))
+        assert sought().read(path) == held
+    path.write_bytes(pack(np.random.default_rng(0).bytes(100_000))[:50_000])
+    assert UNREAD in sought().read(path)
+
+
+def sought() -> Traces:
+    """One photograph and two ids."""
+    return Traces(frozenset({"image-7", "123456"}), frozenset({digest_bytes(PIXELS)}), frozenset())
+
+
+def in_table(folder: Path, columns: dict[str, pa.Array], *, ours: bool = False, schema: pa.Schema = None) -> set[str]:
+    """What a table of these columns holds. `ours`: it says that it is one of the line."""
+    table = pa.table(columns, schema=schema)
+    notes = {**(table.schema.metadata or {}), **({"labelfactory": "{}"} if ours else {})}
+    pq.write_table(table.replace_schema_metadata(notes), folder / "a.parquet")
+    return sought().read(folder / "a.parquet")
 
 
 NEIGHBOURS = ("IMG_1 (1)", "IMG_1~2", "a/IMG_1")

@@ -11,18 +11,21 @@ from made_line import MadeLine, recorded_line
 from withdrawing import CACHE, began, finish, left, neutral_paths, renamed, signed
 
 from labelfactory.dataset.corrections import read_corrections, store_mask, write_corrections
-from labelfactory.dataset.manifest import read_manifest, write_manifest
+from labelfactory.dataset.manifest import Entry, read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import REMEMBERED, withdrawn
 from labelfactory.digests import digest_file, digest_json
+from labelfactory.dvc_cache import cached
 from labelfactory.files import write_json
 from labelfactory.schema import Classes
-from lineage.ledger import Ledger, events_table
+from lineage.ledger import SCHEMAS, Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove
+from lineage.shown_images import record_import
 from lineage.verify import verify
 from lineage.withdraw import again_if_more_known, begin_elsewhere, touched_by
+from lineage.withdrawal_report import left_over, search, traces_of
 from lineage.withdrawals import open_withdrawals, read_withdrawals
 
 
@@ -239,3 +242,141 @@ def test_what_is_no_digest_is_no_photograph(line):
     assert withdrawn().photographs == {photograph}
     assert withdrawn().photographs == {photograph}  # as it was kept
     assert {digest for each in read_withdrawals(Ledger()) for digest in each.pixels} == {photograph}
+
+
+@pytest.mark.parametrize("now", ["the same size", "longer", "gone"])
+def test_copies_go_although_the_file_itself_has_changed(line, now):
+    """What it has now says nothing of how long the photograph was. Copies elsewhere are named, those in DVC's cache go."""
+    entry = read_manifest().entries[1]
+    path, copies = Path(entry.path), (Path("data/raw/kept/holiday.png"), Path("mine/holiday.png"))
+    for copy in copies:
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(path, copy)
+    stored = [cached(line._cache(path)), cached(line._cache(Path("data/raw")))]
+    bytes_ = path.read_bytes()
+    path.write_bytes({"the same size": bytes_[::-1], "longer": bytes_ + b"x"}.get(now, b""))
+    if now == "gone":
+        path.unlink()
+    withdrawal = began("image-1")
+    finish(line, withdrawal)
+    report, _ = signed(withdrawal)
+    assert [each for each in (path, copies[0], *stored) if each.exists()] == []
+    assert [each for each in report["elsewhere"] if "holiday" in each] == [
+        f"{copies[1]} (the photograph or a mask of it)"
+    ]
+
+
+def test_what_dvcs_cache_had_by_the_images_path_alone_goes(line):
+    """A version of the file that the import never took: only the path tells, and the import names no path by the end."""
+    path = Path(neutral_paths().entries[1].path)
+    imported = path.read_bytes()
+    path.write_bytes(b"another version")
+    stored = cached(line._cache(path))
+    line._cache(Path("data/raw"))
+    path.write_bytes(imported)
+    withdrawal = began("image-1")
+    remove(withdrawal)
+    line.run()
+    record()
+    assert stored.exists()
+    found = search(traces_of(Lookup(), withdrawal), withdrawal.cache)
+    assert f"{stored}: in DVC's cache" in left_over(found)
+    assert left(withdrawal) == []
+    assert not stored.exists()
+
+
+def test_an_object_whose_bytes_another_file_has_by_now_stays(line):
+    """It is no copy of the image alone any more."""
+    path = Path(neutral_paths().entries[1].path)
+    imported = path.read_bytes()
+    path.write_bytes(b"another version")
+    stored = cached(line._cache(path))
+    line._cache(Path("data/raw"))
+    path.write_bytes(imported)
+    withdrawal = began("image-1")
+    Path("data/raw/other.txt").write_bytes(b"another version")
+    finish(line, withdrawal)
+    assert stored.exists()
+
+
+def scored(name: str, seed: int) -> Entry:
+    """Another photograph of image-1 with a true mask, under names that do not tell; it is only scored."""
+    mask = Path(f"data/raw/{name}-mask.png")
+    entry = replace(MadeLine._photograph(name, seed), image_id="image-1", position=1, lists=("val",))
+    mask.write_bytes(b"the true mask of " + name.encode())
+    return replace(entry, mask_path=str(mask), mask_sha256=digest_file(mask))
+
+
+def imported(*entries: Entry) -> None:
+    """The import with these instead of image-1."""
+    rest = [entry for entry in read_manifest().entries if entry.image_id != "image-1"]
+    write_manifest(replace(read_manifest(), entries=(*rest, *entries)))
+
+
+@pytest.mark.parametrize("recorded", ["by runs", "by imports", "by an earlier version"])
+def test_earlier_photographs_of_an_image_that_is_only_scored_go_with_their_true_masks(line, monkeypatch, recorded):
+    """No mask of the line and no training row tells of them; of a ledger of before, the data sets in DVC's cache do."""
+    first, second = scored("first", 8), scored("second", 9)
+    for entry in (first, second):
+        imported(entry)
+        if recorded == "by imports":
+            record_import()
+            continue
+        line.run()
+        with monkeypatch.context() as patch:
+            if recorded == "by an earlier version":
+                patch.setattr("lineage.record.new_images", lambda *_: SCHEMAS["images"].empty_table())
+                for path in Ledger().folder.glob("*-images.parquet"):
+                    path.unlink()
+            record()
+    record()
+    other = Path("data/raw/image-2.png")
+    assert Lookup().true_masks_of({first.sha256, second.sha256}) == {first.mask_sha256, second.mask_sha256}
+    withdrawal = began("image-1")
+    assert {first.sha256, second.sha256} <= withdrawal.digests
+    finish(line, withdrawal)
+    assert {path.name for path in Path("data/raw").iterdir()} == {"image-0.png", "image-2.png", "image-3.png"}
+    assert {first.sha256, second.sha256} <= withdrawn().photographs
+    assert other.exists()
+    assert recorded == "by an earlier version" or verify() == []  # of that, a file of the chain is taken away above
+
+
+def test_an_image_that_was_only_scored_and_is_no_more_in_the_import_is_known(line):
+    """By its id, and by the id that its photograph has now."""
+    first = scored("first", 8)
+    imported(first)
+    line.run()
+    record()
+    imported(replace(first, image_id="new-1"))
+    line.run()
+    record()
+    assert touched_by(Lookup(), ["image-1"]).image_ids == ("image-1", "new-1")
+    assert touched_by(Lookup(), ["new-1"]).image_ids == ("new-1", "image-1")
+
+
+def test_an_earlier_true_mask_that_another_image_has_now_stays(line):
+    """Masks of the same bytes are common."""
+    first, second = scored("first", 8), scored("second", 9)
+    imported(first)
+    line.run()
+    record()
+    shared = replace(read_manifest().entries[0], mask_path=first.mask_path, mask_sha256=first.mask_sha256)
+    imported(second)
+    write_manifest(replace(read_manifest(), entries=(shared, *read_manifest().entries[1:])))
+    line.run()
+    record()
+    finish(line, began("image-1"))
+    assert Path(first.mask_path).exists()
+    assert not Path(first.path).exists()
+
+
+def test_the_same_images_are_recorded_once(line):
+    """Whether the import or the data set names them, and in whatever order."""
+    files = Ledger().files("images")
+    assert len(files) == 1
+    assert len(Ledger().read("images")) == 4
+    imported(*[entry for entry in read_manifest().entries if entry.image_id == "image-1"])
+    line.run()
+    record()
+    record_import()
+    assert Ledger().files("images") == files

@@ -146,7 +146,7 @@ class MadeLine:
         records = tuple(
             ImageRecord(
                 **e.__dict__ | {"width": SIZE[1], "height": SIZE[0]},
-                split="train",
+                split="train" if "train" in e.lists else "score",
                 shard=0,
                 status="ok",
                 reason="",

@@ -38,7 +38,7 @@ def began(*image_ids: str) -> Withdrawal:
 def signed(withdrawal: Withdrawal) -> tuple[dict, Path]:
     """Its report, and where it lies."""
     ledger = Ledger()
-    found = search(traces_of(Lookup(ledger), withdrawal))
+    found = search(traces_of(Lookup(ledger), withdrawal), withdrawal.cache)
     remove_cached(found.old)
     report = make_report(Lookup(ledger), withdrawal, found, Remote(), withdrawal.cache)
     return report, sign_off(ledger, withdrawal, report)
@@ -46,7 +46,7 @@ def signed(withdrawal: Withdrawal) -> tuple[dict, Path]:
 
 def left(withdrawal: Withdrawal) -> list[str]:
     """What is left of it once old objects have been deleted from the cache."""
-    found = search(traces_of(Lookup(), withdrawal))
+    found = search(traces_of(Lookup(), withdrawal), withdrawal.cache)
     remove_cached(found.old)
     return left_over(found)
 
