@@ -1,8 +1,8 @@
 """What is looked for of withdrawn images, in texts and in names: ids, digests and keys.
 
 An id stands in text in many spellings (JSON, HTML, file names). Where it is a part of another known id or path, such as `IMG_1` in
-`IMG_1~2`, that one is meant. Names of files are compared as a whole. An id that says nothing by itself, such as `12` or the name of
-a class, is looked for in columns of ids and in file names alone.
+`IMG_1~2`, that one is meant. Names of files are compared as a whole. An id that says nothing by itself, such as `12`, `seed` or
+the name of a class, is looked for in columns of ids and in file names alone.
 """
 
 import html
@@ -20,6 +20,7 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.errors import UserError
 from labelfactory.names import file_name
 from labelfactory.settings.wiring import DATA
+from lineage.program_words import words_among
 
 ID, PHOTOGRAPH, KEY = "the image's id", "the photograph or a mask of it", "a mask's key"
 MODEL = "a model that learnt from it"
@@ -33,7 +34,7 @@ class TraceWords:
     digests: frozenset[str]  # of photographs, and of true and drawn masks
     keys: frozenset[str]
     sizes: Mapping[str, int] = field(default_factory=dict)  # digest → bytes, as far as they are known
-    common: frozenset[str] = frozenset()  # names of classes and lists
+    common: frozenset[str] = frozenset()  # names of classes and lists, and ids that are words of the program
     weights: frozenset[str] = frozenset()  # digests of models, where these are looked for
     others: frozenset[str] = frozenset()  # ids of other images, and paths of their files
 
@@ -51,6 +52,7 @@ class TraceWords:
         entries = manifest.entries if manifest else ()
         common = {name for entry in entries for name in entry.lists}
         common |= set(manifest.classes.with_background if manifest else ())
+        common |= words_among(ids)
         others = [e for e in entries if e.image_id not in ids and e.sha256 not in photographs]
         names = {name for e in others for name in (e.image_id, e.path, e.mask_path) if name} | _left_out(ids)
         return cls(ids, photographs, frozenset(keys), sizes or {}, frozenset(common), others=frozenset(names))

@@ -52,9 +52,9 @@ def test_an_odd_id_is_found_and_stops_nothing(line, odd):
     assert len(odd) < 4 or "data/evaluation/report.html" in held
 
 
-@pytest.mark.parametrize("common", ["cat", "train", "12", "3"])
+@pytest.mark.parametrize("common", ["cat", "train", "12", "3", "seed", "center", "learning_rate"])
 def test_an_id_that_is_a_usual_word_is_found_in_columns_alone(line, common):
-    """The name of a class or a list, a small number: texts are full of them."""
+    """The name of a class or a list, a small number, a word of our reports or parameters: texts are full of them."""
     renamed(line, "image-1", common)
     withdrawal = began(common)
     remove(withdrawal)
