@@ -55,7 +55,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
     monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(measured_precision, "SECONDS", 0.2)
-    return tmp_path / f"cache/precision-{os.getuid()}"
+    return tmp_path / f"cache/{measured_precision.FOLDER}-{os.getuid()}"
 
 
 def be_able(monkeypatch: pytest.MonkeyPatch, able: dict[str, bool]) -> None:
