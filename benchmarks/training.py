@@ -28,7 +28,7 @@ PRECISIONS = ("32-true", "bf16-mixed")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", default="", help="the commit to compare with")
+    parser.add_argument("--before", required="--one" not in sys.argv, help="the commit to compare with")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)

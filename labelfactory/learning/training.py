@@ -195,6 +195,7 @@ def _fit(
             rate = cfg.learning_rate * epoch_shares[-1]
             curve.append({"epoch": float(epoch + 1), "loss": means.pop("loss"), "learning_rate": rate, **means})
             learner.after_epoch(epoch + 1, look)
+            _check_finite(learner.network, title, epoch + 1)
             if fabric.is_global_zero:
                 resume.keep(learner, optimizer, average, epoch + 1, curve)
             fabric.barrier()
@@ -225,8 +226,22 @@ def _means(steps: Sequence[Mapping[str, float]], title: str, epoch: int) -> dict
         UserError: the loss of a step is not finite.
     """
     if not np.isfinite([step["loss"] for step in steps]).all():
-        raise UserError(f"{title}: the loss is not finite in epoch {epoch}", "Lower learning_rate in params.yaml.")
+        raise _not_finite("the loss is", title, epoch)
     return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+
+
+def _check_finite(network: nn.Module, title: str, epoch: int) -> None:
+    """Stop at weights that are not finite. The loss may not show them: oneDNN's activations turn NaN into 0 in bfloat16.
+
+    Raises:
+        UserError: a weight or a running mean is not finite.
+    """
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+        raise _not_finite("weights are", title, epoch)
+
+
+def _not_finite(what: str, title: str, epoch: int) -> UserError:
+    return UserError(f"{title}: {what} not finite in epoch {epoch}", "Lower learning_rate in params.yaml.")
 
 
 def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:

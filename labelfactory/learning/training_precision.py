@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from labelfactory.devices import FabricPrecision, cores, pick_device
+from labelfactory.devices import FabricPrecision, cores, keep_freed_memory, pick_device
 from labelfactory.learning.batches import Examples
 from labelfactory.learning.learner import Batch, Learner
 from labelfactory.learning.resume import Resume
@@ -37,6 +37,7 @@ def training_precision(learner: Learner, examples: Examples, cfg: TrainingSectio
     device = pick_device()
     if device.type == "cpu":
         torch.set_num_threads(cores())
+        keep_freed_memory()  # as the training does
     timed: list[tuple[Learner, Batch]] = []  # made at the first turn: where an answer is kept, none is needed
 
     def turn(precision: FabricPrecision) -> None:

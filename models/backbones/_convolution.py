@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 Activation = Literal["none", "relu", "relu6"]
 _TOP = {"relu": float("inf"), "relu6": 6.0}
@@ -145,7 +146,10 @@ def activated(fresh: Tensor, activation: Activation) -> Tensor:
 
 @cache
 def _fuses(dtype: torch.dtype) -> bool:
-    """Whether oneDNN is to convolve with an activation in this dtype, and can on this processor."""
+    """Whether oneDNN is to convolve with an activation in this dtype, and can on this processor.
+
+    Unlike PyTorch's, its activations turn NaN into 0: a training looks at its weights for that (`fit`).
+    """
     if dtype != torch.bfloat16:
         return False
     x = torch.full((1, 1, 1, 1), -1.0, dtype=dtype)
@@ -153,7 +157,7 @@ def _fuses(dtype: torch.dtype) -> bool:
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, -7 * x, None, [0, 0], [1, 1], [1, 1], 1, "relu", [], ""
         )
-        return float(out) == 0 or float(out) == 7
+        return float(out) == 0
     except (AttributeError, RuntimeError):  # another build of PyTorch
         return False
 
@@ -181,6 +185,7 @@ class _Convolution(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         x, weight, *result = ctx.saved_tensors
         incoming = gradients[0].contiguous(memory_format=torch.channels_last)

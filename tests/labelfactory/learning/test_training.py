@@ -170,6 +170,22 @@ def test_few_examples_make_enough_steps(tmp_path, count, least, epochs, capsys):
     assert (said in capsys.readouterr().err) == (epochs > 3)
 
 
+def test_weights_without_a_value_stop_the_run_though_the_loss_has_one(tmp_path):
+    """Activations in bfloat16 turn NaN into 0; here the loss does not look at a layer."""
+    net = nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 1))
+    with torch.no_grad():
+        net[0].bias.fill_(torch.nan)
+    net[0].requires_grad_(False)
+
+    def only_last(model: nn.Module, batch: Batch) -> Tensor:
+        return ((model[1](batch["y"]) - batch["y"]) ** 2).mean()  # type: ignore[index]
+
+    resume = Resume(tmp_path / "resume.pt", "k")
+    with pytest.raises(UserError, match="weights are not finite in epoch 1"):
+        fit(learner(net, only_last), Noise(2), config(), pretrained=[], title="a net", resume=resume)
+    assert not (tmp_path / "resume.pt").exists()
+
+
 def test_a_loss_without_a_value_stops_the_run(tmp_path):
     """A checkpoint of NaN would pass every digest."""
     with pytest.raises(UserError, match="is not finite in epoch 1") as caught:
