@@ -231,7 +231,7 @@ def as_earlier_version(lookup: Lookup) -> None:
     shutil.rmtree("data/ledger")
     with Ledger().locked():
         for kind, table in files:
-            if kind == "masks" or table.column("model")[0].as_py() in known:
+            if kind in ("masks", "images") or table.column("model")[0].as_py() in known:
                 Ledger().append(kind, table)
         Ledger().append("events", events_table(events))
 
