@@ -283,6 +283,14 @@ class Lookup:
         query = f"SELECT DISTINCT mask FROM images WHERE mask IS NOT NULL AND image IN ({', '.join('?' * len(raw))})"
         return {row["mask"] for row in self.rows(query, raw)} if raw else set()
 
+    def masks_of_others(self, masks: Collection[str], photographs: Collection[str]) -> set[str]:
+        """Those of some true masks that any other photograph ever had: empty ones, for instance, are alike."""
+        own = [bytes.fromhex(digest) for digest in photographs]
+        query = (
+            f"SELECT DISTINCT mask FROM images WHERE mask IS NOT NULL AND image NOT IN ({', '.join('?' * len(own))})"
+        )
+        return {row["mask"] for row in self.rows(query, own)}.intersection(masks) if own else set(masks)
+
     def users(self, image_ids: Iterable[str], photographs: Iterable[str] = ()) -> list[dict[str, Any]]:
         """Every model that learnt from these images, or from these photographs under any id: image_id, digest, source, model,
         run, time."""

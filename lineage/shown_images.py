@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.manifest import MANIFEST
 from labelfactory.dataset.prepared import IMAGES
-from labelfactory.dvc_cache import cache_folder
+from labelfactory.digests import SHA256
+from labelfactory.dvc_cache import cache_folder, is_ours
 from lineage.artifacts import KnownFiles
 from lineage.ledger import SCHEMAS, Ledger
 from lineage.ledger_rows import without_known
@@ -20,8 +21,6 @@ SHOWN = ["image_id", "image", "mask"]
 """What tells a row from another."""
 COLUMNS = ["image_id", "sha256", "mask_sha256"]
 """The same in an import or a data set, by which one is known in DVC's cache."""
-DIGEST = 64
-"""Hex digits."""
 
 
 def new_images(ledger: Ledger, known_files: KnownFiles) -> pa.Table:
@@ -50,8 +49,9 @@ def record_import() -> None:
 
 
 def _paths() -> list[Path]:
-    """What may be an import or a data set, oldest first."""
-    paths = [path for path in cache_folder().glob("*/*") if path.suffix != ".dir" and path.is_file()]
+    """What may be an import or a data set, oldest first. A cache of several projects has other people's under the same ids."""
+    cached = cache_folder().glob("*/*") if is_ours() else ()
+    paths = [path for path in cached if path.suffix != ".dir" and path.is_file()]
     return sorted(
         [*paths, *(path for path in (IMAGES, MANIFEST) if path.is_file())], key=lambda p: p.stat().st_mtime_ns
     )
@@ -77,7 +77,7 @@ def _rows(path: Path) -> pa.Table:
                 "time": time.replace(microsecond=0),
             }
             for row in read
-            if len(row["sha256"]) == DIGEST and len(row["mask_sha256"] or "") in (0, DIGEST)
+            if SHA256.fullmatch(row["sha256"] or "") and SHA256.fullmatch(row["mask_sha256"] or row["sha256"])
         ]
         return pa.Table.from_pylist(rows, schema=SCHEMAS["images"])
     except (OSError, ValueError, TypeError, pa.ArrowException):

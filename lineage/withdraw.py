@@ -114,9 +114,11 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
     photographs = {m["image_id"]: m["image"] for m in touched.masks if m["image_id"] in touched.image_ids}
     photographs |= {entry.image_id: entry.sha256 for entry in touched.entries}
     digests = set(touched.digests)
-    true_masks = {e.mask_sha256 for e in touched.entries if e.mask_sha256} | Lookup(ledger).true_masks_of(digests)
+    lookup = Lookup(ledger)
+    true_masks = {e.mask_sha256 for e in touched.entries if e.mask_sha256} | lookup.true_masks_of(digests)
     true_masks -= {e.mask_sha256 for e in others}
-    drawn = drawn_masks(Lookup(ledger), touched.image_ids, digests)
+    true_masks -= lookup.masks_of_others(true_masks, digests | withdrawn().photographs)
+    drawn = drawn_masks(lookup, touched.image_ids, digests)
     pixels = digests | true_masks | set(drawn)
     sizes = _sizes(touched.entries)
     sizes |= {digest: size for digest, size in drawn.items() if size is not None}
@@ -132,7 +134,7 @@ def begin(ledger: Ledger, touched: Touched, *, by: str, reason: str) -> Withdraw
         "models": touched.all_models,
         "files": [asdict(file) for file in own],
         "elsewhere": elsewhere,
-        "sizes": sizes,
+        "bytes": sizes,
         "cache": cache,
         "objects": _objects(touched.image_ids, own, cache),
         "by": by,

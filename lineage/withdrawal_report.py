@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,8 +89,10 @@ def _unneeded(objects: Collection[str], live: Collection[Path]) -> list[str]:
     come to the same mask by now."""
     there = [md5 for md5 in objects if cached(md5).is_file()]
     sizes = {cached(md5).stat().st_size for md5 in there}
-    others = (path for path in files_below(DATA) if path not in live) if there else ()
-    needed = {md5_of(path) for path in others if path.stat().st_size in sizes}
+    needed = set()
+    for path in (path for path in files_below(DATA) if path not in live) if there else ():
+        with suppress(OSError):  # it has just gone, or nobody may read it
+            needed |= {md5_of(path)} if path.stat().st_size in sizes else set()
     return [md5 for md5 in there if md5 not in needed]
 
 

@@ -208,7 +208,7 @@ def _of_event(event: Mapping[str, Any]) -> Withdrawal:
         by=detail["by"],
         reason=detail["reason"],
         time=event["time"],
-        known_sizes=detail.get("sizes", {}),
+        known_sizes=detail.get("bytes", {}),  # an earlier version had `sizes`, of files that may have changed
         drawn_masks=digests_of(detail.get("drawn_masks", ())),
         objects=tuple(detail.get("objects", ())),
     )

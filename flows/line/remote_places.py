@@ -42,7 +42,7 @@ def place_of(repo: Repo, name: str) -> Place:
     full = " ".join(str(part) for part in (url, server) if part)
     relative = Path(os.path.relpath(url, repo.root_dir)).as_posix() if isinstance(url, RelPath) else ""
     address = relative or " ".join(masked_addresses(without_login(str(part))) for part in (url, server) if part)
-    earlier = (relative or masked_addresses(full), masked_addresses(full), masked(full))
+    earlier = (relative or masked_addresses(full), masked_addresses(full), masked(full), full)
     address = " ".join([address, *_beside_the_address(settings)])
     return Place(digest_json([address]), masked(address), frozenset(map(earlier_key, earlier)))
 

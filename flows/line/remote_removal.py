@@ -87,7 +87,7 @@ def clean_remote() -> None:
             return
         named = _named(known, by_id=is_own)
         pictures = _pictures(store, *named) | gone.photographs
-        kept = _clean_manifest(store, gone, pictures)
+        kept = _clean_manifest(store, gone, pictures, is_own=is_own)
         removal = Deletion(store)
         removal.delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
         forget_replaced(store, *named)
@@ -118,7 +118,7 @@ def _remove(
     if has_folder and may_have:
         gone, named = _refused(store, withdrawals, is_own=is_own), _named(withdrawals, by_id=is_own)
         pictures = _pictures(store, *named)
-        kept = _clean_manifest(store, gone, pictures)
+        kept = _clean_manifest(store, gone, pictures, is_own=is_own)
         removal.delete(store.picture(digest) for digest in pictures - kept)
         forget_replaced(store, *named)
         _forget_rows(store, removal, gone, kept, is_own=is_own)
@@ -256,9 +256,9 @@ def _named(withdrawals: Iterable[Withdrawal], *, by_id: bool = True) -> tuple[se
     return ids, {d for each in withdrawals for d in each.pixels}
 
 
-def _clean_manifest(store: Store, gone: Withdrawn, known: Collection[str]) -> set[str]:
-    """Take the rows of withdrawn images out of the manifest there, and delete those of their pictures that are not `known`; gives
-    digests of all pictures that it still names.
+def _clean_manifest(store: Store, gone: Withdrawn, known: Collection[str], *, is_own: bool = True) -> set[str]:
+    """Take the rows of withdrawn images out of the manifest there, and delete those of their pictures that are not `known`, if
+    the folder there is this project's; gives digests of all pictures that it still names.
 
     The known ones are deleted afterwards: a manifest that names what is gone would be damaged.
     """
@@ -268,7 +268,8 @@ def _clean_manifest(store: Store, gone: Withdrawn, known: Collection[str]) -> se
         return set()
     manifest = read_pushed(data, address)
     kept, pictures = _split(manifest.entries, gone)
-    Deletion(store).delete(map(store.picture, sorted(pictures.difference(known))))  # first: only their rows know them
+    if is_own:  # first: only their rows know them
+        Deletion(store).delete(map(store.picture, sorted(pictures.difference(known))))
     if len(kept) < len(manifest.entries):
         with TemporaryDirectory() as folder:
             path = Path(folder, "manifest.parquet")
@@ -298,7 +299,8 @@ def _forget_rows(store: Store, removal: Deletion, gone: Withdrawn, named: Collec
         with suppress(UserError):
             entries = read_pushed(versions.read(version), address).entries  # type: ignore[union-attr]
         kept, pictures = _split(entries, gone)
-        removal.delete(map(store.picture, sorted(pictures.difference(named))))
+        if is_own:
+            removal.delete(map(store.picture, sorted(pictures.difference(named))))
         if (is_own and not entries) or len(kept) < len(entries):
             versions.delete(version)  # type: ignore[union-attr]
 

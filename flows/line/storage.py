@@ -40,6 +40,7 @@ from labelfactory.files import TakenError, disk_error, make_folder, remove_lefto
 from labelfactory.foreign_files import LARGEST_PICTURE, check_path, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
+from lineage.shown_images import record_import
 
 REMEDY = "Type `dvc remote add -d store s3://BUCKET/FOLDER`; see docs/deployment.md for credentials."
 
@@ -139,6 +140,7 @@ def pull(*, give_up: bool = False) -> Moved:
             for path in missing[digest]:
                 _write_new(check_path(path, "write"), picture)
         if here != together:
+            record_import()  # that one's photographs may stay at their paths
             ACCOUNT.unlink(missing_ok=True)  # it is of another import
         if together == manifest:  # now all that it names is here
             _write(MANIFEST, data)

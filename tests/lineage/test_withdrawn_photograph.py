@@ -341,6 +341,35 @@ def test_earlier_photographs_of_an_image_that_is_only_scored_go_with_their_true_
     assert recorded == "by an earlier version" or verify() == []  # of that, a file of the chain is taken away above
 
 
+def test_a_true_mask_that_another_image_had_too_stays(line):
+    """Empty ones are alike, and the other image may be in no import any more."""
+    first, other = scored("first", 8), replace(scored("second", 9), image_id="image-9", position=2)
+    Path(str(other.mask_path)).write_bytes(Path(str(first.mask_path)).read_bytes())
+    imported(first, replace(other, mask_sha256=first.mask_sha256))
+    record_import()
+    imported()
+    withdrawal = began("image-1")
+    assert first.sha256 in withdrawal.digests
+    assert first.mask_sha256 not in withdrawal.pixels
+    remove(withdrawal)
+    assert not Path(first.path).exists()
+    assert Path(other.path).exists()
+    assert Path(str(other.mask_path)).exists()
+
+
+def test_images_of_other_projects_in_a_shared_cache_are_not_this_ones(line, tmp_path_factory):
+    """They may have the same ids."""
+    theirs = scored("theirs", 8)
+    imported(theirs)
+    line._cache(Path("data/import"))
+    imported()
+    shared = tmp_path_factory.mktemp("shared")
+    shutil.copytree(".dvc/cache", shared, dirs_exist_ok=True)
+    Path(".dvc/config").write_text(f"[cache]\n    dir = {shared}\n")
+    record()
+    assert theirs.sha256 not in Lookup().photographs_of({"image-1"})
+
+
 def test_an_image_that_was_only_scored_and_is_no_more_in_the_import_is_known(line):
     """By its id, and by the id that its photograph has now."""
     first = scored("first", 8)

@@ -15,6 +15,7 @@ from flows.line.storage import Moved, pull, push
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
 from labelfactory.errors import DataError
 from labelfactory.schema import Classes
+from lineage.lookup import Lookup
 
 pytestmark = [pytest.mark.slow, *S3_WARNINGS]
 __all__ = ["bucket", "made", "other", "server"]
@@ -30,6 +31,8 @@ def test_what_was_never_pushed_stays(made, other):
     assert read_manifest().entries == manifest.entries
     pull(give_up=True)
     assert read_manifest().entries == manifest.entries[:-1]
+    given_up = manifest.entries[-1]
+    assert Lookup().photographs_of([given_up.image_id]) >= {given_up.sha256}  # which a withdrawal asks for
 
 
 def changed(entry: Entry, **changes: object) -> None:

@@ -286,7 +286,8 @@ def test_a_remote_over_http(made, remote):
 
 
 def filled_by_another(remote: Path, unpushed: MadeLine, *, same: str = "") -> set[str]:
-    """Another project's push: images of the same ids, all but that of `same` with other photographs. Gives what lies there."""
+    """Another project's push: images of the same ids, all but that of `same` with other photographs; that one has a true mask.
+    Gives what lies there."""
     here, project = Path.cwd(), remote.parent / "theirs"
     shutil.copytree(here, project)
     os.chdir(project)
@@ -296,7 +297,11 @@ def filled_by_another(remote: Path, unpushed: MadeLine, *, same: str = "") -> se
         if entry.image_id != same:
             with Path(entry.path).open("ab") as stream:
                 stream.write(b"of another project")
-        entries.append(replace(entry, sha256=digest_file(Path(entry.path))))
+        mask = Path("data/raw/theirs.png") if entry.image_id == same else None
+        if mask:
+            mask.write_bytes(b"a true mask of another project")
+        masked = {"mask_path": str(mask), "mask_sha256": digest_file(mask)} if mask else {}
+        entries.append(replace(entry, sha256=digest_file(Path(entry.path)), **masked))
     write_manifest(replace(read_manifest(), entries=tuple(entries)))
     dvc_here(remote)
     push()
@@ -326,7 +331,7 @@ def test_another_project_at_the_default_remote_keeps_its_images(unpushed, tmp_pa
 
 
 def test_the_same_photograph_at_the_default_remote_goes(unpushed, tmp_path):
-    """Its row too, and whoever pushes there is told; of other ids nothing changes."""
+    """Its row too, and whoever pushes there is told; their own mask of it and images of other ids stay."""
     remote, photograph = tmp_path / "remote", sha_of("image-1")
     before = filled_by_another(remote, unpushed, same="image-1")
     others = [e for e in read_manifest(remote / "labelfactory/manifest.parquet").entries if e.image_id != "image-1"]
