@@ -9,10 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelfactory.console import say
 from labelfactory.dataset.manifest import MANIFEST
 from labelfactory.dataset.prepared import IMAGES
 from labelfactory.digests import SHA256
 from labelfactory.dvc_cache import cache_folder, is_ours
+from labelfactory.errors import DataError, first_line
 from lineage.artifacts import KnownFiles
 from lineage.ledger import SCHEMAS, Ledger
 from lineage.ledger_rows import without_known
@@ -41,11 +43,18 @@ def new_images(ledger: Ledger, known_files: KnownFiles) -> pa.Table:
 
 
 def record_import() -> None:
-    """Write what the import names into the ledger, before another one takes its place. Nothing where there is no import."""
+    """Write what the import names into the ledger, before another one takes its place. Nothing where there is no import, or
+    where the ledger is damaged, which stops no import.
+    """
     ledger = Ledger()
     if MANIFEST.exists():
-        with ledger.locked():  # what else was read is not noted, since no mask of it is recorded yet
-            ledger.append("images", new_images(ledger, KnownFiles(ledger.folder / "seen.json")))
+        try:
+            with ledger.locked():  # what else was read is not noted, since no mask of it is recorded yet
+                ledger.append("images", new_images(ledger, KnownFiles(ledger.folder / "seen.json")))
+        except DataError as error:
+            say(
+                f"the images of the last import are not recorded: {first_line(error)}; type `labelfactory audit verify`"
+            )
 
 
 def _paths() -> list[Path]:

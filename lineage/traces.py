@@ -155,7 +155,10 @@ class Traces(TraceWords):
             schema = file.schema_arrow
             is_ours = b"labelfactory" in (schema.metadata or {})
             found = self._in_notes(schema, with_names=not is_ours)
-            for column in {field.name: field for field in schema}.values():
+            columns = {field.name: field for field in schema}
+            if len(columns) < len(schema):  # of several columns of a name, values are found by the name alone
+                found.add(UNREAD)
+            for column in columns.values():
                 kinds = list(leaves(column))
                 if is_ours and any(leaf.in_record or not leaf.is_text for leaf in kinds):
                     continue  # payload: what the line makes is no photograph

@@ -332,6 +332,12 @@ def in_table(folder: Path, columns: dict[str, pa.Array], *, ours: bool = False, 
     return sought().read(folder / "a.parquet")
 
 
+def test_of_two_columns_of_a_name_one_may_not_have_been_searched(tmp_path):
+    """Parquet allows it."""
+    pq.write_table(pa.Table.from_arrays([pa.array(["x"]), pa.array([1])], names=["a", "a"]), tmp_path / "a.parquet")
+    assert UNREAD in sought().read(tmp_path / "a.parquet")
+
+
 NEIGHBOURS = ("IMG_1 (1)", "IMG_1~2", "a/IMG_1")
 """Ids that have another one in them as a word."""
 

@@ -357,6 +357,17 @@ def test_a_true_mask_that_another_image_had_too_stays(line):
     assert Path(str(other.mask_path)).exists()
 
 
+def test_a_damaged_ledger_stops_no_import(line, capsys):
+    """`audit verify` names the file."""
+    imported(scored("first", 8))
+    record_import()
+    for path in Ledger().folder.glob("*-images.parquet"):
+        path.write_bytes(b"damaged")
+    imported(scored("second", 9))
+    record_import()
+    assert "are not recorded" in capsys.readouterr().err
+
+
 def test_images_of_other_projects_in_a_shared_cache_are_not_this_ones(line, tmp_path_factory):
     """They may have the same ids."""
     theirs = scored("theirs", 8)
