@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from dvc.repo import Repo
 from labelfactory.digests import digest_json
 from labelfactory.masking import masked, masked_addresses, without_login
 
-TELLING = ("account_name", "port", "user")
-"""Settings of Azure, SSH and HDFS."""
-CONNECTION_SECRET = re.compile(r"\s*(AccountKey|SharedAccess\w+)\s*=", re.IGNORECASE)
-"""Parts of a connection string of Azure that change while the store stays."""
-SSH_USER = re.compile(r"(?:ssh|sftp)://([^/:@]+):.*@", re.DOTALL)
+CONNECTION = re.compile(r"\s*(AccountName|BlobEndpoint|EndpointSuffix)\s*=\s*(\S+)\s*", re.IGNORECASE)
+"""Parts of a connection string of Azure that tell the store; the others are secrets, or may be left out."""
+USUAL = ("22", "core.windows.net")
+"""What counts where nothing is said: the port of SSH, the endpoint of Azure."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,17 @@ def place_of(repo: Repo, name: str) -> Place:
     return Place(digest_json([address]), masked(address), frozenset(map(earlier_key, earlier)))
 
 
-def _beside_the_address(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What else tells which store it is: at the same URL lie different things for another account, port or user."""
-    # no login of a URL is part of the address, since it may be a token; at an SSH server a user is more than that
-    if not settings.get("user") and (user := SSH_USER.match(str(settings.get("url", "")))):
-        yield f"user={user[1]}"
-    yield from (f"{key}={settings[key]}" for key in TELLING if settings.get(key))
-    for part in str(settings.get("connection_string") or "").split(";"):
-        if part and not CONNECTION_SECRET.match(part):
-            yield part
+def _beside_the_address(settings: Mapping[str, Any]) -> list[str]:
+    """What else tells which store it is: at the same URL lie different things for another account or port. Not the user, since
+    people who share a store have their own."""
+    connection = str(settings.get("connection_string") or "").split(";")
+    told = {match[1].lower(): match[2] for match in map(CONNECTION.fullmatch, connection) if match}
+    told |= {
+        key: str(settings[name])
+        for key, name in (("accountname", "account_name"), ("port", "port"))
+        if settings.get(name)
+    }
+    return sorted(f"{key}={value}" for key, value in told.items() if value not in USUAL)
 
 
 def earlier_key(address: str) -> str:

@@ -109,7 +109,7 @@ def test_the_environment_changes_no_address(project, monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "datasets")
     assert lost() == []
     note("bucket")
-    assert places() == {"s3://***/labels", "ssh://***@host/labels user=me"}
+    assert places() == {"s3://***/labels", "ssh://***@host/labels"}
     KNOWN.write_text('{"places": ["s3://***/labels"]}')  # by an earlier program in this environment
     assert lost() == []
 
@@ -209,8 +209,6 @@ STORES = {
         for name in ("ours", "theirs")
     ],
     "port": [{"url": SSH}, {"url": SSH, "port": 2222}],
-    "user": [{"url": SSH, "user": "ann"}, {"url": SSH, "user": "ben"}],
-    "user of the address": [{"url": f"ssh://{name}:hunter2@host/srv"} for name in ("ann", "ben")],
     "server": [{"url": "s3://b/l"}, {"url": "s3://b/l", "endpointurl": "https://minio.localhost"}],
 }
 """Two stores of the same URL."""
@@ -248,4 +246,26 @@ def test_a_new_key_is_no_other_store(project):
         for key in ("a2V5", "b3RoZXI="):
             repo.config["remote"]["one"] = {"url": AZURE, "connection_string": f"AccountName=ours;AccountKey={key}"}
             note_place(repo, "one")
-    assert places() == {f"{AZURE} AccountName=ours"}
+    assert places() == {f"{AZURE} accountname=ours"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [{"url": SSH, "user": "ann"}, {"url": SSH, "user": "ben"}],
+        [{"url": f"ssh://{name}:hunter2@host/srv"} for name in ("ann", "ben")],
+        [{"url": SSH}, {"url": SSH, "port": 22}],
+        [
+            {"url": AZURE, "account_name": "ours"},
+            {"url": AZURE, "connection_string": "EndpointSuffix=core.windows.net;AccountName=ours;AccountKey=a2V5"},
+        ],
+    ],
+)
+def test_people_with_settings_of_their_own_share_a_place(project, settings):
+    """At one server each has a login; what one sent is not lost to the other."""
+    one, another = settings
+    with Repo(".") as repo:
+        repo.config["remote"]["one"] = one
+        note_place(repo, "one")
+        repo.config["remote"]["one"] = another
+        assert lost_places(repo) == []
