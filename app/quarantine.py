@@ -8,7 +8,7 @@ import typer
 from app.run import bring_up_to_date
 from flows.run.git_tree import check_tree
 from labelfactory.console import say, show
-from labelfactory.dataset.manifest import read_manifest
+from labelfactory.dataset.manifest import imported_classes
 from labelfactory.errors import UserError
 from labelfactory.lock import project_lock
 from labelfactory.stage.preflight import check_kept_networks
@@ -49,7 +49,7 @@ def retry(
 ) -> None:
     """Release samples and run the line."""
     if no_retrain:  # before a sample is released
-        check_kept_networks(read_manifest().classes.names)
+        check_kept_networks(imported_classes().names)
     with project_lock("labelfactory quarantine retry"):
         tried = {item.image_id for item in _let_out(ids, stage)}
     bring_up_to_date((), check_tree(strict=False), retrain=not no_retrain)

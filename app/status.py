@@ -137,11 +137,11 @@ def _look_at_line() -> Look:
 
 def _refused() -> str:
     """Why the networks cannot label the import as they are; empty where they can, or where nothing was imported."""
-    from labelfactory.dataset.manifest import read_manifest
+    from labelfactory.dataset.manifest import imported_classes
     from labelfactory.stage.preflight import check_kept_networks
 
     try:
-        check_kept_networks(read_manifest().classes.names)
+        check_kept_networks(imported_classes().names)
     except DataError as error:
         return error.problem
     except UserError:
@@ -178,6 +178,8 @@ def _state(stage: StageState, planned: Mapping[str, Cost]) -> str:
 
 
 def _costs(states: Sequence[StageState], *, retrain: bool) -> dict[str, Cost]:
+    if all(state.state == "up to date" for state in states):
+        return {state.name: Cost(state.name, runs=False) for state in states}
     from flows.line.cost import costs  # torch, which takes seconds to load
 
     try:

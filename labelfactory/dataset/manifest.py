@@ -155,6 +155,14 @@ def lists_of(path: Path = MANIFEST) -> set[str]:
     return set(pc.unique(pc.list_flatten(_columns(path, "lists")["lists"].combine_chunks())).to_pylist())
 
 
+def imported_classes(path: Path = MANIFEST) -> Classes:
+    """The classes of the import, from its header alone. Raises as `read_manifest`."""
+    _check_there(path)
+    meta = read_columns(path, [], remedy=IMPORT_AGAIN)[1]
+    check_format(path, meta, FORMAT)
+    return read_classes(path, meta, remedy=IMPORT_AGAIN)[0]
+
+
 def _check_there(path: Path) -> None:
     if not path.exists():
         raise MissingError(

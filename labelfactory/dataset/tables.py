@@ -47,15 +47,18 @@ def write_table(
 
 
 def read_columns(path: Path, columns: Sequence[str] | None, *, remedy: str) -> tuple[pa.Table, dict[str, Any]]:
-    """Some columns of all rows, None for all columns, and the head.
+    """Some columns of all rows, None for all columns, and the head. For no column, the head alone is read.
 
     Raises:
         DataError: the file is damaged or has no such head; `remedy` becomes its remedy.
     """
     check_regular(path, largest=LARGEST_TABLE)
     try:
-        wanted = None if columns is None else list(columns)
-        table = pq.read_table(path, columns=wanted, partitioning=None, page_checksum_verification=True)
+        if columns is None or columns:
+            wanted = None if columns is None else list(columns)
+            table = pq.read_table(path, columns=wanted, partitioning=None, page_checksum_verification=True)
+        else:  # without pyarrow's data sets, which load pandas
+            table = pa.schema([], pq.read_schema(path).metadata).empty_table()
         head = json.loads(table.schema.metadata[HEAD])
     except (pa.ArrowException, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: is damaged, or not a table of labelfactory", remedy) from error

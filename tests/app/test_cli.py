@@ -102,6 +102,20 @@ def test_who_does_not_train_or_draw_does_not_load_what_does(module):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
+def test_status_of_what_is_up_to_date_does_not_load_networks():
+    """A run costs nothing then; torch takes longer to load than all else takes together."""
+    program = """
+import sys
+from app.status import _costs
+from flows.line.planned import StageState
+costs = _costs([StageState(name, "up to date", ()) for name in ("prepare", "evaluate")], retrain=True)
+sys.exit("torch" in sys.modules or any(cost.runs for cost in costs.values()) or [*costs] != ["prepare", "evaluate"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=120, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_reader_that_has_read_enough_is_no_bug():
     """`labelfactory profile | head -1`: exit code 1 is kept for bugs."""
     words = [sys.executable, "-u", "-c", "from app.main import main; main()", "profile"]
