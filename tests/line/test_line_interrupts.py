@@ -119,7 +119,9 @@ def test_a_stage_ends_with_the_command_that_was_killed(tmp_path, command):
     folder = copy_workspace(slow_line(), tmp_path / "line")
     interrupted(folder, COMMANDS[command], partial(has_begun, folder), os.kill, signal.SIGKILL)
     assert "Traceback" not in said(folder)
-    assert list((folder / f"data/{NOUN}").glob(".*.part"))
+    # on a slow machine the stage may have ended before it saw that
+    all_done = len(computed(folder)) == pq.read_metadata(folder / f"data/{NOUN}/shard-00000.parquet").num_rows
+    assert all_done or list((folder / f"data/{NOUN}").glob(".*.part"))
 
 
 @pytest.mark.parametrize(("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
