@@ -162,12 +162,12 @@ def test_the_segmenter_says_that_a_person_drew_some_of_its_masks(walked):
     refine()
     stage = TrainSegmenter(cfg)
     assert {stage.row_source(i) for i in stage.training_rows()} == {"refine_crf"}
-    assert stage._supervision({}) == sorted({"tags", *cfg.supervision})
+    assert stage._kinds({})["supervision"] == sorted({"tags", *cfg.supervision})
     correct(walked, "b")
     refine()
     stage = TrainSegmenter(cfg)
     assert {i: stage.row_source(i) for i in stage.training_rows()}["b"] == HUMAN
-    assert stage._supervision({}) == sorted({"tags", "masks", *cfg.supervision})
+    assert stage._kinds({})["supervision"] == sorted({"tags", "masks", *cfg.supervision})
 
 
 # --- what editors write -----------------------------------------------------------------------------------------------
