@@ -9,7 +9,6 @@ from pathlib import Path
 
 import labelfactory
 
-PACKAGES = ("app", "flows", "labelfactory", "lineage", "models", "sources", "stages", "exports", "reporting", "pages")
 OWN_ENVIRONMENT = "Type `make install` in this folder and `source .venv/bin/activate`, or work in the other one."
 SHARED_ENVIRONMENT = "Type `git pull` in this folder, which uses the environment of that one."
 
@@ -19,7 +18,7 @@ def mixed_code() -> str:
     here, other = Path.cwd(), Path(labelfactory.__file__).resolve().parent.parent
     if not Path("dvc.yaml").is_file() or not Path("labelfactory/__init__.py").is_file() or here.resolve() == other:
         return ""
-    differing = next((name for name in PACKAGES if _differs(here / name, other / name)), "")
+    differing = next((name for name in labelfactory.PACKAGES if _differs(here / name, other / name)), "")
     if not differing:
         return ""
     return (

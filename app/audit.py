@@ -150,7 +150,7 @@ def _of_model(ledger: "Lookup", name: str) -> list[Any]:
 
 
 def _of_mask(ledger: "Lookup", image_id: str, version: int | None) -> dict[str, Any]:
-    from lineage.audit import audit_mask
+    from lineage.mask_audit import audit_mask
 
     return audit_mask(ledger, image_id, version)
 

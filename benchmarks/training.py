@@ -61,7 +61,8 @@ def turns(before: Path, name: str, precision: str, options: argparse.Namespace) 
         for tree, each in zip((before, ROOT), found, strict=True):
             words = ["--one", name, precision, "--steps", str(options.steps), "--threads", str(options.threads)]
             program = [sys.executable, str(Path(__file__).resolve()), *words]
-            variables = {**os.environ, "PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
+            # threads wait as in the product, where labelfactory is loaded before torch
+            variables = {**os.environ, "PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", "OMP_WAIT_POLICY": "passive"}
             done = subprocess.run(program, env=variables, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(done.stderr[-2000:])

@@ -11,7 +11,6 @@ from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.wiring import WIRING_FILE
 
 CODE = Path(labelfactory.__file__).parents[1]
-PACKAGES = ("labelfactory", "models", "reporting", "sources", "stages", "exports", "lineage", "flows", "pages", "app")
 TEXTS = (".py", ".html", ".css", ".js", ".yaml", ".json", ".txt")
 WORD = re.compile(r"[^\W\d]+(?:[-_][^\W\d]+)*")
 """Letters, also of several words that are joined; nothing with a digit."""
@@ -27,7 +26,7 @@ def words_among(names: Collection[str]) -> frozenset[str]:
 
 @cache
 def _words() -> frozenset[str]:
-    files = [path for package in PACKAGES for path in (CODE / package).rglob("*") if path.suffix in TEXTS]
+    files = [path for package in labelfactory.PACKAGES for path in (CODE / package).rglob("*") if path.suffix in TEXTS]
     here = [path for path in (Path(PARAMS_FILE), WIRING_FILE) if path.is_file()]
     found: set[str] = set()
     for path in (*files, *here):

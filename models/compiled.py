@@ -1,11 +1,11 @@
-"""Compile the CRF's loops to machine code.
+"""Compile loops to machine code: those of the CRF, and of gradients of depthwise convolutions.
 
 Machine code is kept in $LABELFACTORY_CACHE or ~/.cache/labelfactory, by what it was made of: the source, numba's version and
 the processor. Where that folder cannot be written or a file in it is damaged, a process compiles for itself. numba's own
 folders go by the path of a file: each copy of the project would compile anew.
 
-Modules of compiled functions are imported by the functions that run a CRF: other commands do not wait for numba. A compiled
-function has one signature and calls functions of its own file alone.
+Modules of compiled functions are imported by the functions that run a CRF or train: other commands do not wait for numba. A
+compiled function has one signature and calls functions of its own file alone.
 """
 
 import hashlib

@@ -79,7 +79,7 @@ def chain(answer: Mapping[str, Any], links: Mapping[str, str]) -> Markup:
     """The chain of an image's mask as a graph; empty where the ledger knows no mask.
 
     Args:
-        answer: of `lineage.audit.audit_mask`.
+        answer: of `lineage.mask_audit.audit_mask`.
         links: label of a model → its page.
     """
     if not answer["chain"]:

@@ -11,7 +11,7 @@ from labelfactory.rows.pairing import EARLIER, of_earlier
 from labelfactory.schema import VOID
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, read_wiring
-from lineage.audit import MaskInData, audit_mask
+from lineage.mask_audit import MaskInData, audit_mask
 from lineage.withdraw import models_of
 from pages.chain import chain
 from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, ImageQuery

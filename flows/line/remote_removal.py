@@ -6,9 +6,6 @@ manifest lie in labelfactory's folder there.
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from dvc.repo import Repo
 from dvc_objects.fs.base import ObjectFileSystem
@@ -17,14 +14,13 @@ from flows.line.dvc_repo import open_repo
 from flows.line.known_remotes import KNOWN, is_gone, is_shared, known_places, lost_places
 from flows.line.object_versions import Versions
 from flows.line.pulled_files import MD5
-from flows.line.pulled_manifest import read_pushed
 from flows.line.refused_at_remote import REFUSED, refuse_at
 from flows.line.remote_deletion import Deletion, bucket_and_key
 from flows.line.remote_places import place_of, shown
 from flows.line.remote_store import AT_ONCE, Store
-from flows.line.replaced_images import forget_replaced, pictures_of, replaced_pictures
+from flows.line.replaced_images import forget_replaced, replaced_pictures
+from flows.line.rows_at_remote import clean_manifest, forget_rows
 from flows.line.transfer_leftovers import delete_abandoned
-from labelfactory.dataset.manifest import Entry, write_manifest
 from labelfactory.dataset.withdrawn import Withdrawn, withdrawn
 from labelfactory.dvc_cache import cached
 from labelfactory.errors import DataError, UserError, in_short
@@ -87,7 +83,7 @@ def clean_remote() -> None:
             return
         named = _named(known, by_id=is_own)
         pictures = _pictures(store, *named) | gone.photographs
-        kept = _clean_manifest(store, gone, pictures, is_own=is_own)
+        kept = clean_manifest(store, gone, pictures, is_own=is_own)
         removal = Deletion(store)
         removal.delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
         forget_replaced(store, *named)
@@ -118,10 +114,10 @@ def _remove(
     if has_folder and may_have:
         gone, named = _refused(store, withdrawals, is_own=is_own), _named(withdrawals, by_id=is_own)
         pictures = _pictures(store, *named)
-        kept = _clean_manifest(store, gone, pictures, is_own=is_own)
+        kept = clean_manifest(store, gone, pictures, is_own=is_own)
         removal.delete(store.picture(digest) for digest in pictures - kept)
         forget_replaced(store, *named)
-        _forget_rows(store, removal, gone, kept, is_own=is_own)
+        forget_rows(store, removal, gone, kept, is_own=is_own)
     if has_folder and not is_own:
         bytes_too = "photographs and masks" if not may_have else "photographs and masks of other bytes"
         removal.unseen.append(f"{bytes_too}, which `labelfactory push` of another project may have sent")
@@ -254,55 +250,6 @@ def _named(withdrawals: Iterable[Withdrawal], *, by_id: bool = True) -> tuple[se
     """Ids, if they count, and digests of photographs and masks."""
     ids = {i for each in withdrawals for i in each.images if by_id}
     return ids, {d for each in withdrawals for d in each.pixels}
-
-
-def _clean_manifest(store: Store, gone: Withdrawn, known: Collection[str], *, is_own: bool = True) -> set[str]:
-    """Take the rows of withdrawn images out of the manifest there, and delete those of their pictures that are not `known`, if
-    the folder there is this project's; gives digests of all pictures that it still names.
-
-    The known ones are deleted afterwards: a manifest that names what is gone would be damaged.
-    """
-    address = store.address("manifest.parquet")
-    data = store.get(address)
-    if data is None:
-        return set()
-    manifest = read_pushed(data, address)
-    kept, pictures = _split(manifest.entries, gone)
-    if is_own:  # first: only their rows know them
-        Deletion(store).delete(map(store.picture, sorted(pictures.difference(known))))
-    if len(kept) < len(manifest.entries):
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "manifest.parquet")
-            write_manifest(replace(manifest, entries=kept), path)
-            store.put(path.read_bytes(), address)
-    return pictures_of(kept)
-
-
-def _split(entries: Collection[Entry], gone: Withdrawn) -> tuple[tuple[Entry, ...], set[str]]:
-    """Rows that stay, and the digests of all that only withdrawn images have: photographs that another machine imported under
-    their ids too, which no withdrawal names."""
-    kept = gone.kept(entries)
-    return kept, pictures_of(entries) - pictures_of(kept)
-
-
-def _forget_rows(store: Store, removal: Deletion, gone: Withdrawn, named: Collection[str], *, is_own: bool) -> None:
-    """Delete earlier versions of the manifest that name withdrawn images, and what only these rows name; own ones that cannot be
-    read too.
-
-    `named`: digests of pictures that the manifest names now.
-    """
-    address, versions = store.address("manifest.parquet"), removal.versions
-    for version in versions.of(address) if versions else ():
-        if version.is_latest or not version.etag:
-            continue
-        entries: tuple[Entry, ...] = ()
-        with suppress(UserError):
-            entries = read_pushed(versions.read(version), address).entries  # type: ignore[union-attr]
-        kept, pictures = _split(entries, gone)
-        if is_own:
-            removal.delete(map(store.picture, sorted(pictures.difference(named))))
-        if (is_own and not entries) or len(kept) < len(entries):
-            versions.delete(version)  # type: ignore[union-attr]
 
 
 def address_of(repo: Repo, name: str = "") -> str:

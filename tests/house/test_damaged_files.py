@@ -29,9 +29,10 @@ from labelfactory.dataset.prepared import read_dataset
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import UserError
 from labelfactory.settings.wiring import read_wiring
-from lineage.audit import audit_file, audit_mask, audit_model
+from lineage.audit import audit_file, audit_model
 from lineage.diff import diff
 from lineage.lookup import open_ledger
+from lineage.mask_audit import audit_mask
 from lineage.mlflow_home import tracking_uri, write_address
 from lineage.outbox import Outbox
 from lineage.record import record

@@ -1,4 +1,4 @@
-"""What an auditor is told: models, masks, differences and their causes; every changed byte is named; nothing is left behind."""
+"""What an auditor is told: models, masks, differences and their causes."""
 
 import json
 import shutil
@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from made_line import COLUMNS, MadeLine, recorded_line
 from typer.testing import CliRunner
 
@@ -24,16 +22,15 @@ from labelfactory.rows.header import shard_schema
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.schema import Classes
-from labelfactory.stage.output_state import passport_of
-from lineage.audit import audit_file, audit_mask, audit_model, rows_of_model
+from lineage.audit import audit_file, audit_model, rows_of_model
 from lineage.diff import diff, learner
 from lineage.lookup import Lookup
+from lineage.mask_audit import audit_mask
 from lineage.mask_set import mask_set
 from lineage.pixel import _because, audit_pixel
 from lineage.record import record
 from lineage.scores import IOU, SCORE, scores_of
 from lineage.settings_diff import parameters
-from lineage.verify import check_inheritance, verify
 
 
 @pytest.fixture
@@ -443,68 +440,3 @@ def test_the_sentence_of_a_pixel(winners, sentence):
     assert _because(steps, "refine_crf") == sentence
     assert _because(steps, "human") == f"A human decided: {winners.split()[-1]}."
     assert _because([("blur", "cat"), *steps], "refine_crf").endswith(("cat.", "kept it."))
-
-
-# --- verify -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_untouched_project_fits(line):
-    """Before and after another run, shallow and deep."""
-    assert verify() == verify(deep=True) == []
-    again(line, refine_crf="changed")
-    assert verify(deep=True) == []
-
-
-TRACKED = ("cams/shard-00000.parquet", "masks/shard-00000.parquet", "segmenter/checkpoint.safetensors",
-           "segmenter/training_rows.parquet", "classifier/curve.csv", "dataset/images.parquet", "reports/prepare.json")  # fmt: skip
-
-
-@pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from(TRACKED), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_every_flipped_bit_of_an_output_is_named(line, name, place, bit):
-    """With the offset of the byte, since DVC's cache still holds the true one."""
-    path = Path("data") / name
-    data = bytearray(path.read_bytes())
-    offset = int(place * len(data))
-    data[offset] ^= 1 << bit
-    intact = path.read_bytes()
-    path.write_bytes(data)
-    try:
-        found = verify()
-    finally:
-        path.write_bytes(intact)
-    assert any(f.where == str(path) and f.what.endswith(f"the first at offset {offset}") for f in found), found
-
-
-def test_a_forged_mask_is_named(line):
-    """A shard rewritten with its digest, as if the line had made it: same key, other digest, once it is recorded."""
-    original = line._payload
-    line._payload = lambda stage, ids, record, change: original(
-        stage, ids, record, "forged" if stage == "refine_crf" else change
-    )
-    line.run()
-    record()
-    assert any("was not made by the line" in finding.what for finding in verify())
-
-
-def test_deep_finds_what_only_the_payload_shows(line):
-    """A photograph that changed; a shard whose list DVC no longer knows."""
-    Path("data/raw/image-1.png").write_bytes(b"other")
-    assert verify() == []
-    assert [f.where for f in verify(deep=True)] == ["data/raw/image-1.png"]
-
-
-def test_a_network_that_does_not_name_what_its_parent_saw_is_named(line):
-    line.supervision = ("boxes", "tags")
-    line.train("classifier", {}, seed=0)
-    (first, second) = check_inheritance()
-    assert (first.where, second.where) == tuple(f"data/{n}/checkpoint.safetensors" for n in ("affinity", "segmenter"))
-    assert "its passport does not name boxes, which data/classifier does" in first.what
-    classifier = passport_of("classifier")
-    affinity = line.train("affinity", {"classifier": classifier}, seed=0)
-    line.train("segmenter", {"classifier": classifier, "affinity": affinity}, seed=0)
-    assert list(check_inheritance()) == []
-    line.supervision = ("tags",)
-    line.train("classifier", {}, seed=5)  # other weights: not the ones behind the segmenter
-    assert list(check_inheritance()) == []

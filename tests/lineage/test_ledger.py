@@ -16,7 +16,7 @@ from labelfactory.digests import digest_file
 from lineage.ledger import SCHEMAS, Ledger, events_table
 from lineage.lookup import Lookup
 from lineage.record import record
-from lineage.verify import check_chain, check_ledger
+from lineage.verify_ledger import check_chain, check_ledger
 from lineage.withdraw import models_of
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

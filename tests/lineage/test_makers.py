@@ -19,17 +19,17 @@ from labelfactory.files import write_json
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import METRICS
 from labelfactory.stage.output_state import passport_of
-from lineage.audit import steps
 from lineage.compare import compare_states
 from lineage.export import openlineage
 from lineage.ledger import Ledger, events_table
 from lineage.ledger_rows import Labels
 from lineage.lookup import Lookup
 from lineage.makers import made_model
+from lineage.mask_audit import steps
 from lineage.record import record
 from lineage.scores import IOU, scores_of
 from lineage.settings_diff import _remains, executions_behind, settings_between
-from lineage.verify import check_ledger
+from lineage.verify_ledger import check_ledger
 
 
 @pytest.fixture

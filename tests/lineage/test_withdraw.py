@@ -21,10 +21,11 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_file
 from labelfactory.errors import MissingError
 from labelfactory.files import DiskError, temporary_path
-from lineage.audit import audit_mask, audit_model
+from lineage.audit import audit_model
 from lineage.diff import diff
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
+from lineage.mask_audit import audit_mask
 from lineage.outbox import Outbox
 from lineage.record import record
 from lineage.removal import remove

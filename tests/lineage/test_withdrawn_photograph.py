@@ -266,14 +266,20 @@ def test_copies_go_although_the_file_itself_has_changed(line, now):
     ]
 
 
-def test_what_dvcs_cache_had_by_the_images_path_alone_goes(line):
-    """A version of the file that the import never took: only the path tells, and the import names no path by the end."""
+def version_in_cache(line: MadeLine, version: bytes) -> Path:
+    """What DVC's cache has of a version of image-1's file that the import never took."""
     path = Path(neutral_paths().entries[1].path)
-    imported = path.read_bytes()
-    path.write_bytes(b"another version")
+    before = path.read_bytes()
+    path.write_bytes(version)
     stored = cached(line._cache(path))
     line._cache(Path("data/raw"))
-    path.write_bytes(imported)
+    path.write_bytes(before)
+    return stored
+
+
+def test_what_dvcs_cache_had_by_the_images_path_alone_goes(line):
+    """Only the path tells, and the import names no path by the end."""
+    stored = version_in_cache(line, b"another version")
     withdrawal = began("image-1")
     remove(withdrawal)
     line.run()
@@ -287,12 +293,7 @@ def test_what_dvcs_cache_had_by_the_images_path_alone_goes(line):
 
 def test_an_object_whose_bytes_another_file_has_by_now_stays(line):
     """It is no copy of the image alone any more."""
-    path = Path(neutral_paths().entries[1].path)
-    imported = path.read_bytes()
-    path.write_bytes(b"another version")
-    stored = cached(line._cache(path))
-    line._cache(Path("data/raw"))
-    path.write_bytes(imported)
+    stored = version_in_cache(line, b"another version")
     withdrawal = began("image-1")
     Path("data/raw/other.txt").write_bytes(b"another version")
     finish(line, withdrawal)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from test_pages import client, line, made, project
-from visiting import visit
+from recorded_pages import client, line, made
+from visiting import project, visit
 
 from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.dataset.prepared import read_dataset

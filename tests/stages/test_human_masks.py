@@ -14,10 +14,11 @@ from labelfactory.learning.checkpoints import Passport, read_passport
 from labelfactory.rows.header import shard_schema
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
-from lineage.audit import audit_mask, audit_model
+from lineage.audit import audit_model
 from lineage.diff import diff
 from lineage.ledger import Ledger
 from lineage.lookup import Lookup
+from lineage.mask_audit import audit_mask
 from lineage.pixel import audit_pixel
 from lineage.record import record
 from lineage.removal import remove

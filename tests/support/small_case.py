@@ -38,7 +38,7 @@ from labelfactory.schema import Classes
 from lineage.deliver import deliver
 from lineage.ledger import Ledger
 from lineage.record import record
-from lineage.verify import check_chain
+from lineage.verify_ledger import check_chain
 from models.backbones import build_backbone
 from models.segmenters import build_segmenter
 
