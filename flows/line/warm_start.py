@@ -49,8 +49,8 @@ class CannotError(Exception):
     """A stage cannot be started warm; it has not run."""
 
 
-class ChangedError(CannotError):
-    """Libraries were installed or removed since the parent has loaded them."""
+class GoneError(CannotError):
+    """The parent serves no more: it has ended, or libraries were installed or removed since it has loaded them."""
 
 
 @contextmanager
@@ -92,7 +92,7 @@ class Starts:
     def _fork(self, module: str, words: Sequence[str], environment: Mapping[str, str], folder: str) -> "Stage":
         kind = (tuple(words[:-1]), folder, {n: value for n, value in environment.items() if n not in OF_A_STAGE})
         if self._parent is not None and self._parent.serves(kind):
-            with suppress(ChangedError):
+            with suppress(GoneError):
                 return self._parent.fork(module, environment)
         self.close()
         self._fails = True
@@ -151,6 +151,7 @@ class Parent:
 
         Raises:
             CannotError: it did not start, and will not.
+            GoneError: so too, and with another parent it may.
         """
         reader, writer = os.pipe()
         try:
@@ -159,7 +160,8 @@ class Parent:
                 if len(request) > LONGEST:
                     raise CannotError("what was typed is too long")
                 with _subreaper():
-                    socket.send_fds(self._socket, [request], [0, 1, 2, reader])
+                    with suppress(ConnectionError):  # what is received says so
+                        socket.send_fds(self._socket, [request], [0, 1, 2, reader])
                     stage = int(self._receive())
             finally:
                 os.close(reader)
@@ -171,11 +173,15 @@ class Parent:
         raise CannotError("the stage is not a child of this process")
 
     def _receive(self, expected: bytes = b"") -> bytes:
-        answer = self._socket.recv(LONGEST)
+        answer = b""
+        with suppress(ConnectionError):
+            answer = self._socket.recv(LONGEST)
+        if not answer:
+            raise GoneError("the parent has ended")
         if answer == b"changed":
-            raise ChangedError("libraries have changed")
-        if not answer or (expected and answer != expected):
-            raise CannotError(answer.decode(errors="replace") or "the parent has ended")
+            raise GoneError("libraries have changed")
+        if expected and answer != expected:
+            raise CannotError(answer.decode(errors="replace"))
         return answer
 
     def close(self) -> None:

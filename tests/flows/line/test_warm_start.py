@@ -279,12 +279,15 @@ def _wait_until(condition: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-def test_a_dead_parent_is_replaced(folder, warm):
-    """As when memory ran out: the next stage starts all the same."""
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_dead_parent_is_replaced(folder, warm, monkeypatch, seen):
+    """As when memory ran out: the next stage starts all the same. While its threads end, the system still calls it alive."""
     assert ended(warm.start, folder) == 0
     first = parent_of(warm)
     first.kill()
     _wait_until(lambda: not is_alive(first))
+    if not seen:
+        monkeypatch.setattr(warm_start.Parent, "serves", lambda *words: True)
     assert ended(warm.start, folder) == 0
     assert parent_of(warm) != first
 
