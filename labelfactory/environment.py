@@ -61,28 +61,34 @@ def cache_folder() -> Path | None:
         return None
 
 
-def own_cache_folder(name: str) -> Path:
-    """A folder of the cache that nobody else can write or replace, made if missing: also where several users share one cache.
+def own_cache_folder(name: str, *, make: bool = True) -> Path:
+    """A folder of the cache that nobody else can write or replace: also where several users share one cache.
+
+    Args:
+        name: what is in it.
+        make: make it if it is missing.
 
     Returns:
         Its path without links: what is read there later is what was looked at here.
 
     Raises:
-        OSError: it cannot be made, or others can write it, or rename a folder above it.
+        OSError: it is missing, cannot be made, or others can write it, or rename a folder above it.
     """
     cache = cache_folder()
     if cache is None:
         raise FileNotFoundError("this user has no home")
-    cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for place in reversed([cache, *cache.parents] if make else []):
+        place.mkdir(mode=0o755, exist_ok=True)  # not writable for a group, whatever the umask
     above = cache.resolve()
     folder = above / f"{name}-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    if make:
+        folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise PermissionError(f"{folder} is open to other users")
     for place in (above, *above.parents):
         if _others_rename_in(place.lstat()):
-            raise PermissionError(f"other users can replace folders in {place}")
+            raise PermissionError(f"other users can replace folders in {place}; `chmod go-w` of it if it is yours")
     return folder
 
 
@@ -92,17 +98,6 @@ def _others_rename_in(folder: os.stat_result) -> bool:
         return True
     if folder.st_mode & stat.S_ISVTX:  # as in /tmp: only an owner renames
         return False
-    shared = stat.S_IWOTH if _is_private_group(folder.st_gid) else stat.S_IWOTH | stat.S_IWGRP
-    return bool(folder.st_mode & shared)
-
-
-def _is_private_group(group: int) -> bool:
-    """Whether it is the group that many systems make for one user alone."""
-    import grp
-    import pwd
-
-    try:
-        named, user = grp.getgrgid(group), pwd.getpwuid(os.getuid())
-    except KeyError:
-        return False
-    return named.gr_name == user.pw_name and group == user.pw_gid and set(named.gr_mem) <= {user.pw_name}
+    return bool(
+        folder.st_mode & (stat.S_IWOTH | stat.S_IWGRP)
+    )  # the group's bits cover those of an access control list too

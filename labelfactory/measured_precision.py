@@ -23,7 +23,8 @@ from labelfactory.digests import digest_json
 from labelfactory.environment import cache_folder, own_cache_folder
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_json
-from labelfactory.json_files import read_json
+from labelfactory.foreign_files import read_file
+from labelfactory.json_files import read_content
 from labelfactory.lock import file_lock
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 FOLDER = "precision-2"
 """Raise its number when networks compute otherwise: what was measured before says nothing then."""
+LARGEST = 2**20
+"""Bytes of a file there."""
 SECONDS = 2.0
 """Time for the turns of a measurement; each precision has at least one turn after one that warms it up."""
 MOST_TURNS = 10
@@ -148,8 +151,12 @@ def precision_folder() -> Path | None:
 
 def kept_here(device: "torch.device") -> Iterator[Measured]:
     """All that was measured on this device with this torch, by whatever number of threads."""
-    folder, start = precision_folder(), _machine(device)
-    for path in [] if folder is None else sorted(folder.glob("*.json")):
+    try:
+        folder = own_cache_folder(FOLDER, make=False)
+    except OSError:  # not there, or others may write in it
+        return
+    start = _machine(device)
+    for path in sorted(folder.glob("*.json")):
         kept = _read(path)
         if kept is not None and kept.where.startswith(start):
             yield kept
@@ -158,7 +165,7 @@ def kept_here(device: "torch.device") -> Iterator[Measured]:
 def _read(path: Path) -> Measured | None:
     """A damaged file counts as none."""
     try:
-        found: Measured = read_json(path, Measured, "")
+        found: Measured = read_content(path, read_file(path, largest=LARGEST), Measured, "")
     except DataError:
         return None
     return found

@@ -1,6 +1,7 @@
 """Positive numbers from the environment: one reader, one message."""
 
 import os
+import struct
 
 import pytest
 
@@ -67,8 +68,6 @@ def test_every_variable_is_refused_with_the_same_words(monkeypatch, variable, re
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_no_folder_is_used_that_others_can_put_theirs_in_the_place_of(tmp_path, monkeypatch, mode, depth):
     """Its files are run: who can rename a folder above it can have another one read."""
-    if mode == 0o775:
-        monkeypatch.setattr("labelfactory.environment._is_private_group", lambda group: False)
     cache = tmp_path / "a/b"
     monkeypatch.setenv("LABELFACTORY_CACHE", str(cache))
     folder = own_cache_folder("code")
@@ -79,12 +78,42 @@ def test_no_folder_is_used_that_others_can_put_theirs_in_the_place_of(tmp_path, 
     assert own_cache_folder("code") == folder
 
 
-def test_a_group_that_is_the_users_alone_may_write_above(tmp_path, monkeypatch):
-    """Where a system gives each user a group, ~/.cache is often writable for it."""
+def test_a_group_of_the_users_own_name_is_no_exception(tmp_path, monkeypatch):
+    """It may be the primary group of others, whom the group's list of members does not name."""
     monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "cache"))
+    own_cache_folder("code")
     tmp_path.chmod(0o775)
-    monkeypatch.setattr("labelfactory.environment._is_private_group", lambda group: group == os.getgid())
-    assert own_cache_folder("code").is_dir()
+    assert tmp_path.stat().st_gid == os.getgid()
+    with pytest.raises(PermissionError, match=f"{tmp_path}; `chmod go-w`"):
+        own_cache_folder("code")
+
+
+def test_the_folders_that_it_makes_are_not_a_groups(tmp_path, monkeypatch):
+    """Where a system gives each user a group, new folders are often writable for it."""
+    monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "home/.cache/labelfactory"))
+    before = os.umask(0o002)
+    try:
+        assert own_cache_folder("code").is_dir()
+    finally:
+        os.umask(before)
+    with pytest.raises(FileNotFoundError):
+        own_cache_folder("other", make=False).stat()
+
+
+@pytest.mark.parametrize("user", [1, 12345])
+def test_who_may_write_by_an_access_control_list_is_another_user(tmp_path, monkeypatch, user):
+    """Played: another user gets write permission by a POSIX list alone, renames the folder, and puts one with code in its place."""
+    monkeypatch.setenv("LABELFACTORY_CACHE", str(tmp_path / "cache"))
+    folder = own_cache_folder("code")
+    nobody = 0xFFFFFFFF
+    entries = [(1, 7, nobody), (2, 7, user), (4, 5, nobody), (16, 7, nobody), (32, 5, nobody)]  # tag, permissions, user
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(folder.parent, "system.posix_acl_access", acl)
+    except OSError as error:
+        pytest.skip(f"no access control lists on this disk: {error}")
+    with pytest.raises(PermissionError, match="other users can replace folders in"):
+        own_cache_folder("code")
 
 
 def test_a_link_is_followed_once(tmp_path, monkeypatch):

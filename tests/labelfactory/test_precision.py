@@ -19,7 +19,7 @@ from labelfactory.devices import FabricPrecision, has_bfloat16
 from labelfactory.learning.resume import Resume
 from labelfactory.learning.training import fit
 from labelfactory.learning.training_precision import training_precision
-from labelfactory.measured_precision import kept_here, precision_folder, quicker_precision
+from labelfactory.measured_precision import _machine, kept_here, precision_folder, quicker_precision
 from models.autocast import chosen_precision, inference_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -173,6 +173,24 @@ def test_a_damaged_answer_is_measured_again(damage, monkeypatch, cache):
     path.write_bytes(damage)
     assert quicker_precision(small_net(1), "inference", CPU, slower("32-true", [])) == "bf16-mixed"
     assert json.loads(path.read_bytes())["precision"] == "bf16-mixed"
+
+
+@pytest.mark.parametrize("whose", ["a link to another one's folder", "open to others", "own"])
+def test_what_others_may_have_written_is_not_read(whose, cache, tmp_path):
+    """Played: another user makes `precision-2-<uid>` in a shared cache, with a pipe in it that `doctor` would wait for."""
+    cache.mkdir(parents=True, mode=0o700)
+    os.mkfifo(cache / "a.json")
+    told = {"network": "n", "work": "training", "precision": "bf16-mixed", "seconds": {}}
+    (cache / "b.json").write_text(json.dumps({**told, "where": f"{_machine(CPU)}, 2 threads"}))
+    if whose == "own":
+        assert [each.precision for each in kept_here(CPU)] == ["bf16-mixed"]
+        return
+    if whose == "open to others":
+        cache.chmod(0o775)
+    else:
+        cache.rename(tmp_path / "theirs")
+        cache.symlink_to(tmp_path / "theirs")
+    assert not list(kept_here(CPU))
 
 
 @pytest.mark.parametrize("how", ["a file is in the way", "it is open to others", "no home"])
