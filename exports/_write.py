@@ -27,7 +27,15 @@ from exports._selection import QUALITY, Selection
 from labelfactory.destinations import blank_seal, seal
 from labelfactory.digests import digest_rows
 from labelfactory.errors import DataError
-from labelfactory.files import disk_errors, leftovers, make_folder, remove_leftover_folders, temporary_path, write_json
+from labelfactory.files import (
+    disk_errors,
+    filled_folder,
+    leftovers,
+    make_folder,
+    remove_leftover_folders,
+    temporary_path,
+    write_json,
+)
 from labelfactory.lock import project_lock
 from labelfactory.settings.registry import load_method, method_names
 
@@ -66,12 +74,12 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
     _after_a_kill(out)
     temporary, old = temporary_path(out), temporary_path(out, OLD)
     with disk_errors(out):
-        temporary.mkdir()
         try:
-            facts = _written(name, selection, temporary)
-            provenance = {**_provenance(name, selection, facts), "files": digests(temporary)}
-            write_json(temporary / PROVENANCE, provenance | {"seal": blank_seal(COMMAND)})
-            seal(temporary / PROVENANCE, COMMAND)
+            with filled_folder(temporary) as folder:
+                facts = _written(name, selection, folder)
+                provenance = {**_provenance(name, selection, facts), "files": digests(folder)}
+                write_json(folder / PROVENANCE, provenance | {"seal": blank_seal(COMMAND)})
+                seal(folder / PROVENANCE, COMMAND)
             refuse_others(out, formats())  # something may have been put there meanwhile
             with project_lock("labelfactory export"):  # another export to this folder, or a withdrawal, may be as far
                 selection.refuse_withdrawn()

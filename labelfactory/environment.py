@@ -86,10 +86,18 @@ def own_cache_folder(name: str, *, make: bool = True) -> Path:
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise PermissionError(f"{folder} is open to other users")
-    for place in (above, *above.parents):
-        if _others_rename_in(place.lstat()):
-            raise PermissionError(f"other users can replace folders in {place}; `chmod go-w` of it if it is yours")
+    if (shared := replaceable_in(above)) is not None:
+        raise PermissionError(f"other users can replace folders in {shared}; `chmod go-w` of it if it is yours")
     return folder
+
+
+def replaceable_in(folder: Path) -> Path | None:
+    """Where other users can put another file or folder in the place of one of this user's: the folder itself, or one above it.
+
+    None where they can nowhere. Raises OSError where there is no such folder.
+    """
+    real = folder.resolve(strict=True)
+    return next((place for place in (real, *real.parents) if _others_rename_in(place.lstat())), None)
 
 
 def _others_rename_in(folder: os.stat_result) -> bool:

@@ -1,7 +1,7 @@
 """Atomic writes: a temporary file beside the target, flushed to the disk, then renamed.
 
-A temporary file is called `.<name>.<machine>-<process>.labelfactory.tmp`. No other program names files so, and what has such a
-name may be deleted once its process has ended. `.dvcignore` leaves all `.*.tmp` out.
+A temporary file is called `.<name>.<machine>-<process>.<kind>.labelfactory.tmp`. No other program names files so, and what has
+such a name may be deleted once its process has ended. `.dvcignore` leaves all `.*.tmp` out.
 """
 
 import csv
@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from labelfactory.digests import digest_bytes
+from labelfactory.environment import replaceable_in
 from labelfactory.errors import UserError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -86,25 +88,29 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def write_whole(path: Path, *, over: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it becomes `path` on success and is deleted on an error.
+def write_whole(path: Path, *, over: bool = True, mode: int = 0o666) -> Iterator[Path]:
+    """Yield the path of a new empty file; it becomes `path` on success and is deleted on an error.
 
-    A kill at any moment leaves either the old file or the new one.
+    A kill at any moment leaves either the old file or the new one. It is written where it is, by its name or, where other users
+    could put a link in its place, by a path that leads to its descriptor.
 
     Args:
         path: of the file.
         over: replace what is there.
+        mode: permissions of the file, less the umask.
 
     Raises:
         DiskError: the disk is full, or nothing can be written there. The old file is unchanged.
         TakenError: something is there, and `over` is False.
     """
-    temporary = temporary_path(path)
+    temporary = temporary_path(path, secrets.token_hex(8))  # nobody foretells it
+    descriptor = -1
     try:
         with disk_errors(path):
-            yield temporary
-            with temporary.open("rb+") as stream:
-                os.fsync(stream.fileno())
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            yield _unmoved(temporary, descriptor)
+            os.fsync(descriptor)
+            _check_same(temporary, descriptor)
             if over:
                 temporary.replace(path)
             else:
@@ -117,6 +123,42 @@ def write_whole(path: Path, *, over: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # nothing was written
             temporary.unlink(missing_ok=True)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+@contextmanager
+def filled_folder(path: Path) -> Iterator[Path]:
+    """Make a folder, and yield a path of it: nobody else can enter it until it is filled, nor put another one in its place.
+
+    Raises:
+        OSError: something is there, or it cannot be made.
+    """
+    path.mkdir()
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        made = os.fstat(descriptor)
+        if made.st_uid != os.geteuid() or os.listdir(descriptor):  # noqa: PTH208 - of a descriptor
+            raise FileExistsError(errno.EEXIST, "another user has put a folder there", str(path))
+        os.fchmod(descriptor, 0o700)
+        yield _unmoved(path, descriptor)
+        os.fchmod(descriptor, stat.S_IMODE(made.st_mode))
+    finally:
+        os.close(descriptor)
+
+
+def _unmoved(path: Path, descriptor: int) -> Path:
+    """A path of what is open that leads there whatever other users do in the folders that it lies in."""
+    opened = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    return path if replaceable_in(path.parent) is None or not opened.exists() else opened
+
+
+def _check_same(path: Path, descriptor: int) -> None:
+    """Check that a path has the file that was written. Raises DiskError."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(path.lstat(), os.fstat(descriptor)):
+            return
+    raise DiskError(f"{path}: somebody has moved it meanwhile", f"Name another place, or `chmod go-w {path.parent}`.")
 
 
 def _name_new(temporary: Path, path: Path) -> None:

@@ -1,11 +1,13 @@
 """Download a large file: resumed after a broken connection, checked against its MD5, unpacked."""
 
+import errno
 import hashlib
+import os
 import shutil
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from labelfactory.console import in_bytes
 from labelfactory.errors import DataError
@@ -81,7 +83,7 @@ def _write(url: str, answer: Download, part: Path) -> None:
             "Make room, or name a folder on a larger disk.",
         )
     mib = max(total // MIB, 1)
-    with part.open("ab" if done else "wb") as stream, progress("download", mib, "MiB", keeps=True) as tick:
+    with _opened(part, "ab" if done else "wb") as stream, progress("download", mib, "MiB", keeps=True) as tick:
         if done:
             tick(done // MIB)
         for piece in answer.pieces:
@@ -90,6 +92,16 @@ def _write(url: str, answer: Download, part: Path) -> None:
             before, done = done, done + len(piece)
             if done // MIB > before // MIB:
                 tick(done // MIB - before // MIB)
+
+
+def _opened(part: Path, mode: str) -> BinaryIO:
+    """Open the file for writing. Raises DataError: it is a link, which another user may have put there."""
+    try:
+        return cast(BinaryIO, open(part, mode, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666)))
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise DataError(f"{part}: is a link, to which nothing is written", f"Delete {part}.") from None
 
 
 def _check_size(url: str, size: int, part: Path) -> None:

@@ -77,8 +77,7 @@ def _note(path: Path, folder: str) -> None:
             return
         config.setdefault("core", {})[SETTING] = folder
         config.filename = None  # so that `write` gives lines
-        with write_whole(path) as temporary:
-            temporary.touch(mode=0o600)
+        with write_whole(path, mode=0o600) as temporary:
             if path.exists():
                 temporary.chmod(path.stat().st_mode & 0o777)
             temporary.write_text("".join(f"{line}\n" for line in config.write()), encoding="utf-8")

@@ -172,8 +172,7 @@ def _write(known: _Known) -> None:
     make_folder(KNOWN.parent)
     shared = 0o060 if KNOWN.parent.stat().st_mode & 0o020 else 0
     content = {"places": _sorted(known.places), "begun": _sorted(known.begun)}
-    with write_whole(KNOWN) as temporary:
-        temporary.touch(mode=0o600)
+    with write_whole(KNOWN, mode=0o600) as temporary:
         temporary.chmod(0o600 | shared)
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     EARLIER.unlink(missing_ok=True)

@@ -61,9 +61,7 @@ def read_private(path: Path) -> bytes | None:
 def write_private(path: Path, text: str) -> None:
     """Replace a file that only its owner may read, whole or not at all."""
     own_folder(path.parent)
-    with write_whole(path) as temporary:
-        temporary.unlink(missing_ok=True)
-        temporary.touch(mode=0o600, exist_ok=False)
+    with write_whole(path, mode=0o600) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

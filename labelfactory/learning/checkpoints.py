@@ -97,13 +97,14 @@ def save_checkpoint(
     path: Path, state: "Mapping[str, Tensor]", passport: Passport, texts: Mapping[str, str] | None = None
 ) -> Passport:
     """Write weights and passport atomically, and further texts by name. Returns the passport with its weights' digest."""
-    from safetensors.torch import save_file  # loads torch, which reading a passport does not need
+    from safetensors.torch import save  # loads torch, which reading a passport does not need
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
     stamped = passport.model_copy(update={"weights_digest": weights_digest(tensors, passport.architecture)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
-        save_file(tensors, temporary, metadata={**(texts or {}), "passport": stamped.to_text()})
+        # `save_file` would put another file in the place of this one
+        temporary.write_bytes(save(tensors, metadata={**(texts or {}), "passport": stamped.to_text()}))
         _sort_texts(temporary)
     return stamped
 

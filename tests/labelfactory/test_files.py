@@ -16,6 +16,7 @@ from labelfactory.files import (
     DiskError,
     TakenError,
     disk_errors,
+    filled_folder,
     make_folder,
     remove_leftovers,
     temporary_path,
@@ -130,6 +131,71 @@ def test_leftovers_are_named_as_write_whole_names_them(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     remove_leftovers(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_link_under_a_foretold_name_is_followed(tmp_path):
+    """Played: another user of a shared folder puts a link to this user's file where the temporary file is expected."""
+    own = tmp_path / "thesis.txt"
+    own.write_text("mine")
+    for kind in ("", "old"):
+        temporary_path(tmp_path / "x", kind).symlink_to(own)
+    with write_whole(tmp_path / "x") as temporary:
+        temporary.write_text("result")
+    assert (own.read_text(), (tmp_path / "x").read_text()) == ("mine", "result")
+    assert not (tmp_path / "x").is_symlink()
+
+
+@pytest.mark.parametrize("moved", ["file", "folder", "folder above"])
+def test_what_others_put_in_the_place_of_a_file_that_is_being_written_is_not_followed(tmp_path, moved):
+    """Played: in a folder that all may write, another user sees the file, moves it or its folder, and puts a link there."""
+    shared, own = tmp_path / "shared", tmp_path / "thesis.txt"
+    folder = shared / "a/b"
+    folder.mkdir(parents=True)
+    shared.chmod(0o777)
+    if moved == "file":
+        folder.chmod(0o777)
+    own.write_text("mine")
+
+    def write() -> None:
+        with write_whole(folder / "x") as temporary:
+            (there,) = folder.iterdir()
+            {"file": there, "folder": folder, "folder above": folder.parent}[moved].rename(tmp_path / "away")
+            folder.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(own)
+            temporary.write_text("result")
+            temporary.write_text("result with a seal")
+
+    with pytest.raises(DiskError, match="somebody has moved it") as caught:
+        write()
+    assert (own.read_text(), caught.value.remedy) == ("mine", f"Name another place, or `chmod go-w {folder}`.")
+    assert not (folder / "x").exists()
+
+
+def test_nobody_can_enter_a_folder_or_replace_it_while_it_is_filled(tmp_path):
+    """Played: another user moves the folder of an export, and puts one there in which links have the names of its files."""
+    tmp_path.chmod(0o777)
+    (tmp_path / "thesis.txt").write_text("mine")
+    with filled_folder(tmp_path / "new") as folder:
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+        (tmp_path / "new").rename(tmp_path / "away")
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new/a.json").symlink_to(tmp_path / "thesis.txt")
+        (folder / "a.json").write_text("result")
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "away/a.json").read_text() == "result"
+    assert (tmp_path / "away").stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_a_file_has_its_permissions_from_the_start(tmp_path, mode):
+    """A login is never readable for others, not even empty."""
+    before = os.umask(0o022)
+    try:
+        with write_whole(tmp_path / "x", mode=mode) as temporary:
+            assert temporary.stat().st_mode & 0o777 == mode & 0o755
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == mode & 0o755
 
 
 def test_json_keeps_order_and_letters(tmp_path):

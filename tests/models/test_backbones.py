@@ -2,6 +2,7 @@ import functools
 import hashlib
 import http.server
 import io
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from labelfactory.errors import MissingError, ParamsError, ShapeError, UserError
+from labelfactory.files import temporary_path
 from labelfactory.settings.registry import method_names
-from models.backbones import Backbone, build_backbone
+from models.backbones import Backbone, _weights, build_backbone
 from models.backbones._efficientnet_lite import SameConv2d
 from models.backbones._resnet import ResNet
 from models.backbones._weights import package_weights, resnet_state
@@ -314,6 +316,38 @@ def test_weights_on_disk_are_checked_before_they_are_opened(tmp_path: Path, weig
         resnet_state(str(path), weights_file[1])
     with pytest.raises(UserError, match="cannot be read"):
         resnet_state(str(path), hashlib.sha256(b"not weights").hexdigest())
+
+
+def test_no_link_under_the_name_of_a_download_is_followed(
+    server: tuple[str, list[str]], weights_file: tuple[bytes, str], cache: Path, tmp_path: Path
+):
+    """Played: another user of a shared cache puts a link to this user's file where the half download is expected."""
+    cache.mkdir()
+    (tmp_path / "thesis.txt").write_text("mine")
+    for name in (f"{weights_file[1]}.{os.getpid()}.partial", temporary_path(cache / f"{weights_file[1]}.pth").name):
+        (cache / name).symlink_to(tmp_path / "thesis.txt")
+    assert resnet_state(f"{server[0]}/net.pth", weights_file[1])
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert (cache / f"{weights_file[1]}.pth").read_bytes() == weights_file[0]
+
+
+def test_the_bytes_that_were_digested_are_those_that_are_loaded(
+    tmp_path: Path, weights_file: tuple[bytes, str], monkeypatch: pytest.MonkeyPatch
+):
+    """Played: another user of a shared cache exchanges the file whenever somebody has looked at it."""
+    path = tmp_path / "net.pth"
+    path.write_bytes(weights_file[0])
+    others = io.BytesIO()
+    torch.save({"conv1.weight": torch.zeros(6)}, others)
+
+    def looked_at(file: Path) -> str:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        file.write_bytes(others.getvalue())
+        return digest
+
+    monkeypatch.setattr(_weights, "digest_file", looked_at)
+    with pytest.raises(UserError, match="SHA-256"):
+        resnet_state(str(path), weights_file[1])
 
 
 @pytest.mark.slow

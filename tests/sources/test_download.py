@@ -68,6 +68,15 @@ def server() -> Iterator[Server]:
     made.server_close()
 
 
+def test_a_link_under_the_name_of_the_half_file_is_refused(server, tmp_path):
+    """Played: another user of the folder puts a link to this user's file there."""
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "x.tar.part").symlink_to(tmp_path / "thesis.txt")
+    with pytest.raises(DataError, match=r"x\.tar\.part: is a link"):
+        download(server.url, tmp_path / "x.tar", "0" * 32)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
 def test_a_broken_connection_is_resumed(server, tmp_path):
     """Each answer ends after 1 MB: the next one begins where it stopped, and the file is whole."""
     server.portion = 1_000_000
