@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 
 from flows.line.dvc_process import Hear, LineProcess, LineProcessError, StageError
 from flows.line.dvc_repo import locked_stages
-from flows.line.put_aside import put_back
+from flows.line.put_aside import check_tree_can_wait, put_back
 from flows.run.checks import check_run
 from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
@@ -108,9 +108,10 @@ def plan(parameters: Parameters, until: str = "") -> list[Variant]:
     """The variants, after checking that the line can run them.
 
     Raises:
-        UserError: a parameter or a value is invalid, or the line has not finished here.
+        UserError: a parameter or a value is invalid, the line has not finished here, or as `check_tree_can_wait`.
     """
     put_back()
+    check_tree_can_wait()
     planned = variants(parameters, until)
     check_run()
     missing = set(read_wiring()) - locked_stages()

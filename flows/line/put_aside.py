@@ -4,6 +4,7 @@ DVC stashes uncommitted changes, detaches HEAD, changes params.yaml, and undoes 
 the tree as it is then. A note tells the next command what to put back.
 """
 
+import os
 import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
-from labelfactory.console import say
+from flows.run.git_tree import middle_of
+from labelfactory.console import first_of, say
 from labelfactory.errors import UserError, cut
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
@@ -19,6 +21,8 @@ from labelfactory.lock import project_lock
 
 NOTE = Path(".labelfactory/put_aside.json")
 """While DVC makes an experiment: the branch, and a commit of the uncommitted changes that no branch has."""
+SHOWN = 5
+"""Files that a message names."""
 
 
 class Tree(TypedDict):
@@ -36,7 +40,11 @@ def noted() -> Iterator[None]:
     """Let DVC make an experiment inside; the caller holds the project.
 
     The tree is as before, also where DVC fails. A file that somebody saved meanwhile, and did not add, stays as they saved it.
+
+    Raises:
+        UserError: as `check_tree_can_wait`.
     """
+    check_tree_can_wait()
     before = _tree()
     write_json(NOTE, before)
     try:
@@ -46,6 +54,30 @@ def noted() -> Iterator[None]:
             NOTE.unlink(missing_ok=True)
     finally:
         _restore()
+
+
+def check_tree_can_wait() -> None:
+    """Refuse to put changes aside where git would not give all back: its stash leaves unseen files out, and DVC ends a merge.
+
+    Raises:
+        UserError: a merge or the like is under way, or git does not look at changes of some files.
+    """
+    if operation := middle_of():
+        raise UserError(
+            f"git is in the middle of a {operation}, which a sweep would end",
+            "Finish it (`git status` says how), or undo it.",
+        )
+    if unseen := _unseen_files():
+        remedy = "Type `git update-index --no-skip-worktree FILE` and `git update-index --no-assume-unchanged FILE`, then commit or undo its changes."
+        raise UserError(
+            f"git does not look at changes of these files, which a sweep would lose: {first_of(unseen, SHOWN)}", remedy
+        )
+
+
+def _unseen_files() -> list[str]:
+    """Files that are marked skip-worktree or assume-unchanged, in the whole repository; but for those that are not here."""
+    marked = [line.partition(" ") for line in _git("ls-files", "-v", "-z", "--", ":/").split("\0") if line]
+    return [path for mark, _, path in marked if (mark == "S" or mark.islower()) and os.path.lexists(path)]
 
 
 def put_back() -> None:
@@ -72,7 +104,12 @@ def _restore() -> None:
         return
     note: Tree = read_json(NOTE, Tree, f"Compare `git status` and `git stash list` with your work, then delete {NOTE}.")
     now = _tree()
-    if now["commit"] != note["commit"] or now["head"] not in (note["head"], "HEAD") or _written_since(note):
+    if (
+        now["commit"] != note["commit"]
+        or now["head"] not in (note["head"], "HEAD")
+        or _written_since(note)
+        or _unseen_files()
+    ):
         if note["changes"]:
             _git("stash", "store", "-m", "labelfactory: what a killed sweep had put aside", note["changes"])
             say("sweep: an interrupted sweep had put changes aside, and you worked on since then: see `git stash list`")
@@ -124,7 +161,9 @@ def _content(commit: str) -> str:
 
 
 def _git(*words: str, allowed: Collection[int] = (0,)) -> str:
-    done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        ["git", *words], capture_output=True, text=True, errors="surrogateescape", timeout=300, check=False
+    )
     if done.returncode not in allowed:
         problem = cut(" ".join(done.stderr.split()), 300) or f"it ended with {done.returncode}"
         aside = f"; {NOTE} names the commit with your uncommitted changes" if NOTE.exists() else ""

@@ -114,6 +114,61 @@ def test_a_file_that_git_does_not_track_is_not_overwritten(repository):
     assert git("show", "stash@{0}:new.txt") == "before\n"
 
 
+UNDER_WAY = {
+    "merge": ("git merge -q --no-ff --no-commit other",),
+    "cherry-pick": ("git cherry-pick other",),
+    "revert": ("git revert --no-edit HEAD~1",),
+    "rebase": ("git rebase -q other",),
+    "bisect": ("git bisect start", "git bisect bad"),
+}
+"""What leaves git in the middle of an operation, where two branches have changed the same line."""
+
+
+@pytest.mark.parametrize("operation", UNDER_WAY)
+def test_a_sweep_does_not_begin_while_git_is_in_the_middle_of_something(repository, operation):
+    """Played: a sweep during a merge. DVC ended it, so that the next commit would have had one parent."""
+    git("commit", "-q", "-a", "-m", "second")
+    git("checkout", "-q", "-b", "other", "HEAD~1")
+    Path("code.py").write_text("answer = 4\n")
+    git("commit", "-q", "-a", "-m", "theirs")
+    git("checkout", "-q", "work")
+    Path("code.py").write_text("answer = 5\n")
+    git("commit", "-q", "-a", "-m", "third")
+    for words in UNDER_WAY[operation]:
+        subprocess.run(words.split(), capture_output=True, check=False)
+    before = git("status")
+    with pytest.raises(UserError, match=f"in the middle of a {operation}, which a sweep would end"), noted():
+        raise AssertionError("DVC would put changes aside")
+    assert git("status") == before
+    assert not NOTE.exists()
+
+
+@pytest.mark.parametrize("mark", ["skip-worktree", "assume-unchanged"])
+def test_changes_that_git_does_not_look_at_are_no_ones_to_put_aside(repository, mark):
+    """Played: a sweep beside local settings in a marked file. `git reset --hard` replaced it, and no stash had it."""
+    git("checkout", "-q", "params.yaml")
+    git("update-index", f"--{mark}", "params.yaml")
+    Path("params.yaml").write_text("beta: mine\n")
+    with pytest.raises(UserError, match=r"a sweep would lose: params\.yaml") as caught, noted():
+        raise AssertionError("DVC would put changes aside")
+    assert caught.value.remedy.startswith("Type `git update-index --no-skip-worktree")
+    assert Path("params.yaml").read_text() == "beta: mine\n"
+    Path("params.yaml").unlink()  # as where only a part of the repository is checked out
+    with noted():
+        pass
+
+
+def test_a_file_that_was_marked_after_the_kill_stays(repository):
+    """What the sweep had put aside is an entry of the stash."""
+    noted().__enter__()
+    git("stash")
+    git("update-index", "--skip-worktree", "code.py")
+    Path("code.py").write_text("answer = mine\n")
+    put_back()
+    assert Path("code.py").read_text() == "answer = mine\n"
+    assert "beta: 10" in git("stash", "show", "-p", "stash@{0}")
+
+
 def test_a_failure_of_dvc_is_undone_at_once(repository):
     """Also where DVC does not put back what it took."""
     before = tree()
