@@ -68,7 +68,8 @@ def check_tree_can_wait() -> None:
             "Finish it (`git status` says how), or undo it.",
         )
     if unseen := _unseen_files():
-        remedy = "Type `git update-index --no-skip-worktree FILE` and `git update-index --no-assume-unchanged FILE`, then commit or undo its changes."
+        unmark = "`git update-index --no-skip-worktree FILE` and `git update-index --no-assume-unchanged FILE`"
+        remedy = f"Type {unmark} for each, then commit or undo its changes."
         raise UserError(
             f"git does not look at changes of these files, which a sweep would lose: {first_of(unseen, SHOWN)}", remedy
         )

@@ -6,11 +6,13 @@ again. What a bucket names is checked before it is written: photographs and mask
 says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,14 @@ from flows.line.pulled_paths import at_own_paths, is_here, settle
 from flows.line.remote_store import AT_ONCE, Store
 from flows.line.replaced_images import note_replaced
 from flows.line.sent_outputs import send_outputs
-from flows.line.shared_import import SHOWN, brought_together, lacking, note_agreed
-from labelfactory.console import first_of
+from flows.line.shared_import import LAST_SHARED, SHOWN, brought_together, lacking, note_agreed
+from labelfactory.console import first_of, say
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, NewerFormatError, UserError, in_short
-from labelfactory.files import TakenError, disk_error, make_folder, remove_leftovers, write_whole
+from labelfactory.errors import DataError, MissingError, NewerFormatError, UserError, in_short
+from labelfactory.files import TakenError, disk_error, disk_errors, make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE, check_path, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
@@ -109,12 +111,12 @@ def pull(*, give_up: bool = False) -> Moved:
         give_up: take the import that was pushed as it is.
 
     Raises:
-        UserError: there is no remote, nothing was pushed, an object in it is damaged or names what it must not, or both sides have
-            changed the same image.
+        UserError: there is no remote, nothing was pushed, an object in it is damaged or names what it must not, this folder's
+            import is damaged, or both sides have changed the same image.
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
-        here, known = _import_here(), cache(is_here)  # which reads each file once
+        here, known = _import_here(give_up=give_up), cache(is_here)  # which reads each file once
         there = replace(manifest, entries=withdrawn().kept(manifest.entries))
         pushed = _files(there.entries)
         if here is not None:
@@ -142,6 +144,8 @@ def pull(*, give_up: bool = False) -> Moved:
         if here != together:
             record_import()  # that one's photographs may stay at their paths
             ACCOUNT.unlink(missing_ok=True)  # it is of another import
+        if here is None:
+            _put_damaged_aside()
         if together == manifest:  # now all that it names is here
             _write(MANIFEST, data)
         else:
@@ -166,14 +170,34 @@ def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
     return data, read_pushed(data, address)
 
 
-def _import_here() -> Manifest | None:
-    """This folder's import; None if there is none, or a damaged one, which is replaced."""
+def _import_here(*, give_up: bool) -> Manifest | None:
+    """This folder's import; None if there is none, or a damaged one that is given up.
+
+    Raises:
+        DataError: it is damaged and not given up, or of a newer labelfactory.
+    """
     try:
         return read_manifest()
     except NewerFormatError:
         raise
-    except UserError:
+    except MissingError:
         return None
+    except UserError as error:
+        if give_up:
+            return None
+        remedy = "Restore it or import again; `labelfactory pull --give-up` puts it aside and takes what was pushed."
+        raise DataError(error.problem, remedy) from error
+
+
+def _put_damaged_aside() -> None:
+    """Keep a damaged import, which may have what was never pushed."""
+    if MANIFEST.exists():
+        names = (LAST_SHARED.parent / f"damaged-manifest-{number}.parquet" for number in count(1))
+        aside = next(path for path in names if not os.path.lexists(path))
+        make_folder(aside.parent)
+        with disk_errors(aside):
+            MANIFEST.replace(aside)
+        say(f"pull: {MANIFEST} is damaged: it is {aside} now, which you may delete")
 
 
 def _refuse_remote(repo: Repo, store: Store, *, give_up: bool) -> None:

@@ -35,6 +35,26 @@ def test_what_was_never_pushed_stays(made, other):
     assert Lookup().photographs_of([given_up.image_id]) >= {given_up.sha256}  # which a withdrawal asks for
 
 
+def test_a_damaged_import_of_this_machine_is_not_replaced_unasked(made, other, capsys):
+    """Played: one byte of the manifest is damaged, and `pull` replaces an import with images that were never pushed."""
+    manifest = read_manifest()
+    write_manifest(replace(manifest, entries=manifest.entries[:-1]))
+    push()
+    write_manifest(manifest)
+    damaged = MANIFEST.read_bytes()[:-30] + b"?" * 30
+    for number in (1, 2):
+        MANIFEST.write_bytes(damaged)
+        with pytest.raises(DataError, match=MANIFEST.name) as caught:
+            pull()
+        assert "`labelfactory pull --give-up` puts it aside" in caught.value.remedy
+        assert MANIFEST.read_bytes() == damaged
+        pull(give_up=True)
+        aside = Path(f".labelfactory/damaged-manifest-{number}.parquet")
+        assert f"it is {aside} now" in capsys.readouterr().err
+        assert aside.read_bytes() == damaged
+        assert read_manifest().entries == manifest.entries[:-1]
+
+
 def changed(entry: Entry, **changes: object) -> None:
     """Change one image of the import in the current folder."""
     manifest = read_manifest()
