@@ -128,6 +128,11 @@ def _class_of_value(manifest: Manifest) -> dict[int, str]:
     return {value: names.get(class_id, f"{class_id}") for value, class_id in manifest.mask_ids.items()}
 
 
+def is_agreed() -> bool:
+    """Whether it is known what this folder last sent or took."""
+    return bool(_agreed().classes)
+
+
 def _agreed() -> _Agreed:
     try:
         found: _Agreed = read_json(LAST_SHARED, _Agreed, "")

@@ -31,7 +31,7 @@ from flows.line.pulled_paths import at_own_paths, is_here, settle
 from flows.line.remote_store import AT_ONCE, Store
 from flows.line.replaced_images import note_replaced
 from flows.line.sent_outputs import send_outputs
-from flows.line.shared_import import LAST_SHARED, SHOWN, brought_together, lacking, note_agreed
+from flows.line.shared_import import LAST_SHARED, SHOWN, brought_together, is_agreed, lacking, note_agreed
 from labelfactory.console import first_of, say
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
@@ -39,7 +39,7 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError, NewerFormatError, UserError, in_short
 from labelfactory.files import TakenError, disk_error, disk_errors, make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import LARGEST_PICTURE, check_path, read_imported
+from labelfactory.foreign_files import LARGEST_PICTURE, check_path, is_inside, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 from lineage.shown_images import record_import
@@ -121,6 +121,8 @@ def pull(*, give_up: bool = False) -> Moved:
         pushed = _files(there.entries)
         if here is not None:
             there = at_own_paths(there, here, known)
+        if here is not None and not give_up:
+            _say_what_comes_back(here, there)
         settled = settle(there if give_up or here is None else brought_together(here, there), pushed, known)
         together = settled.manifest
         note_place(repo, store.name)  # not before: an import that cannot be brought together may be another project's
@@ -189,6 +191,17 @@ def _import_here(*, give_up: bool) -> Manifest | None:
         raise DataError(error.problem, remedy) from error
 
 
+def _say_what_comes_back(here: Manifest, there: Manifest) -> None:
+    """Say which images of the pushed import are taken as new, where they may have been taken out of this folder's."""
+    own = {entry.image_id for entry in here.entries}
+    missing = [entry.image_id for entry in there.entries if entry.image_id not in own]
+    if missing and not is_agreed():
+        say(
+            f"pull: {LAST_SHARED} is missing or damaged, so what was taken out of this folder's import since it was shared is not "
+            f"known: it gets {len(missing)} images that it did not have: {first_of(missing, SHOWN)}"
+        )
+
+
 def _put_damaged_aside() -> None:
     """Keep a damaged import, which may have what was never pushed."""
     if MANIFEST.exists():
@@ -201,7 +214,12 @@ def _put_damaged_aside() -> None:
 
 
 def _refuse_remote(repo: Repo, store: Store, *, give_up: bool) -> None:
-    """Refuse to send to a remote that can only be read, and to one without what was sent before, whose disk may be away."""
+    """Refuse to send to a remote that can only be read, to one in the project, and to one without what was sent before, whose disk
+    may be away.
+    """
+    if store.fs.protocol == "local" and (is_inside(Path(store.base), Path()) or is_inside(Path(), Path(store.root))):
+        problem = f"DVC's remote {store.name}: {store.base} is this project's own folder, or lies in it"
+        raise UserError(problem, f"Name another folder: `dvc remote modify {store.name} url FOLDER`.")
     if not store.fs.CAN_TRAVERSE:
         problem = f"DVC's remote {store.name}: `labelfactory push` cannot list what is there over HTTP"
         raise UserError(

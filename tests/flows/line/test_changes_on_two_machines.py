@@ -11,6 +11,7 @@ import pytest
 from shared_bucket import S3_WARNINGS, bucket, made, other, server
 
 from flows.line import storage
+from flows.line.shared_import import LAST_SHARED
 from flows.line.storage import Moved, pull, push
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
 from labelfactory.errors import DataError
@@ -53,6 +54,23 @@ def test_a_damaged_import_of_this_machine_is_not_replaced_unasked(made, other, c
         assert f"it is {aside} now" in capsys.readouterr().err
         assert aside.read_bytes() == damaged
         assert read_manifest().entries == manifest.entries[:-1]
+
+
+@pytest.mark.parametrize("note", ["kept", "deleted", "damaged"])
+def test_an_image_that_comes_back_since_a_note_is_lost_is_named(made, other, capsys, note):
+    """Played: an image is taken out of the import, `.labelfactory/last_shared.json` goes, and `pull` brings the image back."""
+    manifest = read_manifest()
+    push()
+    write_manifest(replace(manifest, entries=manifest.entries[1:]))
+    if note == "deleted":
+        LAST_SHARED.unlink()
+    elif note == "damaged":
+        LAST_SHARED.write_bytes(b"{")
+    capsys.readouterr()
+    pull()
+    said = capsys.readouterr().err
+    assert len(read_manifest().entries) == len(manifest.entries) - (note == "kept")
+    assert ("1 images that it did not have: image-0" in said) == (note != "kept"), said
 
 
 def changed(entry: Entry, **changes: object) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,24 @@ def test_a_list_of_files_that_a_killed_push_left_is_sent_again(made, other, tmp_
     shutil.rmtree(".dvc/tmp", ignore_errors=True)  # DVC's memory of what the remote holds
     push()
     assert {path: path.read_bytes() for path in lists} == whole
+
+
+@pytest.mark.parametrize("place", [".", "data", "code/remote", "a link", "labelfactory of a remote above"])
+def test_nothing_is_pushed_into_the_project(made, tmp_path, place):
+    """Played: `dvc remote add -d store .`, after which the package `labelfactory` got the remote's folders, and so did a link."""
+    (tmp_path / "a link").symlink_to(made.root)
+    url = {"a link": tmp_path / "a link/more"}.get(place, made.root / place)
+    if place.startswith("labelfactory"):
+        made.root.rename(tmp_path / "labelfactory")
+        os.chdir(tmp_path / "labelfactory")
+        url = tmp_path
+    before = sorted(Path().rglob("*"))
+    dvc_here(f'[remote "store"]\n    url = {url}\n')
+    with pytest.raises(UserError, match="is this project's own folder, or lies in it") as caught:
+        push()
+    assert caught.value.remedy == "Name another folder: `dvc remote modify store url FOLDER`."
+    assert {path for path in set(Path().rglob("*")) - set(before) if path.parts[0] not in (".dvc", "data")} == set()
+    assert not Path("labelfactory").exists()
 
 
 def test_images_of_the_same_bytes_are_all_written(made, other):
