@@ -74,7 +74,7 @@ class TablePaths:
     def _photographs(self, folder: Path) -> dict[str, list[str]]:
         if folder not in self._stems:
             stems: dict[str, list[str]] = {}
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            for path in sorted(folder.iterdir()) if os.path.isdir(folder) else ():  # noqa: PTH112 - a name may be too long
                 if path.suffix.lower() in PHOTOGRAPHS:
                     stems.setdefault(path.stem, []).append(path.name)
             self._stems[folder] = stems

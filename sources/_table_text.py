@@ -56,6 +56,9 @@ def _as_named(findings: Findings, path: Path, data: bytes, encoding: str) -> str
     except UnicodeDecodeError as error:
         findings.add(path.name, f"not readable: not {encoding} text", data.count(b"\n", 0, error.start) + 1)
         return None
+    except UnicodeError:  # of codecs that do not say where
+        findings.add(path.name, f"not readable: not {encoding} text")
+        return None
 
 
 def _read(data: bytes, encoding: str) -> str:

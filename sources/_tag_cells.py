@@ -16,7 +16,8 @@ LONGEST_WORD = 200
 WRITE = 'write ["cat", "dog"] or cat|dog'
 
 _TOKEN = re.compile(
-    r"\s*(?:(?:np|numpy)\.\w+\(\s*)?(?:(?P<quoted>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")|(?P<bare>[^,'\"\[\](){}]+))\s*\)?\s*"
+    r"\s*+(?:(?:np|numpy)\.\w+\(\s*+)?"
+    r"(?:(?P<quoted>'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\")|(?P<bare>[^,'\"\[\](){}]++))\s*+(?:\)\s*+)?"
     r"(?P<end>,|$|(?=['\"]))",
     re.DOTALL,
 )
@@ -40,13 +41,19 @@ def tags_in(cell: Any, separator: str = "") -> tuple[str, ...]:
     Raises:
         NotTagsError: anything else.
     """
-    if isinstance(cell, str):
-        tags = _of_text(cell.strip(), separator)
-    elif isinstance(cell, (list, tuple)):
-        tags = [tag for item in cell for tag in ([item] if isinstance(item, str) else _of_item(item))]
-    else:
-        tags = _of_item(cell)
+    try:
+        tags = _of_cell(cell, separator)
+    except RecursionError:
+        raise NotTagsError(f"lists within lists are not tags; {WRITE}") from None
     return tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+
+
+def _of_cell(cell: Any, separator: str) -> Sequence[str]:
+    if isinstance(cell, str):
+        return _of_text(cell.strip(), separator)
+    if isinstance(cell, (list, tuple)):
+        return [tag for item in cell for tag in ([item] if isinstance(item, str) else _of_item(item))]
+    return _of_item(cell)
 
 
 def flag_in(cell: Any) -> int | None:
@@ -123,8 +130,8 @@ def _of_python_dictionary(text: str) -> Sequence[str] | None:
 def _of_list(text: str, *, only_quoted: bool) -> list[str] | None:
     """The items of a list without its brackets; None if it is no list. Python itself would join `'cat' 'dog'`."""
     items: list[str] = []
-    at = 0
-    while at < len(text.rstrip()):
+    at, end = 0, len(text.rstrip())
+    while at < end:
         match = _TOKEN.match(text, at)
         if match is None or match.end() == at or (only_quoted and not match["quoted"]):
             return None

@@ -195,6 +195,14 @@ def test_another_encoding_is_asked_for(encoding):
         plan_import(table("path,tags\nä,cat\n", encoding="ascii"), EASY)
 
 
+@pytest.mark.parametrize("encoding", ["undefined", "punycode", "idna", "utf-7", "utf-32"])
+def test_a_codec_that_does_not_say_where_it_fails_is_a_problem_too(encoding):
+    """Played: Python's own codecs for tests and host names as --encoding; two of them raise an error without a place."""
+    batch = table(b"path,tags\n0.jpg,\xff\n", encoding=encoding)
+    with pytest.raises(DataError, match=f"1 problem\n  t.csv.*: not readable: not {encoding} text"):
+        plan_import(batch, EASY)
+
+
 FLAGS = 'filename, cat, hot dog, "a, b", split\n0.jpg,1,0,1,train\n1.jpg,0,1,0,valid\n2.jpg,0,0,0,test\n'
 
 
@@ -357,6 +365,41 @@ def test_other_forms_that_are_not_read_say_what_to_do():
     }.items():
         with pytest.raises(DataError, match=f"1 problem\n  t.csv: {said}"):
             plan_import(table(text), EASY)
+
+
+def test_a_path_that_no_disk_can_hold_costs_its_row():
+    """Played: a part of a path is longer than names on a disk may be; the import ended with "cannot be written"."""
+    for long in ("a" * 300, "a" * 300 + "/b", "b/" + "a" * 300 + "/c.jpg", "a/" * 3000 + "b.jpg"):
+        batch = table([{"path": "0.jpg", "tags": ["cat"]}, {"path": long, "tags": ["cat"]}])
+        with pytest.raises(DataError, match=r"1 problem\n  t.jsonl.*row 2|1 problem\n  t.jsonl:2"):
+            plan_import(batch, EASY)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "[cat" + " " * 3000 + "(]",
+        "[" + "cat " * 2000 + "(]",
+        "[np.str_(" + " " * 3000 + "(]",
+        "[" + "'a' " * 9999 + "(]",
+    ],
+)
+def test_no_cell_takes_minutes(cell):
+    """Played: blanks that three parts of a pattern may each take, before a character that none takes."""
+    with pytest.raises(NotTagsError, match="is not a list of tags"):
+        tags_in(cell)
+
+
+@pytest.mark.parametrize("depth", [300, 900])
+@pytest.mark.parametrize(("open_", "close"), [('{"labels": [', "]}"), ("[", "]")])
+def test_lists_within_lists_cost_their_row(depth, open_, close):
+    """Played: a cell of JSON that is nested deeper than Python calls functions."""
+    nested = open_ * depth + close * depth
+    text = f'{{"path": "0.jpg", "tags": ["cat"]}}\n{{"path": "1.jpg", "tags": {nested}}}\n'
+    batch = table(text, "t.jsonl")
+    with pytest.raises(DataError, match=r"1 problem\n.*(is not a list of tags|are not tags|not JSON|nested)"):
+        plan_import(batch, EASY)
 
 
 def test_label_studios_addresses_are_paths():
