@@ -85,7 +85,8 @@ def kept(question: Sequence[str], answer: Callable[[], Any], lasts: Callable[[An
 def forget() -> None:
     """Delete all kept answers, which may name what was withdrawn."""
     for path in KEPT.glob("*"):
-        path.unlink(missing_ok=True)
+        if path.is_symlink() or not path.is_dir():  # a folder is none of ours
+            path.unlink(missing_ok=True)
 
 
 def state_of_project() -> State | None:

@@ -229,6 +229,15 @@ def test_the_answer_to_another_question_is_asked_anew(project):
     assert question.ask("b") == 3
 
 
+def test_a_folder_among_them_stops_no_withdrawal(project):
+    """Played: somebody makes a folder there; the report of a withdrawal was not written."""
+    Question().ask()
+    (KEPT / "mine").mkdir()
+    (KEPT / "link").symlink_to(project)
+    kept_answers.forget()
+    assert [path.name for path in KEPT.iterdir()] == ["mine"]
+
+
 def test_answers_are_few_and_forgotten(project, monkeypatch):
     """The oldest goes for a new one; a withdrawal deletes all, as they may name its images."""
     monkeypatch.setattr(kept_answers, "MOST_ANSWERS", 3)
