@@ -24,6 +24,7 @@ from labelfactory.environment import replaceable_in
 from labelfactory.errors import UserError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL_IN_WORDS = ("No space left on device", "database or disk is full")
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 """What a file system says that has no hard links."""
@@ -57,7 +58,7 @@ class TakenError(DiskError):
 def disk_error(path: Path, error: BaseException) -> DiskError | None:
     """The error for a failed write whose cause is the disk, which libraries report in many ways; None for another cause."""
     number = getattr(error, "errno", None)
-    full = number in FULL or "No space left on device" in str(error)
+    full = number in FULL or any(words in str(error) for words in FULL_IN_WORDS)
     if not full and isinstance(error, RuntimeError):  # torch reports only that writing failed
         full = shutil.disk_usage(path.parent).free < 1 << 16
     if full:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from flows.line.dvc_lock import DvcLock, busy
 from flows.line.dvc_state import keep_state_private
 from flows.line.failure import StageFailedError
 from labelfactory.errors import UserError, in_short
+from labelfactory.files import DiskError, disk_error
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.wiring import DATA, WIRING_FILE, last_runs, read_wiring
 
@@ -33,17 +35,31 @@ def open_repo(*, waits: bool = False) -> Iterator[Repo]:
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     _choose_shell()
+    with _database_errors():
+        try:
+            keep_state_private()
+            repo = Repo(".")
+        except DvcException as error:
+            remedy = "Run the command in the project's root folder, in a clone of its git repository."
+            raise UserError(f"DVC: {error}", remedy) from error
+        _check_files()
+        with repo:
+            repo.lock = DvcLock(repo.lock, waits=waits)
+            _refuse_other_stages(repo)
+            yield repo
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    """Turn errors of DVC's database, which has the digests of files, into a DiskError. It is where a full disk is seen first."""
     try:
-        keep_state_private()
-        repo = Repo(".")
-    except DvcException as error:
-        remedy = "Run the command in the project's root folder, in a clone of its git repository."
-        raise UserError(f"DVC: {error}", remedy) from error
-    _check_files()
-    with repo:
-        repo.lock = DvcLock(repo.lock, waits=waits)
-        _refuse_other_stages(repo)
-        yield repo
+        yield
+    except sqlite3.Error as error:
+        place = Path(".dvc/tmp")
+        raise disk_error(place, error) or DiskError(
+            f"{place}: DVC's database: {in_short(error, 200)}",
+            f"Free space on its disk; if that was not it, delete {place}.",
+        ) from error
 
 
 def _choose_shell() -> None:

@@ -1,6 +1,7 @@
 """DVC's notes lie in the project, in folders of its owner: others cannot put in what DVC would unpickle."""
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dvc.repo import Repo
 from flows.line.dvc_repo import open_repo
 from flows.line.dvc_state import VARIABLE, keep_state_private
 from labelfactory.errors import UserError
+from labelfactory.files import DiskError
 
 SITE = Path(f".dvc/tmp/site-{os.geteuid()}")
 
@@ -24,6 +26,26 @@ def repository(tmp_path, monkeypatch) -> Path:
     subprocess.run(["git", "init", "-q"], check=True)
     Repo.init()
     return tmp_path
+
+
+FULL = sqlite3.OperationalError("database or disk is full")
+DAMAGED = sqlite3.DatabaseError("database disk image is malformed")
+
+
+@pytest.mark.parametrize(("error", "said"), [(FULL, "no space is left on its disk"), (DAMAGED, "image is malformed")])
+@pytest.mark.parametrize("when", ["at the start", "in a run"])
+def test_errors_of_dvcs_database_are_two_lines(repository, monkeypatch, error, said, when):
+    """Played: `labelfactory run` on a full disk, which DVC's database notices before any file is written."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    if when == "at the start":
+        monkeypatch.setattr("flows.line.dvc_repo.Repo", fails)
+    with pytest.raises(DiskError, match=rf"^\.dvc/tmp: .*{said}") as caught, open_repo():
+        fails()
+    assert caught.value.exit_code == 2
+    assert "\n" not in caught.value.problem + caught.value.remedy
 
 
 def others_may_write(path: Path) -> bool:
