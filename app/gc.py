@@ -1,10 +1,12 @@
 """`labelfactory gc`: what the store of earlier outputs holds, and removal of what was used longest ago."""
 
+import math
 from typing import Annotated
 
 import typer
 
 from labelfactory.console import in_bytes
+from labelfactory.errors import UserError
 from labelfactory.store.entries import STORE, entries, held_in_words, trim
 from labelfactory.store.limit import GB
 from labelfactory.store.sharing import share_with_cache
@@ -21,6 +23,8 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
 ) -> None:
     """Show what is kept of earlier outputs, and remove what was used longest ago until the rest is below a limit."""
+    if keep is not None and not math.isfinite(keep):
+        raise UserError(f"--keep {keep} is not a number of GB", "Type one such as `labelfactory gc --keep 20`.")
     if not dry_run:
         share_with_cache()
     typer.echo(f"gc: {held_in_words()}")

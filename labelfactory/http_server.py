@@ -11,6 +11,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses of this machine that no other machine reaches, and names of them."""
 HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]@/\\]+))(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 """A Host header, whole: a name, or an address of IPv6 in brackets, and a port."""
+LONGEST_NAME = 100
+"""Characters of a host's name that a message repeats."""
 NO_HEADERS: Mapping[str, str] = {}
 
 Scope = MutableMapping[str, Any]
@@ -36,9 +38,10 @@ def open_socket(host: str, port: int) -> socket.socket:
         except OSError:
             opened.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name with a part that is too long
+        reason = error.strerror if isinstance(error, OSError) else "it is not the name of a host"
         raise UserError(
-            f"{host}:{port} cannot be used: {error.strerror}", "Name another one with --host or --port."
+            f"{host[:LONGEST_NAME]}:{port} cannot be used: {reason}", "Name another one with --host or --port."
         ) from None
     return opened
 

@@ -15,6 +15,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -219,6 +220,8 @@ def stage_in(words: Sequence[str], options: Mapping[str, Any]) -> str | None:
     if Path(words[0]).name not in MAKE_WAY or words[-2] != "-c":
         return None
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # the exit code of a child would be lost
+        return None
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # closed at the start: what is open there now is another file
         return None
     found = STAGE.fullmatch(words[-1])
     return found[1] if found and all(_is_open(number) for number in (0, 1, 2)) else None

@@ -126,6 +126,36 @@ def test_a_reader_that_has_read_enough_is_no_bug():
     assert (running.returncode, said) == (0, "")
 
 
+@pytest.mark.parametrize("value", ["1e400", "inf"])
+def test_no_limit_of_the_store_is_infinite(here, labelfactory, value):
+    """Played: `labelfactory gc --keep 1e400`, which no number of bytes is."""
+    assert "is not a number of GB" in labelfactory("gc", "--keep", value, code=2)
+
+
+def test_what_is_no_host_is_no_traceback(here, labelfactory):
+    """Played: 300 letters, of which Python's codec for host names says that a part is too long."""
+    assert "it is not the name of a host" in labelfactory("serve", "--host", "a" * 300, code=2)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_streams_that_were_closed_are_open_for_all_that_a_command_starts(closed, tmp_path):
+    """Played: `labelfactory run >&-`. The next file that was opened, such as a lock, was the standard output of stages."""
+    program = (
+        "import sys, os; sys.argv[0] = 'labelfactory'; import app, subprocess; print('said', flush=True);"
+        "streams = [os.readlink(f'/proc/self/fd/{n}') for n in range(3)];"
+        "names = [stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)];"
+        "below = 'import sys; sys.exit(None in (sys.stdin, sys.stdout, sys.stderr))';"
+        "code = subprocess.run([sys.executable, '-c', below]).returncode;"
+        "open(sys.argv[1], 'w').write(repr((streams.count('/dev/null'), code)))"
+    )
+    told = tmp_path / "told"
+    words = ["bash", "-c", f'exec "$@" {closed}', "bash", sys.executable, "-c", program, str(told)]
+    with (tmp_path / "file").open("w+") as file:
+        done = subprocess.run(words, cwd=ROOT, stdin=file, stdout=file, stderr=file, timeout=60)
+    assert done.returncode == 0
+    assert told.read_text() == repr((closed.count("&-"), 0))
+
+
 def test_the_list_of_commands_says_what_each_says_of_itself():
     """It is written apart from the commands, so that reading it loads none of them."""
     for name, command in typer.main.get_command(EVERYTHING).commands.items():

@@ -328,6 +328,13 @@ def test_other_commands_are_left_to_dvc(folder, words):
     assert warm_start.stage_in([*BASH, "python -m stages.probe"], {**options(folder), "close_fds": False}) is None
 
 
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_a_stage_starts_plainly_where_a_stream_was_closed(folder, monkeypatch, stream):
+    """Played: `>&-`. What is open under its number is another file, and the warm parent has no such stream to set up."""
+    monkeypatch.setattr(sys, stream, None)
+    assert warm_start.stage_in([*BASH, "python -m stages.probe"], options(folder)) is None
+
+
 def test_an_interruption_while_it_loads_starts_no_stage(folder, warm, monkeypatch):
     """The interruption has ended the parent; a stage would only have to be ended too."""
     monkeypatch.setattr(warm_start, "interrupted", lambda: True)
