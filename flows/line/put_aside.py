@@ -12,7 +12,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
-from flows.run.git_tree import middle_of
+from flows.line.git_operation import middle_of
 from labelfactory.console import first_of, say
 from labelfactory.errors import UserError, cut
 from labelfactory.files import write_json

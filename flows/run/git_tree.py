@@ -1,25 +1,15 @@
 """The state of the git tree: clean, changed, or in the middle of a merge. A run records it, or refuses it with `strict`."""
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from flows.line.git_operation import HALF_DONE, middle_of
 from labelfactory.console import first_of, say
 from labelfactory.errors import UserError
 from labelfactory.settings.wiring import LOCK_FILE
 
 SHOWN = 5
-MIDDLE = {
-    "MERGE_HEAD": "merge",
-    "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert",
-    "rebase-merge": "rebase",
-    "rebase-apply": "rebase",
-}
-"""Files in git's folder during an unfinished operation."""
-STEPS = MIDDLE | {"BISECT_LOG": "bisect", "sequencer": "cherry-pick"}
-"""The same, with those between whose steps the tree is clean."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +46,7 @@ def read_tree() -> Tree:
     entries = list(_entries(_git("status", "--porcelain", "-z") or ""))
     unmerged = tuple(path for code, path in entries if "U" in code or code in ("AA", "DD"))
     changed = tuple(path for code, path in entries if path != str(LOCK_FILE) and path not in unmerged)
-    return Tree(commit.strip(), changed, unmerged, middle_of(MIDDLE))
-
-
-def middle_of(operations: Mapping[str, str] = STEPS) -> str:
-    """The unfinished operation of git in this folder; "" where there is none."""
-    folder = Path(_git("rev-parse", "--git-dir") or ".git")
-    return next((name for file, name in operations.items() if (folder / file).exists()), "")
+    return Tree(commit.strip(), changed, unmerged, middle_of(HALF_DONE))
 
 
 def check_tree(*, strict: bool) -> Tree:
