@@ -59,7 +59,7 @@ class GalleryItem:
     """One photograph and what the line made of it."""
 
     image_id: str
-    why: str  # the reason for its choice: "best by agreement", "worst by mIoU" …
+    why: str  # the reason for its choice: "best by quality", "worst by mIoU" …
     photograph: NDArray[Any]  # [H, W, 3] uint8 RGB
     tiles: list[Tile]
     figures: dict[str, float]  # name -> fraction

@@ -12,6 +12,7 @@ from labelfactory.dataset.left_out import LEFT_OUT, read_left_out
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.digests import digest_file
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, read_passport
+from labelfactory.rows.rated import RatedRows
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.thresholds import read_thresholds
@@ -45,7 +46,8 @@ def make_report(
         measured: the states of what was scored.
         gallery: images for each of best, median and worst.
     """
-    masks = MaskColumns(scorer.rows[read_wiring().masks.noun])
+    noun = read_wiring().masks.noun
+    masks = MaskColumns(scorer.rows[noun], RatedRows(noun))
     tagged = tagged_masks(masks, dataset)
     return Report(
         title="Report of the line",
@@ -57,7 +59,10 @@ def make_report(
         metrics={key: float(value) for key, value in metrics.items()},
         thresholds=_thresholds(metrics, per_list),
         curves=[*_threshold_curves(metrics, per_list), *_loss_curves()],
-        gallery=[gallery_item(scorer, dataset, record, why, each) for record, why in choose(tagged, each, gallery)],
+        gallery=[
+            gallery_item(scorer, dataset, record, why, each, quality=tagged[record.image_id].quality)
+            for record, why in choose(tagged, each, gallery)
+        ],
         provenance=_provenance(measured),
         notes=_notes(dataset, metrics, masks, tagged),
         imported=read_account(DATA / "import" / ACCOUNT.name),

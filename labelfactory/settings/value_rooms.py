@@ -70,6 +70,7 @@ BY_NUMBER = {
     "rows/pairing.py": "which rows exports, corrections and pages show; stages read all rows",
     "rows/plan.py": "what changed",
     "rows/predicted.py": "which predictions scores, exports and pages take; a stage of rows reads none",
+    "rows/rated.py": "which quality exports, pages and the report show; no stage computes with it",
     "rows/reader.py": "rows by image",
     "rows/shards.py": "rows in files",
     "rows/unfinished.py": "rows before their shard is written",

@@ -38,6 +38,8 @@ LINE = (
     "refine_crf",
     "train_segmenter",
     "segment_images",
+    "assess_masks",
+    "rate_masks",
 )
 
 
