@@ -209,7 +209,7 @@ def _rated(connection: duckdb.DuckDBPyConnection, noun: str) -> pa.Table:
         return _RATED.empty_table()
     query = f"""SELECT image_id, mask_digest, quality, class_ids.data AS ids, expected_iou.data AS ious
         FROM {PARQUET} WHERE status = 'ok'"""
-    found: pa.Table = connection.execute(query, [[str(path) for path in paths]]).to_arrow_table()
+    found: pa.Table = connection.sql(query, params=[[str(path) for path in paths]]).to_arrow_table()
     lists = {"rated": _lists(found["ids"], "uint8"), "quality_of": _lists(found["ious"], "float32")}
     return pa.table({**{name: found[name] for name in ("image_id", "mask_digest", "quality")}, **lists})
 
