@@ -9,10 +9,17 @@ Writes  data/quality    quality float32 in [0, 1]: the expected mIoU over backgr
                         mask_digest: of the row of the mask
 """
 
+from typing import Any
+
+from labelfactory.console import say
 from labelfactory.dataset.corrections import HUMAN
+from labelfactory.errors import DataError
 from labelfactory.rows.columns import ArrayColumn, NumberColumn, TextColumn
+from labelfactory.rows.quality_falls import ALL, Spread, as_json, falls, from_json, new_ones, spreads
+from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import Row, Sample
 from labelfactory.settings.params import Section
+from labelfactory.settings.reports import read_report
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import main
 from models.quality import drawn, expected
@@ -38,6 +45,42 @@ class RateMasks(PerImageStage[RateMasksConfig]):
         "mask_digest": TextColumn(),
     }
     uses_gpu = False
+
+    def run(self) -> dict[str, Any]:
+        """Rate what is not rated, and say whether quality fell since the run before."""
+        before = self._before()
+        known = set(RowReader(self.output).states) if before else set()
+        metrics = super().run()
+        qualities, by_class = self._qualities()
+        after = spreads(qualities, by_class)
+        new = [value for image_id, value in qualities.items() if image_id not in known]
+        old = [value for image_id, value in qualities.items() if image_id in known]
+        found = falls(before, after) + (new_ones(Spread.of(old), Spread.of(new)) if new and old else [])
+        for sentence in found:
+            say(f"{self.stage_name()}: {sentence}")
+        mean = {"quality": round(after[ALL].mean, 4)} if ALL in after else {}
+        return {**metrics, **mean, "qualities": as_json(after), "falls": found}
+
+    def _before(self) -> dict[str, Spread]:
+        """The qualities of the run before; none where it left no report, or a damaged one, which this run replaces."""
+        try:
+            return from_json(read_report(self.stage_name()).get("qualities"))
+        except DataError:
+            return {}
+
+    def _qualities(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Image id → quality, and class → image id with that tag → expected IoU."""
+        rows = RowReader(self.output)
+        names, tags = self.sharded.classes.with_background, {}
+        for shard in self.sharded.counts:
+            tags.update({record.image_id: set(record.tags) for record in self.sharded.records(shard)})
+        ids, ious = rows.values("class_ids"), rows.values("expected_iou")
+        by_class: dict[str, dict[str, float]] = {name: {} for name in names[1:]}
+        for image_id, found in ids.items():
+            for k, iou in zip(found, ious[image_id], strict=True):
+                if names[k] in tags.get(image_id, ()):
+                    by_class[names[k]][image_id] = float(iou)
+        return {image_id: float(value) for image_id, value in rows.values("quality").items()}, by_class
 
     def process(self, sample: Sample) -> Row:
         """The quality of one mask."""

@@ -70,6 +70,8 @@ BY_NUMBER = {
     "rows/pairing.py": "which rows exports, corrections and pages show; stages read all rows",
     "rows/plan.py": "what changed",
     "rows/predicted.py": "which predictions scores, exports and pages take; a stage of rows reads none",
+    "rows/quality_falls.py": "messages",
+    "rows/quality_summary.py": "for a person",
     "rows/rated.py": "which quality exports, pages and the report show; no stage computes with it",
     "rows/reader.py": "rows by image",
     "rows/shards.py": "rows in files",
