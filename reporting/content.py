@@ -66,6 +66,37 @@ class GalleryItem:
 
 
 @dataclass(frozen=True)
+class QualityExample:
+    """A mask at a place of the order by quality."""
+
+    caption: str  # its place: "worst", "a tenth is worse" …
+    image_id: str
+    quality: float
+    photograph: NDArray[Any]  # [H, W, 3] uint8 RGB
+    mask: NDArray[Any]  # [H, W] uint8 class ids, 255 void
+
+
+@dataclass(frozen=True)
+class ClassBar:
+    """A class over all rated masks: its id and name, how many have the tag, and its expected IoU."""
+
+    class_id: int
+    name: str
+    images: int
+    iou: float
+
+
+@dataclass(frozen=True)
+class QualityView:
+    """How good the masks probably are, found without their truth."""
+
+    values: list[float]  # quality of each rated mask
+    classes: list[ClassBar]
+    examples: list[QualityExample]  # worst first
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
 class Report:
     """All that the page shows."""
 
@@ -81,3 +112,4 @@ class Report:
     provenance: dict[str, str]  # commit, params digest, data set, seeds, checkpoints' digests, supervision
     notes: list[str]  # warnings: no true masks, quarantined images, stronger supervision
     imported: Account | None = None
+    quality: QualityView | None = None

@@ -12,6 +12,7 @@ from labelfactory.dataset.left_out import LEFT_OUT, read_left_out
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.digests import digest_file
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, read_passport
+from labelfactory.rows.quality_summary import summary_of
 from labelfactory.rows.rated import RatedRows
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.reports import read_report
@@ -19,7 +20,7 @@ from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.stage.output_state import LIST, State, with_present_scores
 from labelfactory.versions import git_state
-from reporting.content import Curve, Report, StageLine, Step
+from reporting.content import ClassBar, Curve, QualityExample, QualityView, Report, StageLine, Step
 from reporting.phrases import what_it_made
 from stages._gallery import MaskColumns, Tagged, choose, gallery_item, tagged_masks
 from stages._scoring import Counts, Scorer, scored_maps, scored_stages
@@ -65,8 +66,37 @@ def make_report(
         ],
         provenance=_provenance(measured),
         notes=_notes(dataset, metrics, masks, tagged),
+        quality=_quality(dataset, scorer),
         imported=read_account(DATA / "import" / ACCOUNT.name),
     )
+
+
+PLACES = (
+    (0.0, "the worst"),
+    (0.1, "a tenth is worse"),
+    (0.25, "a quarter is worse"),
+    (0.5, "half are worse"),
+    (0.75, "three quarters are worse"),
+    (1.0, "the best"),
+)
+"""Where in the order by quality a picture stands."""
+
+
+def _quality(dataset: Dataset, scorer: Scorer) -> QualityView | None:
+    """How good the masks probably are; None where none is rated."""
+    found = summary_of(dataset, worst=0)
+    if not found.masks:
+        return None
+    records = {record.image_id: record for record in dataset.training}
+    rows = scorer.rows[read_wiring().masks.noun]
+    captions = {round(share * (len(found.masks) - 1)): caption for share, caption in PLACES[::-1]}
+    examples = []
+    for place, caption in sorted(captions.items()):
+        mask = found.masks[place]
+        picture, pixels = records[mask.image_id].photograph(), rows[mask.image_id]["mask"]
+        examples.append(QualityExample(caption, mask.image_id, mask.quality, picture, pixels))
+    bars = [ClassBar(k, c.name, c.images, c.iou) for k, c in enumerate(found.classes) if c.images]
+    return QualityView([mask.quality for mask in found.masks], bars, examples, found.sentences())
 
 
 def _stage_lines() -> list[StageLine]:
