@@ -89,10 +89,11 @@ def _quality(dataset: Dataset, scorer: Scorer) -> QualityView | None:
         return None
     records = {record.image_id: record for record in dataset.training}
     rows = scorer.rows[read_wiring().masks.noun]
-    captions = {round(share * (len(found.masks) - 1)): caption for share, caption in PLACES[::-1]}
+    tagged = [mask for mask in found.masks if records[mask.image_id].tags]
+    captions = {round(share * (len(tagged) - 1)): caption for share, caption in PLACES[::-1]} if tagged else {}
     examples = []
     for place, caption in sorted(captions.items()):
-        mask = found.masks[place]
+        mask = tagged[place]
         picture, pixels = records[mask.image_id].photograph(), rows[mask.image_id]["mask"]
         examples.append(QualityExample(caption, mask.image_id, mask.quality, picture, pixels))
     bars = [ClassBar(k, c.name, c.images, c.iou) for k, c in enumerate(found.classes) if c.images]
