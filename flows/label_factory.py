@@ -128,9 +128,9 @@ def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
 
     Failed shards stay pending: the stage tries them here and reports the error.
     """
-    from flows.run.fan_out import fan_out, is_per_image, pending_shards  # loaded only for a cluster
+    from flows.run.fan_out import fan_out, may_spread, pending_shards  # loaded only for a cluster
 
-    if not is_per_image(stage):
+    if not may_spread(stage):
         return
     shards = pending_shards(stage)
     if shards:

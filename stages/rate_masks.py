@@ -13,13 +13,11 @@ from typing import Any
 
 from labelfactory.console import say
 from labelfactory.dataset.corrections import HUMAN
-from labelfactory.errors import DataError
 from labelfactory.rows.columns import ArrayColumn, NumberColumn, TextColumn
-from labelfactory.rows.quality_falls import ALL, Spread, as_json, falls, from_json, new_ones, spreads
+from labelfactory.rows.quality_falls import ALL, Spread, falls, new_ones, spreads
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import Row, Sample
 from labelfactory.settings.params import Section
-from labelfactory.settings.reports import read_report
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import main
 from models.quality import drawn, expected
@@ -45,28 +43,21 @@ class RateMasks(PerImageStage[RateMasksConfig]):
         "mask_digest": TextColumn(),
     }
     uses_gpu = False
+    on_cluster = False  # it compares the rows of before with those that it makes
 
     def run(self) -> dict[str, Any]:
         """Rate what is not rated, and say whether quality fell since the run before."""
-        before = self._before()
-        known = set(RowReader(self.output).states) if before else set()
+        known, known_by_class = self._qualities()
         metrics = super().run()
         qualities, by_class = self._qualities()
-        after = spreads(qualities, by_class)
+        before, after = spreads(known, known_by_class), spreads(qualities, by_class)
         new = [value for image_id, value in qualities.items() if image_id not in known]
         old = [value for image_id, value in qualities.items() if image_id in known]
         found = falls(before, after) + (new_ones(Spread.of(old), Spread.of(new)) if new and old else [])
         for sentence in found:
             say(f"{self.stage_name()}: {sentence}")
         mean = {"quality": round(after[ALL].mean, 4)} if ALL in after else {}
-        return {**metrics, **mean, "qualities": as_json(after), "falls": found}
-
-    def _before(self) -> dict[str, Spread]:
-        """The qualities of the run before; none where it left no report, or a damaged one, which this run replaces."""
-        try:
-            return from_json(read_report(self.stage_name()).get("qualities"))
-        except DataError:
-            return {}
+        return {**metrics, **mean, "falls": found}
 
     def _qualities(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """Image id → quality, and class → image id with that tag → expected IoU."""

@@ -1,8 +1,7 @@
 """Whether the quality of masks fell from one run to the next by more than its noise: at night nobody looks at the pictures."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -69,16 +68,3 @@ def new_ones(known: Spread, new: Spread) -> list[str]:
         f"{new.count} new images have masks of a quality of {100 * new.mean:.1f} in the mean, those of before "
         f"{100 * known.mean:.1f}: they may be of another kind."
     ]
-
-
-def as_json(found: Mapping[str, Spread]) -> list[dict[str, Any]]:
-    """For a report: in a list, which DVC does not take for metrics."""
-    return [{"of": name, **asdict(spread)} for name, spread in found.items()]
-
-
-def from_json(stated: Any) -> dict[str, Spread]:
-    """The same read back; empty where it is of another shape, as in the report of an earlier version."""
-    try:
-        return {str(s["of"]): Spread(int(s["count"]), float(s["mean"]), float(s["deviation"])) for s in stated}
-    except (TypeError, KeyError, ValueError):
-        return {}

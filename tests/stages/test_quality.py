@@ -43,17 +43,25 @@ def line(tmp_path, monkeypatch) -> MadeLine:
     return made
 
 
-def run(name: str) -> tuple[int, int]:
-    """Run a stage; gives the numbers of rows that were computed and copied."""
+def figures(name: str) -> dict[str, Any]:
+    """Run a stage."""
     stage = build_stage(name, read_sections())
     stage.output.mkdir(parents=True, exist_ok=True)
-    figures = stage.run()
-    return figures["rows_computed"], figures["rows_copied"]
+    made: dict[str, Any] = stage.run()
+    return made
 
 
-def rate() -> None:
-    run("assess_masks")
-    run("rate_masks")
+def run(name: str) -> tuple[int, int]:
+    """The same; gives the numbers of rows that were computed and copied."""
+    made = figures(name)
+    return made["rows_computed"], made["rows_copied"]
+
+
+def rate() -> list[str]:
+    """Both stages; gives the sentences on what fell."""
+    figures("assess_masks")
+    fell: list[str] = figures("rate_masks")["falls"]
+    return fell
 
 
 def rows(noun: str) -> dict[str, dict[str, Any]]:
@@ -155,6 +163,21 @@ def test_a_quality_is_of_the_mask_that_was_rated(line):
     again = RatedRows("masks", read_dataset())
     assert again.quality("image-1", now) == pytest.approx(float(rows("quality")["image-1"]["quality"]))
     assert again.quality("image-1", digests["image-1"]) is None
+
+
+def test_a_run_says_whose_quality_fell(line, monkeypatch, capsys):
+    """By class; another run of the same rows says nothing."""
+    for name in ("LEAST_IMAGES", "ERRORS"):  # two images say nothing otherwise
+        monkeypatch.setattr(f"labelfactory.rows.quality_falls.{name}", 1)
+    for image_id in ("image-2", "image-3"):
+        replace("masks", image_id, mask=half(2, 2))
+        replace("predictions", image_id, **certain(half(2, 2), [0, 1, 2] if image_id == "image-3" else [0, 2]))
+    assert rate() == []
+    replace("masks", "image-2", mask=half(0, 2))
+    found = rate()
+    assert "The quality of the masks of dog fell from 100.0 to 75.0." in found
+    assert found[0] in capsys.readouterr().err
+    assert rate() == []
 
 
 def test_without_the_stage_nothing_is_rated(line):

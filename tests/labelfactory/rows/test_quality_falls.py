@@ -11,9 +11,7 @@ from labelfactory.rows.quality_falls import (
     LEAST_FALL,
     LEAST_IMAGES,
     Spread,
-    as_json,
     falls,
-    from_json,
     new_ones,
     spreads,
 )
@@ -64,11 +62,3 @@ def test_new_images_of_another_kind_are_named():
 def test_groups_without_an_image_are_left_out():
     found = spreads({"a": 0.2, "b": 0.4}, {"cat": {"a": 0.1}, "dog": {}})
     assert found == {ALL: Spread(2, 0.3, 0.1), "cat": Spread(1, 0.1, 0.0)}
-
-
-def test_a_report_is_read_back():
-    """One of an earlier version, or of another shape, says nothing."""
-    found = {ALL: some(0.8), "a cat": some(0.7)}
-    assert from_json(as_json(found)) == found
-    for stated in (None, 5, [1], [{"of": "all"}], [{"of": "a", "count": "x", "mean": 1, "deviation": 1}]):
-        assert from_json(stated) == {}
