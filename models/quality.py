@@ -1,77 +1,79 @@
-"""The quality of a mask: the IoU with its truth that its evidence lets one expect, for each class."""
+"""The quality of a mask: the IoU with its truth that two opinions let one expect, without the truth.
 
-from collections.abc import Mapping
+The opinions are the model's probabilities of each class, which it has learnt from all masks, and the walk's scores, from which this
+mask was made. They are multiplied, as if they erred independently: docs/decisions/0015.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evidence import Floats, ratio
+from labelfactory.errors import ShapeError
+from labelfactory.schema import BACKGROUND, Mask
 
-Evidence = Mapping[str, Any]
-"""A row of `assess_masks`."""
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What is expected of a mask, for each of its K classes.
+class Overlap:
+    """Intersection and union of each class of a mask with its truth: [K] float32, shares of all pixels."""
 
-    Attributes:
-        iou: [K] float32 in [0, 1], of the mask with its truth.
-        intersection, union: [K] float32, shares of the image's pixels.
-        model_intersection, model_union: [K] float32, the same of the model's prediction.
-        counted: [K] bool, whether the class is one of the mask's quality: the background, a tag, or in the mask.
-        empty: whether the mask shows none of the image's tags, though it has some.
-    """
-
-    iou: Floats
     intersection: Floats
     union: Floats
-    model_intersection: Floats
-    model_union: Floats
-    counted: NDArray[np.bool_]
-    empty: bool
 
     @property
-    def quality(self) -> float:
-        """The expected mIoU; 0 for an empty mask, which is none of what was asked for."""
-        return 0.0 if self.empty else float(self.iou[self.counted].mean())
+    def iou(self) -> Floats:
+        """[K] float32; 0 where a class is in neither."""
+        return np.divide(self.intersection, self.union, out=np.zeros_like(self.union), where=self.union > 0)
 
 
-def expected(evidence: Evidence) -> Expected:
-    """What the evidence on a mask lets one expect."""
-    intersection, union = evidence["intersection"], evidence["union"]
-    return Expected(
-        iou=ratio(intersection, union),
-        intersection=intersection,
-        union=union,
-        model_intersection=evidence["model_intersection"],
-        model_union=evidence["model_union"],
-        counted=_counted(evidence),
-        empty=_is_empty(evidence),
-    )
+def expected_overlap(
+    mask: Mask, probabilities: NDArray[np.floating], class_ids: Sequence[int] | NDArray[np.integer]
+) -> Overlap:
+    """The overlap of a mask with a truth that is known by probabilities alone.
+
+    Where p(x) is the chance that the truth at x is the class and M are the pixels of the class in the mask, the expected
+    intersection is the sum of p over M, and the expected union |M| plus the sum of p outside M.
+
+    Args:
+        mask: [h, w] uint8 of class ids, 255 void, which is no class.
+        probabilities: [K, h, w] in [0, 1], of each class.
+        class_ids: [K] id of each channel.
+
+    Raises:
+        ShapeError: the sizes differ.
+    """
+    if probabilities.shape != (len(class_ids), *mask.shape):
+        raise ShapeError(f"probabilities {probabilities.shape} of {len(class_ids)} classes for a mask {mask.shape}")
+    found = [_of_class(mask == k, p) for k, p in zip(class_ids, probabilities, strict=True)]
+    shares = np.array(found, dtype=np.float64).reshape(-1, 2).T / max(mask.size, 1)
+    return Overlap(*shares.astype(np.float32))
 
 
-def drawn(evidence: Evidence) -> Expected:
-    """What is known of a mask that a person drew: it is the truth, and the model's prediction is held against it."""
-    area = evidence["area"]
-    return Expected(
-        iou=np.ones_like(area),
-        intersection=area,
-        union=area,
-        model_intersection=evidence["common"],
-        model_union=evidence["either"],
-        counted=_counted(evidence),
-        empty=False,
-    )
+def _of_class(inside: NDArray[np.bool_], p: NDArray[np.floating]) -> tuple[float, float]:
+    intersection, total = float(p[inside].sum(dtype=np.float64)), float(p.sum(dtype=np.float64))
+    return intersection, float(inside.sum()) + total - intersection
 
 
-def _counted(evidence: Evidence) -> NDArray[np.bool_]:
-    counted: NDArray[np.bool_] = (evidence["tagged"] > 0) | (evidence["area"] > 0)
-    return counted
+def overlap(mask: Mask, truth: Mask, class_ids: Sequence[int] | NDArray[np.integer]) -> Overlap:
+    """The overlap of a mask with a truth that is known; both [h, w] uint8, 255 void."""
+    return expected_overlap(mask, np.stack([truth == k for k in class_ids]).astype(np.float32), class_ids)
 
 
-def _is_empty(evidence: Evidence) -> bool:
-    wanted = (evidence["tagged"] > 0) & (evidence["class_ids"] > 0)
-    return bool(wanted.any()) and not bool((evidence["area"][wanted] > 0).any())
+def joined(*opinions: NDArray[np.floating]) -> Floats:
+    """What several opinions say together.
+
+    Args:
+        opinions: each [K, h, w], not negative, the background first; each pixel of each is divided by its sum.
+
+    Returns:
+        [K, h, w] float32, their product, summing to 1 over the classes; the background where nothing is left.
+    """
+    product = np.ones(opinions[0].shape, dtype=np.float32)
+    for opinion in opinions:
+        product *= opinion / np.maximum(opinion.sum(axis=0), 1e-6)
+    product[BACKGROUND] += 1e-6
+    together: Floats = product / product.sum(axis=0)
+    return together

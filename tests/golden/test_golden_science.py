@@ -38,7 +38,6 @@ LINE = (
     "refine_crf",
     "train_segmenter",
     "segment_images",
-    "assess_masks",
     "rate_masks",
 )
 

@@ -119,7 +119,7 @@ def test_the_meta_of_a_stage_is_what_its_class_is(name):
 def test_the_shipped_line_by_hand():
     """What ledger, pages, report, exports and flows derive, written out once."""
     assert WIRING.networks == ("classifier", "affinity", "teacher", "segmenter", "upper_bound")
-    rows = ("priors", "cams", "affinity_labels", "walks", "masks", "predictions", "evidence", "quality")
+    rows = ("priors", "cams", "affinity_labels", "walks", "masks", "predictions", "quality")
     assert WIRING.row_outputs == rows
     assert [s.noun for s in WIRING.of_kind("thresholds")] == ["seed_thresholds", "walk_threshold"]
     assert (WIRING.masks.name, WIRING.model.name) == ("refine_crf", "train_segmenter")

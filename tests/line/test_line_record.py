@@ -51,7 +51,7 @@ def test_a_correction_runs_what_depends_on_it_and_nothing_else(finished):
     assert f"1 mask ({image_id}) corrected" in call(finished, "labelfactory", "corrections", "add", "edited")
     output = call(finished, "labelfactory", "run")
     done = re.findall(r"^(\w+): done in", output, re.MULTILINE)
-    rated = ("segment_images", "assess_masks", "rate_masks")
+    rated = ("segment_images", "rate_masks")
     assert done == ["refine_crf", "train_segmenter", *rated, "train_upper_bound", "evaluate"]
     assert "Running stage" not in output  # a line a stage is enough
     assert (report(finished, "refine_crf")["rows_computed"], report(finished, "refine_crf")["corrected"]) == (1, 1)

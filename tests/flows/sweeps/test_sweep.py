@@ -239,7 +239,7 @@ def test_a_sweep_really_runs(imported, finished):
     before = state(folder)
     out = call(folder, *words)
     assert "sweep: 2 of 2: evaluate.scales=[0.5]" in out
-    rated = ["segment_images", "assess_masks", "rate_masks"]
+    rated = ["segment_images", "rate_masks"]
     assert re.findall(r"Running stage '(\w+)'", out) == [*rated, "evaluate"]
     assert state(folder) == before
     (table,) = (folder / "data/sweeps").glob("*/table.csv")

@@ -1,4 +1,4 @@
-"""Evidence on masks and their quality: by hand on one image, whose mask is read where, and what a correction is worth."""
+"""The quality of masks: by hand on one image, of whose mask it is, and what a correction is worth."""
 
 import json
 import shutil
@@ -19,8 +19,7 @@ from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.settings.wiring import DATA
 from labelfactory.stage.per_image import PerImageStage
 from labelfactory.stage.runner import build_stage, read_sections, stage_class
-from models.evidence import ratio
-from stages.assess_masks import AssessMasks
+from stages.random_walk import RandomWalk
 from stages.rate_masks import RateMasks
 from stages.refine_crf import RefineCrf
 from stages.segment_images import SegmentImages
@@ -34,7 +33,7 @@ def line(tmp_path, monkeypatch) -> MadeLine:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LABELFACTORY_DEVICE", "cpu")
     monkeypatch.setenv("LABELFACTORY_WORKERS", "1")
-    for stage in (SegmentImages, AssessMasks, RateMasks):
+    for stage in (SegmentImages, RateMasks):
         monkeypatch.setattr(stage, "code_digest", "code")
     made = MadeLine()
     shutil.rmtree(DATA / "segmenter")
@@ -58,8 +57,7 @@ def run(name: str) -> tuple[int, int]:
 
 
 def rate() -> list[str]:
-    """Both stages; gives the sentences on what fell."""
-    figures("assess_masks")
+    """Rate the masks; gives the sentences on what fell."""
     fell: list[str] = figures("rate_masks")["falls"]
     return fell
 
@@ -71,7 +69,7 @@ def rows(noun: str) -> dict[str, dict[str, Any]]:
 
 def replace(noun: str, image_id: str, **values: Any) -> None:
     """Change columns of one row, as if its stage had made it so."""
-    maker = {"masks": RefineCrf, "predictions": SegmentImages}[noun]
+    maker = {"walks": RandomWalk, "masks": RefineCrf, "predictions": SegmentImages}[noun]
     before, (states, inputs) = rows(noun), ShardFolder(DATA / noun).states_and_inputs(0)
     columns: dict[str, Column] = {n: c for n, c in maker.columns.items() if n in before[image_id]}
     before[image_id] |= values
@@ -95,8 +93,15 @@ def half(left: int, right: int) -> np.ndarray:
     return mask
 
 
+def walk(*scores: float) -> dict[str, Any]:
+    """A walk that gives each class the same score everywhere."""
+    maps = np.array(scores, dtype=np.float16)[:, None, None]
+    return {"scores": np.broadcast_to(maps, (len(scores), 3, 4)).copy()}
+
+
 def test_a_mask_that_the_model_shares_is_perfect_and_another_is_not(line):
     """image-1 has the tag cat. The same halves give 1; with cat on the wrong side both classes have nothing in common."""
+    replace("walks", "image-1", **walk(0.5))  # as the threshold: it says nothing
     replace("predictions", "image-1", **certain(half(0, 1), [0, 1]))
     replace("masks", "image-1", mask=half(0, 1))
     rate()
@@ -110,18 +115,29 @@ def test_a_mask_that_the_model_shares_is_perfect_and_another_is_not(line):
     assert rows("quality")["image-1"]["quality"] == pytest.approx(0, abs=1e-4)
 
 
-def test_what_a_prediction_calls_by_no_tag_speaks_for_no_class(line):
+def test_model_and_walk_are_multiplied(line):
+    """Model: cat 3/4 everywhere. Walk: cat 1/2 over 1/2, or 1/6 over 1/2, a fourth of both: 1/3 × 3 = 1 to 1."""
+    replace("masks", "image-1", mask=half(1, 1))
+    probabilities = np.array([63, 189], dtype=np.uint8)[:, None, None]
+    wide = np.broadcast_to(probabilities, (2, 3, 4)).copy()
+    replace("predictions", "image-1", mask=half(1, 1), class_ids=np.array([0, 1], dtype=np.uint8), probabilities=wide)
+    for score, chance in ((0.5, 3 / 4), (1 / 6, 1 / 2)):
+        replace("walks", "image-1", **walk(score))
+        rate()
+        assert rows("quality")["image-1"]["expected_iou"] == pytest.approx([0, chance], abs=1e-3)
+
+
+def test_no_class_is_expected_that_no_tag_names(line):
     """image-1 is no dog, whatever the model says: of what it expects only the background is left."""
+    replace("walks", "image-1", **walk(0.5))
     replace("predictions", "image-1", **certain(half(0, 2), [0, 1, 2]))
     replace("masks", "image-1", mask=half(0, 1))
     rate()
-    evidence = rows("evidence")["image-1"]
-    assert (evidence["class_ids"].tolist(), evidence["tagged"].tolist()) == ([0, 1, 2], [1, 1, 0])
-    assert evidence["model_area"] == pytest.approx([0.5, 0, 0.5])
-    assert ratio(evidence["intersection"], evidence["union"]) == pytest.approx([0.5, 0, 0], abs=1e-4)
-    assert rows("quality")["image-1"]["quality"] == pytest.approx(
-        0.25, abs=1e-4
-    )  # dog is neither tagged nor in the mask
+    found = rows("quality")["image-1"]
+    assert found["class_ids"].tolist() == [0, 1, 2]
+    assert found["expected_iou"] == pytest.approx([0.5, 0, 0], abs=1e-4)
+    assert found["quality"] == pytest.approx(0.25, abs=1e-4)  # dog is neither a tag nor in the mask
+    assert found["model_union"][2] == pytest.approx(0.5)
 
 
 def test_an_empty_mask_has_no_quality_whatever_everybody_agrees_on(line):
@@ -143,7 +159,8 @@ def test_a_mask_that_a_person_drew_is_the_truth(line):
     found = rows("quality")["image-1"]
     assert found["quality"] == 1
     assert found["expected_iou"].tolist() == [1, 1]
-    assert ratio(found["model_intersection"], found["model_union"]) == pytest.approx([0, 0.5])
+    assert found["intersection"].tolist() == found["union"].tolist() == [0.5, 0.5]
+    assert (found["model_intersection"].tolist(), found["model_union"].tolist()) == ([0, 0.5], [0.5, 1])
 
 
 def test_a_quality_is_of_the_mask_that_was_rated(line):
@@ -158,7 +175,6 @@ def test_a_quality_is_of_the_mask_that_was_rated(line):
     now = RowReader(DATA / "masks").states["image-1"].digest
     assert rated.quality("image-1", now) is None
     assert rated.row("image-1", now) is None
-    assert run("assess_masks") == (1, 3)
     assert run("rate_masks") == (1, 3)
     again = RatedRows("masks", read_dataset())
     assert again.quality("image-1", now) == pytest.approx(float(rows("quality")["image-1"]["quality"]))
@@ -186,11 +202,9 @@ def test_without_the_stage_nothing_is_rated(line):
     assert RatedRows("walks").quality("image-1", "any") is None
 
 
-def test_evidence_has_the_columns_that_its_stage_names(line):
+def test_a_row_has_the_columns_that_its_stage_names(line):
     """Of an image without tags too, whose walk has no class."""
     rate()
-    for noun, name in (("evidence", "assess_masks"), ("quality", "rate_masks")):
-        for row in rows(noun).values():
-            assert set(row) == set(stage_class(name).columns)
-            lengths = {len(value) for value in row.values() if isinstance(value, np.ndarray)}
-            assert lengths == {len(row["class_ids"])}
+    for row in rows("quality").values():
+        assert set(row) == set(stage_class("rate_masks").columns)
+        assert {len(value) for value in row.values() if isinstance(value, np.ndarray)} == {len(row["class_ids"])}
