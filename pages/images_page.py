@@ -14,7 +14,7 @@ from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.mask_audit import MaskInData, audit_mask
 from lineage.withdraw import models_of
 from pages.chain import chain
-from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, ImageQuery
+from pages.image_query import ORDER_NAMES, QUALITIES, RATED, STATES, VIEWS, ImageQuery
 from pages.line_layers import Layer, layers_of_line, model_file
 from pages.links import image_link, model_link, picture_link
 from pages.project import Project, version_of
@@ -47,6 +47,7 @@ def images_page(project: Project, query: ImageQuery) -> dict[str, Any]:
         "colours": {name: class_colour(k) for k, name in enumerate(images.classes)},
         "states": STATES,
         "qualities": QUALITIES,
+        "says": says_of(query),
         "orders": ORDER_NAMES,
         "views": VIEWS,
         "since": {**PERIODS, **_since_models(project)},
@@ -60,7 +61,6 @@ def images_page(project: Project, query: ImageQuery) -> dict[str, Any]:
 def cell(row: Row, query: ImageQuery, stamp: str) -> dict[str, Any]:
     """An image in a grid."""
     name = "thumb" if row["digest"] and query.view == "mask" else "plain"
-    figure = row[QUALITIES[query.quality].column]
     return {
         "id": row["image_id"],
         "href": image_link(row["image_id"], **dict(_pairs(query))),
@@ -68,12 +68,20 @@ def cell(row: Row, query: ImageQuery, stamp: str) -> dict[str, Any]:
         "width": row["width"] or 4,
         "height": row["height"] or 3,
         "tags": row["tags"],
-        "figure": figure,
+        "figure": row["figure"],
         "set_aside_by": row["set_aside_by"],
         "why": row["why"],
         "has_mask": bool(row["digest"]),
         "by_hand": row["source"] == HUMAN,
     }
+
+
+def says_of(query: ImageQuery) -> str:
+    """What the figure of a grid is."""
+    quality = QUALITIES[query.quality]
+    if quality.column == RATED and query.tag:
+        return f"expected IoU of {query.tag} in the mask, found without its truth"
+    return quality.says
 
 
 def _pairs(query: ImageQuery) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.errors import DataError
 from labelfactory.settings.wiring import DATA
 from lineage.lookup import Lookup, Model
-from pages.image_query import ORDERS, PER_PAGE, QUALITIES, ImageQuery
+from pages.image_query import ORDERS, PER_PAGE, QUALITIES, RATED, ImageQuery
 from pages.image_table import make_image_table, read_head
 
 RECORD = tuple(field.name for field in fields(ImageRecord))
@@ -106,9 +106,10 @@ class Snapshot:
         source, where, values = self._conditions(query, model)
         total = self._number(f"SELECT count(*) FROM {source} WHERE {where}", values)
         page = min(query.page, max(1, -(-total // PER_PAGE)))
-        order = ORDERS[query.order].format(column=QUALITIES[query.quality].column)
+        figure = self._figure(query)
+        order = ORDERS[query.order].format(figure=figure)
         rows = self.rows(
-            f"SELECT i.* FROM {source} WHERE {where} ORDER BY {order}, i.position LIMIT ? OFFSET ?",
+            f"SELECT i.*, {figure} AS figure FROM {source} WHERE {where} ORDER BY {order}, i.position LIMIT ? OFFSET ?",
             [*values, PER_PAGE, PER_PAGE * (page - 1)],
         )
         return GridPage(rows, total, page)
@@ -142,10 +143,9 @@ class Snapshot:
         if query.q:
             parts.append("contains(lower(i.image_id), ?)")
             values.append(query.q.lower())
-        column = QUALITIES[query.quality].column
         for sign, bound in ((">=", query.low), ("<=", query.high)):
             if bound is not None:
-                parts.append(f"i.{column} {sign} ?")
+                parts.append(f"{self._figure(query)} {sign} ?")
                 values.append(bound / 100)
         state = {"quarantined": "i.set_aside_by <> ''", "masks": "i.digest IS NOT NULL"}
         state |= {"none": "i.digest IS NULL AND i.set_aside_by = ''", "scored": "i.scored"}
@@ -153,6 +153,13 @@ class Snapshot:
         if query.state:
             parts.append(state[query.state])
         return source, " AND ".join(parts), values
+
+    def _figure(self, query: ImageQuery) -> str:
+        """SQL of the figure that a grid shows and is sorted by: in a grid of one class the quality is that of the class."""
+        column = QUALITIES[query.quality].column
+        if column == RATED and query.tag in self.classes:
+            return f"i.quality_of[list_position(i.rated, {self.classes.index(query.tag)})]"
+        return f"i.{column}"
 
     def know(self, model: Model, lookup: Lookup) -> None:
         """Read what a model learnt from, once."""
