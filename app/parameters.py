@@ -50,7 +50,8 @@ TAIL = """\
 No result depends on these on the CPU, but for what `precision: auto` is: `LABELFACTORY_WORKERS` (processes, default one a core),
 `LABELFACTORY_DEVICE` (`cpu`, `cuda`, `cuda:1`, default the GPU if there is one), `LABELFACTORY_PLAIN_STARTS` (`1`: each stage
 loads its libraries itself), `LABELFACTORY_CACHE` (folder of downloaded weights, measured precisions and machine code, default
-`~/.cache/labelfactory`; where other users can rename folders in it or above it, no code is kept there or taken from there).
+`~/.cache/labelfactory`; where other users or a group can rename folders in it or above it, no code is kept there or taken
+from there).
 `LABELFACTORY_DEVICES` (GPUs to train on, default all that a batch can be shared by evenly) changes weights by rounding:
 [deployment.md](deployment.md#training-on-several-gpus).
 """
