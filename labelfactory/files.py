@@ -112,10 +112,13 @@ def write_whole(path: Path, *, over: bool = True, mode: int = 0o666) -> Iterator
             yield _unmoved(temporary, descriptor)
             os.fsync(descriptor)
             _check_same(temporary, descriptor)
-            if over:
-                temporary.replace(path)
-            else:
-                _name_new(temporary, path)
+            try:
+                if over:
+                    temporary.replace(path)
+                else:
+                    _name_new(temporary, path)
+            except FileNotFoundError:
+                raise _moved(temporary) from None
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -159,7 +162,11 @@ def _check_same(path: Path, descriptor: int) -> None:
     with suppress(FileNotFoundError):
         if os.path.samestat(path.lstat(), os.fstat(descriptor)):
             return
-    raise DiskError(f"{path}: somebody has moved it meanwhile", f"Name another place, or `chmod go-w {path.parent}`.")
+    raise _moved(path)
+
+
+def _moved(path: Path) -> DiskError:
+    return DiskError(f"{path}: somebody has moved it meanwhile", f"Name another place, or `chmod go-w {path.parent}`.")
 
 
 def _name_new(temporary: Path, path: Path) -> None:

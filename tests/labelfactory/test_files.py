@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from labelfactory import files
 from labelfactory.files import (
     REMEDIES,
     DiskError,
@@ -169,6 +170,19 @@ def test_what_others_put_in_the_place_of_a_file_that_is_being_written_is_not_fol
         write()
     assert (own.read_text(), caught.value.remedy) == ("mine", f"Name another place, or `chmod go-w {folder}`.")
     assert not (folder / "x").exists()
+
+
+def test_a_file_that_goes_at_the_last_moment_is_no_traceback(tmp_path, monkeypatch):
+    """Played: another user moves it between the look at it and its renaming."""
+    look = files._check_same
+
+    def and_then_it_goes(path: Path, descriptor: int) -> None:
+        look(path, descriptor)
+        path.rename(tmp_path / "away")
+
+    monkeypatch.setattr(files, "_check_same", and_then_it_goes)
+    with pytest.raises(DiskError, match="somebody has moved it"):
+        write_json(tmp_path / "x", 1)
 
 
 def test_nobody_can_enter_a_folder_or_replace_it_while_it_is_filled(tmp_path):
