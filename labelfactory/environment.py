@@ -106,6 +106,5 @@ def _others_rename_in(folder: os.stat_result) -> bool:
         return True
     if folder.st_mode & stat.S_ISVTX:  # as in /tmp: only an owner renames
         return False
-    return bool(
-        folder.st_mode & (stat.S_IWOTH | stat.S_IWGRP)
-    )  # the group's bits cover those of an access control list too
+    # the group's bits cover those of an access control list too
+    return bool(folder.st_mode & (stat.S_IWOTH | stat.S_IWGRP))
