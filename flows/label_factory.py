@@ -87,6 +87,8 @@ def run_line(
 ) -> State[Any]:
     """One task for each stage that is needed, then record and artifacts. Returns the state of the whole run.
 
+    With `strict` it has failed if the quality of masks fell, though all is done.
+
     Raises:
         UserError: a check before the run fails.
     """
@@ -118,8 +120,19 @@ def run_line(
     if not ran:
         return Completed(name=UP_TO_DATE, message="Everything is up to date.")
     remember(tree)
+    return final_state(ran, of=len(order), strict=strict)
+
+
+def final_state(ran: Sequence[str], *, of: int, strict: bool) -> State[Any]:
+    """The state of a run that has finished: a failure where the quality of masks fell and `strict` asks for one.
+
+    Args:
+        ran: names of the stages that ran.
+        of: number of stages that were needed.
+        strict: as for `run_line`.
+    """
     fell = quality_falls(ran)
-    message = " ".join([f"{len(ran)} of {len(order)} stages ran: {', '.join(ran)}.", *fell])
+    message = " ".join([f"{len(ran)} of {of} stages ran: {', '.join(ran)}.", *fell])
     return Failed(name=QUALITY_FELL, message=message) if fell and strict else Completed(message=message)
 
 

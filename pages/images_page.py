@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from markupsafe import Markup
 
@@ -85,8 +86,8 @@ def says_of(query: ImageQuery) -> str:
 
 
 def _pairs(query: ImageQuery) -> list[tuple[str, str]]:
-    """The filters, for an image's address: they decide which images are its neighbours."""
-    return [(k, str(getattr(query, k))) for k in ("q", "tag", "state", "since", "of") if getattr(query, k)]
+    """Filters and order, for an image's address: they decide which images are its neighbours."""
+    return parse_qsl(query.to_url(page=1, view=ImageQuery.view))
 
 
 def _since_models(project: Project) -> dict[str, str]:
@@ -113,7 +114,7 @@ def image_page(project: Project, image_id: str, query: ImageQuery, params: Mappi
     """One image: its layers, why a pixel has its class, the chain behind its mask, the models that used it."""
     images, row = project.images(), project.row(image_id)
     model = project.training_known(query, images)
-    before, after = images.neighbours(query, row["position"], model)
+    before, after = images.neighbours(query, image_id, model)
     more = dict(_pairs(query))
     xy = _pixel_of(params)
     context = {
@@ -126,7 +127,7 @@ def image_page(project: Project, image_id: str, query: ImageQuery, params: Mappi
         "figures": _image_figures(row, images),
         "before": image_link(before, **more) if before else "",
         "after": image_link(after, **more) if after else "",
-        "back": "/images?" + query.to_url(page=1) if query.is_filter else "/images",
+        "back": f"/images?{kept}" if (kept := query.to_url(page=1)) else "/images",
         "place": xy,
         "why": pixel(project, image_id, *xy) if xy and row["digest"] else None,
     }

@@ -114,15 +114,20 @@ class Snapshot:
         )
         return GridPage(rows, total, page)
 
-    def neighbours(self, query: ImageQuery, position: int, model: Model | None = None) -> tuple[str | None, str | None]:
-        """The images before and after one in the import's order, among those that fit."""
+    def neighbours(self, query: ImageQuery, image_id: str, model: Model | None = None) -> tuple[str | None, str | None]:
+        """The images before and after one, among those that fit, in the order of their grid."""
         source, where, values = self._conditions(query, model)
-        neighbours: list[str | None] = []
-        for sign, order in (("<", "DESC"), (">", "ASC")):
-            text = f"SELECT i.image_id FROM {source} WHERE {where} AND i.position {sign} ? ORDER BY i.position {order}"
-            rows = self.rows(f"{text} LIMIT 1", [*values, position])
-            neighbours.append(rows[0]["image_id"] if rows else None)
-        return neighbours[0], neighbours[1]
+        order = ORDERS[query.order].format(figure=self._figure(query))
+        rows = self.rows(
+            f"""WITH placed AS (
+                SELECT i.image_id, row_number() OVER (ORDER BY {order}, i.position) AS place
+                FROM {source} WHERE ({where}) OR i.image_id = ?)
+            SELECT n.image_id, n.place - o.place AS side FROM placed o JOIN placed n ON abs(n.place - o.place) = 1
+            WHERE o.image_id = ?""",
+            [*values, image_id, image_id],
+        )
+        found = {row["side"]: row["image_id"] for row in rows}
+        return found.get(-1), found.get(1)
 
     def _conditions(self, query: ImageQuery, model: Model | None) -> tuple[str, str, list[Any]]:
         """The text after FROM and WHERE, and its values. No text of a URL becomes part of an SQL query."""

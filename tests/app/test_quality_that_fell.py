@@ -7,6 +7,7 @@ import pytest
 from made_line import MadeLine
 
 from app import run
+from flows.label_factory import final_state
 from flows.line.summary import quality_falls, read_summary
 from flows.run.git_tree import check_tree
 from labelfactory.errors import DataError
@@ -51,6 +52,22 @@ def test_a_run_that_has_rated_nothing_does_not_fail(line, monkeypatch, ran):
     bring_up_to_date(monkeypatch, ran, strict=True)
     assert quality_falls(ran) == []
     assert quality_falls() == [FELL]
+
+
+@pytest.mark.parametrize(
+    ("ran", "strict", "name"),
+    [
+        (["refine_crf", "rate_masks"], False, "Completed"),
+        (["refine_crf", "rate_masks"], True, "Quality fell"),
+        (["evaluate"], True, "Completed"),
+    ],
+)
+def test_a_flow_says_it_in_its_last_message(line, ran, strict, name):
+    """Which goes to the log and the webhook; with `strict` the run has failed."""
+    state = final_state(ran, of=9, strict=strict)
+    assert state.name == name
+    assert (FELL in str(state.message)) == ("rate_masks" in ran)
+    assert str(state.message).startswith(f"{len(ran)} of 9 stages ran")
 
 
 def test_without_a_report_nothing_fell(line):
