@@ -13,8 +13,10 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS, ids_in_name
 from labelfactory.dataset.withdrawn import Withdrawn, digests_of, withdrawn, withdrawn_in
 from labelfactory.digests import digest_file
+from labelfactory.dvc_cache import is_ours
 from labelfactory.errors import UserError
 from labelfactory.foreign_files import is_allowed, is_inside
+from lineage.cached_objects import unneeded
 from lineage.ledger import Ledger
 from lineage.raw_files import RawFiles
 from lineage.traces import Traces
@@ -176,13 +178,19 @@ def _without_masks(withdrawal: Withdrawal, used: Mapping[str, str]) -> Withdrawa
 
 
 def open_withdrawals(ledger: Ledger, also: Collection[str] = ()) -> list[Withdrawal]:
-    """Withdrawals that are not complete, or of which something came back; `also` those of these images."""
+    """Withdrawals that are not complete, or of which something came back that they name; `also` those of these images or ids.
+
+    What came back by other names, such as rows in data/store, `came_back` finds.
+    """
     found = read_withdrawals(ledger)
     inputs = Inputs.now() if found else None
     return [
         each
         for each in found
-        if each.left != 0 or set(each.images) & set(also) or (inputs is not None and inputs.hold(each))
+        if each.left != 0
+        or {each.id, *each.images} & set(also)
+        or (inputs is not None and inputs.hold(each))
+        or (is_ours() and unneeded(each.cache))
     ]
 
 
