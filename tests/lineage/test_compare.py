@@ -65,7 +65,7 @@ def test_masks_that_no_model_learnt_from_have_nothing_to_compare(two):
 
 
 def test_now_is_what_data_holds_and_not_the_model_beside_it(two):
-    """`run --no-retrain` after a change: the model there learnt from masks of before, whose settings and seconds are not those of now."""
+    """`run --no-retrain` after a change: the model there learnt from masks of before, made with other settings."""
     two.rows("random_walk", {}, "one step")
     two.rows("refine_crf", {}, "one step")
     two.commit()
