@@ -76,7 +76,7 @@ def _entry(entry: Mapping[str, Any], report: Path, data: bytes) -> dict[str, Any
 def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any] | None) -> dict[str, Any]:
     figures = read_report(wiring.name)
     noun = wiring.noun
-    told = next(iter(figures.get("ended", ())), {})  # an earlier version did not say it
+    told: dict[str, str] = next(iter(figures.get("ended", ())), {})  # an earlier version did not say it
     ended = datetime.fromisoformat(told["time"]).timestamp() if told else report.stat().st_mtime
     made = _made(wiring, figures, report, entry)
     output = made.get(noun)
