@@ -37,8 +37,9 @@ class RawFiles:
             sizes: digest → bytes, as far as they are known.
         """
         found: dict[Path, str] = {}
+        known, is_any = {sizes.get(digest) for digest in digests}, not sizes.keys() >= set(digests)
         for path, state in self._states.items() if digests else ():
-            if any(sizes.get(digest, state.st_size) == state.st_size for digest in digests):
+            if is_any or state.st_size in known:
                 with suppress(OSError):  # it has just gone, or nobody may read it: the search names it
                     digest = self._digest(path, state)
                     found |= {path: digest} if digest in digests else {}

@@ -14,7 +14,7 @@ from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.errors import SupervisionError
 from labelfactory.learning.checkpoints import change_passport, load_checkpoint, read_passport
 from labelfactory.learning.training_rows import photographs_of, seen_by
-from labelfactory.stage.output_state import states, with_present_scores
+from labelfactory.stage.output_state import with_present_scores
 from labelfactory.stage.training import TrainingStage
 from labelfactory.store import refused
 from labelfactory.store.entries import entries, trim
@@ -218,18 +218,6 @@ def test_a_score_is_measured_again_where_the_validation_list_is_another(project,
     measured = Trainer.measured
     assert run()["map/val"] == report["map/val"]
     assert Trainer.measured == measured
-
-
-def test_a_network_that_was_copied_there_is_not_said_to_be_the_last_runs(project):
-    """Its rows and scores are not those of the report; the stage's own network comes back with its words."""
-    listed(project, "d", "e")
-    own = run() | {"made": states([CHECKPOINT.parent.name])}  # as `run_stage` writes it
-    said, bytes_ = what_it_made(with_present_scores(own)), CHECKPOINT.read_bytes()
-    other = run(seed=6) | {"made": states([CHECKPOINT.parent.name])}
-    assert what_it_made(with_present_scores(other)).startswith("trained on 2 rows")
-    CHECKPOINT.write_bytes(bytes_)
-    assert what_it_made(with_present_scores(other)) == "another network than its last run left"
-    assert what_it_made(with_present_scores(own)) == said != ""
 
 
 def test_a_score_that_cannot_be_measured_again_is_not_measured(project, monkeypatch, capsys):
