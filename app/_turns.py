@@ -12,6 +12,7 @@ from labelfactory.lock import project_lock
 READERS = {
     *("status", "report", "parameters", "serve", "doctor", "corrections list", "quarantine list", "export-lineage"),
     "compare",
+    "quality",
     *(f"audit {name}" for name in ("model", "mask", "pixel", "diff", "verify")),
     *("predict", "package"),  # write files outside of the project's own, each whole
 }

@@ -77,6 +77,7 @@ class StageReport(BaseModel):
     found: bool = False
     quarantined_images: list[str] = []
     ended: list[Ended] = []
+    falls: list[str] = []
     settings: list[SectionValues] = []
     given: list[str] = []
     read: list[OutputState] = []
