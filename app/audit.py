@@ -120,12 +120,12 @@ def verify(
 ) -> None:
     """Recompute the digests and name everything that does not fit; exit 2 if anything does not.
 
-    Only looks, except that a withdrawal which was interrupted is finished first.
+    Only looks, except that a withdrawal which was interrupted, or of which something came back, is finished first.
     """
     from flows.line.unfinished import finishing_withdrawals
     from lineage.verify import verify as find_misfits
 
-    with finishing_withdrawals("labelfactory audit verify"):
+    with finishing_withdrawals("labelfactory audit verify", thorough=True):
         pass
     findings = find_misfits(deep=deep)
     if as_json:

@@ -10,9 +10,10 @@ from flows.line.shared_import import SHOWN
 from flows.line.storage import pull as fetch
 from flows.line.storage import push as send
 from flows.line.unfinished import finishing_withdrawals
-from flows.line.withdrawals import came_back, sign_and_say
+from flows.line.withdrawals import sign_and_say
 from labelfactory.console import first_of, say
 from labelfactory.errors import DataError, UserError
+from lineage.came_back import came_back
 from lineage.lookup import Lookup
 from lineage.traces import in_project
 from lineage.withdrawal_report import traces_of

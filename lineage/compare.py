@@ -42,17 +42,17 @@ def compare_states(lookup: Lookup, first: str, second: str) -> Answer:
 
 
 def model_of(lookup: Lookup, text: str) -> Model:
-    """The model of a state.
+    """The model of a state: one that learnt from exactly its masks. The model in data/ need not have, after a run without it.
 
     Raises:
         MissingError: there is none.
     """
-    model = lookup.on_disk() if text == NOW else None
-    model = model or learner(lookup, mask_set(lookup, text))
+    model = learner(lookup, mask_set(lookup, text))
     if model is None:
         raise MissingError(
-            f"{text}: no recorded model learnt from exactly these masks",
-            "Type `labelfactory run`, which trains and records one, or name a model: segmenter@1, latest, champion.",
+            f"{text}: no recorded model learnt from exactly {'the masks in data/' if text == NOW else 'these masks'}",
+            f"Type `labelfactory run`, which trains and records one, or name a model: {read_wiring().model.noun}@1, champion, "
+            "or latest, the one in data/.",
         )
     return model
 

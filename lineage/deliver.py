@@ -73,11 +73,17 @@ def deliver(outbox: Outbox | None = None, ledger: Ledger | None = None) -> Deliv
 
 
 def _deliver_all(tracking: "Tracking", outbox: Outbox) -> Delivered:
-    """Each letter in order. One that is refused, and those that need it, are kept for the next time."""
-    taken, kept = 0, dict[str, Letter]()
-    for letter in outbox.letters():
-        missing = letter.needs & kept.keys()
-        problem = f"waits for {', '.join(sorted(kept[id].kind for id in missing))}" if missing else ""
+    """Each letter in order. One that is refused, and those that need it, are kept for the next time.
+
+    The registry numbers versions as they come: a registered model waits for those before it, to have the ledger's number.
+    """
+    taken, kept, letters = 0, dict[str, Letter](), outbox.letters()
+    waiting = {letter.path: letter for letter in letters if letter.detail.get("name") == tracking.registered}
+    for letter in letters:
+        missing = {kept[id].kind for id in letter.needs & kept.keys()}
+        if letter.path in waiting and any(letter.follows(other) for other in waiting.values()):
+            missing.add("model")
+        problem = f"waits for {', '.join(sorted(missing))}" if missing else ""
         if not missing or letter.kind == "withdrawn":  # a withdrawal marks at once what is there
             try:
                 tracking.take(letter)
@@ -93,6 +99,7 @@ def _deliver_all(tracking: "Tracking", outbox: Outbox) -> Delivered:
             for older in [k for k in kept.values() if k.detail.get("alias", "") == letter.detail["alias"]]:
                 kept.pop(older.id).done()
         letter.done()
+        waiting.pop(letter.path, None)
         taken += 1
     refused = outbox.refused()
     return Delivered(taken, len(outbox.letters()), refused=tuple(letter.line for letter in refused))

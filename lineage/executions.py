@@ -76,7 +76,8 @@ def _entry(entry: Mapping[str, Any], report: Path, data: bytes) -> dict[str, Any
 def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any] | None) -> dict[str, Any]:
     figures = read_report(wiring.name)
     noun = wiring.noun
-    ended = report.stat().st_mtime
+    told: dict[str, str] = next(iter(figures.get("ended", ())), {})  # an earlier version did not say it
+    ended = datetime.fromisoformat(told["time"]).timestamp() if told else report.stat().st_mtime
     made = _made(wiring, figures, report, entry)
     output = made.get(noun)
     kept = _is_kept(noun, output)
@@ -108,7 +109,7 @@ def _detail(wiring: StageWiring, report: Path, data: bytes, entry: dict[str, Any
             "git_dirty": str((passport.git_dirty if passport else dirty) or False).lower(),
             "dvc_lock": digest_file(LOCK_FILE) if LOCK_FILE.exists() else "",
             "code": (_code(noun, passport) if kept else None) or figures.get("code", ""),
-            "host": platform.node(),
+            "host": told["host"] if told else platform.node(),
             "device": passport.device if passport else _device(params.get(wiring.name), figures.get("precision", "")),
             "seconds": str(figures["seconds"]),
             "peak_memory_mb": str(figures["peak_memory_mb"]),

@@ -49,6 +49,11 @@ class Letter:
         models = self.detail.get("models", ()) if self.kind == "withdrawn" else ()
         return {str(self.detail.get(name)) for name in names} | set(map(str, models))
 
+    def follows(self, other: "Letter") -> bool:
+        """Whether both are models of one name, and the other has the lower number."""
+        models = self.kind == other.kind == "model" and self.detail.get("name") == other.detail.get("name")
+        return models and int(other.detail.get("version", 0)) < int(self.detail.get("version", 0))
+
     @property
     def line(self) -> str:
         """The letter and its problem in one line."""

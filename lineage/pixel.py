@@ -4,7 +4,7 @@ CAM and walk are read from the shards. Of the CRF only the winner is stored, so 
 mask is compared with the stored one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,20 @@ from numpy.typing import NDArray
 from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
-from labelfactory.rows.pairing import EARLIER, made_of
-from labelfactory.rows.shards import Row, ShardFolder
+from labelfactory.rows.shards import Row
 from labelfactory.schema import BACKGROUND, VOID, Mask
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from labelfactory.settings.thresholds import read_thresholds, thresholds_digest
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 from labelfactory.stage.runner import stage_class
 from lineage.ledger_rows import shard_rows
+from lineage.rows_behind import row_of, scores_behind
 from models.refinement import refined
 from models.seeds import channels_above, scores_at_size
 
 Answer = dict[str, Any]
+AGAIN = "made again or deleted since the mask; `labelfactory run` makes the mask anew"
+"""What is said of a row that the mask was not made from."""
 
 
 def audit_pixel(image_id: str, x: int, y: int) -> Answer:
@@ -53,18 +55,17 @@ class PixelAudit:
 
     def __init__(self, record: ImageRecord, names: tuple[str, ...]) -> None:
         self.record, self.names = record, names
-        wiring = read_wiring()
-        self.maker = wiring.masks
+        self.maker = read_wiring().masks
         self.row, self.origin = row_of(self.maker.noun, record, names[1:]), _origin(record)
         self.source = str(self.origin["source"])
-        behind = [maker for noun in wiring.rows_behind(self.maker.noun) if (maker := wiring.maker(noun))]
-        self.scored = [
-            (maker, _row_or_none(maker.noun, record, names[1:])) for maker in behind if maker.meta.scores.thresholds
-        ]
-        """The rows of class scores behind the mask, in the line's order; None where the line could make none."""
-        for maker, row in self.scored[-1:]:
-            if self.source != HUMAN and row is None:
-                raise MissingError(f"{record.image_id} has no {maker.word}", "Type `labelfactory run`.")
+        drawn = self.source == HUMAN
+        self.scored = scores_behind(record, names[1:], self.origin["inputs"], drawn=drawn)
+        """The rows of class scores behind the mask, in the line's order; None where that row is not on disk any more."""
+        self.thresholds = {
+            maker.noun: read_thresholds(DATA / maker.meta.scores.thresholds)["background"].value
+            for maker, row in self.scored
+            if row is not None
+        }
 
     def at(self, x: int, y: int) -> Answer:
         """Why the class at column x, row y.
@@ -79,10 +80,12 @@ class PixelAudit:
                 f"x runs from 0 to {record.width - 1}, y from 0 to {record.height - 1}.",
             )
         decided, size = int(self.row["mask"][y, x]), (record.height, record.width)
-        steps = [
-            _thresholded(maker, row, names, size, (x, y))
+        steps: list[Answer] = [
+            {"step": maker.word, "note": AGAIN}
+            if row is None
+            else _thresholded(maker, row, self.thresholds[maker.noun], names, size, (x, y))
             for maker, row in self.scored
-            if row is not None  # a person's mask stands even where the line could make none
+            if row is not None or self.source != HUMAN  # a person's mask stands even where the line could make none
         ]
         if self.source == HUMAN:
             steps.append({"step": HUMAN, "winner": _name(decided, names), "source": HUMAN})
@@ -98,7 +101,8 @@ class PixelAudit:
             "class_id": decided,
             "tags": list(record.tags),
             "steps": steps,
-            "because": _because([(step["step"], step["winner"]) for step in steps], self.source),
+            "because": _because([(step["step"], step["winner"]) for step in steps if "winner" in step], self.source)
+            + _again_since([step["step"] for step in steps if "winner" not in step]),
         }
 
     def _crf(self, x: int, y: int) -> Answer:
@@ -132,53 +136,11 @@ class PixelAudit:
         """What became of a second run of the CRF, and its probabilities [1 + K, H, W] if they may be shown."""
         reason = _why_not(self.origin)
         if reason or self.walk is None:
-            return reason, None
+            return reason or f"the {self.scored[-1][0].word if self.scored else 'row'} was {AGAIN}", None
         mask, probabilities = _again(self.record, self.walk["scores"], self._ids)
         if not np.array_equal(mask, self.row["mask"]):
             return "a second run of the CRF gave another mask; another machine made this one", None
         return "the CRF was run again and gave the stored mask, bit for bit", probabilities
-
-
-def row_of(noun: str, record: ImageRecord, classes: Sequence[str]) -> Row:
-    """The payload of an image in a per-image output; only its own shard is looked into.
-
-    Args:
-        noun: of the output.
-        record: the image.
-        classes: names of class ids 1, 2, … in the data set.
-
-    Raises:
-        MissingError: there is no usable row of it, or it is of an earlier photograph or of earlier classes.
-    """
-    row, reason = _found(noun, record, classes)
-    if row is not None:
-        return row
-    maker = read_wiring().maker(noun)
-    word = maker.word if maker else noun
-    if reason:
-        problem = f"{record.image_id}: its {word} on disk is of {EARLIER[reason]}"
-        raise MissingError(problem, "Type `labelfactory run`, which makes it anew.")
-    raise MissingError(
-        f"{record.image_id} has no {word}", "It is scored only, or quarantined; see `labelfactory report`."
-    )
-
-
-def _row_or_none(noun: str, record: ImageRecord, classes: Sequence[str]) -> Row | None:
-    return _found(noun, record, classes)[0]
-
-
-def _found(noun: str, record: ImageRecord, classes: Sequence[str]) -> tuple[Row | None, str]:
-    """The usable row of an image, and why there is none: PHOTOGRAPH or CLASSES where a row on disk does not belong to it."""
-    folder = ShardFolder(DATA / noun)
-    states, inputs = folder.states_and_inputs(record.shard)
-    for position, state in enumerate(states.values()):
-        if state.image_id == record.image_id and state.status == "ok":
-            try:
-                reason = made_of(inputs[record.image_id]).differs(record, classes)
-            except ValueError as error:
-                raise folder.damaged(record.shard, str(error)) from None
-            return (None, reason) if reason else (folder.row(record.shard, position), "")
-    return None, ""
 
 
 def _record(dataset: Dataset, image_id: str) -> ImageRecord:
@@ -197,11 +159,15 @@ def _name(class_id: int, names: tuple[str, ...]) -> str:
 
 
 def _thresholded(
-    maker: StageWiring, row: Mapping[str, Any], names: tuple[str, ...], size: tuple[int, int], pixel: tuple[int, int]
+    maker: StageWiring,
+    row: Mapping[str, Any],
+    threshold: float,
+    names: tuple[str, ...],
+    size: tuple[int, int],
+    pixel: tuple[int, int],
 ) -> Answer:
     """The class scores of a row at a pixel, and the class that wins over the background's threshold."""
     scores, ids = row[maker.meta.scores.column], [int(k) for k in row["class_ids"]]
-    threshold = read_thresholds(DATA / maker.meta.scores.thresholds)["background"].value
     wide = scores_at_size(scores, size)
     x, y = pixel
     channel = int(channels_above(wide[:, y : y + 1, x : x + 1], threshold)[0, 0])
@@ -254,6 +220,8 @@ def _because(winners: list[tuple[str, str]], source: str) -> str:
     *earlier, (last, mask) = winners
     if source == HUMAN:
         return f"A human decided: {mask}."
+    if not earlier:
+        return f"The {last} decided {mask}."
     if all(winner == mask for _, winner in earlier):
         return f"{_listed([*(step for step, _ in earlier), last])} agree on {mask}."
     if len({winner for _, winner in earlier}) == 1:
@@ -264,6 +232,14 @@ def _because(winners: list[tuple[str, str]], source: str) -> str:
     said = [f"{'said ' if k == 0 else ''}{winner}" for k, (_, winner) in enumerate(earlier)]
     parts = ", the ".join(f"{step} {words}" for (step, _), words in zip(earlier, said, strict=True))
     return f"The {parts}, and the {last} decided {mask}."
+
+
+def _again_since(steps: list[str]) -> str:
+    """What is added where rows are not those that the mask was made from; empty where all are."""
+    if not steps:
+        return ""
+    thresholds, were = ("its threshold", "was") if len(steps) == 1 else ("their thresholds", "were")
+    return f" {_listed(steps)}, or {thresholds}, {were} {AGAIN}."
 
 
 def _listed(words: list[str]) -> str:

@@ -124,7 +124,7 @@ class _Recorder:
         """Models whose training rows the ledger does not hold yet; writes those rows."""
         on_disk = {training_digest(m.passport) for m in trained_models(live)}
         models: dict[str, Trained] = {}
-        for model in trained_models(files):
+        for model in sorted(map(self._with_time, trained_models(files)), key=in_order):
             training = training_digest(model.passport)  # of two copies of a file the older one, which may be DVC's
             models.setdefault(training, replace(model, live=training in on_disk))
         fresh = sorted((m for training, m in models.items() if training not in self.named), key=in_order)
@@ -139,6 +139,13 @@ class _Recorder:
                 run = self._run_of(model.passport)
                 self.done.training_rows += self._append("training", labels.table(model, name, run))
         return fresh
+
+    def _with_time(self, model: Trained) -> Trained:
+        """The model with the time of the first execution that left it, where its file is newer, as one that was pulled."""
+        training = training_digest(model.passport)
+        details = [*self.executions.values(), *(e.detail for e in self.current)]
+        ends = [datetime.fromisoformat(d["ended"]) for d in details if d.get("training") == training]
+        return replace(model, time=min([model.time, *(end.replace(microsecond=0) for end in ends)]))
 
     def _run_of(self, passport: Passport) -> str:
         """The execution that made a model; empty where its stage has not ended, or its report was overwritten."""

@@ -218,17 +218,18 @@ def searched(traces: Traces) -> dict[Path, set[str]]:
     return found
 
 
-def in_cache(traces: Traces) -> list[str]:
+def in_cache(traces: Traces, *, with_pages: bool = True) -> list[str]:
     """MD5 of the objects in DVC's cache that hold any of it: versions of outputs, current ones included.
 
     A picture counts by its name in a list of the cache too. A report shows photographs, and its text may not name them as they are
-    looked for. Every report counts, therefore, but the one that was made of the data set on disk, if the images are not in that.
+    looked for. Every report counts, therefore, but the one that was made of the data set on disk, if the images are not in that;
+    without `with_pages` a report counts as any other file does.
     """
     paths = sorted(path for path in cache_folder().glob("*/*") if path.is_file())
     named = named_in_cache(traces.image_ids)
     held = {f"{path.parent.name}{path.name}" for path in paths if traces.in_file(path)} | named.lists
     held |= {md5 for md5 in named.pictures if cached(md5).is_file()}
-    if is_ours() and traces.image_ids:
+    if with_pages and is_ours() and traces.image_ids:
         held |= {f"{path.parent.name}{path.name}" for path in paths if _is_page(path)} - {report_without(traces.has)}
     return sorted(held)
 

@@ -205,16 +205,46 @@ class Tracking:
         return finished
 
     def _register(self, model: LoggedModel, run: Run, letter: Letter) -> None:
+        """Make a version with the ledger's number. In a registry that has lost all versions, those before it come first.
+
+        Raises:
+            MlflowException: the registry has another number for it.
+        """
         if self._version(letter.id) is not None:
             return
+        number = int(letter.detail["version"])
         try:
             self.client.create_registered_model(self.registered)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        self.client.create_model_version(
-            self.registered, model.artifact_location, run.info.run_id, {ID: letter.id}, model_id=model.model_id
+        taken = [int(v.version) for v in self.client.search_model_versions(f"name = '{self.registered}'")]
+        given = max(taken, default=0)
+        if given < number:
+            for earlier in range(1, number) if not taken else ():
+                self._create_again(earlier)
+            given = self._create_version(model, run.info.run_id, letter.id)
+            if given == number:
+                return
+            self.client.delete_model_version(self.registered, str(given))
+        raise MlflowException(
+            f"the registry is at {self.registered} {given}, the ledger at {number}: delete the registered model "
+            f"{self.registered} in MLflow, then type `labelfactory record` and `labelfactory promote`"
         )
+
+    def _create_version(self, model: LoggedModel, run: str, id: str) -> int:
+        """A version of the registered model; gives its number."""
+        made = self.client.create_model_version(
+            self.registered, model.artifact_location, run, {ID: id}, model_id=model.model_id
+        )
+        return int(made.version)
+
+    def _create_again(self, number: int) -> None:
+        """The version of that number, of the model that was logged under it; nothing where there is none."""
+        name = f"name = '{self.registered}-{number}'"
+        for model in self.client.search_logged_models([self.experiment], name, max_results=1):
+            if model.tags.get(ID) and model.source_run_id:
+                self._create_version(model, model.source_run_id, model.tags[ID])
 
     def _promoted(self, letter: Letter) -> None:
         version = self._version(letter.detail["model"])

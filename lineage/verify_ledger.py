@@ -73,6 +73,7 @@ def check_ledger(lookup: Lookup) -> Iterator[Finding]:
     yield from _reports(lookup)
     for each in open_withdrawals(lookup.ledger):
         left = "is not complete" if each.left is None else f"is not complete, its report names {each.left} places"
+        left = "was complete, and something of it came back" if each.left == 0 else left
         yield Finding(f"the withdrawal of {each.names}", f"{left}; `labelfactory run` finishes it")
     gone = withdrawn_in(lookup.ledger.folder, keep=False)
     lost = remembered_photographs() - gone.photographs if lookup.ledger.folder == LEDGER else ()

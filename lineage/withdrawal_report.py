@@ -1,8 +1,8 @@
 """The signed report of a withdrawal: what was deleted, what is left and how it is finished, and what is not ours to delete."""
 
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from labelfactory.names import in_utf8
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.store.entries import STORE
 from lineage.artifacts import md5_of
+from lineage.cached_objects import unneeded
 from lineage.current_report import REPORT, is_report, report_without
 from lineage.ledger import Ledger, events_table
 from lineage.lookup import Lookup
@@ -26,7 +27,6 @@ from lineage.mlflow_home import HOME, tracking_uri
 from lineage.outside_data import search_outside
 from lineage.trace_words import PHOTOGRAPH
 from lineage.traces import UNREAD, Traces, in_cache, searched
-from lineage.walked_folders import files_below
 from lineage.withdrawals import Withdrawal
 
 REPORTS = "withdrawals"
@@ -70,30 +70,31 @@ def search(traces: Traces, known: Collection[str] = ()) -> Found:
     live = {path: held - {UNREAD} for path, held in live.items() if held != {UNREAD}}
     if REPORT.is_file() and not is_report(report_without(traces.has)):
         live.setdefault(REPORT, set()).add("pictures, perhaps of before the withdrawal")
-    ours = {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
-    lines, foreign = [], []
+    ours, foreign = _our_folders(), []
     for path, held in live.items():
-        own, linked = path.relative_to(DATA).parts[0] in ours, not is_inside(path, DATA, RAW)
-        lines += [f"{path}: {what}" for what in sorted(held) if own or (what == PHOTOGRAPH and not linked)]
-        if not own and PHOTOGRAPH not in held:
+        if path.relative_to(DATA).parts[0] in ours:
+            continue
+        if PHOTOGRAPH not in held:
             foreign.append(f"{path} (names it)")
-        elif not own and linked:
+        elif not is_inside(path, DATA, RAW):
             foreign.append(f"{path} ({PHOTOGRAPH}; it lies outside of {DATA}, behind a link)")
     foreign += [f"{path} ({UNREAD})" for path in unread]
-    cached_now = dict.fromkeys([*in_cache(traces), *_unneeded(known, live)])
-    return Found(tuple(lines), tuple(foreign), tuple(cached_now), frozenset(md5_of(path) for path in live))
+    cached_now = dict.fromkeys([*in_cache(traces), *unneeded(known, live)])
+    return Found(tuple(lines_of(live)), tuple(foreign), tuple(cached_now), frozenset(md5_of(path) for path in live))
 
 
-def _unneeded(objects: Collection[str], live: Collection[Path]) -> list[str]:
-    """Those of some objects that the cache has, but for bytes that files under data/ other than `live` have: another image may have
-    come to the same mask by now."""
-    there = [md5 for md5 in objects if cached(md5).is_file()]
-    sizes = {cached(md5).stat().st_size for md5 in there}
-    needed = set()
-    for path in (path for path in files_below(DATA) if path not in live) if there else ():
-        with suppress(OSError):  # it has just gone, or nobody may read it
-            needed |= {md5_of(path)} if path.stat().st_size in sizes else set()
-    return [md5 for md5 in there if md5 not in needed]
+def lines_of(live: Mapping[Path, Collection[str]]) -> list[str]:
+    """What is left in some files under data/, by what each holds: all of it in our folders, else the photograph alone."""
+    ours, lines = _our_folders(), []
+    for path, held in live.items():
+        own, linked = path.relative_to(DATA).parts[0] in ours, not is_inside(path, DATA, RAW)
+        told = [what for what in sorted(held) if what != UNREAD and (own or (what == PHOTOGRAPH and not linked))]
+        lines += [f"{path}: {what}" for what in told]
+    return lines
+
+
+def _our_folders() -> set[str]:
+    return {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
 
 
 def left_over(found: Found) -> list[str]:

@@ -13,9 +13,12 @@ from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS, ids_in_name
 from labelfactory.dataset.withdrawn import Withdrawn, digests_of, withdrawn, withdrawn_in
 from labelfactory.digests import digest_file
+from labelfactory.dvc_cache import is_ours
 from labelfactory.errors import UserError
-from labelfactory.foreign_files import RAW, is_allowed, is_inside
+from labelfactory.foreign_files import is_allowed, is_inside
+from lineage.cached_objects import unneeded
 from lineage.ledger import Ledger
+from lineage.raw_files import RawFiles
 from lineage.traces import Traces
 
 
@@ -103,9 +106,10 @@ class Withdrawal:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the import and the corrections name now: id and digest of the photograph."""
+    """What the import and the corrections name now, id and digest of the photograph, and the files below data/raw."""
 
     named: frozenset[tuple[str, str]]
+    raw: RawFiles = field(default_factory=RawFiles)
 
     @classmethod
     def now(cls) -> "Inputs":
@@ -124,16 +128,7 @@ class Inputs:
             return True
         if ACCOUNT.is_file() and Traces.of(withdrawal.images, withdrawal.pixels, ()).in_file(ACCOUNT):
             return True
-        sizes = {digest: size for digest, size in withdrawal.sizes.items() if digest in withdrawal.pixels}
-        return any(digest_file(path) == digest for digest, size in sizes.items() for path in self._raw.get(size, ()))
-
-    @cached_property
-    def _raw(self) -> dict[int, list[Path]]:
-        """Files below data/raw by their size."""
-        files: dict[int, list[Path]] = {}
-        for path in _raw_files():
-            files.setdefault(path.stat().st_size, []).append(path)
-        return files
+        return bool(self.raw.same(withdrawal.pixels, withdrawal.sizes))
 
     @cached_property
     def _maps(self) -> frozenset[str]:
@@ -183,13 +178,19 @@ def _without_masks(withdrawal: Withdrawal, used: Mapping[str, str]) -> Withdrawa
 
 
 def open_withdrawals(ledger: Ledger, also: Collection[str] = ()) -> list[Withdrawal]:
-    """Withdrawals that are not complete, or of which something came back; `also` those of these images."""
+    """Withdrawals that are not complete, or of which something came back that they name; `also` those of these images or ids.
+
+    What came back by other names, such as rows in data/store, `came_back` finds.
+    """
     found = read_withdrawals(ledger)
     inputs = Inputs.now() if found else None
     return [
         each
         for each in found
-        if each.left != 0 or set(each.images) & set(also) or (inputs is not None and inputs.hold(each))
+        if each.left != 0
+        or {each.id, *each.images} & set(also)
+        or (inputs is not None and inputs.hold(each))
+        or (is_ours() and unneeded(each.cache))
     ]
 
 
@@ -254,12 +255,5 @@ def _map_files(folder: Path = MAPS) -> list[Path]:
 
 
 def same_files(digests: Collection[str], sizes: Mapping[str, int]) -> list[OwnFile]:
-    """Files below data/raw with one of these digests, such as copies that were pulled; only files of a fitting size are read."""
-    known = {sizes.get(digest, -1) for digest in digests}
-    paths = _raw_files() if digests else []
-    fitting = [path for path in paths if -1 in known or path.stat().st_size in known]
-    return [file for file in map(OwnFile.at, fitting) if file.sha256 in digests]
-
-
-def _raw_files() -> list[Path]:
-    return sorted(path for path in RAW.rglob("*") if not path.is_symlink() and path.is_file())
+    """Files below data/raw with one of these digests, such as copies that were pulled; sizes as far as they are known."""
+    return [OwnFile.at(path) for path in RawFiles().same(digests, sizes)]

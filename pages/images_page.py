@@ -247,7 +247,7 @@ def pixel(project: Project, image_id: str, x: int, y: int) -> dict[str, Any]:
     row = project.row(image_id)
     images = project.images()
     answer = project.pixel_audit(row).at(x, y)
-    winners = {step["winner"] for step in answer["steps"]}  # a person may have drawn a class that no tag names
+    winners = {step.get("winner") for step in answer["steps"]}  # a person may have drawn a class that no tag names
     names = [n for n in images.classes if n == "background" or n in row["tags"] or n in winners]
     lines = []
     for name in names:
@@ -256,6 +256,6 @@ def pixel(project: Project, image_id: str, x: int, y: int) -> dict[str, Any]:
             score = step.get("scores", {}).get(name)
             if name == "background":
                 score = step.get("background_threshold", score)
-            cells.append({"score": score, "wins": step["winner"] == name})
+            cells.append({"score": score, "wins": step.get("winner") == name})
         lines.append({"name": name, "colour": class_colour(images.classes.index(name)), "cells": cells})
     return {**answer, "rows": lines, "colour": class_colour(answer["class_id"])}

@@ -22,7 +22,7 @@ from labelfactory.schema import BACKGROUND, VOID, Mask, labels_from_channels, pa
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
-from lineage.pixel import row_of
+from lineage.rows_behind import row_of
 from models.seeds import channels_above, scores_at_size
 from pages.image_table import SCORES
 from pages.line_layers import layers_of_line, model_file

@@ -20,6 +20,7 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup, Model
 from lineage.mask_set import MaskSet, mask_set
 from lineage.pixel import PixelAudit
+from lineage.rows_behind import stamp_behind
 from pages.cache import Cache
 from pages.image_query import ImageQuery
 from pages.image_table import files_behind
@@ -241,12 +242,9 @@ class Project:
             MissingError: it has none.
         """
         names = self.images().classes
-        key = (
-            row["image_id"],
-            row["digest"],
-            Path(PARAMS_FILE).stat().st_mtime_ns,
-        )  # a CRF of other parameters is another
-        return self._pixel_audits.get(key, lambda: PixelAudit(record_of(row), names))
+        record = record_of(row)
+        now = Path(PARAMS_FILE).stat().st_mtime_ns, stamp_behind(record.shard)  # a CRF of other parameters is another
+        return self._pixel_audits.get((row["image_id"], row["digest"], now), lambda: PixelAudit(record, names))
 
     def mask_set(self, text: str) -> MaskSet:
         """A set of masks by the name of a model, a run or a commit, or `now`; never by a path.

@@ -19,6 +19,8 @@ def what_it_made(report: Mapping[str, Any]) -> str:
         return ", ".join(parts)
     if report.get("enabled") is False:
         return "off"
+    if report.get("replaced"):
+        return "another network than its last run left"
     if "trained" in report:
         maps = {k: v for k, v in report.items() if k.startswith("map/") and isinstance(v, float)}
         scores = [f"mAP {value:.3f} on {key.removeprefix('map/')}" for key, value in maps.items()]

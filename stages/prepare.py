@@ -7,6 +7,7 @@ can name, is left out: no output names it again. Every file is read and hashed; 
 digest is that of the import is decoded only if neither the import nor the last run measured it.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from labelfactory.schema import Classes
 from labelfactory.settings.params import Section
 from labelfactory.stage.base import Stage
 from labelfactory.stage.runner import main
+from labelfactory.typed_names import typed
 
 IMPORT_AGAIN = "Mend or remove these and type `labelfactory import …` again, then `dvc repro`."
 
@@ -155,9 +157,13 @@ def _check_lists(images: Sequence[Entry] | Sequence[ImageRecord], classes: Class
     tagged = Counter(tag for image in images if config.train_list in image.lists for tag in image.tags)
     untagged = [name for name in classes.names if not tagged[name]]
     if untagged:
+        others = [typed(name) for name in classes.names if tagged[name]]
+        again = (
+            f", or import again with the other classes: `--classes {shlex.quote(','.join(others))}`" if others else ""
+        )
         raise DataError(
             f"no usable image on the list {config.train_list!r} is tagged {' or '.join(untagged)}",
-            "Tag some, or import without these classes (--classes).",
+            f"Tag or import some{again}.",
         )
 
 

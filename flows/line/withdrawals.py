@@ -17,10 +17,9 @@ from lineage.ledger import Ledger
 from lineage.lookup import Lookup
 from lineage.record import record
 from lineage.removal import remove, remove_cached
-from lineage.traces import in_project, joined
 from lineage.withdraw import again_if_more_known, tell_mlflow
 from lineage.withdrawal_report import last_report, make_report, search, sign_off, traces_of
-from lineage.withdrawals import Withdrawal, open_withdrawals, read_withdrawals
+from lineage.withdrawals import Withdrawal, open_withdrawals
 
 RUN = "type `labelfactory run`, which finishes it; delete what is no output of the line yourself"
 SHOWN = 20
@@ -28,7 +27,7 @@ Report = dict[str, Any]
 
 
 def remove_open(also: Collection[str] = ()) -> list[Withdrawal]:
-    """Delete what open withdrawals name, and those of the images `also`; gives them. The caller holds project and line."""
+    """Delete what open withdrawals name, and those of the images or ids `also`; gives them. The caller holds project and line."""
     ledger = Ledger()
     found = open_withdrawals(ledger, also)
     for each in found:
@@ -65,7 +64,7 @@ def sign(withdrawals: Sequence[Withdrawal]) -> list[Report]:
     return reports
 
 
-def delete_open(command: str) -> list[Withdrawal]:
+def delete_open(command: str, also: Collection[str] = ()) -> list[Withdrawal]:
     """`remove_open` for a command that holds nothing yet; models that learnt from the images since are recorded first.
 
     Raises:
@@ -73,7 +72,7 @@ def delete_open(command: str) -> list[Withdrawal]:
     """
     with project_lock(command), held_line():
         record()
-        found = remove_open()
+        found = remove_open(also)
     for each in found:
         say(f"withdraw: finishing the withdrawal of {each.names}")
     return found
@@ -84,15 +83,6 @@ def sign_and_say(found: Sequence[Withdrawal]) -> None:
     if found:
         record()
         say_reports(sign(found))
-
-
-def came_back() -> list[Withdrawal]:
-    """Complete withdrawals of which files under data/ hold something again, such as outputs that were pulled."""
-    lookup, complete = Lookup(), [each for each in read_withdrawals(Ledger()) if each.left == 0]
-    every = [traces_of(lookup, each) for each in complete]
-    if not every or not in_project(joined(every)):
-        return []
-    return [each for each, traces in zip(complete, every, strict=True) if in_project(traces)]
 
 
 def say_reports(reports: Sequence[Report], *, later: bool = False) -> bool:

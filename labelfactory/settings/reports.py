@@ -1,8 +1,9 @@
 """Reports of stages, as they are read back from data/reports/<stage>.json."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from labelfactory.json_files import read_json
 from labelfactory.settings.wiring import REPORTS
@@ -15,6 +16,19 @@ class Pace(BaseModel):
 
     units: Annotated[int, Field(gt=0)]
     seconds: Annotated[float, Field(ge=0)]
+
+
+def _time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time needs its offset from UTC")
+    return text
+
+
+class Ended(BaseModel):
+    """When and where a stage ended: the file's own time is that of a pull, wherever it was pulled."""
+
+    time: Annotated[str, AfterValidator(_time)]
+    host: str
 
 
 class SectionValues(BaseModel):
@@ -62,6 +76,7 @@ class StageReport(BaseModel):
     trained: bool = False
     found: bool = False
     quarantined_images: list[str] = []
+    ended: list[Ended] = []
     falls: list[str] = []
     settings: list[SectionValues] = []
     given: list[str] = []

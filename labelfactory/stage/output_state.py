@@ -43,13 +43,22 @@ def list_state(name: str) -> State | None:
 def with_present_scores(report: Mapping[str, Any]) -> dict[str, Any]:
     """A stage's report without scores of its network that were not measured on the data set as it stands on disk.
 
-    `not_measured` has the lists of these. A report of an earlier version does not say what it measured.
+    `not_measured` has the lists of these. A report of an earlier version does not say what it measured. `replaced`: another network
+    is on disk than the stage left, such as one that was copied there.
     """
     present, scored = _tags(_stamp(IMAGES.parent.name)), {s["list"]: s["digest"] for s in report.get(SCORED_ON, ())}
     lists = [*scored, *(key.split("/")[1] for key in report if key.startswith(SCORES))]
     stale = [name for name in dict.fromkeys(lists) if not scored.get(name) or scored[name] != present(name)]
     kept = {k: v for k, v in report.items() if not (k.startswith(SCORES) and k.split("/")[1] in stale)}
-    return {**kept, "not_measured": stale} if stale else kept
+    kept |= {"not_measured": stale} if stale else {}
+    return {**kept, "replaced": True} if _is_replaced(report) else kept
+
+
+def _is_replaced(report: Mapping[str, Any]) -> bool:
+    """Whether another network is on disk than a stage left by its report."""
+    left = next((state for state in report.get("made", ()) if state["kind"] == "model"), None)
+    now = output_state(left["name"]) if left else None
+    return left is not None and now is not None and now["digest"] != left["digest"]
 
 
 def states(nouns: Iterable[str], lists: Iterable[str] = ()) -> list[State]:

@@ -2,10 +2,12 @@
 
 import importlib
 import inspect
+import platform
 import resource
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -99,6 +101,7 @@ def run_stage(name: str) -> dict[str, Any]:
         "peak_memory_mb": _peak_memory_mb(),
         "code": code,
         "given": [used],
+        "ended": [{"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "host": platform.node()}],
         # in a list, as above, which DVC does not take for metrics; with the values that params.yaml leaves to a method's defaults
         "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
         **metrics,

@@ -59,6 +59,18 @@ def test_the_command_fits_eighty_columns(two, labelfactory, monkeypatch):
 def test_masks_that_no_model_learnt_from_have_nothing_to_compare(two):
     two.run(refine_crf="once more")
     Path("data/segmenter/checkpoint.safetensors").unlink()
-    with pytest.raises(MissingError, match="no recorded model learnt from exactly these masks") as caught:
+    with pytest.raises(MissingError, match="no recorded model learnt from exactly the masks in data/") as caught:
         compare_states(Lookup(), "1", "now")
     assert "labelfactory run" in caught.value.remedy
+
+
+def test_now_is_what_data_holds_and_not_the_model_beside_it(two):
+    """`run --no-retrain` after a change: the model there learnt from masks of before, made with other settings."""
+    two.rows("random_walk", {}, "one step")
+    two.rows("refine_crf", {}, "one step")
+    two.commit()
+    record()
+    with pytest.raises(MissingError, match="now: no recorded model learnt from exactly the masks in data/") as caught:
+        compare_states(Lookup(), "2", "now")
+    assert "latest, the one in data/" in caught.value.remedy
+    assert compare_states(Lookup(), "1", "latest")["second"] == "segmenter 2"

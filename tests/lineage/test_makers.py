@@ -349,7 +349,7 @@ def test_a_network_of_other_classes_is_a_model_of_its_own(renamed, labelfactory)
     assert first.run != second.run
     assert lookup.training(second.digest).num_rows == 4
     assert record().models == []
-    by_class = {s["name"]: (s["first"], s["second"]) for s in compare_states(lookup, "1", "now")["classes"]}
+    by_class = {s["name"]: (s["first"], s["second"]) for s in compare_states(lookup, "1", "latest")["classes"]}
     assert by_class == {"iou/val/model/cat": (0.2, 0.8), "iou/val/model/dog": (0.8, 0.2)}
     answer = json.loads(labelfactory("audit", "model", "latest", "--json"))
     assert (answer["model"], answer["classes"]) == ("segmenter 2", list(NAMES))

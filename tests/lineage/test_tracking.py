@@ -269,7 +269,7 @@ def test_a_letter_that_mlflow_refuses_holds_up_no_other(apart, capsys):
 
 
 def test_a_promotion_follows_its_model_and_never_a_later_one(apart, monkeypatch):
-    """A model is refused: its promotion waits; a later promotion of another model is taken, and the older one is then gone."""
+    """A model is refused: the next one waits, to have the ledger's number, and so do promotions of both; the last one holds."""
     one, two = (_model(apart, n) for n in (1, 2))
     lose(apart, monkeypatch)
     refused = {one}
@@ -287,18 +287,71 @@ def test_a_promotion_follows_its_model_and_never_a_later_one(apart, monkeypatch)
     delivered = deliver()  # the store is new, so all comes from the ledger, before what waits
     assert delivered.problem == ""
     assert {line.partition(" ")[0] for line in delivered.refused} == {"model", "promoted", "withdrawn"}
-    version = {v.tags["labelfactory.id"]: v for v in store().search_model_versions("name = 'segmenter'")}
-    assert set(version) == {two}
-    assert version[two].tags["withdrawn"] == "image-1"  # what is there is marked at once
+    assert store().search_model_versions("name = 'segmenter'") == []
     put(("promoted", "second", {"alias": "champion", "model": two}))
-    deliver()
-    assert {letter.kind for letter in Outbox().letters()} == {"model", "withdrawn"}
+    assert deliver().waiting == 5
     refused.clear()
     deliver()
     assert Outbox().letters() == []
+    assert numbered() == {1: one, 2: two}
     versions = {v.tags["labelfactory.id"]: v for v in store().search_model_versions("name = 'segmenter'")}
-    assert versions[one].tags["withdrawn"] == "image-1"
+    assert versions[one].tags["withdrawn"] == versions[two].tags["withdrawn"] == "image-1"
     assert store().get_model_version_by_alias("segmenter", "champion").tags["labelfactory.id"] == two
+
+
+def numbered() -> dict[int, str]:
+    """Versions in the registry: number → the ledger's id."""
+    versions = store().search_model_versions("name = 'segmenter'")
+    return {int(v.version): v.tags.get("labelfactory.id", "") for v in versions}
+
+
+def another_segmenter(*seeds: int) -> None:
+    """Train the segmenter again with each of these seeds, and record it."""
+    line, parents = MadeLine.here(), {noun: passport_of(noun) for noun in ("classifier", "affinity")}
+    for seed in seeds:
+        line.train("segmenter", parents, seed=seed)
+        record()
+
+
+def test_an_upload_that_fails_once_does_not_shift_the_numbers(apart, monkeypatch):
+    """The third model is refused, the fourth waits although it could be taken; the classifier's models do not."""
+    take, failed = Tracking._log_model, []
+
+    def log(self, letter, run):
+        if letter.detail["version"] == 3 and not failed:
+            failed.append(letter.id)
+            raise OSError("the connection broke")
+        return take(self, letter, run)
+
+    monkeypatch.setattr(Tracking, "_log_model", log)
+    another_segmenter(5, 6)
+    delivered = deliver()
+    assert [line.partition(": ")[2] for line in delivered.refused][1:] == ["waits for model"]
+    assert set(numbered()) == {1, 2}
+    assert deliver().waiting == 0
+    assert numbered() == {n: _model(apart, n) for n in (1, 2, 3, 4)}
+
+
+def test_a_number_that_somebody_took_is_said(apart):
+    """A version made by hand has the number of the next one: it is refused, until the registered model is deleted, as is said."""
+    (version, *_) = store().search_model_versions("name = 'segmenter'")
+    store().create_model_version("segmenter", version.source, version.run_id)
+    another_segmenter(5)
+    for _ in range(2):
+        delivered = deliver()
+        assert "the registry is at segmenter 3, the ledger at 3: delete the registered model" in delivered.refused[0]
+        assert numbered()[3] == ""
+    store().delete_registered_model("segmenter")
+    assert deliver().waiting == 0
+    assert numbered() == {n: _model(apart, n) for n in (1, 2, 3)}
+
+
+def test_a_version_that_was_deleted_keeps_its_number(apart):
+    """As a model that learnt from a withdrawn image may be: the next one has the ledger's number all the same."""
+    store().delete_model_version("segmenter", "2")
+    another_segmenter(5)
+    assert deliver().waiting == 0
+    assert numbered() == {n: _model(apart, n) for n in (1, 3)}
 
 
 def lose(folder: Path, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """A withdrawal goes by the photograph: other ids of it, earlier ones, earlier photographs of an id, masks that images share."""
 
+import os
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,19 +15,20 @@ from labelfactory.dataset.corrections import read_corrections, store_mask, write
 from labelfactory.dataset.manifest import Entry, read_manifest, write_manifest
 from labelfactory.dataset.map_files import MAPS
 from labelfactory.dataset.withdrawn import REMEMBERED, withdrawn
-from labelfactory.digests import digest_file, digest_json
+from labelfactory.digests import digest_bytes, digest_file, digest_json
 from labelfactory.dvc_cache import cached
 from labelfactory.files import write_json
 from labelfactory.schema import Classes
 from lineage.ledger import SCHEMAS, Ledger, events_table
 from lineage.lookup import Lookup
+from lineage.raw_files import KEPT
 from lineage.record import record
 from lineage.removal import remove
 from lineage.shown_images import record_import
 from lineage.verify import verify
 from lineage.withdraw import again_if_more_known, begin_elsewhere, touched_by
 from lineage.withdrawal_report import left_over, search, traces_of
-from lineage.withdrawals import open_withdrawals, read_withdrawals
+from lineage.withdrawals import open_withdrawals, read_withdrawals, same_files
 
 
 @pytest.fixture
@@ -264,6 +266,66 @@ def test_copies_go_although_the_file_itself_has_changed(line, now):
     assert [each for each in report["elsewhere"] if "holiday" in each] == [
         f"{copies[1]} (the photograph or a mask of it)"
     ]
+
+
+@pytest.mark.parametrize("how", ["changed in place", "deleted by hand", "earlier version", "true mask", "elsewhere"])
+def test_what_comes_back_goes_although_its_size_was_never_known(line, how):
+    """The file was away or had other bytes when the image was withdrawn, or only its digest was learnt from another machine."""
+    first = scored("first", 8)
+    imported(first)
+    line.run()
+    record()
+    path = Path(str(first.mask_path)) if how == "true mask" else Path(first.path)
+    bytes_, back = path.read_bytes(), Path("data/raw/restored/any.png")
+    if how == "elsewhere":
+        imported()
+        path.unlink()
+        line.run()
+        begin_elsewhere(Ledger(), {digest_bytes(b"theirs")}, by="another machine", reason="withdrawn there")
+        bytes_, withdrawal = b"theirs", read_withdrawals(Ledger())[0]
+    else:
+        path.write_bytes(b"something else") if how == "changed in place" else path.unlink()
+        if how == "earlier version":
+            imported(scored("second", 9))
+            line.run()
+            record()
+        withdrawal = began("image-1")
+    assert digest_bytes(bytes_) not in withdrawal.sizes
+    finish(line, withdrawal)
+    assert open_withdrawals(Ledger()) == []
+    back.parent.mkdir()
+    back.write_bytes(bytes_)
+    (again,) = open_withdrawals(Ledger())
+    remove(again)
+    assert not back.exists()
+    assert open_withdrawals(Ledger()) == []
+    assert Path("data/raw/image-2.png").exists()
+
+
+def test_files_whose_size_tells_nothing_are_read_once(line, monkeypatch):
+    """What was read is kept, without names; another file in the same place, of the same size and time, is read."""
+    monkeypatch.setattr("lineage.raw_files.SETTLED", -1.0)
+    begin_elsewhere(Ledger(), {digest_bytes(b"x" * 9)}, by="another machine", reason="withdrawn there")
+    read = []
+    monkeypatch.setattr("lineage.raw_files.digest_file", lambda path: read.append(path.name) or digest_file(path))
+    (withdrawal,) = read_withdrawals(Ledger())
+    place = Path("data/raw/image-2.png")
+    for expected in (4, 0, 0):
+        read.clear()
+        assert not same_files(withdrawal.pixels, withdrawal.sizes)
+        assert len(read) == expected
+    assert b"image" not in KEPT.read_bytes()
+    KEPT.write_bytes(KEPT.read_bytes()[:99])
+    assert not same_files(withdrawal.pixels, withdrawal.sizes)
+    assert len(read) == 4
+    state = place.stat()
+    place.write_bytes(b"x" * 9 + b"y" * (state.st_size - 9))
+    os.utime(place, ns=(state.st_atime_ns, state.st_mtime_ns))
+    read.clear()
+    assert not same_files(withdrawal.pixels, withdrawal.sizes)
+    assert read == ["image-2.png"]
+    place.write_bytes(b"x" * 9)
+    assert [file.path for file in same_files(withdrawal.pixels, withdrawal.sizes)] == [str(place)]
 
 
 def version_in_cache(line: MadeLine, version: bytes) -> Path:

@@ -199,8 +199,9 @@ def test_a_quarantined_photograph_does_not_count_for_its_class(tmp_path):
     manifest = manifest_of(
         entry(tmp_path, "a", "train", "cat"), entry(tmp_path, "v", "val", ""), entry(tmp_path, "b", "train", "dog")
     )
-    with pytest.raises(DataError, match="tagged dog"):
+    with pytest.raises(DataError, match="tagged dog") as caught:
         prepare(damaged(manifest, 2, b"broken"), CONFIG)
+    assert "import again with the other classes: `--classes cat`" in caught.value.remedy
 
 
 def test_an_image_id_stands_once(tmp_path):

@@ -1,7 +1,9 @@
 """What every stage does around its science: params checked first, a report, exit codes; dvc.yaml as it is read."""
 
 import json
+import platform
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,6 +65,9 @@ def test_a_run_leaves_output_and_report(project):
     assert (report["stage"], report["counted"]) == ("count", 3)
     assert report["seconds"] >= 0
     assert 1 < report["peak_memory_mb"] < 100_000
+    (ended,) = report["ended"]
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(ended["time"])) < timedelta(minutes=10)
+    assert ended["host"] == platform.node()
 
 
 def test_a_stage_may_read_anothers_section(project):
