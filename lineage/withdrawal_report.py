@@ -70,7 +70,7 @@ def search(traces: Traces, known: Collection[str] = ()) -> Found:
     live = {path: held - {UNREAD} for path, held in live.items() if held != {UNREAD}}
     if REPORT.is_file() and not is_report(report_without(traces.has)):
         live.setdefault(REPORT, set()).add("pictures, perhaps of before the withdrawal")
-    ours = {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
+    ours = {"import", "corrections", "audits", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
     lines, foreign = [], []
     for path, held in live.items():
         own, linked = path.relative_to(DATA).parts[0] in ours, not is_inside(path, DATA, RAW)
