@@ -12,12 +12,16 @@ from exports._audit_folder import write_audit_folder
 from labelfactory.console import first_of, say, show
 from labelfactory.dataset.audits import SAMPLE, Sample, read_points, read_sample, write_points, write_sample
 from labelfactory.dataset.corrections import read_corrections
-from labelfactory.dataset.level_record import Figure, LevelOf, LevelRecord, write_level
+from labelfactory.dataset.level_record import LEVEL, Figure, LevelOf, LevelRecord, write_level
 from labelfactory.dataset.prepared import Dataset, read_dataset
 from labelfactory.errors import DataError
 from labelfactory.level.ratio import FEWEST
 from labelfactory.review.estimate import Answers, answers_of, estimate_level
 from labelfactory.review.sample import add_to_sample, draw_sample
+from lineage.deliver import deliver
+from lineage.ledger import Ledger
+from lineage.level import record_level
+from lineage.record import record
 from sources.audit_points import read_point_answers
 
 cli = typer.Typer(help="How good the masks are, from a few that a person audits.", no_args_is_help=True)
@@ -107,15 +111,26 @@ def estimate(
 ) -> None:
     """Estimate mIoU and IoU of each class of masks and model, with 95 % intervals, from what was audited."""
     dataset = read_dataset()
-    record = estimate_level(dataset)
-    write_level(record)
+    level = estimate_level(dataset)
+    write_level(level)
+    _record(level)
     if as_json:
-        show(record.model_dump_json(indent=2))
+        show(level.model_dump_json(indent=2))
         return
     console = Console()
-    print_level(console, record, dataset.classes.with_background)
-    for note in notes_of(record, dataset):
+    print_level(console, level, dataset.classes.with_background)
+    for note in notes_of(level, dataset):
         console.print(note, soft_wrap=True, highlight=False, markup=False)
+
+
+def _record(level: LevelRecord) -> None:
+    """Keep an estimate in the ledger, and send it to MLflow."""
+    ledger = Ledger()
+    record()
+    record_level(level, ledger)
+    delivered = deliver()
+    if delivered.waiting:
+        say(f"review: {delivered.waiting} records wait: {delivered.why}; the next `labelfactory record` tries again")
 
 
 def print_level(console: Console, record: LevelRecord, names: tuple[str, ...]) -> None:
@@ -157,7 +172,7 @@ def notes_of(record: LevelRecord, dataset: Dataset) -> list[str]:
             "If they were corrected because they were in the sample, the masks of the rest are worse than this says: "
             "draw more with --more."
         )
-    notes.append(f"The digests that this was measured on are kept: data/audits/estimate.json. Seed {record.seed}.")
+    notes.append(f"Kept in {LEVEL} with the digests that it was measured on; seed {record.seed}.")
     return notes
 
 
