@@ -37,6 +37,7 @@ class LineSummary:
 
 def read_summary() -> LineSummary:
     """Read the reports below data/ of this folder. A score is that of the output on disk, or it is not measured."""
+    from labelfactory.stage.level_now import level_sentence
     from labelfactory.stage.output_state import with_present_scores  # Arrow and pandas, which take a second to load
     from lineage.evaluation import present, read_evaluation
 
@@ -61,6 +62,7 @@ def read_summary() -> LineSummary:
         notes.append("There are no true masks, so nothing was scored.")
     if "fraction_of_supervised" in measured:
         notes.append(f"Of full supervision: {100 * measured['fraction_of_supervised']:.1f} %")
+    notes.append(level_sentence())
     return LineSummary(splits, tuple(stages), tuple(notes), not why_not)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from labelfactory.dataset.level_record import LevelOf, LevelRecord, figures_of, read_level
+from labelfactory.dataset.level_record import LevelOf, LevelRecord, figures_of, read_level, sentence
 from labelfactory.stage.output_state import list_state, output_state
 
 INTERVAL = 0.95
@@ -29,6 +29,12 @@ def present_levels(record: LevelRecord) -> dict[str, LevelOf]:
     digests = {name: str(state["digest"]) for name, state in states.items() if state is not None}
     listed = list_state(record.list)
     return record.of(digests | ({f"list {record.list}": str(listed["digest"])} if listed else {}))
+
+
+def level_sentence() -> str:
+    """For a person: how good masks and model on disk are by audited images, or why that is unknown."""
+    record = read_level()
+    return sentence(record, present_levels(record) if record is not None else {})
 
 
 def told(record: LevelRecord, levels: Mapping[str, LevelOf]) -> dict[str, Any]:
