@@ -38,7 +38,7 @@ def draw_sample(dataset: Dataset, name: str, *, count: int, seed: int, points: i
         raise DataError(
             f"--count {count}: a spread needs at least {LEAST} images", "Draw 50, which give a first level."
         )
-    design = _design(records, dataset, count)
+    design = design_of(records, dataset, expected_areas(records, dataset), count)
     numbers = np.array([permanent_number(seed, record.sha256) for record in records])
     images = _images(records, design, numbers, drawn(design, numbers), 1)
     draws = (sum(image.is_drawn for image in images),)
@@ -73,7 +73,7 @@ def add_to_sample(sample: Sample, dataset: Dataset, *, more: int, points: int | 
     taken = np.bincount(stratum, weights=[i.is_drawn for i in kept], minlength=len(labels)).astype(np.int64)
     if fresh:
         share = max(LEAST, round(more * len(fresh) / len(records)))
-        new = _design(fresh, dataset, share)
+        new = design_of(fresh, dataset, expected_areas(fresh, dataset), share)
         labels = np.concatenate([labels, [f"{name} (from draw {draw})" for name in new.names]])
         stratum = np.concatenate([stratum, new.stratum + len(taken)])
         taken = np.concatenate([taken, np.zeros(len(new.names), dtype=np.int64)])
@@ -118,10 +118,18 @@ def _images(
     )
 
 
-def _design(records: Sequence[ImageRecord], dataset: Dataset, count: int) -> Design:
+def design_of(records: Sequence[ImageRecord], dataset: Dataset, expected: Expected, count: int) -> Design:
+    """The strata of some images, and how many of each are drawn.
+
+    Args:
+        records: the images.
+        dataset: of their classes.
+        expected: what is expected of each.
+        count: images to draw.
+    """
     tags = np.array([dataset.classes.multi_hot(record.tags) > 0 for record in records])
     groups = [dataset.classes.names[tag] if tag >= 0 else UNTAGGED for tag in rarest(tags)]
-    spread = _spread(records, dataset, expected_areas(records, dataset))
+    spread = _spread(records, dataset, expected)
     return make_design(groups, spread, spread, count)
 
 
