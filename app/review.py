@@ -172,6 +172,7 @@ def notes_of(record: LevelRecord, dataset: Dataset) -> list[str]:
             "If they were corrected because they were in the sample, the masks of the rest are worse than this says: "
             "draw more with --more."
         )
+    notes.append("`labelfactory run evaluate --force` writes it into the HTML report.")
     notes.append(f"Kept in {LEVEL} with the digests that it was measured on; seed {record.seed}.")
     return notes
 
