@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from reviewed import CLASSES, SIZE, Reviewed
 
-from labelfactory.dataset.audits import AUDITS, MASKS, SAMPLE, read_audits, read_points, read_sample
+from app.doctor import _audits
+from labelfactory.dataset.audits import AUDITS, MASKS, SAMPLE, read_audits, read_points, read_sample, write_sample
 from labelfactory.dataset.level_record import LEVEL, in_points, read_level, sentence
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.review.areas import areas_of, point_areas
 from labelfactory.review.estimate import estimate_level
 from labelfactory.review.points import drawn_points
+from labelfactory.review.sample import draw_sample
 from labelfactory.stage.level_now import present_levels
 from lineage.ledger import Ledger
 
@@ -293,6 +295,17 @@ def test_after_masks_have_changed_the_old_estimate_is_of_other_digests(made, lab
     assert read_level().estimates["masks"].miou.value > old.estimates["masks"].miou.value
     assert "no image was audited" in sentence(None, {})
     assert in_points(None) == "± unknown"
+
+
+def test_doctor_counts_answers_and_finds_damage(made):
+    """Of the sample, without opening a mask."""
+    assert list(_audits()) == []
+    write_sample(draw_sample(read_dataset(), "train", count=20, seed=0, points=0))
+    assert list(_audits()) == [(True, "audits: 0 of 20 images of the sample have an answer", "")]
+    SAMPLE.write_bytes(b"PAR1")
+    ((passed, _, remedy),) = _audits()
+    assert not passed
+    assert "backup" in remedy
 
 
 def test_damaged_tables_are_errors_with_a_remedy(made, labelfactory):
