@@ -322,7 +322,7 @@ def _interval(value: float, error: Error, images: int) -> Interval:
         known = images >= FEWEST and np.isfinite(value) and spread == 0
         return Interval(value, *((value, value) if known else (np.nan, np.nan)), images)
     odds, width = np.log(value / (1 - value)), _t(error.freedom) * spread / (value * (1 - value))
-    low, high = (float(1 / (1 + np.exp(-(odds + sign * width)))) for sign in (-1, 1))
+    low, high = (float(1 / (1 + np.exp(-np.clip(odds + sign * width, -700, 700)))) for sign in (-1, 1))
     return Interval(value, low, high, images)
 
 

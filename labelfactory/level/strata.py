@@ -19,11 +19,12 @@ from labelfactory.errors import ShapeError
 Numbers = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-LEAST = 2
-"""Audited images of a stratum, without which its spread is unknown."""
+LEAST = 3
+"""Images of a stratum that are drawn at least, if it has so many. Two would show a spread, but so poorly that intervals of 50 images
+are a tenth wider."""
 PARTS = 3
 """Parts into which a group is cut at most."""
-IMAGES_A_PART = 3
+IMAGES_A_PART = 5
 """A group is cut only as far as that many audited images fall on each part."""
 
 
