@@ -20,8 +20,8 @@ Numbers = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 LEAST = 3
-"""Images of a stratum that are drawn at least, if it has so many. Two would show a spread, but so poorly that intervals of 50 images
-are a tenth wider."""
+"""Images of a stratum that are drawn at least, if it has so many. Two would show a spread, but so poorly that intervals of 50
+images are a tenth wider."""
 PARTS = 3
 """Parts into which a group is cut at most."""
 IMAGES_A_PART = 5
