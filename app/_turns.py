@@ -22,6 +22,7 @@ READERS = {
         "export-lineage",
     ),
     "compare",
+    "quality",
     *(f"audit {name}" for name in ("model", "mask", "pixel", "diff", "verify")),
     *("predict", "package"),  # write files outside of the project's own, each whole
 }

@@ -30,7 +30,7 @@ def export(
     min_quality: Annotated[
         float,
         typer.Option(
-            help="Leave out masks below this quality: agreement of walk and CRF; of predictions the mean best probability.",
+            help="Leave out masks below this quality: the expected mIoU; of predictions the mean best probability.",
             min=0,
             max=1,
         ),
@@ -64,6 +64,8 @@ def export(
     polygons = "" if error is None else f"; as polygons {100 * error:.3f} % of the pixels differ"
     left = len(selection.records) - len(provenance["images"])
     below = f", {left} below the quality left out" if left else ""
+    if selection.not_rated:
+        below += f" ({selection.not_rated} of them were not rated: `labelfactory run` does it)"
     say(f"export: {len(provenance['images'])} {what.value} in {out} as {name}{below}{polygons}")
     for line in _left_out(facts):
         say(f"  {line}")

@@ -41,6 +41,9 @@ COMMANDS = {
         "Show whether each stage is up to date, and if not, why; while a run is under way, how far it is.",
     ),
     "report": Command("report", "report", "Print the line's table and the path of the HTML report."),
+    "quality": Command(
+        "quality", "quality", "Show how good the masks probably are, by class and worst first; no true mask is needed."
+    ),
     "export": Command("export", "export", "Write masks and photographs for other tools, with provenance.json."),
     "predict": Command(
         "predict", "predict", "Segment new pictures: a mask of class ids and a picture with the mask over it."

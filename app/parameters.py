@@ -90,6 +90,8 @@ def _section(name: str, model: type[BaseModel], values: Mapping[str, Any]) -> li
     for key, field in _fields(model):
         cells = [f"`{key}`", field.description or "", _range(field), _value(values, f"{name}.{key}", field)]
         rows.append(_row([*cells, effect(name, key)]))
+    if not rows:
+        return [f"## `{name}`", f"No keys: `{name}: {{}}`."]
     return [f"## `{name}`", "| key | meaning | range | params.yaml | effect |", "|---|---|---|---|---|", *rows]
 
 

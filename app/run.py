@@ -8,14 +8,14 @@ import typer
 from app.record import remember
 from app.table import print_table
 from flows.line.dvc_line import reproduce
-from flows.line.summary import read_summary
+from flows.line.summary import quality_falls, read_summary
 from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run, check_targets
 from flows.run.git_tree import Tree, check_tree
 from flows.server.api import find_api
 from flows.server.submit import submit
 from labelfactory.console import say
-from labelfactory.errors import ParamsError, did_you_mean
+from labelfactory.errors import DataError, ParamsError, did_you_mean
 from labelfactory.interrupt import interrupted
 
 RUNNERS = ("local", "dask", "ray")
@@ -33,7 +33,9 @@ def run(
     runner: Annotated[
         str, typer.Option(help="With --on: local, or dask or ray to spread images over a cluster.")
     ] = "local",
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse a git tree that is not clean.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a git tree that is not clean; fail if quality fell.")
+    ] = False,
     here: Annotated[
         bool, typer.Option("--here", help="With --on: run every stage on that pool, whatever pool dvc.yaml names.")
     ] = False,
@@ -51,11 +53,17 @@ def run(
         return
     if runner != "local":
         raise ParamsError(f"--runner {runner} needs a worker", f"Type `labelfactory run --on cpu --runner {runner}`.")
-    bring_up_to_date(targets or (), tree, retrain=not no_retrain, force=force)
+    bring_up_to_date(targets or (), tree, retrain=not no_retrain, force=force, strict=strict)
 
 
-def bring_up_to_date(targets: Sequence[str], tree: Tree, *, retrain: bool, force: bool = False) -> None:
-    """Check, run, record, and print the table."""
+def bring_up_to_date(
+    targets: Sequence[str], tree: Tree, *, retrain: bool, force: bool = False, strict: bool = False
+) -> None:
+    """Check, run, record, and print the table.
+
+    Raises:
+        DataError: `strict`, and the quality of masks fell; all is done nevertheless.
+    """
     with finishing_withdrawals("labelfactory run"):
         check_run(targets, retrain=retrain)
         remember(tree)  # outputs made since the last record, which the run may overwrite
@@ -67,3 +75,5 @@ def bring_up_to_date(targets: Sequence[str], tree: Tree, *, retrain: bool, force
     if not ran:
         say("everything is up to date")
     print_table(read_summary())
+    if strict and ran and (fell := quality_falls(ran)):
+        raise DataError(" ".join(fell), "The run has finished. `labelfactory quality` shows the masks, worst first.")

@@ -11,6 +11,7 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.digests import digest_payload
 from labelfactory.errors import DataError
 from labelfactory.rows.pairing import of_earlier
+from labelfactory.rows.rated import RatedRows
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 
@@ -21,7 +22,7 @@ class HeldMask:
 
     mask: Mask  # [height, width] uint8 of class ids, 255 void, upright
     digest: str  # of its row; of the mask alone where no row has it yet
-    quality: float  # in [0, 1]
+    quality: float | None  # in [0, 1]; None where it was not rated
     source: str
     is_row: bool  # whether it is the row on disk
 
@@ -43,6 +44,7 @@ class HeldMasks:
 
     def __init__(self, folder: Path, dataset: Dataset, *, maker: str) -> None:
         self._rows, self._maker, self._classes = RowReader(folder, dataset), maker, dataset.classes
+        self._rated = RatedRows(folder.name, dataset)
         known = read_corrections()
         drawn = (record for record in dataset.usable if record.image_id in known)
         self._corrections = {r.image_id: c for r in drawn if (c := known[r.image_id]).fits(r) and self._applies(c, r)}
@@ -65,7 +67,9 @@ class HeldMasks:
             mask = self._corrected(correction, record)
             return HeldMask(mask, digest_payload({"mask": np.asarray(mask)}), 1.0, HUMAN, is_row=False)
         row, digest = self._rows[record.image_id], self._rows.states[record.image_id].digest
-        return HeldMask(row["mask"], digest, float(row["agreement"]), row.get("source", self._maker), is_row=True)
+        source = row.get("source", self._maker)
+        quality = 1.0 if source == HUMAN else self._rated.quality(record.image_id, digest)
+        return HeldMask(row["mask"], digest, quality, source, is_row=True)
 
     def notes(self, image_ids: Collection[str]) -> list[str]:
         """For a person: how many of these images have a row that is no mask of theirs, and what makes one."""

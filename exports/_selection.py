@@ -31,7 +31,8 @@ SHOWN = 5
 KNOWN_TO_ALL = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
 """Suffixes of photographs that the tools behind the exports read."""
 QUALITY = {
-    "masks": "agreement: share of pixels on which the walk and the CRF name the same class; 1 for a mask that a person corrected",
+    "masks": "expected mIoU of the mask, found without its truth; 0 for one that shows none of its tags, 1 for one that a person "
+    "corrected, null for one that was not rated",
     "predictions": "confidence: mean over the pixels of the best class's probability",
 }
 
@@ -47,7 +48,7 @@ class Item:
     record: ImageRecord
     mask: Mask  # [height, width] uint8 of class ids, 255 void, upright
     digest: str  # of the mask
-    quality: float  # in [0, 1]
+    quality: float | None  # in [0, 1]; None where it was not rated
     source: str  # refine_crf, human, or segmenter
 
     @property
@@ -83,7 +84,7 @@ class Item:
         return {
             "photograph": self.record.sha256,
             "mask": self.digest,
-            "quality": round(self.quality, 6),
+            "quality": None if self.quality is None else round(self.quality, 6),
             "source": self.source,
         }
 
@@ -108,7 +109,7 @@ class Selection:
     Args:
         what: "masks", the pseudo-masks of the line, or "predictions" of the trained segmenter.
         split: a list of the data set; empty for all photographs.
-        min_quality: leave out masks below it; in [0, 1].
+        min_quality: leave out masks below it; in [0, 1]. Above 0 it leaves out those too that were not rated.
         min_area: pixels of the smallest object, for formats with an annotation for each object.
 
     Raises:
@@ -130,6 +131,8 @@ class Selection:
         """Image id → SHA-256 of every photograph that goes out, those of `Validation` too."""
         self.not_in_rows: set[str] = set()
         """Exported corrections that no run has taken up yet: no row has their mask."""
+        self.not_rated = 0
+        """Masks that were left out since their quality is not known."""
         self._maker = read_wiring().masks if what == "masks" else read_wiring().model
         folder = DATA / self._maker.noun
         self._predictions = LineModel().predictions(self.classes) if what == "predictions" else None
@@ -153,16 +156,23 @@ class Selection:
         self.exported.clear()
         self.delivered.clear()
         self.not_in_rows.clear()
+        self.not_rated = 0
         with progress("export", len(self.records)) as tick:
             for record in self.records:
                 item = self._item(record)
-                if item.quality < self.min_quality:
+                if self.min_quality and (item.quality is None or item.quality < self.min_quality):
+                    self.not_rated += item.quality is None
                     tick()
                 else:
                     self.exported[record.image_id] = item.facts()
                     self.delivered[record.image_id] = record.sha256
                     yield item
                     tick(size=len(item.photograph[0]))
+        if not self.exported and self.not_rated:
+            raise MissingError(
+                f"{self.not_rated} masks on disk have no quality, so none is known to reach {self.min_quality:g}",
+                "Type `labelfactory run`, which rates them, or leave --min-quality out.",
+            )
         if not self.exported:
             raise DataError(
                 f"no mask reaches the quality {self.min_quality:g}", "Give a lower --min-quality, between 0 and 1."

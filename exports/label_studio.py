@@ -29,6 +29,7 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
         path = item.write_photograph(folder / "images")
         polygons = [(region.label, polygon_of(region)) for region in objects.of(item.mask)]
         error.add(item.mask, polygons)
+        score = {} if item.quality is None else {"score": item.quality}
         results = [_result(k, pair, item, selection.classes) for k, pair in enumerate(polygons)]
         tasks.append(
             {
@@ -36,7 +37,7 @@ def write(selection: Selection, folder: Path) -> dict[str, Any]:
                     "image": f"/data/local-files/?d={quote(f'images/{path.name}')}",
                     "image_id": item.record.image_id,
                 },
-                "predictions": [{"model_version": "labelfactory", "score": item.quality, "result": results}],
+                "predictions": [{"model_version": "labelfactory", **score, "result": results}],
             }
         )
     (folder / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")

@@ -14,7 +14,7 @@ from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
 from flows.line.dvc_process import LineProcess, LineProcessError, StageError
-from flows.line.summary import REPORT, as_markdown, read_summary
+from flows.line.summary import REPORT, as_markdown, quality_falls, read_summary
 from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run
 from flows.run.git_tree import Tree, check_tree
@@ -22,7 +22,7 @@ from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
 from flows.run.pool_of_stage import current_placement
 from flows.run.run_record import remember, tell_mlflow
-from flows.run.stage_task import CRASHED, UP_TO_DATE, USER_ERROR, stage_task
+from flows.run.stage_task import CRASHED, QUALITY_FELL, UP_TO_DATE, USER_ERROR, stage_task
 from flows.server.credentials import mask_logs
 from flows.server.run_name import run_name
 from labelfactory.errors import UserError
@@ -59,7 +59,7 @@ def label_factory(
         retrain: run the stages that learn; if not, the models stay unchanged.
         force: also run what is up to date.
         runner: `local` for this machine; `dask` or `ray` for a cluster (`flows.run.fan_out`).
-        strict: refuse a git tree that is not clean, instead of recording it.
+        strict: refuse a git tree that is not clean, instead of recording it; fail if the quality of masks fell.
         stay: run every stage on this worker, whatever pool it names.
     """
     mask_logs()
@@ -68,7 +68,9 @@ def label_factory(
             tree = check_tree(strict=strict)
             with finishing_withdrawals("the flow label-factory"):
                 check_run(targets or (), retrain=retrain)
-                return run_line(targets or (), retrain=retrain, force=force, runner=runner, stay=stay, tree=tree)
+                return run_line(
+                    targets or (), retrain=retrain, force=force, runner=runner, stay=stay, tree=tree, strict=strict
+                )
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
 
@@ -81,8 +83,11 @@ def run_line(
     force: bool = False,
     runner: Runner = "local",
     stay: bool = False,
+    strict: bool = False,
 ) -> State[Any]:
     """One task for each stage that is needed, then record and artifacts. Returns the state of the whole run.
+
+    With `strict` it has failed if the quality of masks fell, though all is done.
 
     Raises:
         UserError: a check before the run fails.
@@ -115,7 +120,20 @@ def run_line(
     if not ran:
         return Completed(name=UP_TO_DATE, message="Everything is up to date.")
     remember(tree)
-    return Completed(message=f"{len(ran)} of {len(order)} stages ran: {', '.join(ran)}.")
+    return final_state(ran, of=len(order), strict=strict)
+
+
+def final_state(ran: Sequence[str], *, of: int, strict: bool) -> State[Any]:
+    """The state of a run that has finished: a failure where the quality of masks fell and `strict` asks for one.
+
+    Args:
+        ran: names of the stages that ran.
+        of: number of stages that were needed.
+        strict: as for `run_line`.
+    """
+    fell = quality_falls(ran)
+    message = " ".join([f"{len(ran)} of {of} stages ran: {', '.join(ran)}.", *fell])
+    return Failed(name=QUALITY_FELL, message=message) if fell and strict else Completed(message=message)
 
 
 def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
@@ -123,9 +141,9 @@ def _spread(stage: str, runner: Literal["dask", "ray"]) -> None:
 
     Failed shards stay pending: the stage tries them here and reports the error.
     """
-    from flows.run.fan_out import fan_out, is_per_image, pending_shards  # loaded only for a cluster
+    from flows.run.fan_out import fan_out, may_spread, pending_shards  # loaded only for a cluster
 
-    if not is_per_image(stage):
+    if not may_spread(stage):
         return
     shards = pending_shards(stage)
     if shards:

@@ -15,6 +15,7 @@ from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
 from flows.label_factory import run_line
+from flows.line.summary import quality_falls
 from flows.line.unfinished import finishing_withdrawals
 from flows.run.checks import check_run
 from flows.run.git_tree import check_tree
@@ -50,21 +51,22 @@ def name_of_run() -> str:
     on_crashed=[announce],
     on_cancellation=[announce],
 )
-def label_new_images(source: str = "") -> State[Any]:
+def label_new_images(source: str = "", strict: bool = False) -> State[Any]:
     """Label new photographs.
 
     Args:
         source: a folder in VOC layout, `demo:60`, or empty for the source of the import.
+        strict: refuse a git tree that is not clean, instead of recording it; fail if the quality of masks fell.
     """
     mask_logs()
     with heartbeat():
         try:
-            tree = check_tree(strict=False)
+            tree = check_tree(strict=strict)
             before = mask_rows()
             with finishing_withdrawals("the flow label-new-images"):
                 added = import_new(source)
                 check_run(retrain=False)
-                state = run_line((), retrain=False, tree=tree)
+                state = run_line((), retrain=False, tree=tree, strict=strict)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
         if not state.is_completed():
@@ -72,7 +74,9 @@ def label_new_images(source: str = "") -> State[Any]:
         new = {image: row for image, row in mask_rows().items() if changed(before.get(image), row)}
         create_markdown_artifact(masked(summary(added, new)), key="new-images", description="What this run added")
         name = UP_TO_DATE if state.name == UP_TO_DATE and not added else None
-        return Completed(name=name, message=f"{added} photographs imported, {len(new)} masks made.")
+        fell = quality_falls() if new else []
+        made = f"{added} photographs imported, {len(new)} masks made."
+        return Completed(name=name, message=" ".join([made, *fell]))
 
 
 @task(name="import", task_run_name="import", cache_policy=NO_CACHE, persist_result=False)

@@ -20,13 +20,13 @@ STATES = {
 }
 VIEWS = {"mask": "masks", "photo": "photographs"}
 ORDERS = {
+    "low": "{figure} ASC NULLS LAST",
+    "high": "{figure} DESC NULLS LAST",
     "import": "i.position",
-    "low": "i.{column} ASC NULLS LAST",
-    "high": "i.{column} DESC NULLS LAST",
     "new": "i.time DESC NULLS LAST",
 }
 """Order → what stands after ORDER BY."""
-ORDER_NAMES = {"import": "as imported", "low": "lowest first", "high": "highest first", "new": "newest mask first"}
+ORDER_NAMES = {"low": "lowest first", "high": "highest first", "import": "as imported", "new": "newest mask first"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class Quality:
     says: str
 
 
+RATED = "quality"
+"""The column of the masks' quality; the table has it of each class too."""
 QUALITIES = {
+    "quality": Quality(RATED, "quality", "expected mIoU of the mask, found without its truth"),
     "agreement": Quality("agreement", "agreement", "share of pixels on which walk and CRF agree"),
     "confidence": Quality("mean_confidence", "confidence", "mean probability of the CRF's best class"),
     "void": Quality("void_share", "void", "share of pixels that the CRF leaves undecided"),
@@ -56,10 +59,10 @@ class ImageQuery:
     state: str = ""  # one of STATES
     since: str = ""  # one of HOURS, or a model: its mask is another than the one that this model learnt from
     of: str = ""  # a model: images that it learnt from
-    quality: str = "agreement"  # one of QUALITIES
+    quality: str = "quality"  # one of QUALITIES
     low: float | None = None  # per cent
     high: float | None = None
-    order: str = "import"  # one of ORDERS
+    order: str = "low"  # one of ORDERS
     view: str = "mask"  # one of VIEWS
     page: int = 1
 
@@ -72,10 +75,10 @@ class ImageQuery:
             state=_one_of(query.get("state"), STATES, ""),
             since=query.get("since", "")[:LONGEST],
             of=query.get("of", "")[:LONGEST],
-            quality=_one_of(query.get("quality"), QUALITIES, "agreement"),
+            quality=_one_of(query.get("quality"), QUALITIES, "quality"),
             low=_per_cent(query.get("low")),
             high=_per_cent(query.get("high")),
-            order=_one_of(query.get("order"), ORDERS, "import"),
+            order=_one_of(query.get("order"), ORDERS, "low"),
             view=_one_of(query.get("view"), VIEWS, "mask"),
             page=_page(query.get("page")),
         )

@@ -1,7 +1,8 @@
 """The table `images` of a snapshot: one row per image, made from the files below in DuckDB. Payloads stay on disk.
 
 Files    data/dataset/images.parquet, every shard's columns without payload, data/evaluation/images.parquet, the ledger's times
-Columns  those of the data set; `digest`, `key`, `source` and quality of the mask; `digest_<noun>` of every row output;
+Columns  those of the data set; `digest`, `key`, `source` and quality of the mask, of its classes too: `rated`, their ids, and
+         `quality_of` each; `digest_<noun>` of every row output;
          `miou_<name>` of every score, of them again `miou_of_mask` and `miou_of_model`; `scored`; `time` of the mask in the
          ledger; `set_aside_by` and `why` of quarantine; `earlier`: what of the data set has changed since the mask on disk was made
 A row of an earlier photograph or of earlier classes is none of the image: its columns are NULL.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,6 +34,15 @@ from lineage.lookup import Lookup
 
 SCORES = DATA / "evaluation" / "images.parquet"
 QUALITY = ("mean_confidence", "void_share", "agreement")
+_RATED = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("mask_digest", pa.string()),
+        ("quality", pa.float32()),
+        ("rated", pa.list_(pa.uint8())),
+        ("quality_of", pa.list_(pa.float32())),
+    ]
+)
 PARQUET = "read_parquet(?, hive_partitioning = false)"
 
 
@@ -107,6 +118,7 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
         _rows_of(connection, noun, masks, classes)
     row_digests = _digests(connection, nouns)
     measured, truths = _scores(connection, names, row_digests)
+    connection.register("rated", _rated(connection, masks.noun))
     connection.register("ledger_times", _times(connection, lookup, masks.noun))
     checks = "".join(stage.name for stage in wiring.of_kind("prepare"))
     # outputs in the line's order: the first that set an image aside hides what follows from it
@@ -122,17 +134,19 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
             coalesce(CASE WHEN d.status <> 'ok' THEN '{checks}' END{aside}, '') AS set_aside_by,
             coalesce(nullif(d.reason, ''){why}, '') AS why,
             nullif({mask}.digest, '') AS digest, {mask}.key AS key, {mask}.source,
-            {", ".join(f"{mask}.{name}" for name in QUALITY)}, {digests} {scores}
+            {", ".join(f"{mask}.{name}" for name in QUALITY)}, q.quality, q.rated, q.quality_of, {digests} {scores}
             s."{masks.meta.scores.name}" AS miou_of_mask, s."{wiring.model.meta.scores.name}" AS miou_of_model,
             s.image_id IS NOT NULL AS scored, t.time, coalesce(e.earlier, '') AS earlier
         FROM dataset d {joins} LEFT JOIN scores s USING (image_id)
         LEFT JOIN (SELECT image_id, earlier FROM "rows_{masks.noun}" WHERE earlier <> '') e USING (image_id)
+        LEFT JOIN rated q ON q.image_id = d.image_id AND q.mask_digest = {mask}.digest
         LEFT JOIN ledger_times t ON t.image_id = d.image_id AND t.digest = {mask}.digest AND t.key = {mask}.key
         ORDER BY d.position"""
     )
     for name in (*(f"rows_{noun}" for noun in nouns), "dataset", "scores"):
         connection.execute(f'DROP TABLE "{name}"')
     connection.unregister("ledger_times")
+    connection.unregister("rated")
     return Scored(row_digests, frozenset(names) - measured if SCORES.exists() else frozenset(), truths)
 
 
@@ -185,6 +199,26 @@ def _times(connection: duckdb.DuckDBPyConnection, lookup: Lookup | None, noun: s
         """SELECT o.image_id, o.digest, o.key, max(m.time) AS time FROM masks m JOIN on_disk o
         ON m.image_id = o.image_id AND m.digest = unhex(o.digest) AND m.key = unhex(o.key) GROUP BY ALL"""
     ).to_arrow_table()
+
+
+def _rated(connection: duckdb.DuckDBPyConnection, noun: str) -> pa.Table:
+    """The quality of an output's rows: image_id, mask_digest, quality, and by class `rated` and `quality_of`."""
+    maker = read_wiring().rating(noun)
+    paths = sorted((DATA / maker.noun).glob("shard-*.parquet")) if maker is not None else []
+    if not paths:
+        return _RATED.empty_table()
+    query = f"""SELECT image_id, mask_digest, quality, class_ids.data AS ids, expected_iou.data AS ious
+        FROM {PARQUET} WHERE status = 'ok'"""
+    found: pa.Table = connection.sql(query, params=[[str(path) for path in paths]]).to_arrow_table()
+    lists = {"rated": _lists(found["ids"], "uint8"), "quality_of": _lists(found["ious"], "float32")}
+    return pa.table({**{name: found[name] for name in ("image_id", "mask_digest", "quality")}, **lists})
+
+
+def _lists(blobs: pa.ChunkedArray, dtype: str) -> pa.Array:
+    """Arrays that were stored as bytes, as lists."""
+    parts = [np.frombuffer(blob, np.dtype(dtype).newbyteorder("<")) for blob in blobs.to_pylist()]
+    offsets = np.cumsum([0, *map(len, parts)], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, np.concatenate([*parts, np.empty(0, dtype)]).astype(dtype))
 
 
 def _digests(connection: duckdb.DuckDBPyConnection, nouns: Sequence[str]) -> dict[str, str]:

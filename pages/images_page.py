@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from markupsafe import Markup
 
@@ -14,7 +15,7 @@ from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.mask_audit import MaskInData, audit_mask
 from lineage.withdraw import models_of
 from pages.chain import chain
-from pages.image_query import ORDER_NAMES, QUALITIES, STATES, VIEWS, ImageQuery
+from pages.image_query import ORDER_NAMES, QUALITIES, RATED, STATES, VIEWS, ImageQuery
 from pages.line_layers import Layer, layers_of_line, model_file
 from pages.links import image_link, model_link, picture_link
 from pages.project import Project, version_of
@@ -47,6 +48,7 @@ def images_page(project: Project, query: ImageQuery) -> dict[str, Any]:
         "colours": {name: class_colour(k) for k, name in enumerate(images.classes)},
         "states": STATES,
         "qualities": QUALITIES,
+        "says": says_of(query),
         "orders": ORDER_NAMES,
         "views": VIEWS,
         "since": {**PERIODS, **_since_models(project)},
@@ -60,7 +62,6 @@ def images_page(project: Project, query: ImageQuery) -> dict[str, Any]:
 def cell(row: Row, query: ImageQuery, stamp: str) -> dict[str, Any]:
     """An image in a grid."""
     name = "thumb" if row["digest"] and query.view == "mask" else "plain"
-    figure = row[QUALITIES[query.quality].column]
     return {
         "id": row["image_id"],
         "href": image_link(row["image_id"], **dict(_pairs(query))),
@@ -68,7 +69,7 @@ def cell(row: Row, query: ImageQuery, stamp: str) -> dict[str, Any]:
         "width": row["width"] or 4,
         "height": row["height"] or 3,
         "tags": row["tags"],
-        "figure": figure,
+        "figure": row["figure"],
         "set_aside_by": row["set_aside_by"],
         "why": row["why"],
         "has_mask": bool(row["digest"]),
@@ -76,9 +77,17 @@ def cell(row: Row, query: ImageQuery, stamp: str) -> dict[str, Any]:
     }
 
 
+def says_of(query: ImageQuery) -> str:
+    """What the figure of a grid is."""
+    quality = QUALITIES[query.quality]
+    if quality.column == RATED and query.tag:
+        return f"expected IoU of {query.tag} in the mask, found without its truth"
+    return quality.says
+
+
 def _pairs(query: ImageQuery) -> list[tuple[str, str]]:
-    """The filters, for an image's address: they decide which images are its neighbours."""
-    return [(k, str(getattr(query, k))) for k in ("q", "tag", "state", "since", "of") if getattr(query, k)]
+    """Filters and order, for an image's address: they decide which images are its neighbours."""
+    return parse_qsl(query.to_url(page=1, view=ImageQuery.view))
 
 
 def _since_models(project: Project) -> dict[str, str]:
@@ -105,7 +114,7 @@ def image_page(project: Project, image_id: str, query: ImageQuery, params: Mappi
     """One image: its layers, why a pixel has its class, the chain behind its mask, the models that used it."""
     images, row = project.images(), project.row(image_id)
     model = project.training_known(query, images)
-    before, after = images.neighbours(query, row["position"], model)
+    before, after = images.neighbours(query, image_id, model)
     more = dict(_pairs(query))
     xy = _pixel_of(params)
     context = {
@@ -118,7 +127,7 @@ def image_page(project: Project, image_id: str, query: ImageQuery, params: Mappi
         "figures": _image_figures(row, images),
         "before": image_link(before, **more) if before else "",
         "after": image_link(after, **more) if after else "",
-        "back": "/images?" + query.to_url(page=1) if query.is_filter else "/images",
+        "back": f"/images?{kept}" if (kept := query.to_url(page=1)) else "/images",
         "place": xy,
         "why": pixel(project, image_id, *xy) if xy and row["digest"] else None,
     }

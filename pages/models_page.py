@@ -12,7 +12,7 @@ from lineage.lookup import Lookup, Model
 from lineage.settings_diff import executions_behind, parameters
 from pages.drawing import Arrow, Box, draw
 from pages.image_query import ImageQuery
-from pages.images_page import cell
+from pages.images_page import cell, says_of
 from pages.links import model_link, run_links
 from pages.project import Project
 
@@ -86,7 +86,7 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         execution = lookup.executions.get(model.run, {})
         others = [m for m in lookup.models.values() if m.name == name and m.digest != model.digest]
         parents = draw_parents(lookup, model)
-    images, query = project.images(), ImageQuery(of=f"{name}@{version}", quality="agreement", order="low")
+    images, query = project.images(), ImageQuery(of=f"{name}@{version}", order="low")
     with project.lookup() as lookup:
         images.know(model, lookup)
     shown = images.find(query, model)
@@ -103,6 +103,7 @@ def model_page(project: Project, name: str, version: int) -> dict[str, Any]:
         "cells": [cell(row, query, project.model_stamp()) for row in shown.rows[:SHOWN]],
         "in_data": shown.total,
         "changed": changed,
+        "says": says_of(query),
         "all_masks": "/images?" + query.to_url(),
         "changed_masks": "/images?" + ImageQuery(of=f"{name}@{version}", since=f"{name}@{version}").to_url(),
         "diffs": [(f"/diff?a={m.version}&b={version}", m.label) for m in reversed(earlier)][:5] if is_model else [],

@@ -16,7 +16,7 @@ from labelfactory.dataset.withdrawn import Withdrawn
 from labelfactory.errors import DataError
 from labelfactory.settings.wiring import DATA
 from lineage.lookup import Lookup, Model
-from pages.image_query import ORDERS, PER_PAGE, QUALITIES, ImageQuery
+from pages.image_query import ORDERS, PER_PAGE, QUALITIES, RATED, ImageQuery
 from pages.image_table import make_image_table, read_head
 
 RECORD = tuple(field.name for field in fields(ImageRecord))
@@ -106,22 +106,28 @@ class Snapshot:
         source, where, values = self._conditions(query, model)
         total = self._number(f"SELECT count(*) FROM {source} WHERE {where}", values)
         page = min(query.page, max(1, -(-total // PER_PAGE)))
-        order = ORDERS[query.order].format(column=QUALITIES[query.quality].column)
+        figure = self._figure(query)
+        order = ORDERS[query.order].format(figure=figure)
         rows = self.rows(
-            f"SELECT i.* FROM {source} WHERE {where} ORDER BY {order}, i.position LIMIT ? OFFSET ?",
+            f"SELECT i.*, {figure} AS figure FROM {source} WHERE {where} ORDER BY {order}, i.position LIMIT ? OFFSET ?",
             [*values, PER_PAGE, PER_PAGE * (page - 1)],
         )
         return GridPage(rows, total, page)
 
-    def neighbours(self, query: ImageQuery, position: int, model: Model | None = None) -> tuple[str | None, str | None]:
-        """The images before and after one in the import's order, among those that fit."""
+    def neighbours(self, query: ImageQuery, image_id: str, model: Model | None = None) -> tuple[str | None, str | None]:
+        """The images before and after one, among those that fit, in the order of their grid."""
         source, where, values = self._conditions(query, model)
-        neighbours: list[str | None] = []
-        for sign, order in (("<", "DESC"), (">", "ASC")):
-            text = f"SELECT i.image_id FROM {source} WHERE {where} AND i.position {sign} ? ORDER BY i.position {order}"
-            rows = self.rows(f"{text} LIMIT 1", [*values, position])
-            neighbours.append(rows[0]["image_id"] if rows else None)
-        return neighbours[0], neighbours[1]
+        order = ORDERS[query.order].format(figure=self._figure(query))
+        rows = self.rows(
+            f"""WITH placed AS (
+                SELECT i.image_id, row_number() OVER (ORDER BY {order}, i.position) AS place
+                FROM {source} WHERE ({where}) OR i.image_id = ?)
+            SELECT n.image_id, n.place - o.place AS side FROM placed o JOIN placed n ON abs(n.place - o.place) = 1
+            WHERE o.image_id = ?""",
+            [*values, image_id, image_id],
+        )
+        found = {row["side"]: row["image_id"] for row in rows}
+        return found.get(-1), found.get(1)
 
     def _conditions(self, query: ImageQuery, model: Model | None) -> tuple[str, str, list[Any]]:
         """The text after FROM and WHERE, and its values. No text of a URL becomes part of an SQL query."""
@@ -142,10 +148,9 @@ class Snapshot:
         if query.q:
             parts.append("contains(lower(i.image_id), ?)")
             values.append(query.q.lower())
-        column = QUALITIES[query.quality].column
         for sign, bound in ((">=", query.low), ("<=", query.high)):
             if bound is not None:
-                parts.append(f"i.{column} {sign} ?")
+                parts.append(f"{self._figure(query)} {sign} ?")
                 values.append(bound / 100)
         state = {"quarantined": "i.set_aside_by <> ''", "masks": "i.digest IS NOT NULL"}
         state |= {"none": "i.digest IS NULL AND i.set_aside_by = ''", "scored": "i.scored"}
@@ -153,6 +158,13 @@ class Snapshot:
         if query.state:
             parts.append(state[query.state])
         return source, " AND ".join(parts), values
+
+    def _figure(self, query: ImageQuery) -> str:
+        """SQL of the figure that a grid shows and is sorted by: in a grid of one class the quality is that of the class."""
+        column = QUALITIES[query.quality].column
+        if column == RATED and query.tag in self.classes:
+            return f"i.quality_of[list_position(i.rated, {self.classes.index(query.tag)})]"
+        return f"i.{column}"
 
     def know(self, model: Model, lookup: Lookup) -> None:
         """Read what a model learnt from, once."""

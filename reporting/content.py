@@ -59,10 +59,41 @@ class GalleryItem:
     """One photograph and what the line made of it."""
 
     image_id: str
-    why: str  # the reason for its choice: "best by agreement", "worst by mIoU" …
+    why: str  # the reason for its choice: "best by quality", "worst by mIoU" …
     photograph: NDArray[Any]  # [H, W, 3] uint8 RGB
     tiles: list[Tile]
     figures: dict[str, float]  # name -> fraction
+
+
+@dataclass(frozen=True)
+class QualityExample:
+    """A mask at a place of the order by quality."""
+
+    caption: str  # its place: "worst", "a tenth is worse" …
+    image_id: str
+    quality: float
+    photograph: NDArray[Any]  # [H, W, 3] uint8 RGB
+    mask: NDArray[Any]  # [H, W] uint8 class ids, 255 void
+
+
+@dataclass(frozen=True)
+class ClassBar:
+    """A class over all rated masks: its id and name, how many have the tag, and its expected IoU."""
+
+    class_id: int
+    name: str
+    images: int
+    iou: float
+
+
+@dataclass(frozen=True)
+class QualityView:
+    """How good the masks probably are, found without their truth."""
+
+    values: list[float]  # quality of each rated mask
+    classes: list[ClassBar]
+    examples: list[QualityExample]  # worst first
+    sentences: list[str]
 
 
 @dataclass(frozen=True)
@@ -81,3 +112,4 @@ class Report:
     provenance: dict[str, str]  # commit, params digest, data set, seeds, checkpoints' digests, supervision
     notes: list[str]  # warnings: no true masks, quarantined images, stronger supervision
     imported: Account | None = None
+    quality: QualityView | None = None

@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 from labelfactory.files import write_whole
 from labelfactory.schema import VOID, palette
-from reporting.content import Curve, GalleryItem, Report, Tile
+from reporting.content import Curve, GalleryItem, QualityExample, Report, Tile
 from reporting.formats import duration, memory, percent, points
 from reporting.imports import facts as import_facts
 from reporting.imports import shown_classes
 from reporting.level import level_table
 from reporting.pictures import draw_tile, shares
-from reporting.plots import draw_curve, series_colour
+from reporting.plots import draw_curve, draw_histogram, series_colour
 from reporting.scores import class_scores, ladder, split_names, stage_score, step_names
 
 TEMPLATE = "report.html.jinja"
@@ -98,6 +98,8 @@ def render_report(report: Report) -> str:
         stage_splits=_stage_splits(report, splits),
         threshold_plots=[p for p in plots if _is_over_threshold(p.curve)],
         training_plots=[p for p in plots if not _is_over_threshold(p.curve)],
+        histogram=draw_histogram(report.quality.values) if report.quality else "",
+        examples=[_example(each) for each in report.quality.examples] if report.quality else [],
         gallery=[_exhibit(item, report.classes) for item in report.gallery],
         class_name=lambda class_id: class_name(class_id, report.classes),
         colour=class_colour,
@@ -169,6 +171,13 @@ def _exhibit(item: GalleryItem, classes: list[str]) -> Exhibit:
             alt += f" ({', '.join(areas) or 'background only'})"
         pictures.append(Picture(tile.caption, draw_tile(item.photograph, tile), alt, tile.kind == "heat"))
     return Exhibit(item, pictures, sorted(class_ids))
+
+
+def _example(example: QualityExample) -> tuple[QualityExample, Picture]:
+    """A mask over its photograph, drawn."""
+    tile = Tile(example.caption, "mask", example.mask)
+    alt = f"{example.image_id}: mask of quality {percent(example.quality)} %"
+    return example, Picture(example.caption, draw_tile(example.photograph, tile), alt, is_heat=False)
 
 
 def _original(item: GalleryItem) -> Picture:

@@ -15,6 +15,7 @@ def what_it_made(report: Mapping[str, Any]) -> str:
         parts += [f"{report['rows_found']} found again"] if report.get("rows_found") else []
         parts += [f"{report['rows_quarantined']} quarantined"] if report.get("rows_quarantined") else []
         parts += [f"{report['corrected']} corrected by a person"] if report.get("corrected") else []
+        parts += [f"mean quality {100 * report['quality']:.1f} %"] if isinstance(report.get("quality"), float) else []
         return ", ".join(parts)
     if report.get("enabled") is False:
         return "off"

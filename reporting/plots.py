@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -82,6 +83,18 @@ def draw_curve(curve: Curve) -> Markup:
         )
     labels = {f"@{i}@": str(escape(f"{n} {x:.4g}")) for i, (n, x) in enumerate(marks.items())}
     return Markup(_as_svg(figure, labels))
+
+
+def draw_histogram(values: Sequence[float], *, bins: int = 20) -> Markup:
+    """How many of some fractions lie in each of equal parts of 0 to 1, as an SVG element like that of `draw_curve`."""
+    counts, edges = np.histogram(np.clip(values, 0, 1), bins=bins, range=(0, 1))
+    figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
+    axes = figure.add_axes((0.11, 0.1, 0.87, 0.87))
+    _dress(axes)
+    axes.bar(edges[:-1] * 100, counts, width=0.88 * 100 / bins, align="edge", color=_STAND_INS[series_colour(0)])
+    axes.set_xlim(0, 100)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+    return Markup(_as_svg(figure, {}))
 
 
 def _dress(axes: Axes) -> None:

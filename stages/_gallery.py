@@ -8,21 +8,29 @@ import numpy as np
 from labelfactory.dataset.corrections import HUMAN
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.dataset.truth import true_mask
+from labelfactory.rows.rated import RatedRows
 from labelfactory.rows.reader import RowReader
 from labelfactory.settings.wiring import read_wiring
 from models.seeds import scores_at_size
 from reporting.content import GalleryItem, Tile
 from stages._scoring import Scorer, scored_stages
 
-MASKS = ("agreement", "area", "source")
+MASKS = ("area", "source")
 """Columns of the masks that the gallery is chosen by."""
 
 
 class MaskColumns:
-    """The columns of the masks that the gallery is chosen by, without their pixels: image_id → value."""
+    """What the gallery is chosen by, without the pixels of masks: image_id → value.
 
-    def __init__(self, rows: RowReader) -> None:
-        self.agreement, self.area, self.source = (rows.values(name) for name in MASKS)
+    Args:
+        rows: of the masks.
+        rated: their quality.
+    """
+
+    def __init__(self, rows: RowReader, rated: RatedRows) -> None:
+        self.area, self.source = (rows.values(name) for name in MASKS)
+        found = {i: rated.quality(i, state.digest) for i, state in rows.states.items()}
+        self.quality = {image_id: value for image_id, value in found.items() if value is not None}
 
     @property
     def drawn(self) -> list[str]:
@@ -34,7 +42,7 @@ class Tagged(NamedTuple):
     """A tagged photograph with a mask of the line."""
 
     record: ImageRecord
-    agreement: float  # of walk and CRF
+    quality: float  # expected mIoU; NaN where it was not rated
     empty: bool  # background and void alone
 
 
@@ -45,38 +53,45 @@ def tagged_masks(masks: MaskColumns, dataset: Dataset) -> dict[str, Tagged]:
         image_id = record.image_id
         if record.tags and masks.source.get(image_id, HUMAN) != HUMAN:
             empty = not np.any(masks.area[image_id][1:])
-            tagged[image_id] = Tagged(record, float(masks.agreement[image_id]), empty)
+            tagged[image_id] = Tagged(record, masks.quality.get(image_id, float("nan")), empty)
     return tagged
 
 
 def choose(
     tagged: Mapping[str, Tagged], each: Mapping[str, Mapping[str, float]], count: int
 ) -> list[tuple[ImageRecord, str]]:
-    """The empty masks, the best, median and worst by agreement of walk and CRF, and by mIoU where there is a true mask.
+    """The empty masks, then the worst, median and best by quality, and by mIoU where there is a true mask.
 
-    On an empty mask walk and CRF agree perfectly: it has no part in that order.
+    An empty mask stands in front: it has no part in the order by quality.
     """
     empty = [image_id for image_id, item in tagged.items() if item.empty]
-    agreement = {image_id: item.agreement for image_id, item in tagged.items() if not item.empty}
+    quality = {image_id: item.quality for image_id, item in tagged.items() if not item.empty}
     masks = read_wiring().masks.meta.scores.name
     miou = {image_id: each[image_id][masks] for image_id in tagged if masks in each.get(image_id, {})}
     chosen = [(tagged[image_id].record, "shows none of its tags") for image_id in empty[:count]]
-    for name, values in (("agreement", agreement), ("mIoU", {k: v for k, v in miou.items() if np.isfinite(v)})):
-        order = sorted(values, key=lambda image_id: (-values[image_id], image_id))
+    for name, values in (("quality", quality), ("mIoU", miou)):
+        known = [image_id for image_id, value in values.items() if np.isfinite(value)]
+        order = sorted(known, key=lambda image_id: (values[image_id], image_id))
         middle = max(0, (len(order) - count) // 2)
         for word, ids in (
-            ("best", order[:count]),
+            ("worst", order[:count]),
             ("median", order[middle : middle + count]),
-            ("worst", order[-count:]),
+            ("best", order[::-1][:count]),
         ):
             chosen += [(tagged[image_id].record, f"{word} by {name}") for image_id in (ids if count else [])]
     return chosen
 
 
 def gallery_item(
-    scorer: Scorer, dataset: Dataset, record: ImageRecord, why: str, each: Mapping[str, Mapping[str, float]]
+    scorer: Scorer,
+    dataset: Dataset,
+    record: ImageRecord,
+    why: str,
+    each: Mapping[str, Mapping[str, float]],
+    *,
+    quality: float,
 ) -> GalleryItem:
-    """A photograph with its heat, masks, prediction and, if it was scored, truth; and its figures."""
+    """A photograph with its heat, masks, prediction and, if it was scored, truth; and its figures. `quality` may be NaN."""
     photograph = record.photograph()
     names = dataset.classes.with_background
     tiles = [Tile("photograph", "photograph", photograph)]
@@ -94,7 +109,8 @@ def gallery_item(
     if wiring.model.meta.scores.name in masks:
         tiles.append(Tile("prediction", "mask", masks[wiring.model.meta.scores.name]))
     row = scorer.rows[wiring.masks.noun][record.image_id]
-    figures = {"agreement": float(row["agreement"]), "mean confidence": float(row["mean_confidence"])}
+    figures = {"quality": quality} if np.isfinite(quality) else {}
+    figures["mean confidence"] = float(row["mean_confidence"])
     references = {stage.meta.scores.name for stage in scored_stages() if stage.meta.scores.reference}
     figures |= {f"mIoU {k}": value for k, value in each.get(record.image_id, {}).items() if k not in references}
     return GalleryItem(record.image_id, why, photograph, tiles, figures)

@@ -12,13 +12,15 @@ from labelfactory.dataset.left_out import LEFT_OUT, read_left_out
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.digests import digest_file
 from labelfactory.learning.checkpoints import CHECKPOINT, CURVE, read_passport
+from labelfactory.rows.quality_summary import summary_of
+from labelfactory.rows.rated import RatedRows
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.stage.output_state import LIST, State, with_present_scores
 from labelfactory.versions import git_state
-from reporting.content import Curve, Report, StageLine, Step
+from reporting.content import ClassBar, Curve, QualityExample, QualityView, Report, StageLine, Step
 from reporting.phrases import what_it_made
 from stages._gallery import MaskColumns, Tagged, choose, gallery_item, tagged_masks
 from stages._scoring import Counts, Scorer, scored_maps, scored_stages
@@ -45,7 +47,8 @@ def make_report(
         measured: the states of what was scored.
         gallery: images for each of best, median and worst.
     """
-    masks = MaskColumns(scorer.rows[read_wiring().masks.noun])
+    noun = read_wiring().masks.noun
+    masks = MaskColumns(scorer.rows[noun], RatedRows(noun))
     tagged = tagged_masks(masks, dataset)
     return Report(
         title="Report of the line",
@@ -57,11 +60,44 @@ def make_report(
         metrics={key: float(value) for key, value in metrics.items()},
         thresholds=_thresholds(metrics, per_list),
         curves=[*_threshold_curves(metrics, per_list), *_loss_curves()],
-        gallery=[gallery_item(scorer, dataset, record, why, each) for record, why in choose(tagged, each, gallery)],
+        gallery=[
+            gallery_item(scorer, dataset, record, why, each, quality=tagged[record.image_id].quality)
+            for record, why in choose(tagged, each, gallery)
+        ],
         provenance=_provenance(measured),
         notes=_notes(dataset, metrics, masks, tagged),
+        quality=_quality(dataset, scorer),
         imported=read_account(DATA / "import" / ACCOUNT.name),
     )
+
+
+PLACES = (
+    (0.0, "the worst"),
+    (0.1, "a tenth is worse"),
+    (0.25, "a quarter is worse"),
+    (0.5, "half are worse"),
+    (0.75, "three quarters are worse"),
+    (1.0, "the best"),
+)
+"""Where in the order by quality a picture stands."""
+
+
+def _quality(dataset: Dataset, scorer: Scorer) -> QualityView | None:
+    """How good the masks probably are; None where none is rated."""
+    found = summary_of(dataset, worst=0)
+    if not found.masks:
+        return None
+    records = {record.image_id: record for record in dataset.training}
+    rows = scorer.rows[read_wiring().masks.noun]
+    tagged = [mask for mask in found.masks if records[mask.image_id].tags]
+    captions = {round(share * (len(tagged) - 1)): caption for share, caption in PLACES[::-1]} if tagged else {}
+    examples = []
+    for place, caption in sorted(captions.items()):
+        mask = tagged[place]
+        picture, pixels = records[mask.image_id].photograph(), rows[mask.image_id]["mask"]
+        examples.append(QualityExample(caption, mask.image_id, mask.quality, picture, pixels))
+    bars = [ClassBar(k, c.name, c.images, c.iou) for k, c in enumerate(found.classes) if c.images]
+    return QualityView([mask.quality for mask in found.masks], bars, examples, found.sentences())
 
 
 def _stage_lines() -> list[StageLine]:

@@ -1,7 +1,7 @@
-"""Segment photographs with the trained segmenter, once for scores, exports and pages.
+"""Segment photographs with the trained segmenter, once for the quality of masks, scores, exports and pages.
 
-Reads   data/dataset       photographs of which `evaluate` scores the prediction, and all photographs of `lists`; of true masks
-                           only whether the import names one
+Reads   data/dataset       photographs of the training list, those of which `evaluate` scores the prediction, and those of
+                           `lists`; of true masks only whether the import names one
         data/segmenter     checkpoint
 Writes  data/predictions   mask [H, W] uint8 palette PNG, never void; class_ids [K] uint8: the background, the image's tags and
                            the classes in the mask; probabilities [K, H/4, W/4] uint8 of these in steps of 3, 255 is certain;
@@ -40,8 +40,8 @@ class SegmentImagesConfig(Section):
 
     lists: tuple[str, ...] = Field(
         default=(),
-        description="lists of which every photograph is segmented, beside those that `evaluate` scores; scales, flip and "
-        "precision are those of `evaluate`",
+        description="lists of which every photograph is segmented, beside the training list and what `evaluate` scores; scales, "
+        "flip and precision are those of `evaluate`",
     )
 
 
@@ -50,7 +50,7 @@ class SegmentImages(PerImageStage[SegmentImagesConfig]):
 
     reads = ("dataset", "segmenter")
     writes = "predictions"
-    borrows = ("evaluate",)
+    borrows = ("prepare", "evaluate")
     columns = {
         "mask": MaskColumn(),
         "class_ids": ArrayColumn("uint8"),
@@ -68,9 +68,10 @@ class SegmentImages(PerImageStage[SegmentImagesConfig]):
 
     @property
     def chosen(self) -> Chosen:
-        """The photographs of `lists`, and those that `evaluate` scores."""
+        """The photographs of the training list, those of `lists`, and those that `evaluate` scores."""
+        prepare: Any = self.borrowed["prepare"]
         evaluate: Any = self.borrowed["evaluate"]
-        return Chosen(lists=self.cfg.lists, scored=evaluate.lists)
+        return Chosen(lists=(prepare.train_list, *self.cfg.lists), scored=evaluate.lists)
 
     def fixed(self) -> dict[str, str]:
         """The segmenter, and how it is run."""

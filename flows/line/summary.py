@@ -1,5 +1,6 @@
 """The results of the line, read from its reports: for the terminal, for an artifact, for a message."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +63,18 @@ def read_summary() -> LineSummary:
         notes.append("There are no true masks, so nothing was scored.")
     if "fraction_of_supervised" in measured:
         notes.append(f"Of full supervision: {100 * measured['fraction_of_supervised']:.1f} %")
+    notes += quality_falls()
     notes.append(level_sentence())
     return LineSummary(splits, tuple(stages), tuple(notes), not why_not)
+
+
+def quality_falls(ran: Collection[str] | None = None) -> list[str]:
+    """Sentences on masks whose quality fell in the last run that rated them; of the stages that `ran`, if it is one of them."""
+    wiring = read_wiring()
+    rating = wiring.rating(wiring.masks.noun)
+    if rating is None or (ran is not None and rating.name not in ran):
+        return []
+    return list(read_report(rating.name).get("falls", ()))
 
 
 def as_markdown(summary: LineSummary) -> str:

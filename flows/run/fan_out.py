@@ -36,6 +36,12 @@ def is_per_image(name: str) -> bool:
     return issubclass(stage_class(name), PerImageStage)
 
 
+def may_spread(name: str) -> bool:
+    """Whether a cluster may work on the shards of a stage."""
+    kind = stage_class(name)
+    return issubclass(kind, PerImageStage) and kind.on_cluster
+
+
 def pending_shards(name: str) -> list[int]:
     """Numbers of the shards with pending rows."""
     return [plan.shard for plan in _stage(name).plan() if plan.changed]

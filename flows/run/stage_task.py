@@ -25,7 +25,7 @@ from labelfactory.settings.reports import read_report
 from labelfactory.stage.output_state import with_present_scores
 from reporting.phrases import what_it_made
 
-USER_ERROR, CRASHED, UP_TO_DATE = "User error", "Stage crashed", "Up to date"
+USER_ERROR, CRASHED, UP_TO_DATE, QUALITY_FELL = "User error", "Stage crashed", "Up to date", "Quality fell"
 """Names of states on Prefect's page."""
 PROGRESS = re.compile(r"^(?P<title>[^:]+): (?P<done>\d+)/(?P<total>\d+) (?P<rest>\w+, .*)$")
 """A line of `labelfactory.progress`: `extract_cams: 120/437 images, 3.1/s, 39 s, about 102 s left`."""

@@ -127,8 +127,9 @@ def _outputs(dataset: Dataset) -> dict[str, tuple[str, RowReader]]:
 
 def _behind() -> list[str]:
     """Outputs that an estimate also depends on."""
-    predicting = read_wiring().predicting(read_wiring().model.noun)
-    return [*([predicting.noun] if predicting is not None else []), "quality"]
+    wiring = read_wiring()
+    stages = wiring.predicting(wiring.model.noun), wiring.rating(wiring.masks.noun)
+    return [stage.noun for stage in stages if stage is not None]
 
 
 def _level(

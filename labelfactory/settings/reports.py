@@ -62,6 +62,7 @@ class StageReport(BaseModel):
     trained: bool = False
     found: bool = False
     quarantined_images: list[str] = []
+    falls: list[str] = []
     settings: list[SectionValues] = []
     given: list[str] = []
     read: list[OutputState] = []

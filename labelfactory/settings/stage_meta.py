@@ -29,6 +29,7 @@ class Meta(Section):
     result: bool = False  # its output is what the line is for: the masks (rows), the model (network)
     replaces: str = ""  # noun of the rows in whose place its scores go on, where it was trained
     predicts: str = ""  # noun of the network whose predictions its rows are
+    rates: str = ""  # noun of the rows whose quality its rows are
     pool: str = ""  # a flow runs the stage on a worker of this pool, if one has a worker
     word: str = ""  # for the output of one image, or the network; by default the noun
     gloss: str = ""  # one phrase on the output

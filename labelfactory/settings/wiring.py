@@ -128,6 +128,10 @@ class Wiring(Mapping[str, StageWiring]):
         """The stage whose rows are the predictions of a network, named by its noun; None for a network without one."""
         return next((stage for stage in self.of_kind("rows") if stage.meta.predicts == network), None)
 
+    def rating(self, noun: str) -> StageWiring | None:
+        """The stage whose rows are the quality of the rows of an output; None for an output without one."""
+        return next((stage for stage in self.of_kind("rows") if stage.meta.rates == noun), None)
+
     def maker(self, noun: str) -> StageWiring | None:
         """The stage that writes data/<noun>; None for what no stage writes, such as the import."""
         return next((stage for stage in self.values() if stage.noun == noun), None)

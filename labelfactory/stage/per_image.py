@@ -35,6 +35,9 @@ class PerImageStage(Stage[C]):
     uses_gpu: ClassVar[bool] = True
     """Whether the work runs on a GPU where there is one."""
 
+    on_cluster: ClassVar[bool] = True
+    """Whether a cluster may work on its shards before it runs."""
+
     @property
     def chosen(self) -> Chosen | None:
         """The photographs that it makes rows of; None for those of the training list."""

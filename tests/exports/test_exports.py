@@ -390,6 +390,16 @@ def test_an_empty_export_is_an_error(line, options, message):
     assert not Path("out/voc").exists()
 
 
+def test_a_mask_that_was_not_rated_goes_out_unless_a_quality_is_asked_for(line):
+    """As after a run that was interrupted: provenance says null, and the remedy is to run."""
+    shutil.rmtree("data/quality")
+    folder, found = written("label_studio", split="train")
+    assert {image["quality"] for image in found["images"].values()} == {None}
+    assert "score" not in json.loads((folder / "tasks.json").read_text())[0]["predictions"][0]
+    with pytest.raises(MissingError, match=r"4 masks on disk have no quality, so none is known to reach 0\.5"):
+        written("voc", min_quality=0.5)
+
+
 def test_without_masks_the_remedy_is_to_run(workspace):
     """Before the line has run."""
     shutil.copyfile(ROOT / "dvc.yaml", "dvc.yaml")

@@ -38,6 +38,7 @@ LINE = (
     "refine_crf",
     "train_segmenter",
     "segment_images",
+    "rate_masks",
 )
 
 

@@ -83,6 +83,7 @@ HERE = {
     "labelfactory doctor": "doctor",
     "labelfactory status": "status",
     "labelfactory report": "report",
+    "labelfactory quality [--json]": "quality --json",
     "labelfactory record": "record",
     "labelfactory run": "run",
     "labelfactory run --help": "run --help",

@@ -112,13 +112,15 @@ def test_the_meta_of_a_stage_is_what_its_class_is(name):
         assert not meta.scores.column or meta.scores.column in kind.columns
     assert not meta.scores.thresholds or WIRING.maker(meta.scores.thresholds).meta.kind == "thresholds"
     assert not meta.replaces or meta.replaces in WIRING.row_outputs
+    assert not meta.rates or (expected == "rows" and meta.rates in WIRING.rows_behind(kind.writes))
     assert not meta.predicts or (expected == "rows" and meta.predicts in {*WIRING.networks} & {*kind.reads})
 
 
 def test_the_shipped_line_by_hand():
     """What ledger, pages, report, exports and flows derive, written out once."""
     assert WIRING.networks == ("classifier", "affinity", "teacher", "segmenter", "upper_bound")
-    assert WIRING.row_outputs == ("priors", "cams", "affinity_labels", "walks", "masks", "predictions")
+    rows = ("priors", "cams", "affinity_labels", "walks", "masks", "predictions", "quality")
+    assert WIRING.row_outputs == rows
     assert [s.noun for s in WIRING.of_kind("thresholds")] == ["seed_thresholds", "walk_threshold"]
     assert (WIRING.masks.name, WIRING.model.name) == ("refine_crf", "train_segmenter")
     assert [s.meta.scores.name for s in WIRING.scored] == ["seeds", "walks", "masks", "model", "upper_bound"]
@@ -126,6 +128,7 @@ def test_the_shipped_line_by_hand():
     assert WIRING.rows_behind("masks") == ("cams", "walks")
     assert WIRING.predicting("segmenter").name == "segment_images"
     assert WIRING.predicting("upper_bound") is None
+    assert (WIRING.rating("masks").name, WIRING.rating("walks")) == ("rate_masks", None)
     assert WIRING.maker("corrections") is None
     assert WIRING.before("calibrate_walks") == ("prepare", "label_affinity", "random_walk")
     assert WIRING.upstream("label_affinity") == (

@@ -51,7 +51,8 @@ def test_a_correction_runs_what_depends_on_it_and_nothing_else(finished):
     assert f"1 mask ({image_id}) corrected" in call(finished, "labelfactory", "corrections", "add", "edited")
     output = call(finished, "labelfactory", "run")
     done = re.findall(r"^(\w+): done in", output, re.MULTILINE)
-    assert done == ["refine_crf", "train_segmenter", "segment_images", "train_upper_bound", "evaluate"]
+    rated = ("segment_images", "rate_masks")
+    assert done == ["refine_crf", "train_segmenter", *rated, "train_upper_bound", "evaluate"]
     assert "Running stage" not in output  # a line a stage is enough
     assert (report(finished, "refine_crf")["rows_computed"], report(finished, "refine_crf")["corrected"]) == (1, 1)
     assert {k for k, v in digests(finished).items() if v != before[k]} == {f"masks/{image_id}", "segmenter"}

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import yaml
 from made_line import SIZE
+from rated import rate
 from recorded_pages import client, line, made, mark, picture
 from visiting import leave_scores, project, read, visit
 
+from labelfactory.dataset.prepared import read_dataset
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import BACKGROUND, VOID, palette
 from lineage.lookup import Lookup
@@ -221,3 +223,23 @@ def test_neighbours_keep_to_the_filter(line, client):
     links = {a.get("rel"): a["href"] for a in page.all("a") if a.get("rel")}
     assert links == {"next": "/image?id=image-3&tag=cat"}
     assert "/images?tag=cat" in {a["href"] for a in page.all("a")}
+
+
+def test_neighbours_follow_the_order_of_the_grid(line):
+    """Worst first; those of a class by its own quality. An image that the filter leaves out by now still leads on."""
+    dataset = read_dataset()
+    quality = {"image-0": 0.9, "image-1": 0.5, "image-2": 0.7, "image-3": 0.6}
+    rate(dataset.records, dataset.classes.names, quality, {"image-1": {0: 0.9, 1: 0.2}, "image-3": {1: 0.1, 2: 0.3}})
+    expected = {
+        "id=image-3": ("image-1", "image-2"),
+        "id=image-1": (None, "image-3"),
+        "id=image-1&tag=cat": ("image-3&tag=cat", None),
+        "id=image-1&order=high": ("image-3&order=high", None),
+        "id=image-1&order=import": ("image-0&order=import", "image-2&order=import"),
+        "id=image-1&high=15&tag=cat": ("image-3&tag=cat&high=15", None),
+    }
+    with visit(project()) as client:
+        for query, (before, after) in expected.items():
+            links = {a.get("rel"): a["href"] for a in read(client, f"/image?{query}").all("a") if a.get("rel")}
+            wanted = {"prev": before, "next": after}
+            assert links == {rel: f"/image?id={image}" for rel, image in wanted.items() if image}, query

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from html_page import Page
 from made_line import SIZE
+from rated import rate
 from recorded_pages import client, line, made, mark, picture
 from visiting import project, read, saying, visit
 
@@ -147,11 +148,33 @@ def test_the_grid_filters(line, client):
     rows = RowReader(Path("data/masks"))
     agreement = {i: float(rows[i]["agreement"]) for i in rows.states}
     order = sorted(agreement, key=agreement.get)
-    assert ids(read(client, "/images?order=low")) == order
-    assert ids(read(client, "/images?order=high")) == order[::-1]
+    assert ids(read(client, "/images?quality=agreement&order=low")) == order
+    assert ids(read(client, "/images?quality=agreement&order=high")) == order[::-1]
     middle = 100 * (agreement[order[1]] + agreement[order[2]]) / 2
-    assert set(ids(read(client, f"/images?high={middle}"))) == set(order[:2])
+    assert set(ids(read(client, f"/images?quality=agreement&high={middle}"))) == set(order[:2])
     assert "No image fits" in read(client, "/images?tag=nothing").words
+
+
+def test_the_worst_masks_come_first(line):
+    """By the quality that the masks on disk have; in the grid of a class by the expected IoU of that class."""
+    dataset = read_dataset()
+    quality = {"image-0": 0.9, "image-1": 0.5, "image-2": 0.7, "image-3": 0.6}
+    of_classes = {"image-1": {0: 0.9, 1: 0.1}, "image-3": {0: 0.9, 1: 0.05, 2: 0.85}, "image-2": {0: 0.6, 2: 0.8}}
+    rate(dataset.records, dataset.classes.names, quality, of_classes)
+    with visit(project()) as client:
+        page = read(client, "/images")
+        assert ids(page) == ["image-1", "image-3", "image-2", "image-0"]
+        assert "expected mIoU of the mask, found without its truth" in page.words
+        cats, dogs = (read(client, f"/images?tag={tag}") for tag in ("cat", "dog"))
+        assert ids(cats) == ["image-3", "image-1"]
+        assert ids(dogs) == ["image-2", "image-3"]
+        assert "expected IoU of cat in the mask" in cats.words
+        assert ids(read(client, "/images?tag=cat&low=8")) == ["image-1"]
+        assert ids(read(client, "/images?order=import")) == [f"image-{k}" for k in range(4)]
+        assert "50.0 %" in read(client, "/image?id=image-1").words
+    line.run(refine_crf="changed")
+    with visit(project()) as client:  # of other masks nothing is known, so the import's order is left
+        assert ids(read(client, "/images")) == [f"image-{k}" for k in range(4)]
 
 
 def test_what_is_set_aside_is_found_with_its_reason(line):

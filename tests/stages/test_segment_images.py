@@ -35,7 +35,7 @@ from stages.segment_images import STEPS, STRIDE, SegmentImages
 
 PREDICTIONS = DATA / "predictions"
 SCORED = ["image-0", "image-1", "image-2"]
-"""Photographs with a true mask; image-2 is on the list val alone, image-3 on train."""
+"""Photographs with a true mask; image-2 is on the list val alone, image-3 on rest, a list of no stage."""
 
 
 def change(image_id: str, **values: Any) -> None:
@@ -59,7 +59,7 @@ def line(tmp_path, monkeypatch) -> MadeLine:
         path.write_bytes(encode_mask(np.full(SIZE, k, dtype=np.uint8)))
         change(image_id, mask_path=str(path), mask_sha256=digest_file(path))
     change("image-2", lists=("val",), split="score")
-    change("image-3", lists=("train",))
+    change("image-3", lists=("rest",), split="rest")
     for noun in ("seed_thresholds", "walk_threshold"):
         names = ("background", *evaluate.AFFINITY)
         write_thresholds(DATA / noun, {name: Threshold(0.5, "auto") for name in names})
@@ -115,23 +115,24 @@ def runs(monkeypatch) -> Callable[[], int]:
 # --- the rows ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_scored_is_segmented_and_no_true_mask_is_opened(line):
+def test_what_is_scored_and_what_the_line_learns_from_is_segmented_and_no_true_mask_is_opened(line):
     """Photographs of the scored lists with a true mask, on whatever list; the masks themselves may be anywhere."""
     shutil.rmtree("data/raw/true")
     assert segment() == (3, 0)
     assert list(rows()) == SCORED
     settle("evaluate", lists=["val"])
-    change("image-0", lists=("train",))
+    change("image-0", lists=("train",), mask_path=None, mask_sha256=None)
+    change("image-1", lists=("more",), split="rest")
     assert segment() == (0, 2)
-    assert list(rows()) == SCORED[1:]
+    assert list(rows()) == ["image-0", "image-2"]  # of the training list, and scored
 
 
 def test_lists_are_segmented_that_are_asked_for_and_the_rest_is_copied(line):
     """One more photograph costs one; the lists are in no key, and a second run has nothing to do."""
     segment()
-    assert segment(lists=["train"]) == (1, 3)
+    assert segment(lists=["rest"]) == (1, 3)
     before = {path.name: path.read_bytes() for path in PREDICTIONS.iterdir()}
-    assert segment(lists=["train", "val"]) == (0, 4)
+    assert segment(lists=["rest", "val"]) == (0, 4)
     assert {path.name: path.read_bytes() for path in PREDICTIONS.iterdir()} == before
     for gallery in (1, 3):  # of another stage, whose section it reads
         settle("evaluate", gallery=gallery)
@@ -157,7 +158,7 @@ def test_a_withdrawn_photograph_has_no_row(line):
 def test_a_row_holds_what_the_network_says(line):
     """Mask and figures from its probabilities, of which every fourth pixel is kept to half a step."""
     settle("evaluate", precision="32-true")
-    segment(lists=["train"])
+    segment(lists=["rest"])
     state, passport = load_checkpoint(DATA / "segmenter" / CHECKPOINT)
     net, cfg = segmenter_from(passport.architecture, state), read_sections()["evaluate"]
     found = rows()
@@ -269,7 +270,7 @@ def test_an_export_of_predictions_is_that_of_predicting_again(line, runs):
     runs()
     assert facts() == before
     assert runs() == 1
-    segment(lists=["train"])
+    segment(lists=["rest"])
     runs()
     assert facts() == before
     assert runs() == 0

@@ -13,6 +13,7 @@ COMMANDS = (
     "status",
     "sweep",
     "report",
+    "quality",
     "export",
     "corrections add",
     "corrections list",

@@ -239,7 +239,8 @@ def test_a_sweep_really_runs(imported, finished):
     before = state(folder)
     out = call(folder, *words)
     assert "sweep: 2 of 2: evaluate.scales=[0.5]" in out
-    assert re.findall(r"Running stage '(\w+)'", out) == ["segment_images", "evaluate"]
+    rated = ["segment_images", "rate_masks"]
+    assert re.findall(r"Running stage '(\w+)'", out) == [*rated, "evaluate"]
     assert state(folder) == before
     (table,) = (folder / "data/sweeps").glob("*/table.csv")
     rows = list(csv.DictReader(table.read_text().splitlines()))

@@ -230,6 +230,7 @@ def test_stages_whose_work_is_spread_are_forked():
     """And no other: a training has one process, or starts its own."""
     stages = {name for name in read_wiring() if stage_class(name).spreads}
     per_image = {"make_priors", "extract_cams", "label_affinity", "random_walk", "refine_crf", "segment_images"}
+    per_image |= {"rate_masks"}
     assert stages == per_image | {"calibrate_seeds", "evaluate"}
 
 

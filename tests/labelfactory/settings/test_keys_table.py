@@ -129,7 +129,7 @@ EDITS: dict[str, tuple[Callable[[], None], set[str]]] = {
     ),
     "a person's masks": (
         replaced("labelfactory/dataset/corrections.py", 'HUMAN = "human"', 'HUMAN = "person"'),
-        {"refine_crf", "train_segmenter"},
+        {"refine_crf", "train_segmenter", "rate_masks"},
     ),
     "true masks": (
         replaced("labelfactory/dataset/truth.py", "np.full(256, VOID", "np.full(256, 0"),

@@ -1,0 +1,120 @@
+"""The quality of all masks in one view: by class, worst first, and in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelfactory.dataset.prepared import Dataset
+from labelfactory.rows.rated import RatedRows
+from labelfactory.rows.reader import RowReader
+from labelfactory.schema import BACKGROUND
+from labelfactory.settings.wiring import DATA, read_wiring
+
+POOR = 0.5
+"""Masks of a class whose expected IoU is lower are probably poor."""
+AUDITS = 50
+"""Audited images that tell how good the masks are."""
+
+
+@dataclass(frozen=True)
+class RatedMask:
+    """What is expected of one mask.
+
+    Attributes:
+        image_id: of the image.
+        quality: in [0, 1], as `data/quality` has it.
+        iou: class name → expected IoU, of the background, tags and classes in the mask.
+        areas: class name → expected intersection and union with the truth, in pixels.
+    """
+
+    image_id: str
+    quality: float
+    iou: dict[str, float]
+    areas: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """A class over all rated masks.
+
+    Attributes:
+        name: of the class.
+        images: number of masks with the tag; of the background, of all.
+        iou: expected IoU over all pixels of these masks.
+        worst: ids of the images with the lowest expected IoU, worst first.
+    """
+
+    name: str
+    images: int
+    iou: float
+    worst: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QualitySummary:
+    """All rated masks, worst first, and what they say of each class; `unrated` masks are on disk without a quality."""
+
+    masks: tuple[RatedMask, ...]
+    classes: tuple[ClassQuality, ...]
+    unrated: int
+
+    @property
+    def mean(self) -> float:
+        """Mean quality; NaN without a mask."""
+        return float(np.mean([mask.quality for mask in self.masks])) if self.masks else float("nan")
+
+    def sentences(self) -> list[str]:
+        """What a person should know: which classes are probably poor, and what would tell."""
+        poor = sorted((c for c in self.classes if c.images and c.iou < POOR), key=lambda c: c.iou)
+        return [
+            f"The masks of {c.name} are probably poor ({100 * c.iou:.0f} ± unknown): {AUDITS} audited images would tell."
+            for c in poor
+        ]
+
+
+def summary_of(dataset: Dataset, *, worst: int) -> QualitySummary:
+    """Read the quality of the masks on disk.
+
+    Args:
+        dataset: of the images.
+        worst: number of images that are named for each class.
+
+    Raises:
+        DataError: a shard is damaged.
+    """
+    noun = read_wiring().masks.noun
+    states, rated = RowReader(DATA / noun, dataset).states, RatedRows(noun, dataset)
+    names = dataset.classes.with_background
+    masks, tags, unrated = [], {}, 0
+    for record in dataset.training:
+        state = states.get(record.image_id)
+        if state is None:
+            continue
+        row = rated.row(record.image_id, state.digest)
+        if row is None:
+            unrated += 1
+            continue
+        tags[record.image_id] = {names[BACKGROUND], *record.tags}
+        pixels = record.height * record.width
+        shown = [names[k] for k in row["class_ids"]]
+        areas = zip(row["intersection"] * pixels, row["union"] * pixels, strict=True)
+        masks.append(
+            RatedMask(
+                record.image_id,
+                float(row["quality"]),
+                dict(zip(shown, map(float, row["expected_iou"]), strict=True)),
+                dict(zip(shown, ((float(i), float(u)) for i, u in areas), strict=True)),
+            )
+        )
+    masks.sort(key=lambda mask: (mask.quality, mask.image_id))
+    classes = tuple(_of_class(name, [m for m in masks if name in tags[m.image_id]], masks, worst) for name in names)
+    return QualitySummary(tuple(masks), classes, unrated)
+
+
+def _of_class(name: str, tagged: Sequence[RatedMask], masks: Sequence[RatedMask], worst: int) -> ClassQuality:
+    areas = np.array([mask.areas[name] for mask in masks if name in mask.areas], dtype=np.float64).reshape(-1, 2)
+    intersection, union = areas.sum(axis=0)
+    order = sorted(tagged, key=lambda mask: (mask.iou[name], mask.image_id))
+    ids = tuple(mask.image_id for mask in order[:worst])
+    return ClassQuality(name, len(tagged), float(intersection / union) if union else 0.0, ids)
