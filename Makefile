@@ -78,6 +78,6 @@ docs: install  ## write docs/parameters.md from the code
 bench: dev  ## seconds and memory of CAMs, walk, CRF and scoring, each beside its reference
 	python -m benchmarks
 
-clean:  ## remove what the line made; imports, corrections, raw pictures, the ledger, MLflow and DVC's cache stay
-	find data -mindepth 1 -maxdepth 1 -not -name import -not -name corrections -not -name raw -not -name ledger -not -name mlflow -exec rm -rf {} +
+clean:  ## remove what the line made; imports, corrections, audits, raw pictures, the ledger, MLflow and DVC's cache stay
+	find data -mindepth 1 -maxdepth 1 -not -name import -not -name corrections -not -name audits -not -name raw -not -name ledger -not -name mlflow -exec rm -rf {} +
 	rm -f dvc.lock

@@ -10,7 +10,17 @@ from flows.line.put_aside import put_back
 from labelfactory.lock import project_lock
 
 READERS = {
-    *("status", "report", "parameters", "serve", "doctor", "corrections list", "quarantine list", "export-lineage"),
+    *(
+        "status",
+        "report",
+        "parameters",
+        "serve",
+        "doctor",
+        "corrections list",
+        "review list",
+        "quarantine list",
+        "export-lineage",
+    ),
     "compare",
     "quality",
     *(f"audit {name}" for name in ("model", "mask", "pixel", "diff", "verify")),

@@ -8,7 +8,8 @@ import numpy as np
 import typer
 
 from labelfactory.console import first_of, say, show
-from labelfactory.dataset.changed_corrections import changing, settle
+from labelfactory.dataset.audits import AUDITS, read_audits, read_sample, write_audits
+from labelfactory.dataset.changed_corrections import AUDITED, changing, settle
 from labelfactory.dataset.corrections import (
     Correction,
     corrected_mask,
@@ -55,8 +56,17 @@ def add(
         Crowds, typer.Option("--crowds", help="What COCO annotations with iscrowd 1 are; auto: their file decides.")
     ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all masks, write nothing.")] = False,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit", help="Take them as true masks of `review sample`: they score the line and replace nothing."
+        ),
+    ] = False,
 ) -> None:
     """Take masks that were edited elsewhere; by default only those that differ from ours."""
+    if audit:
+        _add_audits(path, Reading(nearest=nearest, crowds=crowds), dry_run=dry_run)
+        return
     if not dry_run:  # which does not hold the project
         settle()
     dataset = read_dataset()
@@ -91,6 +101,56 @@ def add(
         write_corrections(known.values())
     _say_replaced(replaced, "are replaced")
     say(f"corrections: {_some(list(edited.masks))} corrected, {len(known)} in all; {RUN}")
+
+
+def _add_audits(path: Path, reading: Reading, *, dry_run: bool) -> None:
+    """Take true masks of sampled images; also those that equal ours, since agreeing is an answer."""
+    if not dry_run:
+        settle(AUDITED)
+    dataset, sample = read_dataset(), read_sample()
+    drawn = {image.image_id: image.photograph for image in sample.images if image.is_drawn}
+    edited = find_edited(
+        path,
+        dataset,
+        lambda record: None,
+        take_equal=True,
+        reading=reading,
+        refused=lambda record: _not_audited(record, drawn),
+    )
+    for decision in edited.decisions:
+        say(f"corrections: {decision}")
+    if edited.inexact:
+        pixels = sum(edited.inexact.values())
+        say(f"corrections: {pixels} pixels were not exact and are taken for the nearest: {_some(list(edited.inexact))}")
+    if not edited.masks:
+        say("corrections: no mask to take")
+        return
+    if dry_run:
+        say(f"corrections: {_some(list(edited.masks))} would be taken as audits; nothing was written")
+        return
+    known = read_audits()
+    again = [image_id for image_id in edited.masks if image_id in known]
+    with changing(edited.masks, AUDITED):
+        for image_id, mask in edited.masks.items():
+            known[image_id] = store_mask(image_id, drawn[image_id], mask, dataset.classes, AUDITS)
+        write_audits(known.values())
+    if again:
+        say(f"corrections: earlier audits are replaced: {', '.join(again)}")
+    done = sum(image_id in known for image_id in drawn)
+    say(
+        f"corrections: {_some(list(edited.masks))} taken as audits, {done} of {len(drawn)} images of the sample have one; "
+        "`labelfactory review estimate` says how good the masks are"
+    )
+
+
+def _not_audited(record: ImageRecord, drawn: Mapping[str, str]) -> str:
+    """Why the true mask of an image is not taken; "" if it is."""
+    if record.image_id not in drawn:
+        return f"{record.image_id} is not in the sample: images that a person chooses say nothing of the rest"
+    if record.sha256 != drawn[record.image_id]:
+        changed = "its photograph has changed since the sample was drawn"
+        return f"{record.image_id}: {changed}; `labelfactory review sample --more 1` draws of what is there now"
+    return ""
 
 
 @cli.command("list")

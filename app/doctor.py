@@ -15,6 +15,7 @@ from rich.markup import escape
 
 import labelfactory
 from app._mixed_code import mixed_code, mixed_remedy
+from labelfactory.dataset.audits import SAMPLE, read_audits, read_points, read_sample
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.devices import cores, has_bfloat16, pick_device
 from labelfactory.environment import own_cache_folder
@@ -49,6 +50,7 @@ def doctor() -> None:
         _store,
         _params,
         _import,
+        _audits,
         _letters,
     ):
         for passed, result, remedy in check():
@@ -154,6 +156,19 @@ def _import() -> Iterator[Finding]:
         yield False, "nothing is imported yet", "Type `labelfactory import demo` or `labelfactory import voc DIR`."
         return
     yield _tried(lambda: read_manifest(), f"import: {MANIFEST}")
+
+
+def _audits() -> Iterator[Finding]:
+    if not SAMPLE.exists():
+        return
+    try:
+        sample, answers = read_sample(), {*read_audits(), *read_points()}
+    except UserError as error:
+        yield False, f"audits: {error.problem}", error.remedy
+        return
+    drawn = [image.image_id for image in sample.drawn]
+    done = sum(image_id in answers for image_id in drawn)
+    yield True, f"audits: {done} of {len(drawn)} images of the sample have an answer", ""
 
 
 def _letters() -> Iterator[Finding]:

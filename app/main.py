@@ -60,6 +60,7 @@ COMMANDS = {
         "profile", "profile", "Apply a profile from profiles/ to params.yaml; comments and other values stay."
     ),
     "corrections": Command("corrections", "cli", "Masks edited by hand, which replace the line's."),
+    "review": Command("review", "cli", "How good the masks are, from a few that a person audits."),
     "quarantine": Command("quarantine", "cli", "Samples that could not be processed: list, retry, release."),
     "record": Command(
         "record",

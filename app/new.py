@@ -17,7 +17,7 @@ from labelfactory.settings.wiring import WIRING_FILE
 IDENTITY = ("-c", "user.name=labelfactory", "-c", "user.email=labelfactory@localhost", "-c", "commit.gpgsign=false")
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 """Without the remote of the first project: two imports in one bucket would overwrite each other."""
-RESULTS = ("dvc.lock", "data/import.dvc", "data/corrections.dvc")
+RESULTS = ("dvc.lock", "data/import.dvc", "data/corrections.dvc", "data/audits.dvc")
 """Tracked files that speak of the first project's data."""
 
 

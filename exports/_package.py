@@ -4,7 +4,7 @@
     mask        uint8 [height, width], class ids
     confidence  float32 [height, width], probability of that class
 Its metadata: classes (JSON, names by class id), passport (JSON), mean and std (JSON, applied inside the graph),
-weights_digest, seal (labelfactory.destinations).
+weights_digest, level (JSON, estimated IoU from audited images), seal (labelfactory.destinations).
 It uses one scale and no mirror image, like `labelfactory predict --scales 1 --no-flip`.
 Source: ONNX, https://onnx.ai/onnx/repo-docs/IR.html; exported by torch.onnx, checked by onnxruntime.
 """
@@ -24,11 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelfactory.dataset.images import Photograph
+from labelfactory.dataset.level_record import UNKNOWN, read_level
 from labelfactory.dataset.tensors import to_tensor
 from labelfactory.destinations import blank_seal, refuse_others, refuse_own, write_sealed
 from labelfactory.errors import DataError, LabelfactoryError, MissingError
 from labelfactory.files import make_folder, remove_leftovers
 from labelfactory.learning.checkpoints import Passport, load_checkpoint
+from labelfactory.stage.level_now import told
 from models.grids import resample
 from models.segmenters import Segmenter, predict, segmenter_from
 
@@ -168,6 +170,15 @@ def _export(net: Segmenter, path: Path) -> None:
         logger.setLevel(level)
 
 
+def _level(passport: Passport) -> dict[str, Any] | None:
+    """The estimate of these weights from audited images."""
+    record = read_level()
+    if record is None:
+        return None
+    levels = {k: v for k, v in record.estimates.items() if record.digest_of(v.output) == passport.weights_digest}
+    return told(record, levels) if levels else None
+
+
 def _write_metadata(path: Path, net: Segmenter, passport: Passport) -> None:
     """Write classes, passport and normalisation into the file's metadata."""
     onnx = _need("onnx")
@@ -179,6 +190,7 @@ def _write_metadata(path: Path, net: Segmenter, passport: Passport) -> None:
         "mean": json.dumps([round(float(x), 6) for x in backbone.mean.flatten()]),
         "std": json.dumps([round(float(x), 6) for x in backbone.std.flatten()]),
         "passport": passport.model_dump_json(),
+        "level": json.dumps(_level(passport) or UNKNOWN, ensure_ascii=False),
         "seal": blank_seal(COMMAND),
     }
     for key, value in metadata.items():

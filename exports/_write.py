@@ -10,6 +10,8 @@ dataset_sha256, masks_digest       of data/dataset/images.parquet; over image id
 checkpoints                        weights, training rows and supervision of every network behind the masks, as of when the export
                                    began; made_them: whether the masks name these weights, null if the rows between were made
                                    again or are gone
+level                              estimated IoU from audited images with its interval, sample and seed; "± unknown" where there is
+                                   none, or where it is of other digests than those on disk
 files                              path → SHA-256 of each file of the export but this one; only with these files is it replaced
 seal                               of this file (labelfactory.destinations): one that was changed is not replaced either
 images                             image id → SHA-256 of the photograph, digest, quality and source of the mask
@@ -24,6 +26,7 @@ from typing import Any
 from exports._earlier import COMMAND, PROVENANCE, digests, refuse_others
 from exports._networks import checkpoints, params_digests
 from exports._selection import QUALITY, Selection
+from labelfactory.dataset.level_record import UNKNOWN
 from labelfactory.destinations import blank_seal, seal
 from labelfactory.digests import digest_rows
 from labelfactory.errors import DataError
@@ -38,6 +41,8 @@ from labelfactory.files import (
 )
 from labelfactory.lock import project_lock
 from labelfactory.settings.registry import load_method, method_names
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.level_now import present_level
 
 OLD = "old"
 """Kind of the temporary name of an export that another one replaces."""
@@ -112,6 +117,12 @@ def _after_a_kill(out: Path) -> None:
         remove_leftover_folders(out.parent, [out.name])
 
 
+def _level(what: str) -> dict[str, Any] | None:
+    """The estimate of the masks, or of the model, that are on disk."""
+    maker = read_wiring().masks if what == "masks" else read_wiring().model
+    return present_level(maker.noun)
+
+
 def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[str, Any]:
     origin = selection.origin
     masks = {image_id: image["mask"] for image_id, image in selection.exported.items()}
@@ -130,6 +141,7 @@ def _provenance(name: str, selection: Selection, facts: dict[str, Any]) -> dict[
         "dataset_sha256": selection.dataset_sha256,
         "masks_digest": digest_rows(masks.items()),
         "params_digests": params_digests(selection.what, rows),
+        "level": _level(selection.what) or UNKNOWN,
         "checkpoints": checkpoints(selection.what, origin.passports, rows),
         "facts": facts,
         "images": selection.exported,

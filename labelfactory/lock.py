@@ -18,8 +18,8 @@ from labelfactory.files import disk_errors, make_folder, remove_leftovers
 LOCKS = Path(".labelfactory/locks")
 REMEDY = "Wait until it is done, or end that process, and type the same command again."
 PROJECT = LOCKS / "project.lock"
-"""Held by whoever writes the import, corrections, promotions or params.yaml; its text says who: `COMMAND (process PID)`."""
-INPUTS = (Path("data/import"), Path("data/corrections"))
+"""Held by whoever writes the import, corrections, audits, promotions or params.yaml; its text says who: `COMMAND (process PID)`."""
+INPUTS = (Path("data/import"), Path("data/corrections"), Path("data/audits"))
 WRITTEN = ("params.yaml", "dvc.lock")
 """Folders, and files of the project's own folder, to which only its holder writes through temporary files."""
 

@@ -7,9 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelfactory.dataset.level_record import UNKNOWN
 from labelfactory.errors import DataError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport, load_checkpoint, read_passport
 from lineage.ledger_rows import rows_digest
+from lineage.level import level_of
 from lineage.lookup import Lookup, Model
 from lineage.scores import scores_of
 
@@ -68,6 +70,7 @@ def audit_model(lookup: Lookup, text: str, *, behind: bool = True) -> Answer:
         "problems": _short(model, sum(int(row["rows"]) for row in training)),
         "training": training,
         "scores": {name: round(s.value, 4) for name, s in scores_of(lookup, model, behind=behind).items()},
+        "level": level_of(lookup, model) or UNKNOWN,
         **_from_passport(model.passport),
         "parents": chain(lookup, model),
     }

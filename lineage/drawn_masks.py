@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelfactory.dataset.audits import AUDITS
+from labelfactory.dataset.audits import MASKS as AUDITED
 from labelfactory.dataset.corrections import CORRECTIONS, SCHEMA, TABLE, Correction, corrections_in
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.digests import digest_file, digest_json
@@ -21,8 +23,8 @@ PNG = b"\x89PNG"
 def drawn_masks(lookup: Lookup, image_ids: Collection[str], photographs: Collection[str]) -> dict[str, int | None]:
     """Every mask that people drew of these photographs, as far as something here still tells of it.
 
-    Tables of corrections name them, the current one and those in DVC's cache. The ledger has the digest of each that the line
-    used, over its file and the names of its classes; by it, the file is known among all PNGs here.
+    Tables of corrections and of audits name them, the current ones and those in DVC's cache. The ledger has the digest of each
+    that the line used, over its file and the names of its classes; by it, the file is known among all PNGs here.
 
     Args:
         lookup: the ledger.
@@ -36,7 +38,7 @@ def drawn_masks(lookup: Lookup, image_ids: Collection[str], photographs: Collect
     def is_ours(image_id: str, photograph: str) -> bool:
         return image_id in image_ids or photograph in photographs
 
-    current = _rows(CORRECTIONS / TABLE)
+    current = [*_rows(CORRECTIONS / TABLE), *_rows(AUDITED)]
     rows = [*current, *(row for path in _cached(b"PAR1") for row in _rows(path))]
     ours = [row for row in rows if is_ours(row.image_id, row.photograph)]
     manifest = read_manifest() if MANIFEST.exists() else None
@@ -46,7 +48,9 @@ def drawn_masks(lookup: Lookup, image_ids: Collection[str], photographs: Collect
     classes = {tuple(model.passport.classes) for model in lookup.models.values()} | {row.classes for row in rows}
     classes |= {manifest.classes.names} if manifest else set()
     found: dict[str, int | None] = dict.fromkeys(named)
-    for path in [*sorted(CORRECTIONS.glob("*.png")), *_cached(PNG)] if named or used else ():
+    for path in (
+        [*sorted(CORRECTIONS.glob("*.png")), *sorted(AUDITS.glob("*.png")), *_cached(PNG)] if named or used else ()
+    ):
         sha256 = digest_file(path)
         if sha256 in named or (
             sha256 not in of_others and used & {digest_json([sha256, list(names)]) for names in classes}

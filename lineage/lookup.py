@@ -90,7 +90,7 @@ class Lookup:
     @cached_property
     def events(self) -> list[dict[str, Any]]:
         """What happened, in order."""
-        return self.ledger.events("model", "execution", "line", "evaluation", "promoted", "withdrawn")
+        return self.ledger.events("model", "execution", "line", "evaluation", "level", "promoted", "withdrawn")
 
     @cached_property
     def models(self) -> dict[str, Model]:

@@ -44,8 +44,11 @@ class Letter:
 
     @property
     def needs(self) -> set[str]:
-        """Ids of letters without which this one would lose something: a run its line, a model its run, a mark its models."""
-        names = {"execution": ("line", "model"), "model": ("run",), "promoted": ("model",)}.get(self.kind, ())
+        """Ids of letters without which this one would lose something: a run its line, a model its run, a mark its models, a level
+        its model."""
+        names = {"execution": ("line", "model"), "model": ("run",), "promoted": ("model",), "level": ("model",)}.get(
+            self.kind, ()
+        )
         models = self.detail.get("models", ()) if self.kind == "withdrawn" else ()
         return {str(self.detail.get(name)) for name in names} | set(map(str, models))
 

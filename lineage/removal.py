@@ -6,6 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from labelfactory.dataset.account import ACCOUNT
+from labelfactory.dataset.audits import (
+    AUDITS,
+    SAMPLE,
+    read_audits,
+    read_points,
+    read_sample,
+    write_audits,
+    write_points,
+    write_sample,
+)
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
@@ -36,6 +46,7 @@ def remove(withdrawal: Withdrawal) -> None:
     if ACCOUNT.is_file() and Traces.of(withdrawal.images, withdrawal.pixels, ()).in_file(ACCOUNT):
         ACCOUNT.unlink()  # it names them: of an import that was restored
     _without_corrections(withdrawal)
+    _without_audits(withdrawal)
     _without_left_out(withdrawal)
     files = [Path(file.path) for file in withdrawal.files if file.is_there and is_own(Path(file.path))]
     files += [Path(file.path) for file in same_files(withdrawal.pixels, withdrawal.sizes)]
@@ -91,6 +102,24 @@ def _without_corrections(withdrawal: Withdrawal) -> None:
         write_corrections((c for c in known if c not in gone), CORRECTIONS)
     for correction in gone:
         correction.path(CORRECTIONS).unlink(missing_ok=True)
+
+
+def _without_audits(withdrawal: Withdrawal) -> None:
+    """Take the images out of the sample and delete what a person answered of them: the rows first, then masks that no row names."""
+    audits, points = read_audits(), read_points()
+    gone = [audit for audit in audits.values() if withdrawal.has(audit.image_id, audit.photograph)]
+    if gone:
+        write_audits(audit for audit in audits.values() if audit not in gone)
+    for audit in gone:
+        audit.path(AUDITS).unlink(missing_ok=True)
+    kept = [each for each in points.values() if not withdrawal.has(each.image_id, each.photograph)]
+    if len(kept) < len(points):
+        write_points(kept)
+    if SAMPLE.exists():
+        sample = read_sample()
+        images = tuple(i for i in sample.images if not withdrawal.has(i.image_id, i.photograph))
+        if len(images) < len(sample.images):
+            write_sample(replace(sample, images=images))
 
 
 def _without_left_out(withdrawal: Withdrawal) -> None:

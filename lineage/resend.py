@@ -15,7 +15,7 @@ from lineage.ledger_rows import trained_models
 from lineage.makers import maker_of
 from lineage.outbox import Letter, Outbox
 
-KINDS = ("line", "execution", "model", "promoted", "withdrawn")
+KINDS = ("line", "execution", "model", "level", "promoted", "withdrawn")
 
 
 class Draft(NamedTuple):
@@ -69,6 +69,9 @@ def _drafts(events: list[dict[str, Any]]) -> Iterator[Draft]:
         elif kind == "promoted":
             if last[detail["alias"]] == number:
                 yield Draft(kind, digest_json([detail, event["time"].isoformat()]), detail)
+        elif kind == "level":
+            if detail["model"]:
+                yield Draft(kind, subject, detail)
         elif kind != "line":
             yield Draft(kind, subject, detail)
         elif subject in lines:

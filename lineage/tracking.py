@@ -70,6 +70,7 @@ class Tracking:
             "line": self._line,
             "execution": self._execution,
             "model": self._model,
+            "level": self._level,
             "promoted": self._promoted,
             "withdrawn": self._withdrawn,
         }[letter.kind](letter)
@@ -246,6 +247,22 @@ class Tracking:
             if model.tags.get(ID) and model.source_run_id:
                 self._create_version(model, model.source_run_id, model.tags[ID])
 
+    def _level(self, letter: Letter) -> None:
+        """The figures of an estimate from audited images, as metrics of the model's run."""
+        model = self._logged_model(letter.detail["model"])
+        if model is None or not model.source_run_id:
+            raise MlflowException(f"the model {letter.detail['model']} is not logged")
+        at = now()
+        metrics = [
+            Metric(mlflow_name(name), value, at, 0, model_id=model.model_id, run_id=model.source_run_id)
+            for name, value in letter.detail["figures"].items()
+        ]
+        for part in _parts(metrics, BATCH["metrics"]):
+            self.client.log_batch(model.source_run_id, metrics=part)
+        self.client.log_batch(
+            model.source_run_id, tags=[RunTag("level.sample", json.dumps(_sample_of(letter.detail["record"])))]
+        )
+
     def _promoted(self, letter: Letter) -> None:
         version = self._version(letter.detail["model"])
         if version is None:
@@ -326,6 +343,11 @@ def run_ids(uri: str) -> dict[str, dict[str, str]]:
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _sample_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The sample behind a level."""
+    return {name: record[name] for name in ("list", "seed", "audited", "by_points", "drawn", "population")}
 
 
 def _dataset(state: Mapping[str, Any]) -> DatasetInput:

@@ -16,6 +16,7 @@ from lineage.mlflow_home import HOME
 from lineage.outbox import Outbox
 from lineage.verify_ledger import check_chain, check_ledger
 from lineage.verify_outputs import (
+    check_audits,
     check_checkpoints,
     check_classes,
     check_corrections,
@@ -37,6 +38,7 @@ def verify(ledger: Ledger | None = None, *, deep: bool = False) -> list[Finding]
     findings += check_inheritance()
     findings += check_rows(deep=deep)
     findings += check_corrections()
+    findings += check_audits()
     findings += check_lock()
     findings += check_letters(Outbox(ledger.folder / "outbox"))
     if deep:

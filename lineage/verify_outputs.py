@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from labelfactory.console import first_of
+from labelfactory.dataset.audits import AUDITS, read_audits
 from labelfactory.dataset.corrections import corrected_mask, read_corrections
 from labelfactory.dataset.images import read_photograph
 from labelfactory.dataset.prepared import classes_of
+from labelfactory.digests import digest_file
 from labelfactory.dvc_cache import cached
 from labelfactory.errors import UserError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport, load_checkpoint
@@ -135,6 +137,19 @@ def _payload(folder: ShardFolder, shard: int, position: int, image_id: str) -> I
         folder.row(shard, position)
     except UserError as error:
         yield Finding(f"{folder.path(shard)}, row {image_id}", error.problem.rpartition("damaged: ")[2])
+
+
+def check_audits() -> Iterator[Finding]:
+    """True masks of audited images that are missing or not as they were added; by their bytes, as nobody here opens them."""
+    try:
+        known = read_audits()
+    except UserError as error:
+        yield Finding("data/audits", error.problem)
+        return
+    for audit in known.values():
+        path = audit.path(AUDITS)
+        if not path.is_file() or digest_file(path) != audit.mask:
+            yield Finding(str(path), "changed since it was added" if path.is_file() else "missing")
 
 
 def check_corrections() -> Iterator[Finding]:

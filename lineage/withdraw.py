@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from labelfactory.dataset.audits import AUDITS, read_audits
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest
 from labelfactory.dataset.withdrawn import withdrawn
@@ -201,12 +202,17 @@ def tell_mlflow(ledger: Ledger, withdrawal: Withdrawal) -> None:
 def _files(
     touched: Touched, others: Sequence[Entry], digests: set[str], sizes: Mapping[str, int]
 ) -> tuple[list[OwnFile], list[str]]:
-    """Files under data/ that go: photographs, copies of them, true masks, corrections and maps; and those outside of it."""
+    """Files under data/ that go: photographs, copies of them, true masks, corrections, audits and maps; and those outside of it."""
     used = {path for entry in others for path in (entry.path, entry.mask_path)}
     named = [Path(p) for e in touched.entries for p in (e.path, e.mask_path) if p and p not in used]
     corrections = read_corrections(CORRECTIONS).values()
     drawn = [
         c.path(CORRECTIONS) for c in corrections if c.image_id in touched.image_ids or c.photograph in touched.digests
+    ]
+    drawn += [
+        audit.path(AUDITS)
+        for audit in read_audits().values()
+        if audit.image_id in touched.image_ids or audit.photograph in touched.digests
     ]
     drawn += maps_of(touched.image_ids, [entry.image_id for entry in others])
     present = [path for path in dict.fromkeys([*named, *drawn]) if path.is_file()]

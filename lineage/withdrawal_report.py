@@ -94,7 +94,7 @@ def lines_of(live: Mapping[Path, Collection[str]]) -> list[str]:
 
 
 def _our_folders() -> set[str]:
-    return {"import", "corrections", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
+    return {"import", "corrections", "audits", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
 
 
 def left_over(found: Found) -> list[str]:

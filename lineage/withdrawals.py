@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from labelfactory.dataset.account import ACCOUNT
-from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
+from labelfactory.dataset.audits import (
+    AUDITS,
+    SAMPLE,
+    AnsweredPoints,
+    SampledImage,
+    read_audits,
+    read_points,
+    read_sample,
+)
+from labelfactory.dataset.corrections import CORRECTIONS, Correction, read_corrections
 from labelfactory.dataset.manifest import MANIFEST, read_manifest
 from labelfactory.dataset.map_files import MAPS, ids_in_name
 from labelfactory.dataset.withdrawn import Withdrawn, digests_of, withdrawn, withdrawn_in
@@ -106,7 +115,7 @@ class Withdrawal:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the import and the corrections name now, id and digest of the photograph, and the files below data/raw."""
+    """What the import, the corrections and the audits name now, id and digest of the photograph, and the files below data/raw."""
 
     named: frozenset[tuple[str, str]]
     raw: RawFiles = field(default_factory=RawFiles)
@@ -115,9 +124,10 @@ class Inputs:
     def now(cls) -> "Inputs":
         """From the files on the disk. Raises DataError where one of them is damaged."""
         entries = read_manifest().entries if MANIFEST.exists() else ()
-        corrections = read_corrections(CORRECTIONS).values()
+        drawn: list[Correction | AnsweredPoints | SampledImage] = [*read_corrections(CORRECTIONS).values()]
+        drawn += [*read_audits().values(), *read_points().values(), *(read_sample().images if SAMPLE.exists() else ())]
         return cls(
-            frozenset({*((e.image_id, e.sha256) for e in entries), *((c.image_id, c.photograph) for c in corrections)})
+            frozenset({*((e.image_id, e.sha256) for e in entries), *((d.image_id, d.photograph) for d in drawn)})
         )
 
     def hold(self, withdrawal: Withdrawal) -> bool:
@@ -162,12 +172,13 @@ def _masks_in_use() -> dict[str, str]:
     """Path → digest of the true and drawn masks of images that are not withdrawn: two images may have masks of the same bytes."""
     try:
         gone, entries, corrections = withdrawn(), read_manifest().entries, read_corrections(CORRECTIONS).values()
+        audits = read_audits().values()
     except UserError:  # nothing was imported, or one of them cannot be read
         return {}
     used = {e.mask_path: e.mask_sha256 for e in gone.kept(entries) if e.mask_path and e.mask_sha256}
-    return used | {
-        c.path(CORRECTIONS).as_posix(): c.mask for c in corrections if not gone.refuses(c.image_id, c.photograph)
-    }
+    drawn = [*((c, CORRECTIONS) for c in corrections), *((a, AUDITS) for a in audits)]
+    kept = ((mask, folder) for mask, folder in drawn if not gone.refuses(mask.image_id, mask.photograph))
+    return used | {mask.path(folder).as_posix(): mask.mask for mask, folder in kept}
 
 
 def _without_masks(withdrawal: Withdrawal, used: Mapping[str, str]) -> Withdrawal:
@@ -235,8 +246,8 @@ def _joined(old: Withdrawal, new: Withdrawal) -> Withdrawal:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is ours to delete: a photograph or mask below data/raw, a correction or a map, links resolved."""
-    return is_allowed(path, "delete") or is_inside(path.parent, CORRECTIONS, MAPS)
+    """Whether a file is ours to delete: a photograph or mask below data/raw, a correction, an audit or a map, links resolved."""
+    return is_allowed(path, "delete") or is_inside(path.parent, CORRECTIONS, AUDITS, MAPS)
 
 
 def maps_of(image_ids: Collection[str], others: Iterable[str], folder: Path = MAPS) -> list[Path]:

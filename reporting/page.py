@@ -13,6 +13,7 @@ from reporting.content import Curve, GalleryItem, QualityExample, Report, Tile
 from reporting.formats import duration, memory, percent, points
 from reporting.imports import facts as import_facts
 from reporting.imports import shown_classes
+from reporting.level import level_table
 from reporting.pictures import draw_tile, shares
 from reporting.plots import draw_curve, draw_histogram, series_colour
 from reporting.scores import class_scores, ladder, split_names, stage_score, step_names
@@ -90,6 +91,7 @@ def render_report(report: Report) -> str:
         ladders={split: ladder(report.metrics, split, report.steps) for split in splits},
         class_scores={split: class_scores(report.metrics, split, report.classes, report.steps) for split in splits},
         facts=_facts(report),
+        level=level_table(report.classes),
         import_facts=import_facts(report.imported) if report.imported else {},
         import_classes=shown_classes(report.imported) if report.imported else (),
         stage_score=lambda stage, split: stage_score(report.metrics, stage.measure, stage.score, split),

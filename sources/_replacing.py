@@ -1,5 +1,6 @@
 """What an import without --append takes out of the project."""
 
+from labelfactory.dataset.audits import read_audits, read_points
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.dataset.prepared import IMAGES
@@ -52,4 +53,5 @@ def refuse_loss(old: Manifest, new: Manifest, lost: tuple[Entry, ...]) -> None:
 
 def _is_trial(old: Manifest) -> bool:
     """Whether an import is so small that it costs nothing to repeat, and no stage and no person has worked on it."""
-    return len(old.entries) < TRIAL and not IMAGES.exists() and not read_corrections(CORRECTIONS)
+    worked = read_corrections(CORRECTIONS) or read_audits() or read_points()
+    return len(old.entries) < TRIAL and not IMAGES.exists() and not worked

@@ -47,6 +47,8 @@ PHOTOGRAPHS = ("images", "JPEGImages", "leftImg8bit")
 """Folders of photographs beside masks or their JSON, as tools and our exports write them."""
 NAME_ONE = "Name a folder or zip of PNG masks, a JSON of COCO or Label Studio, or CVAT's annotations.xml."
 
+NOT_TRAINING = "{} is not on the training list; other photographs have no masks"
+
 Current = Callable[[ImageRecord], Mask | None]
 """Returns the current mask of an image, [H, W] uint8; None if it has none."""
 Outdated = Callable[[ImageRecord], Iterable[Mask]]
@@ -126,6 +128,7 @@ def find_edited(
     *,
     take_equal: bool = False,
     reading: Reading | None = None,
+    refused: Callable[[ImageRecord], str] | None = None,
 ) -> Edited:
     """Read edited masks; check each against its photograph and compare it with the current mask.
 
@@ -136,6 +139,7 @@ def find_edited(
         outdated: returns masks of an image that hold no longer.
         take_equal: also take masks that equal the current one, as confirmed by a person.
         reading: how they are read where the files leave it open.
+        refused: says why the mask of an image is not taken, "" if it is; None takes those of the training list.
 
     Raises:
         DataError: lists every unusable mask with its file and the reason; then none is taken.
@@ -147,12 +151,15 @@ def find_edited(
         listed = list(_listed(unzipped, dataset, how, edited.decisions))
         gone, names = withdrawn(), ImageNames(dataset.usable)
         training = {record.image_id for record in dataset.training}
+        why_not = refused or (
+            lambda record: "" if record.image_id in training else NOT_TRAINING.format(record.image_id)
+        )
         unsaid = _Unsaid()
         with progress("corrections", len(listed)) as tick:
             for each in listed:
                 tick()
                 record = names.find(*each.names)
-                problem = _not_taken(each, record, names, training, edited)
+                problem = _not_taken(each, record, names, why_not, edited)
                 if record is not None and gone.refuses(record.image_id, record.sha256):
                     problem = f"{record.image_id} was withdrawn"
                 if problem or record is None:
@@ -193,7 +200,11 @@ def _unusable(path: Path, problems: Sequence[str], count: int) -> DataError:
 
 
 def _not_taken(
-    each: EditedMask, record: ImageRecord | None, names: ImageNames, training: set[str], edited: Edited
+    each: EditedMask,
+    record: ImageRecord | None,
+    names: ImageNames,
+    why_not: Callable[[ImageRecord], str],
+    edited: Edited,
 ) -> str:
     """Why no correction can be made of a mask, before it is read; "" if one can."""
     if record is None:
@@ -202,8 +213,8 @@ def _not_taken(
         return f"the data set has no image {each.names[0]!r}{near if 'did you mean' in near else ''}"
     if len(meanings := names.meanings(*each.names)) > 1:
         return f"it may be of {' or of '.join(map(repr, meanings))}: the id of one is the name of the other's file"
-    if record.image_id not in training:
-        return f"{record.image_id} is not on the training list; other photographs have no masks"
+    if reason := why_not(record):
+        return reason
     if record.image_id in edited.masks or record.image_id in (*edited.same, *edited.outdated):
         return f"a second mask for {record.image_id}"
     return ""

@@ -38,6 +38,7 @@ class LineSummary:
 
 def read_summary() -> LineSummary:
     """Read the reports below data/ of this folder. A score is that of the output on disk, or it is not measured."""
+    from labelfactory.stage.level_now import level_sentence
     from labelfactory.stage.output_state import with_present_scores  # Arrow and pandas, which take a second to load
     from lineage.evaluation import present, read_evaluation
 
@@ -63,6 +64,7 @@ def read_summary() -> LineSummary:
     if "fraction_of_supervised" in measured:
         notes.append(f"Of full supervision: {100 * measured['fraction_of_supervised']:.1f} %")
     notes += quality_falls()
+    notes.append(level_sentence())
     return LineSummary(splits, tuple(stages), tuple(notes), not why_not)
 
 

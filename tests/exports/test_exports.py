@@ -246,6 +246,7 @@ def test_provenance_says_where_it_came_from(line, name):
     assert stated["params"] == {"prepare": {"train_list": "train"}}
     assert stated["checkpoints"]["classifier"]["supervision"] == ["imagenet-tags", "tags"]
     assert (stated["format"], stated["what"], stated["split"], stated["min_quality"]) == (name, "masks", "train", 0.55)
+    assert stated["level"] == "± unknown"
 
 
 def test_what_was_withdrawn_does_not_go_out(line, capsys):

@@ -95,6 +95,7 @@ def test_the_file_knows_its_classes_and_where_it_comes_from(packaged):
         == said["weights_digest"]
         == load_checkpoint(made)[1].weights_digest
     )
+    assert json.loads(said["level"]) == "± unknown"
 
 
 def test_the_file_needs_nothing_of_ours(packaged, tmp_path):

@@ -50,9 +50,9 @@ def test_the_page_of_commands_lists_every_command():
     assert len(rows) == len(COMMANDS) + 1
 
 
-def test_the_readme_has_ten_commands_and_a_link_to_all():
+def test_the_readme_has_eleven_commands_and_a_link_to_all():
     """Each spelled as in docs/commands.md."""
-    assert len(rows_of(README)) == 10
+    assert len(rows_of(README)) == 11
     assert set(rows_of(README)) <= set(rows_of(COMMANDS_PAGE))
     assert "](docs/commands.md)" in README
     assert {"make demo", "make test", "make check"} <= commands_in(README)
@@ -100,7 +100,7 @@ HERE = {
         "export coco --out predicted --split train --what predictions --min-quality 0.1"
     ),
     "labelfactory predict IMAGE --out DIR": "predict {photograph} --out predictions",
-    "labelfactory corrections add PATH [--nearest] [--dry-run]": "corrections add drawn",
+    "labelfactory corrections add PATH [--nearest] [--audit] [--dry-run]": "corrections add drawn",
     "labelfactory corrections list": "corrections list",
     "labelfactory corrections remove IMAGE_ID": "corrections remove {image}",
     "labelfactory quarantine list": "quarantine list",
@@ -141,6 +141,10 @@ ELSEWHERE = {
     "labelfactory quarantine release IMAGE_ID": "test_quarantine.py",
     "labelfactory quarantine retry --stage all [--no-retrain]": "test_quarantine.py",
     "labelfactory new ../birds": "test_new.py",
+    "labelfactory review sample [--count 50] [--points 30] [--more 20] [--out DIR]": "test_review.py",
+    "labelfactory review list": "test_review.py",
+    "labelfactory review points FILE.csv": "test_review.py",
+    "labelfactory review estimate [--json]": "test_review.py",
     "labelfactory compare 2 3": "test_compare.py",
     "labelfactory audit diff 2 3 [--pictures DIR]": "test_audit.py",
     "labelfactory import coco INSTANCES.json --images DIR [--list train]": "test_import_commands.py",

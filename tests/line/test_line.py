@@ -91,6 +91,30 @@ def test_two_clean_runs_give_the_same_digests_and_so_does_one_without_true_masks
     assert "nothing was scored" in call(folder, "labelfactory", "report")
 
 
+def test_audits_change_no_row_and_no_network(finished):
+    """True masks that people drew of a sample: with them and without, the line ends with the same digests."""
+    before = digests(finished)
+    call(finished, "labelfactory", "review", "sample", "--count", "12")
+    folder = finished / "drawn"
+    folder.mkdir()
+    masks = finished / "data/raw/demo/masks"
+    chosen = [
+        line.split()[0] for line in call(finished, "labelfactory", "review", "list").splitlines() if "to audit" in line
+    ]
+    for path in (next(masks.glob(f"{image_id}.*")) for image_id in chosen):
+        shutil.copy(path, folder)
+    call(finished, "labelfactory", "corrections", "add", "drawn", "--audit")
+    assert "Estimated from 12 audited images" in call(finished, "labelfactory", "review", "estimate")
+    assert "Estimated mIoU on train from 12 audited images" in call(finished, "labelfactory", "report")
+    assert ran(call(finished, "dvc", "repro"), finished) == []
+    for place in ("cams", "walks", "masks", "segmenter", "predictions", "store"):
+        shutil.rmtree(finished / "data" / place)
+    call(finished, "dvc", "repro")
+    assert digests(finished) == before
+    call(finished, "labelfactory", "run", "evaluate", "--force")
+    assert "mIoU on train from 12 audited images" in (finished / "data/evaluation/report.html").read_text()
+
+
 @pytest.mark.parametrize("noun", ["cams", "segmenter"])
 def test_a_cold_stage_has_the_same_digests(finished, noun):
     """The tests' stages are forks of a process that has loaded the libraries; a user's are not. One of each kind is shown."""

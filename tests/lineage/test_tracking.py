@@ -268,6 +268,22 @@ def test_a_letter_that_mlflow_refuses_holds_up_no_other(apart, capsys):
     assert deliver() == Delivered(1, 0)
 
 
+def test_the_level_of_a_model_is_on_its_run(apart):
+    """Figures with their interval as metrics, the sample as a tag; it waits for its model."""
+    model = _model(apart, 2)
+    record = {"list": "train", "seed": 3, "audited": 50, "by_points": 0, "drawn": 50, "population": 400}
+    figures = {"level/train/masks/miou": 0.7, "level/train/masks/miou_low": 0.66, "level/train/masks/miou_high": 0.74}
+    put(("level", "one", {"model": model, "figures": figures, "record": record}))
+    deliver()
+    (run,) = [run for run in runs(store()) if "level.sample" in run.data.tags]
+    assert figures.items() <= run.data.metrics.items()
+    assert json.loads(run.data.tags["level.sample"]) == record
+    assert run.data.tags["labelfactory.id"] == Lookup().models[model].run
+    put(("level", "two", {"model": "unknown", "figures": figures, "record": record}))
+    deliver()
+    assert [letter.id for letter in Outbox().letters()] == ["two"]
+
+
 def test_a_promotion_follows_its_model_and_never_a_later_one(apart, monkeypatch):
     """A model is refused: the next one waits, to have the ledger's number, and so do promotions of both; the last one holds."""
     one, two = (_model(apart, n) for n in (1, 2))

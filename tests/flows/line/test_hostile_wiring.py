@@ -119,12 +119,14 @@ def test_a_source_of_data_by_another_name_is_hidden_from_bare_dvc_too(stage_of_o
     assert Path("copy").read_text() == "ours"
 
 
-@pytest.mark.parametrize("target", ["data/import", "data/corrections"])
+@pytest.mark.parametrize("target", ["data/import", "data/corrections", "data/audits"])
 def test_sources_of_data_that_dvc_adds_are_seen(stage_of_ours, target):
     """README: `dvc add data/import data/corrections`. .dvcignore keeps what it writes, and nobody refuses it."""
     shutil.copyfile(ROOT / ".dvcignore", ".dvcignore")
     Path("data/corrections").mkdir()
     Path("data/corrections/corrections.parquet").write_text("drawn")
+    Path("data/audits").mkdir()
+    Path("data/audits/audits.parquet").write_text("drawn")
     with Repo() as repo:
         repo.add(target)
     with open_repo() as repo:

@@ -1,0 +1,108 @@
+"""What a person needs to audit a sample: the photographs alone, a legend of the classes, and points to answer.
+
+images.csv             image_id and file of each photograph, in the order in which to audit them
+photographs/           of these images, upright
+classes.txt, labelmap.txt, legend.png   the classes, their numbers and colours in masks
+points.csv, points/    each point with an empty answer; the photographs with their numbered points. Only of samples with points
+
+No mask of ours is among them: a person who starts from one agrees with it too often.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from exports._selection import Item
+from exports.voc import label_map
+from labelfactory.dataset.audits import Sample
+from labelfactory.dataset.prepared import Dataset, ImageRecord
+from labelfactory.destinations import refuse_own
+from labelfactory.errors import DataError
+from labelfactory.files import disk_errors, make_folder
+from labelfactory.progress import progress
+from labelfactory.review.points import drawn_points
+from labelfactory.schema import palette
+
+PHOTOGRAPHS, POINTS = "photographs", "points"
+ROW, PATCH = 28, 44
+"""Pixels of a line of the legend, and of the patch of colour before a name."""
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+WIDTH = 1400
+"""Pixels to which a small photograph is enlarged, so that numbers do not cover its points."""
+
+
+def write_audit_folder(out: Path, sample: Sample, dataset: Dataset, image_ids: Sequence[str]) -> None:
+    """Write the folder.
+
+    Args:
+        out: a folder that does not exist, or is empty.
+        sample: with its seed and number of points.
+        dataset: of the photographs.
+        image_ids: of the images, in order.
+
+    Raises:
+        DataError: `out` belongs to the project or contains something; a photograph cannot be read.
+        DiskError: nothing can be written there.
+    """
+    refuse_own(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: exists and is not an empty folder", "Name a folder that does not exist.")
+    records = {record.image_id: record for record in dataset.usable}
+    names = dataset.classes.with_background
+    with disk_errors(out):
+        make_folder(out)
+        (out / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+        if not any(":" in name for name in names):
+            (out / "labelmap.txt").write_text(label_map(names), encoding="utf-8")
+        cv2.imwrite(str(out / "legend.png"), _legend(names))
+        rows, points = [], []
+        with progress("audit", len(image_ids)) as tick:
+            for image_id in image_ids:
+                record = records[image_id]
+                item = Item(record, np.zeros((0, 0), dtype=np.uint8), "", 0.0, "")
+                rows.append((image_id, item.write_photograph(out / PHOTOGRAPHS).name))
+                if sample.points:
+                    points += _write_points(out / POINTS / f"{item.name}.png", record, sample)
+                tick()
+        _write_csv(out / "images.csv", ("image_id", "file"), rows)
+        if points:
+            _write_csv(out / "points.csv", ("image_id", "number", "x", "y", "answer"), points)
+
+
+def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([head, *rows])
+
+
+def _legend(names: Sequence[str]) -> np.ndarray:
+    """The colour of each class id and its name; void last."""
+    colours = palette()
+    rows = [*enumerate(names), (255, "void: cannot be said, such as an edge; not scored")]
+    picture = np.full((ROW * len(rows) + 12, 640, 3), 255, dtype=np.uint8)
+    for k, (class_id, name) in enumerate(rows):
+        top = 6 + k * ROW
+        picture[top + 4 : top + ROW - 4, 8 : 8 + PATCH] = colours[class_id][::-1]
+        shown = name.encode("ascii", "replace").decode()  # the font has no others; classes.txt has the names
+        cv2.putText(picture, f"{class_id:3d}  {shown}", (62, top + 20), FONT, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+    return picture
+
+
+def _write_points(path: Path, record: ImageRecord, sample: Sample) -> list[tuple[object, ...]]:
+    """Write the photograph with its numbered points; gives the rows of points.csv."""
+    x, y = drawn_points(sample.seed, record.sha256, sample.points, (record.height, record.width))
+    photograph = record.photograph()
+    scale = max(1.0, WIDTH / photograph.shape[1])
+    picture = cv2.resize(photograph[:, :, ::-1], None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    for number, (a, b) in enumerate(zip(x, y, strict=True), 1):
+        at = (round((a + 0.5) * scale), round((b + 0.5) * scale))
+        for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.circle(picture, at, 7, colour, width, cv2.LINE_AA)
+            cv2.putText(picture, str(number), (at[0] + 10, at[1] + 5), FONT, 0.55, colour, width, cv2.LINE_AA)
+    path.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(path), picture)
+    return [
+        (record.image_id, number, a, b, "") for number, (a, b) in enumerate(zip(x.tolist(), y.tolist(), strict=True), 1)
+    ]

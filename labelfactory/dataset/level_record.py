@@ -1,0 +1,169 @@
+"""The last estimate of the level from audited images, and the digests that it was measured on.
+
+data/audits/estimate.json
+    format, list, seed, drawn, population    of the sample
+    audited, by_points                       images with an answer; those of them whose points were answered
+    lost                                     reason → audited images that do not count
+    not_covered                              images of the list that the sample was not drawn from
+    estimates                                masks, model → images, population, weight (λ), miou, iou (by class): each value, low,
+                                             high (null: unknown) and images; half_without, the half width of the mIoU without
+                                             expected areas; more, how many more images would give ± 2 points (null: not even all)
+    measured                                 states of the outputs and of the list, as in data/evaluation/metrics.json
+Fractions. A figure is shown beside something only if it was measured on that thing's digest; otherwise it is unknown.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labelfactory.errors import DataError
+from labelfactory.files import write_json
+from labelfactory.json_files import read_json
+
+LEVEL = Path("data/audits/estimate.json")
+UNKNOWN = "± unknown"
+ESTIMATE = "`labelfactory review estimate`"
+FORMAT = 1
+TWO_POINTS = 0.02
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Figure(_Part):
+    """An estimate; `low` and `high` are None where there is no interval."""
+
+    value: Fraction
+    low: Fraction | None
+    high: Fraction | None
+    images: int
+
+    @property
+    def half(self) -> float | None:
+        """Half of the interval's width."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+class LevelOf(_Part):
+    """The level of the masks, or of the model's predictions; see the module."""
+
+    output: str
+    images: int
+    population: int
+    expected: int
+    weight: float
+    miou: Figure
+    iou: Mapping[str, Figure]
+    half_without: float | None
+    more: int | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that the mIoU is the mean of."""
+        return tuple(self.iou)
+
+
+class LevelRecord(_Part):
+    """An estimate; fields as in the module."""
+
+    format: int = FORMAT
+    list: str
+    seed: int
+    drawn: int
+    population: int
+    audited: int
+    by_points: int
+    lost: Mapping[str, int]
+    not_covered: int
+    estimates: Mapping[str, LevelOf]
+    measured: tuple[Mapping[str, Any], ...]
+
+    def digest_of(self, name: str) -> str:
+        """The digest that an output or the list had; empty where it is not known."""
+        return next((str(state.get("digest", "")) for state in self.measured if state.get("name") == name), "")
+
+    def of(self, digests: Mapping[str, str]) -> dict[str, LevelOf]:
+        """The estimates whose outputs and list have these digests; by `masks` and `model`.
+
+        Args:
+            digests: name of an output, or `list <name>` → digest now.
+        """
+        if self.digest_of(self.list) != digests.get(f"list {self.list}", "-"):
+            return {}
+        return {k: e for k, e in self.estimates.items() if self.digest_of(e.output) == digests.get(e.output, "-")}
+
+
+class Named(NamedTuple):
+    """A figure with the flat key that it has in MLflow, provenance and passports."""
+
+    key: str
+    value: float
+
+
+def figures_of(record: LevelRecord, levels: Mapping[str, LevelOf]) -> list[Named]:
+    """The figures of some estimates: `level/<list>/<what>/miou`, `_low`, `_high`, and `…/iou/<class>` likewise."""
+    found = []
+    for what, level in levels.items():
+        for name, figure in [("miou", level.miou), *((f"iou/{c}", f) for c, f in level.iou.items())]:
+            key = f"level/{record.list}/{what}/{name}"
+            found.append(Named(key, figure.value))
+            if figure.low is not None and figure.high is not None:
+                found += [Named(f"{key}_low", figure.low), Named(f"{key}_high", figure.high)]
+        found.append(Named(f"level/{record.list}/{what}/images", level.images))
+    return found
+
+
+def read_level(path: Path = LEVEL) -> LevelRecord | None:
+    """The last estimate; None where there is none, or where it cannot be read: it can be computed again."""
+    if not path.is_file():
+        return None
+    try:
+        record: LevelRecord = read_json(path, LevelRecord, "")
+    except DataError:
+        return None
+    return record if record.format == FORMAT else None
+
+
+def write_level(record: LevelRecord, path: Path = LEVEL) -> None:
+    """Write an estimate atomically."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def in_points(figure: Figure | None) -> str:
+    """A figure for a person, in per cent with half of its interval.
+
+    >>> in_points(Figure(value=0.712, low=0.676, high=0.744, images=50))
+    '71.2 ± 3.4 %'
+    >>> in_points(Figure(value=0.712, low=None, high=None, images=4))
+    '71.2 % ± unknown'
+    """
+    if figure is None:
+        return UNKNOWN
+    return (
+        f"{100 * figure.value:.1f} % {UNKNOWN}"
+        if figure.half is None
+        else f"{100 * figure.value:.1f} ± {100 * figure.half:.1f} %"
+    )
+
+
+def sentence(record: LevelRecord | None, levels: Mapping[str, LevelOf]) -> str:
+    """The level in one sentence.
+
+    Args:
+        record: the last estimate, if there is one.
+        levels: what of it belongs to what is shown.
+    """
+    if record is None:
+        return f"The level of the masks is {UNKNOWN}: no image was audited. `labelfactory review sample` draws some."
+    if not levels:
+        return f"The level of the masks is {UNKNOWN}: masks changed after the last estimate. Type {ESTIMATE}."
+    shown = ", ".join(f"{what} {in_points(level.miou)}" for what, level in levels.items())
+    audited = max(level.images for level in levels.values())
+    return (
+        f"Estimated mIoU on {record.list} from {audited} audited images (95 % interval, seed {record.seed}): {shown}."
+    )

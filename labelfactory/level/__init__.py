@@ -1,0 +1,1 @@
+"""The level of some masks from few audited images: pure statistics on arrays."""

@@ -1,0 +1,204 @@
+"""Estimate the level of masks and model from what people answered of audited images.
+
+Everything is computed anew from the answers and the masks on disk. An answer counts if it belongs to the photograph that the data
+set has now, and if its image is in the sample and still on the list.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelfactory.dataset.audited_truth import audited_mask, audited_points
+from labelfactory.dataset.audits import AnsweredPoints, Sample, read_audits, read_points, read_sample
+from labelfactory.dataset.corrections import Correction
+from labelfactory.dataset.level_record import TWO_POINTS, Figure, LevelOf, LevelRecord
+from labelfactory.dataset.prepared import Dataset, ImageRecord
+from labelfactory.errors import MissingError
+from labelfactory.level.ratio import Areas, Interval, Labels, Points, estimate
+from labelfactory.review.areas import MASKS, MODEL, Expected, areas_of, expected_areas, point_areas
+from labelfactory.rows.reader import RowReader
+from labelfactory.schema import Mask
+from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.stage.output_state import states
+
+Read = Callable[[ImageRecord], Mask | None]
+"""Returns a mask of an image, [H, W] uint8; None if it has none."""
+GONE, CHANGED, OUTSIDE = "no longer on the list", "photograph changed since", "not in the sample"
+FEWEST = 2
+"""Audited images, without which nothing can be said."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What people answered of the images in the sample, as far as it counts.
+
+    Attributes:
+        masks: image id → true mask.
+        points: image id → answered points, of images without a true mask.
+        lost: reason → answered images that do not count.
+    """
+
+    masks: Mapping[str, Correction]
+    points: Mapping[str, AnsweredPoints]
+    lost: Mapping[str, int]
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self.masks or image_id in self.points
+
+
+def answers_of(sample: Sample, dataset: Dataset) -> Answers:
+    """The answers that count.
+
+    Raises:
+        DataError: a table of them is damaged.
+    """
+    listed = {record.image_id: record for record in dataset.usable if sample.list in record.lists}
+    drawn = {image.image_id for image in sample.images if image.is_drawn}
+    masks, points = read_audits(), read_points()
+    why: dict[str, str] = {}
+
+    def counts(image_id: str, answer: Correction | AnsweredPoints) -> bool:
+        record = listed.get(image_id)
+        if image_id not in drawn:
+            why[image_id] = OUTSIDE
+        elif record is None:
+            why[image_id] = GONE
+        elif not answer.fits(record):
+            why[image_id] = CHANGED
+        else:
+            return True
+        return False
+
+    whole = {image_id: mask for image_id, mask in masks.items() if counts(image_id, mask)}
+    rest = {image_id: each for image_id, each in points.items() if image_id not in whole and counts(image_id, each)}
+    return Answers(whole, rest, Counter(reason for i, reason in why.items() if i not in whole and i not in rest))
+
+
+def estimate_level(dataset: Dataset) -> LevelRecord:
+    """Estimate IoU by class and mIoU of masks and model, with intervals.
+
+    Raises:
+        MissingError: there is no sample, or fewer than two images have an answer and a mask.
+        DataError: a table, mask or shard is damaged.
+    """
+    sample = read_sample()
+    answers = answers_of(sample, dataset)
+    listed = {record.image_id: record for record in dataset.usable if sample.list in record.lists}
+    population = [image for image in sample.images if image.image_id in listed]
+    records = [listed[image.image_id] for image in population]
+    names = np.unique([image.stratum for image in population]) if population else np.array([])
+    stratum = np.searchsorted(names, [image.stratum for image in population]).astype(np.int64)
+    expected = expected_areas(records, dataset)
+    outputs = _outputs(dataset)
+    found: dict[str, LevelOf] = {}
+    for what, (noun, rows) in outputs.items():
+        level = _level(noun, rows, records, stratum, expected, answers, dataset, what)
+        found |= {what: level} if level is not None else {}
+    if not found:
+        raise MissingError(
+            f"{len(answers.masks) + len(answers.points)} audited images have a mask; an estimate needs at least {FEWEST}",
+            "Draw their masks and type `labelfactory corrections add PATH --audit`, or type `labelfactory review points FILE.csv`.",
+        )
+    return LevelRecord(
+        list=sample.list,
+        seed=sample.seed,
+        drawn=sum(image.is_drawn for image in population),
+        population=len(population),
+        audited=len(answers.masks) + len(answers.points),
+        by_points=len(answers.points),
+        lost=answers.lost,
+        not_covered=len(listed) - len(population),
+        estimates=found,
+        measured=tuple(states([noun for noun, _ in outputs.values()] + _behind(), [sample.list])),
+    )
+
+
+def _outputs(dataset: Dataset) -> dict[str, tuple[str, RowReader]]:
+    """What is estimated → the output that its digest is of, and its rows."""
+    wiring = read_wiring()
+    rows = {MASKS: (wiring.masks.noun, RowReader(DATA / wiring.masks.noun, dataset))}
+    predicting = wiring.predicting(wiring.model.noun)
+    if predicting is not None:
+        rows[MODEL] = (wiring.model.noun, RowReader(DATA / predicting.noun, dataset))
+    return rows
+
+
+def _behind() -> list[str]:
+    """Outputs that an estimate also depends on."""
+    wiring = read_wiring()
+    stages = wiring.predicting(wiring.model.noun), wiring.rating(wiring.masks.noun)
+    return [stage.noun for stage in stages if stage is not None]
+
+
+def _level(
+    noun: str,
+    rows: RowReader,
+    records: Sequence[ImageRecord],
+    stratum: Labels,
+    expected: Expected,
+    answers: Answers,
+    dataset: Dataset,
+    what: str,
+) -> LevelOf | None:
+    """The level of one output; None where fewer than two images have it and an answer."""
+    here = np.array([place for place, record in enumerate(records) if record.image_id in rows], dtype=np.int64)
+    audited = np.array([k for k, place in enumerate(here) if records[place].image_id in answers], dtype=np.int64)
+    if len(audited) < FEWEST:
+        return None
+    truth, points = _measured([records[here[k]] for k in audited], rows, answers, dataset)
+    areas, strata = expected.areas[what].of(here), stratum[here]
+    best = estimate(areas, strata, audited, truth, points=points)
+    plain = estimate(areas, strata, audited, truth, points=points, assisted=False)
+    names = dataset.classes.with_background
+    return LevelOf(
+        output=noun,
+        images=len(audited),
+        population=len(here),
+        expected=int((areas.union.sum(axis=1) > 0).sum()),
+        weight=round(best.weight, 4),
+        miou=_figure(best.miou),
+        iou={name: _figure(each) for name, each in zip(names, best.iou, strict=True) if np.isfinite(each.value)},
+        half_without=_or_none(plain.miou.half),
+        more=best.error.more_for(TWO_POINTS),
+    )
+
+
+def _measured(
+    records: Sequence[ImageRecord], rows: RowReader, answers: Answers, dataset: Dataset
+) -> tuple[Areas, Points | None]:
+    """Intersection and union with the truth of audited images, and of each point."""
+    n_classes = len(dataset.classes) + 1
+    areas = np.zeros((len(records), 2, n_classes))
+    owners: list[int] = []
+    at_points = []
+    for place, record in enumerate(records):
+        mask = rows[record.image_id]["mask"]
+        if record.image_id in answers.masks:
+            areas[place] = areas_of(audited_mask(answers.masks[record.image_id], dataset.classes), mask, n_classes)
+            continue
+        answered = answers.points[record.image_id]
+        inside = mask[np.array(answered.y), np.array(answered.x)]
+        each = point_areas(audited_points(answered, dataset.classes), inside, mask.size, n_classes)
+        areas[place] = each.mean(axis=0)
+        owners += [place] * len(each)
+        at_points.append(each)
+    whole = Areas(areas[:, 0], areas[:, 1])
+    if not owners:
+        return whole, None
+    every = np.concatenate(at_points)
+    return whole, Points(np.array(owners, dtype=np.int64), Areas(every[:, 0], every[:, 1]))
+
+
+def _figure(interval: Interval) -> Figure:
+    return Figure(
+        value=round(interval.value, 6),
+        low=_or_none(interval.low),
+        high=_or_none(interval.high),
+        images=interval.images,
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
