@@ -12,6 +12,8 @@ from labelfactory.console import one_line
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import MissingError
 from labelfactory.rows.quality_summary import QualitySummary, summary_of
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.level_now import level_sentence, present_classes
 
 BAR = 25
 """Characters of the longest bar."""
@@ -31,10 +33,11 @@ def quality(as_json: Annotated[bool, typer.Option("--json", help="Print an objec
     console = Console()
     console.print(table_of(found))
     console.print(worst_of(found))
-    for sentence in found.sentences():
+    for sentence in found.sentences(present_classes(read_wiring().masks.noun)):
         console.print(escape(one_line(sentence)))
     if found.unrated:
         console.print(f"{found.unrated} masks on disk are not rated; `labelfactory run` rates them.")
+    console.print(escape(one_line(level_sentence())))
     console.print("The pages of `labelfactory serve` show them, worst first.")
 
 

@@ -18,6 +18,7 @@ from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, read_wiring
+from labelfactory.stage.level_now import present_classes
 from labelfactory.stage.output_state import LIST, State, with_present_scores
 from labelfactory.versions import git_state
 from reporting.content import ClassBar, Curve, QualityExample, QualityView, Report, StageLine, Step
@@ -97,7 +98,12 @@ def _quality(dataset: Dataset, scorer: Scorer) -> QualityView | None:
         picture, pixels = records[mask.image_id].photograph(), rows[mask.image_id]["mask"]
         examples.append(QualityExample(caption, mask.image_id, mask.quality, picture, pixels))
     bars = [ClassBar(k, c.name, c.images, c.iou) for k, c in enumerate(found.classes) if c.images]
-    return QualityView([mask.quality for mask in found.masks], bars, examples, found.sentences())
+    return QualityView(
+        [mask.quality for mask in found.masks],
+        bars,
+        examples,
+        found.sentences(present_classes(read_wiring().masks.noun)),
+    )
 
 
 def _stage_lines() -> list[StageLine]:

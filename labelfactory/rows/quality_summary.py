@@ -1,10 +1,11 @@
 """The quality of all masks in one view: by class, worst first, and in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from labelfactory.dataset.level_record import UNKNOWN, Figure, in_points
 from labelfactory.dataset.prepared import Dataset
 from labelfactory.rows.rated import RatedRows
 from labelfactory.rows.reader import RowReader
@@ -64,12 +65,19 @@ class QualitySummary:
         """Mean quality; NaN without a mask."""
         return float(np.mean([mask.quality for mask in self.masks])) if self.masks else float("nan")
 
-    def sentences(self) -> list[str]:
-        """What a person should know: which classes are probably poor, and what would tell."""
-        poor = sorted((c for c in self.classes if c.images and c.iou < POOR), key=lambda c: c.iou)
+    def sentences(self, audited: Mapping[str, Figure]) -> list[str]:
+        """What a person should know: which classes are poor, and what would tell.
+
+        Args:
+            audited: class → its IoU by audited images of these masks, where there are some.
+        """
+        levels = {c.name: audited[c.name].value if c.name in audited else c.iou for c in self.classes if c.images}
+        poor = sorted((name for name, iou in levels.items() if iou < POOR), key=lambda name: levels[name])
         return [
-            f"The masks of {c.name} are probably poor ({100 * c.iou:.0f} ± unknown): {AUDITS} audited images would tell."
-            for c in poor
+            f"The masks of {name} are poor: {in_points(audited[name])} by audited images."
+            if name in audited
+            else f"The masks of {name} are probably poor ({100 * levels[name]:.0f} {UNKNOWN}): {AUDITS} audited images would tell."
+            for name in poor
         ]
 
 

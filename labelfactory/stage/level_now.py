@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from labelfactory.dataset.level_record import LevelOf, LevelRecord, figures_of, read_level, sentence
+from labelfactory.dataset.level_record import Figure, LevelOf, LevelRecord, figures_of, read_level, sentence
 from labelfactory.stage.output_state import list_state, output_state
 
 INTERVAL = 0.95
@@ -29,6 +29,13 @@ def present_levels(record: LevelRecord) -> dict[str, LevelOf]:
     digests = {name: str(state["digest"]) for name, state in states.items() if state is not None}
     listed = list_state(record.list)
     return record.of(digests | ({f"list {record.list}": str(listed["digest"])} if listed else {}))
+
+
+def present_classes(output: str) -> dict[str, Figure]:
+    """Class → its IoU in an output as it is on disk now, by audited images; empty where there is no estimate of it."""
+    record = read_level()
+    levels = present_levels(record).values() if record is not None else ()
+    return {name: figure for level in levels if level.output == output for name, figure in level.iou.items()}
 
 
 def level_sentence() -> str:

@@ -7,6 +7,7 @@ import pytest
 from made_line import SIZE, MadeLine
 from rated import rate
 
+from labelfactory.dataset.level_record import Figure, in_points
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.rows.quality_summary import ClassQuality, QualitySummary, summary_of
 
@@ -45,7 +46,7 @@ def test_without_ratings_there_is_nothing(line):
     found = summary_of(read_dataset(), worst=1)
     assert (found.masks, found.unrated) == ((), 4)
     assert np.isnan(found.mean)
-    assert found.sentences() == []
+    assert found.sentences({}) == []
 
 
 def test_poor_classes_are_named_worst_first():
@@ -55,7 +56,14 @@ def test_poor_classes_are_named_worst_first():
         ClassQuality("dog", 5, 0.3, ()),
         ClassQuality("fox", 0, 0.0, ()),
     )
-    assert QualitySummary((), classes, 0).sentences() == [
+    found = QualitySummary((), classes, 0)
+    assert found.sentences({}) == [
         "The masks of dog are probably poor (30 ± unknown): 50 audited images would tell.",
         "The masks of cat are probably poor (45 ± unknown): 50 audited images would tell.",
     ]
+    audited = {
+        "dog": Figure(value=0.41, low=0.32, high=0.5, images=12),
+        "cat": Figure(value=0.8, low=0.7, high=0.9, images=20),
+    }
+    (sentence,) = found.sentences(audited)  # the cats are better than they look
+    assert sentence == f"The masks of dog are poor: {in_points(audited['dog'])} by audited images."
