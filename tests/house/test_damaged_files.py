@@ -16,19 +16,25 @@ from made_line import MadeLine
 from visiting import leave_scores, project, visit
 
 from app import status
+from app.doctor import _audits
 from app.quarantine import list_
 from app.table import print_table
 from flows.line.stage_states import StageState
 from flows.line.summary import read_summary
 from flows.run.checks import check_run
 from flows.server.api import find_page
+from labelfactory.dataset.audits import AUDITS, AnsweredPoints, write_audits, write_points, write_sample
 from labelfactory.dataset.corrections import store_mask, write_corrections
 from labelfactory.dataset.left_out import LeftOut, write_left_out
+from labelfactory.dataset.level_record import write_level
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.errors import UserError
+from labelfactory.review.estimate import estimate_level
+from labelfactory.review.sample import draw_sample
 from labelfactory.settings.wiring import read_wiring
+from labelfactory.stage.level_now import level_sentence, present_level
 from lineage.audit import audit_file, audit_model
 from lineage.diff import diff
 from lineage.lookup import open_ledger
@@ -37,6 +43,7 @@ from lineage.mlflow_home import tracking_uri, write_address
 from lineage.outbox import Outbox
 from lineage.record import record
 from lineage.verify import verify
+from reporting.level import level_table
 from sources._batch import Batch, Candidate
 from sources._import_plan import ImportOptions
 from sources.intake import import_batch
@@ -104,6 +111,10 @@ FILES = {
     "data/import/left_out.json": "status, pages",
     "data/import/manifest.parquet": "status, check of a run",
     "data/corrections/corrections.parquet": "audit verify, record",
+    "data/audits/sample.parquet": "doctor, estimate",
+    "data/audits/audits.parquet": "doctor, estimate, audit verify",
+    "data/audits/points.parquet": "doctor, estimate",
+    "data/audits/estimate.json": "report, levels",
     "data/dataset/images.parquet": "status, record, audit verify, quarantine list, pages",
     "data/reports/refine_crf.json": "status, report, record, pages",
     "data/reports/prepare.json": "status, report, record, pages",
@@ -141,6 +152,11 @@ def made(tmp_path_factory) -> Path:
         first = read_dataset().records[0]
         mask = np.ones((first.height, first.width), np.uint8)
         write_corrections([store_mask(first.image_id, first.sha256, mask, read_dataset().classes)])
+        write_sample(draw_sample(read_dataset(), "train", count=4, seed=0, points=1))
+        audited = read_dataset().records
+        write_audits([store_mask(r.image_id, r.sha256, mask, read_dataset().classes, AUDITS) for r in audited[:3]])
+        write_points([AnsweredPoints(audited[3].image_id, audited[3].sha256, (0,), (0,), ("cat",))])
+        write_level(estimate_level(read_dataset()))
         open_ledger().masks("image-1")  # makes the index
         Path("data/ledger/withdrawn.json").write_text('{"last": "", "photographs": [], "image_ids": []}')
     return folder
@@ -176,6 +192,9 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "serve": find_page,
     "tracking": tracking_uri,
     "withdrawn": withdrawn,
+    "doctor": lambda: list(_audits()),
+    "estimate": lambda: estimate_level(read_dataset()),
+    "levels": lambda: (level_sentence(), present_level(), level_table(["background", "cat"])),
     "letters": lambda: (Outbox().letters(), Outbox().refused(), Outbox().drop_damaged()),
     "pages": pages,
 }
