@@ -39,7 +39,7 @@ from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError, MissingError, NewerFormatError, UserError, in_short
 from labelfactory.files import TakenError, disk_error, disk_errors, make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import LARGEST_PICTURE, check_path, is_inside, read_imported
+from labelfactory.foreign_files import LARGEST_PICTURE, check_path, is_allowed, is_inside, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 from lineage.shown_images import record_import
@@ -132,7 +132,11 @@ def pull(*, give_up: bool = False) -> Moved:
             if digest in pushed
         )
         missing = {digest: paths for digest, paths in absent if paths}
-        for folder in {check_path(path, "write").parent for paths in missing.values() for path in paths}:
+        written = {check_path(path, "write") for paths in missing.values() for path in paths}
+        here_before = {
+            path for paths in _files(together.entries).values() for path in paths if is_allowed(path, "write")
+        }
+        for folder in {path.parent for path in written | here_before}:  # a kill may have left one beside a whole file
             remove_leftovers(folder)
         fetch = partial(store.get, largest=LARGEST_PICTURE)
         for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):

@@ -15,6 +15,7 @@ from flows.line.shared_import import LAST_SHARED
 from flows.line.storage import Moved, pull, push
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest, write_manifest
 from labelfactory.errors import DataError
+from labelfactory.files import temporary_path
 from labelfactory.schema import Classes
 from lineage.lookup import Lookup
 
@@ -71,6 +72,17 @@ def test_an_image_that_comes_back_since_a_note_is_lost_is_named(made, other, cap
     said = capsys.readouterr().err
     assert len(read_manifest().entries) == len(manifest.entries) - (note == "kept")
     assert ("1 images that it did not have: image-0" in said) == (note != "kept"), said
+
+
+def test_what_a_kill_left_beside_a_whole_file_goes(made, other):
+    """Played: a kill between the two names of the last photograph that `pull` writes; the next one has nothing to fetch."""
+    push()
+    other()
+    pull()
+    half = temporary_path(Path("data/raw/image-0.png"), "0a")
+    half.write_bytes(b"photograph")
+    pull()
+    assert not half.exists()
 
 
 def changed(entry: Entry, **changes: object) -> None:
