@@ -178,7 +178,8 @@ def _rows(
         learnt = ["nothing is there yet"]
     if learnt:
         pending = known
-    pending = pending.union(changes.changed, *(waiting.get(noun, set()) for noun in stage.reads_rows))
+    own = known | changes.changed  # a stage above may make rows of other images too
+    pending = pending.union(changes.changed, *(waiting.get(noun, set()) & own for noun in stage.reads_rows))
     pending -= changes.removed
     return _Rows(pending, len(found - pending), writes)
 

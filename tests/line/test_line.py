@@ -85,8 +85,11 @@ def test_two_clean_runs_give_the_same_digests_and_so_does_one_without_true_masks
     assert "there is nothing to score" in output
     metrics = json.loads((folder / "data/evaluation/metrics.json").read_text())
     assert metrics["true_masks"] == 0
-    assert ShardFolder(finished / "data/predictions").shards() == [0]
-    assert ShardFolder(folder / "data/predictions").shards() == []  # nothing is scored, and no more was asked for
+    scored, trained = (ShardFolder(f / "data/predictions").states(0) for f in (finished, folder))
+    assert set(trained) == {r.image_id for r in ShardFolder(folder / "data/masks").all_states()}  # nothing is scored
+    assert len(scored) > len(trained)
+    assert all(scored[image_id].digest == state.digest for image_id, state in trained.items())
+    assert ShardFolder(finished / "data/quality").states(0) == ShardFolder(folder / "data/quality").states(0)
     assert not any(key.startswith(("miou", "iou")) for key in metrics)
     assert "nothing was scored" in call(folder, "labelfactory", "report")
 
@@ -153,7 +156,7 @@ def test_a_run_waits_for_dvcs_lock(imported):
 
 def test_a_line_that_never_ran_cannot_leave_out_training(imported):
     """--no-retrain without models: exit 2, both lines, and dvc.yaml untouched."""
-    assert "labelfactory run: at most 96 rows" in call(imported, "labelfactory", "status")
+    assert "labelfactory run: at most 114 rows" in call(imported, "labelfactory", "status")
     before = (imported / "dvc.yaml").read_bytes()
     output = call(imported, "labelfactory", "run", "--no-retrain", code=2)
     assert "there are no models yet" in output
