@@ -24,6 +24,7 @@ from fastapi.testclient import TestClient
 from benchmarks.ledger import constant, make
 from labelfactory.dataset.prepared import IMAGES, SCHEMA, SHARD_SIZE
 from labelfactory.dataset.tables import HEAD
+from labelfactory.rows.columns import ArrayColumn
 from labelfactory.settings.wiring import read_wiring
 from lineage.ledger import Ledger
 from pages.project import Project
@@ -49,8 +50,8 @@ PAGES = {
     "first page": "/images",
     "a page in the middle": "/images?page=800",
     "a class": "/images?tag=dog",
-    "worst agreement first": "/images?order=low",
-    "agreement from 20 to 30 %": "/images?low=20&high=30",
+    "worst agreement first": "/images?quality=agreement",
+    "agreement from 20 to 30 %": "/images?quality=agreement&low=20&high=30",
     "part of an id": "/images?q=_0123",
     "changed since a model": "/images?since=segmenter@1",
     "newest masks first": "/images?order=new",
@@ -112,11 +113,30 @@ def _write_shards(masks: pa.Table) -> None:
     rows = masks.set_column(1, "digest", hexed["digest"]).set_column(2, "key", hexed["key"])
     rows = rows.append_column("status", ok).append_column("reason", constant("", masks.num_rows, pa.string()))
     rows = rows.append_column("inputs", constant(json.dumps(INPUTS), masks.num_rows, pa.string()))
-    for noun in read_wiring().row_outputs:
+    wiring = read_wiring()
+    rating = wiring.rating(wiring.masks.noun)
+    for noun in wiring.row_outputs:
         folder = Path("data") / noun
         folder.mkdir(parents=True, exist_ok=True)
+        held = _rated(rows) if rating is not None and noun == rating.noun else rows
         for shard in range(-(-masks.num_rows // SHARD_SIZE)):
-            pq.write_table(rows.slice(shard * SHARD_SIZE, SHARD_SIZE), folder / f"shard-{shard:05d}.parquet")
+            pq.write_table(held.slice(shard * SHARD_SIZE, SHARD_SIZE), folder / f"shard-{shard:05d}.parquet")
+
+
+def _rated(rows: pa.Table) -> pa.Table:
+    """The same rows with a quality each, of the background and every class."""
+    ids = np.arange(1 + len(CLASSES), dtype=np.uint8)
+    quality = np.random.default_rng(0).random((rows.num_rows, len(ids)), dtype=np.float32)
+    shape = [len(ids)]
+    arrays = {
+        "class_ids": [{"shape": shape, "data": ids.tobytes()}] * rows.num_rows,
+        "expected_iou": [{"shape": shape, "data": each.tobytes()} for each in quality],
+    }
+    rows = rows.append_column("quality", pa.array(quality.mean(axis=1)))
+    rows = rows.append_column("mask_digest", rows.column("digest"))
+    for name, values in arrays.items():
+        rows = rows.append_column(name, pa.array(values, ArrayColumn("uint8").arrow_type))
+    return rows
 
 
 def visit() -> TestClient:

@@ -49,15 +49,19 @@ def test_certain_probabilities_give_the_iou(seed, n_classes):
 
 
 @given(seed=st.integers(0, 10**6))
-def test_a_mask_of_the_best_class_is_above_one_that_differs(seed):
-    """Where a pixel takes a less probable class, no class that it belongs to gets a larger IoU."""
+def test_what_speaks_for_a_class_in_the_mask_raises_it_and_what_does_outside_lowers_it(seed):
+    """One pixel of one channel becomes more probable; other classes stay as they are."""
     random = np.random.default_rng(seed)
-    probabilities = random.dirichlet(np.ones(3), (4, 4)).transpose(2, 0, 1).astype(np.float32)
-    mask = probabilities.argmax(axis=0).astype(np.uint8)
-    before = expected_overlap(mask, probabilities, range(3)).iou
-    taken = int(mask[0, 0])
-    mask[0, 0] = int(probabilities[:, 0, 0].argmin())
-    assert expected_overlap(mask, probabilities, range(3)).iou[taken] <= before[taken] + 1e-6
+    mask = random.integers(0, 2, (4, 4)).astype(np.uint8)
+    mask[0, :2] = 0, 1  # one of each at least
+    probabilities = random.uniform(0.1, 0.9, (2, 4, 4)).astype(np.float32)
+    before = expected_overlap(mask, probabilities, [0, 1]).iou
+    for place, inside in (((0, 1), True), ((0, 0), False)):
+        changed = probabilities.copy()
+        changed[1][place] += 0.05
+        after = expected_overlap(mask, changed, [0, 1]).iou
+        assert (after[1] > before[1]) == inside
+        assert after[0] == before[0]
 
 
 def test_two_opinions_are_multiplied():
