@@ -1,6 +1,5 @@
 """The site: an address for each page, its template, and errors that say what to type."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import jinja2
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
-from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 
 from labelfactory.digests import digest_bytes
@@ -25,7 +23,7 @@ from pages.line_page import REPORT, line_page, line_state, scores_on_disk
 from pages.links import image_link, model_link
 from pages.models_page import model_page, models_page
 from pages.project import Project
-from reporting.formats import duration, memory, percent
+from reporting.formats import duration, memory, percent, with_code
 
 HERE = Path(__file__).parent
 STATIC = {
@@ -211,11 +209,6 @@ class _Renderer:
         page = self._environment.get_template(name).render(context)
         body = page.encode("utf-8", "replace")  # an id may hold half a character
         return HTMLResponse(body, status, headers=NEVER)
-
-
-def with_code(text: str) -> Markup:
-    """A message for the terminal on a page: what stands between backticks as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def moment(time: datetime | None) -> str:

@@ -1,6 +1,9 @@
-"""Numbers as a person reads them."""
+"""Numbers and messages as a person reads them."""
 
 import math
+import re
+
+from markupsafe import Markup, escape
 
 NBSP = "\u00a0"
 """Keeps a number and its unit on one line."""
@@ -35,3 +38,8 @@ def memory(megabytes: int | None) -> str:
     if megabytes is None:
         return "–"
     return f"{megabytes}{NBSP}MB" if megabytes < 1000 else f"{megabytes / 1000:.1f}{NBSP}GB"
+
+
+def with_code(text: str) -> Markup:
+    """A message for the terminal on a page: what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))

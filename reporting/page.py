@@ -10,7 +10,7 @@ from markupsafe import Markup
 from labelfactory.files import write_whole
 from labelfactory.schema import VOID, palette
 from reporting.content import Curve, GalleryItem, QualityExample, Report, Tile
-from reporting.formats import duration, memory, percent, points
+from reporting.formats import duration, memory, percent, points, with_code
 from reporting.imports import facts as import_facts
 from reporting.imports import shown_classes
 from reporting.level import level_table
@@ -82,7 +82,13 @@ def render_report(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "duration": duration, "memory": memory}
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "duration": duration,
+        "memory": memory,
+        "with_code": with_code,
+    }
     plots = [_plot(curve) for curve in report.curves]
     splits, steps = split_names(report.metrics), step_names(report.steps)
     return environment.get_template(TEMPLATE).render(
