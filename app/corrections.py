@@ -24,7 +24,7 @@ from labelfactory.rows.pairing import renumbered
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from sources._coco_objects import Crowds
-from sources.corrections import Reading, find_edited
+from sources.corrections import Edited, Reading, find_edited
 
 cli = typer.Typer(help="Masks edited by hand, which replace the line's.", no_args_is_help=True)
 
@@ -74,11 +74,7 @@ def add(
     ours = _OurMasks(dataset, known, take_removed=take_equal)
     reading = Reading(nearest=nearest, crowds=crowds)
     edited = find_edited(path, dataset, ours.current, ours.outdated, take_equal=take_equal, reading=reading)
-    for decision in edited.decisions:
-        say(f"corrections: {decision}")
-    if edited.inexact:
-        pixels = sum(edited.inexact.values())
-        say(f"corrections: {pixels} pixels were not exact and are taken for the nearest: {_some(list(edited.inexact))}")
+    _say_how_read(edited)
     if edited.same:
         say(f"corrections: {len(edited.same)} equal the current masks and stay unchanged")
     if edited.outdated:
@@ -103,6 +99,15 @@ def add(
     say(f"corrections: {_some(list(edited.masks))} corrected, {len(known)} in all; {RUN}")
 
 
+def _say_how_read(edited: Edited) -> None:
+    """Say what was decided where files leave it open, and which pixels were not exact."""
+    for decision in edited.decisions:
+        say(f"corrections: {decision}")
+    if edited.inexact:
+        pixels = sum(edited.inexact.values())
+        say(f"corrections: {pixels} pixels were not exact and are taken for the nearest: {_some(list(edited.inexact))}")
+
+
 def _add_audits(path: Path, reading: Reading, *, dry_run: bool) -> None:
     """Take true masks of sampled images; also those that equal ours, since agreeing is an answer."""
     if not dry_run:
@@ -117,11 +122,7 @@ def _add_audits(path: Path, reading: Reading, *, dry_run: bool) -> None:
         reading=reading,
         refused=lambda record: _not_audited(record, drawn),
     )
-    for decision in edited.decisions:
-        say(f"corrections: {decision}")
-    if edited.inexact:
-        pixels = sum(edited.inexact.values())
-        say(f"corrections: {pixels} pixels were not exact and are taken for the nearest: {_some(list(edited.inexact))}")
+    _say_how_read(edited)
     if not edited.masks:
         say("corrections: no mask to take")
         return

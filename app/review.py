@@ -15,7 +15,7 @@ from labelfactory.dataset.corrections import read_corrections
 from labelfactory.dataset.level_record import LEVEL, Figure, LevelOf, LevelRecord, write_level
 from labelfactory.dataset.prepared import Dataset, read_dataset
 from labelfactory.errors import DataError
-from labelfactory.level.ratio import FEWEST
+from labelfactory.level.interval import FEWEST
 from labelfactory.review.estimate import Answers, answers_of, estimate_level
 from labelfactory.review.sample import add_to_sample, draw_sample
 from lineage.deliver import deliver

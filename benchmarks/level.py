@@ -19,7 +19,8 @@ import numpy as np
 
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.dataset.truth import has_truth, true_mask
-from labelfactory.level.ratio import Areas, Interval, estimate
+from labelfactory.level.interval import Interval
+from labelfactory.level.ratio import Areas, estimate
 from labelfactory.level.strata import drawn
 from labelfactory.progress import progress
 from labelfactory.review.areas import MASKS, MODEL, QUALITY, Expected, areas_of, expected_areas

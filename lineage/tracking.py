@@ -1,4 +1,4 @@
-"""Letters as MLflow runs, datasets, logged models and aliases. The only module that imports mlflow.
+"""Letters as MLflow runs, datasets, logged models and aliases. Only this module and `registry.py` import mlflow.
 
 Every run has the tag `labelfactory.id`. A letter that was written only in part is written again from the start; a finished one
 is not written twice.
@@ -31,10 +31,10 @@ from labelfactory.settings.wiring import read_wiring
 from lineage.mlflow_forms import milliseconds, mlflow_name, now
 from lineage.mlflow_home import HOME, SQLITE
 from lineage.outbox import Letter
+from lineage.registry import ID, Registry
 from lineage.settings_diff import flat
 
 EXPERIMENT = "labelfactory"
-ID = "labelfactory.id"
 PARENT = "mlflow.parentRunId"
 RECOVERED = "recovered"
 """Tag of the run of a model whose execution is not known."""
@@ -63,6 +63,11 @@ class Tracking:
     def registered(self) -> str:
         """The name of the model that people use: the only one that is registered."""
         return read_wiring().model.noun
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Its versions."""
+        return Registry(self.client, self.experiment, self.registered)
 
     def take(self, letter: Letter) -> None:
         """Take one letter, as its kind asks."""
@@ -173,7 +178,7 @@ class Tracking:
             raise MlflowException(f"the run of the model {letter.id} is gone")
         model = logged or self._log_model(letter, run)
         if detail["name"] == self.registered:
-            self._register(model, run, letter)
+            self.registry.add(model, run.info.run_id, letter)
         self.client.set_terminated(run.info.run_id, "FINISHED", run.info.end_time)
 
     def _log_model(self, letter: Letter, run: Run) -> LoggedModel:
@@ -205,48 +210,6 @@ class Tracking:
         self.client.set_logged_model_tags(model.model_id, {ID: letter.id})
         return finished
 
-    def _register(self, model: LoggedModel, run: Run, letter: Letter) -> None:
-        """Make a version with the ledger's number. In a registry that has lost all versions, those before it come first.
-
-        Raises:
-            MlflowException: the registry has another number for it.
-        """
-        if self._version(letter.id) is not None:
-            return
-        number = int(letter.detail["version"])
-        try:
-            self.client.create_registered_model(self.registered)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        taken = [int(v.version) for v in self.client.search_model_versions(f"name = '{self.registered}'")]
-        given = max(taken, default=0)
-        if given < number:
-            for earlier in range(1, number) if not taken else ():
-                self._create_again(earlier)
-            given = self._create_version(model, run.info.run_id, letter.id)
-            if given == number:
-                return
-            self.client.delete_model_version(self.registered, str(given))
-        raise MlflowException(
-            f"the registry is at {self.registered} {given}, the ledger at {number}: delete the registered model "
-            f"{self.registered} in MLflow, then type `labelfactory record` and `labelfactory promote`"
-        )
-
-    def _create_version(self, model: LoggedModel, run: str, id: str) -> int:
-        """A version of the registered model; gives its number."""
-        made = self.client.create_model_version(
-            self.registered, model.artifact_location, run, {ID: id}, model_id=model.model_id
-        )
-        return int(made.version)
-
-    def _create_again(self, number: int) -> None:
-        """The version of that number, of the model that was logged under it; nothing where there is none."""
-        name = f"name = '{self.registered}-{number}'"
-        for model in self.client.search_logged_models([self.experiment], name, max_results=1):
-            if model.tags.get(ID) and model.source_run_id:
-                self._create_version(model, model.source_run_id, model.tags[ID])
-
     def _level(self, letter: Letter) -> None:
         """The figures of an estimate from audited images, as metrics of the model's run."""
         model = self._logged_model(letter.detail["model"])
@@ -264,21 +227,16 @@ class Tracking:
         )
 
     def _promoted(self, letter: Letter) -> None:
-        version = self._version(letter.detail["model"])
-        if version is None:
-            raise MlflowException(f"the registry has no version of the model {letter.detail['model']}")
-        self.client.set_registered_model_alias(self.registered, letter.detail["alias"], version)
+        self.registry.promote(letter.detail["model"], letter.detail["alias"])
 
     def _withdrawn(self, letter: Letter) -> None:
         """Mark the models that an image touched."""
         for digest in letter.detail["models"]:
             tags = {"withdrawn": " ".join(letter.detail["images"])[:4000], "withdrawal": letter.id}
-            model, version = self._logged_model(digest), self._version(digest)
+            model = self._logged_model(digest)
             if model is not None:
                 self.client.set_logged_model_tags(model.model_id, tags)
-            if version is not None:
-                for name, value in tags.items():
-                    self.client.set_model_version_tag(self.registered, version, name, value)
+            self.registry.mark(digest, tags)
 
     def _begin(self, id: str, name: str, started: int | None, tags: Mapping[str, str]) -> Run | None:
         """A new run; None where it is there already, whole. One that was begun and not ended is thrown away."""
@@ -296,10 +254,6 @@ class Tracking:
     def _logged_model(self, digest: str) -> LoggedModel | None:
         models = self.client.search_logged_models([self.experiment], f"tags.`{ID}` = '{digest}'", max_results=1)
         return models[0] if models else None
-
-    def _version(self, digest: str) -> str | None:
-        versions = self.client.search_model_versions(f"name = '{self.registered}'")
-        return next((str(v.version) for v in versions if v.tags.get(ID) == digest), None)
 
     def _tag(self, run: Run, tags: Mapping[str, str]) -> None:
         self.client.log_batch(run.info.run_id, tags=[RunTag(mlflow_name(n), v) for n, v in tags.items()])

@@ -150,11 +150,7 @@ def find_edited(
     with unpacked(path) as unzipped:
         listed = list(_listed(unzipped, dataset, how, edited.decisions))
         gone, names = withdrawn(), ImageNames(dataset.usable)
-        training = {record.image_id for record in dataset.training}
-        why_not = refused or (
-            lambda record: "" if record.image_id in training else NOT_TRAINING.format(record.image_id)
-        )
-        unsaid = _Unsaid()
+        why_not, unsaid = refused or _not_to_train(dataset), _Unsaid()
         with progress("corrections", len(listed)) as tick:
             for each in listed:
                 tick()
@@ -170,21 +166,27 @@ def find_edited(
                 except DataError as error:
                     problems.append(f"{each.where}: {error.problem}")
                     continue
-                old = current(record)
+                old, image_id = current(record), record.image_id
                 kept = _Kept.of(each, mask, old)
                 equal = old is not None and np.array_equal(old, kept.mask)
                 if equal and not take_equal:
-                    edited.same.append(record.image_id)
+                    edited.same.append(image_id)
                 elif not equal and _is_one_of(each, mask, outdated(record)):
-                    edited.outdated.append(record.image_id)
+                    edited.outdated.append(image_id)
                 else:
-                    edited.masks[record.image_id] = kept.mask
-                    edited.inexact |= {record.image_id: inexact} if inexact else {}
+                    edited.masks[image_id] = kept.mask
+                    edited.inexact |= {image_id: inexact} if inexact else {}
                     unsaid.count(kept)
     edited.decisions += unsaid.decisions
     if problems:
         raise _unusable(path, problems, len(listed))
     return edited
+
+
+def _not_to_train(dataset: Dataset) -> Callable[[ImageRecord], str]:
+    """Says of an image why its mask is not taken: it is not on the training list."""
+    training = {record.image_id for record in dataset.training}
+    return lambda record: "" if record.image_id in training else NOT_TRAINING.format(record.image_id)
 
 
 def _is_one_of(each: EditedMask, mask: Mask, older: Iterable[Mask]) -> bool:

@@ -6,13 +6,11 @@ again. What a bucket names is checked before it is written: photographs and mask
 says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with credentials as for DVC.
 """
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from dvc.repo import Repo
 from dvc_objects.errors import ObjectFormatError
 from dvc_objects.fs.base import RemoteMissingDepsError
 
+from flows.line.damaged_import import import_here, put_damaged_aside
 from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
 from flows.line.known_remotes import is_gone, note_place, sending
@@ -37,8 +36,8 @@ from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, MissingError, NewerFormatError, UserError, in_short
-from labelfactory.files import TakenError, disk_error, disk_errors, make_folder, remove_leftovers, write_whole
+from labelfactory.errors import DataError, NewerFormatError, UserError, in_short
+from labelfactory.files import TakenError, disk_error, make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE, check_path, is_allowed, is_inside, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
@@ -116,7 +115,7 @@ def pull(*, give_up: bool = False) -> Moved:
     """
     with _store() as (repo, store):
         data, manifest = _pushed_manifest(store)
-        here, known = _import_here(give_up=give_up), cache(is_here)  # which reads each file once
+        here, known = import_here(give_up=give_up), cache(is_here)  # which reads each file once
         there = replace(manifest, entries=withdrawn().kept(manifest.entries))
         pushed = _files(there.entries)
         if here is not None:
@@ -126,32 +125,12 @@ def pull(*, give_up: bool = False) -> Moved:
         settled = settle(there if give_up or here is None else brought_together(here, there), pushed, known)
         together = settled.manifest
         note_place(repo, store.name)  # not before: an import that cannot be brought together may be another project's
-        absent = (
-            (digest, [path for path in paths if not known(str(path), digest)])
-            for digest, paths in _files(together.entries).items()
-            if digest in pushed
-        )
-        missing = {digest: paths for digest, paths in absent if paths}
-        written = {check_path(path, "write") for paths in missing.values() for path in paths}
-        here_before = {
-            path for paths in _files(together.entries).values() for path in paths if is_allowed(path, "write")
-        }
-        for folder in {path.parent for path in written | here_before}:  # a kill may have left one beside a whole file
-            remove_leftovers(folder)
-        fetch = partial(store.get, largest=LARGEST_PICTURE)
-        for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):
-            if picture is None or digest_bytes(picture) != digest:
-                problem = "is missing" if picture is None else "is damaged"
-                raise DataError(
-                    f"{store.picture(digest)}: {missing[digest][0]} {problem}", "Type `labelfactory push` again."
-                )
-            for path in missing[digest]:
-                _write_new(check_path(path, "write"), picture)
+        missing = _take_pictures(store, together, pushed, known)
         if here != together:
             record_import()  # that one's photographs may stay at their paths
             ACCOUNT.unlink(missing_ok=True)  # it is of another import
         if here is None:
-            _put_damaged_aside()
+            put_damaged_aside()
         if together == manifest:  # now all that it names is here
             _write(MANIFEST, data)
         else:
@@ -164,7 +143,44 @@ def pull(*, give_up: bool = False) -> Moved:
         if targets:
             fetch_listings(repo, targets, store.get)
             outputs = fetch_outputs(repo, targets)
-    return Moved(outputs, len(missing), settled.kept)
+    return Moved(outputs, missing, settled.kept)
+
+
+def _take_pictures(store: Store, wanted: Manifest, pushed: Collection[str], known: Callable[[str, str], bool]) -> int:
+    """Fetch the photographs and true masks of an import that were pushed and are not here.
+
+    Args:
+        store: the remote.
+        wanted: the import.
+        pushed: digests of what was pushed.
+        known: whether a path has the bytes of a digest already.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        DataError: one is missing or damaged in the remote, or a file came to its path meanwhile.
+    """
+    absent = (
+        (digest, [path for path in paths if not known(str(path), digest)])
+        for digest, paths in _files(wanted.entries).items()
+        if digest in pushed
+    )
+    missing = {digest: paths for digest, paths in absent if paths}
+    written = {check_path(path, "write") for paths in missing.values() for path in paths}
+    here_before = {path for paths in _files(wanted.entries).values() for path in paths if is_allowed(path, "write")}
+    for folder in {path.parent for path in written | here_before}:  # a kill may have left one beside a whole file
+        remove_leftovers(folder)
+    fetch = partial(store.get, largest=LARGEST_PICTURE)
+    for digest, picture in _each("pull", missing, lambda digest: fetch(store.picture(digest))):
+        if picture is None or digest_bytes(picture) != digest:
+            problem = "is missing" if picture is None else "is damaged"
+            raise DataError(
+                f"{store.picture(digest)}: {missing[digest][0]} {problem}", "Type `labelfactory push` again."
+            )
+        for path in missing[digest]:
+            _write_new(check_path(path, "write"), picture)
+    return len(missing)
 
 
 def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
@@ -176,25 +192,6 @@ def _pushed_manifest(store: Store) -> tuple[bytes, Manifest]:
     return data, read_pushed(data, address)
 
 
-def _import_here(*, give_up: bool) -> Manifest | None:
-    """This folder's import; None if there is none, or a damaged one that is given up.
-
-    Raises:
-        DataError: it is damaged and not given up, or of a newer labelfactory.
-    """
-    try:
-        return read_manifest()
-    except NewerFormatError:
-        raise
-    except MissingError:
-        return None
-    except UserError as error:
-        if give_up:
-            return None
-        remedy = "Restore it or import again; `labelfactory pull --give-up` puts it aside and takes what was pushed."
-        raise DataError(error.problem, remedy) from error
-
-
 def _say_what_comes_back(here: Manifest, there: Manifest) -> None:
     """Say which images of the pushed import are taken as new, where they may have been taken out of this folder's."""
     own = {entry.image_id for entry in here.entries}
@@ -204,17 +201,6 @@ def _say_what_comes_back(here: Manifest, there: Manifest) -> None:
             f"pull: {LAST_SHARED} is missing or damaged, so what was taken out of this folder's import since it was shared is not "
             f"known: it gets {len(missing)} images that it did not have: {first_of(missing, SHOWN)}"
         )
-
-
-def _put_damaged_aside() -> None:
-    """Keep a damaged import, which may have what was never pushed."""
-    if MANIFEST.exists():
-        names = (LAST_SHARED.parent / f"damaged-manifest-{number}.parquet" for number in count(1))
-        aside = next(path for path in names if not os.path.lexists(path))
-        make_folder(aside.parent)
-        with disk_errors(aside):
-            MANIFEST.replace(aside)
-        say(f"pull: {MANIFEST} is damaged: it is {aside} now, which you may delete")
 
 
 def _refuse_remote(repo: Repo, store: Store, *, give_up: bool) -> None:

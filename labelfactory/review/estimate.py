@@ -16,7 +16,8 @@ from labelfactory.dataset.corrections import Correction
 from labelfactory.dataset.level_record import TWO_POINTS, Figure, LevelOf, LevelRecord
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.errors import MissingError
-from labelfactory.level.ratio import Areas, Interval, Labels, Points, estimate
+from labelfactory.level.interval import Interval
+from labelfactory.level.ratio import Areas, Labels, Points, estimate
 from labelfactory.review.areas import MASKS, MODEL, Expected, areas_of, expected_areas, point_areas
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask

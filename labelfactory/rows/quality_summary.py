@@ -14,6 +14,8 @@ from labelfactory.settings.wiring import DATA, read_wiring
 
 POOR = 0.5
 """Masks of a class whose expected IoU is lower are probably poor."""
+COLUMNS = ("class_ids", "expected_iou", "intersection", "union")
+"""What is read of each rating beside its quality."""
 AUDITS = 50
 """Audited images that tell how good the masks are."""
 
@@ -93,16 +95,17 @@ def summary_of(dataset: Dataset, *, worst: int) -> QualitySummary:
     """
     noun = read_wiring().masks.noun
     states, rated = RowReader(DATA / noun, dataset).states, RatedRows(noun, dataset)
-    names = dataset.classes.with_background
+    names, columns = dataset.classes.with_background, {name: rated.values(name) for name in COLUMNS}
     masks, tags, unrated = [], {}, 0
     for record in dataset.training:
         state = states.get(record.image_id)
         if state is None:
             continue
-        row = rated.row(record.image_id, state.digest)
-        if row is None:
+        quality = rated.quality(record.image_id, state.digest)
+        if quality is None:
             unrated += 1
             continue
+        row = {name: values[record.image_id] for name, values in columns.items()}
         tags[record.image_id] = {names[BACKGROUND], *record.tags}
         pixels = record.height * record.width
         shown = [names[k] for k in row["class_ids"]]
@@ -110,7 +113,7 @@ def summary_of(dataset: Dataset, *, worst: int) -> QualitySummary:
         masks.append(
             RatedMask(
                 record.image_id,
-                float(row["quality"]),
+                quality,
                 dict(zip(shown, map(float, row["expected_iou"]), strict=True)),
                 dict(zip(shown, ((float(i), float(u)) for i, u in areas), strict=True)),
             )

@@ -42,8 +42,6 @@ class RatedRows:
         of, value = self._rated.get(image_id, ("", 0.0))
         return value if of == digest else None
 
-    def row(self, image_id: str, digest: str) -> Mapping[str, Any] | None:
-        """All that the stage says of a row; None where the row of that digest was not rated."""
-        if self._rows is None or self._rated.get(image_id, ("", 0.0))[0] != digest:
-            return None
-        return self._rows[image_id]
+    def values(self, name: str) -> Mapping[str, Any]:
+        """Another column of all ratings, image_id → value; empty where there is none. `quality` says whether one is of a row."""
+        return self._rows.values(name) if self._rows is not None else {}

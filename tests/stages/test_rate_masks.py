@@ -174,7 +174,7 @@ def test_a_quality_is_of_the_mask_that_was_rated(line):
     replace("masks", "image-1", mask=half(0, 1))
     now = RowReader(DATA / "masks").states["image-1"].digest
     assert rated.quality("image-1", now) is None
-    assert rated.row("image-1", now) is None
+    assert rated.values("mask_digest")["image-1"] == digests["image-1"]  # of the mask before
     assert run("rate_masks") == (1, 3)
     again = RatedRows("masks", read_dataset())
     assert again.quality("image-1", now) == pytest.approx(float(rows("quality")["image-1"]["quality"]))
@@ -199,6 +199,7 @@ def test_a_run_says_whose_quality_fell(line, monkeypatch, capsys):
 def test_without_the_stage_nothing_is_rated(line):
     """As in a project of an earlier version."""
     assert RatedRows("masks").quality("image-1", "any") is None
+    assert RatedRows("masks").values("class_ids") == {}
     assert RatedRows("walks").quality("image-1", "any") is None
 
 
