@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from labelfactory.level.student import t_quantile
+from scipy.special import stdtrit
 
 Numbers = NDArray[np.float64]
 
@@ -91,4 +90,4 @@ def interval_of(value: float, error: Error, images: int) -> Interval:
 
 
 def _t(freedom: float) -> float:
-    return t_quantile((1 + CONFIDENCE) / 2, round(float(np.clip(freedom, 1, 1000)), 1))
+    return float(stdtrit(np.clip(freedom, 1, 1000), (1 + CONFIDENCE) / 2))

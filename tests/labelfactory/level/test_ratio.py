@@ -4,24 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import t as student
 
 from labelfactory.errors import ShapeError
 from labelfactory.level.ratio import Areas, Points, estimate, joined
 from labelfactory.level.strata import drawn, make_design
-from labelfactory.level.student import t_quantile
-
-
-@given(freedom=st.floats(1, 1000), probability=st.sampled_from([0.8, 0.95, 0.975, 0.995]))
-def test_quantiles_of_t(freedom, probability):
-    """Those of scipy."""
-    assert t_quantile(probability, freedom) == pytest.approx(student.ppf(probability, freedom), rel=1e-3)
-
-
-@pytest.mark.parametrize(("probability", "freedom"), [(0.5, 3), (1.0, 3), (0.9, 0.5)])
-def test_no_quantile(probability, freedom):
-    with pytest.raises(ShapeError):
-        t_quantile(probability, freedom)
 
 
 def population(seed: int = 0, n: int = 200, classes: int = 3) -> tuple[Areas, Areas, np.ndarray]:
