@@ -1,7 +1,7 @@
 """`labelfactory quality`: how good the masks probably are, by class, without a true mask."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -9,11 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from labelfactory.console import one_line
+from labelfactory.dataset.level_record import Refit
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.errors import MissingError
-from labelfactory.rows.quality_summary import QualitySummary, summary_of
+from labelfactory.rows.quality_summary import QualitySummary, RatedMask, summary_of
 from labelfactory.settings.wiring import read_wiring
-from labelfactory.stage.level_now import level_sentence, present_classes
+from labelfactory.stage.level_now import level_sentence, present_classes, present_refit
 
 BAR = 25
 """Characters of the longest bar."""
@@ -23,22 +24,41 @@ WORST = 10
 
 def quality(as_json: Annotated[bool, typer.Option("--json", help="Print an object for each image.")] = False) -> None:
     """Show how good the masks probably are, by class and worst first; no true mask is needed."""
-    found = summary_of(read_dataset(), worst=WORST)
+    masks = read_wiring().masks.noun
+    rating = read_wiring().rating(masks)
+    refit = present_refit(masks, rating.noun) if rating is not None else None
+    found = summary_of(read_dataset(), worst=WORST, refit=refit)
     if not found.masks:
         raise MissingError("no mask has a quality yet", "Type `labelfactory run`, which rates them.")
     if as_json:
-        masks = ({"image_id": m.image_id, "quality": m.quality, "expected_iou": m.iou} for m in found.masks)
-        typer.echo(json.dumps(list(masks), indent=2))
+        typer.echo(json.dumps([_object(mask) for mask in found.masks], indent=2))
         return
     console = Console()
     console.print(table_of(found))
     console.print(worst_of(found))
-    for sentence in found.sentences(present_classes(read_wiring().masks.noun)):
+    for sentence in found.sentences(present_classes(masks)):
         console.print(escape(one_line(sentence)))
     if found.unrated:
         console.print(f"{found.unrated} masks on disk are not rated; `labelfactory run` rates them.")
     console.print(escape(one_line(level_sentence())))
+    if refit is not None:
+        console.print(escape(refit_sentence(refit, found)))
     console.print("The pages of `labelfactory serve` show them, worst first.")
+
+
+def _object(mask: RatedMask) -> dict[str, Any]:
+    """What a program reads of one mask."""
+    known = {"image_id": mask.image_id, "quality": mask.quality, "expected_iou": mask.iou}
+    return known | ({"fitted_quality": mask.fitted_quality, "fitted_iou": mask.fitted} if mask.fitted else {})
+
+
+def refit_sentence(refit: Refit, found: QualitySummary) -> str:
+    """How far single masks' figures are off, without audits and with them."""
+    return (
+        f"Of {refit.images} audited masks the quality was {100 * refit.error_without:.1f} points off; fitted to the audits, each "
+        f"without its own, {100 * refit.error:.1f}. Fitted, the mean of all is {100 * (found.fitted_mean or 0):.1f} %; "
+        "--json has it of each mask."
+    )
 
 
 def table_of(found: QualitySummary) -> Table:

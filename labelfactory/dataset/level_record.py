@@ -8,6 +8,8 @@ data/audits/estimate.json
     estimates                                masks, model → images, population, weight (λ), miou, iou (by class): each value, low,
                                              high (null: unknown) and images; half_without, the half width of the mIoU without
                                              expected areas; more, how many more images would give ± 2 points (null: not even all)
+    refit                                    images, error, error_without and lines, by which expected IoUs of single masks are
+                                             brought to the level of the audited ones (labelfactory/level/refit.py); null: too few
     measured                                 states of the outputs and of the list, as in data/evaluation/metrics.json
 Fractions. A figure is shown beside something only if it was measured on that thing's digest; otherwise it is unknown.
 """
@@ -68,6 +70,31 @@ class LevelOf(_Part):
         return tuple(self.iou)
 
 
+class RefitLine(_Part):
+    """What the expected IoUs of one fold's images are moved by."""
+
+    level: float
+    slope: float
+    middle: float
+    classes: Mapping[str, float]
+
+
+class Refit(_Part):
+    """How expected IoUs of single masks are brought to the level of audited ones.
+
+    Attributes:
+        images: audited images that it is of.
+        error: mean error of their qualities, each computed without its own truth.
+        error_without: that of the qualities as they are without audits.
+        lines: one for each fold of images.
+    """
+
+    images: int
+    error: Fraction
+    error_without: Fraction
+    lines: tuple[RefitLine, ...]
+
+
 class LevelRecord(_Part):
     """An estimate; fields as in the module."""
 
@@ -81,6 +108,7 @@ class LevelRecord(_Part):
     lost: Mapping[str, int]
     not_covered: int
     estimates: Mapping[str, LevelOf]
+    refit: Refit | None = None
     measured: tuple[Mapping[str, Any], ...]
 
     def digest_of(self, name: str) -> str:

@@ -18,7 +18,8 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.errors import MissingError
 from labelfactory.level.interval import Interval
 from labelfactory.level.ratio import Areas, Labels, Points, estimate
-from labelfactory.review.areas import MASKS, MODEL, Expected, areas_of, expected_areas, point_areas
+from labelfactory.review.areas import MASKS, MODEL, areas_of, expected_areas, point_areas
+from labelfactory.review.refit import refit_of
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
@@ -94,9 +95,18 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
     expected = expected_areas(records, dataset)
     outputs = _outputs(dataset)
     found: dict[str, LevelOf] = {}
+    refit = None
     for what, (noun, rows) in outputs.items():
-        level = _level(noun, rows, records, stratum, expected, answers, dataset, what)
-        found |= {what: level} if level is not None else {}
+        here = np.array([place for place, record in enumerate(records) if record.image_id in rows], dtype=np.int64)
+        audited = np.array([k for k, place in enumerate(here) if records[place].image_id in answers], dtype=np.int64)
+        if len(audited) < FEWEST:
+            continue
+        chosen = [records[here[k]] for k in audited]
+        truth, points = _measured(chosen, rows, answers, dataset)
+        areas = expected.areas[what].of(here)
+        found[what] = _level(noun, areas, stratum[here], audited, truth, points, dataset)
+        if what == MASKS:
+            refit = refit_of(chosen, areas.of(audited), truth, expected.quality[here[audited]], dataset)
     if not found:
         raise MissingError(
             f"{len(answers.masks) + len(answers.points)} audited images have a mask; an estimate needs at least {FEWEST}",
@@ -112,6 +122,7 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
         lost=answers.lost,
         not_covered=len(listed) - len(population),
         estimates=found,
+        refit=refit,
         measured=tuple(states([noun for noun, _ in outputs.values()] + _behind(), [sample.list])),
     )
 
@@ -135,28 +146,21 @@ def _behind() -> list[str]:
 
 def _level(
     noun: str,
-    rows: RowReader,
-    records: Sequence[ImageRecord],
-    stratum: Labels,
-    expected: Expected,
-    answers: Answers,
+    areas: Areas,
+    strata: Labels,
+    audited: Labels,
+    truth: Areas,
+    points: Points | None,
     dataset: Dataset,
-    what: str,
-) -> LevelOf | None:
-    """The level of one output; None where fewer than two images have it and an answer."""
-    here = np.array([place for place, record in enumerate(records) if record.image_id in rows], dtype=np.int64)
-    audited = np.array([k for k, place in enumerate(here) if records[place].image_id in answers], dtype=np.int64)
-    if len(audited) < FEWEST:
-        return None
-    truth, points = _measured([records[here[k]] for k in audited], rows, answers, dataset)
-    areas, strata = expected.areas[what].of(here), stratum[here]
+) -> LevelOf:
+    """The level of one output."""
     best = estimate(areas, strata, audited, truth, points=points)
     plain = estimate(areas, strata, audited, truth, points=points, assisted=False)
     names = dataset.classes.with_background
     return LevelOf(
         output=noun,
         images=len(audited),
-        population=len(here),
+        population=len(strata),
         expected=int((areas.union.sum(axis=1) > 0).sum()),
         weight=round(best.weight, 4),
         miou=_figure(best.miou),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from labelfactory.dataset.level_record import Figure, LevelOf, LevelRecord, figures_of, read_level, sentence
+from labelfactory.dataset.level_record import Figure, LevelOf, LevelRecord, Refit, figures_of, read_level, sentence
 from labelfactory.stage.output_state import list_state, output_state
 
 INTERVAL = 0.95
@@ -36,6 +36,19 @@ def present_classes(output: str) -> dict[str, Figure]:
     record = read_level()
     levels = present_levels(record).values() if record is not None else ()
     return {name: figure for level in levels if level.output == output for name, figure in level.iou.items()}
+
+
+def present_refit(masks: str, quality: str) -> Refit | None:
+    """What brings the expected IoUs on disk to the level of audited ones; None where it was fitted to other masks or qualities.
+
+    Args:
+        masks, quality: nouns of the outputs.
+    """
+    record = read_level()
+    if record is None or record.refit is None or not any(e.output == masks for e in present_levels(record).values()):
+        return None
+    now = output_state(quality)
+    return record.refit if now is not None and record.digest_of(quality) == str(now["digest"]) else None
 
 
 def level_sentence() -> str:
