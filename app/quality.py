@@ -11,6 +11,7 @@ from rich.table import Table
 from labelfactory.console import one_line
 from labelfactory.dataset.level_record import Refit
 from labelfactory.dataset.prepared import read_dataset
+from labelfactory.dataset.withdrawn import without_withdrawn
 from labelfactory.errors import MissingError
 from labelfactory.rows.quality_summary import QualitySummary, RatedMask, summary_of
 from labelfactory.settings.wiring import read_wiring
@@ -27,7 +28,7 @@ def quality(as_json: Annotated[bool, typer.Option("--json", help="Print an objec
     masks = read_wiring().masks.noun
     rating = read_wiring().rating(masks)
     refit = present_refit(masks, rating.noun) if rating is not None else None
-    found = summary_of(read_dataset(), worst=WORST, refit=refit)
+    found = summary_of(without_withdrawn(read_dataset()), worst=WORST, refit=refit)
     if not found.masks:
         raise MissingError("no mask has a quality yet", "Type `labelfactory run`, which rates them.")
     if as_json:

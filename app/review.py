@@ -14,6 +14,7 @@ from labelfactory.dataset.audits import SAMPLE, Sample, read_points, read_sample
 from labelfactory.dataset.corrections import read_corrections
 from labelfactory.dataset.level_record import LEVEL, Figure, LevelOf, LevelRecord, write_level
 from labelfactory.dataset.prepared import Dataset, read_dataset
+from labelfactory.dataset.withdrawn import without_withdrawn
 from labelfactory.errors import DataError
 from labelfactory.level.interval import FEWEST
 from labelfactory.review.estimate import Answers, answers_of, estimate_level
@@ -45,7 +46,7 @@ def sample(
     ] = None,
 ) -> None:
     """Draw the images that a person audits, each with a known chance; or add to them."""
-    dataset = read_dataset()
+    dataset = without_withdrawn(read_dataset())
     known = read_sample() if SAMPLE.exists() and not anew else None
     if known is None and more is not None:
         raise DataError("--more adds to a sample, and none was drawn", "Type `labelfactory review sample --count 50`.")
@@ -78,7 +79,7 @@ def sample(
 @cli.command("list")
 def list_() -> None:
     """List the images of the sample, and whether each has an answer."""
-    drawn, dataset = read_sample(), read_dataset()
+    drawn, dataset = read_sample(), without_withdrawn(read_dataset())
     answers = answers_of(drawn, dataset)
     open_ids = set(_open(drawn, answers, dataset))
     for image in drawn.drawn:
@@ -93,7 +94,7 @@ def points(
     path: Annotated[Path, typer.Argument(metavar="FILE.csv", help="points.csv with a class in each answer.")],
 ) -> None:
     """Take answers at the points that were drawn."""
-    dataset, drawn = read_dataset(), read_sample()
+    dataset, drawn = without_withdrawn(read_dataset()), read_sample()
     found = read_point_answers(path, drawn, dataset)
     known = read_points()
     if found.images:
@@ -110,7 +111,7 @@ def estimate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Estimate mIoU and IoU of each class of masks and model, with 95 % intervals, from what was audited."""
-    dataset = read_dataset()
+    dataset = without_withdrawn(read_dataset())
     level = estimate_level(dataset)
     write_level(level)
     _record(level)

@@ -9,6 +9,7 @@ No mask of ours is among them: a person who starts from one agrees with it too o
 """
 
 import csv
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from labelfactory.dataset.audits import Sample
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.destinations import refuse_own
 from labelfactory.errors import DataError
-from labelfactory.files import disk_errors, make_folder
+from labelfactory.files import disk_errors, filled_folder, make_folder, remove_leftover_folders, temporary_path
 from labelfactory.progress import progress
 from labelfactory.review.points import drawn_points
 from labelfactory.schema import palette
@@ -50,26 +51,37 @@ def write_audit_folder(out: Path, sample: Sample, dataset: Dataset, image_ids: S
     refuse_own(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: exists and is not an empty folder", "Name a folder that does not exist.")
+    make_folder(out.parent)
+    remove_leftover_folders(out)
+    temporary = temporary_path(out)
+    with disk_errors(out):
+        try:
+            with filled_folder(temporary) as folder:
+                _fill(folder, sample, dataset, image_ids)
+            temporary.replace(out)  # of an empty folder; one that somebody has filled meanwhile stays
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: Path, sample: Sample, dataset: Dataset, image_ids: Sequence[str]) -> None:
     records = {record.image_id: record for record in dataset.usable}
     names = dataset.classes.with_background
-    with disk_errors(out):
-        make_folder(out)
-        (out / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-        if not any(":" in name for name in names):
-            (out / "labelmap.txt").write_text(label_map(names), encoding="utf-8")
-        cv2.imwrite(str(out / "legend.png"), _legend(names))
-        rows, points = [], []
-        with progress("audit", len(image_ids)) as tick:
-            for image_id in image_ids:
-                record = records[image_id]
-                item = Item(record, np.zeros((0, 0), dtype=np.uint8), "", 0.0, "")
-                rows.append((image_id, item.write_photograph(out / PHOTOGRAPHS).name))
-                if sample.points:
-                    points += _write_points(out / POINTS / f"{item.name}.png", record, sample)
-                tick()
-        _write_csv(out / "images.csv", ("image_id", "file"), rows)
-        if points:
-            _write_csv(out / "points.csv", ("image_id", "number", "x", "y", "answer"), points)
+    (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    if not any(":" in name for name in names):
+        (folder / "labelmap.txt").write_text(label_map(names), encoding="utf-8")
+    cv2.imwrite(str(folder / "legend.png"), _legend(names))
+    rows, points = [], []
+    with progress("audit", len(image_ids)) as tick:
+        for image_id in image_ids:
+            record = records[image_id]
+            item = Item(record, np.zeros((0, 0), dtype=np.uint8), "", 0.0, "")
+            rows.append((image_id, item.write_photograph(folder / PHOTOGRAPHS).name))
+            if sample.points:
+                points += _write_points(folder / POINTS / f"{item.name}.png", record, sample)
+            tick()
+    _write_csv(folder / "images.csv", ("image_id", "file"), rows)
+    if points:
+        _write_csv(folder / "points.csv", ("image_id", "number", "x", "y", "answer"), points)
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

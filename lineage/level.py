@@ -13,24 +13,36 @@ from lineage.lookup import Lookup, Model
 from lineage.outbox import Outbox
 
 EVENT = "level"
+AFTER = "after"
+"""Names the estimate before it, so that an estimate that comes again is an event of its own."""
 
 
 def record_level(record: LevelRecord, ledger: Ledger) -> None:
-    """Write an estimate into the ledger, and a letter that adds its figures to the model's run. The same one is written once."""
-    lookup = Lookup(ledger)
-    noun = read_wiring().model.noun
-    known = [model for model in lookup.models.values() if model.name == noun and belonging(record, model.passport)]
-    model = known[-1] if known else None
+    """Write an estimate into the ledger, and a letter with its figures for the model's run, unless its last one is the same."""
+    model = _model_of(record, Lookup(ledger))
     detail = {"record": record.model_dump(mode="json"), "model": model.digest if model else ""}
     detail["figures"] = dict(figures_of(record, belonging(record, model.passport))) if model else {}
-    identity = digest_json(detail)
     with ledger.locked():
-        if any(event["subject"] == identity for event in ledger.events(EVENT)):
-            return
+        last = next((e for e in reversed(ledger.events(EVENT)) if e["detail"]["model"] == detail["model"]), None)
+        if last is not None:
+            if {**last["detail"], AFTER: ""} == {**detail, AFTER: ""}:
+                return
+            detail[AFTER] = last["subject"]
+        identity = digest_json(detail)
         now = datetime.now(UTC).replace(microsecond=0)
         ledger.append("events", events_table([(EVENT, identity, detail, now)]))
         if model is not None:
             Outbox(ledger.folder / "outbox").put(EVENT, identity, detail)
+
+
+def _model_of(record: LevelRecord, lookup: Lookup) -> Model | None:
+    """The model whose weights were estimated; where none were, the last that learnt from the masks."""
+    noun = read_wiring().model.noun
+    models = [model for model in lookup.models.values() if model.name == noun]
+    weights = record.digest_of(noun)
+    own = [model for model in models if weights and model.passport.weights_digest == weights]
+    known = own or [model for model in models if belonging(record, model.passport)]
+    return known[-1] if known else None
 
 
 def belonging(record: LevelRecord, passport: Passport) -> dict[str, LevelOf]:

@@ -93,7 +93,10 @@ def _rows(path: Path) -> list[tuple[int, Mapping[str, str]]]:
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(f"{path}: has no column {', '.join(missing)}", REMEDY)
-    return [(reader.line_num, row) for row in reader if row["image_id"]]
+    try:
+        return [(reader.line_num, row) for row in reader if row["image_id"]]
+    except csv.Error as error:
+        raise DataError(f"{path}: row {reader.line_num + 1}: {error}", REMEDY) from None
 
 
 def _refused(image_id: str, record: ImageRecord | None, drawn: Mapping[str, str]) -> str:

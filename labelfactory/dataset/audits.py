@@ -179,7 +179,8 @@ def read_points() -> dict[str, AnsweredPoints]:
     """
     if not POINTS.exists():
         return {}
-    table, _ = read_columns(POINTS, None, remedy=RESTORE)
+    table, head = read_columns(POINTS, None, remedy=RESTORE)
+    check_format(POINTS, head, FORMAT)
     rows = check_columns(POINTS, table, POINTS_SCHEMA, remedy=RESTORE).to_pylist()
     lists = ("x", "y", "answers")
     found = [AnsweredPoints(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in rows]

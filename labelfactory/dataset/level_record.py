@@ -1,13 +1,14 @@
 """The last estimate of the level from audited images, and the digests that it was measured on.
 
-data/audits/estimate.json
+data/audits/estimate.json: `digest`, of what follows, and `record`:
     format, list, seed, drawn, population    of the sample
     audited, by_points                       images with an answer; those of them whose points were answered
     lost                                     reason → audited images that do not count
     not_covered                              images of the list that the sample was not drawn from
-    estimates                                masks, model → images, population, weight (λ), miou, iou (by class): each value, low,
-                                             high (null: unknown) and images; half_without, the half width of the mIoU without
-                                             expected areas; more, how many more images would give ± 2 points (null: not even all)
+    estimates                                masks, model → output, rows (the output looked at), images, population, weight (λ),
+                                             miou, iou (by class): each value, low, high (null: unknown) and images;
+                                             half_without, the half width of the mIoU without expected areas; more, how many
+                                             more images would give ± 2 points (null: not even all)
     refit                                    images, error, error_without and lines, by which expected IoUs of single masks are
                                              brought to the level of the audited ones (labelfactory/level/refit.py); null: too few
     measured                                 states of the outputs and of the list, as in data/evaluation/metrics.json
@@ -20,6 +21,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelfactory.digests import digest_json
 from labelfactory.errors import DataError
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
@@ -52,9 +54,10 @@ class Figure(_Part):
 
 
 class LevelOf(_Part):
-    """The level of the masks, or of the model's predictions; see the module."""
+    """The level of the masks, or of the model's predictions; see the module. `rows`: the output whose rows were looked at."""
 
     output: str
+    rows: str = ""
     images: int
     population: int
     expected: int
@@ -111,9 +114,10 @@ class LevelRecord(_Part):
     refit: Refit | None = None
     measured: tuple[Mapping[str, Any], ...]
 
-    def digest_of(self, name: str) -> str:
-        """The digest that an output or the list had; empty where it is not known."""
-        return next((str(state.get("digest", "")) for state in self.measured if state.get("name") == name), "")
+    def digest_of(self, name: str, *, is_list: bool = False) -> str:
+        """The digest that an output, or the list, had; empty where it is not known."""
+        named = (s for s in self.measured if s.get("name") == name and (s.get("kind") == "list") == is_list)
+        return next((str(state.get("digest", "")) for state in named), "")
 
     def of(self, digests: Mapping[str, str]) -> dict[str, LevelOf]:
         """The estimates whose outputs and list have these digests; by `masks` and `model`.
@@ -121,9 +125,11 @@ class LevelRecord(_Part):
         Args:
             digests: name of an output, or `list <name>` → digest now.
         """
-        if self.digest_of(self.list) != digests.get(f"list {self.list}", "-"):
+        if self.digest_of(self.list, is_list=True) != digests.get(f"list {self.list}", "-"):
             return {}
-        return {k: e for k, e in self.estimates.items() if self.digest_of(e.output) == digests.get(e.output, "-")}
+        wanted = {what: {level.output, level.rows or level.output} for what, level in self.estimates.items()}
+        same = {k for k, names in wanted.items() if all(self.digest_of(n) == digests.get(n, "-") for n in names)}
+        return {what: level for what, level in self.estimates.items() if what in same}
 
 
 class Named(NamedTuple):
@@ -146,20 +152,31 @@ def figures_of(record: LevelRecord, levels: Mapping[str, LevelOf]) -> list[Named
     return found
 
 
+class _Kept(_Part):
+    """The file."""
+
+    record: LevelRecord
+    digest: str
+
+
 def read_level(path: Path = LEVEL) -> LevelRecord | None:
-    """The last estimate; None where there is none, or where it cannot be read: it can be computed again."""
+    """The last estimate; None where there is none, or where it is not as it was written: it can be computed again."""
     if not path.is_file():
         return None
     try:
-        record: LevelRecord = read_json(path, LevelRecord, "")
+        kept: _Kept = read_json(path, _Kept, "")
     except DataError:
         return None
-    return record if record.format == FORMAT else None
+    return kept.record if kept.record.format == FORMAT and kept.digest == _digest(kept.record) else None
 
 
 def write_level(record: LevelRecord, path: Path = LEVEL) -> None:
     """Write an estimate atomically."""
-    write_json(path, record.model_dump(mode="json"))
+    write_json(path, {"record": record.model_dump(mode="json"), "digest": _digest(record)})
+
+
+def _digest(record: LevelRecord) -> str:
+    return digest_json(record.model_dump(mode="json"))
 
 
 def in_points(figure: Figure | None) -> str:

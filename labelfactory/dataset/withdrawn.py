@@ -10,7 +10,7 @@ ledger and every audit mean the withdrawn image by it.
 import json
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from labelfactory.console import first_of, say
 from labelfactory.dataset.manifest import Entry
+from labelfactory.dataset.prepared import Dataset
 from labelfactory.digests import SHA256, digest_file
 from labelfactory.errors import DataError, first_line
 from labelfactory.files import DiskError, write_json
@@ -62,6 +63,13 @@ def withdrawn(*, keep: bool = True) -> Withdrawn:
         with suppress(OSError, DiskError):
             write_json(REMEMBERED, {"photographs": sorted(told.photographs | remembered)})
     return Withdrawn(told.photographs | remembered, told.image_ids)
+
+
+def without_withdrawn(dataset: Dataset) -> Dataset:
+    """The data set without what was withdrawn since it was prepared: `withdraw --later` leaves it as it is until the next run."""
+    gone = withdrawn()
+    kept = tuple(r for r in dataset.records if not gone.refuses(r.image_id, r.sha256))
+    return replace(dataset, records=kept) if len(kept) < len(dataset.records) else dataset
 
 
 def remembered_photographs() -> frozenset[str]:

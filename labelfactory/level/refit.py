@@ -72,10 +72,8 @@ def refit(expected: Numbers, truth: Numbers, class_ids: Labels, folds: Labels, n
         raise ShapeError(
             f"{len(expected)} expected IoUs, {len(truth)} true ones, {len(class_ids)} classes, {len(folds)} folds"
         )
-    lines = (
-        _line(*(values[folds != fold] for values in (expected, truth, class_ids)), n_classes) for fold in range(FOLDS)
-    )
-    return tuple(lines)
+    others = [folds != fold for fold in range(FOLDS)]
+    return tuple(_line(expected[other], truth[other], class_ids[other], n_classes) for other in others)
 
 
 def _line(expected: Numbers, truth: Numbers, class_ids: Labels, n_classes: int) -> Line:

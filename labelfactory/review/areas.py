@@ -10,9 +10,10 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.level.ratio import Areas
 from labelfactory.level.strata import Numbers
 from labelfactory.metrics import Confusion
+from labelfactory.rows.rated import RatedRows
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import VOID, Mask
-from labelfactory.settings.wiring import DATA
+from labelfactory.settings.wiring import DATA, read_wiring
 
 QUALITY = DATA / "quality"
 """Rows of what is expected of each image."""
@@ -40,7 +41,7 @@ class Expected:
 
 
 def expected_areas(records: Sequence[ImageRecord], dataset: Dataset) -> Expected:
-    """What the rows of quality say of some images.
+    """What the rows of quality say of some images, as far as they are of the masks on disk.
 
     Raises:
         DataError: a shard is damaged.
@@ -51,8 +52,11 @@ def expected_areas(records: Sequence[ImageRecord], dataset: Dataset) -> Expected
     if QUALITY.is_dir():
         rows = RowReader(QUALITY, dataset)
         values = {name: rows.values(name) for name in ("quality", "class_ids", *sum(COLUMNS.values(), ()))}
+        noun = read_wiring().masks.noun
+        states, rated = RowReader(DATA / noun, dataset).states, RatedRows(noun, dataset)
         for place, record in enumerate(records):
-            if record.image_id not in rows:
+            state = states.get(record.image_id)
+            if record.image_id not in rows or state is None or rated.quality(record.image_id, state.digest) is None:
                 continue
             pixels, ids = record.width * record.height, values["class_ids"][record.image_id]
             quality[place] = values["quality"][record.image_id]

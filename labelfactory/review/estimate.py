@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelfactory.dataset.audited_truth import audited_mask, audited_points
-from labelfactory.dataset.audits import AnsweredPoints, Sample, read_audits, read_points, read_sample
+from labelfactory.dataset.audits import POINTS, RESTORE, AnsweredPoints, Sample, read_audits, read_points, read_sample
 from labelfactory.dataset.corrections import Correction
 from labelfactory.dataset.level_record import TWO_POINTS, Figure, LevelOf, LevelRecord
 from labelfactory.dataset.prepared import Dataset, ImageRecord
-from labelfactory.errors import MissingError
+from labelfactory.errors import DataError, MissingError
 from labelfactory.level.interval import Interval
 from labelfactory.level.ratio import Areas, Labels, Points, estimate
 from labelfactory.review.areas import MASKS, MODEL, areas_of, expected_areas, point_areas
@@ -23,7 +23,7 @@ from labelfactory.review.refit import refit_of
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
-from labelfactory.stage.output_state import states
+from labelfactory.stage.output_state import output_state, states
 
 Read = Callable[[ImageRecord], Mask | None]
 """Returns a mask of an image, [H, W] uint8; None if it has none."""
@@ -104,7 +104,7 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
         chosen = [records[here[k]] for k in audited]
         truth, points = _measured(chosen, rows, answers, dataset)
         areas = expected.areas[what].of(here)
-        found[what] = _level(noun, areas, stratum[here], audited, truth, points, dataset)
+        found[what] = _level(noun, rows.folder.folder.name, areas, stratum[here], audited, truth, points, dataset)
         if what == MASKS:
             refit = refit_of(chosen, areas.of(audited), truth, expected.quality[here[audited]], dataset)
     if not found:
@@ -128,12 +128,14 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
 
 
 def _outputs(dataset: Dataset) -> dict[str, tuple[str, RowReader]]:
-    """What is estimated → the output that its digest is of, and its rows."""
+    """What is estimated → the output that its digest is of, and its rows; predictions of an earlier model are left out."""
     wiring = read_wiring()
     rows = {MASKS: (wiring.masks.noun, RowReader(DATA / wiring.masks.noun, dataset))}
-    predicting = wiring.predicting(wiring.model.noun)
-    if predicting is not None:
-        rows[MODEL] = (wiring.model.noun, RowReader(DATA / predicting.noun, dataset))
+    noun = wiring.model.noun
+    predicting, model = wiring.predicting(noun), output_state(noun)
+    if predicting is not None and model is not None:
+        made_with = {noun: str(model["digest"])}
+        rows[MODEL] = (noun, RowReader(DATA / predicting.noun, dataset, made_with=made_with))
     return rows
 
 
@@ -146,6 +148,7 @@ def _behind() -> list[str]:
 
 def _level(
     noun: str,
+    of: str,
     areas: Areas,
     strata: Labels,
     audited: Labels,
@@ -159,6 +162,7 @@ def _level(
     names = dataset.classes.with_background
     return LevelOf(
         output=noun,
+        rows=of,
         images=len(audited),
         population=len(strata),
         expected=int((areas.union.sum(axis=1) > 0).sum()),
@@ -184,7 +188,7 @@ def _measured(
             areas[place] = areas_of(audited_mask(answers.masks[record.image_id], dataset.classes), mask, n_classes)
             continue
         answered = answers.points[record.image_id]
-        inside = mask[np.array(answered.y), np.array(answered.x)]
+        inside = _at(mask, answered)
         each = point_areas(audited_points(answered, dataset.classes), inside, mask.size, n_classes)
         areas[place] = each.mean(axis=0)
         owners += [place] * len(each)
@@ -194,6 +198,15 @@ def _measured(
         return whole, None
     every = np.concatenate(at_points)
     return whole, Points(np.array(owners, dtype=np.int64), Areas(every[:, 0], every[:, 1]))
+
+
+def _at(mask: Mask, answered: AnsweredPoints) -> Mask:
+    """The mask's classes at the points of an image."""
+    y, x = np.array(answered.y), np.array(answered.x)
+    if min(y.min(), x.min()) < 0 or y.max() >= mask.shape[0] or x.max() >= mask.shape[1]:
+        raise DataError(f"{POINTS}: {answered.image_id}: a point lies outside of its photograph", RESTORE)
+    found: Mask = mask[y, x]
+    return found
 
 
 def _figure(interval: Interval) -> Figure:

@@ -1,5 +1,7 @@
 """Random access to the rows of a per-image output, by image: what training, scoring, exports and corrections read."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ class RowReader:
     Args:
         folder: the output.
         dataset: only rows that belong to its photographs and classes are read; see `labelfactory.rows.pairing`.
+        made_with: with a data set, only rows whose inputs say so, such as the digest of a network's weights.
 
     Attributes:
         states: image_id → state of its row.
@@ -28,7 +31,9 @@ class RowReader:
         DataError: a shard is damaged.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset | None = None) -> None:
+    def __init__(
+        self, folder: Path, dataset: Dataset | None = None, *, made_with: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = ShardFolder(folder)
         self._dataset = dataset
         self._positions: dict[str, tuple[int, int]] = {}
@@ -45,11 +50,13 @@ class RowReader:
             for position, (image_id, state) in enumerate(states.items()):
                 if state.status != "ok" or (dataset is not None and image_id not in records):
                     continue
-                self._positions[image_id] = (shard, position)
                 belongs = True
                 if dataset is not None:
                     self.made_of[image_id] = self._made_of(shard, inputs[image_id])
+                    if made_with and not made_with.items() <= json.loads(inputs[image_id]).items():
+                        continue
                     belongs = not self.made_of[image_id].differs(records[image_id], dataset.classes.names)
+                self._positions[image_id] = (shard, position)
                 (self.states if belongs else self.earlier)[image_id] = state
 
     def _made_of(self, shard: int, inputs: str) -> MadeOf:

@@ -25,7 +25,8 @@ def present_level(*outputs: str) -> dict[str, Any] | None:
 
 def present_levels(record: LevelRecord) -> dict[str, LevelOf]:
     """The estimates of a record that are of what is on disk now."""
-    states = {level.output: output_state(level.output) for level in record.estimates.values()}
+    nouns = {noun for level in record.estimates.values() for noun in (level.output, level.rows) if noun}
+    states = {noun: output_state(noun) for noun in nouns}
     digests = {name: str(state["digest"]) for name, state in states.items() if state is not None}
     listed = list_state(record.list)
     return record.of(digests | ({f"list {record.list}": str(listed["digest"])} if listed else {}))

@@ -7,7 +7,7 @@ from made_line import MadeLine, recorded_line
 
 from labelfactory.dataset.level_record import UNKNOWN, Figure, LevelOf, LevelRecord, figures_of, write_level
 from labelfactory.stage.level_now import present_level
-from labelfactory.stage.output_state import states
+from labelfactory.stage.output_state import passport_of, states
 from lineage.audit import audit_model
 from lineage.ledger import Ledger
 from lineage.level import record_level
@@ -77,6 +77,23 @@ def test_an_audit_of_a_model_has_its_level(line):
     assert len(letters()) == 1
     record_level(estimated(0.8), Ledger())
     assert audit_model(Lookup(), "latest")["level"]["figures"]["level/train/masks/miou"] == 0.8
+
+
+def test_an_estimate_that_comes_again_is_the_last_one(line):
+    """Answers right, then wrong, then right again: the level is that of the last estimate, and each is sent."""
+    for value in (0.7, 0.8, 0.7):
+        record_level(estimated(value), Ledger())
+        assert audit_model(Lookup(), "latest")["level"]["figures"]["level/train/masks/miou"] == value
+    assert len(letters()) == 3
+
+
+def test_an_estimate_is_of_the_model_whose_weights_were_looked_at(line):
+    """Not of a later one that learnt from the same masks."""
+    first = estimated()
+    line.train("segmenter", {"classifier": passport_of("classifier"), "affinity": passport_of("affinity")}, seed=9)
+    record()
+    record_level(first, Ledger())
+    assert letters()[0]["model"] == Lookup().model("segmenter@1").digest
 
 
 def test_a_model_that_comes_after_has_none(line):

@@ -7,14 +7,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 from conftest import Workspace
 from PIL import Image
 from workspace import ROOT
 
 from labelfactory.dataset.images import encode_mask
+from labelfactory.digests import digest_json
+from labelfactory.learning.checkpoints import CHECKPOINT, Passport, save_checkpoint
 from labelfactory.review.areas import areas_of
 from labelfactory.rows.columns import ArrayColumn, MaskColumn, NumberColumn, TextColumn
 from labelfactory.rows.header import shard_schema
+from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.schema import VOID
 
@@ -27,6 +31,7 @@ QUALITY = {
     "quality": NumberColumn(),
     "class_ids": ArrayColumn("uint8"),
     **{name: ArrayColumn("float32") for name in AREAS},
+    "mask_digest": TextColumn(),
 }
 
 
@@ -111,6 +116,7 @@ class Reviewed:
     def write(self) -> None:
         """Write data set, masks and predictions."""
         self.workspace.save()
+        self.train()
         self._rows(
             "masks", "refine_crf", MASKS, lambda i: {"mask": self.masks[i], "agreement": 0.9, "source": "refine_crf"}
         )
@@ -119,21 +125,52 @@ class Reviewed:
             "predictions", "segment_images", PREDICTIONS, lambda i: {"mask": self.predictions[i], "class_ids": ids}
         )
 
-    def write_quality(self, noise: float = 0.1) -> None:
-        """Expected areas: the true ones, with noise."""
+    def train(self, seed: int = 0) -> None:
+        """Another model; its predictions are those that are there only once `write` makes their rows anew."""
+        weights = {"w": torch.full((1,), float(seed))}
+        passport = Passport(
+            stage="train_segmenter",
+            key=digest_json(seed),
+            architecture={"net": "segmenter"},
+            classes=list(CLASSES),
+            params={"seed": seed},
+            params_digest=digest_json(seed),
+            code_digest=digest_json("code"),
+            git_commit=None,
+            git_dirty=None,
+            seed=seed,
+            device="cpu",
+            libraries={"torch": torch.__version__},
+            training_rows=1,
+            training_rows_digest=digest_json("rows"),
+            parents={},
+            supervision=["tags"],
+            metrics={},
+        )
+        Path("data/segmenter").mkdir(parents=True, exist_ok=True)
+        self.model = save_checkpoint(Path("data/segmenter") / CHECKPOINT, weights, passport)
+
+    def write_quality(self, noise: float = 0.1, *, bias: float = 0.0) -> None:
+        """Expected areas: the true ones, with noise; intersections larger by a share."""
         random = np.random.default_rng(1)
 
         def row(image_id: str) -> dict:
             shares = []
             for made in (self.masks, self.predictions):
                 hits, union = areas_of(self.truth[image_id], made[image_id], len(CLASSES) + 1) / np.prod(SIZE)
-                hits = np.clip(hits * (1 + noise * random.normal(size=hits.shape)), 0, union)
+                hits = np.clip(hits * (1 + bias + noise * random.normal(size=hits.shape)), 0, union)
                 shares += [hits.astype(np.float32), union.astype(np.float32)]
             iou = np.divide(shares[0], shares[1], out=np.zeros(4, np.float32), where=shares[1] > 0)
             ids = np.flatnonzero(shares[1] + shares[3] > 0).astype(np.uint8)
             values = dict(zip(AREAS, (iou[ids], *(share[ids] for share in shares)), strict=True))
-            return {"quality": float(iou[ids].mean()), "class_ids": ids, **values}
+            quality = {
+                "quality": float(iou[ids].mean()),
+                "class_ids": ids,
+                "mask_digest": masks.states[image_id].digest,
+            }
+            return quality | values
 
+        masks = RowReader(Path("data/masks"))
         self._rows("quality", "rate_masks", QUALITY, row)
 
     def _rows(self, noun: str, stage: str, columns: dict, row) -> None:
@@ -143,7 +180,7 @@ class Reviewed:
         schema = shard_schema(stage, columns, CLASSES)
         shards: dict[int, list] = {}
         for record in self.workspace.records:
-            inputs = {"image": record.sha256, "classes": list(CLASSES)}
+            inputs = {"image": record.sha256, "classes": list(CLASSES), "segmenter": self.model.weights_digest}
             shards.setdefault(record.shard, []).append(finish(record.image_id, inputs, row(record.image_id), columns))
         for shard, rows in shards.items():
             ShardFolder(folder).write(shard, rows_table(rows, schema))

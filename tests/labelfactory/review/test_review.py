@@ -12,10 +12,21 @@ import pytest
 from reviewed import CLASSES, SIZE, Reviewed
 
 from app.doctor import _audits
-from labelfactory.dataset.audits import AUDITS, MASKS, SAMPLE, read_audits, read_points, read_sample, write_sample
+from exports import _audit_folder
+from labelfactory.dataset.audits import (
+    AUDITS,
+    MASKS,
+    SAMPLE,
+    read_audits,
+    read_points,
+    read_sample,
+    write_points,
+    write_sample,
+)
 from labelfactory.dataset.level_record import LEVEL, in_points, read_level, sentence
 from labelfactory.dataset.prepared import read_dataset
-from labelfactory.review.areas import areas_of, point_areas
+from labelfactory.dataset.withdrawn import REMEMBERED
+from labelfactory.review.areas import areas_of, expected_areas, point_areas
 from labelfactory.review.estimate import estimate_level
 from labelfactory.review.points import drawn_points
 from labelfactory.review.sample import draw_sample
@@ -71,8 +82,9 @@ def test_the_level_is_found(made, labelfactory):
     assert "masks: with expected areas ±" in shown
     assert "Kept in data/audits/estimate.json with the digests that it was measured on; seed 0." in shown
     assert "mIoU" in shown
-    assert json.loads(labelfactory("review", "estimate", "--json").partition("\n}\n")[0] + "\n}") == json.loads(
-        LEVEL.read_text()
+    assert (
+        json.loads(labelfactory("review", "estimate", "--json").partition("\n}\n")[0] + "\n}")
+        == json.loads(LEVEL.read_text())["record"]
     )
 
 
@@ -280,14 +292,14 @@ def test_after_masks_have_changed_the_old_estimate_is_of_other_digests(made, lab
     audited(made, labelfactory)
     labelfactory("review", "estimate")
     old = read_level()
-    assert set(present_levels(old)) == {"masks"}  # no segmenter's checkpoint here, so that no digest is the model's
+    assert set(present_levels(old)) == {"masks", "model"}
     assert sentence(old, present_levels(old)).startswith(
         "Estimated mIoU on train from 40 audited images (95 % interval, seed 0): masks"
     )
     image_id = sampled()[0]
     made.masks[image_id] = made.truth[image_id].copy()
     made.write()
-    assert present_levels(old) == {}
+    assert set(present_levels(old)) == {"model"}
     assert sentence(old, {}) == (
         "The level of the masks is ± unknown: masks changed after the last estimate. Type `labelfactory review estimate`."
     )
@@ -380,3 +392,99 @@ def test_the_ledger_keeps_what_was_read(made, labelfactory):
     labelfactory("review", "estimate")
     assert len(Ledger().events("level")) == 1
     assert estimate_level(read_dataset()) == read_level()
+
+
+def test_predictions_of_an_earlier_model_are_not_the_level_of_the_one_on_disk(made, labelfactory):
+    """After `labelfactory run train_segmenter` alone: nothing is said of the model until its predictions are there."""
+    audited(made, labelfactory, 20)
+    labelfactory("review", "estimate")
+    assert set(present_levels(read_level())) == {"masks", "model"}
+    made.train(seed=7)
+    assert set(present_levels(read_level())) == {"masks"}
+    labelfactory("review", "estimate")
+    assert set(read_level().estimates) == {"masks"}
+    made.write()
+    labelfactory("review", "estimate")
+    assert set(read_level().estimates) == {"masks", "model"}
+
+
+def test_expected_areas_of_earlier_masks_are_none(made):
+    """Between new masks and their rating."""
+    dataset = read_dataset()
+    assert expected_areas(dataset.records, dataset).known == len(made.masks)
+    made.masks["i000"] = np.full(SIZE, 1, np.uint8)
+    made.write()
+    assert expected_areas(dataset.records, dataset).known == len(made.masks) - 1
+
+
+def test_an_edited_estimate_is_none(made, labelfactory):
+    """A figure that somebody changed is shown nowhere."""
+    audited(made, labelfactory, 20)
+    labelfactory("review", "estimate")
+    kept = json.loads(LEVEL.read_text())
+    kept["record"]["estimates"]["masks"]["miou"]["value"] = 0.99
+    LEVEL.write_text(json.dumps(kept))
+    assert read_level() is None
+
+
+def test_what_was_withdrawn_since_is_neither_drawn_nor_written(made, labelfactory):
+    """`withdraw --later` leaves the data set as it is until the next run."""
+    gone = made.workspace.records[3]
+    REMEMBERED.parent.mkdir(exist_ok=True)
+    REMEMBERED.write_text(json.dumps({"photographs": [gone.sha256]}))
+    labelfactory("review", "sample", "--count", "40", "--out", "kit")
+    assert gone.image_id not in {image.image_id for image in read_sample().images}
+    assert not list(Path("kit").rglob(f"*{gone.image_id}*"))
+    assert gone.image_id not in labelfactory("quality", "--json")
+
+
+def test_no_link_of_others_is_followed_while_photographs_are_written(made, labelfactory, monkeypatch, tmp_path):
+    """Another user makes the folder and lays links under the names of the files, as soon as writing has begun."""
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    legend = _audit_folder._legend
+
+    def attacked(names):
+        Path("kit").mkdir(exist_ok=True)
+        for name in ("images.csv", "points.csv"):
+            Path("kit", name).symlink_to(precious)
+        return legend(names)
+
+    monkeypatch.setattr(_audit_folder, "_legend", attacked)
+    assert "kit" in labelfactory("review", "sample", "--count", "20", "--points", "5", "--out", "kit", code=2)
+    assert precious.read_text() == "mine"
+    assert not list(tmp_path.rglob("*.labelfactory.tmp"))
+
+
+def test_a_point_outside_of_its_photograph_is_an_error(made, labelfactory):
+    """A damaged table gives no figure and no traceback."""
+    labelfactory("review", "sample", "--count", "20", "--points", "5", "--out", "kit")
+    answer(Path("kit/points.csv"), made)
+    labelfactory("review", "points", "kit/points.csv")
+    for x in (-1, SIZE[1]):
+        first, *rest = read_points().values()
+        write_points([replace(first, x=(x, *first.x[1:])), *rest])
+        assert "lies outside of its photograph" in labelfactory("review", "estimate", code=2)
+
+
+def test_a_cell_that_is_too_long_is_an_error(made, labelfactory):
+    labelfactory("review", "sample", "--count", "20", "--points", "5", "--out", "kit")
+    with Path("kit/points.csv").open("a") as stream:
+        stream.write("i000,1,1,1," + "x" * 200_000 + "\n")
+    assert "field larger than field limit" in labelfactory("review", "points", "kit/points.csv", code=2)
+
+
+def test_qualities_are_fitted_to_audited_images(made, labelfactory):
+    """Expected IoUs that are all too low are moved up, and `quality` says by how much they were off."""
+    made.write_quality(bias=-0.3)
+    audited(made, labelfactory)
+    labelfactory("review", "estimate")
+    refit = read_level().refit
+    assert refit.images >= 30
+    assert refit.error < refit.error_without / 2
+    shown = labelfactory("quality")
+    assert f"quality was {100 * refit.error_without:.1f} points off" in " ".join(shown.split())
+    masks = json.loads(labelfactory("quality", "--json"))
+    assert all(mask["fitted_quality"] > mask["quality"] for mask in masks if 0 < mask["quality"] < 0.7)
+    made.write_quality(bias=-0.2)
+    assert "fitted_quality" not in labelfactory("quality", "--json")  # fitted to other figures
