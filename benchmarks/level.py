@@ -7,6 +7,9 @@ each is estimated as `review estimate` does, from true masks that a person would
 (λ = 0). `covered` is the share of samples whose interval has the true figure, `±` the mean half width, `spread` 1.96 standard
 deviations of the estimates, in points; of classes only samples in which the class has an interval. Where data/quality is missing,
 expected areas are those of the soft IoU: with p the model's probabilities, Σ_M p and |M| + Σ_outside p.
+
+A last line for each seed and count says how far the expected mIoU of single masks is off for images outside of the sample, as it is
+and fitted to the sample's truth (labelfactory/level/refit.py), and how well both rank them.
 """
 
 import argparse
@@ -16,14 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.dataset.truth import has_truth, true_mask
 from labelfactory.level.interval import Interval
 from labelfactory.level.ratio import Areas, estimate
+from labelfactory.level.refit import Line, fold_of, moved
 from labelfactory.level.strata import drawn
 from labelfactory.progress import progress
 from labelfactory.review.areas import MASKS, MODEL, QUALITY, Expected, areas_of, expected_areas
+from labelfactory.review.refit import refit_of
 from labelfactory.review.sample import design_of
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import Row
@@ -113,6 +119,40 @@ def outcomes(made: Population, what: str, count: int, seed: int, redraws: int, *
         yield Outcome(name, float(iou[class_id]), [each.iou[class_id] for each in found])
 
 
+def fitted(made: Population, count: int, seed: int, redraws: int) -> str:
+    """How far single masks' expected mIoU is off before and after it is fitted to a sample, and Spearman's correlations; means."""
+    design, random = (
+        design_of(made.records, made.dataset, made.expected, count),
+        np.random.default_rng([seed, count, 1]),
+    )
+    truth, expected = made.truth[MASKS], made.expected.areas[MASKS]
+    owner, class_ids = np.nonzero((expected.intersection > 0) & (truth.union > 0))
+    folds = np.array([fold_of(record.sha256) for record in made.records], dtype=np.int64)[owner]
+    iou, true = (a.intersection[owner, class_ids] / a.union[owner, class_ids] for a in (expected, truth))
+    found = []
+    for _ in range(redraws):
+        audited = np.flatnonzero(drawn(design, random.random(len(made.records))))
+        rest = np.setdiff1d(np.unique(owner), audited)
+        chosen = [made.records[k] for k in audited]
+        areas = expected.of(audited), truth.of(audited)
+        known = refit_of(chosen, *areas, made.expected.quality[audited], made.dataset)
+        if known is None:
+            continue
+        names = made.dataset.classes.with_background
+        lines = [Line(e.level, e.slope, e.middle, tuple(e.classes[name] for name in names)) for e in known.lines]
+        of_images = [
+            np.bincount(owner, values)[rest] / np.bincount(owner)[rest]
+            for values in (iou, moved(lines, iou, class_ids, folds), true)
+        ]
+        errors = [np.abs(values - of_images[2]).mean() for values in of_images[:2]]
+        found.append([*errors, *(spearmanr(values, of_images[2]).statistic for values in of_images[:2])])
+    before, after, rank_before, rank_after = np.mean(found, axis=0)
+    return (
+        f"single masks, {count} audits, seed {seed}: {100 * before:.1f} points off, fitted {100 * after:.1f}; "
+        f"correlation {rank_before:.3f}, fitted {rank_after:.3f}"
+    )
+
+
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", type=Path)
@@ -133,6 +173,9 @@ def main(words: Sequence[str] | None = None) -> None:
                     print("| | true | covered | ± | spread | bias | samples |\n|---|---:|---:|---:|---:|---:|---:|")
                     for outcome in outcomes(made, what, count, seed, asked.redraws, assisted=assisted):
                         print(outcome.line, flush=True)
+    for count in map(int, asked.counts.split(",")):
+        for seed in map(int, asked.seeds.split(",")):
+            print(fitted(made, count, seed, asked.redraws), flush=True)
 
 
 if __name__ == "__main__":

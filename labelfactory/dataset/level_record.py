@@ -11,6 +11,7 @@ data/audits/estimate.json: `digest`, of what follows, and `record`:
                                              more images would give ± 2 points (null: not even all)
     refit                                    images, error, error_without and lines, by which expected IoUs of single masks are
                                              brought to the level of the audited ones (labelfactory/level/refit.py); null: too few
+    answers                                  digest of sample and answers (labelfactory/dataset/audits.py)
     measured                                 states of the outputs and of the list, as in data/evaluation/metrics.json
 Fractions. A figure is shown beside something only if it was measured on that thing's digest; otherwise it is unknown.
 """
@@ -112,6 +113,7 @@ class LevelRecord(_Part):
     not_covered: int
     estimates: Mapping[str, LevelOf]
     refit: Refit | None = None
+    answers: str = ""
     measured: tuple[Mapping[str, Any], ...]
 
     def digest_of(self, name: str, *, is_list: bool = False) -> str:
@@ -206,7 +208,7 @@ def sentence(record: LevelRecord | None, levels: Mapping[str, LevelOf]) -> str:
     if record is None:
         return f"The level of the masks is {UNKNOWN}: no image was audited. `labelfactory review sample` draws some."
     if not levels:
-        return f"The level of the masks is {UNKNOWN}: masks changed after the last estimate. Type {ESTIMATE}."
+        return f"The level of the masks is {UNKNOWN}: masks or answers changed since. Type {ESTIMATE}."
     shown = ", ".join(f"{what} {in_points(level.miou)}" for what, level in levels.items())
     audited = max(level.images for level in levels.values())
     return (

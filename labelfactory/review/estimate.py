@@ -11,7 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelfactory.dataset.audited_truth import audited_mask, audited_points
-from labelfactory.dataset.audits import POINTS, RESTORE, AnsweredPoints, Sample, read_audits, read_points, read_sample
+from labelfactory.dataset.audits import (
+    POINTS,
+    RESTORE,
+    AnsweredPoints,
+    Sample,
+    answers_digest,
+    read_audits,
+    read_points,
+    read_sample,
+)
 from labelfactory.dataset.corrections import Correction
 from labelfactory.dataset.level_record import TWO_POINTS, Figure, LevelOf, LevelRecord
 from labelfactory.dataset.prepared import Dataset, ImageRecord
@@ -123,6 +132,7 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
         not_covered=len(listed) - len(population),
         estimates=found,
         refit=refit,
+        answers=answers_digest(),
         measured=tuple(states([noun for noun, _ in outputs.values()] + _behind(), [sample.list])),
     )
 

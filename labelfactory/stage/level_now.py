@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from labelfactory.dataset.audits import answers_digest
 from labelfactory.dataset.level_record import Figure, LevelOf, LevelRecord, Refit, figures_of, read_level, sentence
 from labelfactory.stage.output_state import list_state, output_state
 
@@ -24,7 +25,9 @@ def present_level(*outputs: str) -> dict[str, Any] | None:
 
 
 def present_levels(record: LevelRecord) -> dict[str, LevelOf]:
-    """The estimates of a record that are of what is on disk now."""
+    """The estimates of a record that are of what is on disk now, of the same answers."""
+    if record.answers not in ("", answers_digest()):
+        return {}
     nouns = {noun for level in record.estimates.values() for noun in (level.output, level.rows) if noun}
     states = {noun: output_state(noun) for noun in nouns}
     digests = {name: str(state["digest"]) for name, state in states.items() if state is not None}

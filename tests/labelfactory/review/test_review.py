@@ -301,7 +301,7 @@ def test_after_masks_have_changed_the_old_estimate_is_of_other_digests(made, lab
     made.write()
     assert set(present_levels(old)) == {"model"}
     assert sentence(old, {}) == (
-        "The level of the masks is ± unknown: masks changed after the last estimate. Type `labelfactory review estimate`."
+        "The level of the masks is ± unknown: masks or answers changed since. Type `labelfactory review estimate`."
     )
     labelfactory("review", "estimate")
     assert read_level().estimates["masks"].miou.value > old.estimates["masks"].miou.value
@@ -488,3 +488,15 @@ def test_qualities_are_fitted_to_audited_images(made, labelfactory):
     assert all(mask["fitted_quality"] > mask["quality"] for mask in masks if 0 < mask["quality"] < 0.7)
     made.write_quality(bias=-0.2)
     assert "fitted_quality" not in labelfactory("quality", "--json")  # fitted to other figures
+
+
+def test_an_estimate_of_earlier_answers_is_unknown(made, labelfactory):
+    """Answers that came since are not in it."""
+    ids = audited(made, labelfactory, 20)
+    labelfactory("review", "estimate")
+    assert present_levels(read_level())
+    made.truth[ids[0]][5:] = 0
+    labelfactory("corrections", "add", str(made.draw(ids[0], folder="again")), "--audit")
+    assert present_levels(read_level()) == {}
+    labelfactory("review", "estimate")
+    assert present_levels(read_level())
