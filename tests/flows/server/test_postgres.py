@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,7 +18,7 @@ from workspace import ROOT, copy_workspace
 
 from flows.server.database import read_database
 from labelfactory.errors import ParamsError, UserError
-from lineage.outbox import Letter
+from lineage.outbox import Outbox
 
 AT_ONCE = 10
 RUN = "from flows.label_factory import label_factory; label_factory(targets=['prepare'])"
@@ -188,7 +189,8 @@ def flow_runs(factory: Factory) -> dict[str, str]:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # its pool of connections is closed at exit
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ten_models_at_once_get_ten_versions(postgres, tmp_path, monkeypatch):
-    """Registered at the same moment, with nothing registered before: no version twice, none left out."""
+    """Ten processes deliver at the same moment, with nothing registered before: each version once, with the ledger's number."""
+    from lineage.deliver import _deliver_all
     from lineage.tracking import Tracking  # MLflow takes seconds to import
 
     monkeypatch.chdir(tmp_path)
@@ -198,15 +200,24 @@ def test_ten_models_at_once_get_ten_versions(postgres, tmp_path, monkeypatch):
     database = read_database(postgres.make("models"))
     database.prepare()
     stores = [Tracking(database.tracking, {}) for _ in range(AT_ONCE)]
+    outbox = Outbox(tmp_path / "outbox")
+    for number in range(1, AT_ONCE + 1):
+        outbox.put("model", f"weights-{number}", trained(f"weights-{number}", number))
+
+    def delivers(store: Tracking) -> None:
+        while outbox.waits():
+            with outbox.locked() as mine:
+                if mine:
+                    _deliver_all(store, outbox)
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda k: stores[k].take(trained(f"weights-{k}")), range(AT_ONCE)))
+        list(pool.map(delivers, stores))
     named = "SELECT t.value, v.version FROM mlflow.model_versions v JOIN mlflow.model_version_tags t"
     rows = postgres.ask("models", f"{named} USING (name, version) WHERE t.key = 'labelfactory.id'")
-    assert sorted(row.split("|")[0] for row in rows) == sorted(f"weights-{k}" for k in range(AT_ONCE))
-    assert sorted(int(row.split("|")[1]) for row in rows) == list(range(1, AT_ONCE + 1))
+    assert sorted(rows) == sorted(f"weights-{number}|{number}" for number in range(1, AT_ONCE + 1))
 
 
-def trained(digest: str) -> Letter:
+def trained(digest: str, version: int) -> dict[str, Any]:
     """What MLflow is told of a segmenter whose run it never heard of."""
     passport = {
         "stage": "train_segmenter",
@@ -217,5 +228,4 @@ def trained(digest: str) -> Letter:
         "params": {"epochs": 1},
         "metrics": {"loss": 0.5},
     }
-    detail = {"name": "segmenter", "version": 1, "run": "", "passport": passport}
-    return Letter(Path(digest), "model", digest, detail)
+    return {"name": "segmenter", "version": version, "run": "", "passport": passport}
