@@ -4,23 +4,19 @@ DVC writes wherever these lead. A lock names stages and outputs of dvc.yaml, a l
 objects by MD5; all else is refused.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from dvc.exceptions import CheckoutError
 from dvc.output import Output
 from dvc.repo import Repo
-from dvc_objects.fs import system
 
+from flows.line.clones import no_vain_clones
 from flows.line.transfer_failures import reasons_named
 from flows.line.transfer_leftovers import temporaries_below
 from labelfactory.errors import DataError, ParamsError, in_short
@@ -151,45 +147,15 @@ def fetch_outputs(repo: Repo, targets: Sequence[str]) -> int:
         DiskError: the disk is full.
     """
     checked = {"remote": {name: {"verify": True} for name in repo.config["remote"]}}  # DVC trusts a remote by default
-    with reasons_named(), _no_vain_clones():
+    with reasons_named(), no_vain_clones():
         fetched = int(repo.fetch(targets=targets, config=checked))
     try:
-        with _without_leftovers(repo, targets), reasons_named():
+        with _without_leftovers(repo, targets), reasons_named(), no_vain_clones():
             repo.checkout(targets=targets)
     except CheckoutError as error:
         problem = in_short(error, 500)
         raise DataError(f"files of outputs are missing in the remote, or damaged: {problem}", PUSH_AGAIN) from None
     return fetched
-
-
-@contextmanager
-def _no_vain_clones() -> Iterator[None]:
-    """Have DVC clone no file where the file system cannot: it tries that at the final place of each object of a folder that serves
-    as remote, and where it is killed there, an empty object stays in the cache.
-    """
-    clone = system.reflink
-
-    def where_possible(source: str, target: str) -> None:
-        with TemporaryFile(dir=Path(target).parent) as unnamed:
-            if not _clones_into(source, unnamed.fileno()):
-                raise OSError(errno.ENOTSUP, "reflink is not supported")
-        clone(source, target)
-
-    system.reflink = where_possible
-    try:
-        yield
-    finally:
-        system.reflink = clone
-
-
-def _clones_into(source: str, target: int) -> bool:
-    """Whether a file can be cloned into an open one, by FICLONE of <linux/fs.h>; on other systems DVC leaves nothing."""
-    if sys.platform != "linux":
-        return True
-    with suppress(OSError), Path(source).open("rb") as stream:
-        fcntl.ioctl(target, 0x40049409, stream.fileno())
-        return True
-    return False
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 from dvc.repo import Repo
 from dvc_objects.errors import ObjectFormatError
 
+from flows.line.clones import no_vain_clones
 from flows.line.dvc_repo import locked_stages
 from flows.line.pulled_files import remove_damaged_listings
 from flows.line.transfer_failures import reasons_named
@@ -30,7 +31,7 @@ def send_outputs(repo: Repo, get: Callable[[str], bytes | None]) -> tuple[int, b
     """
     remote: Any = repo.cloud.get_remote()
     if remote.worktree or remote.fs.version_aware:
-        with reasons_named():
+        with reasons_named(), no_vain_clones():
             return int(repo.push() or 0), _lock_file()
     with repo.lock:
         repo._reset()
@@ -47,7 +48,7 @@ def send_outputs(repo: Repo, get: Callable[[str], bytes | None]) -> tuple[int, b
 def _send(repo: Repo) -> int:
     """`Repo.push` without DVC's lock."""
     push: Any = Repo.push
-    with reasons_named():
+    with reasons_named(), no_vain_clones():
         return int(push.__wrapped__(repo) or 0)
 
 
