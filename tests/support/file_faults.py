@@ -22,6 +22,7 @@ import functools
 import io
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -354,6 +355,13 @@ class Experiments:
         return {"miou/val/model": 0.5}
 
 
+def keep_in_git(project: Path) -> None:
+    """A sweep asks git first what it must not lose."""
+    author = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    for words in (["init", "-q"], ["add", "dvc.yaml", "params.yaml"], [*author, "commit", "-qm", "A line"]):
+        subprocess.run(["git", *words], cwd=project, check=True, timeout=60)
+
+
 def prepare_sweep() -> None:
     sweep.LineProcess = Experiments
 
@@ -389,6 +397,8 @@ def campaign(root: Path, names: list[str], every: int = 1, first: int = 1, at: C
     if "package" in names:
         code = wait(fork(case / "project", root / "log", export_graph))
         assert code == 0, (root / "log").read_text()
+    if "sweep" in names:
+        keep_in_git(case / "project")
     for name in names:
         one = Campaign(make_clone(case, root / "clone") if name == "pull" else case, root, name)
         one.run(every, first, at)
