@@ -33,7 +33,7 @@ from labelfactory.dataset.corrections import SCHEMA as MASK_SCHEMA
 from labelfactory.dataset.corrections import Correction, corrections_in
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.tables import check_columns, check_format, check_head, read_columns, write_table
-from labelfactory.digests import digest_file, digest_json, digest_rows
+from labelfactory.digests import digest_rows
 from labelfactory.errors import DataError, MissingError
 from labelfactory.names import file_name
 
@@ -194,11 +194,6 @@ def write_points(points: Iterable[AnsweredPoints]) -> None:
     """Write the answered points atomically."""
     ordered = sorted(points, key=lambda each: each.image_id)
     write_table(POINTS, ordered, POINTS_SCHEMA, {"format": FORMAT})
-
-
-def answers_digest() -> str:
-    """Digest of the sample and of all answers, as they are on disk."""
-    return digest_json([digest_file(path) if path.is_file() else "" for path in (SAMPLE, MASKS, POINTS)])
 
 
 def audit_files(image_ids: Collection[str]) -> list[Path]:

@@ -11,7 +11,7 @@ data/audits/estimate.json: `digest`, of what follows, and `record`:
                                              more images would give ± 2 points (null: not even all)
     refit                                    images, error, error_without and lines, by which expected IoUs of single masks are
                                              brought to the level of the audited ones (labelfactory/level/refit.py); null: too few
-    answers                                  digest of sample and answers (labelfactory/dataset/audits.py)
+    answers                                  digest of the tables of sample and answers
     measured                                 states of the outputs and of the list, as in data/evaluation/metrics.json
 Fractions. A figure is shown beside something only if it was measured on that thing's digest; otherwise it is unknown.
 """
@@ -22,7 +22,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from labelfactory.digests import digest_json
+from labelfactory.digests import digest_file, digest_json
 from labelfactory.errors import DataError
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
@@ -170,6 +170,11 @@ def read_level(path: Path = LEVEL) -> LevelRecord | None:
     except DataError:
         return None
     return kept.record if kept.record.format == FORMAT and kept.digest == _digest(kept.record) else None
+
+
+def answers_digest(folder: Path = LEVEL.parent) -> str:
+    """Digest of the sample and of all answers, as they are on disk: the tables beside the estimate."""
+    return digest_json({path.name: digest_file(path) for path in sorted(folder.glob("*.parquet"))})
 
 
 def write_level(record: LevelRecord, path: Path = LEVEL) -> None:

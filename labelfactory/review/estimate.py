@@ -16,13 +16,12 @@ from labelfactory.dataset.audits import (
     RESTORE,
     AnsweredPoints,
     Sample,
-    answers_digest,
     read_audits,
     read_points,
     read_sample,
 )
 from labelfactory.dataset.corrections import Correction
-from labelfactory.dataset.level_record import TWO_POINTS, Figure, LevelOf, LevelRecord
+from labelfactory.dataset.level_record import TWO_POINTS, Figure, LevelOf, LevelRecord, answers_digest
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.errors import DataError, MissingError
 from labelfactory.level.interval import Interval

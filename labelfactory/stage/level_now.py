@@ -3,8 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from labelfactory.dataset.audits import answers_digest
-from labelfactory.dataset.level_record import Figure, LevelOf, LevelRecord, Refit, figures_of, read_level, sentence
+from labelfactory.dataset.level_record import (
+    Figure,
+    LevelOf,
+    LevelRecord,
+    Refit,
+    answers_digest,
+    figures_of,
+    read_level,
+    sentence,
+)
 from labelfactory.stage.output_state import list_state, output_state
 
 INTERVAL = 0.95
