@@ -25,7 +25,7 @@ from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.dataset.truth import has_truth, true_mask
 from labelfactory.level.interval import Interval
 from labelfactory.level.ratio import Areas, estimate
-from labelfactory.level.refit import Line, fold_of, moved
+from labelfactory.level.refit import fold_of, moved
 from labelfactory.level.strata import drawn
 from labelfactory.progress import progress
 from labelfactory.review.areas import MASKS, MODEL, QUALITY, Expected, areas_of, expected_areas
@@ -121,10 +121,8 @@ def outcomes(made: Population, what: str, count: int, seed: int, redraws: int, *
 
 def fitted(made: Population, count: int, seed: int, redraws: int) -> str:
     """How far single masks' expected mIoU is off before and after it is fitted to a sample, and Spearman's correlations; means."""
-    design, random = (
-        design_of(made.records, made.dataset, made.expected, count),
-        np.random.default_rng([seed, count, 1]),
-    )
+    design = design_of(made.records, made.dataset, made.expected, count)
+    random = np.random.default_rng([seed, count, 1])
     truth, expected = made.truth[MASKS], made.expected.areas[MASKS]
     owner, class_ids = np.nonzero((expected.intersection > 0) & (truth.union > 0))
     folds = np.array([fold_of(record.sha256) for record in made.records], dtype=np.int64)[owner]
@@ -138,8 +136,7 @@ def fitted(made: Population, count: int, seed: int, redraws: int) -> str:
         known = refit_of(chosen, *areas, made.expected.quality[audited], made.dataset)
         if known is None:
             continue
-        names = made.dataset.classes.with_background
-        lines = [Line(e.level, e.slope, e.middle, tuple(e.classes[name] for name in names)) for e in known.lines]
+        lines = [line.line(made.dataset.classes.with_background) for line in known.lines]
         of_images = [
             np.bincount(owner, values)[rest] / np.bincount(owner)[rest]
             for values in (iou, moved(lines, iou, class_ids, folds), true)

@@ -16,7 +16,7 @@ data/audits/estimate.json: `digest`, of what follows, and `record`:
 Fractions. A figure is shown beside something only if it was measured on that thing's digest; otherwise it is unknown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -26,6 +26,7 @@ from labelfactory.digests import digest_file, digest_json
 from labelfactory.errors import DataError
 from labelfactory.files import write_json
 from labelfactory.json_files import read_json
+from labelfactory.level.refit import Line
 
 LEVEL = Path("data/audits/estimate.json")
 UNKNOWN = "± unknown"
@@ -81,6 +82,10 @@ class RefitLine(_Part):
     slope: float
     middle: float
     classes: Mapping[str, float]
+
+    def line(self, names: Sequence[str]) -> Line:
+        """The line of classes in this order; one that no audit knew has no offset of its own."""
+        return Line(self.level, self.slope, self.middle, tuple(self.classes.get(name, 0.0) for name in names))
 
 
 class Refit(_Part):

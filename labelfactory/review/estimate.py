@@ -157,7 +157,7 @@ def _behind() -> list[str]:
 
 def _level(
     noun: str,
-    of: str,
+    rows: str,
     areas: Areas,
     strata: Labels,
     audited: Labels,
@@ -171,7 +171,7 @@ def _level(
     names = dataset.classes.with_background
     return LevelOf(
         output=noun,
-        rows=of,
+        rows=rows,
         images=len(audited),
         population=len(strata),
         expected=int((areas.union.sum(axis=1) > 0).sum()),

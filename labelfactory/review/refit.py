@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from labelfactory.dataset.level_record import Refit, RefitLine
 from labelfactory.dataset.prepared import Dataset, ImageRecord
+from labelfactory.level.interval import FEWEST
 from labelfactory.level.ratio import Areas
 from labelfactory.level.refit import Line, fold_of, moved, refit
 
-FEWEST = 10
-"""Audited images, below which nothing is fitted."""
 DRAWN = 1.0
 """Quality of a mask that a person drew: there is nothing to expect."""
 

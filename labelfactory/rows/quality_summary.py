@@ -7,7 +7,7 @@ import numpy as np
 
 from labelfactory.dataset.level_record import UNKNOWN, Figure, Refit, RefitLine, in_points
 from labelfactory.dataset.prepared import Dataset
-from labelfactory.level.refit import Line, fold_of
+from labelfactory.level.refit import fold_of
 from labelfactory.rows.rated import RatedRows
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import BACKGROUND
@@ -139,9 +139,8 @@ def summary_of(dataset: Dataset, *, worst: int, refit: Refit | None = None) -> Q
 
 
 def _fitted(by: RefitLine, iou: Mapping[str, float]) -> dict[str, float]:
-    """Expected IoUs at the level of audited images; a class that no audit knew has no offset of its own."""
-    line = Line(by.level, by.slope, by.middle, tuple(by.classes.get(name, 0.0) for name in iou))
-    values = line.moved(np.array(list(iou.values())), np.arange(len(iou)))
+    """Expected IoUs at the level of audited images, by class."""
+    values = by.line(list(iou)).moved(np.array(list(iou.values())), np.arange(len(iou)))
     return dict(zip(iou, map(float, values), strict=True))
 
 

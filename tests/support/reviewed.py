@@ -1,5 +1,6 @@
 """A project whose masks, predictions and expected areas nobody's stage made, and true masks that only a test knows."""
 
+import csv
 import dataclasses
 import hashlib
 import io
@@ -9,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from conftest import Workspace
+from passports import passport
 from PIL import Image
 from workspace import ROOT
 
+from labelfactory.dataset.audits import read_sample
 from labelfactory.dataset.images import encode_mask
 from labelfactory.digests import digest_json
-from labelfactory.learning.checkpoints import CHECKPOINT, Passport, save_checkpoint
+from labelfactory.learning.checkpoints import CHECKPOINT, save_checkpoint
 from labelfactory.review.areas import areas_of
 from labelfactory.rows.columns import ArrayColumn, MaskColumn, NumberColumn, TextColumn
 from labelfactory.rows.header import shard_schema
@@ -128,27 +131,16 @@ class Reviewed:
     def train(self, seed: int = 0) -> None:
         """Another model; its predictions are those that are there only once `write` makes their rows anew."""
         weights = {"w": torch.full((1,), float(seed))}
-        passport = Passport(
+        made = passport(
             stage="train_segmenter",
             key=digest_json(seed),
             architecture={"net": "segmenter"},
             classes=list(CLASSES),
-            params={"seed": seed},
-            params_digest=digest_json(seed),
-            code_digest=digest_json("code"),
-            git_commit=None,
-            git_dirty=None,
             seed=seed,
-            device="cpu",
-            libraries={"torch": torch.__version__},
-            training_rows=1,
-            training_rows_digest=digest_json("rows"),
             parents={},
-            supervision=["tags"],
-            metrics={},
         )
         Path("data/segmenter").mkdir(parents=True, exist_ok=True)
-        self.model = save_checkpoint(Path("data/segmenter") / CHECKPOINT, weights, passport)
+        self.model = save_checkpoint(Path("data/segmenter") / CHECKPOINT, weights, made)
 
     def write_quality(self, noise: float = 0.1, *, bias: float = 0.0) -> None:
         """Expected areas: the true ones, with noise; intersections larger by a share."""
@@ -196,3 +188,30 @@ class Reviewed:
         """The mIoU of all images."""
         hits, union = sum(areas_of(self.truth[i], mask, len(CLASSES) + 1) for i, mask in made.items())
         return float((hits[union > 0] / union[union > 0]).mean())
+
+
+def sampled() -> list[str]:
+    return [image.image_id for image in read_sample().drawn]
+
+
+def audited(made: Reviewed, labelfactory, count: int = 40) -> list[str]:
+    """A sample whose images all have a true mask."""
+    labelfactory("review", "sample", "--count", str(count))
+    labelfactory("corrections", "add", str(made.draw(*sampled())), "--audit")
+    return sampled()
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def answer(path: Path, made: Reviewed, *, skip: int = 0) -> None:
+    """Fill points.csv with the truth, all but the last `skip` rows."""
+    rows = rows_of(path)
+    for row in rows[: len(rows) - skip]:
+        value = made.truth[row["image_id"]][int(row["y"]), int(row["x"])]
+        row["answer"] = "void" if value == 255 else ("background", *CLASSES)[value]
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

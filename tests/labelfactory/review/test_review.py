@@ -1,6 +1,5 @@
 """Samples of a project and what is estimated from its audits: the commands, their files and their errors."""
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from reviewed import CLASSES, SIZE, Reviewed
+from reviewed import CLASSES, SIZE, Reviewed, answer, audited, rows_of, sampled
 
 from app.doctor import _audits
 from exports import _audit_folder
@@ -23,14 +22,13 @@ from labelfactory.dataset.audits import (
     write_points,
     write_sample,
 )
-from labelfactory.dataset.level_record import LEVEL, in_points, read_level, sentence
+from labelfactory.dataset.level_record import LEVEL, read_level
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.dataset.withdrawn import REMEMBERED
-from labelfactory.review.areas import areas_of, expected_areas, point_areas
+from labelfactory.review.areas import areas_of, point_areas
 from labelfactory.review.estimate import estimate_level
 from labelfactory.review.points import drawn_points
 from labelfactory.review.sample import draw_sample
-from labelfactory.stage.level_now import present_levels
 from lineage.ledger import Ledger
 
 
@@ -39,33 +37,6 @@ def made(workspace, monkeypatch) -> Reviewed:
     """Ninety images with masks, predictions and expected areas."""
     monkeypatch.setenv("COLUMNS", "100")
     return Reviewed(workspace)
-
-
-def sampled() -> list[str]:
-    return [image.image_id for image in read_sample().drawn]
-
-
-def audited(made: Reviewed, labelfactory, count: int = 40) -> list[str]:
-    """A sample whose images all have a true mask."""
-    labelfactory("review", "sample", "--count", str(count))
-    labelfactory("corrections", "add", str(made.draw(*sampled())), "--audit")
-    return sampled()
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines()))
-
-
-def answer(path: Path, made: Reviewed, *, skip: int = 0) -> None:
-    """Fill points.csv with the truth, all but the last `skip` rows."""
-    rows = rows_of(path)
-    for row in rows[: len(rows) - skip]:
-        value = made.truth[row["image_id"]][int(row["y"]), int(row["x"])]
-        row["answer"] = "void" if value == 255 else ("background", *CLASSES)[value]
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def test_the_level_is_found(made, labelfactory):
@@ -287,28 +258,6 @@ def test_an_estimate_needs_answers_and_says_what_it_lacks(made, labelfactory):
     assert "4 images of the sample have a mask that a person corrected" in labelfactory("review", "estimate")
 
 
-def test_after_masks_have_changed_the_old_estimate_is_of_other_digests(made, labelfactory):
-    """The kept one is unknown then; a new one is computed from the same answers."""
-    audited(made, labelfactory)
-    labelfactory("review", "estimate")
-    old = read_level()
-    assert set(present_levels(old)) == {"masks", "model"}
-    assert sentence(old, present_levels(old)).startswith(
-        "Estimated mIoU on train from 40 audited images (95 % interval, seed 0): masks"
-    )
-    image_id = sampled()[0]
-    made.masks[image_id] = made.truth[image_id].copy()
-    made.write()
-    assert set(present_levels(old)) == {"model"}
-    assert sentence(old, {}) == (
-        "The level of the masks is ± unknown: masks or answers changed since. Type `labelfactory review estimate`."
-    )
-    labelfactory("review", "estimate")
-    assert read_level().estimates["masks"].miou.value > old.estimates["masks"].miou.value
-    assert "no image was audited" in sentence(None, {})
-    assert in_points(None) == "± unknown"
-
-
 def test_doctor_counts_answers_and_finds_damage(made):
     """Of the sample, without opening a mask."""
     assert list(_audits()) == []
@@ -394,39 +343,6 @@ def test_the_ledger_keeps_what_was_read(made, labelfactory):
     assert estimate_level(read_dataset()) == read_level()
 
 
-def test_predictions_of_an_earlier_model_are_not_the_level_of_the_one_on_disk(made, labelfactory):
-    """After `labelfactory run train_segmenter` alone: nothing is said of the model until its predictions are there."""
-    audited(made, labelfactory, 20)
-    labelfactory("review", "estimate")
-    assert set(present_levels(read_level())) == {"masks", "model"}
-    made.train(seed=7)
-    assert set(present_levels(read_level())) == {"masks"}
-    labelfactory("review", "estimate")
-    assert set(read_level().estimates) == {"masks"}
-    made.write()
-    labelfactory("review", "estimate")
-    assert set(read_level().estimates) == {"masks", "model"}
-
-
-def test_expected_areas_of_earlier_masks_are_none(made):
-    """Between new masks and their rating."""
-    dataset = read_dataset()
-    assert expected_areas(dataset.records, dataset).known == len(made.masks)
-    made.masks["i000"] = np.full(SIZE, 1, np.uint8)
-    made.write()
-    assert expected_areas(dataset.records, dataset).known == len(made.masks) - 1
-
-
-def test_an_edited_estimate_is_none(made, labelfactory):
-    """A figure that somebody changed is shown nowhere."""
-    audited(made, labelfactory, 20)
-    labelfactory("review", "estimate")
-    kept = json.loads(LEVEL.read_text())
-    kept["record"]["estimates"]["masks"]["miou"]["value"] = 0.99
-    LEVEL.write_text(json.dumps(kept))
-    assert read_level() is None
-
-
 def test_what_was_withdrawn_since_is_neither_drawn_nor_written(made, labelfactory):
     """`withdraw --later` leaves the data set as it is until the next run."""
     gone = made.workspace.records[3]
@@ -472,31 +388,3 @@ def test_a_cell_that_is_too_long_is_an_error(made, labelfactory):
     with Path("kit/points.csv").open("a") as stream:
         stream.write("i000,1,1,1," + "x" * 200_000 + "\n")
     assert "field larger than field limit" in labelfactory("review", "points", "kit/points.csv", code=2)
-
-
-def test_qualities_are_fitted_to_audited_images(made, labelfactory):
-    """Expected IoUs that are all too low are moved up, and `quality` says by how much they were off."""
-    made.write_quality(bias=-0.3)
-    audited(made, labelfactory)
-    labelfactory("review", "estimate")
-    refit = read_level().refit
-    assert refit.images >= 30
-    assert refit.error < refit.error_without / 2
-    shown = labelfactory("quality")
-    assert f"quality was {100 * refit.error_without:.1f} points off" in " ".join(shown.split())
-    masks = json.loads(labelfactory("quality", "--json"))
-    assert all(mask["fitted_quality"] > mask["quality"] for mask in masks if 0 < mask["quality"] < 0.7)
-    made.write_quality(bias=-0.2)
-    assert "fitted_quality" not in labelfactory("quality", "--json")  # fitted to other figures
-
-
-def test_an_estimate_of_earlier_answers_is_unknown(made, labelfactory):
-    """Answers that came since are not in it."""
-    ids = audited(made, labelfactory, 20)
-    labelfactory("review", "estimate")
-    assert present_levels(read_level())
-    made.truth[ids[0]][5:] = 0
-    labelfactory("corrections", "add", str(made.draw(ids[0], folder="again")), "--audit")
-    assert present_levels(read_level()) == {}
-    labelfactory("review", "estimate")
-    assert present_levels(read_level())
