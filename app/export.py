@@ -1,17 +1,17 @@
 """`labelfactory export FORMAT`: masks and photographs in other tools' formats."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from exports._selection import Selection, WithdrawnMeanwhileError
+from exports._selection import Selection
 from exports._write import export as write_export
 from exports._write import formats, has_objects
 from labelfactory.console import say
-from labelfactory.errors import UserError, did_you_mean
+from labelfactory.errors import ChangedMeanwhileError, UserError, did_you_mean
 from labelfactory.specks import MIN_AREA
 
 
@@ -52,13 +52,9 @@ def export(
             f"--min-area: {name} has no objects, and keeps every pixel of a mask",
             f"Leave it out, or choose {', '.join(filter(has_objects, formats()))}.",
         )
-    while True:
-        selection = Selection(what.value, split=split, min_quality=min_quality, min_area=min_area or MIN_AREA)
-        try:
-            provenance = write_export(name, selection, out)
-            break
-        except WithdrawnMeanwhileError as meanwhile:
-            say(f"export: {meanwhile.problem}; it begins again without them")
+    selection, provenance = _written(
+        name, out, lambda: Selection(what.value, split=split, min_quality=min_quality, min_area=min_area or MIN_AREA)
+    )
     facts = provenance["facts"]
     error = facts.get("pixel_error")
     polygons = "" if error is None else f"; as polygons {100 * error:.3f} % of the pixels differ"
@@ -69,6 +65,20 @@ def export(
     say(f"export: {len(provenance['images'])} {what.value} in {out} as {name}{below}{polygons}")
     for line in _left_out(facts):
         say(f"  {line}")
+
+
+def _written(name: str, out: Path, select: Callable[[], Selection]) -> tuple[Selection, dict[str, Any]]:
+    """What went out and its provenance: as often begun again as another command takes something of it away."""
+    met: set[str] = set()
+    while True:
+        selection = select()
+        try:
+            return selection, write_export(name, selection, out)
+        except ChangedMeanwhileError as meanwhile:
+            if meanwhile.problem in met:  # a damaged row looks so each time
+                raise
+            met.add(meanwhile.problem)
+            say(f"export: {meanwhile.problem}; it begins again")
 
 
 def _left_out(facts: dict[str, Any]) -> Iterator[str]:

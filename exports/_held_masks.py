@@ -9,7 +9,7 @@ import numpy as np
 from labelfactory.dataset.corrections import HUMAN, REMEDY, Correction, corrected_mask, read_corrections
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.digests import digest_payload
-from labelfactory.errors import DataError
+from labelfactory.errors import ChangedMeanwhileError, DataError
 from labelfactory.rows.pairing import of_earlier
 from labelfactory.rows.rated import RatedRows
 from labelfactory.rows.reader import RowReader
@@ -60,7 +60,8 @@ class HeldMasks:
         """The mask of an image.
 
         Raises:
-            DataError: it has none, it is damaged, or it was replaced meanwhile.
+            DataError: it has none, or it is damaged.
+            ChangedMeanwhileError: it was replaced meanwhile.
         """
         correction = self._corrections.get(record.image_id)
         if correction is not None and not self._is_row(correction):
@@ -91,7 +92,7 @@ class HeldMasks:
         except DataError:
             if read_corrections().get(correction.image_id) != correction:
                 problem = f"{correction.image_id}: its correction was replaced meanwhile"
-                raise DataError(problem, "Type the command again.") from None
+                raise ChangedMeanwhileError(problem, "Type the command again.") from None
             raise
         if mask.shape != (record.height, record.width):
             sizes = f"{mask.shape[1]}×{mask.shape[0]} pixels, its photograph {record.width}×{record.height}"

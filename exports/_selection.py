@@ -19,7 +19,7 @@ from labelfactory.dataset.picture_files import suffix_of
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.dataset.withdrawn import say_refused, withdrawn
 from labelfactory.digests import digest_payload
-from labelfactory.errors import DataError, MissingError
+from labelfactory.errors import ChangedMeanwhileError, DataError, MissingError
 from labelfactory.foreign_files import read_imported
 from labelfactory.names import file_name
 from labelfactory.progress import progress
@@ -35,10 +35,6 @@ QUALITY = {
     "corrected, null for one that was not rated",
     "predictions": "confidence: mean over the pixels of the best class's probability",
 }
-
-
-class WithdrawnMeanwhileError(DataError):
-    """An image of an export was withdrawn while it was written: nothing was delivered, and a new selection is without it."""
 
 
 @dataclass(frozen=True)
@@ -194,12 +190,12 @@ class Selection:
         """Refuse to deliver what was withdrawn since the selection was made.
 
         Raises:
-            WithdrawnMeanwhileError: it is among what goes out.
+            ChangedMeanwhileError: it is among what goes out.
         """
         gone = withdrawn()
         ids = [image_id for image_id, sha256 in self.delivered.items() if gone.refuses(image_id, sha256)]
         if ids:
-            raise WithdrawnMeanwhileError(
+            raise ChangedMeanwhileError(
                 f"withdrawn during the export: {first_of(ids, SHOWN)}; nothing was written",
                 "Type the command again: it leaves them out.",
             )

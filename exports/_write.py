@@ -71,7 +71,7 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
 
     Raises:
         DataError: `out` contains something else, is a link, or belongs to the project; or no mask reaches the quality.
-        WithdrawnMeanwhileError: an image was withdrawn while it was written.
+        ChangedMeanwhileError: an image was withdrawn, or its mask replaced, while it was written.
         DiskError: nothing can be written there.
     """
     refuse_others(out, formats())

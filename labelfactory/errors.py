@@ -36,6 +36,10 @@ class DataError(UserError):
     """A photograph, tag, list or mask is wrong."""
 
 
+class ChangedMeanwhileError(DataError):
+    """Another command replaced or took away what was being read: who begins again reads what is now."""
+
+
 class NewerFormatError(DataError):
     """A newer labelfactory wrote the file, which is not replaced."""
 

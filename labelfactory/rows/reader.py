@@ -7,7 +7,7 @@ from typing import Any
 
 from labelfactory.dataset.prepared import Dataset
 from labelfactory.digests import digest_payload
-from labelfactory.errors import DataError
+from labelfactory.errors import ChangedMeanwhileError, DataError
 from labelfactory.rows.pairing import MadeOf, made_of
 from labelfactory.rows.shards import Row, RowState, ShardFolder
 
@@ -83,7 +83,8 @@ class RowReader:
         """The payload of an image, checked against its digest.
 
         Raises:
-            DataError: there is no usable row for it, it is damaged, or, with a data set, a run has replaced it meanwhile.
+            DataError: there is no usable row for it, or it is damaged.
+            ChangedMeanwhileError: with a data set, a run has replaced it meanwhile.
         """
         if image_id not in self.states:
             raise DataError(f"{self.folder.folder}: has no usable row for the image {image_id}", "Type `dvc repro`.")
@@ -102,5 +103,6 @@ class RowReader:
         # a run goes on beside what reads for a person
         if self._dataset is not None and digest_payload(row) != state.digest:
             word = self.folder.folder.name
-            raise DataError(f"{image_id}: its row in data/{word} was replaced meanwhile", "Type the command again.")
+            problem = f"{image_id}: its row in data/{word} was replaced meanwhile"
+            raise ChangedMeanwhileError(problem, "Type the command again.")
         return row

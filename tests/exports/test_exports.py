@@ -19,7 +19,6 @@ from pycocotools.coco import COCO
 from withdrawing import tell_ledger
 from workspace import ROOT
 
-from app.export import export as export_command
 from exports._origin import with_digest
 from exports._polygons import draw
 from exports._selection import Selection
@@ -258,51 +257,6 @@ def test_what_was_withdrawn_does_not_go_out(line, capsys):
     assert first not in provenance["images"]
     assert set(provenance["images"]) <= set(line)
     assert "export: 1 withdrawn photographs are left out" in capsys.readouterr().err
-
-
-def test_what_is_withdrawn_during_an_export_does_not_go_out(line, monkeypatch):
-    """Neither as a new folder nor in place of an older one; the next one leaves it out."""
-    folder, _ = written("voc")
-    before = sorted(path.name for path in folder.rglob("*"))
-    first = next(iter(line))
-    record = next(r for r in read_dataset().records if r.image_id == first)
-    whole = load_method("exports", "voc").write
-
-    def withdrawing(selection: Selection, temporary: Path) -> dict:
-        facts = whole(selection, temporary)
-        tell_ledger(**{first: record.sha256})
-        return facts
-
-    selections = [(Selection("masks"), out) for out in (folder, Path("new"))]
-    with monkeypatch.context() as patched:
-        patched.setattr("exports.voc.write", withdrawing)
-        for selection, out in selections:
-            with pytest.raises(DataError, match=f"withdrawn during the export: {first}") as caught:
-                export("voc", selection, out)
-            assert "leaves them out" in caught.value.remedy
-    assert not Path("new").exists()
-    assert sorted(path.name for path in folder.rglob("*")) == before
-    assert first not in written("voc")[1]["images"]
-
-
-def test_an_export_begins_again_without_what_is_withdrawn_meanwhile(line, monkeypatch, capsys):
-    """Its photograph is deleted before the export comes to it."""
-    first = next(iter(line))
-    record = next(r for r in read_dataset().records if r.image_id == first)
-    whole, begun = load_method("exports", "voc").write, []
-
-    def withdrawing(selection: Selection, folder: Path) -> dict:
-        if not begun:
-            tell_ledger(**{first: record.sha256})
-            Path(record.path).unlink()
-        begun.append(first in {r.image_id for r in selection.records})
-        return whole(selection, folder)
-
-    monkeypatch.setattr("exports.voc.write", withdrawing)
-    export_command("voc", Path("out"))
-    assert begun == [True, False]
-    assert set(json.loads(Path("out/provenance.json").read_text())["images"]) == set(line) - {first}
-    assert f"withdrawn during the export: {first}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["masks", "predictions"])
