@@ -104,8 +104,8 @@ def _check_files() -> None:
 
 
 def locked_stages() -> set[str]:
-    """Names of the stages that have run at least once, by dvc.lock."""
-    return set(last_runs())
+    """Names of the line's stages that have run at least once, by dvc.lock, which keeps those that the line no longer has."""
+    return set(last_runs()) & set(read_wiring())
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What `flows.line.dvc_line` asks of DVC, on a line of one-line stages: order, reasons, freezing, failures."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -76,6 +77,14 @@ def test_a_line_runs_once_in_order_and_says_what_ran(line):
     assert locked_stages() == set(names)
     assert reproduce() == []
     assert reproduce(["label_affinity"], force=True) == ["train_classifier", "label_affinity"]
+
+
+def test_a_stage_that_the_line_had_once(line):
+    """After an update that renamed it, dvc.lock names it still, and its report lies there."""
+    (line / "dvc.lock").write_text("schema: '2.0'\nstages: {assess_masks: {cmd: python, deps: [], outs: []}}\n")
+    (line / "data" / "reports").mkdir(parents=True)
+    (line / "data" / "reports" / "assess_masks.json").write_text(json.dumps({"given": ["0"]}))
+    assert {state for state, _ in states().values()} == {"never run"}
 
 
 def test_status_names_the_key_the_file_and_what_it_was(line):
