@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
+
 from labelfactory.errors import UserError
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import DATA
@@ -29,6 +31,24 @@ def check_data_source(path: Path) -> None:
             f"{path}: {problem}; `dvc add {place}` notes only the state of {place}, and DVC would copy or fetch files for more",
             "Move it out of the project.",
         )
+
+
+def note_what_was_added(repo: Repo) -> list[str]:
+    """Have DVC note what `data/<name>` holds now, for each that `dvc add` has noted once; its lock is held.
+
+    A run of the line does so for what its stages read. No stage reads data/audits: it would stay as it was added, and neither
+    `push` nor `dvc push` would send what people answered since.
+
+    Returns:
+        The files `data/<name>.dvc` that changed.
+    """
+    found = [path for path in sorted(DATA.glob("*.dvc")) if not repo.dvcignore.is_ignored_file(str(path.absolute()))]
+    behind = [
+        path.as_posix() for path in found if (DATA / path.stem).is_dir() and repo.status(targets=[path.as_posix()])
+    ]
+    for path in behind:
+        repo.commit(path, force=True)
+    return behind
 
 
 def _problem(stated: dict[str, Any], name: str) -> str:

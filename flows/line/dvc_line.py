@@ -13,6 +13,7 @@ import psutil
 from dvc.repo import Repo, lock_repo
 from networkx import descendants
 
+from flows.line.data_sources import note_what_was_added
 from flows.line.dvc_repo import failures_named, locked_stages, open_repo
 from flows.line.experiments import run_variant
 from flows.line.failure import StageFailedError
@@ -83,6 +84,7 @@ def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo
             if not ask_again(repo, names):
                 break
             force = False
+        note_what_was_added(repo)
     return list(dict.fromkeys(stage.addressing for stage in ran))
 
 

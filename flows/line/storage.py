@@ -16,11 +16,12 @@ from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 from dvc_objects.errors import ObjectFormatError
 from dvc_objects.fs.base import RemoteMissingDepsError
 
 from flows.line.damaged_import import import_here, put_damaged_aside
+from flows.line.data_sources import note_what_was_added
 from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
 from flows.line.known_remotes import is_gone, note_place, sending
@@ -75,6 +76,8 @@ def push(*, give_up: bool = False) -> Moved:
         if not give_up:
             _refuse_loss_there(store, manifest)
         with sending(repo, store):
+            with lock_repo(repo):
+                note_what_was_added(repo)
             outputs, pictures = _send(repo, store, manifest, give_up=give_up)
         note_agreed(manifest)
     return Moved(outputs, pictures)

@@ -1,0 +1,61 @@
+"""What people add and no stage reads goes along: data/audits, once `dvc add` has noted it."""
+
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+from shared_bucket import first_machine
+from test_flows import line
+
+from flows.line.dvc_line import reproduce
+from flows.line.storage import push
+from labelfactory.settings.params import read_yaml
+
+__all__ = ["line"]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # DVC's own, about libraries that it uses
+AUDITS = Path("data/audits")
+
+
+def answer_twice() -> None:
+    """Two answers in the current project, the second of which came after `dvc add`."""
+    AUDITS.mkdir(parents=True)
+    (AUDITS / "one.png").write_bytes(b"the first answer")
+    with Repo(".") as repo:
+        repo.add(str(AUDITS))
+    (AUDITS / "two.png").write_bytes(b"the second answer")
+
+
+def answers_at(remote: Path) -> set[bytes]:
+    """Answers that the remote has."""
+    return {data for path in remote.rglob("*") if path.is_file() and (data := path.read_bytes()).endswith(b"answer")}
+
+
+def test_push_sends_what_was_answered_since_dvc_add(tmp_path, monkeypatch):
+    """Nothing else than the note says what is to be sent."""
+    remote = tmp_path / "remote"
+    first_machine(f'[remote "store"]\n    url = {remote}\n', tmp_path, monkeypatch)
+    answer_twice()
+    push()
+    assert answers_at(remote) == {b"the first answer", b"the second answer"}
+    assert read_yaml(Path("data/audits.dvc"))["outs"][0]["nfiles"] == 2
+
+
+def test_a_run_notes_it_too(line):
+    """For `dvc push`; a second run changes nothing."""
+    answer_twice()
+    reproduce()
+    noted = Path("data/audits.dvc").read_bytes()
+    assert read_yaml(Path("data/audits.dvc"))["outs"][0]["nfiles"] == 2
+    reproduce()
+    assert Path("data/audits.dvc").read_bytes() == noted
+
+
+def test_a_folder_that_is_away_stays_noted(line):
+    """A clone before `dvc pull` has the note alone."""
+    answer_twice()
+    noted = Path("data/audits.dvc").read_bytes()
+    (AUDITS / "one.png").unlink()
+    (AUDITS / "two.png").unlink()
+    AUDITS.rmdir()
+    reproduce()
+    assert Path("data/audits.dvc").read_bytes() == noted
