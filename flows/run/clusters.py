@@ -5,9 +5,12 @@ GPUs.
 """
 
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -27,18 +30,36 @@ OBJECT_STORE_BYTES = 100 * 2**20
 """Ray's shared memory, which stays nearly empty: shards are files in the project's folder."""
 
 
-def task_runner(kind: Kind, *, gpus: Sequence[str]) -> TaskRunner[Any]:
+@contextmanager
+def scratch_folder(kind: Kind) -> Iterator[Path]:
+    """A folder for the temporary files of a cluster on this machine, in one that only this user can enter; deleted at the end.
+
+    Both libraries make theirs below the folder that all users share, under names that anybody foretells, and load code from
+    there or write into it later: who was there first would be who says what they are. Ray opens its own to all users, and its
+    sockets need a short path.
+    """
+    parent = os.environ.get("RAY_TMPDIR", "/tmp") if kind == "ray" else None
+    with tempfile.TemporaryDirectory(prefix="lf-", dir=parent, ignore_cleanup_errors=True) as closed:
+        yield Path(closed) / kind
+
+
+def task_runner(kind: Kind, *, gpus: Sequence[str], scratch: Path) -> TaskRunner[Any]:
     """A task runner on the cluster that the environment names, or on one of this machine that ends with the run.
 
     Args:
         kind: dask or ray.
         gpus: ids of this machine's GPUs for a cluster of its own; empty for work on the CPU.
+        scratch: for temporary files of a cluster of its own, `scratch_folder`.
 
     Raises:
         UserError: the library is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: no usage statistics,
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # and no merged log lines
+    address = os.environ.get(ADDRESS[kind])
+    if kind == "ray" and not address:
+        os.environ["RAY_AUTH_MODE"] = "token"  # that of Ray's own making lies in a file that others may read
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         runners = import_module(f"prefect_{kind}.task_runners")  # loaded only for a cluster
         import_module("distributed" if kind == "dask" else kind)
@@ -47,10 +68,11 @@ def task_runner(kind: Kind, *, gpus: Sequence[str]) -> TaskRunner[Any]:
             f"--runner {kind}: it cannot be loaded ({error})",
             f"Type `pip install -c constraints.txt -e '.[{kind}]'`.",
         ) from None
-    address = os.environ.get(ADDRESS[kind])
+    if kind == "dask":
+        _keep_files_in(scratch)
     runner: TaskRunner[Any]
     if kind == "ray":
-        runner = runners.RayTaskRunner(address=address, init_kwargs={} if address else ray_settings(gpus))
+        runner = runners.RayTaskRunner(address=address, init_kwargs={} if address else ray_settings(gpus, scratch))
     elif address:
         runner = runners.DaskTaskRunner(address=address)
     elif gpus:
@@ -62,14 +84,25 @@ def task_runner(kind: Kind, *, gpus: Sequence[str]) -> TaskRunner[Any]:
     return runner
 
 
-def ray_settings(gpus: Sequence[str]) -> dict[str, Any]:
-    """Settings of a Ray on this machine: as many processes as a run without cluster, on loopback, no web page."""
+def _keep_files_in(scratch: Path) -> None:
+    """Have Dask's scheduler, its processes and those that watch over them make their folders there."""
+    import dask
+
+    dask.config.set({"temporary-directory": str(scratch)})
+
+
+def ray_settings(gpus: Sequence[str], scratch: Path) -> dict[str, Any]:
+    """Settings of a Ray on this machine: as many processes as a run without cluster, no web page.
+
+    Ray listens on all addresses of the machine, whatever it is told: its token is what keeps others out.
+    """
     return {
+        "address": "local",  # without it Ray goes to the cluster that a file in a folder of all users names
+        "_temp_dir": str(scratch),
         "num_cpus": workers(),
         "num_gpus": len(gpus),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
-        "_node_ip_address": HOST,
     }
 
 
@@ -79,7 +112,11 @@ def gpu_cluster(gpus: Sequence[str]) -> Any:
 
     own: Any = {"security": Security.temporary(), "protocol": "tls://"}  # as for a cluster without GPUs
     scheduler = {"cls": Scheduler, "options": {"host": HOST, "dashboard": False, **own}}
-    return SpecCluster(workers=gpu_workers(gpus, own), scheduler=scheduler, security=own["security"])
+    return SpecCluster(
+        workers=gpu_workers(gpus, own),
+        scheduler=scheduler,
+        security=own["security"],
+    )
 
 
 def gpu_workers(gpus: Sequence[str], own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

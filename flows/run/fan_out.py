@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Completed, Failed
 
-from flows.run.clusters import Kind, one_gpu_each, own_gpus, task_runner
+from flows.run.clusters import Kind, one_gpu_each, own_gpus, scratch_folder, task_runner
 from labelfactory.console import say
 from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
@@ -49,12 +49,14 @@ def pending_shards(name: str) -> list[int]:
 
 def fan_out(name: str, shards: Sequence[int], kind: Kind) -> State[Any]:
     """Work on these shards of a stage on the cluster's workers, one task per shard."""
-    over_cluster = spread.with_options(
-        name=f"shards of {name}",
-        flow_run_name=f"{len(shards)} shards of {name}",
-        task_runner=task_runner(kind, gpus=own_gpus() if _stage(name).uses_gpu else ()),
-    )
-    state: State[Any] = over_cluster(name, list(shards), os.fspath(Path.cwd()), kind, return_state=True)
+    gpus = own_gpus() if _stage(name).uses_gpu else ()
+    with scratch_folder(kind) as scratch:
+        over_cluster = spread.with_options(
+            name=f"shards of {name}",
+            flow_run_name=f"{len(shards)} shards of {name}",
+            task_runner=task_runner(kind, gpus=gpus, scratch=scratch),
+        )
+        state: State[Any] = over_cluster(name, list(shards), os.fspath(Path.cwd()), kind, return_state=True)
     return state
 
 

@@ -100,7 +100,7 @@ def test_two_workers_of_which_one_is_killed_write_the_same_bytes(alone, fresh, k
 GPUS = """
 import os, sys, time
 from prefect import flow, task
-from flows.run.clusters import one_gpu_each, task_runner
+from flows.run.clusters import one_gpu_each, scratch_folder, task_runner
 
 @task
 def seen():
@@ -117,7 +117,8 @@ def ask(kind):
             print(*future.result(), file=file)
 
 kind = sys.argv[1]
-ask.with_options(task_runner=task_runner(kind, gpus=["4", "5"]))(kind)
+with scratch_folder(kind) as scratch:
+    ask.with_options(task_runner=task_runner(kind, gpus=["4", "5"], scratch=scratch))(kind)
 """
 
 
