@@ -142,9 +142,10 @@ def filled_folder(path: Path) -> Iterator[Path]:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         made = os.fstat(descriptor)
+        if made.st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o700)  # before the look at what is in it: from now on nothing comes
         if made.st_uid != os.geteuid() or os.listdir(descriptor):  # noqa: PTH208 - of a descriptor
-            raise FileExistsError(errno.EEXIST, "another user has put a folder there", str(path))
-        os.fchmod(descriptor, 0o700)
+            raise FileExistsError(errno.EEXIST, "another user has put something there", str(path))
         yield _unmoved(path, descriptor)
         os.fchmod(descriptor, stat.S_IMODE(made.st_mode))
     finally:

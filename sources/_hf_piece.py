@@ -51,7 +51,7 @@ class Piece:
             return self.made.select(columns)
         return self._read(
             lambda: pq.ParquetFile(self.path).read(columns).select(columns),
-            lambda stream: stream.read_all().select(columns),
+            lambda stream: _checked(stream.read_all().select(columns)),
         )
 
     def features(self) -> dict[str, Any]:
@@ -85,6 +85,12 @@ def _opened(source: Any) -> Any:
     except pa.ArrowInvalid:
         source.seek(0)
         return pa.ipc.open_file(source)
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    """A table whose offsets lead nowhere outside of its file: Arrow reads memory by them as they are. Raises ArrowInvalid."""
+    table.validate(full=True)
+    return table
 
 
 def pieces_of(root: Path, files: Sequence[SplitFile], card: Card) -> list[Piece]:

@@ -179,7 +179,7 @@ def read_level(path: Path = LEVEL) -> LevelRecord | None:
 
 def answers_digest(folder: Path = LEVEL.parent) -> str:
     """Digest of the sample and of all answers, as they are on disk: the tables beside the estimate."""
-    return digest_json({path.name: digest_file(path) for path in sorted(folder.glob("*.parquet"))})
+    return digest_json({path.name: digest_file(path) for path in sorted(folder.glob("*.parquet")) if path.is_file()})
 
 
 def write_level(record: LevelRecord, path: Path = LEVEL) -> None:

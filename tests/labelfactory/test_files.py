@@ -200,6 +200,20 @@ def test_nobody_can_enter_a_folder_or_replace_it_while_it_is_filled(tmp_path):
     assert (tmp_path / "away").stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
+def test_nobody_can_lay_anything_into_a_new_folder_after_the_look_at_it(tmp_path, monkeypatch):
+    """Where the folder's group may write, there is a moment between the two."""
+    look, modes = os.listdir, []
+    monkeypatch.setattr(os, "listdir", lambda opened: modes.append(os.fstat(opened).st_mode & 0o777) or look(opened))
+    before = os.umask(0o002)
+    try:
+        with filled_folder(tmp_path / "new"):
+            pass
+    finally:
+        os.umask(before)
+    assert modes == [0o700]
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o775
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o666])
 def test_a_file_has_its_permissions_from_the_start(tmp_path, mode):
     """A login is never readable for others, not even empty."""

@@ -113,3 +113,19 @@ def test_what_is_no_dataset_says_so(here):
         find_hf(Path("d"))
     with pytest.raises(DataError, match="there is no column 'tgs'"):
         find_hf(Path("d"), tag_columns=["tgs"])
+
+
+@pytest.mark.parametrize("end", [17, 2**31 - 1], ids=["into another column", "outside of the file"])
+def test_a_dataset_whose_offsets_lead_elsewhere_is_damaged(here, end):
+    """Arrow reads memory by them as they are: the process would end, or an id be the bytes of something else."""
+    column = {"image": pa.array(cells(2), pa.struct([("bytes", pa.binary()), ("path", pa.string())]))}
+    table = pa.table({**column, "image_id": ["aaaaaaaa", "bbbbbbbb"], "tags": ["cat", "dog"]})
+    with pa.OSFile("whole.arrow", "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    whole = Path("whole.arrow").read_bytes()
+    Path("d").mkdir()
+    offsets = np.array([0, 8, 16], dtype="<i4").tobytes()
+    assert whole.count(offsets) == 1
+    Path("d/data.arrow").write_bytes(whole.replace(offsets, np.array([0, 8, end], dtype="<i4").tobytes()))
+    with pytest.raises(DataError, match=r"data\.arrow: damaged"):
+        plan_import(find_hf(Path("d")), EASY)

@@ -1,12 +1,13 @@
 """Estimates and expected figures belong to the masks, the model and the answers that they were made from, and to no others."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from reviewed import SIZE, Reviewed, audited, sampled
 
-from labelfactory.dataset.level_record import LEVEL, in_points, read_level, sentence
+from labelfactory.dataset.level_record import LEVEL, answers_digest, in_points, read_level, sentence
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.review.areas import expected_areas
 from labelfactory.stage.level_now import present_levels
@@ -100,3 +101,10 @@ def test_qualities_are_fitted_to_audited_images(made, labelfactory):
     assert all(mask["fitted_quality"] > mask["quality"] for mask in masks if 0 < mask["quality"] < 0.7)
     made.write_quality(bias=-0.2)
     assert "fitted_quality" not in labelfactory("quality", "--json")  # fitted to other figures
+
+
+def test_a_pipe_among_the_answers_is_waited_for_by_nobody(tmp_path):
+    """The report and every export ask whether the estimate is still of these answers."""
+    before = answers_digest(tmp_path)
+    os.mkfifo(tmp_path / "points.parquet")
+    assert answers_digest(tmp_path) == before
