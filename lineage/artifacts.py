@@ -23,7 +23,7 @@ from labelfactory.files import write_json
 from labelfactory.json_files import read_json
 from labelfactory.learning.checkpoints import CHECKPOINT, TRAINING_ROWS, Passport, read_passport
 from labelfactory.settings.wiring import DATA, METRICS, Wiring, read_wiring
-from lineage.evaluation import measured_in
+from lineage.evaluation import is_as_written, measured_in
 
 METRICS_BYTES = 2**26
 """A larger file is not taken for metrics."""
@@ -90,7 +90,7 @@ def live_artifacts() -> Iterator[Artifact]:
             path = DATA / noun / name
             if path.exists():
                 yield Artifact(path, name, True, _time(path))
-    if METRICS.exists() and measured_by(METRICS):
+    if METRICS.exists() and is_as_written() and measured_by(METRICS):
         yield Artifact(METRICS, METRICS.name, True, _time(METRICS))
 
 

@@ -11,8 +11,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from labelfactory.digests import digest_file
 from labelfactory.errors import UserError
 from labelfactory.rows.predicted import INFERENCE
+from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import METRICS, StageWiring, read_wiring
 from labelfactory.stage.output_state import LIST, SETTINGS, list_state, output_state
 
@@ -35,6 +37,7 @@ class Evaluation:
         inference: the digest of the settings with which networks were run.
         settings: section of params.yaml at that time → its digest and its values.
         classes: names of class ids 1, 2, … by which was scored; empty where it is not known.
+        changed: whether the file is another one than `evaluate` wrote, so that its figures are nobody's.
     """
 
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -42,6 +45,7 @@ class Evaluation:
     inference: str = ""
     settings: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    changed: bool = False
 
     def fits(self, digests: Digests) -> set[str]:
         """Names of what has the digest that was measured."""
@@ -62,6 +66,8 @@ class Evaluation:
 
     def why_not(self, digests: Digests) -> str:
         """Why some of its figures are not those of these digests; empty if all are."""
+        if self.changed:
+            return f"{METRICS} was changed after `evaluate` wrote it, so that no score is shown. {RUN}"
         others = [name for name, digest in self.measured.items() if digests.get(name) != digest]
         if self.figures and not self.measured:
             return f"{METRICS} does not say what its scores were measured on. {RUN}"
@@ -69,12 +75,22 @@ class Evaluation:
 
 
 def read_evaluation(path: Path = METRICS) -> Evaluation:
-    """The evaluation on disk; empty where there is none, or where it is being written."""
+    """The evaluation on disk; empty where there is none, where it is being written, or was changed."""
+    if path == METRICS and not is_as_written():
+        return Evaluation(changed=True)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return Evaluation()
     return evaluation_of(content, measured_in(content)) if isinstance(content, dict) else Evaluation()
+
+
+def is_as_written() -> bool:
+    """Whether the scores on disk are those that the stage's report names; where it names none, nothing is known against them."""
+    stage = read_wiring().maker(METRICS.parent.name)
+    made = read_report(stage.name).get("made", ()) if stage and METRICS.is_file() else ()
+    written = next((state["digest"] for state in made if state["name"] == METRICS.as_posix()), None)
+    return written is None or written == digest_file(METRICS)
 
 
 def measured_in(content: Any) -> list[dict[str, Any]]:

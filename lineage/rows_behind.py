@@ -23,7 +23,7 @@ NAMES = ("threshold", "thresholds")
 
 @dataclass(frozen=True)
 class _Found:
-    """A row on disk; `reason`: PHOTOGRAPH or CLASSES where it does not belong to the image."""
+    """A row on disk; `reason`: PHOTOGRAPH, TAGS or CLASSES where it does not belong to the image."""
 
     digest: str
     inputs: Mapping[str, Any]
@@ -41,7 +41,7 @@ def row_of(noun: str, record: ImageRecord, classes: Sequence[str]) -> Row:
         classes: names of class ids 1, 2, … in the data set.
 
     Raises:
-        MissingError: there is no usable row of it, or it is of an earlier photograph or of earlier classes.
+        MissingError: there is no usable row of it, or it is of an earlier photograph, of earlier tags or classes.
     """
     found = _found(noun, record, classes)
     if found is not None and not found.reason:

@@ -5,7 +5,7 @@ Columns  those of the data set; `digest`, `key`, `source` and quality of the mas
          `quality_of` each; `digest_<noun>` of every row output;
          `miou_<name>` of every score, of them again `miou_of_mask` and `miou_of_model`; `scored`; `time` of the mask in the
          ledger; `set_aside_by` and `why` of quarantine; `earlier`: what of the data set has changed since the mask on disk was made
-A row of an earlier photograph or of earlier classes is none of the image: its columns are NULL.
+A row of an earlier photograph, of earlier tags or classes is none of the image: its columns are NULL.
 A score is NULL unless it was measured on what is on disk now.
 """
 
@@ -24,7 +24,7 @@ from labelfactory.dataset.prepared import IMAGES
 from labelfactory.dataset.tables import HEAD
 from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT
-from labelfactory.rows.pairing import CLASSES, PHOTOGRAPH
+from labelfactory.rows.pairing import CLASSES, PHOTOGRAPH, TAGS
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 from labelfactory.stage.output_state import LIST
@@ -153,7 +153,7 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
 def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str, masks: StageWiring, classes: Sequence[str]) -> None:
     """The rows of an output without their payload, masks with source and quality; an empty table where there is no shard.
 
-    `earlier`: PHOTOGRAPH or CLASSES where a usable row does not belong to the data set, as `labelfactory.rows.pairing` decides it.
+    `earlier`: PHOTOGRAPH, TAGS or CLASSES where a row does not belong to the data set, as `labelfactory.rows.pairing` has it.
     """
     paths = [str(path) for path in sorted((DATA / noun).glob("shard-*.parquet"))]
     names = ["image_id", "key", "digest", "status", "reason"]
@@ -167,6 +167,7 @@ def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str, masks: StageWirin
             f"""CREATE TABLE "rows_{noun}" AS SELECT {", ".join(fields)}, CASE
                 WHEN r.status <> 'ok' OR d.sha256 IS NULL THEN ''
                 WHEN json_extract_string(r.inputs, '$.image') IS DISTINCT FROM d.sha256 THEN '{PHOTOGRAPH}'
+                WHEN json_extract(r.inputs, '$.tags')::VARCHAR[] <> d.tags THEN '{TAGS}'
                 WHEN json_extract(r.inputs, '$.classes')::VARCHAR[] <> ?::VARCHAR[] THEN '{CLASSES}'
                 ELSE '' END AS earlier
             FROM {PARQUET} r LEFT JOIN dataset d USING (image_id)""",

@@ -40,6 +40,18 @@ def audited_points(points: AnsweredPoints, classes: Classes) -> Mask:
     return np.array([_class_id(answer, classes.names) for answer in points.answers], dtype=np.uint8)
 
 
+def gone_classes(answer: Correction | AnsweredPoints, classes: Classes) -> set[str]:
+    """Classes that a person saw in an image and that the data set has no longer: it may have another name for them.
+
+    Raises:
+        DataError: the file of the mask is missing or has changed.
+    """
+    if isinstance(answer, AnsweredPoints):
+        return set(answer.answers) - {*classes.names, *NAMES, ""}
+    gone = {class_id: name for class_id, name in enumerate(answer.classes, 1) if name not in classes.names}
+    return {gone[k] for k in np.unique(audited_mask(answer, Classes(answer.classes))) if k in gone} if gone else set()
+
+
 def _class_id(answer: str, names: Sequence[str]) -> int:
     if answer in names:
         return list(names).index(answer) + 1

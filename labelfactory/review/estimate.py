@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelfactory.dataset.audited_truth import audited_mask, audited_points
+from labelfactory.dataset.audited_truth import audited_mask, audited_points, gone_classes
 from labelfactory.dataset.audits import (
     POINTS,
     RESTORE,
@@ -36,6 +36,7 @@ from labelfactory.stage.output_state import output_state, states
 Read = Callable[[ImageRecord], Mask | None]
 """Returns a mask of an image, [H, W] uint8; None if it has none."""
 GONE, CHANGED, OUTSIDE = "no longer on the list", "photograph changed since", "not in the sample"
+RENAMED = "they show a class that was renamed or is gone; add them again under its name of now"
 FEWEST = 2
 """Audited images, without which nothing can be said."""
 
@@ -77,6 +78,8 @@ def answers_of(sample: Sample, dataset: Dataset) -> Answers:
             why[image_id] = GONE
         elif not answer.fits(record):
             why[image_id] = CHANGED
+        elif gone_classes(answer, dataset.classes):
+            why[image_id] = RENAMED
         else:
             return True
         return False

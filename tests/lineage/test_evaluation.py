@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from workspace import ROOT
 
+from labelfactory.digests import digest_file
 from labelfactory.settings.wiring import METRICS, read_wiring
+from lineage.artifacts import live_artifacts
 from lineage.evaluation import Evaluation, evaluation_of, measured_in, present, read_evaluation, subjects
 
 STATES = [
@@ -103,3 +105,19 @@ def test_a_name_in_a_file_is_no_path(tmp_path):
     evaluation = Evaluation({"miou/train/seeds": 0.1}, {"../outside": "d", "/etc": "d", "list ../x": "d"})
     assert present(evaluation) == {}
     assert measured_in({"measured": STATES}) == STATES
+
+
+def test_scores_that_somebody_changed_are_nobodys(tmp_path):
+    """Neither shown nor recorded; the stage's report names the file that it wrote."""
+    METRICS.parent.mkdir(parents=True)
+    METRICS.write_text(json.dumps(FIGURES | {"measured": STATES}))
+    report = {"stage": "evaluate", "seconds": 1, "peak_memory_mb": 1}
+    report["made"] = [{"name": METRICS.as_posix(), "kind": "scores", "digest": digest_file(METRICS), "rows": 0}]
+    (tmp_path / "data/reports").mkdir()
+    (tmp_path / "data/reports/evaluate.json").write_text(json.dumps(report))
+    assert read_evaluation().figures == FIGURES
+    assert [artifact.path for artifact in live_artifacts()] == [METRICS]
+    METRICS.write_text(METRICS.read_text().replace("0.4", "0.9"))
+    assert read_evaluation().figures == {}
+    assert "metrics.json was changed after `evaluate` wrote it" in read_evaluation().why_not({})
+    assert list(live_artifacts()) == []

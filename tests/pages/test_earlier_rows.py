@@ -44,6 +44,14 @@ def other_photograph(image_id: str) -> None:
     write_dataset(replace(dataset, records=tuple(records)))
 
 
+def other_tags(image_id: str) -> None:
+    """Another tag alone."""
+    dataset = read_dataset()
+    records = [replace(r, tags=("dog",)) if r.image_id == image_id else r for r in dataset.records]
+    assert tuple(records) != dataset.records
+    write_dataset(replace(dataset, records=tuple(records)))
+
+
 def test_no_layer_is_shown_under_other_names(line):
     """Every mask would show cats as dogs; so would scores, prediction and true mask. The page says why they are missing."""
     with visit(project()) as client:
@@ -87,18 +95,18 @@ def test_no_layer_is_laid_over_another_photograph(line):
     }
 
 
-@pytest.mark.parametrize("change", [other_classes, lambda: other_photograph("image-3")])
+@pytest.mark.parametrize("change", [other_classes, lambda: other_photograph("image-1"), lambda: other_tags("image-1")])
 def test_no_pixel_is_explained_by_a_mask_of_before(line, change):
     """`audit pixel` and the page: the mask, and the scores behind it."""
-    assert audit_pixel("image-3", 1, 1)["steps"]
+    assert audit_pixel("image-1", 1, 1)["steps"]
     change()
     with pytest.raises(
-        MissingError, match=r"image-3: its mask on disk is of (an earlier photograph|earlier classes)"
+        MissingError, match=r"image-1: its mask on disk is of (an earlier photograph|earlier classes|earlier tags)"
     ) as caught:
-        audit_pixel("image-3", 1, 1)
+        audit_pixel("image-1", 1, 1)
     assert "labelfactory run" in caught.value.remedy
     with visit(project()) as client:
-        assert read(client, "/image/pixel?id=image-3&x=1&y=1", 404).words
+        assert read(client, "/image/pixel?id=image-1&x=1&y=1", 404).words
 
 
 def test_a_prediction_is_not_kept_under_other_names(line, monkeypatch):

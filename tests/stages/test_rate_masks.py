@@ -1,5 +1,6 @@
 """The quality of masks: by hand on one image, of whose mask it is, and what a correction is worth."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from made_line import SIZE, MadeLine
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.rows.columns import Column
 from labelfactory.rows.header import shard_schema
+from labelfactory.rows.quality_summary import summary_of
 from labelfactory.rows.rated import RatedRows
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
@@ -179,6 +181,17 @@ def test_a_quality_is_of_the_mask_that_was_rated(line):
     again = RatedRows("masks", read_dataset())
     assert again.quality("image-1", now) == pytest.approx(float(rows("quality")["image-1"]["quality"]))
     assert again.quality("image-1", digests["image-1"]) is None
+
+
+def test_a_quality_is_of_the_tags_that_the_image_has(line):
+    """The import changed them and a run got no further: which classes would be expected is another matter now."""
+    rate()
+    dataset, states = read_dataset(), RowReader(DATA / "masks").states
+    changed = [dataclasses.replace(r, tags=("dog",)) if r.image_id == "image-1" else r for r in dataset.records]
+    rated = RatedRows("masks", dataclasses.replace(dataset, records=tuple(changed)))
+    assert [i for i, state in states.items() if rated.quality(i, state.digest) is None] == ["image-1"]
+    summary = summary_of(dataclasses.replace(dataset, records=tuple(changed)), worst=1)
+    assert "image-1" not in {mask.image_id for mask in summary.masks}
 
 
 def test_a_run_says_whose_quality_fell(line, monkeypatch, capsys):

@@ -114,6 +114,19 @@ def test_chances_stand_in_the_sample(made, labelfactory):
     assert (head["seed"], head["list"], head["draws"], head["population"]) == (5, "train", [30], sample.population)
 
 
+def test_answers_of_a_class_that_was_renamed_do_not_count(made, labelfactory, monkeypatch):
+    """Its pixels would be void, and the class of the new name one that nobody saw."""
+    audited(made, labelfactory, 30)
+    dogs = sum(bool((made.truth[image_id] == CLASSES.index("dog") + 1).any()) for image_id in sampled())
+    made.workspace.classes = tuple("hound" if name == "dog" else name for name in CLASSES)
+    monkeypatch.setattr("reviewed.CLASSES", made.workspace.classes)
+    made.write()  # a run has made every row anew
+    shown = labelfactory("review", "estimate")
+    assert f"{dogs} audited images do not count: they show a class that was renamed or is gone" in shown
+    assert 0 < dogs < 30
+    assert f"from {30 - dogs} audited images" in shown
+
+
 def test_new_and_changed_photographs_are_strata_of_their_own(made, labelfactory):
     """`--more` takes them in; what is drawn already stays, and what is gone leaves the population."""
     audited(made, labelfactory, 30)

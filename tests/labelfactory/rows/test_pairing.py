@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from labelfactory.errors import DataError
 from labelfactory.rows.columns import MaskColumn
 from labelfactory.rows.header import shard_schema
-from labelfactory.rows.pairing import CLASSES, PHOTOGRAPH, made_of, renumbered
+from labelfactory.rows.pairing import CLASSES, PHOTOGRAPH, TAGS, made_of, renumbered
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder, finish, rows_table
 from labelfactory.schema import VOID
@@ -74,6 +74,9 @@ def test_what_a_row_says(workspace):
     prior = made_of(json.dumps({"image": record.sha256, "correction": "c"}))
     assert (prior.differs(record, ("x",)), prior.correction) == ("", "c")
     assert prior.differs(dataclasses.replace(record, sha256="other"), ("x",)) == PHOTOGRAPH
+    tagged = made_of(json.dumps({"image": record.sha256, "tags": [*record.tags, "fox"]}))
+    assert tagged.differs(record, ("x",)) == TAGS
+    assert tagged.differs(dataclasses.replace(record, tags=(*record.tags, "fox")), ("x",)) == ""
     assert made_of("{}").differs(record, ()) == PHOTOGRAPH
     for damaged in ("[]", "no JSON", '{"classes": 1}'):
         with pytest.raises(ValueError, match="its inputs are not readable"):
