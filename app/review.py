@@ -11,7 +11,6 @@ from rich.table import Table
 from exports._audit_folder import write_audit_folder
 from labelfactory.console import first_of, say, show
 from labelfactory.dataset.audits import SAMPLE, Sample, read_points, read_sample, write_points, write_sample
-from labelfactory.dataset.corrections import read_corrections
 from labelfactory.dataset.level_record import LEVEL, Figure, LevelOf, LevelRecord, write_level
 from labelfactory.dataset.prepared import Dataset, read_dataset
 from labelfactory.dataset.withdrawn import without_withdrawn
@@ -19,6 +18,8 @@ from labelfactory.errors import DataError
 from labelfactory.level.interval import FEWEST
 from labelfactory.review.estimate import Answers, answers_of, estimate_level
 from labelfactory.review.sample import add_to_sample, draw_sample
+from labelfactory.rows.reader import RowReader
+from labelfactory.settings.wiring import DATA, read_wiring
 from lineage.deliver import deliver
 from lineage.ledger import Ledger
 from lineage.level import record_level
@@ -166,7 +167,7 @@ def notes_of(record: LevelRecord, dataset: Dataset) -> list[str]:
             f"{record.not_covered} images of {record.list} came after the sample was drawn, and the estimate is not of them: "
             "`labelfactory review sample --more 10` takes them in."
         )
-    corrected = set(read_corrections()) & {image.image_id for image in read_sample().images if image.is_drawn}
+    corrected = _corrected(dataset) & {image.image_id for image in read_sample().images if image.is_drawn}
     if corrected:
         notes.append(
             f"{len(corrected)} images of the sample have a mask that a person corrected ({first_of(sorted(corrected), 3)}). "
@@ -176,6 +177,12 @@ def notes_of(record: LevelRecord, dataset: Dataset) -> list[str]:
     notes.append("`labelfactory run evaluate --force` writes it into the HTML report.")
     notes.append(f"Kept in {LEVEL} with the digests that it was measured on; seed {record.seed}.")
     return notes
+
+
+def _corrected(dataset: Dataset) -> set[str]:
+    """Images whose mask on disk is one that a person drew: a correction since is in no mask, and one that was removed still is."""
+    rows = RowReader(DATA / read_wiring().masks.noun, dataset)
+    return {image_id for image_id in rows.states if rows.made_of[image_id].correction}
 
 
 def _notes_of(what: str, level: LevelOf, *, names: tuple[str, ...]) -> list[str]:

@@ -15,18 +15,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from exports._selection import Item
 from exports.voc import label_map
 from labelfactory.dataset.audits import Sample
 from labelfactory.dataset.prepared import Dataset, ImageRecord
-from labelfactory.destinations import refuse_own
+from labelfactory.destinations import PNG_TEXT, blank_seal, refuse_own, seal
 from labelfactory.errors import DataError
 from labelfactory.files import disk_errors, filled_folder, make_folder, remove_leftover_folders, temporary_path
 from labelfactory.progress import progress
 from labelfactory.review.points import drawn_points
 from labelfactory.schema import palette
 
+COMMAND = "labelfactory review sample"
 PHOTOGRAPHS, POINTS = "photographs", "points"
 ROW, PATCH = 28, 44
 """Pixels of a line of the legend, and of the patch of colour before a name."""
@@ -52,7 +55,7 @@ def write_audit_folder(out: Path, sample: Sample, dataset: Dataset, image_ids: S
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: exists and is not an empty folder", "Name a folder that does not exist.")
     make_folder(out.parent)
-    remove_leftover_folders(out)
+    remove_leftover_folders(out.parent, [out.name])
     temporary = temporary_path(out)
     with disk_errors(out):
         try:
@@ -114,7 +117,10 @@ def _write_points(path: Path, record: ImageRecord, sample: Sample) -> list[tuple
             cv2.circle(picture, at, 7, colour, width, cv2.LINE_AA)
             cv2.putText(picture, str(number), (at[0] + 10, at[1] + 5), FONT, 0.55, colour, width, cv2.LINE_AA)
     path.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(path), picture)
+    mark = PngInfo()
+    mark.add_text(PNG_TEXT, blank_seal(COMMAND))  # by which `withdraw` knows what this picture is, wherever it lies
+    Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1])).save(path, format="PNG", pnginfo=mark)
+    seal(path, COMMAND)
     return [
         (record.image_id, number, a, b, "") for number, (a, b) in enumerate(zip(x.tolist(), y.tolist(), strict=True), 1)
     ]

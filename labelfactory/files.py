@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from labelfactory.console import say
 from labelfactory.digests import digest_bytes
 from labelfactory.environment import replaceable_in
 from labelfactory.errors import UserError
@@ -206,9 +207,19 @@ def remove_leftovers(folder: Path, names: Collection[str] = (), *, alone: bool =
 
 
 def remove_leftover_folders(folder: Path, names: Collection[str] = (), *, alone: bool = False) -> None:
-    """The same for folders that were filled under a `temporary_path`, with all that is in them."""
+    """The same for folders that were filled under a `temporary_path`, with all that is in them.
+
+    Where other users can rename what is there, a folder with such a name may be any folder of this user: it stays, which is said,
+    unless the caller is `alone`.
+    """
     for leftover in leftovers(folder, names, alone=alone):
-        if leftover.is_dir() and not leftover.is_symlink():
+        if leftover.is_symlink() or not leftover.is_dir():
+            continue
+        if not alone and replaceable_in(folder) is not None:
+            say(
+                f"{leftover}: a killed command may have left it; others can rename what is there, so delete it yourself"
+            )
+        else:
             shutil.rmtree(leftover, ignore_errors=True)
 
 

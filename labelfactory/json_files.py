@@ -8,9 +8,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from labelfactory.digests import SHA256
 from labelfactory.errors import DataError, cut
+from labelfactory.foreign_files import FileRefusedError, read_file
 
 Sha256 = Annotated[str, Field(pattern=rf"^{SHA256.pattern}$")]
 """A digest in a file: an empty one, or a part of one, would be found in everything."""
+
+LARGEST_JSON = 2**31
+"""Bytes: a larger file, which another user may have put there, is none of ours."""
 
 
 def read_json(path: Path, shape: Any, remedy: str) -> Any:
@@ -25,9 +29,9 @@ def read_json(path: Path, shape: Any, remedy: str) -> Any:
         DataError: not readable, not JSON, or of another shape.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: not readable: {error.strerror}", remedy) from None
+        content = read_file(path, largest=LARGEST_JSON)
+    except FileRefusedError as error:
+        raise DataError(f"{path}: not readable: {error.reason}", remedy) from None
     return read_content(path, content, shape, remedy)
 
 

@@ -16,6 +16,7 @@ from labelfactory.dataset.audits import (
     write_points,
     write_sample,
 )
+from labelfactory.dataset.changed_corrections import AUDITED, CORRECTED, settle
 from labelfactory.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
 from labelfactory.dataset.left_out import LEFT_OUT, read_left_out, write_left_out
 from labelfactory.dataset.manifest import MANIFEST, read_manifest, write_manifest
@@ -42,6 +43,8 @@ def remove(withdrawal: Withdrawal) -> None:
     Raises:
         DataError: import or corrections cannot be read.
     """
+    for drawn in (CORRECTED, AUDITED):
+        settle(drawn)  # masks that a killed command wrote, and that no table names
     others = _without_entries(withdrawal)
     if ACCOUNT.is_file() and Traces.of(withdrawal.images, withdrawal.pixels, ()).in_file(ACCOUNT):
         ACCOUNT.unlink()  # it names them: of an import that was restored

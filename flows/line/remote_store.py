@@ -1,13 +1,14 @@
 """A remote of DVC as `labelfactory push` uses it: labelfactory's folder beside DVC's objects, object by object."""
 
+import os
 from io import BytesIO
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dvc.repo import Repo
 
-from labelfactory.errors import DataError
-from labelfactory.foreign_files import LARGEST_TABLE
+from labelfactory.errors import DataError, UserError
+from labelfactory.foreign_files import LARGEST_TABLE, check_regular
 
 FOLDER = "labelfactory"
 """labelfactory's folder in the remote, beside DVC's `files`."""
@@ -27,6 +28,7 @@ class Store:
         self.root = f"{remote.path}/{FOLDER}"
         self.has_own_versions = bool(remote.worktree or remote.fs.version_aware)
         """Whether DVC keeps outputs there by their paths, in versions of the bucket."""
+        self.is_folder = remote.fs.protocol == "local"
         self.has_written = False
         """Whether an object was written there since."""
 
@@ -51,8 +53,29 @@ class Store:
 
     def put(self, data: bytes, address: str) -> None:
         """Write an object, whole or not at all: in a folder that serves as remote, DVC renames a temporary file."""
+        self._refuse_links(address)
         self.fs.upload_fobj(BytesIO(data), address)
         self.has_written = True
+
+    def refuse_links(self) -> None:
+        """Refuse a folder as remote in which a link stands where DVC or this program would write.
+
+        Raises:
+            UserError: there is one: what is sent would be written where it leads.
+        """
+        if self.is_folder:
+            for pattern in ("files", "files/*", "files/md5/*", FOLDER, f"{FOLDER}/*", f"{FOLDER}/pictures/*"):
+                for path in Path(self.base).glob(pattern):
+                    _refuse_link(path)
+
+    def _refuse_links(self, address: str) -> None:
+        """The same for the folders on the way to one object, and the object itself: others may have write access too."""
+        path, base = Path(address), Path(self.base)
+        if self.is_folder and path.is_relative_to(base):
+            for place in (path, *path.parents):
+                if place == base:
+                    break
+                _refuse_link(place)
 
     def get(self, address: str, *, largest: int = LARGEST_TABLE) -> bytes | None:
         """Read an object; None where there is none.
@@ -61,6 +84,8 @@ class Store:
             DataError: it has more than `largest` bytes.
             OSError: the remote does not answer.
         """
+        if self.is_folder and os.path.lexists(address):
+            check_regular(Path(address))
         try:
             with self.fs.open(address, "rb") as stream:
                 data = bytes(stream.read(largest + 1))
@@ -72,3 +97,11 @@ class Store:
         if len(data) > largest:
             raise DataError(f"{address}: larger than {largest // 2**20} MiB", "Delete it, and push again.")
         return data
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise UserError(
+            f"{path}: is a link, and what is sent would be written where it leads",
+            "Delete it, or choose a folder in which nobody else can write: `dvc remote modify NAME url FOLDER`.",
+        )

@@ -213,6 +213,7 @@ def _refuse_remote(repo: Repo, store: Store, *, give_up: bool) -> None:
     if store.fs.protocol == "local" and (is_inside(Path(store.base), Path()) or is_inside(Path(), Path(store.root))):
         problem = f"DVC's remote {store.name}: {store.base} is this project's own folder, or lies in it"
         raise UserError(problem, f"Name another folder: `dvc remote modify {store.name} url FOLDER`.")
+    store.refuse_links()
     if not store.fs.CAN_TRAVERSE:
         problem = f"DVC's remote {store.name}: `labelfactory push` cannot list what is there over HTTP"
         raise UserError(

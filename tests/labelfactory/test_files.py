@@ -19,6 +19,7 @@ from labelfactory.files import (
     disk_errors,
     filled_folder,
     make_folder,
+    remove_leftover_folders,
     remove_leftovers,
     temporary_path,
     write_csv,
@@ -198,6 +199,20 @@ def test_nobody_can_enter_a_folder_or_replace_it_while_it_is_filled(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "mine"
     assert (tmp_path / "away/a.json").read_text() == "result"
     assert (tmp_path / "away").stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
+def test_a_folder_that_others_can_rename_is_no_leftover_of_ours(tmp_path, capsys):
+    """Another user gives a folder of a person the name that a killed command would have left."""
+    name = temporary_path(Path("out")).name.replace(f"-{os.getpid()}.", "-4194303.")
+    for folder, mode in (("shared", 0o777), ("mine", 0o755), ("sticky", 0o1777)):
+        (tmp_path / folder / name).mkdir(parents=True)
+        (tmp_path / folder / name / "thesis.tex").write_text("mine")
+        (tmp_path / folder).chmod(mode)
+        remove_leftover_folders(tmp_path / folder, ["out"])
+    assert (tmp_path / "shared" / name / "thesis.tex").read_text() == "mine"
+    assert f"{name}: a killed command may have left it" in capsys.readouterr().err
+    assert not (tmp_path / "mine" / name).exists()
+    assert not (tmp_path / "sticky" / name).exists()
 
 
 def test_nobody_can_lay_anything_into_a_new_folder_after_the_look_at_it(tmp_path, monkeypatch):

@@ -20,11 +20,13 @@ from labelfactory.dataset.audits import (
     write_points,
     write_sample,
 )
+from labelfactory.dataset.changed_corrections import AUDITED, CORRECTED
 from labelfactory.dataset.corrections import store_mask
 from labelfactory.dataset.manifest import read_manifest
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
+from labelfactory.files import write_json
 from labelfactory.review.sample import draw_sample
 from labelfactory.schema import Classes
 from lineage.removal import remove
@@ -65,6 +67,19 @@ def test_all_of_it_goes_and_the_others_stay(line):
     assert audit_files(["image-1"]) == []
     assert in_project(Traces.of(["image-1"], withdrawal.pixels, ())) == {}
     assert left(withdrawal) == []
+
+
+def test_a_mask_that_a_killed_command_wrote_goes_too(line):
+    """No table names it, but a note of what was under way does."""
+    entry = next(entry for entry in read_manifest().entries if entry.image_id == "image-1")
+    drawn = np.full(SIZE, 2, np.uint8)
+    for masks in (CORRECTED, AUDITED):
+        orphan = store_mask("image-1", entry.sha256, drawn, Classes(CLASSES), masks.folder).path(masks.folder)
+        write_json(masks.note, ["image-1"])
+        assert orphan.exists()
+    finish(line, began("image-1"))
+    assert not orphan.exists()
+    assert not list(CORRECTED.folder.glob("*.png"))
 
 
 def test_a_table_that_comes_back_opens_the_withdrawal_again(line):

@@ -45,6 +45,7 @@ class Reviewed:
         workspace: with the records of the data set.
         truth: image id → true mask, [H, W] uint8; its border is void.
         masks, predictions: image id → what the line made.
+        corrected: ids of images whose mask is one that a person corrected.
     """
 
     def __init__(self, workspace: Workspace, images: int = 90, *, quality: bool = True, seed: int = 0) -> None:
@@ -56,6 +57,7 @@ class Reviewed:
         shutil.copyfile(ROOT / "params.yaml", "params.yaml")
         self._random = np.random.default_rng(seed)
         self.truth: dict[str, np.ndarray] = {}
+        self.corrected: set[str] = set()
         self.masks: dict[str, np.ndarray] = {}
         self.predictions: dict[str, np.ndarray] = {}
         for k in range(images):
@@ -173,6 +175,8 @@ class Reviewed:
         shards: dict[int, list] = {}
         for record in self.workspace.records:
             inputs = {"image": record.sha256, "classes": list(CLASSES), "segmenter": self.model.weights_digest}
+            if noun == "masks" and record.image_id in self.corrected:
+                inputs["correction"] = "c"
             shards.setdefault(record.shard, []).append(finish(record.image_id, inputs, row(record.image_id), columns))
         for shard, rows in shards.items():
             ShardFolder(folder).write(shard, rows_table(rows, schema))

@@ -1,6 +1,7 @@
 """Samples of a project and what is estimated from its audits: the commands, their files and their errors."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from labelfactory.dataset.audits import (
 from labelfactory.dataset.level_record import LEVEL, read_level
 from labelfactory.dataset.prepared import read_dataset
 from labelfactory.dataset.withdrawn import REMEMBERED
+from labelfactory.destinations import command_of
+from labelfactory.files import temporary_path
 from labelfactory.review.areas import areas_of, point_areas
 from labelfactory.review.estimate import estimate_level
 from labelfactory.review.points import drawn_points
@@ -210,7 +213,11 @@ def test_a_killed_command_leaves_no_mask_without_a_row(made, labelfactory):
 
 def test_points_in_place_of_masks(made, labelfactory):
     """Thirty answers an image: the true mIoU lies in the interval, which is wider than with masks."""
+    killed = temporary_path(Path("kit")).name.replace(f"-{os.getpid()}.", "-4194303.")
+    Path(killed, "photographs").mkdir(parents=True)
     labelfactory("review", "sample", "--count", "40", "--points", "30", "--out", "kit")
+    assert not Path(killed).exists()
+    assert {command_of(path) for path in Path("kit/points").iterdir()} == {"labelfactory review sample"}
     assert not list(Path("kit").rglob("*mask*"))
     assert {path.name for path in Path("kit").iterdir()} == {
         *("images.csv", "photographs", "classes.txt", "labelmap.txt", "legend.png", "points.csv", "points")
@@ -268,6 +275,9 @@ def test_an_estimate_needs_answers_and_says_what_it_lacks(made, labelfactory):
     assert "masks: fewer than 10 audited images give no interval." in shown
     assert read_level().estimates["masks"].miou.low is None
     labelfactory("corrections", "add", str(made.draw(*cats)))
+    assert "that a person corrected" not in labelfactory("review", "estimate")  # no run has taken them up
+    made.corrected.update(cats)
+    made.write()
     assert "4 images of the sample have a mask that a person corrected" in labelfactory("review", "estimate")
 
 
