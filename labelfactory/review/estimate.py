@@ -23,7 +23,7 @@ from labelfactory.dataset.audits import (
 from labelfactory.dataset.corrections import Correction
 from labelfactory.dataset.level_record import TWO_POINTS, Figure, LevelOf, LevelRecord, answers_digest
 from labelfactory.dataset.prepared import Dataset, ImageRecord
-from labelfactory.errors import DataError, MissingError
+from labelfactory.errors import ChangedMeanwhileError, DataError, MissingError
 from labelfactory.level.interval import Interval
 from labelfactory.level.ratio import Areas, Labels, Points, estimate
 from labelfactory.review.areas import MASKS, MODEL, areas_of, expected_areas, point_areas
@@ -31,7 +31,7 @@ from labelfactory.review.refit import refit_of
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
 from labelfactory.settings.wiring import DATA, read_wiring
-from labelfactory.stage.output_state import output_state, states
+from labelfactory.stage.output_state import State, output_state, states
 
 Read = Callable[[ImageRecord], Mask | None]
 """Returns a mask of an image, [H, W] uint8; None if it has none."""
@@ -95,8 +95,10 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
     Raises:
         MissingError: there is no sample, or fewer than two images have an answer and a mask.
         DataError: a table, mask or shard is damaged.
+        ChangedMeanwhileError: a run made other masks or predictions, or somebody answered, while it was computed.
     """
     sample = read_sample()
+    before = _state(sample)
     answers = answers_of(sample, dataset)
     listed = {record.image_id: record for record in dataset.usable if sample.list in record.lists}
     population = [image for image in sample.images if image.image_id in listed]
@@ -123,6 +125,12 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
             f"{len(answers.masks) + len(answers.points)} audited images have a mask; an estimate needs at least {FEWEST}",
             "Draw their masks and type `labelfactory corrections add PATH --audit`, or type `labelfactory review points FILE.csv`.",
         )
+    measured, read = _state(sample)
+    if (measured, read) != before:
+        raise ChangedMeanwhileError(
+            "masks, predictions or answers were changed while the estimate was computed",
+            "Type the command again; after a run has ended, if one is at work.",
+        )
     return LevelRecord(
         list=sample.list,
         seed=sample.seed,
@@ -134,8 +142,10 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
         not_covered=len(listed) - len(population),
         estimates=found,
         refit=refit,
-        answers=answers_digest(),
-        measured=tuple(states([noun for noun, _ in outputs.values()] + _behind(), [sample.list])),
+        answers=read,
+        measured=tuple(
+            each for each in measured if each["name"] in {sample.list, *_behind(), *(n for n, _ in outputs.values())}
+        ),
     )
 
 
@@ -149,6 +159,12 @@ def _outputs(dataset: Dataset) -> dict[str, tuple[str, RowReader]]:
         made_with = {noun: str(model["digest"])}
         rows[MODEL] = (noun, RowReader(DATA / predicting.noun, dataset, made_with=made_with))
     return rows
+
+
+def _state(sample: Sample) -> tuple[list[State], str]:
+    """What an estimate is of: the states of the outputs and of the list, and the digest of the answers."""
+    wiring = read_wiring()
+    return states([wiring.masks.noun, wiring.model.noun, *_behind()], [sample.list]), answers_digest()
 
 
 def _behind() -> list[str]:

@@ -9,6 +9,7 @@ from reviewed import SIZE, Reviewed, audited, sampled
 
 from labelfactory.dataset.level_record import LEVEL, answers_digest, in_points, read_level, sentence
 from labelfactory.dataset.prepared import read_dataset
+from labelfactory.review import estimate
 from labelfactory.review.areas import expected_areas
 from labelfactory.stage.level_now import present_levels
 
@@ -108,3 +109,23 @@ def test_a_pipe_among_the_answers_is_waited_for_by_nobody(tmp_path):
     before = answers_digest(tmp_path)
     os.mkfifo(tmp_path / "points.parquet")
     assert answers_digest(tmp_path) == before
+
+
+def test_masks_that_a_run_makes_while_an_estimate_is_computed(made, labelfactory, monkeypatch):
+    """The figure would be of the masks that were read, and named after those that came since."""
+    audited(made, labelfactory)
+    measured = estimate._measured
+
+    def beside_a_run(*args):
+        found = measured(*args)
+        first = next(iter(made.masks))
+        made.masks[first] = 1 - np.minimum(made.masks[first], 1)
+        made.write()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(estimate, "_measured", beside_a_run)
+        assert "were changed while the estimate was computed" in labelfactory("review", "estimate", code=2)
+    assert not LEVEL.exists()
+    labelfactory("review", "estimate")
+    assert set(present_levels(read_level())) == {"masks", "model"}
