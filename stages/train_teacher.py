@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from labelfactory.learning.checkpoints import Passport
+from labelfactory.learning.training import LeastSteps
 from labelfactory.settings.params import Section
 from labelfactory.stage.runner import main
 from stages._labelled import LabelledStage
@@ -31,8 +32,8 @@ class TrainTeacherConfig(Section):
         )
     )
     epochs: int = Field(ge=1, le=1000, description="passes over the training list")
-    least_steps: int = Field(
-        ge=0, le=1_000_000, description="least number of steps in all; with few photographs it takes more passes"
+    least_steps: LeastSteps = Field(
+        description="least number of steps in all: few photographs get more passes; `auto`: the steps of 960 photographs"
     )
 
 

@@ -5,10 +5,15 @@ from typing import Any
 
 from dvc.repo import Repo
 
-from labelfactory.errors import UserError
+from labelfactory.dvc_cache import cached
+from labelfactory.errors import DataError, UserError
+from labelfactory.files import write_json
+from labelfactory.json_files import read_json
 from labelfactory.settings.params import read_yaml
 from labelfactory.settings.wiring import DATA
 
+HAD = Path(".labelfactory/noted.json")
+"""Name of a folder below data/ → MD5 of its last state that DVC noted here: a withdrawal takes the list of it out of the cache."""
 KEYS = frozenset({"outs", "desc", "meta"})
 KEYS_OF_OUTPUT = frozenset({"path", "hash", "md5", "size", "nfiles", "desc", "type", "labels", "meta"})
 """What a source of data says of itself. Any other key names an origin, a folder, a remote or files by paths."""
@@ -33,22 +38,53 @@ def check_data_source(path: Path) -> None:
         )
 
 
-def note_what_was_added(repo: Repo) -> list[str]:
+def note_what_was_added(repo: Repo) -> list[DataError]:
     """Have DVC note what `data/<name>` holds now, for each that `dvc add` has noted once; its lock is held.
 
     A run of the line does so for what its stages read. No stage reads data/audits: it would stay as it was added, and neither
-    `push` nor `dvc push` would send what people answered since.
+    `push` nor `dvc push` would send what people answered since. A state that was never here, such as one that came by `git pull`
+    from a machine on which others answered, stays noted: what is here is not what became of it.
 
     Returns:
-        The files `data/<name>.dvc` that changed.
+        What to say of each that stays so.
     """
-    found = [path for path in sorted(DATA.glob("*.dvc")) if not repo.dvcignore.is_ignored_file(str(path.absolute()))]
-    behind = [
-        path.as_posix() for path in found if (DATA / path.stem).is_dir() and repo.status(targets=[path.as_posix()])
-    ]
-    for path in behind:
-        repo.commit(path, force=True)
-    return behind
+    had, now, left = _read_had(), {}, []
+    for path in sorted(DATA.glob("*.dvc")):
+        folder, source = DATA / path.stem, path.as_posix()
+        if repo.dvcignore.is_ignored_file(str(path.absolute())) or not folder.is_dir():
+            continue
+        if not repo.status(targets=[source]):
+            now[path.stem] = _noted(path)
+        elif _was_here(_noted(path), had.get(path.stem)):
+            repo.commit(source, force=True)
+            now[path.stem] = _noted(path)
+        else:
+            left.append(
+                DataError(
+                    f"{path} names a state of {folder} that was never on this machine, and what is here is another one",
+                    f"Type `dvc pull {source}` to fetch it, or `dvc commit {source}` to note what is here in its place.",
+                )
+            )
+    if now.items() - had.items():
+        write_json(HAD, had | now)
+    return left
+
+
+def _was_here(noted: str, had: str | None) -> bool:
+    return noted == had or bool(noted and cached(noted).exists())
+
+
+def _noted(path: Path) -> str:
+    """The MD5 of the state that a file names; it was checked when the repository was opened."""
+    return str(read_yaml(path)["outs"][0].get("md5", ""))
+
+
+def _read_had() -> dict[str, str]:
+    try:
+        had: dict[str, str] = read_json(HAD, dict[str, str], "")
+    except DataError:  # none yet; the cache knows most of it
+        return {}
+    return had
 
 
 def _problem(stated: dict[str, Any], name: str) -> str:

@@ -19,6 +19,7 @@ from flows.line.experiments import run_variant
 from flows.line.failure import StageFailedError
 from flows.line.unused_inputs import ask_again, noted_unused
 from flows.line.warm_start import warm_starts
+from labelfactory.console import say
 from labelfactory.errors import UserError
 from labelfactory.interrupt import LOOK_SECONDS, Interrupted, end_children, hold_signals
 from labelfactory.lock import stage_lock
@@ -84,7 +85,8 @@ def _reproduce(targets: Sequence[str], *, retrain: bool, force: bool, held: Repo
             if not ask_again(repo, names):
                 break
             force = False
-        note_what_was_added(repo)
+        for left in note_what_was_added(repo):
+            say(str(left))
     return list(dict.fromkeys(stage.addressing for stage in ran))
 
 
@@ -116,6 +118,7 @@ def held_line() -> Iterator[HeldLine]:
             for name in (*read_wiring(), "sweep"):  # a stage started by hand, or a sweep, holds its lock alone
                 with stage_lock(name):
                     pass
+            note_what_was_added(repo)  # before a withdrawal takes lists out of the cache
             yield HeldLine(repo)
 
 

@@ -66,7 +66,7 @@ def push(*, give_up: bool = False) -> Moved:
 
     Raises:
         UserError: there is no remote, it cannot be reached or only be read, a photograph has changed since the import, what another
-            machine has pushed would be lost, or what was pushed before is gone.
+            machine has pushed would be lost, what was pushed before is gone, or a `data/<name>.dvc` names what was never here.
     """
     with _store() as (repo, store):
         _refuse_remote(repo, store, give_up=give_up)
@@ -77,7 +77,9 @@ def push(*, give_up: bool = False) -> Moved:
             _refuse_loss_there(store, manifest)
         with sending(repo, store):
             with lock_repo(repo):
-                note_what_was_added(repo)
+                left = note_what_was_added(repo)
+            if left:
+                raise left[0]
             outputs, pictures = _send(repo, store, manifest, give_up=give_up)
         note_agreed(manifest)
     return Moved(outputs, pictures)

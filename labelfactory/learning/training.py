@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -33,12 +33,17 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+LeastSteps = Annotated[int, Field(ge=0, le=1_000_000)] | Literal["auto"]
+ENOUGH = 960
+"""Photographs for which `epochs` passes were found to be enough; fewer need more passes."""
+
+
 class TrainingSection(Section):
     """Parameters of every training stage."""
 
     epochs: int = Field(ge=1, le=1000, description="passes over the training list")
-    least_steps: int = Field(
-        ge=0, le=1_000_000, description="least number of steps in all; with few photographs it takes more passes"
+    least_steps: LeastSteps = Field(
+        description="least number of steps in all: few photographs get more passes; `auto`: the steps of 960 photographs"
     )
     batch_size: int = Field(ge=1, le=1024, description="windows in a step")
     learning_rate: float = Field(gt=0, description="of the pretrained weights")
@@ -56,7 +61,11 @@ class TrainingSection(Section):
 
     def epochs_of(self, batches: int) -> int:
         """Number of epochs with `batches` batches each: `epochs`, or more to reach `least_steps`."""
-        return max(self.epochs, -(-self.least_steps // batches))
+        return max(self.epochs, -(-self.steps_at_least() // batches))
+
+    def steps_at_least(self) -> int:
+        """`least_steps` as a number."""
+        return self.epochs * max(1, ENOUGH // self.batch_size) if self.least_steps == "auto" else self.least_steps
 
 
 def decay_factor(kind: str, step: int, steps: int, warmup: int) -> float:
@@ -171,7 +180,9 @@ def _fit(
     batches = batches_in_epoch(len(examples), cfg.batch_size)
     epochs = cfg.epochs_of(batches)
     if epochs > cfg.epochs and fabric.is_global_zero:
-        say(f"{title}: {epochs} epochs of {batches} steps instead of {cfg.epochs}, for least_steps {cfg.least_steps}")
+        say(
+            f"{title}: {epochs} epochs of {batches} steps instead of {cfg.epochs}, for least_steps {cfg.steps_at_least()}"
+        )
     if 0 < first < epochs and fabric.is_global_zero:
         say(f"resumed after epoch {first}")
     shares = [decay_factor(cfg.decay, s, batches * epochs, cfg.warmup_steps) for s in range(batches * epochs)]

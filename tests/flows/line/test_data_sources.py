@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.repo import Repo
 from shared_bucket import first_machine
 from test_flows import line
 
-from flows.line.dvc_line import reproduce
+from flows.line.dvc_line import held_line, reproduce
 from flows.line.storage import push
+from labelfactory.dvc_cache import cached
+from labelfactory.errors import DataError
 from labelfactory.settings.params import read_yaml
 
 __all__ = ["line"]
@@ -59,3 +62,46 @@ def test_a_folder_that_is_away_stays_noted(line):
     AUDITS.rmdir()
     reproduce()
     assert Path("data/audits.dvc").read_bytes() == noted
+
+
+def another_machine_answered() -> bytes:
+    """What `git pull` brings after others have added answers, whose files lie at a remote; gives it."""
+    noted = yaml.safe_load(Path("data/audits.dvc").read_text())
+    noted["outs"][0] |= {"md5": f"{'ab' * 16}.dir", "nfiles": 5}
+    Path("data/audits.dvc").write_text(yaml.safe_dump(noted))
+    return Path("data/audits.dvc").read_bytes()
+
+
+def test_answers_of_another_machine_stay_noted(tmp_path, monkeypatch):
+    """What is here did not come of them: noted in their place, they would be lost to everybody."""
+    first_machine(f'[remote "store"]\n    url = {tmp_path / "remote"}\n', tmp_path, monkeypatch)
+    answer_twice()
+    push()
+    noted = another_machine_answered()
+    with pytest.raises(
+        DataError, match=r"audits\.dvc names a state of data/audits that was never on this machine"
+    ) as caught:
+        push()
+    assert "`dvc pull data/audits.dvc`" in caught.value.remedy
+    assert Path("data/audits.dvc").read_bytes() == noted
+
+
+def test_a_run_says_that_answers_are_missing(line, capsys):
+    """And goes on: its stages read none."""
+    answer_twice()
+    reproduce()
+    noted = another_machine_answered()
+    assert reproduce() == []
+    assert "never on this machine" in capsys.readouterr().err
+    assert Path("data/audits.dvc").read_bytes() == noted
+
+
+def test_a_state_whose_list_a_withdrawal_took_away_is_known(line):
+    """Its note outlives the cache."""
+    answer_twice()
+    reproduce()
+    with held_line() as held:
+        cached(read_yaml(Path("data/audits.dvc"))["outs"][0]["md5"]).unlink()
+        (AUDITS / "one.png").unlink()
+        held.reproduce()
+    assert read_yaml(Path("data/audits.dvc"))["outs"][0]["nfiles"] == 1

@@ -170,6 +170,14 @@ def test_few_examples_make_enough_steps(tmp_path, count, least, epochs, capsys):
     assert (said in capsys.readouterr().err) == (epochs > 3)
 
 
+@pytest.mark.parametrize(("count", "epochs"), [(100_000, 3), (1000, 3), (960, 3), (959, 4), (192, 15), (1, 180)])
+def test_small_sets_get_the_steps_of_larger_ones_by_themselves(count, epochs):
+    """A number of steps would have to be found anew for each size of batch."""
+    cfg = config(least_steps="auto", batch_size=16)
+    assert cfg.epochs_of(batches.batches_in_epoch(count, cfg.batch_size)) == epochs
+    assert config(least_steps="auto", batch_size=1024).epochs_of(1) == 3
+
+
 def test_weights_without_a_value_stop_the_run_though_the_loss_has_one(tmp_path):
     """Activations in bfloat16 turn NaN into 0; here the loss does not look at a layer."""
     net = nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 1))
