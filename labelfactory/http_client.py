@@ -71,9 +71,9 @@ def send(
         request = client.build_request(
             method, url, content=body, headers={"Content-Type": "application/json", **headers}
         )
-        response = client.send(request, follow_redirects=method == "GET")
+        response = client.send(request, follow_redirects=method == "GET", stream=True)
         _check(url, response)
-        return response.content
+        return response.read()
 
 
 @contextmanager
@@ -94,8 +94,6 @@ def download(url: str, *, start: int = 0, timeout: float) -> Iterator[Download]:
         _client(timeout) as client,
         client.stream("GET", url, headers=headers, follow_redirects=True) as response,
     ):
-        if not response.is_success:
-            response.read()
         _check(url, response)
         first = start if response.status_code == 206 else 0
         length = response.headers.get("Content-Length")
@@ -118,7 +116,18 @@ def _pieces(url: str, response: "httpx.Response", done: int, total: int | None) 
 
 def _check(url: str, response: "httpx.Response") -> None:
     if not response.is_success:
-        raise RefusedError(url, response.status_code, response.text[:SHOWN])
+        raise RefusedError(url, response.status_code, _start_of(response))
+
+
+def _start_of(response: "httpx.Response") -> str:
+    """The start of a body, which may never end, and be in any encoding that its server names."""
+    body = b""
+    for piece in response.iter_bytes(SHOWN):
+        body += piece
+        if len(body) >= SHOWN:
+            break
+    response.close()
+    return body[:SHOWN].decode("utf-8", "replace")
 
 
 def _client(timeout: float) -> "httpx.Client":

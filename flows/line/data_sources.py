@@ -5,6 +5,8 @@ from typing import Any
 
 from dvc.repo import Repo
 
+from labelfactory.console import first_of
+from labelfactory.dataset.changed_corrections import AUDITED, CORRECTED
 from labelfactory.dvc_cache import cached
 from labelfactory.errors import DataError, UserError
 from labelfactory.files import write_json
@@ -55,6 +57,11 @@ def note_what_was_added(repo: Repo) -> list[DataError]:
             continue
         if not repo.status(targets=[source]):
             now[path.stem] = _noted(path)
+        elif missing := _missing(folder, _noted(path)):
+            lost = f"{first_of(missing, 3)} {'is' if len(missing) == 1 else 'are'} missing"
+            left.append(
+                DataError(f"{folder}: {lost}, and {path} names what was there", f"Type `dvc checkout {source}`.")
+            )
         elif _was_here(_noted(path), had.get(path.stem)):
             repo.commit(source, force=True)
             now[path.stem] = _noted(path)
@@ -68,6 +75,20 @@ def note_what_was_added(repo: Repo) -> list[DataError]:
     if now.items() - had.items():
         write_json(HAD, had | now)
     return left
+
+
+def _missing(folder: Path, noted: str) -> list[str]:
+    """Tables of a folder that were there when it was noted, and masks that its tables name, without a file now."""
+    drawn = {CORRECTED.folder: CORRECTED, AUDITED.folder: AUDITED}.get(folder)
+    masks = [mask.path(folder) for mask in drawn.read().values()] if drawn else []
+    try:
+        listed = read_json(cached(noted), list[dict[str, Any]], "") if noted else []
+    except DataError:
+        listed = []
+    tables = [
+        folder / str(file.get("relpath", "")) for file in listed if str(file.get("relpath", "")).endswith(".parquet")
+    ]
+    return [path.as_posix() for path in (*tables, *masks) if not path.is_file()]
 
 
 def _was_here(noted: str, had: str | None) -> bool:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from loopback import Loopback, QuietHandler
@@ -42,6 +43,12 @@ class Server(Loopback):
 
             def refused(self) -> None:
                 self.give(422, b"no such pool " * 1000)
+
+            def endless(self) -> None:
+                with suppress(OSError):  # the other side has had enough
+                    self.give(404, b"", 2**40, **{"Content-Type": "text/plain; charset=base64"})
+                    while not server.released.is_set():
+                        self.wfile.write(b"\xff and so on " * 1000)
 
             def moved(self) -> None:
                 self.give(302, b"", Location="/fine")
@@ -86,6 +93,19 @@ def test_a_refusal_keeps_status_and_the_beginning_of_its_body(server):
     assert caught.value.status == 422
     assert caught.value.body == ("no such pool " * 1000)[:500]
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda url: send("GET", url, timeout=WAIT), lambda url: download(url, timeout=WAIT).__enter__()],
+    ids=["send", "download"],
+)
+def test_a_refusal_that_never_ends_in_an_odd_encoding(server, ask):
+    """Its beginning is enough, and no codec of Python reads it."""
+    with pytest.raises(RefusedError) as caught:
+        ask(f"{server.root}/endless")
+    assert caught.value.body.startswith("\N{REPLACEMENT CHARACTER} and so on")
+    assert len(caught.value.body) == 500
 
 
 def test_get_follows_a_redirect_and_post_does_not(server):

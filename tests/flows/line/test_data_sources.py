@@ -105,3 +105,17 @@ def test_a_state_whose_list_a_withdrawal_took_away_is_known(line):
         (AUDITS / "one.png").unlink()
         held.reproduce()
     assert read_yaml(Path("data/audits.dvc"))["outs"][0]["nfiles"] == 1
+
+
+def test_a_table_that_was_lost_is_not_noted_as_lost(line, capsys):
+    """Who lost it by mistake gets it back."""
+    answer_twice()
+    (AUDITS / "points.parquet").write_bytes(b"")
+    reproduce()
+    noted = Path("data/audits.dvc").read_bytes()
+    (AUDITS / "points.parquet").unlink()
+    (AUDITS / "three.png").write_bytes(b"the third answer")
+    reproduce()
+    assert "points.parquet is missing" in (said := capsys.readouterr().err)
+    assert "dvc checkout data/audits.dvc" in said
+    assert Path("data/audits.dvc").read_bytes() == noted
