@@ -22,6 +22,8 @@ NEUTRAL = 127.0
 """Grey of masked pixels: zero after the backbones' normalisation, or close to it."""
 NEAR = 0.95
 """Share of the highest J from which a threshold counts as near the peak."""
+BESIDE = 0.9
+"""Share of the highest J from which a threshold counts as beside the peak."""
 
 
 class Evidence(NamedTuple):
@@ -74,10 +76,11 @@ def masked_evidence(
 
 
 def best_threshold(thresholds: Sequence[float], evidence: Sequence[Evidence]) -> tuple[float, NDArray[np.float64]]:
-    """The mean of the thresholds at which J over the photographs is near its maximum, and J at each, [T] float64.
+    """A threshold above the middle of the peak of J over the photographs, and J at each, [T] float64.
 
     J is flat around its peak, so the position of the peak itself is random; the mean of all thresholds within 5 % of it is
-    stable.
+    stable. True masks end higher, since J asks only what is enough to name a class: halfway from that mean to the highest
+    threshold within 10 % (docs/decisions/0006).
 
     Raises:
         ShapeError: there is no photograph.
@@ -86,5 +89,23 @@ def best_threshold(thresholds: Sequence[float], evidence: Sequence[Evidence]) ->
         raise ShapeError("a threshold cannot be chosen from no photograph")
     kept, removed, area = (np.mean(values, axis=0) for values in zip(*evidence, strict=True))
     curve: NDArray[np.float64] = kept * (1 - removed) * (1 - area)
-    near = curve >= NEAR * curve.max()
-    return float(np.mean(np.asarray(thresholds)[near])), curve
+    middle = float(np.asarray(thresholds)[curve >= NEAR * curve.max()].mean())
+    return towards_the_edge(middle, thresholds, curve, share=BESIDE), curve
+
+
+def towards_the_edge(
+    start: float, thresholds: Sequence[float], curve: Sequence[float] | NDArray[np.float64], *, share: float
+) -> float:
+    """Halfway from a threshold at the peak of a curve to the highest one beside the peak.
+
+    Evidence without true masks is flat around its peak, and true masks end above the peak (docs/decisions/0006).
+
+    Args:
+        start: the threshold at the peak.
+        thresholds: T candidates.
+        curve: the evidence at each, [T]; NaN where there is none.
+        share: of the highest evidence, from which a threshold counts as beside the peak.
+    """
+    values = np.asarray(curve, dtype=np.float64)
+    beside = np.asarray(thresholds)[values >= share * np.nanmax(values)]
+    return float(start + beside.max()) / 2
