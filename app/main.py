@@ -13,6 +13,7 @@ from app._mixed_code import mixed_code, mixed_remedy
 from app._turns import in_turn
 from flows.line.failure import StageFailedError
 from labelfactory.console import say
+from labelfactory.environment import without_foreign_git
 from labelfactory.errors import UserError
 from labelfactory.files import disk_error
 from labelfactory.interrupt import interruptible
@@ -161,6 +162,7 @@ def _not_loaded() -> None:
 
 def main() -> None:
     """Run a command; an error that the user can mend prints two lines and exits with 2."""
+    without_foreign_git()
     with interruptible(masked(shlex.join(["labelfactory", *sys.argv[1:]]))):
         _run([word for word in sys.argv[1:] if not word.startswith("-")])
 

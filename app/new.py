@@ -1,6 +1,5 @@
 """`labelfactory new DIR`: a project folder for another data set, with the environment of this one."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 import labelfactory
 from flows.line.dvc_state import keep_state_private
 from labelfactory.errors import DataError, UserError
-from labelfactory.files import disk_errors, make_folder, temporary_path
+from labelfactory.files import disk_errors, make_folder, remove_made, temporary_path
 from labelfactory.settings.wiring import WIRING_FILE
 
 IDENTITY = ("-c", "user.name=labelfactory", "-c", "user.email=labelfactory@localhost", "-c", "commit.gpgsign=false")
@@ -27,13 +26,16 @@ def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Does not exi
     _check(folder, source)
     make_folder(folder.resolve().parent)
     temporary = temporary_path(folder.resolve())
+    made = None
     try:
         with disk_errors(folder):
+            temporary.mkdir()
+            made = temporary.lstat()
             _fill(temporary, source)
             temporary.replace(folder.resolve())  # takes the place of an empty folder
         keep_state_private(folder.resolve())
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_made(temporary, made)
     typer.echo(f"{folder}: a project without data; code and parameters are those that {source} has committed")
     typer.echo(f"Type `cd {folder} && source .venv/bin/activate`, then import; `git pull` there fetches later code.")
     if _git(source, "status", "--porcelain", "--untracked-files=no"):

@@ -9,7 +9,6 @@ No mask of ours is among them: a person who starts from one agrees with it too o
 """
 
 import csv
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +23,14 @@ from labelfactory.dataset.audits import Sample
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.destinations import PNG_TEXT, blank_seal, refuse_own, seal
 from labelfactory.errors import DataError
-from labelfactory.files import disk_errors, filled_folder, make_folder, remove_leftover_folders, temporary_path
+from labelfactory.files import (
+    disk_errors,
+    filled_folder,
+    make_folder,
+    remove_leftover_folders,
+    remove_made,
+    temporary_path,
+)
 from labelfactory.progress import progress
 from labelfactory.review.points import drawn_points
 from labelfactory.schema import palette
@@ -57,13 +63,15 @@ def write_audit_folder(out: Path, sample: Sample, dataset: Dataset, image_ids: S
     make_folder(out.parent)
     remove_leftover_folders(out.parent, [out.name])
     temporary = temporary_path(out)
+    made = None
     with disk_errors(out):
         try:
             with filled_folder(temporary) as folder:
+                made = folder.stat()
                 _fill(folder, sample, dataset, image_ids)
             temporary.replace(out)  # of an empty folder; one that somebody has filled meanwhile stays
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_made(temporary, made)
 
 
 def _fill(folder: Path, sample: Sample, dataset: Dataset, image_ids: Sequence[str]) -> None:

@@ -19,7 +19,6 @@ facts                              of the format: pixel_error of polygons, speck
                                    validation list that were predicted
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from labelfactory.files import (
     leftovers,
     make_folder,
     remove_leftover_folders,
+    remove_made,
     temporary_path,
     write_json,
 )
@@ -78,9 +78,11 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
     make_folder(out.parent)
     _after_a_kill(out)
     temporary, old = temporary_path(out), temporary_path(out, OLD)
+    made = moved = None
     with disk_errors(out):
         try:
             with filled_folder(temporary) as folder:
+                made = folder.stat()
                 facts = _written(name, selection, folder)
                 provenance = {**_provenance(name, selection, facts), "files": digests(folder)}
                 write_json(folder / PROVENANCE, provenance | {"seal": blank_seal(COMMAND)})
@@ -89,13 +91,15 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
             with project_lock("labelfactory export"):  # another export to this folder, or a withdrawal, may be as far
                 selection.refuse_withdrawn()
                 if out.exists():
+                    before = out.lstat()
                     out.replace(old)
+                    moved = before
                 temporary.replace(out)
         finally:
-            if old.exists() and not out.exists():
+            if moved is not None and not out.exists():
                 old.replace(out)
-            for leftover in (temporary, old):
-                shutil.rmtree(leftover, ignore_errors=True)
+            remove_made(temporary, made)
+            remove_made(old, moved)
     return provenance
 
 

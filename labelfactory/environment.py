@@ -11,6 +11,25 @@ from labelfactory.errors import UserError
 Number = TypeVar("Number", int, float)
 
 
+GIT = (
+    "DIR",
+    "WORK_TREE",
+    "INDEX_FILE",
+    "OBJECT_DIRECTORY",
+    "ALTERNATE_OBJECT_DIRECTORIES",
+    "COMMON_DIR",
+    "PREFIX",
+    "NAMESPACE",
+)
+"""What git's variables of these names say holds for another repository, such as the one whose hook starts this program."""
+
+
+def without_foreign_git() -> None:
+    """Have git, and libraries that use it, find the repository of the folder that they are asked about."""
+    for name in GIT:
+        os.environ.pop(f"GIT_{name}", None)
+
+
 def positive(variable: str, default: Number) -> Number:
     """The variable's number, of the type of `default`; `default` where the variable is unset or empty.
 

@@ -153,6 +153,16 @@ def filled_folder(path: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def remove_made(folder: Path, made: os.stat_result | None) -> None:
+    """Delete a folder with all that is in it if it is the one that this process made or moved there.
+
+    Names of temporary folders can be foretold: where others can rename, another folder of this user may be there.
+    """
+    with suppress(FileNotFoundError):
+        if made is not None and os.path.samestat(folder.lstat(), made):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _unmoved(path: Path, descriptor: int) -> Path:
     """A path of what is open that leads there whatever other users do in the folders that it lies in."""
     opened = Path(f"/proc/{os.getpid()}/fd/{descriptor}")

@@ -99,6 +99,8 @@ def _near(image_id: str) -> str:
         known = [r.image_id for r in read_dataset(DATA / "dataset" / "images.parquet").records]
     except UserError:
         return ""
+    if image_id in known:
+        return ", which the data set has: it has had no mask, and no model learnt from it"
     near = did_you_mean(image_id, known)
     return near if "did you mean" in near else ""
 

@@ -39,7 +39,7 @@ class Piece:
         """
         if self.made is not None:
             return self.made.schema
-        return self._read(lambda: pq.read_schema(self.path), lambda stream: stream.schema)
+        return self._read(lambda: _named(pq.read_schema(self.path)), lambda stream: _named(stream.schema))
 
     def table(self, columns: list[str]) -> pa.Table:
         """All rows of some columns.
@@ -85,6 +85,12 @@ def _opened(source: Any) -> Any:
     except pa.ArrowInvalid:
         source.seek(0)
         return pa.ipc.open_file(source)
+
+
+def _named(schema: pa.Schema) -> pa.Schema:
+    """A schema whose names are text. Raises UnicodeDecodeError, a ValueError."""
+    _ = schema.names
+    return schema
 
 
 def _checked(table: pa.Table) -> pa.Table:

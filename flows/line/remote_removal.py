@@ -77,6 +77,7 @@ def clean_remote() -> None:
     known = read_withdrawals(ledger)
     with open_repo() as repo:
         store = Store(repo)
+        store.refuse_links()
         is_own = is_shared(repo, store)
         gone = _refused(store, known, is_own=is_own)
         if not gone.photographs:
@@ -108,6 +109,7 @@ def _remove(
     """
     if not store.fs.CAN_TRAVERSE:
         return _look(store, withdrawals, objects)
+    store.refuse_links()
     _reach(repo, store)
     removal, is_own = Deletion(store), is_shared(repo, store)
     has_folder = bool(store.fs.exists(store.root))

@@ -58,10 +58,10 @@ class Store:
         self.has_written = True
 
     def refuse_links(self) -> None:
-        """Refuse a folder as remote in which a link stands where DVC or this program would write.
+        """Refuse a folder as remote in which a link stands where DVC or this program would write or delete.
 
         Raises:
-            UserError: there is one: what is sent would be written where it leads.
+            UserError: there is one: it may lead to another project's files.
         """
         if self.is_folder:
             for pattern in ("files", "files/*", "files/md5/*", FOLDER, f"{FOLDER}/*", f"{FOLDER}/pictures/*"):
@@ -102,6 +102,6 @@ class Store:
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
         raise UserError(
-            f"{path}: is a link, and what is sent would be written where it leads",
+            f"{path}: is a link, and nothing is written or deleted where it leads",
             "Delete it, or choose a folder in which nobody else can write: `dvc remote modify NAME url FOLDER`.",
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from labelfactory.console import say
+from labelfactory.environment import without_foreign_git
 from labelfactory.errors import UserError
 from labelfactory.files import make_folder, write_json
 from labelfactory.interrupt import end_with_dvc, interruptible, typed_for_stage
@@ -32,6 +33,7 @@ from labelfactory.work_note import working_on
 
 def main(kind: type[Stage[Any]]) -> NoReturn:
     """Run a stage from the command line and exit with 0, 2 (the user can mend it), 1 (a bug) or 130 (interrupted)."""
+    without_foreign_git()
     if kind.spreads:
         fork_from_here()
     with interruptible(typed_for_stage()):

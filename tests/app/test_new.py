@@ -1,5 +1,6 @@
 """A second data set without a second installation."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def test_a_new_folder_is_a_project_without_data(first, labelfactory, monkeypatch
     assert "nothing is imported yet" in labelfactory("doctor", code=2)
     assert "never run" in labelfactory("status")
     assert (birds / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+
+
+def test_another_repository_that_the_environment_names_stays_as_it_is(first, labelfactory, monkeypatch, tmp_path):
+    """As in a hook of git, and where a tool for the files of a home folder has set it."""
+    dotfiles = tmp_path / "dotfiles"
+    dotfiles.mkdir()
+    git(dotfiles, "init", "-q")
+    (dotfiles / "profile").write_text("mine")
+    git(dotfiles, "add", "-A")
+    git(dotfiles, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "Mine")
+    before = git(dotfiles, "rev-parse", "HEAD")
+    for name, value in (("DIR", ".git"), ("WORK_TREE", ""), ("INDEX_FILE", ".git/index")):
+        monkeypatch.setenv(f"GIT_{name}", str(dotfiles / value))
+    labelfactory("new", "../birds")
+    assert not os.environ.get("GIT_DIR")
+    assert git(dotfiles, "rev-parse", "HEAD") == before
+    assert git(dotfiles, "status", "--porcelain") == ""
+    assert git(tmp_path / "birds", "log", "-1", "--format=%s") == "A project for another data set"
 
 
 def test_a_folder_with_something_in_it_stays_as_it_is(first, labelfactory, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from exports._selection import Selection
 from exports._write import export
 from labelfactory.dataset.corrections import store_mask, write_corrections
 from labelfactory.dataset.prepared import read_dataset
-from labelfactory.errors import ChangedMeanwhileError, DataError
+from labelfactory.errors import ChangedMeanwhileError, DataError, UserError
+from labelfactory.files import temporary_path
 from labelfactory.rows.reader import RowReader
 from labelfactory.settings.registry import load_method
 
@@ -101,3 +103,24 @@ def test_an_export_does_not_begin_again_for_ever(line, monkeypatch):
     monkeypatch.setattr(RowReader, "_row", damaged)
     with pytest.raises(ChangedMeanwhileError, match=f"{first}: its row in data/masks was replaced meanwhile"):
         export_command("voc", Path("out"))
+
+
+@pytest.mark.parametrize("kind", ["", "old"])
+def test_a_folder_that_somebody_gives_the_temporary_name_stays(line, monkeypatch, tmp_path, kind):
+    """Number of process and machine tell it; where others can rename, any folder of this user may be there."""
+    out = tmp_path / "shared/out"
+    mine = temporary_path(out, kind)
+    whole = load_method("exports", "voc").write
+
+    def meanwhile(selection: Selection, folder: Path) -> dict:
+        facts = whole(selection, folder)
+        if mine.exists():
+            mine.rename(tmp_path / "away")
+        mine.mkdir()
+        (mine / "thesis.tex").write_text("years")
+        return facts
+
+    monkeypatch.setattr("exports.voc.write", meanwhile)
+    with suppress(UserError):
+        export("voc", Selection("masks"), out)
+    assert [path for path in (mine / "thesis.tex", out / "thesis.tex") if path.exists()]

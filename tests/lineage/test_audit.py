@@ -215,6 +215,15 @@ def test_the_chain_of_a_mask_cites_the_rows_on_disk(line):
         audit_mask(lookup, "imge-3")
 
 
+def test_an_image_that_never_had_a_mask_is_not_taken_for_a_slip_of_the_pen(line):
+    """As one of the validation list."""
+    dataset = read_dataset()
+    fresh = replace(dataset.records[0], image_id="fresh")
+    write_dataset(replace(dataset, records=(*dataset.records, fresh)))
+    with pytest.raises(MissingError, match="no image 'fresh', which the data set has: it has had no mask"):
+        audit_mask(Lookup(), "fresh")
+
+
 def test_a_mask_that_came_out_the_same_again_says_so(line):
     """Another parameter, another key, the same bytes: a version of its own that names the first with them."""
     settings = yaml.safe_load(Path("params.yaml").read_text())

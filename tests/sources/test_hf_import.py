@@ -129,3 +129,16 @@ def test_a_dataset_whose_offsets_lead_elsewhere_is_damaged(here, end):
     Path("d/data.arrow").write_bytes(whole.replace(offsets, np.array([0, 8, end], dtype="<i4").tobytes()))
     with pytest.raises(DataError, match=r"data\.arrow: damaged"):
         plan_import(find_hf(Path("d")), EASY)
+
+
+def test_a_dataset_whose_column_has_no_name_in_unicode_is_damaged(here):
+    """It is read by name."""
+    table = pa.table(
+        {"image": pa.array(cells(1), pa.struct([("bytes", pa.binary()), ("path", pa.string())])), "tagsss": ["cat"]}
+    )
+    with pa.OSFile("whole.arrow", "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    Path("d").mkdir()
+    Path("d/data.arrow").write_bytes(Path("whole.arrow").read_bytes().replace(b"tagsss", b"\xff\xfesss\xff"))
+    with pytest.raises(DataError, match=r"data\.arrow: damaged"):
+        plan_import(find_hf(Path("d")), EASY)

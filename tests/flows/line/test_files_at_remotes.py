@@ -1,6 +1,7 @@
 """What a withdrawal deletes of the files in a remote, and what it leaves there: those of others, and those that it cannot know."""
 
 import hashlib
+import json
 import os
 import time
 from dataclasses import replace
@@ -55,6 +56,18 @@ def test_temporary_files_go_where_only_this_project_writes(made, remote, tmp_pat
     assert len(contents(tmp_path / "theirs")) == len(places)
     theirs = "2 temporary files of transfers of this project or another one"
     assert any(theirs in line for line in report["not_ours"]) != ours
+
+
+def test_nothing_is_deleted_through_a_link(made, remote, tmp_path):
+    """Who may write there can let it lead to another project's cache; the report says that this remote was not reached."""
+    (tmp_path / "theirs").mkdir()
+    (remote / "files/md5").rename(tmp_path / "theirs/md5")
+    (remote / "files/md5").symlink_to(tmp_path / "theirs/md5")
+    before = contents(tmp_path / "theirs")
+    (report,) = withdraw("image-1", made)
+    assert contents(tmp_path / "theirs") == before
+    assert not report["complete"]
+    assert "files/md5: is a link" in json.dumps(report)
 
 
 def put_picture(remote: Path, content: bytes) -> str:
