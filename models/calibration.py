@@ -89,23 +89,7 @@ def best_threshold(thresholds: Sequence[float], evidence: Sequence[Evidence]) ->
         raise ShapeError("a threshold cannot be chosen from no photograph")
     kept, removed, area = (np.mean(values, axis=0) for values in zip(*evidence, strict=True))
     curve: NDArray[np.float64] = kept * (1 - removed) * (1 - area)
-    middle = float(np.asarray(thresholds)[curve >= NEAR * curve.max()].mean())
-    return towards_the_edge(middle, thresholds, curve, share=BESIDE), curve
-
-
-def towards_the_edge(
-    start: float, thresholds: Sequence[float], curve: Sequence[float] | NDArray[np.float64], *, share: float
-) -> float:
-    """Halfway from a threshold at the peak of a curve to the highest one beside the peak.
-
-    Evidence without true masks is flat around its peak, and true masks end above the peak (docs/decisions/0006).
-
-    Args:
-        start: the threshold at the peak.
-        thresholds: T candidates.
-        curve: the evidence at each, [T]; NaN where there is none.
-        share: of the highest evidence, from which a threshold counts as beside the peak.
-    """
-    values = np.asarray(curve, dtype=np.float64)
-    beside = np.asarray(thresholds)[values >= share * np.nanmax(values)]
-    return float(start + beside.max()) / 2
+    candidates = np.asarray(thresholds)
+    middle = candidates[curve >= NEAR * curve.max()].mean()
+    highest = candidates[curve >= BESIDE * curve.max()].max()
+    return float(middle + highest) / 2, curve

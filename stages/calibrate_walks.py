@@ -19,12 +19,9 @@ from labelfactory.settings.params import Section
 from labelfactory.settings.thresholds import Chosen, Threshold
 from labelfactory.stage.calibration import CalibrationStage
 from labelfactory.stage.runner import main
-from models.calibration import towards_the_edge
 from models.seeds import channels_above, scores_at_size
 
 CURVE = "agreement.csv"
-BESIDE = 0.98
-"""Share of the highest agreement from which a threshold counts as beside the peak."""
 
 
 class CalibrateWalksConfig(Section):
@@ -47,7 +44,7 @@ class CalibrateWalks(CalibrationStage[CalibrateWalksConfig]):
         return {"background": Threshold(self._agreed(), "auto") if value == "auto" else Threshold(value, "params")}
 
     def _agreed(self) -> float:
-        """The threshold at which walks and affinity labels agree best, and a little above; void is not counted."""
+        """The threshold at which walks and affinity labels have the highest mIoU; void is not counted."""
         walks, labels = (RowReader(self.folder(noun)) for noun in ("walks", "affinity_labels"))
         records = [r for r in self.dataset.training if r.tags and r.image_id in walks and r.image_id in labels]
         if not records:
@@ -67,10 +64,9 @@ class CalibrateWalks(CalibrationStage[CalibrateWalksConfig]):
                 "the affinity labels are void everywhere: nothing to calibrate on",
                 "Set calibrate_walks.background as a number, or label_affinity's thresholds closer together.",
             )
-        thresholds, agreement = curve.curve()
-        points = ((t, round(miou, 6)) for t, miou in zip(thresholds, agreement, strict=True))
+        points = ((t, round(miou, 6)) for t, miou in zip(*curve.curve(), strict=True))
         write_csv(self.output / CURVE, ("threshold", "agreement"), points)
-        return round(towards_the_edge(curve.best()[0], thresholds, agreement, share=BESIDE), 4)
+        return curve.best()[0]
 
 
 if __name__ == "__main__":

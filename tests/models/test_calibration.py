@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from labelfactory.errors import ShapeError
-from models.calibration import NEUTRAL, Evidence, best_threshold, masked_evidence, towards_the_edge
+from models.calibration import NEUTRAL, Evidence, best_threshold, masked_evidence
 
 
 class Brightness(nn.Module):
@@ -81,11 +81,8 @@ def test_what_is_small_sufficient_and_necessary_wins(peak, area):
     assert best == pytest.approx(thresholds[peak])
 
 
-def test_halfway_to_the_highest_threshold_beside_the_peak():
-    """Below 0.9 of the peak on either side, or without a value, a threshold counts for nothing."""
-    thresholds, curve = [0.2, 0.4, 0.5, 0.6, 0.7, 0.8], [0.95, 0.9, 1.0, np.nan, 0.92, 0.8]
-    assert towards_the_edge(0.5, thresholds, curve, share=0.9) == pytest.approx(0.6)
-    assert towards_the_edge(0.5, thresholds, curve, share=1.0) == pytest.approx(0.5)
+def test_the_threshold_lies_above_the_middle_of_the_peak():
+    """Halfway from the mean of all within 5 % of it to the highest within 10 %."""
     evidence = Evidence(np.array([0.1, 0.5, 0.97, 1.0, 0.92, 0.3]), np.zeros(6), np.zeros(6))
     best, _ = best_threshold([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [evidence])
     assert best == pytest.approx((0.35 + 0.5) / 2)
