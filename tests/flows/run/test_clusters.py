@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,8 +80,9 @@ def test_a_dask_of_this_machine_works_for_its_run_alone(gpus, monkeypatch):
                 (loaded_from,) = client.run(lambda: __import__("sys").path).values()
                 (place,) = client.run(lambda dask_worker: dask_worker.local_directory).values()
             assert Path(place).is_relative_to(scratch)
-            shared = [Path(path) for path in loaded_from if Path(path).is_relative_to(tempfile.gettempdir())]
-            assert all(path.is_relative_to(scratch) for path in shared), shared
+            of_dask = [Path(path) for path in loaded_from if "dask-scratch-space" in path]
+            assert of_dask
+            assert all(path.is_relative_to(scratch) for path in of_dask), of_dask
             words = [sys.executable, "-c", STRANGER, cluster.scheduler_address]
             said = subprocess.run(words, capture_output=True, text=True, timeout=300).stdout.splitlines()
             assert len(said) == 2
