@@ -7,6 +7,8 @@ from labelfactory.digests import digest_bytes
 
 LONGEST = 150
 """Characters; file systems end at 255 bytes, and a suffix follows."""
+SHORTENED = re.compile(f".{{{LONGEST - 40}}}~[0-9a-f]{{32}}")
+"""The name of an id that is too long."""
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 """What Python makes of a byte in a file's name that is no UTF-8; no file in UTF-8 can hold it."""
 
@@ -20,7 +22,7 @@ def file_name(image_id: str) -> str:
     name = quote(image_id, safe="", errors="surrogatepass")
     if name.startswith("."):
         name = f"%2E{name[1:]}"
-    if len(name) > LONGEST:
+    if len(name) > LONGEST or SHORTENED.fullmatch(name):  # an id may look like the name of a longer one
         name = f"{name[: LONGEST - 40]}~{digest_bytes(image_id.encode('utf-8', 'surrogatepass'))[:32]}"
     return name
 

@@ -167,8 +167,8 @@ def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str, masks: StageWirin
             f"""CREATE TABLE "rows_{noun}" AS SELECT {", ".join(fields)}, CASE
                 WHEN r.status <> 'ok' OR d.sha256 IS NULL THEN ''
                 WHEN json_extract_string(r.inputs, '$.image') IS DISTINCT FROM d.sha256 THEN '{PHOTOGRAPH}'
-                WHEN json_extract(r.inputs, '$.tags')::VARCHAR[] <> d.tags THEN '{TAGS}'
                 WHEN json_extract(r.inputs, '$.classes')::VARCHAR[] <> ?::VARCHAR[] THEN '{CLASSES}'
+                WHEN json_extract(r.inputs, '$.tags')::VARCHAR[] <> d.tags THEN '{TAGS}'
                 ELSE '' END AS earlier
             FROM {PARQUET} r LEFT JOIN dataset d USING (image_id)""",
             [list(classes), paths],

@@ -38,12 +38,12 @@ class MadeOf:
     tags: tuple[str, ...] | None = None
 
     def differs(self, record: ImageRecord, classes: Sequence[str]) -> str:
-        """PHOTOGRAPH, TAGS or CLASSES where that is another in the data set now; empty where the row belongs to the record."""
+        """PHOTOGRAPH, CLASSES or TAGS where that is another in the data set now; empty where the row belongs to the record."""
         if self.photograph != record.sha256:
             return PHOTOGRAPH
-        if self.tags not in (None, record.tags):
-            return TAGS
-        return CLASSES if self.classes not in (None, tuple(classes)) else ""
+        if self.classes not in (None, tuple(classes)):
+            return CLASSES
+        return TAGS if self.tags not in (None, record.tags) else ""
 
 
 def made_of(inputs: str) -> MadeOf:

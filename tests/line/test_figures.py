@@ -24,7 +24,7 @@ from flows.line.summary import as_markdown, read_summary
 from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.files import write_json
 from labelfactory.settings.thresholds import Threshold, write_thresholds
-from labelfactory.settings.wiring import METRICS
+from labelfactory.settings.wiring import METRICS, REPORTS
 from labelfactory.stage.output_state import passport_of
 from lineage.audit import audit_model
 from lineage.diff import diff
@@ -137,6 +137,8 @@ def a_file_of_before(line: MarkedLine) -> None:
     content = json.loads(METRICS.read_text())
     del content["measured"]
     write_json(METRICS, content)
+    report = REPORTS / "evaluate.json"
+    write_json(report, {key: value for key, value in json.loads(report.read_text()).items() if key != "made"})
     images = METRICS.with_name("images.parquet")
     pq.write_table(pq.read_table(images).replace_schema_metadata(None), images)
 

@@ -17,7 +17,7 @@ from passports import passport
 from labelfactory.errors import MissingError
 from labelfactory.files import write_json
 from labelfactory.settings.params import read_yaml
-from labelfactory.settings.wiring import METRICS
+from labelfactory.settings.wiring import METRICS, REPORTS
 from labelfactory.stage.output_state import passport_of
 from lineage.compare import compare_states
 from lineage.export import openlineage
@@ -113,6 +113,7 @@ def test_an_output_that_was_replaced_before_a_record_is_not_that_of_the_last_rep
 
 def test_scores_without_a_report_have_no_execution(line):
     write_json(METRICS, {"miou/val/model": 0.75, "measured": read_yaml(METRICS)["measured"]})
+    (REPORTS / "evaluate.json").unlink()
     record()
     line.evaluate({"miou/val/model": 0.8})
     record()
