@@ -138,8 +138,20 @@ def _watch(reader: int) -> None:
     with os.fdopen(reader, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
             if number[0] in SIGNALS:
-                time.sleep(PATIENCE_SECONDS)
+                until = time.monotonic() + PATIENCE_SECONDS
+                _wake(number[0], until)
+                time.sleep(max(0.0, until - time.monotonic()))
                 _give_up()
+
+
+def _wake(number: int, until: float) -> None:
+    """Send a signal to the main thread again until its handler has run: it may have come in the moment before a call that waits,
+    or to another thread, and the call would last to its end.
+    """
+    while not _program.received and time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+        if not _program.received:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _give_up() -> None:

@@ -98,6 +98,17 @@ def test_further_signals_do_not_disturb_what_is_being_written():
     assert end(process, signal.SIGINT, signal.SIGTERM, signal.SIGINT) == (130, "written\n", MESSAGE)
 
 
+def test_a_signal_that_did_not_wake_the_main_thread():
+    """The system gave it to another thread, or it came in the moment before the call that waits."""
+    program = BEGIN + (
+        "    from threading import Thread, get_ident\n"
+        "    def elsewhere():\n        time.sleep(1)\n        signal.pthread_kill(get_ident(), signal.SIGINT)\n\n"
+        "    try:\n        ready()\n        Thread(target=elsewhere).start()\n        time.sleep(60)\n"
+        "    finally:\n        print('written', flush=True)\n"
+    )
+    assert end(start(program)) == (130, "written\n", MESSAGE)
+
+
 @pytest.mark.parametrize(
     "hangs",
     [
