@@ -91,12 +91,11 @@ def export(name: str, selection: Selection, out: Path) -> dict[str, Any]:
             with project_lock("labelfactory export"):  # another export to this folder, or a withdrawal, may be as far
                 selection.refuse_withdrawn()
                 if out.exists():
-                    before = out.lstat()
+                    moved = out.lstat()
                     out.replace(old)
-                    moved = before
                 temporary.replace(out)
         finally:
-            if moved is not None and not out.exists():
+            if moved is not None and old.exists() and not out.exists():
                 old.replace(out)
             remove_made(temporary, made)
             remove_made(old, moved)

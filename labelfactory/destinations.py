@@ -15,13 +15,11 @@ from pathlib import Path
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import DataError
 from labelfactory.files import disk_errors, write_whole
-from labelfactory.foreign_files import read_file
+from labelfactory.foreign_files import LARGEST_OURS, read_file
 
 OWN = ("data", ".git", ".dvc", "dvc.yaml", "dvc.lock", "params.yaml", "prefect.yaml")
 """Folders and files of a project, in its root folder, which is the working directory."""
 BLANK = "0" * 64
-LARGEST_RESULT = 2**31
-"""Bytes: a larger file, which another user may have put there, is none of ours."""
 PNG_TEXT = "Software"
 """The keyword of a PNG's text that bears the seal."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -104,7 +102,7 @@ def seal(path: Path, command: str) -> None:
 def is_as_written(path: Path, command: str) -> bool:
     """Whether a file bears the seal of this command, and no byte was changed since."""
     try:
-        data = read_file(path, largest=LARGEST_RESULT)
+        data = read_file(path, largest=LARGEST_OURS)
     except DataError:
         return False
     mark = blank_seal(command).removesuffix(BLANK).encode()
@@ -115,7 +113,7 @@ def is_as_written(path: Path, command: str) -> bool:
 def command_of(path: Path) -> str:
     """The command whose seal a file bears, whether it was changed since or not; empty where there is none."""
     try:
-        found = SEAL.search(read_file(path, largest=LARGEST_RESULT))
+        found = SEAL.search(read_file(path, largest=LARGEST_OURS))
     except DataError:
         return ""
     return found[1].decode() if found else ""

@@ -1,4 +1,4 @@
-"""Numbers from environment variables, all read and refused in the same way; and the folder of what all projects share."""
+"""Numbers from environment variables, all read and refused in the same way; git's, which are not ours; what all projects share."""
 
 import math
 import os

@@ -146,6 +146,8 @@ def filled_folder(path: Path) -> Iterator[Path]:
         if made.st_uid == os.geteuid():
             os.fchmod(descriptor, 0o700)  # before the look at what is in it: from now on nothing comes
         if made.st_uid != os.geteuid() or os.listdir(descriptor):  # noqa: PTH208 - of a descriptor
+            with suppress(PermissionError):
+                os.fchmod(descriptor, stat.S_IMODE(made.st_mode))  # it may be another folder of this user
             raise FileExistsError(errno.EEXIST, "another user has put something there", str(path))
         yield _unmoved(path, descriptor)
         os.fchmod(descriptor, stat.S_IMODE(made.st_mode))

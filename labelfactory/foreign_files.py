@@ -56,6 +56,9 @@ LARGEST_PICTURE = 512 * 2**20
 LARGEST_TABLE = 4 * 2**30
 """Bytes of a table, a list or another file of text."""
 
+LARGEST_OURS = 2**31
+"""Bytes of a file that this program wrote; a larger one, which another user may have put there, is none."""
+
 UNLIMITED = 2**63
 """Bytes of a file that is read in parts."""
 

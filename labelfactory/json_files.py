@@ -8,13 +8,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from labelfactory.digests import SHA256
 from labelfactory.errors import DataError, cut
-from labelfactory.foreign_files import FileRefusedError, read_file
+from labelfactory.foreign_files import LARGEST_OURS, FileRefusedError, read_file
 
 Sha256 = Annotated[str, Field(pattern=rf"^{SHA256.pattern}$")]
 """A digest in a file: an empty one, or a part of one, would be found in everything."""
-
-LARGEST_JSON = 2**31
-"""Bytes: a larger file, which another user may have put there, is none of ours."""
 
 
 def read_json(path: Path, shape: Any, remedy: str) -> Any:
@@ -29,7 +26,7 @@ def read_json(path: Path, shape: Any, remedy: str) -> Any:
         DataError: not readable, not JSON, or of another shape.
     """
     try:
-        content = read_file(path, largest=LARGEST_JSON)
+        content = read_file(path, largest=LARGEST_OURS)
     except FileRefusedError as error:
         raise DataError(f"{path}: not readable: {error.reason}", remedy) from None
     return read_content(path, content, shape, remedy)

@@ -24,22 +24,23 @@ from flows.line.damaged_import import import_here, put_damaged_aside
 from flows.line.data_sources import note_what_was_added
 from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
-from flows.line.known_remotes import is_gone, note_place, sending
+from flows.line.known_remotes import note_place, sending
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
-from flows.line.pulled_manifest import DamagedError, read_pushed
+from flows.line.pulled_manifest import read_pushed
 from flows.line.pulled_paths import at_own_paths, is_here, settle
+from flows.line.push_refusals import refuse_loss_there, refuse_remote
 from flows.line.remote_store import AT_ONCE, Store
 from flows.line.replaced_images import note_replaced
 from flows.line.sent_outputs import send_outputs
-from flows.line.shared_import import LAST_SHARED, SHOWN, brought_together, is_agreed, lacking, note_agreed
+from flows.line.shared_import import LAST_SHARED, SHOWN, brought_together, is_agreed, note_agreed
 from labelfactory.console import first_of, say
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, NewerFormatError, UserError, in_short
+from labelfactory.errors import DataError, UserError, in_short
 from labelfactory.files import TakenError, disk_error, make_folder, remove_leftovers, write_whole
-from labelfactory.foreign_files import LARGEST_PICTURE, check_path, is_allowed, is_inside, read_imported
+from labelfactory.foreign_files import LARGEST_PICTURE, check_path, is_allowed, read_imported
 from labelfactory.progress import progress
 from labelfactory.settings.wiring import LOCK_FILE
 from lineage.shown_images import record_import
@@ -69,12 +70,12 @@ def push(*, give_up: bool = False) -> Moved:
             machine has pushed would be lost, what was pushed before is gone, or a `data/<name>.dvc` names what was never here.
     """
     with _store() as (repo, store):
-        _refuse_remote(repo, store, give_up=give_up)
+        refuse_remote(repo, store, give_up=give_up)
         manifest = read_manifest()
         if len(withdrawn().kept(manifest.entries)) < len(manifest.entries):
             raise DataError("the import names withdrawn photographs", "Type `labelfactory run`, then push again.")
         if not give_up:
-            _refuse_loss_there(store, manifest)
+            refuse_loss_there(store, manifest)
         with sending(repo, store):
             with lock_repo(repo):
                 left = note_what_was_added(repo)
@@ -98,7 +99,7 @@ def _send(repo: Repo, store: Store, manifest: Manifest, *, give_up: bool) -> tup
     if lock is not None:
         store.put(lock, store.address("dvc.lock"))
     if not give_up:
-        _refuse_loss_there(store, manifest)  # once more: sending takes its time
+        refuse_loss_there(store, manifest)  # once more: sending takes its time
     note_replaced(store, manifest)
     store.put(MANIFEST.read_bytes(), store.address("manifest.parquet"))  # last: all that it names is there
     return outputs, len(missing)
@@ -205,44 +206,6 @@ def _say_what_comes_back(here: Manifest, there: Manifest) -> None:
         say(
             f"pull: {LAST_SHARED} is missing or damaged, so what was taken out of this folder's import since it was shared is not "
             f"known: it gets {len(missing)} images that it did not have: {first_of(missing, SHOWN)}"
-        )
-
-
-def _refuse_remote(repo: Repo, store: Store, *, give_up: bool) -> None:
-    """Refuse to send to a remote that can only be read, to one in the project, and to one without what was sent before, whose disk
-    may be away.
-    """
-    if store.fs.protocol == "local" and (is_inside(Path(store.base), Path()) or is_inside(Path(), Path(store.root))):
-        problem = f"DVC's remote {store.name}: {store.base} is this project's own folder, or lies in it"
-        raise UserError(problem, f"Name another folder: `dvc remote modify {store.name} url FOLDER`.")
-    store.refuse_links()
-    if not store.fs.CAN_TRAVERSE:
-        problem = f"DVC's remote {store.name}: `labelfactory push` cannot list what is there over HTTP"
-        raise UserError(
-            problem, "Choose a bucket, an SSH server or a folder with `dvc remote add -d`; `dvc push` may work."
-        )
-    if not give_up and is_gone(repo, store):
-        raise UserError(
-            f"{store.root}: what was pushed or pulled before is not there",
-            "Connect its disk, or correct the address; `labelfactory push --give-up` sends it anew where it was deleted.",
-        )
-
-
-def _refuse_loss_there(store: Store, here: Manifest) -> None:
-    """Refuse to replace a pushed import that has what this folder's lacks; a damaged one is replaced."""
-    address = store.address("manifest.parquet")
-    data = store.get(address)
-    try:
-        lost = lacking(here, read_pushed(data, address)) if data is not None and data != MANIFEST.read_bytes() else []
-    except NewerFormatError:
-        raise
-    except DamagedError:
-        return
-    if lost:
-        raise DataError(
-            f"another machine has pushed what this folder's import lacks: {first_of(lost, SHOWN)}",
-            "Type `labelfactory pull`, which keeps what was changed here, then push again; `labelfactory push --give-up` "
-            "takes it out of the shared import.",
         )
 
 

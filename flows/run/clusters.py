@@ -19,6 +19,7 @@ from prefect.task_runners import TaskRunner
 
 from labelfactory.devices import pick_device, workers
 from labelfactory.errors import UserError
+from labelfactory.files import make_folder
 
 Kind = Literal["dask", "ray"]
 ADDRESS = {"dask": "LABELFACTORY_DASK", "ray": "LABELFACTORY_RAY"}
@@ -38,7 +39,8 @@ def scratch_folder(kind: Kind) -> Iterator[Path]:
     there or write into it later: who was there first would be who says what they are. Ray opens its own to all users, and its
     sockets need a short path.
     """
-    parent = os.environ.get("RAY_TMPDIR", "/tmp") if kind == "ray" else None
+    parent = Path(os.environ.get("RAY_TMPDIR", "/tmp") if kind == "ray" else tempfile.gettempdir())
+    make_folder(parent)
     with tempfile.TemporaryDirectory(prefix="lf-", dir=parent, ignore_cleanup_errors=True) as closed:
         yield Path(closed) / kind
 
@@ -112,11 +114,7 @@ def gpu_cluster(gpus: Sequence[str]) -> Any:
 
     own: Any = {"security": Security.temporary(), "protocol": "tls://"}  # as for a cluster without GPUs
     scheduler = {"cls": Scheduler, "options": {"host": HOST, "dashboard": False, **own}}
-    return SpecCluster(
-        workers=gpu_workers(gpus, own),
-        scheduler=scheduler,
-        security=own["security"],
-    )
+    return SpecCluster(workers=gpu_workers(gpus, own), scheduler=scheduler, security=own["security"])
 
 
 def gpu_workers(gpus: Sequence[str], own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -125,12 +125,13 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
             f"{len(answers.masks) + len(answers.points)} audited images have a mask; an estimate needs at least {FEWEST}",
             "Draw their masks and type `labelfactory corrections add PATH --audit`, or type `labelfactory review points FILE.csv`.",
         )
-    measured, read = _state(sample)
-    if (measured, read) != before:
+    present, answered = _state(sample)
+    if (present, answered) != before:
         raise ChangedMeanwhileError(
             "masks, predictions or answers were changed while the estimate was computed",
             "Type the command again; after a run has ended, if one is at work.",
         )
+    measured = {sample.list, *_behind(), *(noun for noun, _ in outputs.values())}
     return LevelRecord(
         list=sample.list,
         seed=sample.seed,
@@ -142,10 +143,8 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
         not_covered=len(listed) - len(population),
         estimates=found,
         refit=refit,
-        answers=read,
-        measured=tuple(
-            each for each in measured if each["name"] in {sample.list, *_behind(), *(n for n, _ in outputs.values())}
-        ),
+        answers=answered,
+        measured=tuple(each for each in present if each["name"] in measured),
     )
 
 

@@ -215,6 +215,16 @@ def test_a_folder_that_others_can_rename_is_no_leftover_of_ours(tmp_path, capsys
     assert not (tmp_path / "sticky" / name).exists()
 
 
+def test_a_folder_that_is_refused_keeps_its_permissions(tmp_path, monkeypatch):
+    """Another user may have put one of this user's own there in the moment after it was made."""
+    look = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda opened: [*look(opened), "thesis.tex"])
+    with pytest.raises(FileExistsError, match="another user has put something there"), filled_folder(tmp_path / "new"):
+        pass
+    (tmp_path / "beside").mkdir()
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "beside").stat().st_mode
+
+
 def test_nobody_can_lay_anything_into_a_new_folder_after_the_look_at_it(tmp_path, monkeypatch):
     """Where the folder's group may write, there is a moment between the two."""
     look, modes = os.listdir, []

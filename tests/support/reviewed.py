@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from conftest import Workspace
 from passports import passport
@@ -192,6 +193,13 @@ class Reviewed:
         """The mIoU of all images."""
         hits, union = sum(areas_of(self.truth[i], mask, len(CLASSES) + 1) for i, mask in made.items())
         return float((hits[union > 0] / union[union > 0]).mean())
+
+
+@pytest.fixture
+def made(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Reviewed:
+    """Ninety images with masks, predictions and expected areas."""
+    monkeypatch.setenv("COLUMNS", "100")
+    return Reviewed(workspace)
 
 
 def sampled() -> list[str]:

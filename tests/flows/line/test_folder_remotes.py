@@ -40,7 +40,7 @@ def test_nothing_is_sent_through_a_link(remote, tmp_path, place):
 def test_a_link_that_comes_while_objects_are_sent(remote, tmp_path, monkeypatch):
     """Each object is looked at once more."""
     (tmp_path / "mine").mkdir()
-    monkeypatch.setattr("flows.line.storage._refuse_remote", lambda *args, **options: None)
+    monkeypatch.setattr("flows.line.storage.refuse_remote", lambda *args, **options: None)
     (remote / "labelfactory").symlink_to(tmp_path / "mine")
     with pytest.raises(UserError, match="labelfactory: is a link"):
         push()

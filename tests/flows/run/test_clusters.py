@@ -103,6 +103,15 @@ def test_a_ray_of_this_machine_is_closed_to_others_and_as_large_as_a_run(monkeyp
     )
 
 
+def test_the_place_that_was_named_for_rays_files_is_made(monkeypatch, tmp_path):
+    """As Ray itself would; others cannot enter what is in it."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "scratch"))
+    with scratch_folder("ray") as scratch:
+        assert scratch.parent.parent == tmp_path / "scratch"
+        assert scratch.parent.stat().st_mode & 0o777 == 0o700
+    assert not list((tmp_path / "scratch").iterdir())
+
+
 RAY = """
 import os, subprocess, sys
 from pathlib import Path

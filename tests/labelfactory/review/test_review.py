@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from reviewed import CLASSES, SIZE, Reviewed, answer, audited, rows_of, sampled
+from reviewed import CLASSES, SIZE, Reviewed, answer, audited, made, rows_of, sampled
 
 from app.doctor import _audits
 from exports import _audit_folder
@@ -34,12 +34,7 @@ from labelfactory.review.points import drawn_points
 from labelfactory.review.sample import draw_sample
 from lineage.ledger import Ledger
 
-
-@pytest.fixture
-def made(workspace, monkeypatch) -> Reviewed:
-    """Ninety images with masks, predictions and expected areas."""
-    monkeypatch.setenv("COLUMNS", "100")
-    return Reviewed(workspace)
+__all__ = ["made"]
 
 
 def test_the_level_is_found(made, labelfactory):

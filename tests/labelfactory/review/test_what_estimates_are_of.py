@@ -4,8 +4,7 @@ import json
 import os
 
 import numpy as np
-import pytest
-from reviewed import SIZE, Reviewed, audited, sampled
+from reviewed import SIZE, audited, made, sampled
 
 from labelfactory.dataset.level_record import LEVEL, answers_digest, in_points, read_level, sentence
 from labelfactory.dataset.prepared import read_dataset
@@ -13,12 +12,7 @@ from labelfactory.review import estimate
 from labelfactory.review.areas import expected_areas
 from labelfactory.stage.level_now import present_levels
 
-
-@pytest.fixture
-def made(workspace, monkeypatch) -> Reviewed:
-    """Ninety images with masks, predictions and expected areas."""
-    monkeypatch.setenv("COLUMNS", "100")
-    return Reviewed(workspace)
+__all__ = ["made"]
 
 
 def test_after_masks_have_changed_the_old_estimate_is_of_other_digests(made, labelfactory):
