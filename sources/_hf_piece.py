@@ -16,6 +16,7 @@ from labelfactory.errors import DataError, in_short
 from labelfactory.foreign_files import LARGEST_TABLE, FileRefusedError, check_regular
 from sources._hf_card import Card
 from sources._hf_files import METADATA, SplitFile, list_of
+from sources._row_limit import check_rows, open_parquet
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 FILE_NAME = "file_name"
@@ -50,7 +51,7 @@ class Piece:
         if self.made is not None:
             return self.made.select(columns)
         return self._read(
-            lambda: pq.ParquetFile(self.path).read(columns).select(columns),
+            lambda: open_parquet(self.path).read(columns).select(columns),
             lambda stream: _checked(stream.read_all().select(columns)),
         )
 
@@ -94,7 +95,11 @@ def _named(schema: pa.Schema) -> pa.Schema:
 
 
 def _checked(table: pa.Table) -> pa.Table:
-    """A table whose offsets lead nowhere outside of its file: Arrow reads memory by them as they are. Raises ArrowInvalid."""
+    """A table whose offsets lead nowhere outside of its file: Arrow reads memory by them as they are.
+
+    Raises ArrowInvalid, and ValueError for too many rows.
+    """
+    check_rows(table.num_rows)
     table.validate(full=True)
     return table
 
@@ -122,7 +127,7 @@ def _described(root: Path, path: Path) -> pa.Table:
         elif path.suffix == ".jsonl":
             table = pa_json.read_json(path, pa_json.ReadOptions(block_size=min(path.stat().st_size + 1, 2**31 - 1)))
         else:
-            table = pq.ParquetFile(path).read()
+            table = open_parquet(path).read()
     except FileRefusedError as error:
         raise DataError(f"{path}: not readable: {error.reason}", "Mend this file.") from None
     except (OSError, pa.ArrowException, ValueError) as error:

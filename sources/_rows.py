@@ -6,16 +6,18 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from labelfactory.errors import DataError, in_short
 from labelfactory.foreign_files import LARGEST_TABLE, PHOTOGRAPHS, FileRefusedError, check_regular
 from sources._cells import values_of
 from sources._findings import Findings
+from sources._row_limit import open_parquet
 from sources._table_text import table_text
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -171,18 +173,21 @@ def _no_rows(loaded: Any) -> str:
 
 
 def _parquet(findings: Findings, path: Path, needed: Needed) -> Rows:
-    """The columns that are needed: others may hold values that Python cannot."""
+    """The columns that are needed: others may hold values that Python cannot. Rows that are empty there are none, as in a CSV."""
     try:
         check_regular(path, largest=LARGEST_TABLE)
-        opened = pq.ParquetFile(path)
+        opened = open_parquet(path)
         names = tuple(opened.schema_arrow.names)
         if len(set(names)) != len(names):
             findings.add(path.name, "two columns have the same name")
             return Rows(names, ())
         columns = list(dict.fromkeys(needed(names)))
+        if not columns:
+            return Rows(names, ())
         table = opened.read(columns).select(columns)  # read takes "a.b" for "a" too
-        rows = values_of(path.name, table) if columns else [{}] * opened.metadata.num_rows
-        return Rows(names, list(enumerate(rows, 1)))
+        stated = reduce(pc.or_, map(pc.is_valid, table.columns))
+        numbers = [place + 1 for place in pc.indices_nonzero(stated).to_pylist()]
+        return Rows(names, list(zip(numbers, values_of(path.name, table.filter(stated)), strict=True)))
     except FileRefusedError as error:
         findings.add(path.name, f"not readable as Parquet: {error.reason}")
         return Rows((), ())

@@ -2,7 +2,7 @@
 
 The passport names the architecture, the training rows, the checkpoints that training started from, and the supervision: all
 kinds of labels that influenced the weights. Keys and other passports cite `weights_digest`, which is over architecture and
-tensors alone. The header may have more texts beside it, which only those who ask for them read.
+tensors alone. The header may have more texts beside it, which only those who ask for them read, and has a digest of them all.
 """
 
 import json
@@ -27,6 +27,8 @@ CURVE = "curve.csv"
 TRAINING_ROWS = "training_rows.parquet"
 """A table beside it: each row that was learnt from."""
 FORMAT = 1
+TEXTS_DIGEST = "digest"
+"""The name of the text that has the SHA-256 of all others; files of earlier versions have none."""
 ALIGNMENT = 8
 """safetensors fills a header with blanks up to a multiple of so many bytes."""
 
@@ -104,9 +106,15 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
         # `save_file` would put another file in the place of this one
-        temporary.write_bytes(save(tensors, metadata={**(texts or {}), "passport": stamped.to_text()}))
+        temporary.write_bytes(save(tensors, metadata=_with_digest({**(texts or {}), "passport": stamped.to_text()})))
         _sort_texts(temporary)
     return stamped
+
+
+def _with_digest(texts: Mapping[str, str]) -> dict[str, str]:
+    """The texts of a header, sorted by name, with their digest as it is now."""
+    others = {name: text for name, text in texts.items() if name != TEXTS_DIGEST}
+    return dict(sorted({**others, TEXTS_DIGEST: digest_json(others)}.items()))
 
 
 def _sort_texts(path: Path) -> None:
@@ -131,7 +139,7 @@ def change_passport(path: Path, **changes: Any) -> Passport:
     passport = read_passport(path).model_copy(update=changes)
     with path.open("rb") as old, write_whole(path) as temporary, temporary.open("wb") as new:
         header = json.loads(old.read(int.from_bytes(old.read(8), "little")))
-        header["__metadata__"]["passport"] = passport.to_text()
+        header["__metadata__"] = _with_digest({**header["__metadata__"], "passport": passport.to_text()})
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text = text.ljust(-(-len(text) // ALIGNMENT) * ALIGNMENT)
         new.write(len(text).to_bytes(8, "little") + text)
@@ -170,9 +178,13 @@ def _texts(path: Path) -> dict[str, str]:
         raise MissingError(f"{path}: no such checkpoint", "Type `dvc repro`: the stage that trains it has not run.")
     try:
         with safetensors.safe_open(path, framework="np") as opened:
-            return dict(opened.metadata() or {})
+            texts = dict(opened.metadata() or {})
     except (OSError, UnicodeDecodeError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
+    if TEXTS_DIGEST in texts and _with_digest(texts) != texts:
+        problem = f"{path}: damaged: its passport was changed since it was written"
+        raise DataError(problem, f"Delete {path} and type `dvc repro`.")
+    return texts
 
 
 def load_checkpoint(path: Path) -> "tuple[dict[str, Tensor], Passport]":

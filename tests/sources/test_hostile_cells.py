@@ -13,7 +13,9 @@ from PIL import Image
 
 from labelfactory.errors import DataError
 from sources._batch import Batch
+from sources._hf_piece import Piece
 from sources._import_plan import ImportOptions, plan_import
+from sources._row_limit import MOST_ROWS
 from sources._table_columns import ColumnNames
 from sources.hf import find_hf
 from sources.table import TableForm, find_table
@@ -216,3 +218,30 @@ def test_an_address_that_is_none_costs_its_row(here, url):
     plan = plan_import(find_table(Path("t.jsonl")), ImportOptions(val_fraction=0.5, max_bad_fraction=0.5))
     assert [entry.image_id for entry in plan.manifest.entries] == ["0"]
     assert [item.where for item in plan.left_out] == ["t.jsonl, row 2"]
+
+
+def test_empty_rows_of_a_parquet_table_are_none(here):
+    """As in a CSV; rows beside them keep their numbers. A few kilobytes can hold millions of them."""
+    paths = [None, *NAMES, None, None, "gone.png"]
+    pq.write_table(pa.table({"path": paths, "tags": [None, *["cat"] * 4, None, None, "cat"]}), "t.parquet")
+    batch = find_table(Path("t.parquet"))
+    assert [c.image_id for c in batch.candidates] == ["0", "1", "2", "3", "gone"]
+    pq.write_table(pa.table({"path": [*NAMES, None, None], "tags": [*["cat"] * 5, None]}), "t.parquet")
+    (left_out,) = find_table(Path("t.parquet")).left_out
+    assert (left_out.where, left_out.reason) == ("t.parquet, row 5", "names no photograph")
+
+
+def test_a_file_with_too_many_rows_is_refused_before_they_are_read(here):
+    """They cost nothing in the file, and gigabytes in memory."""
+    rows = pa.table({"path": pa.nulls(MOST_ROWS + 1, pa.string()), "tags": pa.nulls(MOST_ROWS + 1, pa.string())})
+    pq.write_table(rows, "t.parquet")
+    assert Path("t.parquet").stat().st_size < 2**16
+    (problem,) = find_table(Path("t.parquet")).problems
+    assert "16,777,217 rows are more than 16,777,216; split it" in problem
+    with pytest.raises(DataError, match=r"t\.parquet: damaged: 16,777,217 rows are more than"):
+        Piece(Path("t.parquet"), "").table(["path"])
+    nothing = pa.table({"label": pa.nulls(MOST_ROWS + 1)})
+    with pa.OSFile("t.arrow", "wb") as file, pa.ipc.new_stream(file, nothing.schema) as stream:
+        stream.write_table(nothing)
+    with pytest.raises(DataError, match=r"t\.arrow: damaged: 16,777,217 rows are more than"):
+        Piece(Path("t.arrow"), "").table(["label"])

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from labelfactory.errors import DataError, MissingError, SupervisionError
 from labelfactory.learning.checkpoints import (
+    TEXTS_DIGEST,
     change_passport,
     load_checkpoint,
     read_passport,
@@ -182,6 +183,25 @@ def test_the_passport_is_plain_json_in_the_header(tmp_path):
     save_checkpoint(tmp_path / "c", STATE, passport())
     with safe_open(tmp_path / "c", framework="np") as opened:
         assert json.loads(opened.metadata()["passport"])["supervision"] == ["imagenet-tags", "tags"]
+
+
+@pytest.mark.parametrize("name", ["passport", "told"])
+def test_a_header_that_somebody_edited_is_refused(tmp_path, name):
+    """Its classes exchanged, every mask of the network would have another's name. Files of earlier versions have no digest."""
+    save_checkpoint(tmp_path / "c", STATE, passport(), {"told": "cat"})
+    with safe_open(tmp_path / "c", framework="np") as opened:
+        texts = opened.metadata()
+    edited = texts | {name: texts[name].replace("cat", "cow")}
+    save_file(STATE, tmp_path / "c", metadata=edited)
+    for read in (read_passport, load_checkpoint, lambda path: read_text(path, "told")):
+        with pytest.raises(DataError, match="damaged: its passport was changed since it was written"):
+            read(tmp_path / "c")
+    del edited[TEXTS_DIGEST]
+    save_file(STATE, tmp_path / "c", metadata=edited)
+    before = read_passport(tmp_path / "c")
+    assert change_passport(tmp_path / "c", metrics=before.metrics) == before
+    with safe_open(tmp_path / "c", framework="np") as opened:
+        assert TEXTS_DIGEST in opened.metadata()
 
 
 @pytest.mark.parametrize("seen", [["masks"], ["tags", "boxes"], ["imagenet-tags", "masks", "boxes"]])
