@@ -11,11 +11,13 @@ from rich.table import Table
 
 from app.audit import recorded_ledger
 from labelfactory.console import show
+from labelfactory.level.paired import UNTOLD
 from lineage.compare import compare_states
 
 SHORT = 12
 """Characters of a digest of code; --json has all."""
 NOTHING = "–"
+GAIN = "gain, 95 %"
 
 
 def compare(
@@ -23,7 +25,10 @@ def compare(
     second: Annotated[str, typer.Argument(help="The other.")] = "now",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show parameters that differ, scores by class, and seconds of two states side by side."""
+    """Show parameters that differ, scores by class, and seconds of two states side by side.
+
+    Where both were scored on the same images, the gain of the second is shown with its interval of 95 %.
+    """
     answer = compare_states(recorded_ledger(), first, second)
     if as_json:
         show(json.dumps(answer, indent=2, ensure_ascii=False))
@@ -32,22 +37,26 @@ def compare(
     names = answer["first"], answer["second"]
     settings = ((_setting(s), _value(s, "first"), _value(s, "second")) for s in answer["settings"])
     _print(console, "Settings that differ", names, settings)
-    _print(console, "mIoU, %", names, (_score(s) for s in answer["scores"]))
-    _print(console, "IoU by class, %", names, (_score(s) for s in answer["classes"]))
+    scores = [*answer["scores"], *answer["classes"]]
+    told = (*names, GAIN) if any("gain" in score for score in scores) else names
+    _print(console, "mIoU, %", told, (_score(s) for s in answer["scores"]))
+    _print(console, "IoU by class, %", told, (_score(s) for s in answer["classes"]))
     _print(
         console, "Seconds", names, ((s["stage"], _number(s["first"]), _number(s["second"])) for s in answer["seconds"])
     )
-    for note in sorted({s["note"] for s in (*answer["scores"], *answer["classes"]) if "note" in s}):
+    if any("gain" in score for score in scores):
+        console.print(f"{GAIN}: how far other images of the same kind would move it; no word where that may be 0.")
+    for note in sorted({score["note"] for score in scores if "note" in score}):
         console.print(f"* {note}", markup=False, highlight=False)
 
 
-def _print(console: Console, title: str, names: tuple[str, str], rows: Iterable[tuple[str, str, str]]) -> None:
+def _print(console: Console, title: str, names: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("", overflow="fold")
     for name in names:
         table.add_column(escape(name), justify="right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row[: len(table.columns)])
     if table.row_count:
         console.print(table)
     else:
@@ -65,8 +74,8 @@ def _value(item: Mapping[str, Any], side: str) -> str:
     return NOTHING if value is None else escape(str(value)[:SHORT] if short else str(value))
 
 
-def _score(item: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The name without its kind, and both scores, the better one bold."""
+def _score(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """The name without its kind, both scores, the better one bold, and the gain."""
     values = [item["first"], item["second"]]
     known = [value for value in values if value is not None]
     shown = [
@@ -74,7 +83,15 @@ def _score(item: Mapping[str, Any]) -> tuple[str, str, str]:
         for value in values
     ]
     name = item["name"].partition("/")[2] + ("*" if "note" in item else "")
-    return escape(name), shown[0], shown[1]
+    return escape(name), *shown, _gain(item.get("gain"))
+
+
+def _gain(gain: Mapping[str, Any] | None) -> str:
+    if gain is None or gain["value"] is None:
+        return NOTHING
+    value, low, high = (None if gain[k] is None else f"{100 * gain[k]:+.1f}" for k in ("value", "low", "high"))
+    interval = f" ({low} to {high})" if low else ""
+    return f"{value}{interval}" + ("" if gain["verdict"] == UNTOLD else f" {gain['verdict']}")
 
 
 def _number(seconds: float | None) -> str:

@@ -44,6 +44,12 @@ class Confusion:
         self.counts += np.bincount(t[decided] * n + p[decided], minlength=n * n).reshape(n, n)
         self.undecided += np.bincount(t[~decided], minlength=n)
 
+    def cells(self) -> list[tuple[int, int, int]]:
+        """True class, predicted class (255: void) and pixels of each pair that occurs, sorted: what a table keeps of one image."""
+        whole = np.column_stack([self.counts, self.undecided])
+        predicted = [*range(len(self.counts)), VOID]
+        return [(int(t), predicted[p], int(whole[t, p])) for t, p in zip(*np.nonzero(whole), strict=True)]
+
     def iou(self) -> NDArray[np.float64]:
         """IoU of each class, [n] float64; NaN where the class is absent from both truth and prediction."""
         hits = np.diag(self.counts).astype(np.float64)

@@ -1,10 +1,14 @@
 """Two states of the line side by side: parameters that differ, scores by class, seconds of each stage. Opens no mask."""
 
+from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from labelfactory.errors import MissingError
+from labelfactory.level.paired import Gain
 from labelfactory.settings.wiring import read_wiring
 from lineage.diff import learner
+from lineage.gains import gains_between
 from lineage.lookup import Lookup, Model
 from lineage.mask_set import NOW, mask_set
 from lineage.scores import IOU, scores_between
@@ -23,22 +27,37 @@ def compare_states(lookup: Lookup, first: str, second: str) -> Answer:
 
     Returns:
         `first` and `second`, the models' names; `settings` (stage, what, first, second), all that differ; `scores` and
-        `classes` (name, first, second, a note where they are not comparable), those of the result by class; `seconds`
-        (stage, first, second), None where a stage's execution is not known.
+        `classes` (name, first, second, a note where they are not comparable, and a gain where it is known: value, low and high of
+        its interval of 95 %, None without one, and the verdict), those of the result by class; `seconds` (stage, first, second),
+        None where a stage's execution is not known.
 
     Raises:
         MissingError: one names no model, nor masks that a recorded model learnt from.
     """
     old, new = model_of(lookup, first), model_of(lookup, second)
+    gains = gains_between(lookup, old, new)
     names = {read_wiring().masks.meta.scores.name, read_wiring().model.meta.scores.name}
     return {
         "first": old.label,
         "second": new.label,
         "settings": settings_between(lookup, old, new),
-        "scores": scores_between(lookup, old, new),
-        "classes": [s for s in scores_between(lookup, old, new, IOU) if s["name"].split("/")[2] in names],
+        "scores": _with_gains(scores_between(lookup, old, new), gains),
+        "classes": [
+            s for s in _with_gains(scores_between(lookup, old, new, IOU), gains) if s["name"].split("/")[2] in names
+        ],
         "seconds": _seconds(lookup, old, new),
     }
+
+
+def _with_gains(scores: list[Answer], gains: Mapping[str, Gain]) -> list[Answer]:
+    """Scores, each with what the second one gains where that is known."""
+    told = []
+    for score in scores:
+        gain = gains.get(score["name"])
+        figures = {name: getattr(gain, name) for name in ("value", "low", "high")} if gain else {}
+        rounded = {name: round(figure, 4) if isfinite(figure) else None for name, figure in figures.items()}
+        told.append({**score, "gain": {**rounded, "verdict": gain.verdict}} if gain else score)
+    return told
 
 
 def model_of(lookup: Lookup, text: str) -> Model:

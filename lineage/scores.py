@@ -44,7 +44,7 @@ def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = 
     counts: dict[str, float] = {}
     classes = tuple(model.passport.classes)
     for evaluation in (each for each in lookup.evaluations if each.classes in ((), classes)):
-        digests = _belonging(lookup, model, evaluation, behind)
+        digests = belonging(lookup, model, evaluation, behind=behind)
         for key, value in (evaluation.of(digests) if digests else {}).items():
             if not key.startswith(kind):
                 continue
@@ -57,7 +57,7 @@ def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = 
     return scores
 
 
-def _belonging(lookup: Lookup, model: Model, evaluation: Evaluation, behind: bool) -> dict[str, str]:
+def belonging(lookup: Lookup, model: Model, evaluation: Evaluation, *, behind: bool) -> dict[str, str]:
     """The digests of an evaluation that belong to a model, and its lists; empty where it measured nothing of the model."""
     digests: dict[str, str] = {}
     if evaluation.measured.get(model.name) == model.weights:

@@ -25,6 +25,7 @@ from labelfactory.dataset.tables import HEAD
 from labelfactory.errors import DataError, MissingError, first_line
 from labelfactory.learning.checkpoints import CHECKPOINT
 from labelfactory.rows.pairing import CLASSES, PHOTOGRAPH, TAGS
+from labelfactory.rows.scored import SCORED_IMAGES
 from labelfactory.settings.thresholds import THRESHOLDS
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 from labelfactory.stage.output_state import LIST
@@ -32,7 +33,6 @@ from lineage.evaluation import evaluation_of, measured_in, present
 from lineage.index import rows_digest_sql
 from lineage.lookup import Lookup
 
-SCORES = DATA / "evaluation" / "images.parquet"
 QUALITY = ("mean_confidence", "void_share", "agreement")
 _RATED = pa.schema(
     [
@@ -53,7 +53,7 @@ def files_behind() -> tuple[tuple[str, int, int], ...]:
     others = [DATA / noun / CHECKPOINT for noun in wiring.networks]
     others += [DATA / stage.noun / THRESHOLDS for stage in wiring.of_kind("thresholds")]
     files = []
-    for path in (IMAGES, SCORES, *shards, *others):
+    for path in (IMAGES, SCORED_IMAGES, *shards, *others):
         try:
             stat = path.stat()
         except FileNotFoundError:  # a stage is replacing its files
@@ -147,7 +147,7 @@ def make_image_table(connection: duckdb.DuckDBPyConnection, lookup: Lookup | Non
         connection.execute(f'DROP TABLE "{name}"')
     connection.unregister("ledger_times")
     connection.unregister("rated")
-    return Scored(row_digests, frozenset(names) - measured if SCORES.exists() else frozenset(), truths)
+    return Scored(row_digests, frozenset(names) - measured if SCORED_IMAGES.exists() else frozenset(), truths)
 
 
 def _rows_of(connection: duckdb.DuckDBPyConnection, noun: str, masks: StageWiring, classes: Sequence[str]) -> None:
@@ -239,13 +239,13 @@ def _scores(
         The names of the others, and whether the lists are those that were scored: their true masks are of these photographs and
         classes.
     """
-    if SCORES.exists():
-        evaluation = evaluation_of({}, measured_in(_head(SCORES)))
+    if SCORED_IMAGES.exists():
+        evaluation = evaluation_of({}, measured_in(_head(SCORED_IMAGES)))
         now = present(evaluation, digests)
-        measured = evaluation.names(now) & set(_columns(SCORES))
+        measured = evaluation.names(now) & set(_columns(SCORED_IMAGES))
         lists = {name for name in evaluation.measured if name.startswith(f"{LIST} ")}
         columns = "".join(f', "{name}"' if name in measured else f', NULL::FLOAT AS "{name}"' for name in names)
-        connection.execute(f"CREATE TABLE scores AS SELECT image_id{columns} FROM {PARQUET}", [[str(SCORES)]])
+        connection.execute(f"CREATE TABLE scores AS SELECT image_id{columns} FROM {PARQUET}", [[str(SCORED_IMAGES)]])
         return measured, bool(lists) and lists <= evaluation.fits(now)
     columns = "".join(f', "{name}" FLOAT' for name in names)
     connection.execute(f"CREATE TABLE scores (image_id VARCHAR{columns})")

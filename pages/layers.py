@@ -18,13 +18,13 @@ from exports._predictor import LineModel
 from labelfactory.dataset.images import decode_mask
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.errors import DataError, MissingError, first_line
+from labelfactory.rows.scored import SCORED_IMAGES
 from labelfactory.schema import BACKGROUND, VOID, Mask, labels_from_channels, palette
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import DATA, StageWiring, read_wiring
 from lineage.rows_behind import row_of
 from models.seeds import channels_above, scores_at_size
-from pages.image_table import SCORES
 from pages.line_layers import layers_of_line, model_file
 from reporting.pictures import mask_over, shrink
 
@@ -110,10 +110,10 @@ def truth_of(image_id: str) -> Mask:
         DataError: its file is damaged.
     """
     try:
-        truth = _stored_truth(image_id) if SCORES.exists() else None
+        truth = _stored_truth(image_id) if SCORED_IMAGES.exists() else None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{SCORES}: damaged: {first_line(error)}", "Type `labelfactory run --force evaluate`."
+            f"{SCORED_IMAGES}: damaged: {first_line(error)}", "Type `labelfactory run --force evaluate`."
         ) from None
     if truth is not None:
         return decode_mask(truth)
@@ -122,7 +122,7 @@ def truth_of(image_id: str) -> Mask:
 
 def _stored_truth(image_id: str) -> bytes | None:
     """The PNG of a true mask, None where the file has none of that image."""
-    with pq.ParquetFile(SCORES, page_checksum_verification=True) as opened:
+    with pq.ParquetFile(SCORED_IMAGES, page_checksum_verification=True) as opened:
         for group in _groups_with(opened, image_id):
             ids = opened.read_row_group(group, columns=["image_id"]).column("image_id").to_pylist()
             if image_id in ids:

@@ -172,15 +172,28 @@ def start_scorer(inference: Inference) -> None:
     _scorer_of_this_process = Scorer(inference)
 
 
-def score_images(records: Sequence[ImageRecord]) -> tuple[Counts, dict[str, dict[str, float]]]:
-    """Score some images: their counts added up, and each image's own mIoU by score name."""
+@dataclass(frozen=True)
+class OwnScore:
+    """The score of one image alone.
+
+    Attributes:
+        miou: NaN where nothing was counted.
+        cells: true class, predicted class (255: void) and pixels, of each pair that occurs.
+    """
+
+    miou: float
+    cells: list[tuple[int, int, int]]
+
+
+def score_images(records: Sequence[ImageRecord]) -> tuple[Counts, dict[str, dict[str, OwnScore]]]:
+    """Score some images: their counts added up, and each image's own by score name."""
     if _scorer_of_this_process is None:
         raise RuntimeError("the process has no scorer")
     total = Counts(len(_scorer_of_this_process.dataset.classes) + 1)
-    each: dict[str, dict[str, float]] = {}
+    each: dict[str, dict[str, OwnScore]] = {}
     for record in records:
         counts = _scorer_of_this_process.score_image(record)
-        each[record.image_id] = {name: c.miou() for name, c in counts.confusions.items()}
+        each[record.image_id] = {name: OwnScore(c.miou(), c.cells()) for name, c in counts.confusions.items()}
         total.add(counts)
     return total, each
 

@@ -2,7 +2,7 @@
 
 Reads   data/dataset, every output that dvc.yaml lists as a dep, and the true masks; `meta.scores` says what is scored
 Writes  data/evaluation   metrics.json (flat keys, fractions), thresholds.csv, iou.csv, report.html, images.parquet: for each
-        scored image its mIoU by score name, and its true mask as scored, for code that may not open true masks
+        scored image its lists, mIoU and pixels by score name, and its true mask as scored, for code that may not open true masks
 metrics.json and the header of images.parquet have `measured`: the digests of the outputs and lists that the scores belong to,
 and the settings of the line at that time.
 Without true masks nothing is scored, and true_masks in metrics.json is 0. All that the import names are scored, or none: the
@@ -27,6 +27,7 @@ from labelfactory.files import write_csv, write_json, write_whole
 from labelfactory.pool.pool import spread
 from labelfactory.progress import progress
 from labelfactory.rows.columns import MaskColumn
+from labelfactory.rows.scored import LISTS, PIXELS_TYPE, SCORED_IMAGES, cells_to_value, pixels_column
 from labelfactory.settings.params import Scales, Section
 from labelfactory.settings.thresholds import read_thresholds
 from labelfactory.settings.wiring import stage_wiring
@@ -37,6 +38,7 @@ from models.segmenters._whole_photograph import Inference
 from stages._report import make_report
 from stages._scoring import (
     Counts,
+    OwnScore,
     Scorer,
     flat_metrics,
     inference_state,
@@ -58,9 +60,11 @@ ROWS = 32
 
 
 def images_schema() -> pa.Schema:
-    """Columns of images.parquet: the image, its mIoU by score name, its true mask."""
+    """Columns of images.parquet: the image, its lists, its mIoU and its pixels by score name, its true mask."""
     scores = [(name, pa.float32()) for name in score_names()]
-    return pa.schema([("image_id", pa.string()), *scores, ("truth", MaskColumn().arrow_type)])
+    pixels = [(pixels_column(name), PIXELS_TYPE) for name in score_names()]
+    lists = (LISTS, pa.list_(pa.string()))
+    return pa.schema([("image_id", pa.string()), lists, *scores, *pixels, ("truth", MaskColumn().arrow_type)])
 
 
 class EvaluateConfig(Section):
@@ -117,8 +121,9 @@ class Evaluate(Stage[EvaluateConfig]):
         self._write_images(list(records.values()), each, measured)
         if pick_device().type == "cpu":
             one_thread_each()  # as in the processes of the scores: the gallery shows what was scored
+        mious = {image_id: {name: score.miou for name, score in own.items()} for image_id, own in each.items()}
         report = make_report(
-            self.dataset, Scorer(inference), metrics, per_list, each, measured, gallery=self.cfg.gallery
+            self.dataset, Scorer(inference), metrics, per_list, mious, measured, gallery=self.cfg.gallery
         )
         write_report(self.output / "report.html", report)
         return {"true_masks": len(records)}
@@ -129,14 +134,14 @@ class Evaluate(Stage[EvaluateConfig]):
         members: dict[str, tuple[ImageRecord, ...]],
         records: Sequence[ImageRecord],
         per_list: dict[str, Counts],
-    ) -> dict[str, dict[str, float]]:
-        """Score each image once and count it for each of its lists. Returns each image's mIoU."""
+    ) -> dict[str, dict[str, OwnScore]]:
+        """Score each image once and count it for each of its lists. Returns each image's own scores."""
         on_lists = {r.image_id: frozenset(n for n in members if n in r.lists) for r in records}
         tasks = []
         for group in sorted(set(on_lists.values()), key=sorted):
             same = [r for r in records if on_lists[r.image_id] == group]
             tasks += [same[i : i + CHUNK] for i in range(0, len(same), CHUNK)]
-        each: dict[str, dict[str, float]] = {}
+        each: dict[str, dict[str, OwnScore]] = {}
         if not tasks:
             return each
         with progress("evaluate", len(records)) as tick, spread(len(tasks), start_scorer, (inference,)) as submit:
@@ -198,22 +203,24 @@ class Evaluate(Stage[EvaluateConfig]):
         write_csv(self.output / "iou.csv", ("split", "what", "class", "iou"), rows)
 
     def _write_images(
-        self, records: Sequence[ImageRecord], each: dict[str, dict[str, float]], measured: list[State]
+        self, records: Sequence[ImageRecord], each: dict[str, dict[str, OwnScore]], measured: list[State]
     ) -> None:
-        """images.parquet, in the order of ids; an mIoU is null where there is no mask or no class."""
-        ordered, names = sorted(records, key=lambda record: record.image_id), score_names()
+        """images.parquet, in the order of ids; an mIoU is null where there is no mask or no class, pixels where no mask."""
+        ordered = sorted(records, key=lambda record: record.image_id)
         schema = images_schema().with_metadata({HEAD: json.dumps({"measured": measured})})
         with (
-            write_whole(self.output / "images.parquet") as path,
+            write_whole(self.output / SCORED_IMAGES.name) as path,
             pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer,
         ):
             for start in range(0, len(ordered), ROWS):
                 rows = []
                 for record in ordered[start : start + ROWS]:
                     own = each[record.image_id]
-                    miou = {name: own[name] if np.isfinite(own.get(name, np.nan)) else None for name in names}
+                    scores = {k: score.miou if np.isfinite(score.miou) else None for k, score in own.items()}
+                    pixels = {pixels_column(name): cells_to_value(score.cells) for name, score in own.items()}
                     truth = MaskColumn().encode(true_mask(record, self.dataset), record.image_id)
-                    rows.append({"image_id": record.image_id, **miou, "truth": truth})
+                    lists = [name for name in self.cfg.lists if name in record.lists]
+                    rows.append({"image_id": record.image_id, LISTS: lists, **scores, **pixels, "truth": truth})
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 

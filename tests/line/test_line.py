@@ -15,6 +15,8 @@ from small_line import ran
 from workspace import call
 
 from labelfactory.dataset.manifest import Manifest, read_manifest, write_manifest
+from labelfactory.level.paired import miou_of
+from labelfactory.rows.scored import LISTS, areas_of, pixels_column
 from labelfactory.rows.shards import ShardFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -46,6 +48,19 @@ def test_a_second_repro_runs_nothing(finished):
     scored = pq.read_table(finished / "data/evaluation/images.parquet")
     assert scored.num_rows == 24
     assert scored.column("masks").null_count == 6  # images of the list val have no mask
+
+
+def test_the_pixels_of_each_image_add_up_to_the_scores(finished):
+    """On both lists, of everything that is scored, which an interval of a gain is made of."""
+    metrics = json.loads((finished / "data/evaluation/metrics.json").read_text())
+    scored = pq.read_table(finished / "data/evaluation/images.parquet")
+    n_classes = len(read_manifest(finished / "data/import/manifest.parquet").classes) + 1
+    for split, images in (("train", 18), ("val", 6)):
+        own = scored.filter([split in lists for lists in scored.column(LISTS).to_pylist()])
+        assert own.num_rows == images
+        for name in ("seeds", "walks", "masks", "model") if split == "train" else ("model",):
+            areas = areas_of(own.column(pixels_column(name)), n_classes)
+            assert miou_of(areas) == pytest.approx(metrics[f"miou/{split}/{name}"])
 
 
 def test_dvc_shows_metrics_and_plots(finished):

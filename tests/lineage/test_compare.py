@@ -1,12 +1,24 @@
 """Two states side by side: what was set, what came of it, how long it took."""
 
+import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from made_line import MadeLine
 
+from labelfactory.dataset.tables import HEAD
+from labelfactory.dvc_cache import cached
 from labelfactory.errors import MissingError
+from labelfactory.metrics import Confusion
+from labelfactory.rows.columns import MaskColumn
+from labelfactory.rows.scored import LISTS, SCORED_IMAGES, cells_to_value, pixels_column
+from labelfactory.schema import Mask
+from labelfactory.settings.wiring import METRICS
+from lineage.artifacts import md5_of
 from lineage.compare import compare_states
 from lineage.lookup import Lookup
 from lineage.record import record
@@ -74,3 +86,91 @@ def test_now_is_what_data_holds_and_not_the_model_beside_it(two):
         compare_states(Lookup(), "2", "now")
     assert "latest, the one in data/" in caught.value.remedy
     assert compare_states(Lookup(), "1", "latest")["second"] == "segmenter 2"
+
+
+def scored(line: MadeLine, right: float) -> None:
+    """Leave what `evaluate` would of a model that is right in this share of the pixels of 12 images; images differ much."""
+    rng, whole, rows = np.random.default_rng(0), Confusion(3), []
+    for k in range(12):
+        truth = rng.integers(0, 3, (40, 40), dtype=np.uint8)
+        hard = rng.random() ** 2 * 0.6
+        predicted: Mask = np.where(rng.random(truth.shape) < right - hard, truth, (truth + 1) % 3).astype(np.uint8)
+        predicted[0], own = 255, Confusion(3)
+        own.add(truth, predicted)
+        whole.counts += own.counts
+        whole.undecided += own.undecided
+        value = MaskColumn().encode(truth, f"image-{k}")
+        pixels = {pixels_column("model"): cells_to_value(own.cells())}
+        rows.append({"image_id": f"image-{k}", LISTS: ["val"] if k < 11 else [], **pixels, "truth": value})
+        if k == 10:
+            on_list = [whole.miou(), *whole.iou()]
+    keys = ("miou/val/model", *(f"iou/val/model/{name}" for name in ("background", "cat", "dog")))
+    line.evaluate(dict(zip(keys, on_list, strict=True)) | {"true_masks": 12})
+    head = {"measured": json.loads(METRICS.read_text())["measured"]}
+    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata({HEAD: json.dumps(head)}), SCORED_IMAGES)
+    line.commit()
+    record()
+
+
+@pytest.fixture
+def gained(tmp_path, monkeypatch) -> MadeLine:
+    """Two models that were scored on the same twelve images; the second is right more often."""
+    monkeypatch.chdir(tmp_path)
+    line = MadeLine(12)
+    scored(line, 0.8)
+    line.run(refine_crf="changed", seed=1)
+    scored(line, 0.86)
+    return line
+
+
+def test_a_gain_has_its_interval(gained, labelfactory, monkeypatch):
+    """Of the first model the images lie in DVC's cache. The gain is the difference of the scores; one over itself is nothing."""
+    answer = compare_states(Lookup(), "1", "2")
+    (score,) = [s for s in answer["scores"] if s["name"] == "miou/val/model"]
+    gain = score["gain"]
+    assert gain["value"] == pytest.approx(score["second"] - score["first"], abs=1e-4)
+    assert 0 < gain["low"] < gain["value"] < gain["high"] < 0.2
+    assert gain["verdict"] == "better"
+    classes = {s["name"].split("/")[3]: s["gain"]["verdict"] for s in answer["classes"]}
+    assert classes == dict.fromkeys(("background", "cat", "dog"), "better")
+    back = compare_states(Lookup(), "2", "1")["scores"][0]["gain"]
+    assert (back["value"], back["low"], back["high"], back["verdict"]) == (
+        -gain["value"],
+        -gain["high"],
+        -gain["low"],
+        "worse",
+    )
+    same = compare_states(Lookup(), "2", "2")["scores"][0]["gain"]
+    assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "verdict": "cannot be told"}
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = labelfactory("compare", "1", "2")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"+{100 * gain['value']:.1f} (+{100 * gain['low']:.1f} to +{100 * gain['high']:.1f}) better" in shown
+
+
+def test_no_gain_without_the_images(gained, labelfactory):
+    """DVC's cache was collected, or an earlier version scored: the scores stand without intervals."""
+    for path in Path(".dvc/cache/files/md5").glob("*/*"):
+        path.unlink()
+    answer = compare_states(Lookup(), "1", "2")
+    assert all("gain" not in score for score in (*answer["scores"], *answer["classes"]))
+    assert "gain" not in labelfactory("compare", "1", "2")
+
+
+@pytest.mark.parametrize("damage", ["another pixel", "another image", "another list", "half"])
+def test_images_that_do_not_give_the_recorded_score_give_no_gain(gained, damage):
+    """Somebody changed the file of the last evaluation, whose copy in the cache is gone."""
+    cached(md5_of(SCORED_IMAGES)).unlink()
+    assert "gain" in compare_states(Lookup(), "1", "2")["scores"][0]
+    table = pq.read_table(SCORED_IMAGES)
+    rows, column = table.to_pylist(), pixels_column("model")
+    if damage == "another pixel":
+        rows[0][column][0]["pixels"] += 1
+    elif damage == "another image":
+        rows[0]["image_id"] = "image-99"
+    elif damage == "another list":
+        rows[11][LISTS] = ["val"]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), SCORED_IMAGES)
+    if damage == "half":
+        SCORED_IMAGES.write_bytes(SCORED_IMAGES.read_bytes()[:-100])
+    assert "gain" not in compare_states(Lookup(), "1", "2")["scores"][0]

@@ -1,0 +1,110 @@
+"""What one set of masks gains over another on the same images: the difference of mIoU and IoU, with an interval.
+
+IoU is that of all images together (`labelfactory.metrics`), so a mean over images says nothing of it. Each redraw takes as many
+images as there are, with replacement, the same ones for both sides: what makes an image hard for both cancels out. The interval
+lies between percentiles of the redraws' differences. It tells the chance of the images alone, not that of a training's seed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfactory.errors import ShapeError
+from labelfactory.level.interval import CONFIDENCE, FEWEST
+from labelfactory.level.ratio import Areas
+
+Numbers = NDArray[np.float64]
+
+REDRAWS = 2000
+AT_ONCE = 64
+"""Redraws that are computed together."""
+BETTER, WORSE, UNTOLD = "better", "worse", "cannot be told"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of two fractions, the second less the first.
+
+    Attributes:
+        value: NaN where one of the two has none.
+        low, high: of the interval of 95 %; NaN where fewer than 10 images bear on it.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether the second is better: the whole interval lies on one side of 0."""
+        if self.low > 0:
+            return BETTER
+        return WORSE if self.high < 0 else UNTOLD
+
+
+def paired_gain(first: Areas, second: Areas, *, redraws: int = REDRAWS, seed: int = 0) -> tuple[Gain, tuple[Gain, ...]]:
+    """The gain of the second masks over the first, in mIoU and in the IoU of each class.
+
+    Args:
+        first, second: of the same images and classes in the same order, [images, classes]; a union of 0 in both says that an image
+            does not bear on a class.
+        redraws: of the images.
+        seed: of the redraws; the same gives the same interval.
+
+    Raises:
+        ShapeError: the two differ in shape.
+    """
+    if first.union.shape != second.union.shape:
+        raise ShapeError(f"areas {first.union.shape} and {second.union.shape} are not of the same images and classes")
+    images, classes = first.union.shape
+    parts = np.concatenate([first.intersection, first.union, second.intersection, second.union], axis=1)
+    value = _differences(parts.sum(axis=0, keepdims=True), classes)[0]
+    rng, drawn = np.random.default_rng(seed), []
+    for start in range(0, redraws if images else 0, AT_ONCE):
+        times = [
+            np.bincount(rng.integers(images, size=images), minlength=images)
+            for _ in range(start, min(start + AT_ONCE, redraws))
+        ]
+        drawn.append(_differences(np.stack(times) @ parts, classes))
+    bearing = np.r_[images, ((first.union > 0) | (second.union > 0)).sum(axis=0)]
+    values = np.concatenate(drawn) if drawn else np.empty((0, classes + 1))
+    gains = [
+        Gain(float(value[k]), *_interval(values[:, k] if bearing[k] >= FEWEST else np.empty(0)))
+        for k in range(classes + 1)
+    ]
+    return gains[0], tuple(gains[1:])
+
+
+def miou_of(areas: Areas) -> float:
+    """The mIoU of some images together, over the classes that occur; NaN where none does."""
+    hits, union = (part.sum(axis=0, keepdims=True) for part in (areas.intersection, areas.union))
+    return float(_mean(_ratio(hits, union))[0])
+
+
+def _differences(sums: Numbers, classes: int) -> Numbers:
+    """Sums of some redraws, [redraws, 4 × classes], as differences of mIoU and of each class's IoU, [redraws, 1 + classes]."""
+    hits_before, before, hits_after, after = (sums[:, k * classes : (k + 1) * classes] for k in range(4))
+    old, new = _ratio(hits_before, before), _ratio(hits_after, after)
+    return np.column_stack([_mean(new) - _mean(old), new - old])
+
+
+def _ratio(hits: Numbers, union: Numbers) -> Numbers:
+    ratio: Numbers = np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
+    return ratio
+
+
+def _mean(iou: Numbers) -> Numbers:
+    """The mean over classes that occur, NaN where none does."""
+    known = np.isfinite(iou)
+    mean: Numbers = _ratio(np.where(known, iou, 0).sum(axis=1), known.sum(axis=1).astype(float))
+    return mean
+
+
+def _interval(values: Numbers) -> tuple[float, float]:
+    """The percentiles between which so many redraws lie; those in which the class does not occur do not count."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

@@ -1,0 +1,127 @@
+"""What one model gains over another, and its masks over the other's, with intervals: from what `evaluate` kept of each image.
+
+That is a file of pixels by true and predicted class, which DVC's cache has of earlier evaluations. No true mask is read.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelfactory.dataset.tables import HEAD
+from labelfactory.dvc_cache import cache_folder
+from labelfactory.level.paired import Gain, miou_of, paired_gain
+from labelfactory.level.ratio import Areas
+from labelfactory.rows.scored import LISTS, SCORED_IMAGES, areas_of, pixels_column
+from lineage.evaluation import Evaluation, evaluation_of, measured_in
+from lineage.lookup import Lookup, Model
+from lineage.scores import IOU, SCORE, Score, belonging, scores_of
+
+CLOSE = 1e-6
+"""Of two fractions that are the same figure."""
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """The file of one evaluation.
+
+    Attributes:
+        path: where it lies, under data/ or in DVC's cache.
+        evaluation: what it measured; without figures.
+    """
+
+    path: Path
+    evaluation: Evaluation
+
+    def column(self, name: str, split: str) -> tuple[list[str], pa.ChunkedArray]:
+        """Ids and pixels of a score, of the images on a list that have it, by id. None of them where the file is damaged."""
+        wanted = ["image_id", LISTS, pixels_column(name)]
+        try:
+            table = pq.read_table(self.path, columns=wanted, partitioning=None, page_checksum_verification=True)
+        except (OSError, pa.ArrowException):
+            return [], pa.chunked_array([], pa.null())
+        listed = np.array([split in lists for lists in table.column(LISTS).to_pylist()], dtype=bool)
+        rows = table.filter(pa.array(listed)).drop_null().sort_by("image_id")
+        return rows.column("image_id").to_pylist(), rows.column(pixels_column(name))
+
+
+def gains_between(lookup: Lookup, first: Model, second: Model) -> dict[str, Gain]:
+    """The gain of the second model over the first, by the flat key of the score; none where an evaluation's images are gone.
+
+    Only scores that were measured on the same images and true masks with the same settings have one, and only where the images add
+    up to the recorded scores.
+    """
+    if first.passport.classes != second.passport.classes:
+        return {}
+    every, classes = [*scored_images()], ("background", *second.passport.classes)
+    old, new = ({**scores_of(lookup, model), **scores_of(lookup, model, kind=IOU)} for model in (first, second))
+    gains: dict[str, Gain] = {}
+    for key in (key for key in new if key.startswith(SCORE) and key in old):
+        if old[key].measured_with != new[key].measured_with:
+            continue
+        (ids, before), (others, after) = (
+            _areas(lookup, model, every, key, scores[key]) for model, scores in ((first, old), (second, new))
+        )
+        if not ids or ids != others:
+            continue
+        mean, each = paired_gain(before, after)
+        found = {key: mean} | {f"{IOU}{key.removeprefix(SCORE)}/{c}": g for c, g in zip(classes, each, strict=True)}
+        gains |= {k: gain for k, gain in found.items() if k in old and k in new}
+    return gains
+
+
+def _areas(lookup: Lookup, model: Model, every: list[ScoredImages], key: str, score: Score) -> tuple[list[str], Areas]:
+    """The images behind a model's score, by id, and their areas; none where they are gone, or do not add up to the score."""
+    _, split, name = key.split("/", 2)
+    n_classes = len(model.passport.classes) + 1
+    nothing: tuple[list[str], Areas] = [], Areas(*np.zeros((2, 0, n_classes)))
+    file = _file_of(lookup, model, every, name, score)
+    ids, pixels = file.column(name, split) if file else nothing
+    try:
+        areas = areas_of(pixels, n_classes) if ids else nothing[1]
+    except IndexError:  # of other classes than it says
+        return nothing
+    return (ids, areas) if isclose(miou_of(areas), score.value, abs_tol=CLOSE) else nothing
+
+
+def scored_images() -> Iterator[ScoredImages]:
+    """The file of the last evaluation, then those in DVC's cache, the newest first."""
+    cached = [path for path in cache_folder().glob("*/*") if path.suffix != ".dir" and path.is_file()]
+    for path in [SCORED_IMAGES, *sorted(cached, key=lambda path: -path.stat().st_mtime_ns)]:
+        states = _measured(path)
+        if states:
+            yield ScoredImages(path, evaluation_of({}, states))
+
+
+def _measured(path: Path) -> list[dict[str, Any]]:
+    """What such a file measured; none of any other file, or of one of an earlier version, which has no pixels."""
+    try:
+        with path.open("rb") as stream:
+            if stream.read(4) != b"PAR1":
+                return []
+        schema = pq.read_schema(path)
+        named = {"image_id", LISTS, "truth"} <= set(schema.names)
+        return measured_in(json.loads(schema.metadata[HEAD])) if named else []
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
+        return []
+
+
+def _file_of(lookup: Lookup, model: Model, every: list[ScoredImages], name: str, score: Score) -> ScoredImages | None:
+    """The file of an evaluation that gave a model this score; None where there is none any more."""
+    for each in every:
+        evaluation = each.evaluation
+        if (
+            evaluation.classes not in ((), tuple(model.passport.classes))
+            or evaluation.inference != score.measured_with[1]
+        ):
+            continue
+        digests = belonging(lookup, model, evaluation, behind=True)
+        if digests and name in evaluation.names(digests) and score.measured_with[0] in evaluation.measured.values():
+            return each
+    return None
