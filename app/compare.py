@@ -89,9 +89,9 @@ def _score(item: Mapping[str, Any]) -> tuple[str, ...]:
 def _gain(gain: Mapping[str, Any] | None) -> str:
     if gain is None or gain["value"] is None:
         return NOTHING
-    value, low, high = (None if gain[k] is None else f"{100 * gain[k]:+.1f}" for k in ("value", "low", "high"))
-    interval = f" ({low} to {high})" if low else ""
-    return f"{value}{interval}" + ("" if gain["verdict"] == UNTOLD else f" {gain['verdict']}")
+    ends = [] if gain["low"] is None else [f"{100 * gain[end]:.1f}" for end in ("low", "high")]
+    interval = escape(f" [{', '.join(ends)}]") if ends else ""
+    return f"{100 * gain['value']:+.1f}{interval}" + ("" if gain["verdict"] == UNTOLD else f" {gain['verdict']}")
 
 
 def _number(seconds: float | None) -> str:

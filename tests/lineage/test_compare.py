@@ -145,7 +145,7 @@ def test_a_gain_has_its_interval(gained, labelfactory, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = labelfactory("compare", "1", "2")
     assert max(map(len, shown.splitlines())) <= 80
-    assert f"+{100 * gain['value']:.1f} (+{100 * gain['low']:.1f} to +{100 * gain['high']:.1f}) better" in shown
+    assert f"+{100 * gain['value']:.1f} [{100 * gain['low']:.1f}, {100 * gain['high']:.1f}] better" in shown
 
 
 def test_no_gain_without_the_images(gained, labelfactory):
