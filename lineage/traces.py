@@ -1,8 +1,8 @@
 """Search files for what is left of withdrawn images: ids, digests and keys as text, photographs and masks by their bytes.
 
-Parquet is read by its columns (`table_values.py`), archives by names and digests of their members, single packed files by their
-content. Not read are other packages: Arrow files, archives inside archives, pictures written as text (base64), pickles.
-Columns of ids and columns of paths are compared as a whole; how texts and names are read: `trace_words.py`.
+Parquet is read by its columns (`table_values.py`), archives by names and digests of their members (`archive_members.py`), single
+packed files by their content. Not read are other packages: Arrow files, archives inside archives, pictures written as text
+(base64), pickles. Columns of ids and columns of paths are compared as a whole; how texts and names are read: `trace_words.py`.
 """
 
 import bz2
@@ -15,8 +15,8 @@ import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cached_property, partial
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -28,6 +28,7 @@ from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.dvc_cache import cache_folder, cached, is_ours
 from labelfactory.foreign_files import FORMATS, PHOTOGRAPHS
 from labelfactory.settings.wiring import DATA
+from lineage.archive_members import is_archive, is_archive_by, members_of
 from lineage.cached_names import named_in_cache
 from lineage.current_report import report_without
 from lineage.table_values import Leaf, leaves, values_of
@@ -51,6 +52,8 @@ PACKED = {
     b"\x04\x22\x4d\x18": "lz4",
 }
 """First bytes of one packed file → how it was packed."""
+SEALED = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x1f\x9d", b"\x1f\xa0", b"LZIP", b"MSCF")
+"""First bytes of archives that nothing here opens."""
 PART, NEAR = 2**24, 4096
 """Bytes that are unpacked at once, and what is looked at around a word."""
 UNREAD = "not all of it could be read and searched"
@@ -93,7 +96,9 @@ class Traces(TraceWords):
         if not start or _is_picture(start, path):
             return found
         packed = next((name for begin, name in PACKED.items() if start.startswith(begin)), "")
-        if start.startswith(b"PK\x03\x04") or tarfile.is_tarfile(path):
+        if start.startswith(SEALED):
+            found.add(UNREAD)
+        if is_archive(path):
             found |= self._in_archive(path)
         elif packed:
             found |= self._in_packed(path, packed)
@@ -105,6 +110,8 @@ class Traces(TraceWords):
         try:
             with _unpacked(path, packed) as stream:
                 while part := stream.read(PART):
+                    if not end and is_archive_by(part):
+                        found.add(UNREAD)
                     digest.update(part)
                     found |= self._in_part(self._words_without_keys, end + part)
                     end = part[-NEAR:]
@@ -138,9 +145,9 @@ class Traces(TraceWords):
         """What members of an archive hold: their names, and pictures by their bytes."""
         found: set[str] = set()
         try:
-            for name, size, read in _members(path):
+            for name, size, read in members_of(path):
                 found |= self.in_name(PurePath(name)) | self._in_member(size, read)
-        except UNREADABLE:  # the list of its members
+        except UNREADABLE:  # the list of its members, or more than these
             found.add(UNREAD)
         return found
 
@@ -272,21 +279,3 @@ def _unpacked(path: Path, packed: str) -> Any:
     """The content of a packed file, as a stream of bytes."""
     openers: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
     return openers[packed](path) if packed in openers else pa.input_stream(str(path), compression=packed)
-
-
-def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Name, bytes and reader of each file in a zip or tar."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                yield info.filename, info.file_size, partial(archive.read, info)
-        return
-    with tarfile.open(path) as opened:
-        for member in opened:
-            if member.isfile():
-                yield member.name, member.size, partial(_bytes_of, opened, member)
-
-
-def _bytes_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    stream = archive.extractfile(member)
-    return stream.read() if stream is not None else b""
