@@ -110,14 +110,15 @@ def _restore() -> None:
         or now["head"] not in (note["head"], "HEAD")
         or _written_since(note)
         or _unseen_files()
+        or middle_of()
     ):
         if note["changes"]:
             _git("stash", "store", "-m", "labelfactory: what a killed sweep had put aside", note["changes"])
             say("sweep: an interrupted sweep had put changes aside, and you worked on since then: see `git stash list`")
         NOTE.unlink(missing_ok=True)
         return
-    if now["stash"] not in ("", note["stash"]) and _content(now["stash"]) == _content(_last(note)):
-        _git("stash", "drop", "--quiet")  # DVC's entry of the same changes
+    if now["stash"] not in ("", note["stash"]) and _is_dvcs(now["stash"], note):
+        _git("stash", "drop", "--quiet")
     same = _content(_last(now)) == _content(_last(note))
     if not same and now["changes"]:  # DVC's, or edited since then
         _git("stash", "store", "-m", "labelfactory: what a killed sweep left in the working tree", now["changes"])
@@ -128,6 +129,12 @@ def _restore() -> None:
         left = "; what it left in their place is in `git stash list`" if not same and now["changes"] else ""
         say(f"sweep: a sweep was interrupted while DVC had put your uncommitted changes aside; they are back{left}")
     NOTE.unlink(missing_ok=True)
+
+
+def _is_dvcs(entry: str, note: Tree) -> bool:
+    """Whether an entry of the stash is DVC's, of what comes back: a person's own may have files that git does not track."""
+    with_untracked = _git("rev-parse", "--quiet", "--verify", f"{entry}^3", allowed=(0, 1))
+    return not with_untracked and _content(entry) == _content(_last(note)) and _content(f"{entry}^2") == note["index"]
 
 
 def _written_since(note: Tree) -> bool:

@@ -84,6 +84,41 @@ def test_what_was_edited_after_the_kill_is_kept_in_the_stash(repository):
     assert "beta: 99" in git("stash", "show", "-p", "stash@{0}")
 
 
+def test_a_stash_that_a_person_made_after_the_kill_stays(repository):
+    """It may have files that git does not track, which are nowhere else."""
+    sweep = noted()
+    sweep.__enter__()
+    Path("notes.txt").write_text("a week's work\n")
+    git("stash", "push", "-q", "-u", "-m", "precious")
+    put_back()
+    assert Path("params.yaml").read_text() == "beta: 10\n"
+    assert "precious" in git("stash", "list").splitlines()[0]
+    assert git("show", "stash@{0}^3:notes.txt") == "a week's work\n"
+
+
+def test_a_merge_that_was_begun_after_the_kill_goes_on(repository, capsys):
+    """What it brought stays in tree and index; what the sweep had put aside is in the stash."""
+    git("stash", "-q")
+    git("checkout", "-q", "-b", "other")
+    Path("feature.py").write_text("new = True\n")
+    git("add", "-A")
+    git("commit", "-q", "-m", "a feature")
+    git("checkout", "-q", "work")
+    git("stash", "pop", "-q", "--index")
+    sweep = noted()
+    sweep.__enter__()
+    git("stash", "-q")
+    git("merge", "-q", "--no-commit", "--no-ff", "other")
+    before = git("status", "--porcelain")
+    put_back()
+    assert "git stash list" in capsys.readouterr().err
+    assert (git("status", "--porcelain"), Path("feature.py").read_text()) == (before, "new = True\n")
+    git("commit", "-q", "-m", "merged")
+    assert git("show", "HEAD:feature.py") == "new = True\n"
+    assert git("show", "stash@{0}:params.yaml") == "beta: 10\n"
+    assert not NOTE.exists()
+
+
 def test_work_that_was_committed_since_the_kill_stays(repository, capsys):
     """The changes of then are an entry of the stash, which the message names; branch, files and index are left alone."""
     sweep = noted()
