@@ -26,6 +26,8 @@ from lineage.ledger_rows import Chains, mask_table, shard_rows
 from lineage.lookup import Lookup, Model
 
 Answer = dict[str, Any]
+FOLDER = "SegmentationClass"
+"""Of the masks in an export."""
 NOW = "now"
 """Names the masks in data/."""
 
@@ -173,11 +175,11 @@ def _from_folder(path: Path) -> MaskSet:
     shards = [p for p in sorted(path.glob("*.parquet")) if _stage_of(p) == maker]
     if shards:
         return _from_shards(str(path), shards)
-    folder = path / "SegmentationClass" if (path / "SegmentationClass").is_dir() else path
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
     names = [id_of_file_name(p.stem) for p in sorted(folder.glob("*.png"))]
     if not names:
         raise MissingError(f"{path}: holds neither shards of masks nor PNG masks", "Name an export's folder.")
-    known = _classes_of_export(path)
+    known = _classes_of_export(path if folder != path or path.name != FOLDER else path.parent)
     classes = dict.fromkeys(names, known) if known else {}
     return MaskSet(str(path), {name: {"digest": None} for name in names}, [], folder, classes=classes)
 

@@ -7,12 +7,16 @@ editors write a palette of the colours in use alone, in another order.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from labelfactory.dataset.prepared import Dataset
 from labelfactory.errors import DataError, did_you_mean
 from labelfactory.foreign_files import FileRefusedError, read_file
+from labelfactory.json_files import read_json
 from labelfactory.schema import BACKGROUND, VOID, Mask
 from sources._findings import text_rows
 from sources._mask_files import (
@@ -27,10 +31,22 @@ from sources._mask_files import (
     with_erased,
 )
 
+FOLDERS = ("SegmentationClass", "gtFine")
+"""Mask folders of VOC and Cityscapes exports; the photographs beside them are not masks."""
+LABELS = "labels.json"
+CLASS_FILES = ("classes.txt", "labelmap.txt", LABELS)
+"""What says how a folder numbers its classes: their names by row, CVAT's `name:r,g,b:parts:actions`, name and id of each label."""
 NO_CLASSES = {"background": BACKGROUND, "void": VOID, "ignored": VOID}
 """What CVAT's labelmap.txt calls the rest."""
 BLURRED = 0.1
 """Share of pixels that --nearest may change; more is another picture, no edge that an editor has smoothed."""
+
+
+class _Label(TypedDict):
+    """What is read of an entry of LABELS."""
+
+    name: str
+    id: int
 
 
 @dataclass(frozen=True)
@@ -59,8 +75,23 @@ def class_number(name: str, path: Path, dataset: Dataset) -> int:
     return known.index(name) + 1
 
 
-def class_table(folder: Path, dataset: Dataset) -> ClassTable:
-    """Read classes.txt and CVAT's labelmap.txt (`name:r,g,b:parts:actions`) of a folder; else our numbers and VOC's colours.
+def table_folder(png: Path, root: Path, *, above: bool) -> Path | None:
+    """The nearest folder around a mask that says how its classes are numbered; None where none does.
+
+    Args:
+        png: the mask.
+        root: the folder that was named, around it.
+        above: whether folders above that one count too: the next one, and that of a VOC or Cityscapes data set around its masks.
+    """
+    around = [folder for folder in png.parents if folder.is_relative_to(root)]
+    if above:
+        deep = next((k for k, name in enumerate(reversed(root.absolute().parts)) if name in FOLDERS), 0)
+        around += list(root.absolute().parents)[: deep + 1]
+    return next((folder for folder in around if any((folder / name).is_file() for name in CLASS_FILES)), None)
+
+
+def class_table(folder: Path | None, dataset: Dataset) -> ClassTable:
+    """Read CLASS_FILES of a folder; else our numbers and VOC's colours.
 
     Raises:
         DataError: one of them is not readable or names what is not a class.
@@ -68,6 +99,10 @@ def class_table(folder: Path, dataset: Dataset) -> ClassTable:
     ids = (BACKGROUND, *range(1, len(dataset.classes) + 1), VOID)
     numbers = {number: number for number in range(256)}
     colours, own = {colour_of(k): k for k in ids}, {number: colour_of(number) for number in range(256)}
+    if folder is None:
+        return ClassTable(numbers, colours, own)
+    if (folder / LABELS).is_file():
+        numbers |= _label_ids(folder / LABELS, dataset)
     if (folder / "labelmap.txt").is_file():
         rows = list(_label_map(folder / "labelmap.txt", dataset))
         colours = dict(rows)
@@ -77,6 +112,20 @@ def class_table(folder: Path, dataset: Dataset) -> ClassTable:
         listed = list(enumerate(_rows(folder / "classes.txt")))[1:]
         numbers |= {number: class_number(name, folder / "classes.txt", dataset) for number, name in listed}
     return ClassTable(numbers, colours, own)
+
+
+def _label_ids(path: Path, dataset: Dataset) -> dict[int, int]:
+    """The class id of each number in a table of labels as `export cityscapes` writes it; empty for a file of another kind."""
+    listed = read_json(path, Any, "Correct it, or remove it where the masks have the data set's own class ids.")
+    try:
+        labels = TypeAdapter(list[_Label]).validate_python(listed)
+    except ValidationError:  # other tools have files of that name without numbers
+        return {}
+    found = {}
+    for label in labels:
+        meant = NO_CLASSES.get(label["name"]) if label["name"] not in dataset.classes.names else None
+        found[label["id"]] = class_number(label["name"], path, dataset) if meant is None else meant
+    return found
 
 
 def _label_map(path: Path, dataset: Dataset) -> list[tuple[int, int]]:

@@ -1,8 +1,8 @@
 """Read masks that were edited elsewhere, as corrections.
 
     DIR              PNG masks, named as in our exports or with what other tools put before it; below SegmentationClass/ or
-                     gtFine/ if there is such a folder. Numbers are class ids, or those of classes.txt; colours are those of
-                     labelmap.txt (written by CVAT), else VOC's. Or one of the files below
+                     gtFine/ if there is such a folder. Numbers are class ids, or those of classes.txt or labels.json; colours are
+                     those of labelmap.txt (written by CVAT), else VOC's; that of the nearest folder. Or one of the files below
     ARCHIVE.zip      such a folder, as annotation tools export it
     INSTANCES.json   COCO instances; an image without an annotation is background
     TASKS.json       Label Studio's JSON or JSON-MIN
@@ -35,14 +35,12 @@ from sources._edited_coco import edited_coco
 from sources._edited_cvat import edited_cvat
 from sources._edited_mask import EditedMask, Load
 from sources._edited_names import ImageNames
-from sources._edited_pngs import ClassTable, class_table, read_edited_png
+from sources._edited_pngs import FOLDERS, ClassTable, class_table, read_edited_png, table_folder
 from sources._edited_regions import resized, same_shape
 from sources._edited_tasks import STROKES, edited_strokes, edited_tasks, is_tasks, names_of_tasks
 from sources._findings import SHOWN, first_lines
 
 LABEL_IDS = "_gtFine_labelIds"
-FOLDERS = ("SegmentationClass", "gtFine")
-"""Mask folders of VOC and Cityscapes exports; the photographs beside them are not masks."""
 PHOTOGRAPHS = ("images", "JPEGImages", "leftImg8bit")
 """Folders of photographs beside masks or their JSON, as tools and our exports write them."""
 NAME_ONE = "Name a folder or zip of PNG masks, a JSON of COCO or Label Studio, or CVAT's annotations.xml."
@@ -148,7 +146,7 @@ def find_edited(
         raise DataError(f"{path}: no such file or folder", NAME_ONE)
     how, edited, problems = reading or Reading(), Edited(), []
     with unpacked(path) as unzipped:
-        listed = list(_listed(unzipped, dataset, how, edited.decisions))
+        listed = list(_listed(unzipped, dataset, how, edited.decisions, above=unzipped == path))
         gone, names = withdrawn(), ImageNames(dataset.usable)
         why_not, unsaid = refused or _not_to_train(dataset), _Unsaid()
         with progress("corrections", len(listed)) as tick:
@@ -242,9 +240,9 @@ def _checked(mask: Mask, inexact: int, record: ImageRecord, dataset: Dataset, *,
 # --- which of the forms it is -----------------------------------------------------------------------------------------
 
 
-def _listed(path: Path, dataset: Dataset, how: Reading, decisions: list[str]) -> Iterator[EditedMask]:
+def _listed(path: Path, dataset: Dataset, how: Reading, decisions: list[str], *, above: bool) -> Iterator[EditedMask]:
     if path.is_dir():
-        yield from _of_folder(path, dataset, how, decisions)
+        yield from _of_folder(path, dataset, how, decisions, above=above)
     elif path.suffix.lower() == ".xml":
         yield from edited_cvat(path, dataset)
     else:
@@ -264,7 +262,9 @@ def _json(path: Path) -> Any:
         ) from None
 
 
-def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str]) -> Iterator[EditedMask]:
+def _of_folder(
+    folder: Path, dataset: Dataset, how: Reading, decisions: list[str], *, above: bool
+) -> Iterator[EditedMask]:
     inside = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
     files = [file for file in _files(folder, folder, ".json", ".xml") if file.name != "provenance.json"]
     pngs = _files(folder, inside or folder, ".png")
@@ -275,7 +275,7 @@ def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str
         if len(files) > 1:
             names = ", ".join(file.relative_to(folder).as_posix() for file in files[:5])
             raise DataError(f"{folder}: contains several files: {names}", "Name one of them.")
-        yield from _listed(files[0], dataset, how, decisions)
+        yield from _listed(files[0], dataset, how, decisions, above=above)
         return
     if not pngs:
         raise DataError(f"{folder}: contains no mask (*.png)", NAME_ONE)
@@ -283,9 +283,11 @@ def _of_folder(folder: Path, dataset: Dataset, how: Reading, decisions: list[str
         tasks = {k: v for file in files if file.suffix == ".json" for k, v in names_of_tasks(_json(file)).items()}
         yield from edited_strokes(strokes, tasks, dataset)
     _files(folder, folder, ".txt")
-    table = class_table(folder, dataset)
+    tables: dict[Path | None, ClassTable] = {}
     for png in pngs:
         if png not in strokes:
+            of = table_folder(png, folder, above=above)
+            table = tables[of] if of in tables else tables.setdefault(of, class_table(of, dataset))
             name = png.relative_to(inside or folder).with_suffix("").as_posix().removesuffix(LABEL_IDS)
             where, load = png.relative_to(folder).as_posix(), _reader(png, table, how)
             yield EditedMask(where, (name, f"{name}.png"), load, has_void=table.has_void, has_specks=table.has_void)

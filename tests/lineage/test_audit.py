@@ -406,6 +406,10 @@ def test_a_commit_and_an_export_are_sides_too(line):
     by_export = diff(lookup, "export", "now")
     assert by_commit["classes"] == by_model["classes"] == by_export["classes"]
     assert by_commit["causes"] == by_model["causes"]
+    Path("export/provenance.json").write_text(json.dumps({"classes": ["background", "dog", "cat"]}))
+    swapped = diff(lookup, "export", "now")["classes"]
+    assert swapped != by_export["classes"]
+    assert diff(lookup, "export/SegmentationClass", "now")["classes"] == swapped  # of the same provenance
     Path("nothing").mkdir()
     with pytest.raises(MissingError, match="neither shards"):
         diff(lookup, "nothing", "now")

@@ -369,6 +369,61 @@ def test_what_a_tool_wrote_otherwise_is_named(dataset, form, content, said):
         edited(form, dataset)
 
 
+def swapped(dataset: Dataset) -> Dataset:
+    """The same data set after its classes were put in another order."""
+    return dataclasses.replace(dataset, classes=Classes(CLASSES.names[::-1]))
+
+
+def numbered(folder: Path, kind: str) -> None:
+    """Masks of the classes in the first order, as an export of VOC or Cityscapes has them."""
+    inside = "SegmentationClass" if kind == "voc" else "gtFine/train/all"
+    for name in ("a", "c"):
+        file = folder / inside / (f"{name}.png" if kind == "voc" else f"{name}_gtFine_labelIds.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn()).save(file)
+    if kind == "voc":
+        (folder / "classes.txt").write_text("background\ncat\nbig dog\n")
+    else:
+        named = [*enumerate(("background", "cat", "big dog")), (255, "void")]
+        table = [{"name": name, "id": k, "trainId": k, "color": [0, 0, 0]} for k, name in named]
+        (folder / "labels.json").write_text(json.dumps(table))
+
+
+@pytest.mark.parametrize("kind", ["voc", "cityscapes"])
+@pytest.mark.parametrize("door", ["the folder", "its masks", "a folder around it", "a zip", "a zip of the folder"])
+def test_masks_are_of_the_classes_that_their_own_folder_names(dataset, kind, door):
+    """Whichever of its folders is named: the data set may number its classes otherwise by now."""
+    numbered(Path("around/e"), kind)
+    inside = "SegmentationClass" if kind == "voc" else "gtFine/train/all"
+    place = {"the folder": "around/e", "its masks": f"around/e/{inside}", "a folder around it": "around"}.get(
+        door, "z.zip"
+    )
+    if place == "z.zip":
+        with zipfile.ZipFile(place, "w") as archive:
+            for path in sorted(path for path in Path("around").rglob("*") if path.is_file()):
+                archive.write(path, path.relative_to("around/e" if door == "a zip" else "around"))
+    other = {name: np.select([mask == 1, mask == 2], [2, 1], 0).astype(np.uint8) for name, mask in MINE.items()}
+    found = edited(place, swapped(dataset), other)
+    assert (sorted(found.same), found.masks) == (["a", "c"], {})
+
+
+def test_a_file_above_a_zip_is_none_of_its_own(dataset):
+    """Nor are labels without numbers, which other tools write."""
+    numbered(Path("e"), "voc")
+    with zipfile.ZipFile("z.zip", "w") as archive:
+        archive.write("e/SegmentationClass/a.png", "a.png")
+        archive.writestr("labels.json", json.dumps([{"name": "car", "attributes": []}]))
+    Path("classes.txt").write_text("background\nnone of these\n")
+    assert edited("z.zip", dataset).same == ["a"]
+
+
+def test_a_class_that_is_gone_is_named(dataset):
+    numbered(Path("e"), "cityscapes")
+    fewer = dataclasses.replace(dataset, classes=Classes(("cow", "big dog")))
+    with pytest.raises(DataError, match=r"labels\.json: 'cat' is not a class"):
+        edited("e/gtFine/train/all", fewer)
+
+
 def test_a_zip_leads_nowhere(dataset):
     """Names outside of its folder are refused."""
     with zipfile.ZipFile("x.zip", "w") as archive:
