@@ -14,6 +14,7 @@ from labelfactory.dataset.tensors import to_tensor
 from labelfactory.dataset.truth import true_mask
 from labelfactory.devices import pick_device
 from labelfactory.learning.checkpoints import CHECKPOINT, load_checkpoint, read_passport
+from labelfactory.learning.training_rows import not_new
 from labelfactory.metrics import Confusion, ThresholdCurve
 from labelfactory.rows.predicted import INFERENCE, PredictedRows
 from labelfactory.rows.reader import RowReader
@@ -96,6 +97,8 @@ class Scorer:
         networks = (stage for stage in scored if stage.meta.kind == "network")
         self.networks = tuple(stage for stage in networks if (DATA / stage.noun / CHECKPOINT).exists())
         self.predicted = {stage.noun: self._predicted_rows(stage.noun) for stage in self.networks}
+        self.not_new = {stage.meta.scores.name: not_new(DATA / stage.noun, self.dataset) for stage in self.networks}
+        """Images of the validation list that do not count for a network, by score name."""
         self.net = cache(_load)
 
     def score_image(self, record: ImageRecord) -> Counts:
@@ -108,6 +111,8 @@ class Scorer:
             best = labels_from_channels(channels_above(scores, 0.0), row["class_ids"])
             curve.add(truth, best, scores.max(axis=0, initial=0.0))
         for name, mask in self.masks_of(record).items():
+            if record.image_id in self.not_new.get(name, ()):
+                continue
             counts.confusions[name] = Confusion(counts.n_classes)
             counts.confusions[name].add(truth, mask)
             counts.images[name] = 1

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from labelfactory.console import say
+from labelfactory.console import first_of, say
 from labelfactory.dataset.prepared import ImageRecord
 from labelfactory.dataset.tables import HEAD
 from labelfactory.dataset.truth import check_truth, has_truth, true_mask
@@ -51,6 +51,8 @@ from stages._scoring import (
 
 AFFINITY = ("affinity_background", "affinity_foreground")
 """The thresholds of the affinity labels."""
+SHOWN = 5
+"""Images that a note names."""
 CHUNK = 8
 """Images per task of a process."""
 WITHOUT_MASKS = "To score without them, import the photographs again: an import takes the masks that are there."
@@ -110,6 +112,8 @@ class Evaluate(Stage[EvaluateConfig]):
         per_list = {name: Counts(len(self.dataset.classes) + 1) for name in members}
         if not records:
             say("evaluate: there are no true masks, so there is nothing to score")
+        scorer = Scorer(inference)
+        self._say_what_was_learnt(scorer, list(records.values()))
         each = self._score(inference, members, list(records.values()), per_list)
         metrics: dict[str, Any] = {"true_masks": len(records)}
         for name, counts in per_list.items():
@@ -122,11 +126,20 @@ class Evaluate(Stage[EvaluateConfig]):
         if pick_device().type == "cpu":
             one_thread_each()  # as in the processes of the scores: the gallery shows what was scored
         mious = {image_id: {name: score.miou for name, score in own.items()} for image_id, own in each.items()}
-        report = make_report(
-            self.dataset, Scorer(inference), metrics, per_list, mious, measured, gallery=self.cfg.gallery
-        )
+        report = make_report(self.dataset, scorer, metrics, per_list, mious, measured, gallery=self.cfg.gallery)
         write_report(self.output / "report.html", report)
         return {"true_masks": len(records)}
+
+    def _say_what_was_learnt(self, scorer: Scorer, records: Sequence[ImageRecord]) -> None:
+        """Say which photographs of the validation list do not count for a network; lists may have changed since its training."""
+        for stage in scorer.networks:
+            name, split = stage.meta.scores.name, self.dataset.val_list
+            learnt = [record.image_id for record in records if record.image_id in scorer.not_new[name]]
+            if learnt:
+                say(
+                    f"evaluate: {len(learnt)} photographs of {split!r} are left out of the score of {name}, which learnt from "
+                    f"them: {first_of(learnt, SHOWN)}; `labelfactory run` trains it anew"
+                )
 
     def _score(
         self,

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelfactory.dataset.prepared import Dataset
 from labelfactory.digests import digest_rows
 from labelfactory.errors import UserError
 from labelfactory.files import write_whole
@@ -73,6 +74,13 @@ def seen_by(folder: Path) -> Seen | None:
         return frozenset([*zip(ids, photographs, strict=True), *((i, sha256) for i, sha256 in meta[PARENTS_SAW])])
     except (UserError, OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException):
         return None
+
+
+def not_new(folder: Path, dataset: Dataset) -> frozenset[str]:
+    """Images of the validation list that a network has seen, when they were on another list: no score may count them."""
+    seen = {sha256 for _, sha256 in seen_by(folder) or ()}
+    only = (r for r in dataset.records if dataset.val_list in r.lists and dataset.train_list not in r.lists)
+    return frozenset(record.image_id for record in only if record.sha256 in seen)
 
 
 def photographs_of(folder: Path) -> dict[str, str]:

@@ -24,6 +24,7 @@ from labelfactory.dataset.corrections import Correction
 from labelfactory.dataset.level_record import TWO_POINTS, Figure, LevelOf, LevelRecord, answers_digest
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.errors import ChangedMeanwhileError, DataError, MissingError
+from labelfactory.learning.training_rows import not_new
 from labelfactory.level.interval import Interval
 from labelfactory.level.ratio import Areas, Labels, Points, estimate
 from labelfactory.review.areas import MASKS, MODEL, areas_of, expected_areas, point_areas
@@ -110,7 +111,9 @@ def estimate_level(dataset: Dataset) -> LevelRecord:
     found: dict[str, LevelOf] = {}
     refit = None
     for what, (noun, rows) in outputs.items():
-        here = np.array([place for place, record in enumerate(records) if record.image_id in rows], dtype=np.int64)
+        seen = not_new(DATA / noun, dataset) if what == MODEL else frozenset[str]()
+        known = [place for place, r in enumerate(records) if r.image_id in rows and r.image_id not in seen]
+        here = np.array(known, dtype=np.int64)
         audited = np.array([k for k, place in enumerate(here) if records[place].image_id in answers], dtype=np.int64)
         if len(audited) < FEWEST:
             continue

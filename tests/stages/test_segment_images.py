@@ -17,9 +17,10 @@ from exports._selection import Selection
 from labelfactory.dataset.images import encode_mask
 from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.dataset.tensors import to_tensor
-from labelfactory.digests import digest_file
+from labelfactory.digests import digest_file, digest_rows
 from labelfactory.errors import DataError
 from labelfactory.learning.checkpoints import CHECKPOINT, change_passport, load_checkpoint
+from labelfactory.learning.training_rows import write_training_rows
 from labelfactory.rows.columns import MaskColumn
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder
@@ -207,6 +208,26 @@ def test_scores_are_those_of_predicting_again(line, runs, monkeypatch):
     assert score(monkeypatch) == before
     segment()
     assert runs() == 0
+
+
+def test_what_a_network_learnt_from_is_no_new_photograph(line, monkeypatch, capsys):
+    """It was moved to the validation list after the training: it does not count there, by its bytes and not its id."""
+    dataset = read_dataset()
+    write_dataset(dataclasses.replace(dataset, val_list="val"))
+    change("image-3", lists=("val", "more"), split="score", mask_path="data/raw/true/image-2.png")
+    change("image-3", mask_sha256=digest_file(Path("data/raw/true/image-2.png")))
+    settle("evaluate", lists=["train", "val", "more"])
+    before = json.loads(score(monkeypatch)["metrics"])
+    assert [before[f"images/{split}/model"] for split in ("train", "val", "more")] == [2, 4, 1]
+    photograph = next(record.sha256 for record in read_dataset().records if record.image_id == "image-3")
+    write_training_rows(DATA / "segmenter", {"earlier": "r"}, {"earlier": "human"}, {"earlier": photograph}, [])
+    change_passport(DATA / "segmenter" / CHECKPOINT, training_rows_digest=digest_rows([("earlier", "r")]))
+    capsys.readouterr()
+    after = json.loads(score(monkeypatch)["metrics"])
+    assert [after.get(f"images/{split}/model") for split in ("train", "val", "more")] == [2, 3, None]
+    assert after["miou/train/model"] == before["miou/train/model"]
+    said = capsys.readouterr().err
+    assert "1 photographs of 'val' are left out of the score of model, which learnt from them: image-3" in said
 
 
 def other_weights() -> None:
