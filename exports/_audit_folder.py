@@ -22,6 +22,7 @@ from exports.voc import label_map
 from labelfactory.dataset.audits import Sample
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.destinations import PNG_TEXT, blank_seal, refuse_own, seal
+from labelfactory.digests import digest_file
 from labelfactory.errors import DataError
 from labelfactory.files import (
     disk_errors,
@@ -86,13 +87,29 @@ def _fill(folder: Path, sample: Sample, dataset: Dataset, image_ids: Sequence[st
         for image_id in image_ids:
             record = records[image_id]
             item = Item(record, np.zeros((0, 0), dtype=np.uint8), "", 0.0, "")
-            rows.append((image_id, item.write_photograph(folder / PHOTOGRAPHS).name))
+            rows.append((image_id, _write_photograph(folder / PHOTOGRAPHS, item)))
             if sample.points:
                 points += _write_points(folder / POINTS / f"{item.name}.png", record, sample)
             tick()
     _write_csv(folder / "images.csv", ("image_id", "file"), rows)
     if points:
         _write_csv(folder / "points.csv", ("image_id", "number", "x", "y", "answer"), points)
+
+
+def _write_photograph(folder: Path, item: Item) -> str:
+    """Write a photograph; gives the file's name. One that was encoded anew bears a seal, as its bytes tell nobody whose it is."""
+    path = item.write_photograph(folder)
+    if digest_file(path) != item.record.sha256:
+        _save_sealed(path, np.asarray(Image.open(path)))
+    return path.name
+
+
+def _save_sealed(path: Path, pixels: np.ndarray) -> None:
+    """Write a PNG by whose mark `withdraw` knows what it is, wherever it lies."""
+    mark = PngInfo()
+    mark.add_text(PNG_TEXT, blank_seal(COMMAND))
+    Image.fromarray(pixels).save(path, format="PNG", pnginfo=mark)
+    seal(path, COMMAND)
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -125,10 +142,7 @@ def _write_points(path: Path, record: ImageRecord, sample: Sample) -> list[tuple
             cv2.circle(picture, at, 7, colour, width, cv2.LINE_AA)
             cv2.putText(picture, str(number), (at[0] + 10, at[1] + 5), FONT, 0.55, colour, width, cv2.LINE_AA)
     path.parent.mkdir(exist_ok=True)
-    mark = PngInfo()
-    mark.add_text(PNG_TEXT, blank_seal(COMMAND))  # by which `withdraw` knows what this picture is, wherever it lies
-    Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1])).save(path, format="PNG", pnginfo=mark)
-    seal(path, COMMAND)
+    _save_sealed(path, np.ascontiguousarray(picture[:, :, ::-1]))
     return [
         (record.image_id, number, a, b, "") for number, (a, b) in enumerate(zip(x.tolist(), y.tolist(), strict=True), 1)
     ]

@@ -79,8 +79,9 @@ def _how(path: Path, traces: Traces, names: Collection[str], *, quiet: bool) -> 
     command = command_of(path) if owner in names else ""
     if command:
         return f"a result of `{command}`"
+    is_named = path.suffix.lower() in PHOTOGRAPHS and owner in names
     if quiet:
-        return unread
+        return "named after it" if is_named else unread
     if MODEL in found:
         return MODEL
     in_name = traces.in_text(path.as_posix()) if owner in ("", *names) else set()

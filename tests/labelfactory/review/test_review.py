@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageOps
 from reviewed import CLASSES, SIZE, Reviewed, answer, audited, made, rows_of, sampled
 
 from app.doctor import _audits
 from exports import _audit_folder
+from exports._audit_folder import write_audit_folder
 from labelfactory.dataset.audits import (
     AUDITS,
     MASKS,
@@ -24,10 +26,12 @@ from labelfactory.dataset.audits import (
     write_sample,
 )
 from labelfactory.dataset.level_record import LEVEL, read_level
-from labelfactory.dataset.prepared import read_dataset
+from labelfactory.dataset.prepared import read_dataset, write_dataset
 from labelfactory.dataset.withdrawn import REMEMBERED
-from labelfactory.destinations import command_of
+from labelfactory.destinations import command_of, is_as_written
+from labelfactory.digests import digest_file
 from labelfactory.files import temporary_path
+from labelfactory.review import estimate as review_estimate
 from labelfactory.review.areas import areas_of, point_areas
 from labelfactory.review.estimate import estimate_level
 from labelfactory.review.points import drawn_points
@@ -318,6 +322,23 @@ def test_a_list_without_masks_has_the_level_of_the_model_alone(made, labelfactor
     assert "the list 'vall' has no usable image" in labelfactory("review", "sample", "--anew", "--list", "vall", code=2)
 
 
+def test_the_model_has_no_level_on_what_it_learnt_from(made, labelfactory, monkeypatch):
+    """Photographs that were on the training list when it was trained are no part of its level on the validation list."""
+    for k, record in enumerate(made.workspace.records):
+        if k % 2 == 0:
+            made.workspace.records[k] = replace(record, lists=("val",), split="score")
+    made.write()
+    labelfactory("review", "sample", "--count", "20", "--list", "val")
+    labelfactory("corrections", "add", str(made.draw(*sampled())), "--audit")
+    labelfactory("review", "estimate")
+    before = read_level().estimates["model"]
+    seen = sampled()[:5]
+    monkeypatch.setattr(review_estimate, "not_new", lambda folder, dataset: frozenset(seen))
+    labelfactory("review", "estimate")
+    after = read_level().estimates["model"]
+    assert (after.images, after.population) == (before.images - 5, before.population - 5)
+
+
 def test_points_are_the_mean_of_areas():
     """All pixels as points are the areas of the masks."""
     random = np.random.default_rng(0)
@@ -347,9 +368,30 @@ def test_the_folder_for_a_person_is_new(made, labelfactory):
     for image_id in sampled()[:3]:  # a mask that is drawn beside classes.txt is read by its numbers
         Path("kit2/masks").mkdir(exist_ok=True)
         shutil.copy(made.draw(image_id) / f"{image_id}.png", "kit2/masks")
+    for path in Path("kit2/photographs").iterdir():  # as they were imported: their digests tell whose they are
+        assert path.stem in sampled()
+        assert digest_file(path) in {record.sha256 for record in read_dataset().usable}
     shutil.rmtree("kit2/photographs")
     Path("kit2/legend.png").unlink()
     assert "3 masks" in labelfactory("corrections", "add", "kit2", "--audit")
+
+
+def test_a_photograph_that_was_encoded_anew_bears_a_seal(made, labelfactory):
+    """EXIF turns it, so that it is another file than the one that was imported; its pixels are upright."""
+    labelfactory("review", "sample", "--count", "20")
+    dataset, turned = read_dataset(), sampled()[0]
+    record = next(record for record in dataset.usable if record.image_id == turned)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(record.photograph()).save("turned.jpg", exif=exif)
+    change = {"path": "turned.jpg", "sha256": digest_file(Path("turned.jpg"))}
+    records = (replace(r, **change) if r.image_id == turned else r for r in dataset.records)
+    write_dataset(replace(dataset, records=tuple(records)))
+    write_audit_folder(Path("kit"), read_sample(), read_dataset(), [turned])
+    (path,) = Path("kit/photographs").iterdir()
+    assert is_as_written(path, "labelfactory review sample")
+    with Image.open("turned.jpg") as before, Image.open(path) as after:
+        assert np.array_equal(np.asarray(ImageOps.exif_transpose(before)), np.asarray(after))
 
 
 def test_the_ledger_keeps_what_was_read(made, labelfactory):
