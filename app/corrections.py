@@ -1,6 +1,6 @@
 """`labelfactory corrections add | list | remove`: masks edited by hand, which replace the line's."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +17,15 @@ from labelfactory.dataset.corrections import (
     store_mask,
     write_corrections,
 )
-from labelfactory.dataset.manifest import MANIFEST, read_manifest
+from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
 from labelfactory.rows.pairing import renumbered
 from labelfactory.rows.reader import RowReader
 from labelfactory.schema import Mask
+from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from sources._coco_objects import Crowds
-from sources.corrections import Edited, Reading, find_edited
+from sources.corrections import NOT_TRAINING, Edited, Reading, find_edited
 
 cli = typer.Typer(help="Masks edited by hand, which replace the line's.", no_args_is_help=True)
 
@@ -73,7 +74,15 @@ def add(
     known = read_corrections()
     ours = _OurMasks(dataset, known, take_removed=take_equal)
     reading = Reading(nearest=nearest, crowds=crowds)
-    edited = find_edited(path, dataset, ours.current, ours.outdated, take_equal=take_equal, reading=reading)
+    edited = find_edited(
+        path,
+        dataset,
+        ours.current,
+        ours.outdated,
+        take_equal=take_equal,
+        reading=reading,
+        refused=_not_corrected(dataset),
+    )
     _say_how_read(edited)
     if edited.same:
         say(f"corrections: {len(edited.same)} equal the current masks and stay unchanged")
@@ -97,6 +106,21 @@ def add(
         write_corrections(known.values())
     _say_replaced(replaced, "are replaced")
     say(f"corrections: {_some(list(edited.masks))} corrected, {len(known)} in all; {RUN}")
+
+
+def _not_corrected(dataset: Dataset) -> Callable[[ImageRecord], str]:
+    """Says why the mask of an image is not taken, "" if it is: a person draws over the photograph that the import has now."""
+    training = {record.image_id for record in dataset.training}
+    imported = {entry.image_id: entry.sha256 for entry in read_manifest().entries} if MANIFEST.exists() else {}
+
+    def why_not(record: ImageRecord) -> str:
+        if record.image_id not in training:
+            return NOT_TRAINING.format(record.image_id)
+        changed = imported.get(record.image_id, record.sha256) != record.sha256
+        replaced = f"the import has another photograph of {record.image_id} than the last run"
+        return f"{replaced}; type `labelfactory run prepare` first" if changed else ""
+
+    return why_not
 
 
 def _say_how_read(edited: Edited) -> None:
@@ -161,7 +185,7 @@ def list_() -> None:
     if not known:
         say("corrections: none; `labelfactory corrections add DIR` takes masks that were edited elsewhere")
         return
-    entries = {entry.image_id: entry.sha256 for entry in read_manifest().entries} if MANIFEST.exists() else {}
+    entries = {entry.image_id: entry for entry in read_manifest().entries} if MANIFEST.exists() else {}
     for image_id, correction in sorted(known.items()):
         show(f"{image_id}  {_state(correction, entries.get(image_id))}  {correction.path()}")
 
@@ -256,10 +280,19 @@ def _say_replaced(image_ids: Sequence[str], verb: str) -> None:
         say(f"corrections: earlier corrections {verb}: {', '.join(image_ids)}")
 
 
-def _state(correction: Correction, photograph: str | None) -> str:
-    if photograph is None:
+def _state(correction: Correction, entry: Entry | None) -> str:
+    if entry is None:
         return "not in use: the import does not have this image"
-    return "in use" if photograph == correction.photograph else "not in use: the photograph has changed"
+    if entry.sha256 != correction.photograph:
+        return "not in use: the photograph has changed"
+    return "in use" if _train_list() in ("", *entry.lists) else "not in use: the image is not on the training list"
+
+
+def _train_list() -> str:
+    """As params.yaml names it; empty where that does not."""
+    path = Path(PARAMS_FILE)
+    prepare = read_yaml(path).get("prepare") if path.exists() else None
+    return str(prepare.get("train_list", "")) if isinstance(prepare, dict) else ""
 
 
 def _some(image_ids: Sequence[str]) -> str:

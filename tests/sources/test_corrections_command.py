@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -70,6 +71,30 @@ def test_a_correction_that_waits_says_why(made, labelfactory):
     said = labelfactory("list")
     assert "a  not in use: the photograph has changed" in said
     assert "gone  not in use: the import does not have this image" in said
+
+
+def test_a_mask_over_a_photograph_that_no_run_has_seen_is_not_taken(made, labelfactory):
+    """It would be bound to the photograph of before, and used for nothing."""
+    entries = [Entry(r.image_id, r.path, r.sha256, r.lists, r.tags) for r in made.records]
+    entries[1] = replace(entries[1], sha256="2" * 64)
+    write_manifest(Manifest(CLASSES, {}, "test", tuple(entries)))
+    changed = entries[1].image_id
+    Path("in").mkdir()
+    Image.fromarray(DRAWN).save(f"in/{changed}.png")
+    said = labelfactory("add", "in", code=2)
+    assert (
+        f"the import has another photograph of {changed} than the last run; type `labelfactory run prepare` first"
+        in said
+    )
+    assert changed not in read_corrections()
+
+
+def test_a_correction_of_an_image_that_was_moved_to_another_list_waits(made, labelfactory):
+    write_corrections([Correction("a", "2" * 64, "1" * 64, ("cat",))])
+    Path("params.yaml").write_text("prepare: {train_list: train}\n")
+    for lists, state in ((("train",), "in use"), (("val",), "not in use: the image is not on the training list")):
+        write_manifest(Manifest(CLASSES, {}, "test", (Entry("a", "a.png", "2" * 64, lists, ("cat",)),)))
+        assert f"a  {state}" in labelfactory("list")
 
 
 def waiting(made, labelfactory) -> Path:
