@@ -30,7 +30,12 @@ def _cache() -> Path:
         config = ConfigParser(interpolation=None, strict=False, allow_no_value=True, inline_comment_prefixes=("#",))
         try:
             config.read_string(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, ConfigError):
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+            ConfigError,
+        ):  # the last but one: conflict marks of git, in Python 3.11
             continue
         folder = (config.get("cache", "dir", fallback="") or "").strip("'\"")
         if folder:  # relative to the file that names it

@@ -34,12 +34,18 @@ def refuse_remote(repo: Repo, store: Store, *, give_up: bool) -> None:
         )
 
 
-def refuse_loss_there(store: Store, here: Manifest) -> None:
-    """Refuse to replace a pushed import that has what this folder's lacks; a damaged one is replaced."""
+def pushed_before(store: Store) -> Manifest | None:
+    """The pushed import; None where there is none, or where it is this folder's to the letter. Raises as `read_pushed`."""
     address = store.address("manifest.parquet")
     data = store.get(address)
+    return read_pushed(data, address) if data is not None and data != MANIFEST.read_bytes() else None
+
+
+def refuse_loss_there(store: Store, here: Manifest) -> None:
+    """Refuse to replace a pushed import that has what this folder's lacks; a damaged one is replaced."""
     try:
-        lost = lacking(here, read_pushed(data, address)) if data is not None and data != MANIFEST.read_bytes() else []
+        there = pushed_before(store)
+        lost = lacking(here, there) if there is not None else []
     except NewerFormatError:
         raise
     except DamagedError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from labelfactory.console import first_of
+from labelfactory.console import first_of, say
 from labelfactory.dataset.manifest import Entry, Manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_json
@@ -97,6 +97,17 @@ def lacking(here: Manifest, there: Manifest) -> list[str]:
     )
     classes = [] if _classes(merged) == _classes(here) else [f"the classes {', '.join(merged.classes.names)}"]
     return images or classes
+
+
+def say_what_goes(command: str, before: Manifest, after: Manifest, whose: str) -> None:
+    """Name the images that leave an import because another one no longer has them: that may be one of an older commit."""
+    left = {_name(entry) for entry in after.entries}
+    gone = [entry.image_id for entry in _kept(before.entries) if _name(entry) not in left]
+    if gone:
+        say(
+            f"{command}: {whose} loses {len(gone)} images: {first_of(gone, SHOWN)}. Where that is wrong, bring them back "
+            "(`labelfactory import`, or `dvc checkout data/import.dvc` of the commit that had them) and type `labelfactory push`"
+        )
 
 
 def _conflict(problem: str) -> DataError:

@@ -8,7 +8,7 @@ says. The remote is set by `dvc remote add -d store s3://BUCKET/FOLDER`, with cr
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -26,19 +26,19 @@ from flows.line.dvc_lock import busy
 from flows.line.dvc_repo import locked_stages, open_repo
 from flows.line.known_remotes import note_place, sending
 from flows.line.pulled_files import check_lock, fetch_listings, fetch_outputs
-from flows.line.pulled_manifest import read_pushed
+from flows.line.pulled_manifest import DamagedError, read_pushed
 from flows.line.pulled_paths import at_own_paths, is_here, settle
-from flows.line.push_refusals import refuse_loss_there, refuse_remote
+from flows.line.push_refusals import pushed_before, refuse_loss_there, refuse_remote
 from flows.line.remote_store import AT_ONCE, Store
 from flows.line.replaced_images import note_replaced
 from flows.line.sent_outputs import send_outputs
-from flows.line.shared_import import LAST_SHARED, SHOWN, brought_together, is_agreed, note_agreed
+from flows.line.shared_import import LAST_SHARED, SHOWN, brought_together, is_agreed, note_agreed, say_what_goes
 from labelfactory.console import first_of, say
 from labelfactory.dataset.account import ACCOUNT
 from labelfactory.dataset.manifest import MANIFEST, Entry, Manifest, read_manifest, write_manifest
 from labelfactory.dataset.withdrawn import withdrawn
 from labelfactory.digests import digest_bytes
-from labelfactory.errors import DataError, UserError, in_short
+from labelfactory.errors import DataError, NewerFormatError, UserError, in_short
 from labelfactory.files import TakenError, disk_error, make_folder, remove_leftovers, write_whole
 from labelfactory.foreign_files import LARGEST_PICTURE, check_path, is_allowed, read_imported
 from labelfactory.progress import progress
@@ -76,6 +76,9 @@ def push(*, give_up: bool = False) -> Moved:
             raise DataError("the import names withdrawn photographs", "Type `labelfactory run`, then push again.")
         if not give_up:
             refuse_loss_there(store, manifest)
+        with suppress(DamagedError, NewerFormatError):  # which --give-up replaces
+            if (there := pushed_before(store)) is not None:
+                say_what_goes("push", there, manifest, "the shared import")
         with sending(repo, store):
             with lock_repo(repo):
                 left = note_what_was_added(repo)
@@ -130,6 +133,8 @@ def pull(*, give_up: bool = False) -> Moved:
             _say_what_comes_back(here, there)
         settled = settle(there if give_up or here is None else brought_together(here, there), pushed, known)
         together = settled.manifest
+        if here is not None:
+            say_what_goes("pull", here, together, "this folder's import")
         note_place(repo, store.name)  # not before: an import that cannot be brought together may be another project's
         missing = _take_pictures(store, together, pushed, known)
         if here != together:

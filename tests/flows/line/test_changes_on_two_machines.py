@@ -92,7 +92,7 @@ def changed(entry: Entry, **changes: object) -> None:
     write_manifest(replace(manifest, entries=tuple(entries)))
 
 
-def test_two_machines_that_change_the_import_lose_nothing(made, other):
+def test_two_machines_that_change_the_import_lose_nothing(made, other, capsys):
     """Who pushes second is refused, pulls, and sends both: an image more, one that was taken out, other tags."""
     manifest = read_manifest()
     one, two, three, four = manifest.entries
@@ -103,11 +103,14 @@ def test_two_machines_that_change_the_import_lose_nothing(made, other):
     changed(one, tags=("other",))  # on this machine; nothing of it is pushed yet
     os.chdir(made.root)
     write_manifest(replace(manifest, entries=(one, two, four)))
-    push()
+    capsys.readouterr()
+    push()  # which says what goes: this import may be one of an older commit
+    assert f"push: the shared import loses 1 images: {three.image_id}." in capsys.readouterr().err
     os.chdir(folder)
     with pytest.raises(DataError, match=f"pushed what this folder's import lacks: {three.image_id}, {four.image_id}"):
         push()
     pull()
+    assert f"pull: this folder's import loses 1 images: {three.image_id}." in capsys.readouterr().err
     assert [(e.image_id, e.tags) for e in read_manifest().entries] == [
         (one.image_id, ("other",)),
         (two.image_id, two.tags),
@@ -117,6 +120,7 @@ def test_two_machines_that_change_the_import_lose_nothing(made, other):
     os.chdir(made.root)
     pull()
     assert read_manifest().entries[0].tags == ("other",)
+    assert "loses" not in capsys.readouterr().err
 
 
 def test_an_image_that_two_machines_changed_is_asked_for(made, other):
