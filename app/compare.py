@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from math import nan
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from app.audit import recorded_ledger
 from labelfactory.console import show
-from labelfactory.level.paired import UNTOLD
+from labelfactory.level.paired import Gain
 from lineage.compare import compare_states
 
 SHORT = 12
@@ -87,11 +88,9 @@ def _score(item: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _gain(gain: Mapping[str, Any] | None) -> str:
-    if gain is None or gain["value"] is None:
+    if gain is None:
         return NOTHING
-    ends = [] if gain["low"] is None else [f"{100 * gain[end]:.1f}" for end in ("low", "high")]
-    interval = escape(f" [{', '.join(ends)}]") if ends else ""
-    return f"{100 * gain['value']:+.1f}{interval}" + ("" if gain["verdict"] == UNTOLD else f" {gain['verdict']}")
+    return escape(Gain(*(nan if gain[k] is None else gain[k] for k in ("value", "low", "high"))).in_points)
 
 
 def _number(seconds: float | None) -> str:

@@ -26,6 +26,7 @@ from flows.run.stage_task import CRASHED, USER_ERROR, worth_another_try
 from flows.server.credentials import mask_logs
 from flows.server.intervals import retry_seconds
 from flows.server.run_name import run_name
+from flows.sweeps.gains import with_gains
 from flows.sweeps.plan import Parameters, Variant, scored_until, variants
 from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
@@ -65,7 +66,7 @@ def sweep(parameters: dict[str, list[Any]], until: str = "") -> State[Any]:
         try:
             planned = plan(parameters, until)
             with stage_lock("sweep"), LineProcess() as line:
-                outcomes = [_outcome(line, variant, until) for variant in planned]
+                outcomes = with_gains([_outcome(line, variant, until) for variant in planned])
             folder = write(outcomes, parameters, until)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
@@ -152,6 +153,7 @@ def sweep_here(
     except KeyboardInterrupt as interruption:
         done = sum(not outcome.problem for outcome in outcomes)
         raise Interrupted(f"{done} of {len(planned)} variants done") from interruption
+    outcomes = with_gains(outcomes)
     return outcomes, write(outcomes, parameters, until)
 
 

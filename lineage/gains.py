@@ -4,11 +4,10 @@ That is a file of pixels by true and predicted class, which DVC's cache has of e
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,57 +58,75 @@ def gains_between(lookup: Lookup, first: Model, second: Model) -> dict[str, Gain
     """
     if first.passport.classes != second.passport.classes:
         return {}
-    every, classes = [*scored_images()], ("background", *second.passport.classes)
+    every = [*scored_images()]
     old, new = ({**scores_of(lookup, model), **scores_of(lookup, model, kind=IOU)} for model in (first, second))
     gains: dict[str, Gain] = {}
     for key in (key for key in new if key.startswith(SCORE) and key in old):
-        if old[key].measured_with != new[key].measured_with:
-            continue
-        (ids, before), (others, after) = (
-            _areas(lookup, model, every, key, scores[key]) for model, scores in ((first, old), (second, new))
-        )
-        if not ids or ids != others:
-            continue
-        mean, each = paired_gain(before, after)
-        found = {key: mean} | {f"{IOU}{key.removeprefix(SCORE)}/{c}": g for c, g in zip(classes, each, strict=True)}
-        gains |= {k: gain for k, gain in found.items() if k in old and k in new}
+        if old[key].measured_with == new[key].measured_with:
+            name = key.split("/", 2)[2]
+            files = [
+                _file_of(lookup, model, every, name, scores[key]) for model, scores in ((first, old), (second, new))
+            ]
+            found = gains_in(key, files, (old[key].value, new[key].value), second.passport.classes)
+            gains |= {k: gain for k, gain in found.items() if k in old and k in new}
     return gains
 
 
-def _areas(lookup: Lookup, model: Model, every: list[ScoredImages], key: str, score: Score) -> tuple[list[str], Areas]:
-    """The images behind a model's score, by id, and their areas; none where they are gone, or do not add up to the score."""
+def gains_in(
+    key: str, files: Sequence[ScoredImages | None], values: Sequence[float], classes: Sequence[str]
+) -> dict[str, Gain]:
+    """The gain in one mIoU, and in the IoU of each class, by their flat keys.
+
+    Args:
+        key: of the mIoU, such as `miou/val/model`.
+        files: of the two evaluations, which measured it on the same list in the same way.
+        values: what each of them gave.
+        classes: names of class ids 1, 2, …
+
+    Returns:
+        Nothing where a file is gone, has other images than the other one, or does not add up to its value.
+    """
+    (ids, before), (others, after) = (
+        _areas(file, key, value, len(classes) + 1) for file, value in zip(files, values, strict=True)
+    )
+    if not ids or ids != others:
+        return {}
+    mean, each = paired_gain(before, after)
+    names = (f"{IOU}{key.removeprefix(SCORE)}/{name}" for name in ("background", *classes))
+    return {key: mean, **dict(zip(names, each, strict=True))}
+
+
+def _areas(file: ScoredImages | None, key: str, value: float, n_classes: int) -> tuple[list[str], Areas]:
+    """The images behind a score, by id, and their areas; none where they are gone, or do not add up to it."""
     _, split, name = key.split("/", 2)
-    n_classes = len(model.passport.classes) + 1
     nothing: tuple[list[str], Areas] = [], Areas(*np.zeros((2, 0, n_classes)))
-    file = _file_of(lookup, model, every, name, score)
     ids, pixels = file.column(name, split) if file else nothing
     try:
         areas = areas_of(pixels, n_classes) if ids else nothing[1]
     except IndexError:  # of other classes than it says
         return nothing
-    return (ids, areas) if isclose(miou_of(areas), score.value, abs_tol=CLOSE) else nothing
+    return (ids, areas) if isclose(miou_of(areas), value, abs_tol=CLOSE) else nothing
 
 
 def scored_images() -> Iterator[ScoredImages]:
     """The file of the last evaluation, then those in DVC's cache, the newest first."""
     cached = [path for path in cache_folder().glob("*/*") if path.suffix != ".dir" and path.is_file()]
     for path in [SCORED_IMAGES, *sorted(cached, key=lambda path: -path.stat().st_mtime_ns)]:
-        states = _measured(path)
-        if states:
-            yield ScoredImages(path, evaluation_of({}, states))
+        if (found := scored_images_in(path)) is not None:
+            yield found
 
 
-def _measured(path: Path) -> list[dict[str, Any]]:
-    """What such a file measured; none of any other file, or of one of an earlier version, which has no pixels."""
+def scored_images_in(path: Path) -> ScoredImages | None:
+    """Such a file; None for any other, or for one of an earlier version, which has no pixels."""
     try:
         with path.open("rb") as stream:
             if stream.read(4) != b"PAR1":
-                return []
+                return None
         schema = pq.read_schema(path)
-        named = {"image_id", LISTS, "truth"} <= set(schema.names)
-        return measured_in(json.loads(schema.metadata[HEAD])) if named else []
+        states = measured_in(json.loads(schema.metadata[HEAD])) if {LISTS, "truth"} <= set(schema.names) else []
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
-        return []
+        return None
+    return ScoredImages(path, evaluation_of({}, states)) if states else None
 
 
 def _file_of(lookup: Lookup, model: Model, every: list[ScoredImages], name: str, score: Score) -> ScoredImages | None:

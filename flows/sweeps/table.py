@@ -3,20 +3,23 @@
 import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
+from labelfactory.level.paired import Gain
 from lineage.evaluation import AT_BEST
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One variant: its settings, dotted name → value, and its scores, metric → fraction; or its problem."""
+    """One variant: its settings, dotted name → value; its scores, metric → fraction, and their gains; or its problem."""
 
     name: str
     settings: Mapping[str, Any]
     scores: Mapping[str, float]
     problem: str = ""
+    gains: Mapping[str, Gain] = field(default_factory=dict)
 
 
 def scores_of(metrics: Mapping[str, float], names: Collection[str] | None = None) -> dict[str, float]:
@@ -61,13 +64,13 @@ def in_width(names: Sequence[str], widths: Mapping[str, int], width: int) -> lis
 
 
 def as_markdown(outcomes: Sequence[Outcome]) -> str:
-    """One row per variant; the best value of each score is bold; a failed variant has its problem."""
+    """One row per variant; the best value of each score is bold, gains stand beside them; a failed variant has its problem."""
     settings, scores = columns(outcomes)
     best = best_of(outcomes)
     rows = [["experiment", *settings, *(f"mIoU {name}, %" for name in scores), ""]]
     rows.append(["---", *("---" for _ in settings), *("---:" for _ in scores), "---"])
     for outcome in outcomes:
-        shown = [_percent(outcome.scores.get(name), best[name]) for name in scores]
+        shown = [_percent(outcome.scores.get(name), best[name], outcome.gains.get(name)) for name in scores]
         rows.append(
             [outcome.name, *(str(outcome.settings.get(name, "")) for name in settings), *shown, _line(outcome.problem)]
         )
@@ -75,21 +78,28 @@ def as_markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def as_csv(outcomes: Sequence[Outcome]) -> str:
-    """The same as CSV; scores are fractions."""
+    """The same as CSV; scores and gains are fractions, with the ends of the gains' intervals where gains are known."""
     settings, scores = columns(outcomes)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["experiment", *settings, *(f"miou/{name}" for name in scores), "problem"])
+    gained = [name for name in scores if any(name in outcome.gains for outcome in outcomes)]
+    ends = [f"{part}/{name}" for name in gained for part in ("gain", "low", "high")]
+    writer.writerow(["experiment", *settings, *(f"miou/{name}" for name in scores), *ends, "problem"])
     for outcome in outcomes:
-        values = [outcome.scores.get(name, "") for name in scores]
+        values: list[float | str] = [outcome.scores.get(name, "") for name in scores]
+        for name in gained:
+            gain = outcome.gains.get(name)
+            parts = (gain.value, gain.low, gain.high) if gain else ()
+            values += [part if isfinite(part) else "" for part in parts] or [""] * 3
         writer.writerow([outcome.name, *(outcome.settings.get(n, "") for n in settings), *values, outcome.problem])
     return stream.getvalue()
 
 
-def _percent(value: float | None, best: float) -> str:
+def _percent(value: float | None, best: float, gain: Gain | None) -> str:
     if value is None:
         return ""
-    return f"**{100 * value:.1f}**" if value == best else f"{100 * value:.1f}"
+    shown = f"**{100 * value:.1f}**" if value == best else f"{100 * value:.1f}"
+    return f"{shown} ({gain.in_points})" if gain else shown
 
 
 def _line(text: str) -> str:

@@ -36,6 +36,14 @@ class Gain:
     high: float
 
     @property
+    def in_points(self) -> str:
+        """`+7.3 [6.6, 8.1] better`, without a word where it cannot be told, `–` where there is none."""
+        if not np.isfinite(self.value):
+            return "–"
+        interval = f" [{100 * self.low:.1f}, {100 * self.high:.1f}]" if np.isfinite(self.low) else ""
+        return f"{100 * self.value:+.1f}{interval}" + ("" if self.verdict == UNTOLD else f" {self.verdict}")
+
+    @property
     def verdict(self) -> str:
         """Whether the second is better: the whole interval lies on one side of 0."""
         if self.low > 0:

@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from math import nan
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +23,7 @@ from flows.sweeps.plan import parse, scored_until, variants
 from flows.sweeps.plot import as_svg
 from flows.sweeps.table import Outcome, as_csv, as_markdown, scores_of
 from labelfactory.errors import ParamsError
+from labelfactory.level.paired import Gain
 from labelfactory.settings.wiring import read_wiring
 
 BETA, STEPS = "random_walk.beta", "random_walk.method.steps"
@@ -141,6 +144,26 @@ def test_the_table_has_a_row_a_variant():
     assert scores_of({"miou/train/masks": 0.5, "iou/train/masks/cat": 0.4}) == {"train/masks": 0.5}
 
 
+def test_gains_stand_beside_their_scores():
+    """In the table, in the CSV as fractions, in the terminal one a line; a gain of few images has no interval."""
+    gains = {"train/masks": Gain(0.0125, 0.004, 0.0204), "val/model": Gain(-0.5, nan, nan)}
+    some = [replace(OUTCOMES[1], gains=gains), OUTCOMES[0], OUTCOMES[2]]
+    assert as_markdown(some).splitlines()[2:4] == [
+        "| sweep-a | 4 | **62.5** (+1.2 [0.4, 2.0] better) | 12.5 (-50.0) |  |",
+        "| sweep-b | 8 | 50.0 | **25.0** |  |",
+    ]
+    first, second, _ = csv.DictReader(io.StringIO(as_csv(some)))
+    assert [first[f"{part}/train/masks"] for part in ("gain", "low", "high")] == ["0.0125", "0.004", "0.0204"]
+    assert [first[f"{part}/val/model"] for part in ("gain", "low", "high")] == ["-0.5", "", ""]
+    assert second["gain/train/masks"] == ""
+    console = Console(width=60, file=io.StringIO())
+    _print(some, console)
+    assert re.search(r"1 │ train/masks │ \+1.2 \[0.4, 2.0\] better", console.file.getvalue())
+    console = Console(width=60, file=io.StringIO())
+    _print(OUTCOMES, console)
+    assert "Gain" not in console.file.getvalue()
+
+
 @pytest.mark.parametrize("width", [80, 60, 200])
 def test_the_printed_table_fits_its_terminal(width):
     """Scores are divided among tables; a header breaks at its dots and slashes alone; the best of each score is bold."""
@@ -251,6 +274,8 @@ def test_a_sweep_really_runs(imported, finished):
         metrics["miou/val/model"],
     ]
     assert rows[1]["miou/train/masks"] == rows[0]["miou/train/masks"]  # masks are not made by `evaluate`
+    assert [rows[0][f"{part}/train/masks"] for part in ("gain", "low", "high")] == ["0.0"] * 3
+    assert rows[1]["gain/train/masks"] == ""  # scored with other settings
     ElementTree.parse(table.parent / "plot.svg")
     shown = call(folder, "dvc", "exp", "show", "--csv")
     assert all(row["experiment"] in shown for row in rows)
