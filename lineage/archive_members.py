@@ -20,8 +20,8 @@ STREAMED = 0x08
 """The flag of a member whose sizes follow it, in at most so many bytes:"""
 DESCRIPTOR = 24
 IN_ZIP64 = 0xFFFFFFFF
-TAR_MARK = 257
-"""Place of the mark in the header of a tar."""
+MOST_BLANK = 2**16
+"""Blocks of zeros before a tar that are passed over."""
 END = 22
 """Bytes of the end of a zip, without its comment."""
 
@@ -37,14 +37,22 @@ def is_archive(path: Path) -> bool:
     if path.name.lower().endswith(SUFFIXES) or zipfile.is_zipfile(path):
         return True
     with path.open("rb") as stream:
-        start = stream.read(PART)
-    blank_first = not start[: tarfile.BLOCKSIZE].strip(b"\0")  # which tarfile takes for an empty tar
-    return is_archive_by(start) if blank_first else tarfile.is_tarfile(path)
+        first, blank = stream.read(tarfile.BLOCKSIZE), 0
+        while first and not first.strip(b"\0") and blank < MOST_BLANK:  # which tarfile takes for an empty tar
+            first, blank = stream.read(tarfile.BLOCKSIZE), blank + 1
+    return is_archive_by(first) if blank else tarfile.is_tarfile(path)
 
 
 def is_archive_by(start: bytes) -> bool:
     """Whether bytes begin as a zip or tar does."""
-    return start.startswith(b"PK\3\4") or start.lstrip(b"\0")[TAR_MARK:].startswith(b"ustar")
+    if start.startswith(b"PK\3\4"):
+        return True
+    header = start.lstrip(b"\0")[: tarfile.BLOCKSIZE].ljust(tarfile.BLOCKSIZE, b"\0")
+    try:
+        tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")  # which checks its sum
+    except (tarfile.TarError, ValueError):
+        return False
+    return True
 
 
 def members_of(path: Path) -> Iterator[Member]:
@@ -62,8 +70,11 @@ def _tar_members(path: Path) -> Iterator[Member]:
         stream: Any = archive.fileobj
         end, hidden = 0, False
         while (member := archive.next()) is not None:
-            hidden = hidden or not _is_blank(stream, end, member.offset)
+            if end < member.offset:  # going back in a packed stream unpacks all before it anew
+                hidden = hidden or not _is_blank(stream, end, member.offset)
             end = archive.offset
+            if member.type not in tarfile.SUPPORTED_TYPES and member.size:
+                hidden = True  # tarfile passes over it as over a file's content
             if member.isfile():
                 yield member.name, member.size, partial(_content, archive, member)
         if hidden or not _is_blank(stream, end, None):

@@ -93,7 +93,7 @@ class Traces(TraceWords):
         if start.startswith((b"PAR1", b"PARE")):
             return self._in_table(path)
         found = {PHOTOGRAPH} if self._may_be(path.stat().st_size) and digest_file(path) in self.digests else set()
-        if not start or _is_picture(start, path):
+        if not start or (_is_picture(start, path) and not zipfile.is_zipfile(path)):
             return found
         packed = next((name for begin, name in PACKED.items() if start.startswith(begin)), "")
         if start.startswith(SEALED):

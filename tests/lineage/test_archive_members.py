@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from labelfactory.digests import digest_bytes
 from lineage.trace_words import PHOTOGRAPH
@@ -65,6 +66,33 @@ def second_header(data: bytes) -> bytes:
     return data[:1024] + b"x" * 8 + data[1032:]
 
 
+def checked(header: bytes) -> bytes:
+    """A header of a tar with its sum."""
+    total = sum(header[:148]) + 8 * 32 + sum(header[156:])
+    return header[:148] + b"%06o\0 " % total + header[156:]
+
+
+def old_tar() -> bytes:
+    """As before 1988, without a mark."""
+    data = tar(WITH, form=tarfile.USTAR_FORMAT)
+    places = [0, 1024]
+    for at in places:
+        data = data[:at] + checked(data[at : at + 257] + b"\0" * 255) + data[at + 512 :]
+    return data
+
+
+def unknown_type(data: bytes) -> bytes:
+    """The second member is of a type that tarfile does not know."""
+    header = data[1024:1536]
+    return data[:1024] + checked(header[:156] + b"Z" + header[157:]) + data[1536:]
+
+
+def picture() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, format="JPEG")
+    return stream.getvalue()
+
+
 def lying_size(data: bytes) -> bytes:
     """The list of a zip says that each file has another size."""
     at, changed = data.find(b"PK\1\2"), bytearray(data)
@@ -90,6 +118,9 @@ WHOLE: dict[str, Callable[[], bytes]] = {
     "a.tar.xz": lambda: tar(WITH, "w:xz"),
     "padded.tar": lambda: tar(WITH) + b"\0" * 5000,
     "joined.tar": lambda: tar(WITHOUT) + tar(WITH),
+    "cut after.tar": lambda: tar(WITHOUT) + tar(WITH)[1024:],
+    "after a MiB of zeros": lambda: b"\0" * 2**20 + tar(WITH),
+    "an old one after zeros": lambda: b"\0" * 512 + old_tar(),
     "after zeros.tar": lambda: b"\0" * 512 + tar(WITH),
     "joined.tgz": lambda: tar(WITHOUT, "w:gz") + tar(WITH, "w:gz"),
     "joined.tar.bz2": lambda: bz2.compress(tar(WITHOUT)) + bz2.compress(tar(WITH)),
@@ -106,7 +137,10 @@ HIDING: dict[str, Callable[[], bytes]] = {
     "second header.tgz": lambda: gzip.compress(second_header(tar(WITH))),
     "first header.tar": lambda: b"x" * 8 + tar(WITH)[8:],
     "cut.tar": lambda: tar(WITH)[:3000],
-    "cut after.tar": lambda: tar(WITHOUT) + tar(WITH)[1024:],
+    "unknown type.tar": lambda: unknown_type(tar(WITH)),
+    "old.tar.zst": lambda: pa.compress(old_tar(), "zstd", asbytes=True),
+    "picture and.zip": lambda: picture() + packed_zip(WITHOUT) + WITHDRAWN,
+    "picture and.jpg": lambda: picture() + packed_zip(WITH),
     "behind.tar": lambda: tar(WITHOUT) + WITHDRAWN,
     "behind.tgz": lambda: tar(WITHOUT, "w:gz") + WITHDRAWN,
     "joined.zip": lambda: packed_zip(WITH) + packed_zip(WITHOUT),
@@ -135,7 +169,7 @@ def test_a_photograph_is_found_in_every_whole_archive(tmp_path, name):
 @pytest.mark.parametrize("name", HIDING)
 def test_an_archive_that_hides_something_counts_as_not_searched(tmp_path, name):
     (tmp_path / name).write_bytes(HIDING[name]())
-    assert traces().read(tmp_path / name)
+    assert UNREAD in traces().read(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -157,3 +191,13 @@ def test_empty_archives_are_clear(tmp_path):
     assert [traces().read(tmp_path / name) for name in ("a.tar", "a.zip")] == [set(), set()]
     (tmp_path / "b.tar").write_bytes(b"no archive")
     assert traces().read(tmp_path / "b.tar") == {UNREAD}
+
+
+def test_many_members_are_read_in_one_pass(tmp_path, monkeypatch):
+    """Each step back in a packed stream unpacks all before it."""
+    back = []
+    rewind = gzip._GzipReader._rewind
+    monkeypatch.setattr(gzip._GzipReader, "_rewind", lambda reader: (back.append(1), rewind(reader))[1])
+    (tmp_path / "a.tgz").write_bytes(tar({f"{k}.json": b"{}" for k in range(200)}, "w:gz"))
+    assert traces().read(tmp_path / "a.tgz") == set()
+    assert len(back) < 5
