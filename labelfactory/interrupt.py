@@ -146,11 +146,12 @@ def _watch(reader: int) -> None:
 
 def _wake(number: int, until: float) -> None:
     """Send a signal to the main thread again until its handler has run: it may have come in the moment before a call that waits,
-    or to another thread, and the call would last to its end.
+    or to another thread, and the call would last to its end. Not where a library has a handler of its own, for which a second
+    signal may mean more.
     """
     while not _program.received and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
-        if not _program.received:
+        if not _program.received and signal.getsignal(number) is _interrupt:
             signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 

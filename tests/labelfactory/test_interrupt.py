@@ -109,6 +109,15 @@ def test_a_signal_that_did_not_wake_the_main_thread():
     assert end(start(program)) == (130, "written\n", MESSAGE)
 
 
+def test_a_handler_of_a_library_hears_a_signal_once():
+    """For a server, a second Ctrl-C means: drop what is being answered."""
+    program = BEGIN + (
+        "    heard = []\n    signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
+        "    ready()\n    time.sleep(2)\n    print(len(heard), flush=True)\n"
+    )
+    assert end(start(program), signal.SIGINT)[:2] == (0, "1\n")
+
+
 @pytest.mark.parametrize(
     "hangs",
     [
