@@ -33,6 +33,8 @@ from sources._mask_files import (
 
 FOLDERS = ("SegmentationClass", "gtFine")
 """Mask folders of VOC and Cityscapes exports; the photographs beside them are not masks."""
+DEEP = 3
+"""Folders from the one of masks to the masks, as in gtFine/train/all."""
 LABELS = "labels.json"
 CLASS_FILES = ("classes.txt", "labelmap.txt", LABELS)
 """What says how a folder numbers its classes: their names by row, CVAT's `name:r,g,b:parts:actions`, name and id of each label."""
@@ -81,13 +83,19 @@ def table_folder(png: Path, root: Path, *, above: bool) -> Path | None:
     Args:
         png: the mask.
         root: the folder that was named, around it.
-        above: whether folders above that one count too: the next one, and that of a VOC or Cityscapes data set around its masks.
+        above: whether that of a VOC or Cityscapes data set counts, too, where that folder is or lies in its folder of masks.
     """
     around = [folder for folder in png.parents if folder.is_relative_to(root)]
     if above:
-        deep = next((k for k, name in enumerate(reversed(root.absolute().parts)) if name in FOLDERS), 0)
-        around += list(root.absolute().parents)[: deep + 1]
-    return next((folder for folder in around if any((folder / name).is_file() for name in CLASS_FILES)), None)
+        last = list(reversed(root.absolute().parts))[:DEEP]
+        around += list(root.absolute().parents)[: next((k + 1 for k, name in enumerate(last) if name in FOLDERS), 0)]
+    return next((folder for folder in around if _numbers_classes(folder)), None)
+
+
+def _numbers_classes(folder: Path) -> bool:
+    """Whether a folder has CLASS_FILES; files of other tools may have the name of the last one."""
+    others = any((folder / name).is_file() for name in CLASS_FILES if name != LABELS)
+    return others or ((folder / LABELS).is_file() and bool(_labels(folder / LABELS)))
 
 
 def class_table(folder: Path | None, dataset: Dataset) -> ClassTable:
@@ -116,16 +124,21 @@ def class_table(folder: Path | None, dataset: Dataset) -> ClassTable:
 
 def _label_ids(path: Path, dataset: Dataset) -> dict[int, int]:
     """The class id of each number in a table of labels as `export cityscapes` writes it; empty for a file of another kind."""
-    listed = read_json(path, Any, "Correct it, or remove it where the masks have the data set's own class ids.")
-    try:
-        labels = TypeAdapter(list[_Label]).validate_python(listed)
-    except ValidationError:  # other tools have files of that name without numbers
-        return {}
     found = {}
-    for label in labels:
+    for label in _labels(path):
         meant = NO_CLASSES.get(label["name"]) if label["name"] not in dataset.classes.names else None
         found[label["id"]] = class_number(label["name"], path, dataset) if meant is None else meant
     return found
+
+
+def _labels(path: Path) -> list[_Label]:
+    """Name and number of each label; none in a file of another tool, which has no numbers."""
+    listed = read_json(path, Any, "Correct it, or remove it where the masks have the data set's own class ids.")
+    try:
+        labels: list[_Label] = TypeAdapter(list[_Label]).validate_python(listed)
+    except ValidationError:
+        return []
+    return labels
 
 
 def _label_map(path: Path, dataset: Dataset) -> list[tuple[int, int]]:

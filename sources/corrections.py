@@ -287,7 +287,10 @@ def _of_folder(
     for png in pngs:
         if png not in strokes:
             of = table_folder(png, folder, above=above)
-            table = tables[of] if of in tables else tables.setdefault(of, class_table(of, dataset))
+            if of not in tables:
+                tables[of] = class_table(of, dataset)
+                decisions += [f"classes are numbered as {of} says"] if of not in (None, folder) else []
+            table = tables[of]
             name = png.relative_to(inside or folder).with_suffix("").as_posix().removesuffix(LABEL_IDS)
             where, load = png.relative_to(folder).as_posix(), _reader(png, table, how)
             yield EditedMask(where, (name, f"{name}.png"), load, has_void=table.has_void, has_specks=table.has_void)

@@ -417,6 +417,24 @@ def test_a_file_above_a_zip_is_none_of_its_own(dataset):
     assert edited("z.zip", dataset).same == ["a"]
 
 
+def test_a_file_above_a_persons_own_folder_is_none_of_its_own(dataset):
+    """Classes of YOLO have no row for the background."""
+    Path("edits").mkdir()
+    Image.fromarray(drawn()).save("edits/a.png")
+    Path("classes.txt").write_text("cat\nbig dog\n")
+    assert edited("edits", dataset).same == ["a"]
+
+
+def test_labels_of_another_tool_hide_no_classes(dataset):
+    """They lie nearer to the masks, and have no numbers. What was used is said where it is not the folder that was named."""
+    numbered(Path("e"), "voc")
+    Path("e/SegmentationClass/labels.json").write_text('{"version": 1}')
+    other = {name: np.select([mask == 1, mask == 2], [2, 1], 0).astype(np.uint8) for name, mask in MINE.items()}
+    found = edited("e/SegmentationClass", swapped(dataset), other)
+    assert sorted(found.same) == ["a", "c"]
+    assert found.decisions[0].endswith("/e says")
+
+
 def test_a_class_that_is_gone_is_named(dataset):
     numbered(Path("e"), "cityscapes")
     fewer = dataclasses.replace(dataset, classes=Classes(("cow", "big dog")))
