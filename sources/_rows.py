@@ -172,8 +172,15 @@ def _no_rows(loaded: Any) -> str:
     )
 
 
+def _has_value(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether each cell is neither null nor an empty text."""
+    valid = pc.is_valid(column)
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return pc.and_(valid, pc.fill_null(pc.not_equal(column, ""), False)) if is_text else valid
+
+
 def _parquet(findings: Findings, path: Path, needed: Needed) -> Rows:
-    """The columns that are needed: others may hold values that Python cannot. Rows that are empty there are none, as in a CSV."""
+    """The columns that are needed: others may hold values that Python cannot. Rows without any of them are passed over."""
     try:
         check_regular(path, largest=LARGEST_TABLE)
         opened = open_parquet(path)
@@ -185,7 +192,9 @@ def _parquet(findings: Findings, path: Path, needed: Needed) -> Rows:
         if not columns:
             return Rows(names, ())
         table = opened.read(columns).select(columns)  # read takes "a.b" for "a" too
-        stated = reduce(pc.or_, map(pc.is_valid, table.columns))
+        stated = reduce(pc.or_, map(_has_value, table.columns))
+        if empty := table.num_rows - (pc.sum(stated).as_py() or 0):
+            findings.decisions.append(f"{empty} rows of {path.name} without {' or '.join(columns[:4])} are passed over")
         numbers = [place + 1 for place in pc.indices_nonzero(stated).to_pylist()]
         return Rows(names, list(zip(numbers, values_of(path.name, table.filter(stated)), strict=True)))
     except FileRefusedError as error:

@@ -226,6 +226,9 @@ def test_empty_rows_of_a_parquet_table_are_none(here):
     pq.write_table(pa.table({"path": paths, "tags": [None, *["cat"] * 4, None, None, "cat"]}), "t.parquet")
     batch = find_table(Path("t.parquet"))
     assert [c.image_id for c in batch.candidates] == ["0", "1", "2", "3", "gone"]
+    assert "3 rows of t.parquet without path or tags are passed over" in batch.decisions
+    pq.write_table(pa.table({"path": ["", *NAMES], "tags": ["", *["cat"] * 4]}), "t.parquet")
+    assert len(find_table(Path("t.parquet")).candidates) == 4
     pq.write_table(pa.table({"path": [*NAMES, None, None], "tags": [*["cat"] * 5, None]}), "t.parquet")
     (left_out,) = find_table(Path("t.parquet")).left_out
     assert (left_out.where, left_out.reason) == ("t.parquet, row 5", "names no photograph")
