@@ -44,11 +44,12 @@ class Confusion:
         self.counts += np.bincount(t[decided] * n + p[decided], minlength=n * n).reshape(n, n)
         self.undecided += np.bincount(t[~decided], minlength=n)
 
-    def cells(self) -> list[tuple[int, int, int]]:
-        """True class, predicted class (255: void) and pixels of each pair that occurs, sorted: what a table keeps of one image."""
+    def cells(self) -> NDArray[np.uint32]:
+        """True class, predicted class (255: void) and pixels of each pair that occurs, sorted, [n, 3]: kept of each image."""
         whole = np.column_stack([self.counts, self.undecided])
-        predicted = [*range(len(self.counts)), VOID]
-        return [(int(t), predicted[p], int(whole[t, p])) for t, p in zip(*np.nonzero(whole), strict=True)]
+        truth, column = np.nonzero(whole)
+        predicted = np.array([*range(len(self.counts)), VOID])[column]
+        return np.stack([truth, predicted, whole[truth, column]], axis=1).astype(np.uint32)
 
     def iou(self) -> NDArray[np.float64]:
         """IoU of each class, [n] float64; NaN where the class is absent from both truth and prediction."""

@@ -5,6 +5,7 @@ That is a file of pixels by true and predicted class, which DVC's cache has of e
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
@@ -18,7 +19,7 @@ from labelfactory.dvc_cache import cache_folder
 from labelfactory.level.paired import Gain, miou_of, paired_gain
 from labelfactory.level.ratio import Areas
 from labelfactory.rows.scored import LISTS, SCORED_IMAGES, areas_of, pixels_column
-from lineage.evaluation import Evaluation, evaluation_of, measured_in
+from lineage.evaluation import AT_BEST, Evaluation, evaluation_of, measured_in
 from lineage.lookup import Lookup, Model
 from lineage.scores import IOU, SCORE, Score, belonging, scores_of
 
@@ -61,8 +62,8 @@ def gains_between(lookup: Lookup, first: Model, second: Model) -> dict[str, Gain
     every = [*scored_images()]
     old, new = ({**scores_of(lookup, model), **scores_of(lookup, model, kind=IOU)} for model in (first, second))
     gains: dict[str, Gain] = {}
-    for key in (key for key in new if key.startswith(SCORE) and key in old):
-        if old[key].measured_with == new[key].measured_with:
+    for key in (key for key in new if key.startswith(SCORE) and key in old and not key.endswith(AT_BEST)):
+        if old[key].comparable(new[key]):
             name = key.split("/", 2)[2]
             files = [
                 _file_of(lookup, model, every, name, scores[key]) for model, scores in ((first, old), (second, new))
@@ -110,8 +111,11 @@ def _areas(file: ScoredImages | None, key: str, value: float, n_classes: int) ->
 
 def scored_images() -> Iterator[ScoredImages]:
     """The file of the last evaluation, then those in DVC's cache, the newest first."""
-    cached = [path for path in cache_folder().glob("*/*") if path.suffix != ".dir" and path.is_file()]
-    for path in [SCORED_IMAGES, *sorted(cached, key=lambda path: -path.stat().st_mtime_ns)]:
+    times: dict[Path, int] = {}
+    for path in cache_folder().glob("*/*"):
+        with suppress(OSError):  # `gc` may delete it meanwhile
+            times |= {path: path.stat().st_mtime_ns} if path.suffix != ".dir" else {}
+    for path in [SCORED_IMAGES, *sorted(times, key=lambda path: -times[path])]:
         if (found := scored_images_in(path)) is not None:
             yield found
 

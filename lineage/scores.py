@@ -25,10 +25,16 @@ class Score:
     Attributes:
         value: a fraction.
         measured_with: digests of the list with its true masks, and of the settings of `evaluate`.
+        images: that were scored; fewer than the list has where the network learnt from some when they were on another list.
     """
 
     value: float
     measured_with: tuple[str, str]
+    images: float = 0
+
+    def comparable(self, other: "Score") -> bool:
+        """Whether both were measured on the same images with the same settings."""
+        return (self.measured_with, self.images) == (other.measured_with, other.images)
 
 
 def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = SCORE) -> dict[str, Score]:
@@ -50,7 +56,7 @@ def scores_of(lookup: Lookup, model: Model, *, behind: bool = True, kind: str = 
                 continue
             split, name = (*key.split("/")[1:3], "")[:2]
             count = evaluation.figures.get(f"images/{split}/{name.removesuffix(AT_BEST)}", 0)
-            score = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference))
+            score = Score(value, (evaluation.measured.get(f"{LIST} {split}", ""), evaluation.inference), count)
             if key in scores and (count <= counts[key] or score.measured_with != scores[key].measured_with):
                 continue
             counts[key], scores[key] = count, score
@@ -87,5 +93,9 @@ def scores_between(
 
 def _pair(name: str, old: Score | None, new: Score | None) -> dict[str, Any]:
     pair = {"name": name, "first": old and round(old.value, 4), "second": new and round(new.value, 4)}
-    alike = old is None or new is None or old.measured_with == new.measured_with
-    return pair if alike else {**pair, "note": "measured on other true masks, or with other settings of evaluate"}
+    alike = old is None or new is None or old.comparable(new)
+    return (
+        pair
+        if alike
+        else {**pair, "note": "measured on other images or true masks, or with other settings of evaluate"}
+    )

@@ -98,7 +98,7 @@ class Scorer:
         self.networks = tuple(stage for stage in networks if (DATA / stage.noun / CHECKPOINT).exists())
         self.predicted = {stage.noun: self._predicted_rows(stage.noun) for stage in self.networks}
         self.not_new = {stage.meta.scores.name: not_new(DATA / stage.noun, self.dataset) for stage in self.networks}
-        """Images of the validation list that do not count for a network, by score name."""
+        """Images that do not count for a network, by score name."""
         self.net = cache(_load)
 
     def score_image(self, record: ImageRecord) -> Counts:
@@ -183,11 +183,11 @@ class OwnScore:
 
     Attributes:
         miou: NaN where nothing was counted.
-        cells: true class, predicted class (255: void) and pixels, of each pair that occurs.
+        cells: [n, 3] uint32: true class, predicted class (255: void) and pixels, of each pair that occurs.
     """
 
     miou: float
-    cells: list[tuple[int, int, int]]
+    cells: NDArray[np.uint32]
 
 
 def score_images(records: Sequence[ImageRecord]) -> tuple[Counts, dict[str, dict[str, OwnScore]]]:

@@ -131,14 +131,14 @@ class Evaluate(Stage[EvaluateConfig]):
         return {"true_masks": len(records)}
 
     def _say_what_was_learnt(self, scorer: Scorer, records: Sequence[ImageRecord]) -> None:
-        """Say which photographs of the validation list do not count for a network; lists may have changed since its training."""
+        """Say which photographs do not count for a network; lists may have changed since its training."""
         for stage in scorer.networks:
-            name, split = stage.meta.scores.name, self.dataset.val_list
+            name = stage.meta.scores.name
             learnt = [record.image_id for record in records if record.image_id in scorer.not_new[name]]
             if learnt:
                 say(
-                    f"evaluate: {len(learnt)} photographs of {split!r} are left out of the score of {name}, which learnt from "
-                    f"them: {first_of(learnt, SHOWN)}; `labelfactory run` trains it anew"
+                    f"evaluate: {len(learnt)} photographs that are not on the training list are left out of the score of {name}, "
+                    f"which learnt from them: {first_of(learnt, SHOWN)}; `labelfactory run` trains it anew"
                 )
 
     def _score(
@@ -180,7 +180,8 @@ class Evaluate(Stage[EvaluateConfig]):
         ours = next((meta.scores.name for meta in networks if meta.result), "")
         bound = next((meta.scores.name for meta in networks if meta.scores.reference), "")
         split = self.dataset.val_list
-        if f"miou/{split}/{ours}" in metrics and metrics.get(f"miou/{split}/{bound}"):
+        alike = metrics.get(f"images/{split}/{ours}") == metrics.get(f"images/{split}/{bound}")
+        if alike and f"miou/{split}/{ours}" in metrics and metrics.get(f"miou/{split}/{bound}"):
             comparisons["fraction_of_supervised"] = metrics[f"miou/{split}/{ours}"] / metrics[f"miou/{split}/{bound}"]
         return comparisons
 

@@ -182,7 +182,7 @@ def _texts(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: damaged: {error}", f"Delete {path} and type `dvc repro`.") from None
     if TEXTS_DIGEST in texts and _with_digest(texts) != texts:
-        problem = f"{path}: damaged: its passport was changed since it was written"
+        problem = f"{path}: damaged: its header was changed since it was written"
         raise DataError(problem, f"Delete {path} and type `dvc repro`.")
     return texts
 

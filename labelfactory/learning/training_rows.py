@@ -77,10 +77,13 @@ def seen_by(folder: Path) -> Seen | None:
 
 
 def not_new(folder: Path, dataset: Dataset) -> frozenset[str]:
-    """Images of the validation list that a network has seen, when they were on another list: no score may count them."""
+    """Images that are not on the training list, and that a network has seen all the same, when they were: no score may count them.
+
+    Of a network of an earlier version it is not known what it has seen: it gives none.
+    """
     seen = {sha256 for _, sha256 in seen_by(folder) or ()}
-    only = (r for r in dataset.records if dataset.val_list in r.lists and dataset.train_list not in r.lists)
-    return frozenset(record.image_id for record in only if record.sha256 in seen)
+    others = (record for record in dataset.records if dataset.train_list not in record.lists)
+    return frozenset(record.image_id for record in others if record.sha256 in seen)
 
 
 def photographs_of(folder: Path) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """The pixels of single images by true and predicted class, as `evaluate` keeps them, and their areas by class."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from labelfactory.level.ratio import Areas
 from labelfactory.schema import VOID
@@ -22,9 +22,9 @@ def pixels_column(name: str) -> str:
     return f"{name}_pixels"
 
 
-def cells_to_value(cells: Iterable[tuple[int, int, int]]) -> list[dict[str, int]]:
-    """True class, predicted class and pixels of each pair that occurs, as a value of that column."""
-    return [{"truth": truth, "predicted": predicted, "pixels": pixels} for truth, predicted, pixels in cells]
+def cells_to_value(cells: NDArray[np.uint32]) -> list[dict[str, int]]:
+    """What `Confusion.cells` gives, as a value of that column."""
+    return [{"truth": truth, "predicted": predicted, "pixels": pixels} for truth, predicted, pixels in cells.tolist()]
 
 
 def areas_of(column: pa.ChunkedArray, n_classes: int) -> Areas:

@@ -194,7 +194,7 @@ def test_a_header_that_somebody_edited_is_refused(tmp_path, name):
     edited = texts | {name: texts[name].replace("cat", "cow")}
     save_file(STATE, tmp_path / "c", metadata=edited)
     for read in (read_passport, load_checkpoint, lambda path: read_text(path, "told")):
-        with pytest.raises(DataError, match="damaged: its passport was changed since it was written"):
+        with pytest.raises(DataError, match="damaged: its header was changed since it was written"):
             read(tmp_path / "c")
     del edited[TEXTS_DIGEST]
     save_file(STATE, tmp_path / "c", metadata=edited)
