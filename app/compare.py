@@ -12,7 +12,7 @@ from rich.table import Table
 
 from app.audit import recorded_ledger
 from labelfactory.console import show
-from labelfactory.level.paired import Gain
+from labelfactory.level.paired import in_points
 from lineage.compare import compare_states
 
 SHORT = 12
@@ -46,7 +46,7 @@ def compare(
         console, "Seconds", names, ((s["stage"], _number(s["first"]), _number(s["second"])) for s in answer["seconds"])
     )
     if any("gain" in score for score in scores):
-        console.print(f"{GAIN}: how far other images of the same kind would move it; no word where that may be 0.")
+        console.print(f"{GAIN}: the interval by redrawing images; better or worse only where it does not hold 0.")
     for note in sorted({score["note"] for score in scores if "note" in score}):
         console.print(f"* {note}", markup=False, highlight=False)
 
@@ -90,7 +90,8 @@ def _score(item: Mapping[str, Any]) -> tuple[str, ...]:
 def _gain(gain: Mapping[str, Any] | None) -> str:
     if gain is None:
         return NOTHING
-    return escape(Gain(*(nan if gain[k] is None else gain[k] for k in ("value", "low", "high"))).in_points)
+    value, low, high = (nan if gain[k] is None else gain[k] for k in ("value", "low", "high"))
+    return escape(in_points(value, low, high, gain["verdict"]))
 
 
 def _number(seconds: float | None) -> str:

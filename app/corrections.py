@@ -186,8 +186,9 @@ def list_() -> None:
         say("corrections: none; `labelfactory corrections add DIR` takes masks that were edited elsewhere")
         return
     entries = {entry.image_id: entry for entry in read_manifest().entries} if MANIFEST.exists() else {}
+    train_list = _train_list()
     for image_id, correction in sorted(known.items()):
-        show(f"{image_id}  {_state(correction, entries.get(image_id))}  {correction.path()}")
+        show(f"{image_id}  {_state(correction, entries.get(image_id), train_list)}  {correction.path()}")
 
 
 @cli.command()
@@ -280,12 +281,12 @@ def _say_replaced(image_ids: Sequence[str], verb: str) -> None:
         say(f"corrections: earlier corrections {verb}: {', '.join(image_ids)}")
 
 
-def _state(correction: Correction, entry: Entry | None) -> str:
+def _state(correction: Correction, entry: Entry | None, train_list: str) -> str:
     if entry is None:
         return "not in use: the import does not have this image"
     if entry.sha256 != correction.photograph:
         return "not in use: the photograph has changed"
-    return "in use" if _train_list() in ("", *entry.lists) else "not in use: the image is not on the training list"
+    return "in use" if train_list in ("", *entry.lists) else "not in use: the image is not on the training list"
 
 
 def _train_list() -> str:
