@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from flows.sweeps.table import Outcome
 from labelfactory.dvc_cache import cached
+from labelfactory.errors import UserError
 from labelfactory.level.paired import Gain
 from labelfactory.rows.scored import SCORED_IMAGES
 from labelfactory.settings.wiring import LOCK_FILE, read_wiring, runs_in_lock
@@ -45,12 +46,16 @@ def _images_of(name: str) -> ScoredImages | None:
     stage = read_wiring().maker(SCORED_IMAGES.parent.name)
     if not text or stage is None:
         return None
-    source = f"{LOCK_FILE} of {name}"
-    run = runs_in_lock(parse_yaml(text, source, "Type the same sweep again."), source).get(stage.name, {})
+    try:
+        run = runs_in_lock(parse_yaml(text, name, ""), name).get(stage.name, {})
+    except UserError:  # the table of what was run does not wait for it
+        return None
     md5 = next((out["md5"] for out in run.get("outs", ()) if out["path"] == SCORED_IMAGES.as_posix()), None)
     return scored_images_in(cached(md5)) if md5 else None
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout if done.returncode == 0 else ""
+    try:
+        return subprocess.run(["git", *words], capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
