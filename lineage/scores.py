@@ -14,6 +14,7 @@ from lineage.evaluation import AT_BEST, Evaluation
 from lineage.lookup import Lookup, Model
 
 SCORE = "miou/"
+OTHER_TRUTH = "other true masks, or with other settings of evaluate"
 IOU = "iou/"
 """A score by class."""
 
@@ -93,9 +94,8 @@ def scores_between(
 
 def _pair(name: str, old: Score | None, new: Score | None) -> dict[str, Any]:
     pair = {"name": name, "first": old and round(old.value, 4), "second": new and round(new.value, 4)}
-    alike = old is None or new is None or old.comparable(new)
-    return (
-        pair
-        if alike
-        else {**pair, "note": "measured on other images or true masks, or with other settings of evaluate"}
-    )
+    if old is None or new is None or old.comparable(new):
+        return pair
+    alike = old.measured_with == new.measured_with
+    other = "other images of the list: a network learnt from the rest" if alike else OTHER_TRUTH
+    return {**pair, "note": f"measured on {other}"}

@@ -79,6 +79,7 @@ BY_NUMBER = {
     "rows/quality_summary.py": "for a person",
     "rows/rated.py": "which quality exports, pages and the report show; no stage computes with it",
     "rows/reader.py": "rows by image",
+    "rows/scored.py": "what is kept of each image's score, for comparisons; no stage computes with it",
     "rows/shards.py": "rows in files",
     "rows/unfinished.py": "rows before their shard is written",
     "settings/": "params.yaml, which is in keys by its values",
