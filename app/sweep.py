@@ -75,18 +75,19 @@ def _print(outcomes: Sequence[Outcome], console: Console | None = None) -> None:
         console.print(table)
     for k, outcome in enumerate(outcomes, 1):
         console.print(f"{k}: {outcome.name}", highlight=False, markup=False)
-    if any(outcome.gains for outcome in outcomes):
+    if any(not gain.is_nothing for outcome in outcomes for gain in outcome.gains.values()):
         _print_gains(outcomes, console)
 
 
 def _print_gains(outcomes: Sequence[Outcome], console: Console) -> None:
-    """Print how far each variant is better than the line in data/, and whether other images of the same kind would say so too."""
+    """Print how far each variant with other masks is better than the line in data/, and whether that is more than chance."""
     table = Table(title="Gain over the line in data/, points [95 %]", title_justify="left", title_style="bold")
     for heading, justify in (("", "right"), ("mIoU", "left"), ("gain", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for k, outcome in enumerate(outcomes, 1):
         for name, gain in outcome.gains.items():
-            table.add_row(str(k), name, escape(gain.in_points))
+            if not gain.is_nothing:
+                table.add_row(str(k), name, escape(gain.in_points))
     console.print(table)
 
 

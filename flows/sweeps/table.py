@@ -99,7 +99,7 @@ def _percent(value: float | None, best: float, gain: Gain | None) -> str:
     if value is None:
         return ""
     shown = f"**{100 * value:.1f}**" if value == best else f"{100 * value:.1f}"
-    return f"{shown} ({gain.in_points})" if gain else shown
+    return f"{shown} ({gain.in_points})" if gain and not gain.is_nothing else shown
 
 
 def _line(text: str) -> str:

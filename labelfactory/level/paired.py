@@ -38,6 +38,11 @@ class Gain:
     high: float
 
     @property
+    def is_nothing(self) -> bool:
+        """Whether no redraw moves it from 0, as where both sides have the same masks."""
+        return self.value == self.low == self.high == 0
+
+    @property
     def in_points(self) -> str:
         """`+7.3 [6.6, 8.1] better`, without a word where it cannot be told, `–` where there is none."""
         return in_points(self.value, self.low, self.high, self.verdict)

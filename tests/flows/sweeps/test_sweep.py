@@ -159,9 +159,12 @@ def test_gains_stand_beside_their_scores():
     console = Console(width=60, file=io.StringIO())
     _print(some, console)
     assert re.search(r"1 │ train/masks │ \+1.2 \[0.4, 2.0\] better", console.file.getvalue())
-    console = Console(width=60, file=io.StringIO())
-    _print(OUTCOMES, console)
-    assert "Gain" not in console.file.getvalue()
+    same = replace(OUTCOMES[1], gains={"train/masks": Gain(0.0, 0.0, 0.0)})
+    assert "(+0.0" not in as_markdown([same])
+    for outcomes in (OUTCOMES, [same]):
+        console = Console(width=60, file=io.StringIO())
+        _print(outcomes, console)
+        assert "Gain" not in console.file.getvalue()
 
 
 @pytest.mark.parametrize("width", [80, 60, 200])
