@@ -1,18 +1,17 @@
 """`labelfactory corrections add | list | remove`: masks edited by hand, which replace the line's."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
+from app._our_masks import OurMasks
 from labelfactory.console import first_of, say, show
 from labelfactory.dataset.audits import AUDITS, read_audits, read_sample, write_audits
 from labelfactory.dataset.changed_corrections import AUDITED, changing, settle
 from labelfactory.dataset.corrections import (
     Correction,
-    corrected_mask,
     read_corrections,
     store_mask,
     write_corrections,
@@ -20,16 +19,13 @@ from labelfactory.dataset.corrections import (
 from labelfactory.dataset.manifest import MANIFEST, Entry, read_manifest
 from labelfactory.dataset.prepared import Dataset, ImageRecord, read_dataset
 from labelfactory.errors import DataError, MissingError, did_you_mean
-from labelfactory.rows.pairing import renumbered
-from labelfactory.rows.reader import RowReader
-from labelfactory.schema import Mask
 from labelfactory.settings.params import PARAMS_FILE, read_yaml
 from sources._coco_objects import Crowds
-from sources.corrections import NOT_TRAINING, Edited, Reading, find_edited
+from sources._edited_forms import Reading
+from sources.corrections import Edited, find_edited, says_not_to_train
 
 cli = typer.Typer(help="Masks edited by hand, which replace the line's.", no_args_is_help=True)
 
-MASKS = Path("data/masks")
 SHOWN = 10
 RUN = "`labelfactory run` updates what depends on it"
 
@@ -72,7 +68,7 @@ def add(
         settle()
     dataset = read_dataset()
     known = read_corrections()
-    ours = _OurMasks(dataset, known, take_removed=take_equal)
+    ours = OurMasks(dataset, known, take_removed=take_equal)
     reading = Reading(nearest=nearest, crowds=crowds)
     edited = find_edited(
         path,
@@ -110,15 +106,13 @@ def add(
 
 def _not_corrected(dataset: Dataset) -> Callable[[ImageRecord], str]:
     """Says why the mask of an image is not taken, "" if it is: a person draws over the photograph that the import has now."""
-    training = {record.image_id for record in dataset.training}
+    not_to_train = says_not_to_train(dataset)
     imported = {entry.image_id: entry.sha256 for entry in read_manifest().entries} if MANIFEST.exists() else {}
 
     def why_not(record: ImageRecord) -> str:
-        if record.image_id not in training:
-            return NOT_TRAINING.format(record.image_id)
         changed = imported.get(record.image_id, record.sha256) != record.sha256
         replaced = f"the import has another photograph of {record.image_id} than the last run"
-        return f"{replaced}; type `labelfactory run prepare` first" if changed else ""
+        return not_to_train(record) or (f"{replaced}; type `labelfactory run prepare` first" if changed else "")
 
     return why_not
 
@@ -216,63 +210,6 @@ def remove(
     with changing(chosen):
         write_corrections(correction for image_id, correction in known.items() if image_id not in chosen)
     say(f"corrections: {_some(chosen)} removed, {len(known) - len(chosen)} left; {RUN}")
-
-
-class _OurMasks:
-    """The masks that edited ones are compared with.
-
-    Args:
-        dataset: of the images.
-        known: corrections by image id, as they are before the command.
-        take_removed: a correction that was removed, and is in the row on disk until the next run, may come back.
-    """
-
-    def __init__(self, dataset: Dataset, known: Mapping[str, Correction], *, take_removed: bool) -> None:
-        self._classes, self._known, self._rows = dataset.classes, dict(known), RowReader(MASKS, dataset)
-        self._take_removed = take_removed
-
-    def current(self, record: ImageRecord) -> Mask | None:
-        """The mask that holds: a correction of this photograph, else the line's, [H, W] uint8 in the classes of the data set."""
-        correction = self._known.get(record.image_id)
-        if correction is not None and correction.fits(record):
-            return corrected_mask(correction, self._classes)
-        return self._of_line(record) if self._holds(record) else None
-
-    def outdated(self, record: ImageRecord) -> Iterator[Mask]:
-        """The line's mask where it does not hold: corrected since, of a correction that was removed, of an earlier photograph."""
-        correction = self._known.get(record.image_id)
-        if self._take_removed and correction is None and self._is_removed(record):
-            return
-        if (correction is not None and correction.fits(record)) or not self._holds(record):
-            mask = self._of_line(record)
-            if mask is not None:
-                yield mask
-
-    def is_replaced(self, record: ImageRecord, mask: Mask) -> bool:
-        """Whether a mask takes the place of a correction that a person drew, and is another."""
-        correction = self._known.get(record.image_id)
-        if correction is None:
-            return False
-        return not (correction.fits(record) and np.array_equal(corrected_mask(correction, self._classes), mask))
-
-    def _holds(self, record: ImageRecord) -> bool:
-        made = self._rows.made_of.get(record.image_id)
-        return made is not None and made.photograph == record.sha256 and not made.correction
-
-    def _is_removed(self, record: ImageRecord) -> bool:
-        """Whether the row on disk is what a person drew over this photograph."""
-        made = self._rows.made_of.get(record.image_id)
-        return made is not None and made.photograph == record.sha256 and bool(made.correction)
-
-    def _of_line(self, record: ImageRecord) -> Mask | None:
-        """The mask of the row on disk in the classes of the data set, whatever photograph it is of; None where there is none."""
-        image_id = record.image_id
-        if image_id in self._rows:
-            return self._rows[image_id]["mask"]
-        if image_id not in self._rows.earlier:
-            return None
-        made = self._rows.made_of[image_id]
-        return renumbered(self._rows.earlier_row(image_id)["mask"], made.classes or (), self._classes.names)
 
 
 def _say_replaced(image_ids: Sequence[str], verb: str) -> None:

@@ -82,8 +82,9 @@ def _print(outcomes: Sequence[Outcome], console: Console | None = None) -> None:
 def _print_gains(outcomes: Sequence[Outcome], console: Console) -> None:
     """Print how far each variant with other masks is better than the line in data/, and whether that is more than chance."""
     table = Table(title="Gain over the line in data/, points [95 %]", title_justify="left", title_style="bold")
-    for heading, justify in (("", "right"), ("mIoU", "left"), ("gain", "left")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table.add_column("", justify="right")
+    table.add_column("mIoU")
+    table.add_column("gain")
     for k, outcome in enumerate(outcomes, 1):
         for name, gain in outcome.gains.items():
             if not gain.is_nothing:

@@ -40,10 +40,10 @@ def is_archive(path: Path) -> bool:
         first, blank = stream.read(tarfile.BLOCKSIZE), 0
         while first and not first.strip(b"\0") and blank < MOST_BLANK:  # which tarfile takes for an empty tar
             first, blank = stream.read(tarfile.BLOCKSIZE), blank + 1
-    return is_archive_by(first) if blank else tarfile.is_tarfile(path)
+    return begins_as_archive(first) if blank else tarfile.is_tarfile(path)
 
 
-def is_archive_by(start: bytes) -> bool:
+def begins_as_archive(start: bytes) -> bool:
     """Whether bytes begin as a zip or tar does."""
     if start.startswith(b"PK\3\4"):
         return True

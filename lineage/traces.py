@@ -28,7 +28,7 @@ from labelfactory.digests import digest_bytes, digest_file
 from labelfactory.dvc_cache import cache_folder, cached, is_ours
 from labelfactory.foreign_files import FORMATS, PHOTOGRAPHS
 from labelfactory.settings.wiring import DATA
-from lineage.archive_members import is_archive, is_archive_by, members_of
+from lineage.archive_members import begins_as_archive, is_archive, members_of
 from lineage.cached_names import named_in_cache
 from lineage.current_report import report_without
 from lineage.table_values import Leaf, leaves, values_of
@@ -110,7 +110,7 @@ class Traces(TraceWords):
         try:
             with _unpacked(path, packed) as stream:
                 while part := stream.read(PART):
-                    if not end and is_archive_by(part):
+                    if not end and begins_as_archive(part):
                         found.add(UNREAD)
                     digest.update(part)
                     found |= self._in_part(self._words_without_keys, end + part)

@@ -12,11 +12,9 @@ A mask that equals the current one was not edited: it is counted and ignored. So
 longer, as that of the line where a person has corrected it since the export.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,26 +22,16 @@ from labelfactory.console import one_line
 from labelfactory.dataset.images import fitted
 from labelfactory.dataset.prepared import Dataset, ImageRecord
 from labelfactory.dataset.withdrawn import withdrawn
-from labelfactory.errors import DataError, did_you_mean, in_short
-from labelfactory.foreign_files import LARGEST_TABLE, check_path, read_file, rubbish
+from labelfactory.errors import DataError, did_you_mean
 from labelfactory.progress import progress
 from labelfactory.schema import BACKGROUND, VOID, Mask
 from labelfactory.specks import MIN_AREA, left_out_specks
-from sources._coco_objects import Crowds
 from sources._edited_archive import unpacked
-from sources._edited_coco import edited_coco
-from sources._edited_cvat import edited_cvat
-from sources._edited_mask import EditedMask, Load
+from sources._edited_forms import NAME_ONE, Reading, listed_masks
+from sources._edited_mask import EditedMask
 from sources._edited_names import ImageNames
-from sources._edited_pngs import FOLDERS, ClassTable, class_table, read_edited_png, table_folder
 from sources._edited_regions import resized, same_shape
-from sources._edited_tasks import STROKES, edited_strokes, edited_tasks, is_tasks, names_of_tasks
 from sources._findings import SHOWN, first_lines
-
-LABEL_IDS = "_gtFine_labelIds"
-PHOTOGRAPHS = ("images", "JPEGImages", "leftImg8bit")
-"""Folders of photographs beside masks or their JSON, as tools and our exports write them."""
-NAME_ONE = "Name a folder or zip of PNG masks, a JSON of COCO or Label Studio, or CVAT's annotations.xml."
 
 NOT_TRAINING = "{} is not on the training list; other photographs have no masks"
 
@@ -52,14 +40,6 @@ Current = Callable[[ImageRecord], Mask | None]
 Outdated = Callable[[ImageRecord], Iterable[Mask]]
 """Returns masks of an image, [H, W] uint8, that an earlier export may have and that hold no longer: one that equals them was not
 edited, and does not replace the current one."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How edited masks are read where the files leave it open."""
-
-    nearest: bool = False  # take pixels of no class's colour, and masks of another scale, for the nearest
-    crowds: Crowds = "auto"  # what COCO annotations of `iscrowd: 1` are
 
 
 @dataclass
@@ -146,9 +126,9 @@ def find_edited(
         raise DataError(f"{path}: no such file or folder", NAME_ONE)
     how, edited, problems = reading or Reading(), Edited(), []
     with unpacked(path) as unzipped:
-        listed = list(_listed(unzipped, dataset, how, edited.decisions, above=unzipped == path))
+        listed = list(listed_masks(unzipped, dataset, how, edited.decisions, above=unzipped == path))
         gone, names = withdrawn(), ImageNames(dataset.usable)
-        why_not, unsaid = refused or _not_to_train(dataset), _Unsaid()
+        why_not, unsaid = refused or says_not_to_train(dataset), _Unsaid()
         with progress("corrections", len(listed)) as tick:
             for each in listed:
                 tick()
@@ -181,7 +161,7 @@ def find_edited(
     return edited
 
 
-def _not_to_train(dataset: Dataset) -> Callable[[ImageRecord], str]:
+def says_not_to_train(dataset: Dataset) -> Callable[[ImageRecord], str]:
     """Says of an image why its mask is not taken: it is not on the training list."""
     training = {record.image_id for record in dataset.training}
     return lambda record: "" if record.image_id in training else NOT_TRAINING.format(record.image_id)
@@ -235,75 +215,3 @@ def _checked(mask: Mask, inexact: int, record: ImageRecord, dataset: Dataset, *,
     if len(wrong):
         raise DataError(f"it contains {', '.join(map(str, wrong[:5]))}, which is not a class id")
     return mask, inexact
-
-
-# --- which of the forms it is -----------------------------------------------------------------------------------------
-
-
-def _listed(path: Path, dataset: Dataset, how: Reading, decisions: list[str], *, above: bool) -> Iterator[EditedMask]:
-    if path.is_dir():
-        yield from _of_folder(path, dataset, how, decisions, above=above)
-    elif path.suffix.lower() == ".xml":
-        yield from edited_cvat(path, dataset)
-    else:
-        loaded = _json(path)
-        if is_tasks(loaded):
-            yield from edited_tasks(path, loaded, dataset)
-        else:
-            yield from edited_coco(path, loaded, dataset, how.crowds, decisions)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(read_file(path, largest=LARGEST_TABLE))
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path}: not COCO instances: {type(error).__name__}: {in_short(error, 80)}", NAME_ONE
-        ) from None
-
-
-def _of_folder(
-    folder: Path, dataset: Dataset, how: Reading, decisions: list[str], *, above: bool
-) -> Iterator[EditedMask]:
-    inside = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
-    files = [file for file in _files(folder, folder, ".json", ".xml") if file.name != "provenance.json"]
-    pngs = _files(folder, inside or folder, ".png")
-    masks = [png for png in pngs if inside or not set(png.relative_to(folder).parts[:-1]) & set(PHOTOGRAPHS)]
-    pngs = masks or ([] if files else pngs)
-    strokes = [png for png in pngs if STROKES.fullmatch(png.name)]
-    if inside is None and not strokes and (files and (not pngs or any(f.suffix.lower() == ".xml" for f in files))):
-        if len(files) > 1:
-            names = ", ".join(file.relative_to(folder).as_posix() for file in files[:5])
-            raise DataError(f"{folder}: contains several files: {names}", "Name one of them.")
-        yield from _listed(files[0], dataset, how, decisions, above=above)
-        return
-    if not pngs:
-        raise DataError(f"{folder}: contains no mask (*.png)", NAME_ONE)
-    if strokes:
-        tasks = {k: v for file in files if file.suffix == ".json" for k, v in names_of_tasks(_json(file)).items()}
-        yield from edited_strokes(strokes, tasks, dataset)
-    _files(folder, folder, ".txt")
-    tables: dict[Path | None, ClassTable] = {}
-    for png in pngs:
-        if png not in strokes:
-            of = table_folder(png, folder, above=above)
-            if of not in tables:
-                tables[of] = class_table(of, dataset)
-                decisions += [f"classes are numbered as {of} says"] if of not in (None, folder) else []
-            table = tables[of]
-            name = png.relative_to(inside or folder).with_suffix("").as_posix().removesuffix(LABEL_IDS)
-            where, load = png.relative_to(folder).as_posix(), _reader(png, table, how)
-            yield EditedMask(where, (name, f"{name}.png"), load, has_void=table.has_void, has_specks=table.has_void)
-
-
-def _files(root: Path, folder: Path, *suffixes: str) -> list[Path]:
-    """Files below a folder. Raises FileRefusedError: one is a link out of `root`, which others may have packed, and the project."""
-    return [
-        check_path(path, "read", within=root)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in suffixes and not rubbish(path.relative_to(folder)) and path.is_file()
-    ]
-
-
-def _reader(path: Path, table: ClassTable, how: Reading) -> Load:
-    return lambda record: read_edited_png(path, table, nearest=how.nearest, tagged=bool(record.tags))
