@@ -60,6 +60,7 @@ BY_NUMBER = {
     "metrics.py": "scores, which no row or weight depends on; a threshold that they choose is in keys by its number",
     "names.py": "file names",
     "specks.py": "which regions of a mask count as objects in exports and corrections",
+    "tournament.py": "the result of a tournament, for a person",
     "typed_names.py": "names in options",
     "pool/": "processes",
     "progress.py": "messages",
