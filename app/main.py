@@ -36,6 +36,11 @@ COMMANDS = {
         "sweep",
         "Run the line once for each combination of values, as DVC experiments; params.yaml and data/ stay as they are.",
     ),
+    "tournament": Command(
+        "tournament",
+        "tournament",
+        "Hold methods against params.yaml as it stands, on the same photographs: gains with intervals, costs, one report.",
+    ),
     "status": Command(
         "status",
         "status",

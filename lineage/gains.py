@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from labelfactory.dataset.tables import HEAD
 from labelfactory.dvc_cache import cache_folder
-from labelfactory.level.paired import Gain, miou_of, paired_gain
+from labelfactory.level.paired import Gain, mean_paired_gain, miou_of
 from labelfactory.level.ratio import Areas
 from labelfactory.rows.scored import LISTS, SCORED_IMAGES, areas_of, pixels_column
 from lineage.evaluation import AT_BEST, Evaluation, evaluation_of, measured_in
@@ -87,12 +87,26 @@ def gains_in(
     Returns:
         Nothing where a file is gone, has other images than the other one, or does not add up to its value.
     """
-    (ids, before), (others, after) = (
-        _areas(file, key, value, len(classes) + 1) for file, value in zip(files, values, strict=True)
-    )
-    if not ids or ids != others:
+    return joint_gains(key, [files], [values], classes)
+
+
+def joint_gains(
+    key: str,
+    files: Sequence[Sequence[ScoredImages | None]],
+    values: Sequence[Sequence[float]],
+    classes: Sequence[str],
+) -> dict[str, Gain]:
+    """The same in the mean of several pairs of evaluations of the same images, as of trainings with several seeds."""
+    pairs, measured = [], set[tuple[str, ...]]()
+    for own_files, own_values in zip(files, values, strict=True):
+        (ids, before), (others, after) = (
+            _areas(file, key, value, len(classes) + 1) for file, value in zip(own_files, own_values, strict=True)
+        )
+        measured |= {tuple(ids), tuple(others)}
+        pairs.append((before, after))
+    if len(measured) != 1 or () in measured:
         return {}
-    mean, each = paired_gain(before, after)
+    mean, each = mean_paired_gain(pairs)
     names = (f"{IOU}{key.removeprefix(SCORE)}/{name}" for name in ("background", *classes))
     return {key: mean, **dict(zip(names, each, strict=True))}
 

@@ -27,6 +27,7 @@ from labelfactory.files import remove_leftover_folders, remove_leftovers
 from labelfactory.foreign_files import RAW
 from labelfactory.learning.resume import STATE
 from labelfactory.settings.wiring import DATA
+from labelfactory.tournament import TOURNAMENT
 from lineage.kept_removal import remove_kept
 from lineage.traces import HISTORY, Traces
 from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
@@ -64,6 +65,7 @@ def remove(withdrawal: Withdrawal) -> None:
         remove_leftovers(folder)  # of a run that was killed: half a shard, half a photograph
     for copy in (*EXPERIMENTS.glob("tmp*"), *EXPERIMENTS.glob("*/tmp*")):  # of a killed sweep: the whole project
         shutil.rmtree(copy, ignore_errors=True)
+    _without_tournament(withdrawal)
 
 
 def remove_cached(objects: Iterable[str]) -> None:
@@ -132,6 +134,13 @@ def _without_left_out(withdrawal: Withdrawal) -> None:
         kept = [item for item in known if item.image_id not in withdrawal.images and item.path not in files]
         if len(kept) < len(known):
             write_left_out(kept)
+
+
+def _without_tournament(withdrawal: Withdrawal) -> None:
+    """Delete a tournament that had the images: its networks learnt from them, and its report shows photographs."""
+    traces = Traces.of(withdrawal.images, withdrawal.pixels, ())
+    if any(traces.in_file(path) for path in TOURNAMENT.glob("imports/*/*")):
+        shutil.rmtree(TOURNAMENT)
 
 
 def _folders() -> list[Path]:

@@ -29,9 +29,9 @@ from models.segmenters._whole_photograph import Inference, best_of, probabilitie
 
 
 def scored_stages() -> tuple[StageWiring, ...]:
-    """The stages whose output `evaluate` reads and scores by mIoU: steps of the line in order, then references."""
+    """The stages whose output is there, and `evaluate` scores it by mIoU: steps of the line in order, then references."""
     inputs = stage_wiring("evaluate").inputs
-    return tuple(stage for stage in read_wiring().scored if stage.noun in inputs)
+    return tuple(s for s in read_wiring().scored if s.noun in inputs and (DATA / s.noun).exists())
 
 
 def scored_maps() -> tuple[StageWiring, ...]:

@@ -115,7 +115,11 @@ def held_line() -> Iterator[HeldLine]:
             repo.lock.waits = True  # DVC gives it away while a stage runs
             locks = held.pop_all()
         with locks:
-            for name in (*read_wiring(), "sweep"):  # a stage started by hand, or a sweep, holds its lock alone
+            for name in (
+                *read_wiring(),
+                "sweep",
+                "tournament",
+            ):  # a stage started by hand, or one of these, holds its lock alone
                 with stage_lock(name):
                     pass
             note_what_was_added(repo)  # before a withdrawal takes lists out of the cache

@@ -147,8 +147,21 @@ class Parent:
         """Whether it is alive, and for such stages."""
         return self._kind == kind and self._process.poll() is None
 
-    def fork(self, module: str, environment: Mapping[str, str]) -> "Stage":
+    def fork(
+        self,
+        module: str,
+        environment: Mapping[str, str],
+        *,
+        folder: str = "",
+        streams: Sequence[int] = (0, 1, 2),
+    ) -> "Stage":
         """Start a stage.
+
+        Args:
+            module: its module.
+            environment: of it.
+            folder: where it runs; empty for that of the kind.
+            streams: descriptors of its standard input, output and errors.
 
         Raises:
             CannotError: it did not start, and will not.
@@ -157,12 +170,12 @@ class Parent:
         reader, writer = os.pipe()
         try:
             try:
-                request = json.dumps(_request(module, environment, self._folder)).encode()
+                request = json.dumps(_request(module, environment, folder or self._folder)).encode()
                 if len(request) > LONGEST:
                     raise CannotError("what was typed is too long")
                 with _subreaper():
                     with suppress(ConnectionError):  # what is received says so
-                        socket.send_fds(self._socket, [request], [0, 1, 2, reader])
+                        socket.send_fds(self._socket, [request], [*streams, reader])
                     stage = int(self._receive())
             finally:
                 os.close(reader)

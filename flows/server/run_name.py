@@ -20,6 +20,11 @@ def of_sweep(parameters: Mapping[str, Any]) -> str:
     return f"sweep of {', '.join(parameters['parameters'])}"
 
 
+def of_tournament(parameters: Mapping[str, Any]) -> str:
+    """`tournament of objectives`."""
+    return f"tournament of {', '.join(parameters['contenders'])}"
+
+
 def of_new_images(parameters: Mapping[str, Any]) -> str:
     """`new images`, with the source if one is given."""
     source = parameters.get("source") or ""
@@ -29,6 +34,7 @@ def of_new_images(parameters: Mapping[str, Any]) -> str:
 KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "label-factory": of_line,
     "sweep": of_sweep,
+    "tournament": of_tournament,
     "label-new-images": of_new_images,
 }
 

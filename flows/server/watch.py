@@ -16,7 +16,7 @@ from flows.server.intervals import LABEL, SILENT_BEATS, START_BEATS, beat_second
 from flows.server.webhook import post, webhook_address
 from labelfactory.console import say
 
-FLOWS = ("label-factory", "label-factory-stage", "label-new-images", "sweep")
+FLOWS = ("label-factory", "label-factory-stage", "label-new-images", "sweep", "tournament")
 MOST_ATTEMPTS = 3
 """Attempts of a run, including those without a heartbeat."""
 

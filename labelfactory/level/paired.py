@@ -5,6 +5,7 @@ images as there are, with replacement, the same ones for both sides: what makes 
 lies between percentiles of the redraws' differences. It tells the chance of the images alone, not that of a training's seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,20 +68,35 @@ def paired_gain(first: Areas, second: Areas, *, redraws: int = 0, seed: int = 0)
     Raises:
         ShapeError: the two differ in shape.
     """
-    if first.union.shape != second.union.shape:
-        raise ShapeError(f"areas {first.union.shape} and {second.union.shape} are not of the same images and classes")
-    images, classes = first.union.shape
+    return mean_paired_gain([(first, second)], redraws=redraws, seed=seed)
+
+
+def mean_paired_gain(
+    pairs: Sequence[tuple[Areas, Areas]], *, redraws: int = 0, seed: int = 0
+) -> tuple[Gain, tuple[Gain, ...]]:
+    """The same for the mean of several gains on the same images, as of trainings with several seeds; all take the same redraws.
+
+    Raises:
+        ShapeError: there is no pair, or two differ in shape.
+    """
+    shapes = {areas.union.shape for pair in pairs for areas in pair}
+    if len(shapes) != 1:
+        raise ShapeError(f"areas {sorted(shapes)} are not of the same images and classes")
+    images, classes = shapes.pop()
     redraws = redraws or max(FEWEST_REDRAWS, min(REDRAWS, AT_MOST // max(images, 1)))
-    parts = np.concatenate([first.intersection, first.union, second.intersection, second.union], axis=1)
-    value = _differences(parts.sum(axis=0, keepdims=True), classes)[0]
+    every = [np.concatenate([a.intersection, a.union, b.intersection, b.union], axis=1) for a, b in pairs]
+    value = np.mean([_differences(parts.sum(axis=0, keepdims=True), classes)[0] for parts in every], axis=0)
     rng, drawn = np.random.default_rng(seed), []
     for start in range(0, redraws if images else 0, AT_ONCE):
-        times = [
-            np.bincount(rng.integers(images, size=images), minlength=images)
-            for _ in range(start, min(start + AT_ONCE, redraws))
-        ]
-        drawn.append(_differences(np.stack(times) @ parts, classes))
-    bearing = np.r_[images, ((first.union > 0) | (second.union > 0)).sum(axis=0)]
+        times = np.stack(
+            [
+                np.bincount(rng.integers(images, size=images), minlength=images)
+                for _ in range(start, min(start + AT_ONCE, redraws))
+            ]
+        )
+        drawn.append(np.mean([_differences(times @ parts, classes) for parts in every], axis=0))
+    bears = np.any([areas.union > 0 for pair in pairs for areas in pair], axis=0)
+    bearing = np.r_[images, bears.sum(axis=0)]
     values = np.concatenate(drawn) if drawn else np.empty((0, classes + 1))
     gains = [
         Gain(float(value[k]), *_interval(values[:, k] if bearing[k] >= FEWEST else np.empty(0)))

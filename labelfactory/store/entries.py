@@ -22,16 +22,17 @@ from labelfactory.store.limit import is_on, limit
 STORE = DATA / "store"
 OLD = "old"
 """What a temporary name says of an entry that is being removed."""
-VARIANTS = (".dvc", "tmp", "exps")
-"""Where DVC runs the variants of a sweep, each in a copy of the project."""
+COPIES = ((".dvc", "tmp", "exps"), ("data", "tournament", "nodes"))
+"""Where the variants of a sweep run, each in a copy of the project, and the stages of a tournament's contenders."""
 
 
 def store_folder() -> Path:
-    """The folder of the store, relative to the current one; in a variant of a sweep that of the project itself."""
+    """The folder of the store, relative to the current one; in a variant of a sweep or a stage of a tournament the project's."""
     parts = Path.cwd().parts
-    for i in range(len(parts) - len(VARIANTS)):
-        if parts[i : i + len(VARIANTS)] == VARIANTS:
-            return Path(*parts[:i]) / STORE
+    for copies in COPIES:
+        for i in range(len(parts) - len(copies)):
+            if parts[i : i + len(copies)] == copies:
+                return Path(*parts[:i]) / STORE
     return STORE
 
 

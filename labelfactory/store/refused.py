@@ -7,7 +7,7 @@ from labelfactory.store.entries import store_folder
 
 
 def refused() -> Withdrawn:
-    """What the ledger beside the store says was withdrawn: a variant of a sweep has no ledger of its own.
+    """What the ledger beside the store says was withdrawn: a variant of a sweep or of a tournament has no ledger of its own.
 
     Raises:
         DataError: a file of the ledger that was not read before is damaged.

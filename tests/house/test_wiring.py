@@ -13,9 +13,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from app.profile import _overlay as overlay
 from labelfactory.errors import ParamsError
 from labelfactory.settings.closure import reached
+from labelfactory.settings.overlay import lay_over as overlay
 from labelfactory.settings.params import Section, check_sections, read_yaml
 from labelfactory.settings.registry import MethodConfig
 from labelfactory.settings.source_file import read_source

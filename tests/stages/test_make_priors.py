@@ -10,7 +10,6 @@ from PIL import Image
 from small_line import SMALL
 from workspace import ROOT, call, make_workspace
 
-from app.profile import _overlay as overlay
 from flows.line import cost
 from flows.line.stage_states import StageState
 from labelfactory.dataset.manifest import Entry, Manifest, write_manifest
@@ -19,6 +18,7 @@ from labelfactory.learning.checkpoints import read_passport
 from labelfactory.rows.reader import RowReader
 from labelfactory.rows.shards import ShardFolder
 from labelfactory.schema import Classes
+from labelfactory.settings.overlay import lay_over as overlay
 from labelfactory.settings.params import check_sections, read_yaml
 from labelfactory.settings.wiring import read_wiring
 from labelfactory.stage import runner

@@ -12,6 +12,7 @@ COMMANDS = (
     "run",
     "status",
     "sweep",
+    "tournament",
     "report",
     "quality",
     "export",

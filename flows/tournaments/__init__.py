@@ -1,0 +1,1 @@
+"""A tournament of methods: its contenders, the stages that they share, its rounds and its result."""

@@ -1,0 +1,169 @@
+"""Stages of contenders, each in a folder of its own that is a small project: what equals another contender's is the same folder.
+
+data/tournament/nodes/<stage>-<key>/
+    params.yaml                 of the contender that needed it first
+    dvc.yaml, stages/, models/  links to the project's
+    data/<noun>/                what the stage reads: links to the folders of the nodes before it
+    data/<noun of the stage>/   what it makes, with data/reports/<stage>.json
+The key follows from the stage's sections, its code, the photographs and the keys of the nodes before it. A node whose DONE is there
+is never run again. One that was killed goes on where it was, as every stage does; rows and networks that the project, or another
+node, has made under the same key are found in data/store.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.tournaments.contenders import Entrant
+from flows.tournaments.selection import Selection
+from labelfactory.dataset.manifest import MANIFEST
+from labelfactory.digests import digest_json
+from labelfactory.files import make_folder, write_json, write_whole
+from labelfactory.json_files import read_json
+from labelfactory.settings.closure import code_digest, joined
+from labelfactory.settings.params import PARAMS_FILE
+from labelfactory.settings.wiring import DATA, METRICS, REPORTS, WIRING_FILE, StageWiring, Wiring, read_wiring
+from labelfactory.stage.given import file_digests
+from labelfactory.tournament import AGAIN, TOURNAMENT
+
+NODES = TOURNAMENT / "nodes"
+DONE = Path("done.json")
+"""Written when the stage has run to its end."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage with its settings and inputs.
+
+    Attributes:
+        stage: its name.
+        key: of all that its output follows from.
+        values: all of params.yaml.
+        above: nodes whose outputs it reads.
+        selection: the photographs.
+    """
+
+    stage: str
+    key: str
+    values: Mapping[str, Any]
+    above: tuple["Node", ...]
+    selection: Selection
+
+    @property
+    def folder(self) -> Path:
+        """Where it runs."""
+        return NODES / f"{self.stage}-{self.key[:16]}"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has run to its end."""
+        return (self.folder / DONE).exists()
+
+    @property
+    def chain(self) -> tuple["Node", ...]:
+        """The nodes that have to run for it, in order, itself last."""
+        every = dict.fromkeys(node for before in self.above for node in before.chain)
+        return (*every, self)
+
+    def __hash__(self) -> int:
+        return hash((self.stage, self.key))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and (self.stage, self.key) == (other.stage, other.key)
+
+    def prepare(self) -> None:
+        """Make the folder, with links to what the stage reads."""
+        wiring = read_wiring()
+        project, own = Path.cwd(), wiring[self.stage]
+        make_folder(self.folder / REPORTS)
+        with write_whole(self.folder / PARAMS_FILE) as path:
+            plain = json.loads(json.dumps(self.values, default=str))
+            path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+        links = {Path(WIRING_FILE): project / WIRING_FILE}
+        links |= {Path(path.parts[0]): project / path.parts[0] for stage in wiring.values() for path in stage.code}
+        links |= {DATA / wiring[n.stage].noun: project / n.folder / DATA / wiring[n.stage].noun for n in self.above}
+        links |= {DATA / name: project / DATA / name for name in given(own, wiring)}
+        links[MANIFEST.parent] = project / self.selection.folder
+        for link, target in links.items():
+            if not (self.folder / link).is_symlink():
+                (self.folder / link).symlink_to(target, target_is_directory=target.is_dir())
+
+    def finish(self, resumed: bool) -> None:
+        """Note that it has run to its end, and what it cost."""
+        report = read_json(self.folder / REPORTS / f"{self.stage}.json", dict[str, Any], AGAIN)
+        found = report.get("found") or report.get("rows_found", 0) or report.get("trained") is False
+        own = not found and not resumed
+        cost = {"seconds": report["seconds"] if own else None, "memory_mb": report["peak_memory_mb"] if own else None}
+        write_json(self.folder / DONE, {"stage": self.stage, "key": self.key, "pace": report.get("pace"), **cost})
+
+    def done(self) -> dict[str, Any]:
+        """What `finish` has noted. Raises DataError where that is damaged."""
+        noted: dict[str, Any] = read_json(self.folder / DONE, dict[str, Any], f"Delete {self.folder}. {AGAIN}")
+        return noted
+
+
+def given(stage: StageWiring, wiring: Wiring) -> list[str]:
+    """Folders below data/ that a stage reads and no stage writes, beside the import."""
+    return [n for n in stage.inputs if wiring.maker(n) is None and n != MANIFEST.parent.name]
+
+
+def stages_of(until: str) -> tuple[str, ...]:
+    """The stages that bring a score about, in order, the one that scores last.
+
+    Args:
+        until: what is scored, as metrics call it: seeds, masks, model.
+    """
+    wiring = read_wiring()
+    last = next(stage for stage in wiring.scored if stage.meta.scores.name == until)
+    scoring = wiring.maker(METRICS.parent.name)
+    names, waiting = set[str](), [last.name]
+    while waiting:
+        name = waiting.pop()
+        if name not in names:
+            names.add(name)
+            stage = wiring[name]
+            behind = [wiring.maker(stage.meta.scores.thresholds)] if stage.meta.scores.thresholds else []
+            behind += [wiring.predicting(stage.noun)]
+            waiting += [*wiring.before(name), *(each.name for each in behind if each is not None)]
+    if last.meta.kind == "network" and (rating := wiring.rating(wiring.masks.noun)):
+        names |= {rating.name}
+    return (*(name for name in wiring if name in names), *([scoring.name] if scoring else []))
+
+
+def nodes_of(entrant: Entrant, selection: Selection, stages: Iterable[str], shared: Mapping[str, Any]) -> Node:
+    """The last node of a contender, behind which stand all others.
+
+    Args:
+        entrant: the contender with one seed.
+        selection: the photographs.
+        stages: `stages_of`.
+        shared: digests of what people gave beside the photographs, by folder (`given_digests`).
+    """
+    wiring, made = read_wiring(), dict[str, Node]()
+    chosen = joined(section.methods() for section in entrant.sections.values())
+    for name in stages:
+        stage = wiring[name]
+        above = tuple(made[before] for before in wiring.before(name) if before in made)
+        key = digest_json(
+            {
+                "stage": name,
+                "sections": {section: entrant.sections[section].digest() for section in stage.params},
+                "code": code_digest(f"stages.{name}", chosen),
+                "photographs": selection.digest if MANIFEST.parent.name in stage.inputs else "",
+                "given": {noun: shared[noun] for noun in given(stage, wiring)},
+                "above": [node.key for node in above],
+            }
+        )
+        made[name] = Node(name, key, entrant.values, above, selection)
+    return made[name]
+
+
+def given_digests(stages: Iterable[str]) -> dict[str, str]:
+    """Digests of the folders that people fill and these stages read, beside the import."""
+    wiring = read_wiring()
+    nouns = {noun for name in stages for noun in given(wiring[name], wiring)}
+    return {noun: digest_json(file_digests(noun)) for noun in nouns}

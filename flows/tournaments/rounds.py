@@ -1,0 +1,356 @@
+"""The rounds of a tournament: who takes part in each, how long it may take, and who drops out.
+
+With a budget: a part of the photographs and one seed, then all of them, then all seeds. After a round, those drop out that are
+certainly behind the leader, by the interval of the paired difference; without true masks, the lower half by what the line knows.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from scipy.stats import kendalltau
+
+from flows.tournaments.contenders import Entrant
+from flows.tournaments.forecast import Forecast
+from flows.tournaments.jobs import Course, Job, images_of, job_of, run_of, supervision_of
+from flows.tournaments.selection import Selection
+from flows.tournaments.work import NodeError, first_line_of
+from labelfactory.errors import UserError
+from labelfactory.level.paired import BETTER, UNTOLD, WORSE, Gain
+from labelfactory.settings.wiring import read_wiring
+from labelfactory.tournament import BASELINE, Contender, Guess, Round, Run, ShownGain
+from lineage.gains import joint_gains
+from lineage.scores import IOU, SCORE
+
+PART, SMALL = 4, 128
+"""The first round has one photograph of so many, where there are more than SMALL."""
+FEWEST_FOR_TAU = 3
+Perform = Callable[[Job], None]
+"""Runs the nodes of a job. Raises NodeError or UserError where one fails."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One round: its photographs and its seeds, the first of which may be known from the round before."""
+
+    selection: Selection
+    seeds: int
+
+
+@dataclass
+class Standing:
+    """One contender during the tournament.
+
+    Attributes:
+        entrant: the contender.
+        jobs, runs: of its last round, by seed.
+        at_best: the same jobs with the thresholds that are best on the true masks.
+        state, problem: as in `Contender`.
+        supervision: kinds of labels.
+    """
+
+    entrant: Entrant
+    jobs: dict[int, Job] = field(default_factory=dict)
+    runs: dict[int, Run] = field(default_factory=dict)
+    at_best: dict[int, tuple[Job, float]] = field(default_factory=dict)
+    state: str = "not finished"
+    problem: str = ""
+    supervision: tuple[str, ...] = ()
+    last: Contender | None = None
+    """As it stood when it dropped out."""
+
+    @property
+    def name(self) -> str:
+        """Of the contender."""
+        return self.entrant.name
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it takes part in the next round."""
+        return self.state not in ("dropped", "failed")
+
+    def mean(self, what: str) -> float | None:
+        """Of a figure of its runs; None where one has none."""
+        values = [getattr(run, what) for run in self.runs.values()]
+        return sum(values) / len(values) if values and None not in values else None
+
+
+@dataclass
+class Tournament:
+    """A tournament under way.
+
+    Args:
+        course: what all runs have in common.
+        plans: the rounds.
+        entrants: the baseline first.
+        perform: runs a job.
+        show: called with one line for each step.
+        budget: seconds; 0 for no limit.
+        save: called after each run, with the tournament as it stands.
+    """
+
+    course: Course
+    plans: Sequence[Plan]
+    entrants: Sequence[Entrant]
+    perform: Perform
+    show: Callable[[str], None]
+    budget: float = 0.0
+    save: Callable[["Tournament"], None] = lambda tournament: None
+    ahead: Callable[[Sequence[Job]], None] = lambda jobs: None
+    """Called with the jobs of a round before they are performed: a cluster may do them together."""
+    rounds: list[Round] = field(default_factory=list)
+    standings: dict[str, Standing] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.standings = {entrant.name: Standing(entrant) for entrant in self.entrants}
+        self._began = time.monotonic()
+        self.plan = self.plans[0]
+
+    @property
+    def baseline(self) -> Standing:
+        """The standing of params.yaml as it stands."""
+        return self.standings[BASELINE]
+
+    def play(self) -> None:
+        """All rounds.
+
+        Raises:
+            UserError: the baseline cannot run or failed, or the budget does not last for the first round of one contender.
+        """
+        for number, plan in enumerate(self.plans):
+            self.plan = plan
+            self._enter(plan)
+            if number == 0:
+                self._check_budget()
+            entered = tuple(s.name for s in self.standings.values() if s.goes_on)
+            self._run(plan)
+            dropped = self._drop() if number + 1 < len(self.plans) else ()
+            images = plan.selection.images
+            self.rounds.append(Round(images=images, seeds=plan.seeds, entered=entered, dropped=dropped))
+            self.save(self)
+
+    def jobs(self, plan: Plan) -> Iterator[Job]:
+        """All jobs of a round, whoever drops out before it."""
+        for entrant in self.entrants:
+            for number in range(0 if entrant.problem else plan.seeds):
+                yield job_of(entrant, number, plan.selection, self.course)
+
+    def _enter(self, plan: Plan) -> None:
+        """Make the jobs of a round; who cannot run has failed."""
+        for standing in (s for s in self.standings.values() if s.goes_on):
+            standing.state, standing.jobs, standing.runs, standing.at_best = "not finished", {}, {}, {}
+            try:
+                if standing.entrant.problem:
+                    raise UserError(standing.entrant.problem)
+                for number in range(plan.seeds):
+                    job = job_of(standing.entrant, number, plan.selection, self.course)
+                    standing.jobs[job.seed] = job
+            except UserError as error:
+                self._fail(standing, error)
+
+    def _check_budget(self) -> None:
+        """Raises UserError where the budget does not last for the baseline and one contender."""
+        if not self.budget:
+            return
+        forecast = Forecast.of_stages(self.course.stages)
+        first = [forecast.seconds(n for j in s.jobs.values() for n in j.node.chain) for s in self._going()]
+        needed = first[0] + min(first[1:], default=0.0)
+        if needed > self.budget and not forecast.unknown:
+            raise UserError(
+                f"--budget: the first round of {BASELINE} and one contender takes about {needed / 60:.0f} minutes, "
+                f"{self.budget / 60:.0f} are given",
+                "Give more, or fewer --images; `--dry-run` says what each costs.",
+            )
+
+    def _going(self) -> list[Standing]:
+        return [standing for standing in self.standings.values() if standing.goes_on]
+
+    def _run(self, plan: Plan) -> None:
+        """Run the jobs of a round, one seed of all before the next, the baseline first; what has no time stays unfinished."""
+        self.ahead([job for s in self._going() for job in s.jobs.values() if self._has_time(job)])
+        for number in range(plan.seeds):
+            for standing in self._going():
+                job = list(standing.jobs.values())[number] if number < len(standing.jobs) else None
+                if job is None or not self._has_time(job):
+                    continue
+                self.show(f"{standing.name}, seed {job.seed}, {plan.selection.images} photographs")
+                self._run_one(standing, job)
+                self.save(self)
+        for standing in self._going():
+            if len(standing.runs) == len(standing.jobs):
+                standing.state = "finished"
+
+    def _has_time(self, job: Job) -> bool:
+        if not self.budget or job.entrant.name == BASELINE:
+            return True
+        needed = Forecast.of_stages(self.course.stages).seconds(job.node.chain)
+        return time.monotonic() - self._began + needed <= self.budget
+
+    def _run_one(self, standing: Standing, job: Job) -> None:
+        try:
+            self.perform(job)
+            run = run_of(job, self.course)
+            standing.runs[job.seed] = run
+            standing.supervision = supervision_of(job)
+            self._run_at_best(standing, job, run)
+        except (NodeError, UserError) as error:
+            self._fail(standing, error)
+
+    def _run_at_best(self, standing: Standing, job: Job, run: Run) -> None:
+        """Score it once more at the threshold that is best on the true masks, for its interval: nothing but scores is made anew."""
+        chooser = read_chooser(self.course)
+        if chooser is None or run.best_threshold is None:
+            return
+        number = list(standing.jobs).index(job.seed)
+        again = job_of(
+            standing.entrant, number, job.node.selection, self.course, {f"{chooser}.background": run.best_threshold}
+        )
+        self.perform(again)
+        score = run_of(again, self.course).score
+        if score is not None:
+            standing.at_best[job.seed] = again, score
+
+    def _fail(self, standing: Standing, error: NodeError | UserError) -> None:
+        if standing.name == BASELINE:
+            raise UserError(
+                f"{BASELINE}: {error.problem if isinstance(error, UserError) else first_line_of(error)}",
+                error.remedy if isinstance(error, UserError) else "Mend it and type the same command again.",
+            )
+        standing.state, standing.problem = "failed", first_line_of(error)
+        self.show(f"{standing.name} failed: {standing.problem}")
+
+    def _drop(self) -> tuple[str, ...]:
+        """Who is out after a round: certainly behind the leader; without true masks, the lower half."""
+        there = [s for s in self._going() if s.state == "finished"]
+        dropped: list[Standing] = []
+        if all(standing.mean("score") is not None for standing in there):
+            leader = max(there, key=lambda standing: standing.mean("score") or 0.0)
+            for standing in there:
+                gain = self.gain_over(leader, standing).get(self.course.key)
+                if gain is not None and gain.verdict == WORSE:
+                    dropped.append(standing)
+        elif all(standing.mean("guess") is not None for standing in there):
+            ranked = sorted(there, key=lambda standing: -(standing.mean("guess") or 0.0))
+            dropped = ranked[(len(ranked) + 1) // 2 :]
+        out = [standing for standing in dropped if standing is not self.baseline]
+        for standing in out:
+            standing.state = "dropped"
+            standing.last = self._contender(standing)
+            self.show(f"{standing.name} drops out")
+        return tuple(standing.name for standing in out)
+
+    def gain_over(
+        self, first: Standing, second: Standing, *, seeds: Sequence[int] = (), best: bool = False
+    ) -> dict[str, Gain]:
+        """The gain of the second over the first by flat key, in the mean of the seeds that both have run."""
+        common = [seed for seed in first.runs if seed in second.runs and (not seeds or seed in seeds)]
+        if best:
+            common = [seed for seed in common if seed in first.at_best and seed in second.at_best]
+            jobs = [[s.at_best[seed][0] for s in (first, second)] for seed in common]
+            values = [[s.at_best[seed][1] for s in (first, second)] for seed in common]
+        else:
+            jobs = [[s.jobs[seed] for s in (first, second)] for seed in common]
+            values = [[s.runs[seed].score or float("nan") for s in (first, second)] for seed in common]
+        same = all(a.node.selection == b.node.selection for a, b in jobs)
+        if not common or not same:
+            return {}
+        files = [[images_of(job) for job in pair] for pair in jobs]
+        classes = next((file.evaluation.classes for pair in files for file in pair if file), ())
+        return joint_gains(self.course.key, files, values, classes)
+
+    def contenders(self) -> list[Contender]:
+        """All of them with their figures: the baseline, then by rank; who failed is last."""
+        every = [self._contender(standing) for standing in self.standings.values()]
+        others = [contender for contender in every if contender.name != BASELINE]
+        order = {"finished": 0, "not finished": 1, "dropped": 2, "failed": 3}
+        by_truth = any(contender.score is not None for contender in every)
+
+        def rank(contender: Contender) -> tuple[int, float]:
+            figure = contender.score if by_truth else contender.guess
+            return order[contender.state], -(figure if figure is not None else -1.0)
+
+        return [next(c for c in every if c.name == BASELINE), *sorted(others, key=rank)]
+
+    def _contender(self, standing: Standing) -> Contender:
+        if standing.last is not None:
+            return standing.last
+        gains = self.gain_over(self.baseline, standing) if standing is not self.baseline else {}
+        best = self.gain_over(self.baseline, standing, best=True) if standing is not self.baseline else {}
+        prefix = f"{IOU}{self.course.key.removeprefix(SCORE)}/"
+        runs = tuple(standing.runs.values())
+        by_seed = {
+            run.seed: shown(found[self.course.key])
+            for run in runs
+            if gains and (found := self.gain_over(self.baseline, standing, seeds=[run.seed]))
+        }
+        return Contender(
+            name=standing.name,
+            overlay=dict(standing.entrant.overlay),
+            supervision=standing.supervision,
+            state=standing.state,
+            problem=standing.problem,
+            runs=runs,
+            score=standing.mean("score"),
+            at_best=standing.mean("at_best"),
+            guess=standing.mean("guess"),
+            gain=shown(gains[self.course.key]) if gains else None,
+            by_seed=by_seed,
+            gain_at_best=shown(best[self.course.key]) if best else None,
+            class_gains={k.removeprefix(prefix): shown(g) for k, g in gains.items() if k.startswith(prefix)},
+            cost=self._cost(standing),
+        )
+
+    def _cost(self, standing: Standing) -> float | None:
+        seconds = [
+            (run.seconds, self.baseline.runs[seed].seconds)
+            for seed, run in standing.runs.items()
+            if seed in self.baseline.runs
+        ]
+        known = [(own, other) for own, other in seconds if own is not None and other]
+        return round(sum(own for own, _ in known) / sum(other for _, other in known), 3) if known else None
+
+
+def read_chooser(course: Course) -> str | None:
+    """The section with the threshold at which the step is scored; None for a step without one."""
+    maker = read_wiring().maker(course.step.meta.scores.thresholds) if course.step.meta.scores.thresholds else None
+    return maker.name if maker else None
+
+
+def shown(gain: Gain) -> ShownGain:
+    """A gain as the result has it."""
+    low, high = (None if value != value else round(value, 6) for value in (gain.low, gain.high))
+    verdict = gain.verdict if gain.verdict in (BETTER, WORSE) and low is not None else UNTOLD
+    value = None if gain.value != gain.value else round(gain.value, 6)
+    return ShownGain.model_validate({"value": value, "low": low, "high": high, "verdict": verdict})
+
+
+def how_right(contenders: Iterable[Contender]) -> Guess | None:
+    """How far the order by `guess` is that by `score`; None where one of the two is not known."""
+    known = [
+        c for c in contenders if c.state in ("finished", "dropped") and c.score is not None and c.guess is not None
+    ]
+    if len(known) < 2:
+        return None
+    scores, guesses = [c.score or 0.0 for c in known], [c.guess or 0.0 for c in known]
+    chosen = known[guesses.index(max(guesses))]
+    tau = float(kendalltau(guesses, scores).statistic) if len(known) >= FEWEST_FOR_TAU else None
+    return Guess(
+        tau=None if tau is None or tau != tau else round(tau, 3),
+        chosen=chosen.name,
+        behind=round(max(scores) - (chosen.score or 0.0), 6),
+    )
+
+
+def plans_of(whole: Plan, choose: Callable[[int], Plan], *, halving: bool) -> list[Plan]:
+    """The rounds.
+
+    Args:
+        whole: the last one.
+        choose: gives one with so many photographs.
+        halving: whether there are others before it.
+    """
+    if not halving:
+        return [whole]
+    images = whole.selection.images
+    part = [Plan(choose(images // PART).selection, 1)] if images > SMALL else []
+    return [*part, Plan(whole.selection, 1), *([whole] if whole.seeds > 1 else [])]
