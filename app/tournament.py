@@ -19,6 +19,8 @@ from labelfactory.errors import ParamsError, UserError, did_you_mean
 from labelfactory.lock import project_lock
 from labelfactory.settings.overlay import nested
 from labelfactory.tournament import BASELINE, RESULTS, TOURNAMENT, Results, read_results
+from lineage.deliver import deliver
+from lineage.tournament_record import record_tournament
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 RUNNERS = ("local", "dask", "ray")
@@ -79,6 +81,7 @@ def tournament(
     from flows.tournament import tournament_here  # loads Prefect: only once the words are right
 
     results = tournament_here(wish, lambda text: say(f"  {text}"), say)
+    _record(results)
     _print(results)
     failed = [contender for contender in results.contenders if contender.state == "failed"]
     if failed:
@@ -114,6 +117,18 @@ def _adopt(name: str) -> None:
         return
     say("\n".join([f"tournament: params.yaml is as {name} was", *(f"  {change}" for change in changes)]))
     say("next: `labelfactory run`")
+
+
+def _record(results: Results) -> None:
+    """Into the ledger and MLflow; a problem is printed, not raised."""
+    try:
+        record_tournament(results)
+    except UserError as error:
+        say(f"record: {error.problem}; the tournament was not recorded")
+        return
+    delivered = deliver()
+    if delivered.waiting:
+        say(f"record: {delivered.waiting} records wait in data/ledger/outbox: {delivered.why}")
 
 
 def _print_forecast(wish: Wish) -> None:

@@ -20,6 +20,7 @@ from prefect.states import Completed, Failed
 
 from flows.run.heartbeat import heartbeat
 from flows.run.notify import announce
+from flows.run.run_record import tell_mlflow
 from flows.run.stage_task import USER_ERROR
 from flows.server.credentials import mask_logs
 from flows.server.run_name import run_name
@@ -35,6 +36,7 @@ from labelfactory.interrupt import Interrupted
 from labelfactory.lock import stage_lock
 from labelfactory.masking import masked
 from labelfactory.tournament import Results
+from lineage.tournament_record import record_tournament
 
 Runner = Literal["local", "dask", "ray"]
 LOCK = "tournament"
@@ -48,8 +50,8 @@ def name_of_run() -> str:
 @flow(
     name="tournament",
     flow_run_name=name_of_run,
-    on_completion=[announce],
-    on_failure=[announce],
+    on_completion=[announce, tell_mlflow],
+    on_failure=[announce, tell_mlflow],
     on_crashed=[announce],
     on_cancellation=[announce],
 )
@@ -83,6 +85,10 @@ def tournament(
             results = play(setup, wish.budget, logger.info, logger.info, as_task, ahead)
         except UserError as error:
             return Failed(name=USER_ERROR, message=str(error))
+    try:
+        record_tournament(results)
+    except UserError as error:
+        logger.warning("nothing was recorded: %s", error.problem)
     create_markdown_artifact(masked(as_markdown(results)), key="tournament", description="Contenders and their gains")
     failed = [contender.name for contender in results.contenders if contender.state == "failed"]
     if failed:

@@ -15,7 +15,7 @@ from lineage.ledger_rows import trained_models
 from lineage.makers import maker_of
 from lineage.outbox import Letter, Outbox
 
-KINDS = ("line", "execution", "model", "level", "promoted", "withdrawn")
+KINDS = ("line", "execution", "model", "level", "promoted", "withdrawn", "tournament")
 
 
 class Draft(NamedTuple):

@@ -27,6 +27,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine
 
+from labelfactory.digests import digest_json
 from labelfactory.settings.wiring import read_wiring
 from lineage.mlflow_forms import milliseconds, mlflow_name, now
 from lineage.mlflow_home import HOME, SQLITE
@@ -78,6 +79,7 @@ class Tracking:
             "level": self._level,
             "promoted": self._promoted,
             "withdrawn": self._withdrawn,
+            "tournament": self._tournament,
         }[letter.kind](letter)
 
     def is_empty(self) -> bool:
@@ -237,6 +239,25 @@ class Tracking:
             if model is not None:
                 self.client.set_logged_model_tags(model.model_id, tags)
             self.registry.mark(digest, tags)
+
+    def _tournament(self, letter: Letter) -> None:
+        """One run for the tournament, and one for each contender under it."""
+        detail = letter.detail
+        told = {n: str(detail[n]) for n in ("until", "split", "images", "seeds", "commit", "machine", "settings")}
+        parent = self._begin(letter.id, f"tournament {detail['title']}", None, told)
+        if parent is None:
+            return
+        for contender in detail["contenders"]:
+            tags = {n: str(contender[n]) for n in ("state", "problem", "supervision") if contender[n]}
+            own = digest_json([letter.id, contender["name"]])
+            run = self._begin(own, contender["name"], None, {PARENT: parent.info.run_id, **tags})
+            if run is None:  # of a letter that was taken in part
+                continue
+            at = now()
+            metrics = [Metric(mlflow_name(n), value, at, 0) for n, value in contender["figures"].items()]
+            self._log(run, flat(contender["overlay"]), metrics)
+            self.client.set_terminated(run.info.run_id, "FAILED" if contender["state"] == "failed" else "FINISHED")
+        self.client.set_terminated(parent.info.run_id, "FINISHED")
 
     def _begin(self, id: str, name: str, started: int | None, tags: Mapping[str, str]) -> Run | None:
         """A new run; None where it is there already, whole. One that was begun and not ended is thrown away."""

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from flows.tournaments.contenders import Entrant
-from flows.tournaments.nodes import Node, given_digests, nodes_of, stages_of
+from flows.tournaments.nodes import Inputs, Node, inputs_now, nodes_of, stages_of
 from flows.tournaments.selection import Selection
 from labelfactory.errors import DataError, ParamsError, UserError, did_you_mean
 from labelfactory.json_files import read_json
@@ -40,6 +40,7 @@ class Course:
         scored: the list on which the score is measured.
         val_list: on which networks are scored.
         guess: what ranks without true masks.
+        inputs: what all runs have in common beside photographs.
     """
 
     until: str
@@ -48,6 +49,7 @@ class Course:
     scored: str
     val_list: str
     guess: str
+    inputs: Inputs
 
     @property
     def step(self) -> StageWiring:
@@ -98,7 +100,7 @@ def course_of(entrants: Sequence[Entrant], until: str, split: str, *, with_truth
         result = next(name for name, stage in steps.items() if stage.meta.kind == "network" and stage.meta.result)
         stages, guess = stages_of(result), MASKS_GUESS
     scored = prepare["val_list"] if is_model else split
-    return Course(until, stages, split, scored, prepare["val_list"], guess)
+    return Course(until, stages, split, scored, prepare["val_list"], guess, inputs_now(stages))
 
 
 def _behind(name: str) -> set[str]:
@@ -143,7 +145,7 @@ def job_of(
     sections = check_sections(values, kinds, f"params.yaml with {entrant.name}")
     check_line(sections)
     own = replace(entrant, values=values, sections=sections)
-    return Job(own, base + number, nodes_of(own, selection, course.stages, given_digests(course.stages)))
+    return Job(own, base + number, nodes_of(own, selection, course.stages, course.inputs))
 
 
 def run_of(job: Job, course: Course) -> Run:

@@ -12,7 +12,7 @@ node, has made under the same key are found in data/store.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from labelfactory.dataset.manifest import MANIFEST
 from labelfactory.digests import digest_json
 from labelfactory.files import make_folder, write_json, write_whole
 from labelfactory.json_files import read_json
-from labelfactory.settings.closure import code_digest, joined
+from labelfactory.settings.closure import Chosen, code_digest, joined
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.wiring import DATA, METRICS, REPORTS, WIRING_FILE, StageWiring, Wiring, read_wiring
 from labelfactory.stage.given import file_digests
@@ -45,6 +45,7 @@ class Node:
         values: all of params.yaml.
         above: nodes whose outputs it reads.
         selection: the photographs.
+        methods: plug-in family → methods that its contender's sections name.
     """
 
     stage: str
@@ -52,6 +53,9 @@ class Node:
     values: Mapping[str, Any]
     above: tuple["Node", ...]
     selection: Selection
+    code: str
+    """Digest of the code that it runs, as it was when the tournament was planned."""
+    methods: Chosen
 
     @property
     def folder(self) -> Path:
@@ -91,6 +95,11 @@ class Node:
         for link, target in links.items():
             if not (self.folder / link).is_symlink():
                 (self.folder / link).symlink_to(target, target_is_directory=target.is_dir())
+
+    @property
+    def is_planned_code(self) -> bool:
+        """Whether the code on disk is that of the plan."""
+        return code_digest(f"stages.{self.stage}", self.methods) == self.code
 
     def finish(self, resumed: bool) -> None:
         """Note that it has run to its end, and what it cost."""
@@ -134,36 +143,56 @@ def stages_of(until: str) -> tuple[str, ...]:
     return (*(name for name in wiring if name in names), *([scoring.name] if scoring else []))
 
 
-def nodes_of(entrant: Entrant, selection: Selection, stages: Iterable[str], shared: Mapping[str, Any]) -> Node:
+@dataclass
+class Inputs:
+    """What all runs of a tournament have in common beside photographs, as it was when that was planned.
+
+    Attributes:
+        given: folder that people fill → digest of its files, such as corrections.
+    """
+
+    given: Mapping[str, str]
+    _codes: dict[str, str] = field(default_factory=dict)
+
+    def code(self, stage: str, chosen: Chosen) -> str:
+        """Digest of the code of a stage, looked at once for each choice of methods."""
+        name = f"{stage} {sorted((family, sorted(methods)) for family, methods in chosen.items())}"
+        if name not in self._codes:
+            self._codes[name] = code_digest(f"stages.{stage}", chosen)
+        return self._codes[name]
+
+
+def nodes_of(entrant: Entrant, selection: Selection, stages: Iterable[str], inputs: Inputs) -> Node:
     """The last node of a contender, behind which stand all others.
 
     Args:
         entrant: the contender with one seed.
         selection: the photographs.
         stages: `stages_of`.
-        shared: digests of what people gave beside the photographs, by folder (`given_digests`).
+        inputs: what all have in common.
     """
     wiring, made = read_wiring(), dict[str, Node]()
     chosen = joined(section.methods() for section in entrant.sections.values())
     for name in stages:
         stage = wiring[name]
         above = tuple(made[before] for before in wiring.before(name) if before in made)
+        code = inputs.code(name, chosen)
         key = digest_json(
             {
                 "stage": name,
                 "sections": {section: entrant.sections[section].digest() for section in stage.params},
-                "code": code_digest(f"stages.{name}", chosen),
+                "code": code,
                 "photographs": selection.digest if MANIFEST.parent.name in stage.inputs else "",
-                "given": {noun: shared[noun] for noun in given(stage, wiring)},
+                "given": {noun: inputs.given[noun] for noun in given(stage, wiring)},
                 "above": [node.key for node in above],
             }
         )
-        made[name] = Node(name, key, entrant.values, above, selection)
+        made[name] = Node(name, key, entrant.values, above, selection, code, chosen)
     return made[name]
 
 
-def given_digests(stages: Iterable[str]) -> dict[str, str]:
-    """Digests of the folders that people fill and these stages read, beside the import."""
+def inputs_now(stages: Iterable[str]) -> Inputs:
+    """What these stages are given now, beside the import."""
     wiring = read_wiring()
     nouns = {noun for name in stages for noun in given(wiring[name], wiring)}
-    return {noun: digest_json(file_digests(noun)) for noun in nouns}
+    return Inputs({noun: digest_json(file_digests(noun)) for noun in nouns})

@@ -98,12 +98,13 @@ class Tournament:
     save: Callable[["Tournament"], None] = lambda tournament: None
     ahead: Callable[[Sequence[Job]], None] = lambda jobs: None
     """Called with the jobs of a round before they are performed: a cluster may do them together."""
+    clock: Callable[[], float] = time.monotonic
     rounds: list[Round] = field(default_factory=list)
     standings: dict[str, Standing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.standings = {entrant.name: Standing(entrant) for entrant in self.entrants}
-        self._began = time.monotonic()
+        self._began = self.clock()
         self.plan = self.plans[0]
 
     @property
@@ -184,7 +185,7 @@ class Tournament:
         if not self.budget or job.entrant.name == BASELINE:
             return True
         needed = Forecast.of_stages(self.course.stages).seconds(job.node.chain)
-        return time.monotonic() - self._began + needed <= self.budget
+        return self.clock() - self._began + needed <= self.budget
 
     def _run_one(self, standing: Standing, job: Job) -> None:
         try:
