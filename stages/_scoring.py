@@ -34,6 +34,12 @@ def scored_stages() -> tuple[StageWiring, ...]:
     return tuple(s for s in read_wiring().scored if s.noun in inputs and (DATA / s.noun).exists())
 
 
+def wired_scores() -> tuple[str, ...]:
+    """Names of what `evaluate` would score if all outputs were there."""
+    inputs = stage_wiring("evaluate").inputs
+    return tuple(stage.meta.scores.name for stage in read_wiring().scored if stage.noun in inputs)
+
+
 def scored_maps() -> tuple[StageWiring, ...]:
     """The scored stages whose rows are class scores, which a background threshold turns into masks."""
     return tuple(stage for stage in scored_stages() if stage.meta.scores.thresholds)

@@ -43,10 +43,10 @@ from stages._scoring import (
     flat_metrics,
     inference_state,
     score_images,
-    score_names,
     scored_maps,
     scored_stages,
     start_scorer,
+    wired_scores,
 )
 
 AFFINITY = ("affinity_background", "affinity_foreground")
@@ -63,8 +63,8 @@ ROWS = 32
 
 def images_schema() -> pa.Schema:
     """Columns of images.parquet: the image, its lists, its mIoU and its pixels by score name, its true mask."""
-    scores = [(name, pa.float32()) for name in score_names()]
-    pixels = [(pixels_column(name), PIXELS_TYPE) for name in score_names()]
+    scores = [(name, pa.float32()) for name in wired_scores()]
+    pixels = [(pixels_column(name), PIXELS_TYPE) for name in wired_scores()]
     lists = (LISTS, pa.list_(pa.string()))
     return pa.schema([("image_id", pa.string()), lists, *scores, *pixels, ("truth", MaskColumn().arrow_type)])
 

@@ -135,6 +135,8 @@ ELSEWHERE = {
     "labelfactory serve": "test_serve.py",
     "labelfactory serve [--port 8600]": "test_serve.py",
     "labelfactory sweep random_walk.beta=4,8 [--until refine_crf]": "test_sweep.py",
+    "labelfactory tournament cams": "test_tournament.py",
+    "labelfactory tournament objectives [--until masks] [--seeds 2] [--budget 2h] [--dry-run]": "test_tournament.py",
     "labelfactory package [--out segmenter.onnx]": "test_package.py",
     "labelfactory pull [--give-up]": "test_storage.py",
     "labelfactory push [--give-up]": "test_storage.py",
