@@ -25,6 +25,7 @@ from flows.run.stage_task import USER_ERROR
 from flows.server.credentials import mask_logs
 from flows.server.run_name import run_name
 from flows.tournaments.forecast import Forecast
+from flows.tournaments.gallery import gallery_of
 from flows.tournaments.jobs import Job
 from flows.tournaments.result import save_results
 from flows.tournaments.rounds import Tournament
@@ -35,8 +36,9 @@ from labelfactory.errors import UserError
 from labelfactory.interrupt import Interrupted
 from labelfactory.lock import stage_lock
 from labelfactory.masking import masked
-from labelfactory.tournament import Results
+from labelfactory.tournament import REPORT, TOURNAMENT, Results
 from lineage.tournament_record import record_tournament
+from reporting.tournament_page import write_tournament_report
 
 Runner = Literal["local", "dask", "ray"]
 LOCK = "tournament"
@@ -203,7 +205,9 @@ def play(
             done = sum(len(standing.runs) for standing in played.standings.values())
             wanted = sum(len(standing.jobs) for standing in played.standings.values())
             raise Interrupted(f"{done} of {wanted} runs of this round done") from interruption
-        return save_results(played, setup)
+        results = save_results(played, setup)
+        write_tournament_report(TOURNAMENT / REPORT, results, gallery_of(played))
+        return results
 
 
 def _save(played: Tournament, setup: Setup) -> None:

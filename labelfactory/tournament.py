@@ -14,6 +14,8 @@ from labelfactory.json_files import Sha256, read_json
 
 TOURNAMENT = Path("data/tournament")
 RESULTS = TOURNAMENT / "results.json"
+REPORT = "report.html"
+"""Beside it."""
 BASELINE = "baseline"
 AGAIN = "Type the same `labelfactory tournament …` again: what was made is kept."
 

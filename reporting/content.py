@@ -113,3 +113,22 @@ class Report:
     notes: list[str]  # warnings: no true masks, quarantined images, stronger supervision
     imported: Account | None = None
     quality: QualityView | None = None
+
+
+@dataclass(frozen=True)
+class ContenderMask:
+    """A mask that one contender of a tournament made."""
+
+    mask: NDArray[Any]  # [H, W] uint8 class ids, 255 void; may be smaller than the photograph
+    iou: float | None = None  # mIoU with the photograph's true mask; None where it is not known
+
+
+@dataclass(frozen=True)
+class ContestedPhotograph:
+    """One photograph of a tournament, and what the contenders made of it."""
+
+    image_id: str
+    photograph: NDArray[Any]  # [H, W, 3] uint8 RGB
+    masks: dict[str, ContenderMask]  # name of the contender -> its mask; one that has none is left out
+    truth: NDArray[Any] | None = None  # [H, W] uint8 class ids, 255 void
+    why: str = ""  # the reason for its choice: "most disputed", "by chance" …

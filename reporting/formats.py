@@ -15,7 +15,9 @@ def percent(fraction: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of fractions in points, signed."""
+    """A difference of fractions in points, signed; a dash for NaN."""
+    if not math.isfinite(difference):
+        return "–"
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
@@ -43,3 +45,20 @@ def memory(megabytes: int | None) -> str:
 def with_code(text: str) -> Markup:
     """A message for the terminal on a page: what stands between backticks as code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def times(factor: float | None) -> str:
+    """A factor with two digits, such as `1.4 ×`; a dash when not known."""
+    if factor is None or not math.isfinite(factor):
+        return "–"
+    return f"{factor:.0f}{NBSP}×" if factor >= 99.5 else f"{factor:.2g}{NBSP}×"
+
+
+def finite(value: float | None) -> float | None:
+    """The number; None for one that is not known, NaN or infinite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def breakable(text: str) -> Markup:
+    """A long name that may go on in the next line behind `_`, `.` and `/`."""
+    return Markup(re.sub(r"([_./])", r"\1<wbr>", str(escape(text))))

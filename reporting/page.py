@@ -67,7 +67,11 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         ShapeError: a picture or a curve is not what `reporting.content` says.
     """
-    page = render_report(report)
+    write_page(path, render_report(report))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page, whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")  # a file name may hold any bytes
@@ -75,20 +79,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def render_report(report: Report) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "points": points,
-        "duration": duration,
-        "memory": memory,
-        "with_code": with_code,
-    }
+    environment = page_environment()
     plots = [_plot(curve) for curve in report.curves]
     splits, steps = split_names(report.metrics), step_names(report.steps)
     return environment.get_template(TEMPLATE).render(
@@ -114,6 +105,25 @@ def render_report(report: Report) -> str:
         void=VOID,
         finite=math.isfinite,
     )
+
+
+def page_environment() -> jinja2.Environment:
+    """What fills the templates of this folder: everything that comes from data is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "duration": duration,
+        "memory": memory,
+        "with_code": with_code,
+    }
+    return environment
 
 
 def class_name(class_id: int, classes: list[str]) -> str:

@@ -44,17 +44,17 @@ def draw_tile(photograph: NDArray[Any], tile: Tile) -> str:
     return data_uri(mask_over(shrink(photograph), tile.pixels))
 
 
-def shrink(photograph: NDArray[Any]) -> Picture:
-    """The photograph [H, W, 3] uint8 at the size of the page, never larger than it was.
+def shrink(photograph: NDArray[Any], width: int = MAX_WIDTH, height: int = MAX_HEIGHT) -> Picture:
+    """The photograph [H, W, 3] uint8 within `width` × `height`, by default the page's; never larger than it was.
 
     Raises:
         ShapeError: not [H, W, 3] uint8.
     """
     if photograph.ndim != 3 or photograph.shape[2] != 3 or photograph.dtype != np.uint8 or not photograph.size:
         raise ShapeError(f"a photograph is [H, W, 3] uint8, not {photograph.shape} {photograph.dtype}")
-    height, width = photograph.shape[:2]
-    factor = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    rows, columns = photograph.shape[:2]
+    factor = min(1.0, width / columns, height / rows)
+    size = (max(1, round(columns * factor)), max(1, round(rows * factor)))
     return np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 

@@ -1,14 +1,9 @@
 """Curves as inline SVG: text stays text, and colours are the page's own, so that dark and light both fit."""
 
-import hashlib
-import io
 import math
-import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
@@ -17,27 +12,19 @@ from matplotlib.ticker import MaxNLocator
 
 from labelfactory.errors import ShapeError
 from reporting.content import Curve
+from reporting.svg import FONT_SIZE, SERIES, STAND_INS, as_svg, dress
 
 WIDTH, HEIGHT = 360, 230
 """Units of the drawing; on the page they are about pixels."""
 
-FONT_SIZE = 10.5
 MARK_ROW = 15 / HEIGHT
 """Height of the row above the axes in which a mark's name stands."""
 
 ROOM = 0.72
 """A mark farther to the right than this has no room for its name at its right."""
 
-SERIES = tuple(f"--series-{i}" for i in range(1, 7))
-"""CSS colours of a plot's lines, in their order."""
-
 DASHES: tuple[str, ...] = ("-", "--", ":", "-.")
 """Of vertical marks, so that they differ without colour."""
-
-_STAND_INS = {"--ink": "#010203", "--muted": "#010204", "--rule": "#010205", "--card": "#010206"} | {
-    name: f"#0102{16 + i:02x}" for i, name in enumerate(SERIES)
-}
-"""matplotlib knows no CSS variable: each is drawn in a colour that nothing else has, then put in by its name."""
 
 
 def series_colour(position: int) -> str:
@@ -63,9 +50,9 @@ def draw_curve(curve: Curve) -> Markup:
     marks = {n: x for n, x in curve.marks.items() if math.isfinite(x)}
     top = 0.97 - MARK_ROW * len(marks)
     axes = figure.add_axes((0.11, 0.1, 0.87, top - 0.1))
-    _dress(axes)
+    dress(axes)
     for i, values in enumerate(curve.series.values()):
-        colour = _STAND_INS[series_colour(i)]
+        colour = STAND_INS[series_colour(i)]
         axes.plot(curve.x, values, color=colour, linewidth=1.9, marker="o" if len(values) < 3 else None, markersize=4)
     if len(curve.x) < 3:
         axes.margins(x=0.2)
@@ -82,7 +69,7 @@ def draw_curve(curve: Curve) -> Markup:
             right=label_is_right,
         )
     labels = {f"@{i}@": str(escape(f"{n} {x:.4g}")) for i, (n, x) in enumerate(marks.items())}
-    return Markup(_as_svg(figure, labels))
+    return Markup(as_svg(figure, labels))
 
 
 def draw_histogram(values: Sequence[float], *, bins: int = 20) -> Markup:
@@ -90,22 +77,11 @@ def draw_histogram(values: Sequence[float], *, bins: int = 20) -> Markup:
     counts, edges = np.histogram(np.clip(values, 0, 1), bins=bins, range=(0, 1))
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
     axes = figure.add_axes((0.11, 0.1, 0.87, 0.87))
-    _dress(axes)
-    axes.bar(edges[:-1] * 100, counts, width=0.88 * 100 / bins, align="edge", color=_STAND_INS[series_colour(0)])
+    dress(axes)
+    axes.bar(edges[:-1] * 100, counts, width=0.88 * 100 / bins, align="edge", color=STAND_INS[series_colour(0)])
     axes.set_xlim(0, 100)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-    return Markup(_as_svg(figure, {}))
-
-
-def _dress(axes: Axes) -> None:
-    axes.set_facecolor("none")
-    axes.set_axisbelow(True)
-    axes.grid(axis="y", color=_STAND_INS["--rule"], linewidth=0.8)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_STAND_INS["--muted"])
-    axes.tick_params(length=0, labelsize=FONT_SIZE, labelcolor=_STAND_INS["--muted"], pad=5)
-    axes.margins(x=0.01, y=0.08)
-    axes.locator_params(nbins=6)
+    return Markup(as_svg(figure, {}))
 
 
 def rows_of_marks(xs: list[float], limits: tuple[float, float]) -> list[tuple[int, bool]]:
@@ -133,7 +109,7 @@ def rows_of_marks(xs: list[float], limits: tuple[float, float]) -> list[tuple[in
 
 def _mark(axes: Axes, curve: Curve, x: float, *, row: int, rows: int, position: int, right: bool) -> None:
     """A vertical line up to its own row above the axes, its name there, and a dot where it meets each curve."""
-    ink = _STAND_INS["--ink"]
+    ink = STAND_INS["--ink"]
     top = 1 + MARK_ROW / axes.get_position().height * (rows - row - 0.25)
     across = axes.get_xaxis_transform()
     style = DASHES[position % len(DASHES)]
@@ -153,23 +129,5 @@ def _mark(axes: Axes, curve: Curve, x: float, *, row: int, rows: int, position: 
         known = np.isfinite(values)
         if known.any() and curve.x[0] <= x <= curve.x[-1]:
             y = float(np.interp(x, np.asarray(curve.x)[known], np.asarray(values)[known]))
-            colour = _STAND_INS[series_colour(i)]
-            axes.plot([x], [y], "o", color=colour, markersize=5.5, markeredgecolor=_STAND_INS["--card"], zorder=5)
-
-
-def _as_svg(figure: Figure, labels: dict[str, str]) -> str:
-    """The figure as an SVG element with the page's fonts and colours, and ids that are its own."""
-    stream = io.StringIO()
-    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "labelfactory"}  # put back on leaving
-    with matplotlib.rc_context(settings):
-        figure.savefig(stream, format="svg", transparent=True)
-    svg = stream.getvalue()
-    # the metadata holds the date; a style inside would rule the whole page
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r"; font-family: [^;\"]*", "", svg)
-    for name, colour in _STAND_INS.items():
-        svg = svg.replace(colour, f"var({name})")
-    own = "p" + hashlib.sha256(f"{svg}{labels}".encode()).hexdigest()[:8]
-    svg = re.sub(r'\bid="', f'id="{own}-', svg)
-    svg = re.sub(r'(url\(|href=")#', rf"\1#{own}-", svg)
-    return re.sub("@[0-9]+@", lambda found: labels[found[0]], svg)
+            colour = STAND_INS[series_colour(i)]
+            axes.plot([x], [y], "o", color=colour, markersize=5.5, markeredgecolor=STAND_INS["--card"], zorder=5)

@@ -22,10 +22,12 @@ from flows.tournaments.contenders import Entrant
 from flows.tournaments.selection import Selection
 from labelfactory.dataset.manifest import MANIFEST
 from labelfactory.digests import digest_json
+from labelfactory.errors import UserError
 from labelfactory.files import make_folder, write_json, write_whole
 from labelfactory.json_files import read_json
 from labelfactory.settings.closure import Chosen, code_digest, joined
 from labelfactory.settings.params import PARAMS_FILE
+from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import DATA, METRICS, REPORTS, WIRING_FILE, StageWiring, Wiring, read_wiring
 from labelfactory.stage.given import file_digests
 from labelfactory.tournament import AGAIN, TOURNAMENT
@@ -105,9 +107,24 @@ class Node:
         """Note that it has run to its end, and what it cost."""
         report = read_json(self.folder / REPORTS / f"{self.stage}.json", dict[str, Any], AGAIN)
         found = report.get("found") or report.get("rows_found", 0) or report.get("trained") is False
-        own = not found and not resumed
-        cost = {"seconds": report["seconds"] if own else None, "memory_mb": report["peak_memory_mb"] if own else None}
+        if found or resumed:
+            cost = self._cost_in_line(report)
+        else:
+            cost = {"seconds": report["seconds"], "memory_mb": report["peak_memory_mb"]}
         write_json(self.folder / DONE, {"stage": self.stage, "key": self.key, "pace": report.get("pace"), **cost})
+
+    def _cost_in_line(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """What it would have cost by the pace of the project's own run with the same settings; None where there was none."""
+        try:
+            line = read_report(self.stage)
+        except UserError:
+            line = {}
+        pace = line.get("pace")
+        if not pace or line.get("settings") != report.get("settings"):
+            return {"seconds": None, "memory_mb": None}
+        rows = sum(report.get(name, 0) for name in ("rows_computed", "rows_found", "rows_copied"))
+        units = rows or report.get("training_rows", 0) or pace["units"]
+        return {"seconds": pace["seconds"] * units / pace["units"], "memory_mb": line["peak_memory_mb"]}
 
     def done(self) -> dict[str, Any]:
         """What `finish` has noted. Raises DataError where that is damaged."""

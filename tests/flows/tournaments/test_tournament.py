@@ -123,6 +123,7 @@ def test_the_line_and_a_tournament_find_what_the_other_has_made(finished):
     call(finished, "labelfactory", "run", "evaluate")
     out = call(finished, "labelfactory", "tournament", "one.yaml", "--seeds", "1")
     assert "found again in data/store" in out
+    assert all(c.cost is not None for c in results(finished).contenders)  # by the pace of the line
     call(finished, "labelfactory", "tournament", "--adopt", "half")
     again = call(finished, "labelfactory", "run", "extract_cams")
     assert re.search(r"extract_cams +.*found", again) or "found" in again
