@@ -21,11 +21,9 @@ from labelfactory.errors import ParamsError
 from labelfactory.learning.learner import Batch, Look, Terms
 from labelfactory.settings.registry import MethodConfig
 from models.classifier import Classifier
-from models.grids import resample
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
 from models.objectives import Objective
-
-EPSILON = 1e-5
+from models.objectives._erasing import erase, erasing_mask, sample_tag
 
 
 class Config(MethodConfig):
@@ -103,24 +101,6 @@ class OcCse(Objective):
         self.finished.fill_(epoch)
         if epoch == self.config.judge_epochs:
             self.judge.load_state_dict(self.network.state_dict())
-
-
-def sample_tag(target: Tensor) -> Tensor:
-    """One of each image's tags, at random: [B, C] of 0 and 1 of targets [B, C]; zeros for an image without tags."""
-    tagged = target.any(dim=1, keepdim=True)
-    chosen = torch.multinomial(torch.where(tagged, target, 1.0), 1)
-    return torch.zeros_like(target).scatter_(1, chosen, 1.0) * tagged
-
-
-def erasing_mask(cams: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """The share by which each pixel is erased: [B, 1, *size] in [0, 1) of evidence [B, 1, h, w] on a grid of `stride`."""
-    mask = resample(cams, stride=stride, image_size=size, size=size).relu()
-    return mask / (mask.amax(dim=(2, 3), keepdim=True) + EPSILON)
-
-
-def erase(images: Tensor, mask: Tensor, colour: Tensor) -> Tensor:
-    """Images [B, 3, H, W] faded by mask [B, 1, H, W] into a colour [1, 3, 1, 1]."""
-    return images + (colour - images) * mask
 
 
 def judgement(logits: Tensor, remaining: Tensor, sampled: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from labelfactory.learning.learner import Batch, Terms
 from labelfactory.settings.registry import MethodConfig
-from models.backbones import Backbone
+from models.backbones import Backbone, Features
 from models.classifier import Classifier
 from models.grids import aligned_size, resize_images
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
@@ -66,7 +66,10 @@ class SeamClassifier(Classifier):
     def view(self, images: Tensor) -> View:
         """Logits, CAMs before ReLU, and refined CAMs of images [B, 3, H, W] in [0, 255]."""
         taps = self.backbone(images)
-        features = self.backbone.head(taps.c5)
+        return self.view_of(images, taps, self.backbone.head(taps.c5))
+
+    def view_of(self, images: Tensor, taps: Features, features: Tensor) -> View:
+        """The same of images whose features are known: those of the backbone, and its head's [B, D, h, w]."""
         self.note(features)
         evidence = self.evidence(features).float()
         embedding = self._embedding(images, taps.c3.detach(), taps.c4.detach(), evidence.shape[-2:])
@@ -99,11 +102,17 @@ class Seam(Objective):
 
     def forward(self, batch: Batch) -> Terms:
         """``tags``, ``min_pool``, ``er`` and ``ecr``."""
-        stride, target = self.network.backbone.output_stride, batch["target"]
-        images = resize_images(batch["image"], aligned_size(*batch["image"].shape[-2:], stride=stride))
-        small_size = aligned_size(*images.shape[-2:], stride=stride, scale=self.config.scale)
-        first = self.network.view(images)
-        second = self.network.view(_on_grid(images, small_size))
+        first, second = (self.network.view(images) for images in self.two_sizes(batch["image"]))
+        return self.terms(first, second, batch["target"])
+
+    def two_sizes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and their small view, both of a size that lies straight on the grid."""
+        stride = self.network.backbone.output_stride
+        whole = resize_images(images, aligned_size(*images.shape[-2:], stride=stride))
+        return whole, _on_grid(whole, aligned_size(*whole.shape[-2:], stride=stride, scale=self.config.scale))
+
+    def terms(self, first: View, second: View, target: Tensor) -> dict[str, Tensor]:
+        """The losses of two views of images with tags target [B, C]."""
         grid, tagged = second.evidence.shape[-2:], target[:, :, None, None]
         cams = [_on_grid(stretch(view.evidence), grid) * tagged for view in (first, second)]
         shown = F.pad(tagged, (0, 0, 0, 0, 1, 0), value=1.0)  # with the background, which every image shows
