@@ -1,4 +1,4 @@
-"""What people give a stage: its sections of params.yaml, and the files that no stage writes."""
+"""What people give a stage: its sections of params.yaml, the files that no stage writes, and its code."""
 
 import stat
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,13 @@ from labelfactory.settings.wiring import DATA, read_wiring
 
 ATTEMPTS = 3
 """How often a stage runs whose inputs change meanwhile."""
+CODE = "code"
+"""Names the code among what a stage is given."""
 
 
 def given_inputs(name: str) -> dict[str, Any]:
-    """What a stage is given, as it is now: its sections of params.yaml, size and time of each file."""
-    given = _sections(name)
+    """What a stage is given, as it is now: its sections of params.yaml, a digest of its code, size and time of each file."""
+    given = _sections(name) | {CODE: _digest_code(name)}
     for path in (path for noun in _nouns(name) for path in _files_in(DATA / noun)):
         with suppress(FileNotFoundError):  # a command is replacing it
             state = path.stat()
@@ -34,7 +36,7 @@ def changed_inputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 def digest_given(name: str) -> str:
     """One SHA-256 of what a stage is given now: values and bytes, not times, so that it is the same in a clone."""
-    given = _sections(name)
+    given = _sections(name) | {CODE: _digest_code(name)}
     for noun in _nouns(name):
         given |= file_digests(noun)
     return digest_json(given)
@@ -62,6 +64,12 @@ def used_what_is_given(name: str) -> bool:
 def _sections(name: str) -> dict[str, Any]:
     params = read_yaml(Path(PARAMS_FILE)) if Path(PARAMS_FILE).exists() else {}
     return {f"{PARAMS_FILE}: {section}": params.get(section) for section in read_wiring()[name].params}
+
+
+def _digest_code(name: str) -> str:
+    """Of every Python file that DVC takes for this stage's code: more than its key has, and read within milliseconds."""
+    files = (path for place in read_wiring()[name].code for path in (sorted(place.rglob("*.py")) or [place]))
+    return digest_json({path.as_posix(): digest_file(path) for path in files if path.is_file()})
 
 
 def _nouns(name: str) -> list[str]:
