@@ -108,6 +108,7 @@ def run_stage(name: str) -> dict[str, Any]:
         "peak_memory_mb": _peak_memory_mb(),
         "code": code,
         "given": [used],
+        "given_code": [given[CODE]],
         "ended": [{"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "host": platform.node()}],
         # in a list, as above, which DVC does not take for metrics; with the values that params.yaml leaves to a method's defaults
         "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],
