@@ -46,7 +46,7 @@ def digest_given(name: str) -> str:
 
 
 def digest_code(name: str) -> str:
-    """One SHA-256 of every Python file that DVC takes for this stage's code: more than its key has, and read within milliseconds."""
+    """One SHA-256 of every Python file that DVC takes for this stage's code: more than its key has, and read quickly."""
     files = (path for place in read_wiring()[name].code for path in (sorted(place.rglob("*.py")) or [place]))
     return digest_json({path.as_posix(): digest_file(path) for path in files if path.is_file()})
 
