@@ -31,6 +31,7 @@ from labelfactory.settings.wiring import DATA
 from lineage.archive_members import begins_as_archive, is_archive, members_of
 from lineage.cached_names import named_in_cache
 from lineage.current_report import report_without
+from lineage.packed_streams import has_more
 from lineage.table_values import Leaf, leaves, values_of
 from lineage.trace_words import ID, KEY, PHOTOGRAPH, TraceWords
 from lineage.walked_folders import files_below
@@ -96,7 +97,7 @@ class Traces(TraceWords):
         if not start or (_is_picture(start, path) and not zipfile.is_zipfile(path)):
             return found
         packed = next((name for begin, name in PACKED.items() if start.startswith(begin)), "")
-        if start.startswith(SEALED):
+        if start.startswith(SEALED) or has_more(path, packed):
             found.add(UNREAD)
         if is_archive(path):
             found |= self._in_archive(path)

@@ -9,7 +9,8 @@
     annotations.xml  CVAT for images 1.1
 
 A mask that equals the current one was not edited: it is counted and ignored. So is one that equals a mask of ours that holds no
-longer, as that of the line where a person has corrected it since the export.
+longer, as that of the line where a person has corrected it since the export. One in an export of another photograph of its image
+is refused.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ from sources._edited_forms import NAME_ONE, Reading, listed_masks
 from sources._edited_mask import EditedMask
 from sources._edited_names import ImageNames
 from sources._edited_regions import resized, same_shape
+from sources._exported_photographs import exported_photographs
 from sources._findings import SHOWN, first_lines
 
 NOT_TRAINING = "{} is not on the training list; other photographs have no masks"
@@ -128,6 +130,7 @@ def find_edited(
     with unpacked(path) as unzipped:
         listed = list(listed_masks(unzipped, dataset, how, edited.decisions, above=unzipped == path))
         gone, names = withdrawn(), ImageNames(dataset.usable)
+        drawn_over = exported_photographs(unzipped)
         why_not, unsaid = refused or says_not_to_train(dataset), _Unsaid()
         with progress("corrections", len(listed)) as tick:
             for each in listed:
@@ -151,6 +154,10 @@ def find_edited(
                     edited.same.append(image_id)
                 elif not equal and _is_one_of(each, mask, outdated(record)):
                     edited.outdated.append(image_id)
+                elif record.sha256 not in drawn_over.get(image_id, {record.sha256}):
+                    problems.append(
+                        f"{each.where}: its export has another photograph of {image_id}, by its provenance.json"
+                    )
                 else:
                     edited.masks[image_id] = kept.mask
                     edited.inexact |= {image_id: inexact} if inexact else {}

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dvc.repo import Repo
 from dvc_objects.fs.base import ObjectFileSystem
 
+from flows.line.abandoned_uploads import abort_abandoned
 from flows.line.dvc_repo import open_repo
 from flows.line.known_remotes import KNOWN, is_gone, is_shared, known_places, lost_places
 from flows.line.object_versions import Versions
@@ -88,6 +89,7 @@ def clean_remote() -> None:
         removal = Deletion(store)
         removal.delete(store.picture(digest) for digest in (pictures & store.pictures()) - kept)
         forget_replaced(store, *named)
+        forget_rows(store, removal, gone, kept, is_own=is_own)
         objects = {md5 for each in known for md5 in objects_of(ledger, each)} - _needed(repo)
         # otherwise the report of each withdrawal says that it cannot
         if removal.versions or not store.has_own_versions:
@@ -129,6 +131,7 @@ def _remove(
         )
     if store.fs.protocol == "local":
         removal.unseen += delete_abandoned(store, is_own=is_own)
+    removal.unseen += abort_abandoned(store, is_own=is_own)
     return [*removal.unseen, *_remove_outputs(store, removal, objects, is_own=is_own)]
 
 

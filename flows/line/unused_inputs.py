@@ -12,7 +12,7 @@ from labelfactory.console import say
 from labelfactory.settings.wiring import REPORTS
 from labelfactory.stage.given import used_what_is_given
 
-REASON = "its inputs changed in the moment when it ended"
+REASON = "its inputs or its code changed before it had ended"
 
 
 def noted_unused(repo: Repo, stages: Sequence[str]) -> list[str]:

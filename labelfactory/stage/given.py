@@ -1,4 +1,4 @@
-"""What people give a stage: its sections of params.yaml, and the files that no stage writes."""
+"""What people give a stage: its sections of params.yaml, the files that no stage writes, and its code."""
 
 import stat
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,13 @@ from labelfactory.settings.wiring import DATA, read_wiring
 
 ATTEMPTS = 3
 """How often a stage runs whose inputs change meanwhile."""
+CODE = "code"
+"""Names the code among what a stage is given."""
 
 
 def given_inputs(name: str) -> dict[str, Any]:
-    """What a stage is given, as it is now: its sections of params.yaml, size and time of each file."""
-    given = _sections(name)
+    """What a stage is given, as it is now: its sections of params.yaml, a digest of its code, size and time of each file."""
+    given = _sections(name) | {CODE: digest_code(name)}
     for path in (path for noun in _nouns(name) for path in _files_in(DATA / noun)):
         with suppress(FileNotFoundError):  # a command is replacing it
             state = path.stat()
@@ -33,11 +35,20 @@ def changed_inputs(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def digest_given(name: str) -> str:
-    """One SHA-256 of what a stage is given now: values and bytes, not times, so that it is the same in a clone."""
+    """One SHA-256 of what a stage is given now: values and bytes, not times, so that it is the same in a clone.
+
+    Its code has a digest of its own, `digest_code`.
+    """
     given = _sections(name)
     for noun in _nouns(name):
         given |= file_digests(noun)
     return digest_json(given)
+
+
+def digest_code(name: str) -> str:
+    """One SHA-256 of every Python file that DVC takes for this stage's code: more than its key has, and read quickly."""
+    files = (path for place in read_wiring()[name].code for path in (sorted(place.rglob("*.py")) or [place]))
+    return digest_json({path.as_posix(): digest_file(path) for path in files if path.is_file()})
 
 
 def file_digests(noun: str, project: Path = Path()) -> dict[str, str]:
@@ -50,13 +61,14 @@ def file_digests(noun: str, project: Path = Path()) -> dict[str, str]:
 
 
 def used_what_is_given(name: str) -> bool:
-    """Whether the last run of a stage used what it is given now. True where its report does not say.
+    """Whether the last run of a stage used what it is given now, and the code of now. True where its report does not say.
 
     Raises:
         DataError: the report is damaged.
     """
-    used = read_report(name).get("given")
-    return not used or used == [digest_given(name)]
+    report = read_report(name)
+    used, code = report.get("given"), report.get("given_code")
+    return (not used or used == [digest_given(name)]) and (not code or code == [digest_code(name)])
 
 
 def _sections(name: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from labelfactory.settings.params import PARAMS_FILE, Section, check_sections, r
 from labelfactory.settings.reports import read_report
 from labelfactory.settings.wiring import REPORTS, read_wiring
 from labelfactory.stage.base import Stage
-from labelfactory.stage.given import ATTEMPTS, changed_inputs, digest_given, given_inputs
+from labelfactory.stage.given import ATTEMPTS, CODE, changed_inputs, digest_given, given_inputs
 from labelfactory.stage.output_state import made_by, output_state, states
 from labelfactory.stage.preflight import check_line
 from labelfactory.store.sharing import hold_to_limit
@@ -70,7 +70,9 @@ def run_stage(name: str) -> dict[str, Any]:
     """Check the params of the whole line, run one stage in this process and write its report.
 
     DVC notes the inputs as they are when a stage has ended. So a stage whose inputs changed while it ran, by a correction, an
-    import or a profile, runs again: what it has not used must not be noted as used.
+    import or a profile, runs again: what it has not used must not be noted as used. Not where its code changed, as by
+    `git checkout`: this process has loaded some of the code of before, and would give what that makes the key of the code of now.
+    Its report says what it used, so that `labelfactory run` starts it once more.
 
     Raises:
         UserError: an input is not valid, or changed each of ATTEMPTS times.
@@ -80,7 +82,7 @@ def run_stage(name: str) -> dict[str, Any]:
     with stage_lock(name), working_on(name):
         precisions, kept = _precisions_of_output(name), True
         for _ in range(ATTEMPTS):
-            given = given_inputs(name)
+            given, used = given_inputs(name), digest_given(name)
             sections = read_sections()
             check_line(sections)
             stage: Stage[Any] = build_stage(name, sections)
@@ -89,8 +91,11 @@ def run_stage(name: str) -> dict[str, Any]:
             figures = stage.run()
             kept = kept and _keeps(figures)
             metrics = _added(before, figures)
-            before, used = metrics, digest_given(name)
-            if changed := changed_inputs(given, given_inputs(name)):
+            before, now = metrics, given_inputs(name)
+            if given[CODE] != now[CODE]:
+                say(f"{name}: its code changed while it ran; `labelfactory run` runs it again with the code of now")
+                break
+            if changed := changed_inputs(given, now):
                 say(f"{name}: {changed} changed while it ran; it runs again for what that changes")
             else:
                 break
@@ -103,6 +108,7 @@ def run_stage(name: str) -> dict[str, Any]:
         "peak_memory_mb": _peak_memory_mb(),
         "code": code,
         "given": [used],
+        "given_code": [given[CODE]],
         "ended": [{"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "host": platform.node()}],
         # in a list, as above, which DVC does not take for metrics; with the values that params.yaml leaves to a method's defaults
         "settings": [{"section": n, "values": sections[n].model_dump(mode="json")} for n in (name, *stage.borrows)],

@@ -397,3 +397,26 @@ def test_a_name_that_may_be_a_photographs_file_is_refused_too(dataset):
         edited("in", twins, mine)
     write("other/a.png", encode_mask(EDITED))
     assert set(edited("other", twins, mine).masks) == {"a"}
+
+
+@pytest.mark.parametrize("named", ["export", "export/SegmentationClass", "export.zip"])
+def test_a_mask_that_was_exported_over_another_photograph_is_not_taken(dataset, named):
+    """The photograph of that id was replaced since; what was not edited is no problem, as before."""
+    photographs = {record.image_id: record.sha256 for record in dataset.records}
+    assert "9" * 64 not in photographs.values()
+    for sha256, is_taken in ((photographs["a"], True), ("9" * 64, False)):
+        images = {"a": {"photograph": sha256}, "c": {"photograph": "9" * 64}}
+        write("export/provenance.json", json.dumps({"images": images}))
+        write("export/SegmentationClass/a.png", encode_mask(EDITED))
+        write("export/SegmentationClass/c.png", encode_mask(drawn()))
+        with zipfile.ZipFile("export.zip", "w") as archive:
+            for path in Path("export").rglob("*.*"):
+                archive.write(path)
+        if is_taken:
+            found = edited(named, dataset)
+            assert (list(found.masks), found.same) == (["a"], ["c"])
+        else:
+            with pytest.raises(DataError, match=r"1 of 2 masks .*\n.*another photograph of a, by its provenance.json"):
+                edited(named, dataset)
+    write("export/provenance.json", "[{}]")
+    assert list(edited("export", dataset).masks) == ["a"]

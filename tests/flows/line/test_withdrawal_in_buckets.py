@@ -180,6 +180,41 @@ def test_outputs_by_their_paths_that_came_again(made, bucket):
     assert not held & set(report["deleted_from_cache"])
 
 
+def test_a_manifest_that_came_again_goes_with_its_versions(made, bucket):
+    """A push that was under way on another machine put it there: the next push deletes the version that names the image."""
+    keep_versions(bucket)
+    push()
+    key = "project/labelfactory/manifest.parquet"
+    (before,) = versions(bucket)[key]
+    (report,) = withdraw("image-1", made)
+    assert report["complete"]
+    bucket.put_object(Bucket=BUCKET, Key=key, Body=before)
+    clean_remote()
+    assert before not in versions(bucket)[key]
+
+
+def uploads(bucket: Any) -> set[str]:
+    """Keys of what is sent in parts and has not ended."""
+    return {each["Key"] for each in bucket.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())}
+
+
+def test_uploads_in_parts_that_were_killed(made, bucket, monkeypatch):
+    """A bucket keeps the parts of a large file for ever, and shows them in no list of objects."""
+    push()
+    (pictures, other) = (f"project/labelfactory/pictures/00/{'0' * 64}", "another/labelfactory/pictures/part")
+    for key in (pictures, other):
+        upload = bucket.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+        bucket.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=b"half a photograph")
+    with monkeypatch.context() as just_begun:  # to the server, every upload is of 2010
+        just_begun.setattr("flows.line.abandoned_uploads.ABANDONED_SECONDS", 10**10)
+        (report,) = withdraw("image-1", made)
+    assert uploads(bucket) == {pictures, other}
+    assert any("1 uploads in parts that may be under way" in line for line in report["not_ours"])
+    (report,) = withdraw("image-2", made)
+    assert uploads(bucket) == {other}
+    assert not any("uploads in parts" in line for line in report["not_ours"])
+
+
 def test_a_bucket_that_is_not_there(made, bucket):
     """A wrong name is not an empty bucket."""
     config = Path(".dvc/config")

@@ -18,6 +18,7 @@ from labelfactory.settings.params import Section
 from labelfactory.settings.wiring import read_wiring, stage_wiring
 from labelfactory.stage import runner as stage_module
 from labelfactory.stage.base import Stage
+from labelfactory.stage.given import used_what_is_given
 from labelfactory.stage.runner import _keeps, read_sections, run_guarded, run_stage
 from labelfactory.store.limit import VARIABLE
 
@@ -155,6 +156,27 @@ def test_an_input_that_changes_each_time_ends_the_run(given, monkeypatch):
     monkeypatch.setattr(Given, "meanwhile", [partial(Path("data/given/.table.1.tmp").write_text, "half"), more])
     assert run_guarded("count") == 0
     assert len(Given.meanwhile) == 1
+
+
+def test_a_stage_whose_code_changes_while_it_runs_leaves_the_rest_to_a_new_process(project, monkeypatch, capsys):
+    """As `git checkout` does, which changes params too: this process has loaded the code of before, and a second pass in it would
+    give what that makes the key of the code of now. The report says that the stage used something else."""
+    project.wire("borrower", count={"outs": ["data/numbers"], "deps": ["code"]})
+    run, passes = Count.run, []
+
+    def checkout(stage: Count) -> dict[str, Any]:
+        Path("code/science.py").write_text("answer = 43\n")
+        Path("params.yaml").write_text("count: {upto: 5}\nborrower: {}\n")
+        passes.append(run(stage))
+        return passes[-1]
+
+    monkeypatch.setattr(Count, "run", checkout)
+    run_stage("count")
+    assert passes == [{"counted": 3}]
+    assert "count: its code changed while it ran" in capsys.readouterr().err
+    assert not used_what_is_given("count")
+    run_stage("count")
+    assert used_what_is_given("count")
 
 
 # --- precisions -------------------------------------------------------------------------------------------------------
