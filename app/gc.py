@@ -1,6 +1,7 @@
 """`labelfactory gc`: what the store of earlier outputs holds, and removal of what was used longest ago."""
 
 import math
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from labelfactory.errors import UserError
 from labelfactory.store.entries import STORE, entries, held_in_words, trim
 from labelfactory.store.limit import GB
 from labelfactory.store.sharing import share_with_cache
+from labelfactory.tournament import TOURNAMENT
 
 
 def gc(
@@ -39,8 +41,17 @@ def gc(
             f"  {STORE / noun}: {len(own)} kept, {in_bytes(size) if size else '0 MB'} by itself"
             f"{f'; {removed} go' if removed else ''}"
         )
+    if contenders := _bytes_below(TOURNAMENT):
+        typer.echo(
+            f"  {TOURNAMENT}: {in_bytes(contenders)} of contenders; it may be deleted: the next tournament makes what it needs"
+        )
     freed = in_bytes(sum(entry.own_bytes for entry in gone)) if gone else "0 MB"
     if dry_run:
         typer.echo(f"gc: --dry-run: {len(gone)} entries would go, {freed}; nothing was changed")
     else:
         typer.echo(f"gc: {len(gone)} entries are gone, {freed} are free again" if gone else "gc: nothing to remove")
+
+
+def _bytes_below(folder: Path) -> int:
+    """Of all files in a folder, not behind links."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

@@ -77,6 +77,10 @@ def test_a_tournament_really_runs(project):
     assert found["half"].cost is not None
     assert "tags" in found["seam"].supervision
     assert "1 of 4 contenders failed: absent" in out
+    page = (project / "data/tournament/report.html").read_text()
+    assert page.count("data:image/webp") >= 5 * 12  # photograph, true mask, three masks
+    assert "most disputed" in page
+    assert "of contenders; it may be deleted" in call(project, "labelfactory", "gc")
 
     text = (project / "three.yaml").read_text().split("absent")[0]
     (project / "three.yaml").write_text(text)
