@@ -44,8 +44,8 @@ ROUTES = {"/", "/state", "/images", "/image", "/image/pixel", "/models", "/model
 """All addresses that the tests below read, and those of pictures, styles and scripts."""
 SCORED = {"run", "report", "sweep", "tournament", "audit", "compare", "serve", "export", "package", "predict", "export-lineage",
           "quality", "review"}  # fmt: skip
-"""Commands that print or write a figure of quality. `tournament`, `export`, `package`, `predict`, `quality` and `review` have figures
-that they measure themselves."""
+"""Commands that print or write a figure of quality. `tournament`, `export`, `package`, `predict`, `quality` and `review` have
+figures that they measure themselves."""
 UNSCORED = {"import", "status", "parameters", "profile", "corrections", "quarantine", "record", "promote", "withdraw", "doctor",
             "up", "down", "deploy", "push", "pull", "gc", "new"}  # fmt: skip
 
