@@ -5,6 +5,8 @@ from urllib.parse import quote, urlencode
 
 from pages.project import Project
 
+PAGES = (("Line", "/"), ("Images", "/images"), ("Models", "/models"), ("Diff", "/diff"))
+"""Name and address of the pages that every project has."""
 FLOW_RUN = "prefect.flow_run_id"
 """The tag under which the record names the flow run that a line belongs to."""
 

@@ -151,7 +151,7 @@ help.addEventListener("click", () => keys.showModal());
 let before = "";
 document.addEventListener("keydown", (event) => {
   if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey || keys.open) return;
-  const leads = { l: "/", i: "/images", m: "/models", d: "/diff" }[event.key];
+  const leads = { l: "/", i: "/images", m: "/models", d: "/diff", t: one("nav a[href='/tournament']") && "/tournament" }[event.key];
   if (before === "g" && leads) { location.href = leads; return; }
   before = event.key;
   if (event.key === "?") keys.showModal();

@@ -1,7 +1,7 @@
 """The data of all pages: images, ledger and slow queries, each kept until the files behind it change."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +181,21 @@ class Project:
         data set on disk, or that has the image."""
         gone = self._withdrawn_now()
         return gone != Withdrawn() and REPORT.is_file() and not is_report(report_without(gone.refuses))
+
+    def holds_all(self, image_ids: Sequence[str] | None) -> bool:
+        """Whether the data set holds all of these images, none of them withdrawn; always where nothing was ever withdrawn.
+
+        Args:
+            image_ids: None for images that are not known.
+        """
+        if self._withdrawn_now() == Withdrawn():
+            return True
+        try:
+            for image_id in image_ids or ():
+                self.row(image_id)
+        except UserError:
+            return False
+        return image_ids is not None
 
     def model(self, text: str) -> Model | None:
         """The model that a query names; None if there is none of that name."""

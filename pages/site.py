@@ -20,10 +20,13 @@ from pages.image_query import ImageQuery
 from pages.images_page import image_page, images_page, pixel
 from pages.layers import NAMES
 from pages.line_page import REPORT, line_page, line_state, scores_on_disk
-from pages.links import image_link, model_link
+from pages.links import PAGES, image_link, model_link
 from pages.models_page import model_page, models_page
 from pages.project import Project
+from pages.tournament import HEADERS as TOURNAMENT_HEADERS
+from pages.tournament import tournament_page
 from reporting.formats import duration, memory, percent, with_code
+from reporting.tournament_page import REPORT as TOURNAMENT_REPORT
 
 HERE = Path(__file__).parent
 STATIC = {
@@ -154,7 +157,7 @@ def _picture(request: Request, body: bytes, kind: str) -> Response:
 
 
 def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes, str]]) -> None:
-    """What is there as it is: the report, and the pages' own style and script."""
+    """What is there as it is: both reports, and the pages' own style and script."""
 
     @app.get("/report")
     def report() -> Response:
@@ -169,6 +172,11 @@ def _add_files(app: FastAPI, project: Project, static: Mapping[str, tuple[bytes,
         text, why_not = REPORT.read_text(encoding="utf-8", errors="replace"), scores_on_disk(project).why_not
         body = text.replace("<body>", f"<body>\n{REPORT_OF_BEFORE.format(with_code(why_not))}", 1) if why_not else text
         return HTMLResponse(body.encode("utf-8", "replace"), headers={"content-security-policy": own, **NEVER})
+
+    @app.get("/tournament")
+    def tournament() -> Response:
+        body = tournament_page(project).encode("utf-8", "replace")
+        return HTMLResponse(body, headers={**TOURNAMENT_HEADERS, **NEVER})
 
     @app.get("/static/{name}")
     def asset(name: str) -> Response:
@@ -203,6 +211,8 @@ class _Renderer:
             "image_link": image_link,
             "model_link": model_link,
             "folder": Path.cwd().name,
+            "navigation": PAGES,
+            "has_tournament": TOURNAMENT_REPORT.exists,
         }
 
     def __call__(self, name: str, context: Mapping[str, Any], status: int = 200) -> Response:

@@ -14,6 +14,7 @@ import uvicorn
 from chromium import chromium, needs_chromium
 from factory import free_port, wait_until
 from made_line import SIZE, MadeLine
+from test_tournament_page import leave_tournament
 from visiting import leave_scores, project
 
 from lineage.pixel import audit_pixel
@@ -24,7 +25,16 @@ from pages.site import make_site
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_chromium]
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: `make install`")
 
-PAGES = ("/", "/images", "/image?id=image-3&x=2&y=3", "/models", "/models/segmenter/2", "/diff?a=1&b=2", "/nowhere")
+PAGES = (
+    "/",
+    "/images",
+    "/image?id=image-3&x=2&y=3",
+    "/models",
+    "/models/segmenter/2",
+    "/diff?a=1&b=2",
+    "/tournament",
+    "/nowhere",
+)
 WINDOWS = {"wide": (1360, 900), "narrow": (360, 740)}
 PATIENCE_MS = 120_000
 """This machine may be busy with other tests."""
@@ -40,6 +50,7 @@ def address(tmp_path_factory) -> Iterator[str]:
     record()
     line.run(refine_crf="changed")
     record()
+    leave_tournament("image-1", "image-2")
     leave_scores({f"image-{k}": np.eye(*SIZE, dtype=np.uint8) for k in range(4)})
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(make_site(project()), port=port, log_level="warning"))
@@ -237,6 +248,13 @@ def test_the_grid_by_keyboard(address, browser):
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
         page.wait_for_url("**/image?id=image-1")
+        page.keyboard.press("g")
+        page.keyboard.press("t")
+        page.wait_for_url("**/tournament")
+        page.locator("th[data-key=cost] button").press("Enter")
+        assert page.locator("th[data-key=cost]").get_attribute("aria-sort") == "ascending"
+        page.locator("nav a[href='/']").click()
+        page.wait_for_load_state("networkidle")
         page.keyboard.press("g")
         page.keyboard.press("i")
         page.wait_for_url("**/images")

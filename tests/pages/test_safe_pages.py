@@ -101,7 +101,7 @@ def test_an_image_of_any_name_has_its_page(client, name):
 TEXT = st.one_of(st.sampled_from(NASTY), st.text(max_size=40), st.sampled_from(["image-1", "1", "now", "segmenter@1"]))
 ADDRESSES = st.sampled_from(
     ("/", "/images", "/image", "/image/pixel", "/picture/photo", "/picture/mask", "/models", "/diff", "/diff/pixels",
-     "/diff/picture", "/state", "/static/pages.css", "/report")
+     "/diff/picture", "/state", "/static/pages.css", "/report", "/tournament")
 )  # fmt: skip
 FIELDS = st.sampled_from(
     ("id", "v", "x", "y", "q", "tag", "state", "since", "of", "quality", "low", "high", "order", "view", "page", "a", "b",
@@ -129,7 +129,7 @@ WAYS = ("..", "%2e%2e", "secret.txt", "etc", "passwd", "%00", "photo")
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(
-    start=st.sampled_from(("/", "/static/", "/picture/", "/models/", "/models/segmenter/", "/report/")),
+    start=st.sampled_from(("/", "/static/", "/picture/", "/models/", "/models/segmenter/", "/report/", "/tournament/")),
     parts=st.lists(st.sampled_from(WAYS) | TEXT.map(lambda text: quote(text, safe=".")), max_size=6),
 )
 def test_no_path_leads_to_a_file(client, start, parts):
@@ -152,7 +152,7 @@ def test_pages_are_only_read(client, method):
 
 
 def test_every_answer_forbids_what_pages_do_not_need(client):
-    """No script in a page, nothing from elsewhere, no frame; also on errors and pictures. The report has its own rule."""
+    """No script in a page, nothing from elsewhere, no frame; also on errors and pictures. Both reports have their own rule."""
     for address in (*PAGES, "/nothing", "/picture/photo?id=image-1", "/static/pages.js"):
         headers = client.get(address).headers
         assert all(headers[name] == value for name, value in HEADERS.items()), address
