@@ -18,7 +18,7 @@ from labelfactory.console import in_time, say
 from labelfactory.errors import ParamsError, UserError, did_you_mean
 from labelfactory.lock import project_lock
 from labelfactory.settings.overlay import nested
-from labelfactory.tournament import BASELINE, REPORT, RESULTS, TOURNAMENT, Results, read_results
+from labelfactory.tournament import BASELINE, REPORT, RESULTS, Results, read_results
 from lineage.deliver import deliver
 from lineage.tournament_record import record_tournament
 
@@ -164,4 +164,4 @@ def _print(results: Results) -> None:
     typer.echo(
         f"{results.until} of {results.images} photographs of the list {results.split}, {seeds}. {advice(results)}"
     )
-    typer.echo(f"Results: {RESULTS}; report: {TOURNAMENT / REPORT}")
+    typer.echo(f"Results: {RESULTS}; report: {REPORT}")

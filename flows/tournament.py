@@ -36,7 +36,7 @@ from labelfactory.errors import UserError
 from labelfactory.interrupt import Interrupted
 from labelfactory.lock import stage_lock
 from labelfactory.masking import masked
-from labelfactory.tournament import REPORT, TOURNAMENT, Results
+from labelfactory.tournament import REPORT, Results
 from lineage.tournament_record import record_tournament
 from reporting.tournament_page import write_tournament_report
 
@@ -206,7 +206,7 @@ def play(
             wanted = sum(len(standing.jobs) for standing in played.standings.values())
             raise Interrupted(f"{done} of {wanted} runs of this round done") from interruption
         results = save_results(played, setup)
-        write_tournament_report(TOURNAMENT / REPORT, results, gallery_of(played))
+        write_tournament_report(REPORT, results, gallery_of(played))
         return results
 
 

@@ -14,8 +14,7 @@ from labelfactory.json_files import Sha256, read_json
 
 TOURNAMENT = Path("data/tournament")
 RESULTS = TOURNAMENT / "results.json"
-REPORT = "report.html"
-"""Beside it."""
+REPORT = TOURNAMENT / "report.html"
 BASELINE = "baseline"
 AGAIN = "Type the same `labelfactory tournament …` again: what was made is kept."
 
@@ -137,6 +136,7 @@ class Results(_Part):
         rounds: in order; one without a budget.
         commit, dirty, machine, time: of the run.
         settings: digest of everything that the contenders share.
+        given: digest of params.yaml, import and corrections (`labelfactory.stage.given`); empty where it is not known.
     """
 
     format: Literal[1] = 1
@@ -157,6 +157,7 @@ class Results(_Part):
     machine: str
     time: str
     settings: Sha256
+    given: str = ""
 
     @property
     def winner(self) -> Contender | None:

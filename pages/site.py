@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from labelfactory.digests import digest_bytes
 from labelfactory.errors import MissingError, UserError
 from labelfactory.http_server import LOOPBACK
+from labelfactory.tournament import REPORT as TOURNAMENT_REPORT
 from pages.diff_page import SIDES, diff_page, diff_picture, diff_pixels
 from pages.drawing import bar, breakable, short
 from pages.guard import Guard
@@ -26,7 +27,6 @@ from pages.project import Project
 from pages.tournament import HEADERS as TOURNAMENT_HEADERS
 from pages.tournament import tournament_page
 from reporting.formats import duration, memory, percent, with_code
-from reporting.tournament_page import REPORT as TOURNAMENT_REPORT
 
 HERE = Path(__file__).parent
 STATIC = {

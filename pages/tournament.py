@@ -1,12 +1,19 @@
 """The report of the last tournament of methods, as it is, under links to the other pages."""
 
-from labelfactory.errors import MissingError
+from labelfactory.errors import MissingError, UserError
+from labelfactory.stage.given import digest_of_all_given
+from labelfactory.tournament import REPORT, read_results
 from pages.links import PAGES
 from pages.project import Project
-from reporting.tournament_page import POLICY, REPORT, photographs_on
+from reporting.tournament_page import POLICY, photographs_on
 
 HEADERS = {"content-security-policy": f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 """The script that may run is the one that this version writes, whatever the file has."""
+OF_BEFORE = (
+    '<div class="notes" role="note" style="margin: 16px"><strong>This tournament is of before.</strong> '
+    "Parameters, import or corrections have changed since: its baseline is what they were then.</div>"
+)
+"""What a report begins with whose baseline is not that of now."""
 LINKS = "".join(f'<a href="{href}">{name}</a>' for name, href in PAGES)
 
 
@@ -25,4 +32,14 @@ def tournament_page(project: Project) -> str:
             "the report of the tournament shows images that are withdrawn, or may show them",
             "Type the same `labelfactory tournament …` again: it makes another one.",
         )
-    return report.replace("<body>", f'<body>\n<nav aria-label="Pages">{LINKS}</nav>', 1)
+    before = OF_BEFORE if _is_of_before() else ""
+    return report.replace("<body>", f'<body>\n<nav aria-label="Pages">{LINKS}</nav>{before}', 1)
+
+
+def _is_of_before() -> bool:
+    """Whether params.yaml, import or corrections are others now than when the tournament began, as far as it says."""
+    try:
+        given = read_results().given
+        return bool(given) and given != digest_of_all_given()
+    except UserError:
+        return False

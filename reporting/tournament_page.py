@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from labelfactory.schema import VOID
-from labelfactory.tournament import BASELINE, TOURNAMENT, Contender, Results, ShownGain
+from labelfactory.tournament import BASELINE, Contender, Results, ShownGain
 from reporting import tournament_words as words
 from reporting.content import ContestedPhotograph
 from reporting.formats import breakable, finite, percent, points, times
@@ -22,7 +22,6 @@ from reporting.pictures import data_uri, mask_over, shares, shrink
 from reporting.tournament_plot import NARROW, WIDE, draw_costs, spots
 from reporting.tournament_table import TableRow, ranks_of, table_rows
 
-REPORT = TOURNAMENT / "report.html"
 TEMPLATE = "tournament.html.jinja"
 SCRIPT = (Path(__file__).parent / "tournament.js").read_text(encoding="utf-8")
 POLICY = (

@@ -38,6 +38,7 @@ def save_results(tournament: Tournament, setup: Setup) -> Results:
         machine=processor(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=setup.digest,
+        given=setup.given,
     )
     write_results(results)
     return results

@@ -10,6 +10,7 @@ from flows.tournaments.selection import select
 from labelfactory.dataset.manifest import with_truth
 from labelfactory.digests import digest_json
 from labelfactory.errors import ParamsError
+from labelfactory.stage.given import digest_of_all_given
 
 MOST_SEEDS = 20
 
@@ -43,6 +44,8 @@ class Setup:
     entrants: tuple[Entrant, ...]
     course: Course
     plans: tuple[Plan, ...]
+    given: str
+    """Digest of params.yaml, import and corrections, as they were when it was set up."""
 
     @property
     def digest(self) -> str:
@@ -61,6 +64,7 @@ def set_up(wish: Wish) -> Setup:
     """
     if not 1 <= wish.seeds <= MOST_SEEDS:
         raise ParamsError(f"--seeds {wish.seeds}: not between 1 and {MOST_SEEDS}", "Two tell chance from gain.")
+    given = digest_of_all_given()
     own = tuple(entrants(wish.contenders))
     split = wish.split or own[0].values["prepare"]["train_list"]
     course = course_of(own, wish.until, split, with_truth=with_truth(split))
@@ -70,4 +74,4 @@ def set_up(wish: Wish) -> Setup:
         return Plan(select(split, course.val_list, images, scores_val=scores_val), wish.seeds)
 
     plans = plans_of(choose(wish.images), choose, halving=wish.budget > 0)
-    return Setup(" ".join(wish.contenders), own, course, tuple(plans))
+    return Setup(" ".join(wish.contenders), own, course, tuple(plans), given)

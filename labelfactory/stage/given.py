@@ -45,6 +45,11 @@ def digest_given(name: str) -> str:
     return digest_json(given)
 
 
+def digest_of_all_given() -> str:
+    """The same over all stages."""
+    return digest_json({name: digest_given(name) for name in read_wiring()})
+
+
 def digest_code(name: str) -> str:
     """One SHA-256 of every Python file that DVC takes for this stage's code: more than its key has, and read quickly."""
     files = (path for place in read_wiring()[name].code for path in (sorted(place.rglob("*.py")) or [place]))

@@ -13,8 +13,10 @@ from recorded_pages import client, line, made
 from test_withdrawn_pages import withdraw
 from visiting import project, read, visit
 
+from labelfactory.stage.given import digest_of_all_given
+from labelfactory.tournament import REPORT, write_results
 from pages.guard import HEADERS
-from reporting.tournament_page import REPORT, photographs_on, render_tournament, write_tournament_report
+from reporting.tournament_page import photographs_on, render_tournament, write_tournament_report
 
 __all__ = ["client", "line", "made"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*httpx.*:DeprecationWarning")  # Starlette's own, about its test client
@@ -82,6 +84,15 @@ def test_a_withdrawn_photograph_is_not_shown(client):
     assert client.get("/tournament").status_code == 404
     shutil.rmtree(REPORT.parent)
     assert client.get("/tournament").status_code == 404
+
+
+def test_it_says_that_parameters_have_changed_since(client):
+    """Then its baseline is not params.yaml as it stands; a result that does not say what it was given says nothing."""
+    leave_tournament("image-1")
+    results = full_tournament()
+    for given, said in (("", False), (digest_of_all_given(), False), ("0" * 64, True)):
+        write_results(results.model_copy(update={"given": given}))
+        assert ("This tournament is of before." in client.get("/tournament").text) == said
 
 
 def test_the_list_of_photographs_is_read_back():
