@@ -40,8 +40,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*httpx.*:DeprecationWarning")  
 NOW = ("/", "/state", "/images?quality=masks", "/images?quality=model", "/image?id=image-3", "/report")
 """Pages of what is on disk."""
 ROUTES = {"/", "/state", "/images", "/image", "/image/pixel", "/models", "/models/{name}/{version}", "/diff", "/diff/pixels",
-          "/diff/picture", "/picture/{name}", "/report", "/static/{name}"}  # fmt: skip
-"""All addresses that the tests below read, and those of pictures, styles and scripts."""
+          "/diff/picture", "/picture/{name}", "/report", "/tournament", "/static/{name}"}  # fmt: skip
+"""All addresses that the tests below read, and those of pictures, styles and scripts. A tournament measures its figures itself, and
+its page says whether it is of before (tests/pages/test_tournament_page.py)."""
 SCORED = {"run", "report", "sweep", "tournament", "audit", "compare", "serve", "export", "package", "predict", "export-lineage",
           "quality", "review"}  # fmt: skip
 """Commands that print or write a figure of quality. `tournament`, `export`, `package`, `predict`, `quality` and `review` have
