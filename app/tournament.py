@@ -143,7 +143,10 @@ def _print_forecast(wish: Wish) -> None:
         table.add_row(escape(entrant.name), cost)
     table.add_row("all", in_time(sum(costs.values())))
     Console().print(table)
-    rounds = ", then ".join(f"{plan.selection.images} photographs with {plan.seeds} seed(s)" for plan in setup.plans)
+    rounds = ", then ".join(
+        f"{plan.selection.images} photographs with {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'}"
+        for plan in setup.plans
+    )
     typer.echo(f"Until {setup.course.until}: {rounds}. What contenders share is counted once, with the first of them.")
     if expected.unknown:
         names = ", ".join(sorted(expected.unknown))

@@ -11,7 +11,7 @@ DASH = "–"
 
 def heads(results: Results) -> list[str]:
     """The columns of `rows`."""
-    score = results.until if results.with_truth else results.guess
+    score = f"{results.until}, mIoU %" if results.with_truth else results.guess
     best = ["at the best threshold"] if any(c.at_best is not None for c in results.contenders) else []
     return ["contender", score, "gain, points [95 %]", *best, "cost", "parameters", "state"]
 
