@@ -26,7 +26,7 @@ from pages.project import Project
 from pages.tournament import HEADERS as TOURNAMENT_HEADERS
 from pages.tournament import tournament_page
 from reporting.formats import duration, memory, percent, with_code
-from reporting.tournament_page import REPORT as TOURNAMENT_REPORT
+from reporting.tournament_file import REPORT as TOURNAMENT_REPORT
 
 HERE = Path(__file__).parent
 STATIC = {

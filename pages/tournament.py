@@ -3,7 +3,7 @@
 from labelfactory.errors import MissingError
 from pages.links import PAGES
 from pages.project import Project
-from reporting.tournament_page import POLICY, REPORT, photographs_on
+from reporting.tournament_file import POLICY, REPORT, photographs_on
 
 HEADERS = {"content-security-policy": f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 """The script that may run is the one that this version writes, whatever the file has."""

@@ -14,7 +14,8 @@ from test_withdrawn_pages import withdraw
 from visiting import project, read, visit
 
 from pages.guard import HEADERS
-from reporting.tournament_page import REPORT, photographs_on, render_tournament, write_tournament_report
+from reporting.tournament_file import REPORT, photographs_on
+from reporting.tournament_page import render_tournament, write_tournament_report
 
 __all__ = ["client", "line", "made"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*httpx.*:DeprecationWarning")  # Starlette's own, about its test client
