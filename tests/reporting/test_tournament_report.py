@@ -406,6 +406,7 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path):
     assert (tmp_path / "a/report.html").read_bytes() == (tmp_path / "b/report.html").read_bytes()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(
     text=st.text(min_size=1, max_size=80).map(
@@ -464,6 +465,7 @@ def test_a_page_of_values_that_are_not_known(odd, with_truth):
     assert "adopt" not in page.text
 
 
+@pytest.mark.slow
 def test_forty_contenders_make_a_page_that_a_browser_holds():
     """Pictures are small, so that twelve photographs of forty-one contenders take a few megabytes; each contender has its row."""
     (drawn,) = contested(NAMES, 1)
