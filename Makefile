@@ -72,8 +72,9 @@ kill-test: dev  ## ten times: kill a worker in the middle of a stage, and let an
 chaos: dev  ## 1,000 SIGKILLs at random moments, each time the same bytes at the end; SEED=1 for others: under an hour
 	python tests/support/chaos.py --kills 1000 --seed $(or $(SEED),0)
 
-docs: install  ## write docs/parameters.md from the code
+docs: install  ## write docs/parameters.md from the code, and docs/methods.md from docs/methods.csv
 	labelfactory parameters > docs/.parameters.md && mv docs/.parameters.md docs/parameters.md
+	python -m benchmarks.methods
 
 bench: dev  ## seconds and memory of CAMs, walk, CRF and scoring, each beside its reference
 	python -m benchmarks

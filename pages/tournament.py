@@ -5,7 +5,7 @@ from labelfactory.stage.given import digest_of_all_given
 from labelfactory.tournament import REPORT, read_results
 from pages.links import PAGES
 from pages.project import Project
-from reporting.tournament_page import POLICY, photographs_on
+from reporting.tournament_file import POLICY, photographs_on
 
 HEADERS = {"content-security-policy": f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 """The script that may run is the one that this version writes, whatever the file has."""

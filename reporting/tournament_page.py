@@ -1,10 +1,5 @@
 """Put the result of a tournament onto one page: which method to use, what it gains and what it costs. It opens offline."""
 
-import base64
-import hashlib
-import html
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +14,11 @@ from reporting.content import ContestedPhotograph
 from reporting.formats import breakable, finite, percent, points, times
 from reporting.page import Picture, class_colour, class_name, page_environment, write_page
 from reporting.pictures import data_uri, mask_over, shares, shrink
+from reporting.tournament_file import POLICY, SCRIPT
 from reporting.tournament_plot import NARROW, WIDE, draw_costs, spots
 from reporting.tournament_table import TableRow, ranks_of, table_rows
 
 TEMPLATE = "tournament.html.jinja"
-SCRIPT = (Path(__file__).parent / "tournament.js").read_text(encoding="utf-8")
-POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-"
-    + base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    + "'"
-)
-"""What the page may load and run: its own script alone, by its digest."""
-
 PICTURE_SIDE = 240
 """Pixels of a picture in the gallery, at most: there are hundreds."""
 
@@ -116,18 +104,6 @@ def render_tournament(
         policy=POLICY,
         ends=words.interval,
     )
-
-
-def photographs_on(page: str) -> list[str] | None:
-    """Ids of the photographs that a page shows, as it lists them itself; None for one that does not."""
-    listed = re.search(r'<meta name="photographs" content="([^"]*)">', page)
-    if listed is None:
-        return None
-    try:
-        ids = json.loads(html.unescape(listed[1]))
-    except ValueError:
-        return None
-    return [str(each) for each in ids] if isinstance(ids, list) else None
 
 
 def subtitle(results: Results) -> str:

@@ -59,9 +59,10 @@ def _adopted(results: Results, winner: Contender) -> Verdict:
     if cheaper:
         shown = "; ".join(f"`{c.name}`, {points(_value(c.gain))} at {times(c.cost)}" for c in cheaper[:3])
         remarks.append(f"Also certainly better than the baseline, and cheaper: {shown}.")
-    if len(results.contenders) > 3:
+    scored = [c for c in results.contenders if c.name != BASELINE and finite(c.score) is not None]
+    if len(scored) > 2:
         remarks.append(
-            f"It is the best of {len(results.contenders) - 1} on the photographs that score it; on others its gain is probably "
+            f"It is the best of {len(scored)} on the photographs that score it; on others its gain is probably "
             f"somewhat smaller."
         )
     return Verdict("adopt", sentence, adopt(winner.name), tuple(remarks))

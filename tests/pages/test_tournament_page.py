@@ -16,7 +16,8 @@ from visiting import project, read, visit
 from labelfactory.stage.given import digest_of_all_given
 from labelfactory.tournament import REPORT, write_results
 from pages.guard import HEADERS
-from reporting.tournament_page import photographs_on, render_tournament, write_tournament_report
+from reporting.tournament_file import photographs_on
+from reporting.tournament_page import render_tournament, write_tournament_report
 
 __all__ = ["client", "line", "made"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*httpx.*:DeprecationWarning")  # Starlette's own, about its test client

@@ -101,7 +101,7 @@ def full_tournament() -> Results:
                 entered=(BASELINE, "seam", "oaa", "oc_cse", "cian", "eps", "puzzle", "recam"),
                 dropped=("eps",),
             ),
-            Round(images=437, seeds=2, entered=(BASELINE, "seam", "oaa", "oc_cse", "cian")),
+            Round(images=449, seeds=2, entered=(BASELINE, "seam", "oaa", "oc_cse", "cian")),
         ),
     )
 
