@@ -13,7 +13,7 @@ from flows.server.api import find_api
 from flows.server.submit import submit
 from flows.tournaments.contenders import EXAMPLE
 from flows.tournaments.setup import Wish, set_up
-from flows.tournaments.table import advice, heads, rows
+from flows.tournaments.table import heads, rows
 from labelfactory.console import in_time, say
 from labelfactory.errors import ParamsError, UserError, did_you_mean
 from labelfactory.lock import project_lock
@@ -21,6 +21,7 @@ from labelfactory.settings.overlay import nested
 from labelfactory.tournament import BASELINE, REPORT, RESULTS, Results, read_results
 from lineage.deliver import deliver
 from lineage.tournament_record import record_tournament
+from reporting.tournament_words import verdict, warnings
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 RUNNERS = ("local", "dask", "ray")
@@ -164,7 +165,9 @@ def _print(results: Results) -> None:
         table.add_row(*(escape(row[k]) for k in shown))
     Console().print(table)
     seeds = f"{len(results.seeds)} seeds" if len(results.seeds) > 1 else "1 seed"
-    typer.echo(
-        f"{results.until} of {results.images} photographs of the list {results.split}, {seeds}. {advice(results)}"
-    )
+    typer.echo(f"{results.until} of {results.images} photographs of the list {results.split}, {seeds}.")
+    said = verdict(results)
+    typer.echo("\n".join([said.sentence, *said.remarks, *warnings(results)]))
+    if said.command:
+        typer.echo(f"Type `{said.command}`.")
     typer.echo(f"Results: {RESULTS}; report: {REPORT}")

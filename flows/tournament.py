@@ -30,7 +30,7 @@ from flows.tournaments.jobs import Job
 from flows.tournaments.result import save_results
 from flows.tournaments.rounds import Tournament
 from flows.tournaments.setup import Setup, Wish, set_up
-from flows.tournaments.table import advice, as_markdown
+from flows.tournaments.table import as_markdown
 from flows.tournaments.work import Hear, NodeError, Workshop, workshop
 from labelfactory.errors import UserError
 from labelfactory.interrupt import Interrupted
@@ -39,6 +39,7 @@ from labelfactory.masking import masked
 from labelfactory.tournament import REPORT, Results
 from lineage.tournament_record import record_tournament
 from reporting.tournament_page import write_tournament_report
+from reporting.tournament_words import verdict
 
 Runner = Literal["local", "dask", "ray"]
 LOCK = "tournament"
@@ -95,7 +96,7 @@ def tournament(
     failed = [contender.name for contender in results.contenders if contender.state == "failed"]
     if failed:
         return Failed(message=f"{len(failed)} of {len(results.contenders)} failed: {', '.join(failed)}")
-    return Completed(message=advice(results))
+    return Completed(message=verdict(results).sentence)
 
 
 Perform = Callable[[Workshop, Job, Hear], None]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from labelfactory.level.paired import in_points
 from labelfactory.settings.params import in_one_line
 from labelfactory.tournament import BASELINE, Contender, Results, ShownGain
+from reporting.tournament_words import verdict
 
 DASH = "–"
 
@@ -51,26 +52,11 @@ def _number(figure: float | None) -> str:
     return DASH if figure is None else f"{figure:.3f}"
 
 
-def advice(results: Results) -> str:
-    """One sentence: which to use."""
-    winner = results.winner
-    if not results.with_truth:
-        known = [c for c in results.contenders if c.state == "finished" and c.guess is not None]
-        best = max(known, key=lambda contender: contender.guess or 0.0, default=None)
-        if best is None:
-            return "There are no true masks, and nothing is known of the contenders without them."
-        return f"There are no true masks. By the {results.guess} the first is {best.name}; that is a guess."
-    if winner is None:
-        return f"Nobody is certainly better than {BASELINE}."
-    cost = "" if winner.cost is None else f", for {winner.cost:.2f} times its seconds"
-    gain = gain_in_words(winner.gain)
-    return f"{winner.name}: {gain} than {BASELINE}{cost}. Type `labelfactory tournament --adopt {winner.name}`."
-
-
 def as_markdown(results: Results) -> str:
     """The table, and what to do."""
     lines = [_line(heads(results)), _line(["---"] * len(heads(results))), *(_line(row) for row in rows(results))]
-    return "\n".join([*lines, "", advice(results)])
+    said = verdict(results)
+    return "\n".join([*lines, "", said.sentence, *said.remarks])
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -12,11 +12,12 @@ from flows.tournaments.jobs import job_of
 from flows.tournaments.result import save_results
 from flows.tournaments.rounds import Tournament, how_right
 from flows.tournaments.setup import Wish, set_up
-from flows.tournaments.table import advice, rows
+from flows.tournaments.table import as_markdown, rows
 from flows.tournaments.work import NodeError
 from labelfactory.dataset.manifest import read_manifest, write_manifest
 from labelfactory.errors import UserError
 from labelfactory.tournament import BASELINE, Contender, read_results
+from reporting.tournament_words import verdict
 
 THREE = """
 good: {train_classifier.objective: seam}
@@ -203,7 +204,9 @@ def test_without_true_masks_the_line_ranks_by_what_it_knows():
     assert [c.name for c in results.contenders] == [BASELINE, "good", "equal", "bad"]
     assert [c.guess for c in results.contenders] == [0.2, 0.3, 0.25, 0.1]
     assert results.winner is None
-    assert "By the J of the seeds the first is good; that is a guess." in advice(results)
+    assert verdict(results).kind == "guess"
+    assert "`good`" in verdict(results).sentence
+    assert verdict(results).sentence in as_markdown(results)
     halved = played(
         Wish(("three.yaml",), seeds=1, budget=1e9), lambda job: unscored_run(job, guesses[job.entrant.name])
     )
