@@ -31,6 +31,10 @@ BACKGROUND = 0.5
 """What the background's overlap counts, as in the authors' code."""
 
 
+PLACES = 1024
+"""Places that are compared at once: memory grows with the grid, not with its square."""
+
+
 class Config(MethodConfig):
     """Knobs of `sipe`."""
 
@@ -114,9 +118,13 @@ def seeds_of(cam: Tensor, features: Tensor, shown: Tensor) -> Tensor:
     """
     places = features.flatten(2)
     places = places / (places.norm(dim=1, keepdim=True) + EPSILON)
-    alike, maps = (places.transpose(1, 2) @ places).relu(), cam.flatten(2)  # [B, N, N] and [B, 1 + C, N]
-    inside = maps @ alike
-    overlap = inside / (alike.sum(dim=1, keepdim=True) + maps.sum(dim=2, keepdim=True) - inside + EPSILON)
+    maps, parts = cam.flatten(2), []
+    for part in places.split(PLACES, dim=2):
+        alike = (places.transpose(1, 2) @ part).relu()  # [B, N, places of the part]
+        inside = maps @ alike
+        union = alike.sum(dim=1, keepdim=True) + maps.sum(dim=2, keepdim=True) - inside
+        parts.append(inside / (union + EPSILON))
+    overlap = torch.cat(parts, dim=2)
     overlap = torch.cat([overlap[:, :1] * BACKGROUND, overlap[:, 1:]], dim=1)
     seeds = torch.zeros_like(overlap).scatter_(1, overlap.argmax(dim=1, keepdim=True), 1.0)
     return (seeds * shown[:, :, None]).view_as(cam)
