@@ -4,10 +4,10 @@ Source  Yun et al., ICCV 2019, arXiv:1905.04899, and the authors' code (clovaai/
         whose area's share is from Beta(β, β), at a random place, comes from another image of the batch; the loss of both tags
         is weighted by the areas. French et al., BMVC 2020, arXiv:1906.01916, and their code (cutmix-semisup-seg): the
         prediction for the mixed image must be the mix of a mean teacher's predictions (decay 0.99) for both images; squared
-        differences, summed over classes, a mean over places, of weight 1.
-        Deviations: β is 1 as in their runs on ImageNet, from memory; the loss of the images themselves is kept; probabilities
-        are each class's own, not a soft-max over classes and background; French's box always covers half of the image, and
-        their loss is scaled by the share of places of which the teacher is sure, here it rises with the epochs.
+        differences, summed over classes, a mean over places, of weight 1. β 1 as in the commands of the former.
+        Deviations: the loss of the images themselves is kept; probabilities are each class's own, not a soft-max over classes
+        and background; French's box always covers half of the image, and their loss is scaled by the share of places of which
+        the teacher is sure, here it rises with the epochs.
 """
 
 from typing import Any

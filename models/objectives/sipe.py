@@ -31,6 +31,10 @@ BACKGROUND = 0.5
 """What the background's overlap counts, as in the authors' code."""
 
 
+PLACES = 1024
+"""Places that are compared at once: memory grows with the grid, not with its square."""
+
+
 class Config(MethodConfig):
     """Knobs of `sipe`."""
 
@@ -38,11 +42,14 @@ class Config(MethodConfig):
 
 
 class Comparison(NamedTuple):
-    """Logits [B, C]; the CAM with its background and the image-specific one, both [B, 1 + C, h, w] float32 in [0, 1]."""
+    """Logits [B, C]; the CAM with its background and the image-specific one, both [B, 1 + C, h, w] float32 in [0, 1], 0 for
+    classes that are not shown; and the CAMs of all classes [B, C, h, w].
+    """
 
     logits: Tensor
     cam: Tensor
     specific: Tensor
+    every: Tensor
 
 
 class PrototypeClassifier(Classifier):
@@ -61,20 +68,20 @@ class PrototypeClassifier(Classifier):
         self.note(features)
         logits = self.logits(features)
         shown = ((logits > 0) | (logits == logits.amax(dim=1, keepdim=True))).float() if classes is None else classes
-        maps = relative(self.evidence(features)) * shown[:, :, None, None]
+        every = relative(self.evidence(features))
+        maps = every * shown[:, :, None, None]
         cam = torch.cat([1 - maps.amax(dim=1, keepdim=True), maps], dim=1)
         hierarchy = self._hierarchy((taps.c2, taps.c3, taps.c4, features))
         with torch.autocast(images.device.type, enabled=False):
             seeds = seeds_of(cam.detach(), features.detach().float(), F.pad(shown, (1, 0), value=1.0))
             specific = relative(similarity(seeds, hierarchy))
-        return Comparison(logits, cam, specific)
+        return Comparison(logits, cam, specific, every)
 
     def maps(self, images: Tensor) -> Tensor:
         """The image-specific CAMs [B, C, h, w] float32 in [0, 1]; of a class without seeds its CAM."""
         found = self.compare(images, None)
-        cam = relative(self.evidence(self.activation(images)))
         specific = found.specific[:, 1:]
-        return torch.where(specific.amax(dim=(2, 3), keepdim=True) > 0, specific, cam)
+        return torch.where(specific.amax(dim=(2, 3), keepdim=True) > 0, specific, found.every)
 
     def _hierarchy(self, depths: tuple[Tensor, ...]) -> Tensor:
         """[B, 768, h, w] float32 of features of four depths, on the grid of the last."""
@@ -114,9 +121,13 @@ def seeds_of(cam: Tensor, features: Tensor, shown: Tensor) -> Tensor:
     """
     places = features.flatten(2)
     places = places / (places.norm(dim=1, keepdim=True) + EPSILON)
-    alike, maps = (places.transpose(1, 2) @ places).relu(), cam.flatten(2)  # [B, N, N] and [B, 1 + C, N]
-    inside = maps @ alike
-    overlap = inside / (alike.sum(dim=1, keepdim=True) + maps.sum(dim=2, keepdim=True) - inside + EPSILON)
+    maps, parts = cam.flatten(2), []
+    for part in places.split(PLACES, dim=2):
+        alike = (places.transpose(1, 2) @ part).relu()  # [B, N, places of the part]
+        inside = maps @ alike
+        union = alike.sum(dim=1, keepdim=True) + maps.sum(dim=2, keepdim=True) - inside
+        parts.append(inside / (union + EPSILON))
+    overlap = torch.cat(parts, dim=2)
     overlap = torch.cat([overlap[:, :1] * BACKGROUND, overlap[:, 1:]], dim=1)
     seeds = torch.zeros_like(overlap).scatter_(1, overlap.argmax(dim=1, keepdim=True), 1.0)
     return (seeds * shown[:, :, None]).view_as(cam)

@@ -30,6 +30,14 @@ def test_a_box_is_a_rectangle_of_the_images_form_and_at_most_its_share(share, se
         assert not len(inside) or int(inside[-1] - inside[0]) + 1 == len(inside)
 
 
+def test_a_box_that_is_not_cut_covers_its_share():
+    """A quarter of the image: the largest of many boxes, 16 of 32 pixels a side; a share of 1 is cut at most places."""
+    torch.manual_seed(0)
+    boxes = random_boxes(torch.full((200,), 0.25), (32, 32))
+    assert float(boxes.mean(dim=(1, 2, 3)).max()) == pytest.approx(0.25, abs=0.02)
+    assert float(random_boxes(torch.ones(200), (32, 32)).mean()) == pytest.approx(9 / 16, abs=0.05)
+
+
 def half_mixed(monkeypatch, **knobs):
     """An objective that swaps the left thirds of two images."""
     monkeypatch.setattr(cutmix, "random_boxes", lambda shares, size: LEFT)

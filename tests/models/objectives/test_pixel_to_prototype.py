@@ -25,13 +25,15 @@ def test_a_place_is_of_its_highest_tag_or_of_the_background():
 
 
 def test_a_prototype_is_the_mean_by_cam_of_the_best_places_of_the_batch():
-    """Two of 2 × 16 places: one in each image, weighted by 1 and by ½."""
+    """Two of 2 × 16 places: one in each image, weighted by their CAM; it gets no gradient."""
     refined = torch.zeros(2, 2, 1, 16)
     refined[0, 1, 0, 0] = refined[1, 1, 0, 1] = 4
     refined[1, 1, 0, 0] = 2
-    projected = torch.rand(2, 3, 1, 16)
+    projected = torch.rand(2, 3, 1, 16, requires_grad=True)
     places = places_of(projected, refined, torch.ones(2, 1), 0.2)
-    expected = projected[0, :, 0, 0] + projected[1, :, 0, 1]
+    assert places.features.requires_grad
+    assert not places.prototypes.requires_grad
+    expected = (projected[0, :, 0, 0] + projected[1, :, 0, 1]).detach()
     torch.testing.assert_close(places.prototypes[1], expected / expected.norm(), atol=1e-4, rtol=1e-4)
 
 

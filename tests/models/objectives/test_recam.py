@@ -23,8 +23,8 @@ def test_the_loss_by_hand():
     logits = torch.zeros(3, 3, 3)
     target = torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 0, 0]])
     assert float(single_class_loss(logits, target)) == pytest.approx(2 / 3 * math.log(3), abs=1e-5)
-    logits[0, 0, 0] = math.log(2)  # tag 0 of image 0: 2 of 4
-    expected = ((math.log(2) + math.log(3)) / 2 + math.log(3)) / 3
+    logits[0, 0, 0], logits[0, 1, 1] = math.log(2), math.log(6)  # of image 0, tag 0 gets 2 of 4, tag 1 gets 6 of 8
+    expected = ((math.log(2) + math.log(8 / 6)) / 2 + math.log(3)) / 3
     assert float(single_class_loss(logits, target)) == pytest.approx(expected, abs=1e-5)
     logits[0, 2] = 99  # pooled for a class that is no tag
     assert float(single_class_loss(logits, target)) == pytest.approx(expected, abs=1e-5)

@@ -5,6 +5,7 @@ from drawn_photographs import views
 from objective_training import new_objective
 from torch import Tensor
 
+from models.objectives import sipe
 from models.objectives.sipe import seeds_of, similarity
 
 
@@ -30,6 +31,16 @@ def test_the_backgrounds_overlap_counts_half():
     assert seeds_of(cam, features, torch.ones(1, 2))[0, :, 0].tolist() == [[0, 0], [1, 1]]
     cam = places([0.9, 0.9], [0.1, 0.1])
     assert seeds_of(cam, features, torch.ones(1, 2))[0, :, 0].tolist() == [[1, 1], [0, 0]]
+
+
+def test_places_that_are_compared_in_parts_have_the_same_seeds(monkeypatch):
+    """As on a grid that is too large to be compared at once."""
+    torch.manual_seed(0)
+    cam, features, shown = torch.rand(2, 3, 4, 5), torch.randn(2, 6, 4, 5), torch.ones(2, 3)
+    at_once = seeds_of(cam, features, shown)
+    assert (at_once.sum(dim=(0, 2, 3)) > 0).sum() > 1
+    monkeypatch.setattr(sipe, "PLACES", 3)
+    assert torch.equal(seeds_of(cam, features, shown), at_once)
 
 
 def test_a_class_that_is_not_shown_has_no_seeds():
