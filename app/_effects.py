@@ -96,6 +96,8 @@ EFFECTS: Mapping[str, str] = {
     "cams/pcm.rounds": "more: CAMs spread over all that looks alike",
     "cams/pcm.power": "more: only very similar places share evidence, CAMs stay narrower",
     "cams/pcm.most_places": "more: finer spreading; time grows with its square",
+    "cams/region_cam.power": "more: only very similar places share evidence, CAMs stay narrower",
+    "cams/region_cam.most_places": "more: finer spreading; time grows with its square",
     "cams/soft_proposal.reach": "more: a place must differ from the whole picture, not from what is around it",
     "cams/soft_proposal.most_places": "more: a finer proposal; time grows with its square",
     "mask_objectives/cross_entropy.confidence_weights": "true: uncertain borders of masks count less",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from labelfactory.errors import ParamsError, ShapeError
 from labelfactory.settings.registry import choose, load_method, method_names
 from models.backbones import build_backbone
-from models.cams import multiscale_cams, network_sizes, pcm, soft_proposal
+from models.cams import multiscale_cams, network_sizes, pcm, region_cam, soft_proposal
 from models.classifier import Classifier, classifier_from
 from models.grids import aligned_size, grid_size, resample
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 
 METHODS = ["cam", "grad_cam", "grad_cam_pp", "layer_cam", "pcm", "soft_proposal"]
 """Those that read features."""
-OF_PHOTOGRAPHS = ["adv_cam"]
+OF_PHOTOGRAPHS = ["adv_cam", "region_cam"]
 """Those that read the photograph; so does own_maps."""
 EVERY = [*METHODS, *OF_PHOTOGRAPHS]
 SHORT: dict[str, Any] = {"adv_cam": {"name": "adv_cam", "iterations": 3}}
@@ -331,6 +331,59 @@ def test_adv_cam_leaves_the_photograph_and_the_classifier_as_they_are():
     cams([image], [[1]], "adv_cam")
     assert torch.equal(image, before)
     assert all(weight.grad is None for weight in net.parameters())
+
+
+def region_cam_by_loops(image: Tensor, class_id: int, power: int) -> Tensor:
+    """One image of at most 800 places: stage by stage and place by place, float64."""
+    net = classifier()
+    stages = net.backbone(image[None])
+    features = net.backbone.head(stages.c5)
+    for stage in stages:
+        stage.retain_grad()
+    net.logits(features)[0, class_id].backward()
+    plain = torch.einsum("d,dhw->hw", net.weight[class_id], features[0]).relu()
+    informed = [(plain, features[0])] + [(stage.grad[0].clamp(min=0).sum(dim=0), stage[0]) for stage in stages]
+    net.zero_grad()
+    height, width = plain.shape
+    total = torch.zeros(height * width, dtype=torch.float64)
+    for information, vectors in informed:
+        per_place = nn.functional.adaptive_avg_pool2d(information[None].detach().double(), (height, width)).flatten()
+        places = nn.functional.adaptive_avg_pool2d(vectors.detach().double(), (height, width)).flatten(1).T
+        places = places - places.mean(dim=0)
+        like = [[max(0.0, float(a @ b / a.norm() / b.norm())) ** power for b in places] for a in places]
+        mean = [sum(w * float(x) for w, x in zip(row, per_place, strict=True)) / sum(row) for row in like]
+        rise = torch.tensor(mean, dtype=torch.float64) - min(mean)
+        if rise.max() > 1e-3 * per_place.max():
+            total += rise / rise.max()
+    return (total / total.max() * plain.max().detach()).view(height, width)
+
+
+@pytest.mark.parametrize("power", [1, 4])
+def test_region_cam_spreads_the_gradients_of_each_stage_over_like_places(power: int):
+    """As loops over stages and pairs of places say, for an image whose stages have grids of 25 × 33 to 7 × 9 cells."""
+    image, ids = photograph(97, 129, 2), torch.tensor([3, 1])
+    knobs = {"name": "region_cam", "power": power}
+    found = choose("models.cams", knobs).bind("image_maps")(classifier(), image[None], ids)
+    for channel, k in enumerate(ids.tolist()):
+        expected = region_cam_by_loops(image, k, power)
+        assert expected.max() > 0
+        torch.testing.assert_close(found[0, channel].double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_information_at_one_place_reaches_those_that_look_alike():
+    """By hand: of two kinds of places, one place of the first kind has all information; then each of its kind has it."""
+    vectors = torch.ones(2, 3, 4)
+    vectors[0, :, 2:] = -1
+    information = torch.zeros(1, 3, 4)
+    information[0, 1, 1] = 5
+    expected = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(1, 3, 4)
+    torch.testing.assert_close(region_cam._spread(information, vectors, (3, 4), 2), expected)
+
+
+def test_a_stage_whose_gradients_are_the_same_everywhere_tells_nothing():
+    """As the last one's are behind average pooling; rounding is not stretched to a map."""
+    even = torch.full((1, 5, 6), 0.3) + torch.linspace(0, 1e-6, 30).view(1, 5, 6)
+    assert region_cam._spread(even, features()[0], (5, 6), 2).amax() < 0.01
 
 
 def test_a_classifier_knows_the_mean_of_its_features():
