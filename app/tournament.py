@@ -134,17 +134,18 @@ def _record(results: Results) -> None:
 def _print_forecast(wish: Wish) -> None:
     from flows.tournament import forecast  # as above
 
-    setup, costs, expected = forecast(wish)
+    planned, costs, expected = forecast(wish)
     table = Table(title="What it would cost at most", title_justify="left", title_style="bold")
     table.add_column("contender")
     table.add_column("time", justify="right")
-    for entrant in setup.entrants:
-        cost = escape(entrant.problem.split("\n")[0]) if entrant.problem else in_time(costs[entrant.name])
-        table.add_row(escape(entrant.name), cost)
+    for name, standing in planned.standings.items():
+        table.add_row(escape(name), escape(standing.problem) or in_time(costs[name]))
     table.add_row("all", in_time(sum(costs.values())))
     Console().print(table)
-    rounds = ", then ".join(f"{plan.selection.images} photographs with {plan.seeds} seed(s)" for plan in setup.plans)
-    typer.echo(f"Until {setup.course.until}: {rounds}. What contenders share is counted once, with the first of them.")
+    rounds = ", then ".join(f"{plan.selection.images} photographs with {plan.seeds} seed(s)" for plan in planned.plans)
+    typer.echo(
+        f"Until {planned.course.until}: {rounds}. What contenders share is counted once, with the first of them."
+    )
     if expected.unknown:
         names = ", ".join(sorted(expected.unknown))
         typer.echo(f"Not counted, since they never ran here: {names}. `labelfactory run` tells their pace.")

@@ -215,8 +215,10 @@ def _save(played: Tournament, setup: Setup) -> None:
         save_results(played, setup)
 
 
-def forecast(wish: Wish) -> tuple[Setup, dict[str, float], Forecast]:
+def forecast(wish: Wish) -> tuple[Tournament, dict[str, float], Forecast]:
     """What a tournament would cost: contender → seconds of what is not made yet and no contender before it makes.
+
+    One that cannot run has no seconds, and its problem stands in its standing.
 
     Raises:
         UserError: as `set_up`.
@@ -230,4 +232,4 @@ def forecast(wish: Wish) -> tuple[Setup, dict[str, float], Forecast]:
             nodes = [node for node in job.node.chain if node not in known]
             known |= set(nodes)
             costs[job.entrant.name] = costs.get(job.entrant.name, 0.0) + expected.seconds(nodes)
-    return setup, costs, expected
+    return played, costs, expected

@@ -131,23 +131,25 @@ class Tournament:
             self.save(self)
 
     def jobs(self, plan: Plan) -> Iterator[Job]:
-        """All jobs of a round, whoever drops out before it."""
-        for entrant in self.entrants:
-            for number in range(0 if entrant.problem else plan.seeds):
-                yield job_of(entrant, number, plan.selection, self.course)
+        """All jobs of a round, whoever drops out before it; who cannot run has failed."""
+        for standing in self._going():
+            yield from self._jobs_of(standing, plan)
 
     def _enter(self, plan: Plan) -> None:
         """Make the jobs of a round; who cannot run has failed."""
         for standing in (s for s in self.standings.values() if s.goes_on):
-            standing.state, standing.jobs, standing.runs, standing.at_best = "not finished", {}, {}, {}
-            try:
-                if standing.entrant.problem:
-                    raise UserError(standing.entrant.problem)
-                for number in range(plan.seeds):
-                    job = job_of(standing.entrant, number, plan.selection, self.course)
-                    standing.jobs[job.seed] = job
-            except UserError as error:
-                self._fail(standing, error)
+            standing.state, standing.runs, standing.at_best = "not finished", {}, {}
+            standing.jobs = {job.seed: job for job in self._jobs_of(standing, plan)}
+
+    def _jobs_of(self, standing: Standing, plan: Plan) -> list[Job]:
+        """Of one contender, by seed; none where it cannot run: then it has failed."""
+        try:
+            if standing.entrant.problem:
+                raise UserError(standing.entrant.problem)
+            return [job_of(standing.entrant, number, plan.selection, self.course) for number in range(plan.seeds)]
+        except UserError as error:
+            self._fail(standing, error)
+            return []
 
     def _check_budget(self) -> None:
         """Raises UserError where the budget does not last for the baseline and one contender."""

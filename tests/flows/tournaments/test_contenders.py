@@ -155,3 +155,14 @@ def test_words_that_cannot_be_meant_are_refused(words, said):
     result = CliRunner().invoke(command_line("tournament"), ["tournament", *words])
     assert isinstance(result.exception, UserError)
     assert said in str(result.exception)
+
+
+def test_the_forecast_names_a_method_that_lacks_something(monkeypatch):
+    """In its row, as the table of the tournament does; the others have their time."""
+    monkeypatch.setenv("COLUMNS", "200")
+    result = CliRunner().invoke(command_line("tournament"), ["tournament", "objectives", "--dry-run"])
+    assert result.exit_code == 0, result.exception
+    rows = {line.split("│")[1].strip(): line for line in result.output.splitlines() if line.startswith("│")}
+    assert set(method_names("models.objectives")) - {"tags"} | {BASELINE, "all"} == set(rows)
+    assert "learns from data/priors" in rows["eps"]
+    assert rows["seam"].split("│")[2].strip().endswith("s")
