@@ -111,7 +111,7 @@ def _adopt(name: str) -> None:
         )
     contender = next(contender for contender in results.contenders if contender.name == name)
     with project_lock("labelfactory tournament --adopt"):
-        changes = change_params([nested(contender.overlay)], "choose another contender")
+        changes = change_params([nested(contender.overlay)], "choose another contender", whole_methods=True)
     if not changes:
         say("tournament: params.yaml has these values already")
         return

@@ -119,15 +119,7 @@ def _entrant(name: str, overlay: Mapping[str, Any], values: Mapping[str, Any]) -
     """A contender. Raises ParamsError where params.yaml with its overlay is not valid."""
     own = deepcopy(dict(values))
     _refuse_unknown(name, overlay, own)
-    for key, value in overlay.items():
-        replaced = nested({key: value})
-        if (
-            isinstance(value, Mapping) and "name" in value
-        ):  # a method with its own defaults, not with the baseline's knobs
-            section, _, field = key.partition(".")
-            own[section] = {**own[section], field: dict(value)}
-        else:
-            lay_over(own, replaced, [])
+    lay_over(own, nested(overlay), [], whole_methods=True)
     kinds = {stage: stage_class(stage).section for stage in read_wiring()}
     return Entrant(name, overlay, own, check_sections(own, kinds, f"{PARAMS_FILE} with {name}"))
 

@@ -11,7 +11,7 @@ from flows.tournaments.contenders import entrants, families
 from flows.tournaments.setup import Wish, set_up
 from labelfactory.errors import ParamsError, UserError
 from labelfactory.settings.registry import method_names
-from labelfactory.tournament import BASELINE
+from labelfactory.tournament import BASELINE, Contender, Results, write_results
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +166,23 @@ def test_the_forecast_names_a_method_that_lacks_something(monkeypatch):
     assert set(method_names("models.objectives")) - {"tags"} | {BASELINE, "all"} == set(rows)
     assert "learns from data/priors" in rows["eps"]
     assert rows["seam"].split("│")[2].strip().endswith("s")
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("propagation", "chebyshev"), ("a: {random_walk.method: {name: chebyshev, tolerance: 0.01}}", "a")],
+)
+def test_what_is_adopted_is_what_ran(word, name):
+    """The method that params.yaml has, with other knobs: what the contender does not name has its default again."""
+    text = Path("params.yaml").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("  method: chebyshev")]
+    Path("params.yaml").write_text(text.replace(line, "  method: {name: chebyshev, steps: 16}"))
+    (contender,) = [e for e in entrants([word if word.isalpha() else write(word)]) if e.name == name]
+    shown = [Contender(name=BASELINE), Contender(name=name, overlay=dict(contender.overlay))]
+    made = {"title": word, "until": "walks", "split": "train", "images": 8, "seeds": (0,), "classes": ("background",)}
+    moment = {"commit": "", "dirty": False, "machine": "", "time": "", "settings": "0" * 64}
+    write_results(Results(**made, **moment, with_truth=True, contenders=tuple(shown), rounds=()))
+    result = CliRunner().invoke(command_line("tournament"), ["tournament", "--adopt", name])
+    assert result.exit_code == 0, result.exception
+    baseline = entrants(["objectives"])[0]
+    assert baseline.sections == contender.sections
