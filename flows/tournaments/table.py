@@ -61,7 +61,9 @@ def advice(results: Results) -> str:
             return "There are no true masks, and nothing is known of the contenders without them."
         return f"There are no true masks. By the {results.guess} the first is {best.name}; that is a guess."
     if winner is None:
-        return f"Nobody is certainly better than {BASELINE}."
+        waiting = [contender.name for contender in results.contenders if contender.state == "not finished"]
+        rest = f" Not finished: {', '.join(waiting)}." if waiting else ""
+        return f"Nobody that finished is certainly better than {BASELINE}.{rest}"
     cost = "" if winner.cost is None else f", for {winner.cost:.2f} times its seconds"
     gain = gain_in_words(winner.gain)
     return f"{winner.name}: {gain} than {BASELINE}{cost}. Type `labelfactory tournament --adopt {winner.name}`."
