@@ -109,7 +109,7 @@ class Guess(_Part):
     """How far the ranking without true masks was right, where true masks could be held against it.
 
     Attributes:
-        tau: Kendall's, of `guess` and `score` over the contenders; None for fewer than three.
+        tau: Kendall's, of `guess` and `score` over the contenders on the photographs of the last round; None for fewer than three.
         chosen: whom it would have chosen.
         behind: how far that one's score is behind the best.
     """

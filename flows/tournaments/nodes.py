@@ -38,6 +38,17 @@ DONE = Path("done.json")
 
 
 @dataclass(frozen=True)
+class Done:
+    """What is noted of a stage that has run to its end: its name and key, its pace, and what it cost, if that is known."""
+
+    stage: str
+    key: str
+    pace: dict[str, float] | None
+    seconds: float | None
+    memory_mb: int | None
+
+
+@dataclass(frozen=True)
 class Node:
     """One stage with its settings and inputs.
 
@@ -95,8 +106,11 @@ class Node:
         links |= {DATA / name: project / DATA / name for name in given(own, wiring)}
         links[MANIFEST.parent] = project / self.selection.folder
         for link, target in links.items():
-            if not (self.folder / link).is_symlink():
-                (self.folder / link).symlink_to(target, target_is_directory=target.is_dir())
+            path = self.folder / link
+            if path.is_symlink() and path.readlink() != target:  # the project was moved or copied
+                path.unlink()
+            if not path.is_symlink():
+                path.symlink_to(target, target_is_directory=target.is_dir())
 
     @property
     def is_planned_code(self) -> bool:
@@ -126,9 +140,9 @@ class Node:
         units = rows or report.get("training_rows", 0) or pace["units"]
         return {"seconds": pace["seconds"] * units / pace["units"], "memory_mb": line["peak_memory_mb"]}
 
-    def done(self) -> dict[str, Any]:
+    def done(self) -> Done:
         """What `finish` has noted. Raises DataError where that is damaged."""
-        noted: dict[str, Any] = read_json(self.folder / DONE, dict[str, Any], f"Delete {self.folder}. {AGAIN}")
+        noted: Done = read_json(self.folder / DONE, Done, f"Delete {self.folder}. {AGAIN}")
         return noted
 
 

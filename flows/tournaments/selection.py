@@ -32,6 +32,7 @@ class Selection:
         folder: of the manifest.
         split: the list that goes through the line.
         images: how many of it.
+        scored: how many are on the list that is scored.
         with_truth: how many of these have a true mask.
         digest: of all that stages read of it.
     """
@@ -39,6 +40,7 @@ class Selection:
     folder: Path
     split: str
     images: int
+    scored: int
     with_truth: int
     digest: str
 
@@ -50,7 +52,7 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
         split: the list that goes through the line.
         val_list: the list on which networks are scored.
         images: how many of the first; 0 for all.
-        scores_val: whether all of the second are needed.
+        scores_val: whether all of the second are needed, for a model that is scored on them.
 
     Raises:
         ParamsError: there is no such list, or too few photographs are asked for.
@@ -85,8 +87,9 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
     )
     folder = IMPORTS / digest[:16]
     _write(folder, own)
-    with_truth = sum(entry.mask_path is not None for entry in chosen)
-    return Selection(folder, split, len(chosen), with_truth, digest)
+    measured = [entry for entry in own.entries if (val_list if scores_val else split) in entry.lists]
+    with_truth = sum(entry.mask_path is not None for entry in measured)
+    return Selection(folder, split, len(chosen), len(measured), with_truth, digest)
 
 
 def _write(folder: Path, manifest: Manifest) -> None:

@@ -78,6 +78,8 @@ def test_one_line_of_yaml_is_a_contender():
         ("../a: {random_walk.beta: 4}", "is not a name of letters"),
         ("a: {random_walk: 4}", "not of the form section.key"),
         ("a: {random_walk.beta: 4, random_walk: {beta: 5}}", "given twice"),
+        ("a: {prepare.train_list: val}", "the same photographs are for all"),
+        ("a: {evaluate: {lists: [val]}}", "the same photographs are for all"),
         ("{}", "nobody to hold against"),
     ],
 )
@@ -186,3 +188,10 @@ def test_what_is_adopted_is_what_ran(word, name):
     assert result.exit_code == 0, result.exception
     baseline = entrants(["objectives"])[0]
     assert baseline.sections == contender.sections
+
+
+def test_two_families_may_share_the_name_of_a_method():
+    """The second of them has its family's name before it."""
+    names = [entrant.name for entrant in entrants(["affinity_labels", "refinement", "blocks", "affinity"])]
+    assert len(names) == len(set(names))
+    assert {"psa", "affinity.psa"} <= set(names)

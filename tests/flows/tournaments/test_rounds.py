@@ -226,6 +226,48 @@ def test_how_far_the_guess_was_right():
     assert how_right(made[:2]).tau is None
 
 
+def test_the_guess_is_judged_on_one_set_of_photographs():
+    """Who dropped out after a part of the photographs has figures of these alone: no rank among the others' figures."""
+    guesses = {BASELINE: 0.2, "good": 0.3, "equal": 0.25, "bad": 0.9}
+
+    def perform(job):
+        unscored_run(job, guesses[job.entrant.name])
+        performing(SHARES, [])(job)
+
+    halved = played(Wish(("three.yaml",), seeds=1, budget=1e9), perform)
+    assert halved.rounds[0].dropped
+    assert (halved.guess_was_right.tau, halved.guess_was_right.chosen) == (None, "good")
+    assert played(Wish(("three.yaml",), seeds=1), perform).guess_was_right.chosen == "bad"
+
+
+def test_the_seeds_of_params_yaml_name_the_runs_of_all(project):
+    """Also of a contender that has seeds of its own: it is held against the baseline's run beside which it stands."""
+    text = (project / "params.yaml").read_text()
+    first, *others = text.split("  seed: 0\n")
+    (project / "params.yaml").write_text("  seed: 5\n".join([f"{first}  seed: 3\n{others[0]}", *others[1:]]))
+    (project / "two.yaml").write_text("good: {train_classifier.seed: 11}\n")
+    results = played(Wish(("two.yaml",)))
+    good = by_name(results)["good"]
+    assert [run.seed for run in good.runs] == [3, 4] == list(results.seeds)
+    assert good.gain.verdict == "better"
+    setup = set_up(Wish(("two.yaml",)))
+    job = job_of(setup.entrants[1], 1, setup.plans[0].selection, setup.course)
+    assert [job.entrant.values[name]["seed"] for name in ("train_classifier", "train_affinity")] == [12, 6]
+
+
+def test_a_damaged_note_of_a_stage_is_named_with_a_remedy(project):
+    """JSON of another shape, as of a program that came between."""
+
+    def perform(job):
+        performing(SHARES, [])(job)
+        if job.entrant.name == "good":
+            (job.node.chain[-2].folder / DONE).write_text("{}")
+
+    good = by_name(played(Wish(("three.yaml",), seeds=1), perform))["good"]
+    assert good.state == "failed"
+    assert "done.json: damaged" in good.problem
+
+
 def test_true_masks_for_a_part_only_are_counted():
     """The score is that of the images that have one."""
     manifest = read_manifest()
