@@ -35,6 +35,7 @@ class Selection:
         scored: how many are on the list that is scored.
         with_truth: how many of these have a true mask.
         digest: of all that stages read of it.
+        places: digest of the paths, from which no result follows.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Selection:
     scored: int
     with_truth: int
     digest: str
+    places: str
 
 
 def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = False) -> Selection:
@@ -89,7 +91,8 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
     _write(folder, own)
     measured = [entry for entry in own.entries if (val_list if scores_val else split) in entry.lists]
     with_truth = sum(entry.mask_path is not None for entry in measured)
-    return Selection(folder, split, len(chosen), len(measured), with_truth, digest)
+    places = digest_json([[entry.image_id, entry.path, entry.mask_path] for entry in own.entries])
+    return Selection(folder, split, len(chosen), len(measured), with_truth, digest, places)
 
 
 def _write(folder: Path, manifest: Manifest) -> None:
