@@ -67,7 +67,7 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
             f"--list {split}: no photograph is on that list{did_you_mean(split, lists)}",
             f"The import has the lists {', '.join(lists)}.",
         )
-    if 0 < images < FEWEST:
+    if images and images < FEWEST:
         raise ParamsError(f"--images {images}: below the minimum {FEWEST}", "Give more, or leave --images out for all.")
     on_list = [entry for entry in manifest.entries if split in entry.lists]
     chosen = on_list if not images else _part(on_list, images, manifest.classes.names)

@@ -134,6 +134,7 @@ def test_a_tournament_ends_at_the_first_score_that_a_contender_changes(contender
         ({"split": "trian"}, "did you mean `train`"),
         ({"seeds": 0}, "not between 1 and"),
         ({"images": 3}, "below the minimum"),
+        ({"images": -3}, "below the minimum"),
     ],
 )
 def test_options_are_checked_first(wish, said):
