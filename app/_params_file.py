@@ -17,12 +17,13 @@ from labelfactory.settings.yaml_text import parse_yaml
 from labelfactory.stage.runner import stage_class
 
 
-def change_params(overlays: Iterable[Mapping[str, Any]], remedy: str) -> list[str]:
+def change_params(overlays: Iterable[Mapping[str, Any]], remedy: str, *, whole_methods: bool = False) -> list[str]:
     """Lay values over params.yaml, one mapping after the other.
 
     Args:
         overlays: section → values that differ.
         remedy: what to do where they are not valid.
+        whole_methods: as in `lay_over`.
 
     Returns:
         Each change as `section.key: old → new`; where there is none, the file stays as it is.
@@ -43,7 +44,7 @@ def change_params(overlays: Iterable[Mapping[str, Any]], remedy: str) -> list[st
         ) from None
     changes: list[str] = []
     for over in overlays:
-        lay_over(values, over, changes)
+        lay_over(values, over, changes, whole_methods=whole_methods)
     if changes:
         text = _text(editor, values)
         would_be = f"{path} as it would be"

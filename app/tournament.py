@@ -112,11 +112,11 @@ def _adopt(name: str) -> None:
         )
     contender = next(contender for contender in results.contenders if contender.name == name)
     with project_lock("labelfactory tournament --adopt"):
-        changes = change_params([nested(contender.overlay)], "choose another contender")
+        changes = change_params([nested(contender.overlay)], "choose another contender", whole_methods=True)
     if not changes:
         say("tournament: params.yaml has these values already")
         return
-    say("\n".join([f"tournament: params.yaml is as {name} was", *(f"  {change}" for change in changes)]))
+    say("\n".join([f"tournament: params.yaml has the parameters of {name}", *(f"  {change}" for change in changes)]))
     say("next: `labelfactory run`")
 
 
@@ -135,20 +135,21 @@ def _record(results: Results) -> None:
 def _print_forecast(wish: Wish) -> None:
     from flows.tournament import forecast  # as above
 
-    setup, costs, expected = forecast(wish)
+    planned, costs, expected = forecast(wish)
     table = Table(title="What it would cost at most", title_justify="left", title_style="bold")
     table.add_column("contender")
     table.add_column("time", justify="right")
-    for entrant in setup.entrants:
-        cost = escape(entrant.problem.split("\n")[0]) if entrant.problem else in_time(costs[entrant.name])
-        table.add_row(escape(entrant.name), cost)
+    for name, standing in planned.standings.items():
+        table.add_row(escape(name), escape(standing.problem) or in_time(costs[name]))
     table.add_row("all", in_time(sum(costs.values())))
     Console().print(table)
     rounds = ", then ".join(
         f"{plan.selection.images} photographs with {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'}"
-        for plan in setup.plans
+        for plan in planned.plans
     )
-    typer.echo(f"Until {setup.course.until}: {rounds}. What contenders share is counted once, with the first of them.")
+    typer.echo(
+        f"Until {planned.course.until}: {rounds}. What contenders share is counted once, with the first of them."
+    )
     if expected.unknown:
         names = ", ".join(sorted(expected.unknown))
         typer.echo(f"Not counted, since they never ran here: {names}. `labelfactory run` tells their pace.")

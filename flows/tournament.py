@@ -213,11 +213,13 @@ def play(
 
 def _save(played: Tournament, setup: Setup) -> None:
     if played.baseline.runs:
-        save_results(played, setup)
+        write_tournament_report(REPORT, save_results(played, setup))  # its pictures come at the end
 
 
-def forecast(wish: Wish) -> tuple[Setup, dict[str, float], Forecast]:
+def forecast(wish: Wish) -> tuple[Tournament, dict[str, float], Forecast]:
     """What a tournament would cost: contender → seconds of what is not made yet and no contender before it makes.
+
+    One that cannot run has no seconds, and its problem stands in its standing.
 
     Raises:
         UserError: as `set_up`.
@@ -231,4 +233,4 @@ def forecast(wish: Wish) -> tuple[Setup, dict[str, float], Forecast]:
             nodes = [node for node in job.node.chain if node not in known]
             known |= set(nodes)
             costs[job.entrant.name] = costs.get(job.entrant.name, 0.0) + expected.seconds(nodes)
-    return setup, costs, expected
+    return played, costs, expected

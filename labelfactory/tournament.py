@@ -108,7 +108,7 @@ class Guess(_Part):
     """How far the ranking without true masks was right, where true masks could be held against it.
 
     Attributes:
-        tau: Kendall's, of `guess` and `score` over the contenders; None for fewer than three.
+        tau: Kendall's, of `guess` and `score` over the contenders on the photographs of the last round; None for fewer than three.
         chosen: whom it would have chosen.
         behind: how far that one's score is behind the best.
     """
@@ -122,7 +122,8 @@ class Results(_Part):
     """The result of a tournament.
 
     Attributes:
-        title: what was typed, such as `objectives`.
+        title: who takes part, such as `objectives`.
+        command: what runs it again, with its options; empty where it is not known.
         until: the last step, as `evaluate` calls it: seeds, walks, masks or model.
         split: the list on which the score was measured.
         images: photographs on it that have a score.
@@ -141,6 +142,7 @@ class Results(_Part):
 
     format: Literal[1] = 1
     title: str
+    command: str = ""
     until: str
     split: str
     images: int

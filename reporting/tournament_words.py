@@ -200,7 +200,7 @@ def adopt(name: str) -> str:
 
 def repeated(results: Results) -> str:
     """The command that runs the tournament again."""
-    return f"labelfactory tournament {results.title}".strip()
+    return results.command or f"labelfactory tournament {results.title}".strip()
 
 
 def baseline_of(results: Results) -> Contender:

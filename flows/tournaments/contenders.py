@@ -22,6 +22,8 @@ EXAMPLE = (
     "Name families, such as `labelfactory tournament objectives`, or a YAML file of lines such as\n"
     "    seam: {train_classifier.objective: seam}"
 )
+FOR_ALL = {"prepare.train_list": "--list", "prepare.val_list": "params.yaml", "evaluate.lists": "--list"}
+"""Parameters that all contenders share → what sets them."""
 Sections = Mapping[str, Section]
 
 
@@ -60,7 +62,9 @@ def entrants(words: Sequence[str]) -> list[Entrant]:
     for word in words:
         is_family = not word.endswith((".yaml", ".yml"))
         named = _of_family(word, baseline.sections) if is_family else _in_file(Path(word))
-        for name, overlay in named:
+        for given, overlay in named:
+            taken = any(entrant.name == given and entrant.overlay != overlay for entrant in found)
+            name = f"{word}.{given}" if is_family and taken else given
             entrant = _entrant_of_family(name, overlay, baseline) if is_family else _entrant(name, overlay, values)
             same = by_digest.setdefault(_digest(entrant), name)
             if is_family and same != name and not entrant.problem:
@@ -119,15 +123,7 @@ def _entrant(name: str, overlay: Mapping[str, Any], values: Mapping[str, Any]) -
     """A contender. Raises ParamsError where params.yaml with its overlay is not valid."""
     own = deepcopy(dict(values))
     _refuse_unknown(name, overlay, own)
-    for key, value in overlay.items():
-        replaced = nested({key: value})
-        if (
-            isinstance(value, Mapping) and "name" in value
-        ):  # a method with its own defaults, not with the baseline's knobs
-            section, _, field = key.partition(".")
-            own[section] = {**own[section], field: dict(value)}
-        else:
-            lay_over(own, replaced, [])
+    lay_over(own, nested(overlay), [], whole_methods=True)
     kinds = {stage: stage_class(stage).section for stage in read_wiring()}
     return Entrant(name, overlay, own, check_sections(own, kinds, f"{PARAMS_FILE} with {name}"))
 
@@ -147,6 +143,8 @@ def _refuse_unknown(name: str, overlay: Mapping[str, Any], values: Mapping[str, 
             raise ParamsError(f"{name}: {key}: unknown section{did_you_mean(section, values)}", EXAMPLE)
         if "." not in key:
             raise ParamsError(f"{name}: {key}: not of the form section.key", EXAMPLE)
+        if key in FOR_ALL:
+            raise ParamsError(f"{name}: {key}: the same photographs are for all", f"Set it for all, by {FOR_ALL[key]}.")
 
 
 def _digest(entrant: Entrant) -> str:

@@ -41,6 +41,7 @@ class Course:
         val_list: on which networks are scored.
         guess: what ranks without true masks.
         inputs: what all runs have in common beside photographs.
+        seed: the smallest in params.yaml; it and those that follow name the runs of all contenders.
     """
 
     until: str
@@ -50,6 +51,7 @@ class Course:
     val_list: str
     guess: str
     inputs: Inputs
+    seed: int
 
     @property
     def step(self) -> StageWiring:
@@ -100,7 +102,9 @@ def course_of(entrants: Sequence[Entrant], until: str, split: str, *, with_truth
         result = next(name for name, stage in steps.items() if stage.meta.kind == "network" and stage.meta.result)
         stages, guess = stages_of(result), MASKS_GUESS
     scored = prepare["val_list"] if is_model else split
-    return Course(until, stages, split, scored, prepare["val_list"], guess, inputs_now(stages))
+    sections = [s for s in entrants[0].values.values() if isinstance(s, dict)]
+    seed = min((section["seed"] for section in sections if "seed" in section), default=0)
+    return Course(until, stages, split, scored, prepare["val_list"], guess, inputs_now(stages), seed)
 
 
 def _behind(name: str) -> set[str]:
@@ -126,7 +130,6 @@ def job_of(
         UserError: params.yaml with the overlay cannot run here.
     """
     values = deepcopy(dict(entrant.values))
-    base = min((s["seed"] for s in values.values() if isinstance(s, dict) and "seed" in s), default=0)
     for section in values.values():
         if isinstance(section, dict) and "seed" in section:
             section["seed"] += number
@@ -145,7 +148,7 @@ def job_of(
     sections = check_sections(values, kinds, f"params.yaml with {entrant.name}")
     check_line(sections)
     own = replace(entrant, values=values, sections=sections)
-    return Job(own, base + number, nodes_of(own, selection, course.stages, course.inputs))
+    return Job(own, course.seed + number, nodes_of(own, selection, course.stages, course.inputs))
 
 
 def run_of(job: Job, course: Course) -> Run:
@@ -159,8 +162,8 @@ def run_of(job: Job, course: Course) -> Run:
     metrics = read_json(folder / METRICS, dict[str, Any], remedy)
     own = f"{IOU}{course.scored}/{course.until}/"
     costs = [node.done() for node in job.node.chain[:-1]]
-    seconds = [cost["seconds"] for cost in costs]
-    memory = [cost["memory_mb"] for cost in costs if cost["memory_mb"]]
+    seconds = [cost.seconds for cost in costs]
+    memory = [cost.memory_mb for cost in costs if cost.memory_mb]
     return Run(
         seed=job.seed,
         score=_figure(metrics, course.key),
@@ -169,7 +172,7 @@ def run_of(job: Job, course: Course) -> Run:
         best_threshold=_figure(metrics, f"threshold/{course.scored}/{course.until}_best"),
         iou={key.removeprefix(own): value for key, value in metrics.items() if key.startswith(own)},
         guess=_guess(job.node, course.guess),
-        seconds=None if None in seconds else round(sum(seconds), 1),
+        seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
         memory_mb=max(memory, default=None),
         project=str(folder),
     )

@@ -12,7 +12,7 @@ node, has made under the same key are found in data/store.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,25 @@ from labelfactory.tournament import AGAIN, TOURNAMENT
 NODES = TOURNAMENT / "nodes"
 DONE = Path("done.json")
 """Written when the stage has run to its end."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is noted of a stage that has run to its end.
+
+    Attributes:
+        stage, key: of the node.
+        pace: units and seconds of its run.
+        seconds, memory_mb: what it costs, where that is known.
+        places: `Node.places` then.
+    """
+
+    stage: str
+    key: str
+    pace: dict[str, float] | None
+    seconds: float | None
+    memory_mb: int | None
+    places: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,8 +85,18 @@ class Node:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has run to its end."""
-        return (self.folder / DONE).exists()
+        """Whether it has run to its end, with the photographs where they are now."""
+        if not (self.folder / DONE).exists():
+            return False
+        try:
+            return not self.places or self.done().places == self.places
+        except UserError:  # damaged: it runs again
+            return False
+
+    @property
+    def places(self) -> str:
+        """Digest of the paths of the photographs, for a stage that reads the import and notes them; else empty."""
+        return self.selection.places if MANIFEST.parent.name in read_wiring()[self.stage].inputs else ""
 
     @property
     def chain(self) -> tuple["Node", ...]:
@@ -95,8 +124,11 @@ class Node:
         links |= {DATA / name: project / DATA / name for name in given(own, wiring)}
         links[MANIFEST.parent] = project / self.selection.folder
         for link, target in links.items():
-            if not (self.folder / link).is_symlink():
-                (self.folder / link).symlink_to(target, target_is_directory=target.is_dir())
+            path = self.folder / link
+            if path.is_symlink() and path.readlink() != target:  # the project was moved or copied
+                path.unlink()
+            if not path.is_symlink():
+                path.symlink_to(target, target_is_directory=target.is_dir())
 
     @property
     def is_planned_code(self) -> bool:
@@ -105,13 +137,18 @@ class Node:
 
     def finish(self, resumed: bool) -> None:
         """Note that it has run to its end, and what it cost."""
-        report = read_json(self.folder / REPORTS / f"{self.stage}.json", dict[str, Any], AGAIN)
+        try:  # it ran to its end when the photographs lay elsewhere, and cost then what it costs
+            write_json(self.folder / DONE, asdict(replace(self.done(), places=self.places)))
+            return
+        except UserError:
+            report = read_json(self.folder / REPORTS / f"{self.stage}.json", dict[str, Any], AGAIN)
         found = report.get("found") or report.get("rows_found", 0) or report.get("trained") is False
         if found or resumed:
             cost = self._cost_in_line(report)
         else:
             cost = {"seconds": report["seconds"], "memory_mb": report["peak_memory_mb"]}
-        write_json(self.folder / DONE, {"stage": self.stage, "key": self.key, "pace": report.get("pace"), **cost})
+        noted = Done(self.stage, self.key, report.get("pace"), places=self.places, **cost)
+        write_json(self.folder / DONE, asdict(noted))
 
     def _cost_in_line(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """What it would have cost by the pace of the project's own run with the same settings; None where there was none."""
@@ -126,9 +163,9 @@ class Node:
         units = rows or report.get("training_rows", 0) or pace["units"]
         return {"seconds": pace["seconds"] * units / pace["units"], "memory_mb": line["peak_memory_mb"]}
 
-    def done(self) -> dict[str, Any]:
+    def done(self) -> Done:
         """What `finish` has noted. Raises DataError where that is damaged."""
-        noted: dict[str, Any] = read_json(self.folder / DONE, dict[str, Any], f"Delete {self.folder}. {AGAIN}")
+        noted: Done = read_json(self.folder / DONE, Done, f"Delete {self.folder}. {AGAIN}")
         return noted
 
 

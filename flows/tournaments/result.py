@@ -19,18 +19,20 @@ def save_results(tournament: Tournament, setup: Setup) -> Results:
     """Write what is known of a tournament now."""
     contenders = tournament.contenders()
     selection = tournament.plan.selection
+    of_less = {name for each in tournament.rounds if each.images != selection.images for name in each.dropped}
     commit, dirty = git_state()
     results = Results(
         title=setup.title,
+        command=setup.command,
         until=setup.course.until,
         split=setup.course.scored,
         images=_scored_images(tournament, setup) or selection.images,
         seeds=tuple(tournament.baseline.jobs),
         classes=imported_classes().with_background,
         with_truth=any(contender.score is not None for contender in contenders),
-        partly=selection.images - selection.with_truth if selection.with_truth else 0,
+        partly=selection.scored - selection.with_truth if selection.with_truth else 0,
         guess=setup.course.guess,
-        guess_was_right=how_right(contenders),
+        guess_was_right=how_right(c for c in contenders if c.name not in of_less),
         contenders=tuple(contenders),
         rounds=tuple(tournament.rounds),
         commit=commit or "",

@@ -119,10 +119,13 @@ class Tournament:
             UserError: the baseline cannot run or failed, or the budget does not last for the first round of one contender.
         """
         for number, plan in enumerate(self.plans):
+            if number == 0:
+                self._check_budget(plan)
+            elif self.budget and self.clock() - self._began + self._least(plan) > self.budget:
+                self.show(f"the budget does not last for {plan.selection.images} photographs with {plan.seeds} seed(s)")
+                break
             self.plan = plan
             self._enter(plan)
-            if number == 0:
-                self._check_budget()
             entered = tuple(s.name for s in self.standings.values() if s.goes_on)
             self._run(plan)
             dropped = self._drop() if number + 1 < len(self.plans) else ()
@@ -131,32 +134,37 @@ class Tournament:
             self.save(self)
 
     def jobs(self, plan: Plan) -> Iterator[Job]:
-        """All jobs of a round, whoever drops out before it."""
-        for entrant in self.entrants:
-            for number in range(0 if entrant.problem else plan.seeds):
-                yield job_of(entrant, number, plan.selection, self.course)
+        """All jobs of a round, whoever drops out before it; who cannot run has failed."""
+        for standing in self._going():
+            yield from self._jobs_of(standing, plan)
 
     def _enter(self, plan: Plan) -> None:
         """Make the jobs of a round; who cannot run has failed."""
         for standing in (s for s in self.standings.values() if s.goes_on):
-            standing.state, standing.jobs, standing.runs, standing.at_best = "not finished", {}, {}, {}
-            try:
-                if standing.entrant.problem:
-                    raise UserError(standing.entrant.problem)
-                for number in range(plan.seeds):
-                    job = job_of(standing.entrant, number, plan.selection, self.course)
-                    standing.jobs[job.seed] = job
-            except UserError as error:
-                self._fail(standing, error)
+            standing.state, standing.runs, standing.at_best = "not finished", {}, {}
+            standing.jobs = {job.seed: job for job in self._jobs_of(standing, plan)}
 
-    def _check_budget(self) -> None:
-        """Raises UserError where the budget does not last for the baseline and one contender."""
-        if not self.budget:
-            return
+    def _jobs_of(self, standing: Standing, plan: Plan) -> list[Job]:
+        """Of one contender, by seed; none where it cannot run: then it has failed."""
+        try:
+            if standing.entrant.problem:
+                raise UserError(standing.entrant.problem)
+            return [job_of(standing.entrant, number, plan.selection, self.course) for number in range(plan.seeds)]
+        except UserError as error:
+            self._fail(standing, error)
+            return []
+
+    def _least(self, plan: Plan) -> float:
+        """Seconds of the baseline and the contender that adds least to it, in a round; 0 where a pace is not known."""
         forecast = Forecast.of_stages(self.course.stages)
-        first = [forecast.seconds(n for j in s.jobs.values() for n in j.node.chain) for s in self._going()]
-        needed = first[0] + min(first[1:], default=0.0)
-        if needed > self.budget and not forecast.unknown:
+        nodes = [[node for job in self._jobs_of(s, plan) for node in job.node.chain] for s in self._going()]
+        needed = min((forecast.seconds([*nodes[0], *own]) for own in nodes[1:] if own), default=0.0)
+        return 0.0 if forecast.unknown else needed
+
+    def _check_budget(self, plan: Plan) -> None:
+        """Raises UserError where the budget does not last for the first round of the baseline and one contender."""
+        needed = self._least(plan) if self.budget else 0.0
+        if needed > self.budget:
             raise UserError(
                 f"--budget: the first round of {BASELINE} and one contender takes about {needed / 60:.0f} minutes, "
                 f"{self.budget / 60:.0f} are given",
@@ -182,7 +190,8 @@ class Tournament:
                 standing.state = "finished"
 
     def _has_time(self, job: Job) -> bool:
-        if not self.budget or job.entrant.name == BASELINE:
+        """Whether it would end in time. What is done takes none, and without the baseline there are no gains."""
+        if not self.budget or job.node.is_done or job.entrant.name == BASELINE:
             return True
         needed = Forecast.of_stages(self.course.stages).seconds(job.node.chain)
         return self.clock() - self._began + needed <= self.budget
@@ -251,7 +260,8 @@ class Tournament:
             values = [[s.at_best[seed][1] for s in (first, second)] for seed in common]
         else:
             jobs = [[s.jobs[seed] for s in (first, second)] for seed in common]
-            values = [[s.runs[seed].score or float("nan") for s in (first, second)] for seed in common]
+            scores = [[s.runs[seed].score for s in (first, second)] for seed in common]
+            values = [[float("nan") if score is None else score for score in pair] for pair in scores]
         same = all(a.node.selection == b.node.selection for a, b in jobs)
         if not common or not same:
             return {}

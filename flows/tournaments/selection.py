@@ -32,15 +32,19 @@ class Selection:
         folder: of the manifest.
         split: the list that goes through the line.
         images: how many of it.
+        scored: how many are on the list that is scored.
         with_truth: how many of these have a true mask.
         digest: of all that stages read of it.
+        places: digest of the paths, from which no result follows.
     """
 
     folder: Path
     split: str
     images: int
+    scored: int
     with_truth: int
     digest: str
+    places: str
 
 
 def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = False) -> Selection:
@@ -50,7 +54,7 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
         split: the list that goes through the line.
         val_list: the list on which networks are scored.
         images: how many of the first; 0 for all.
-        scores_val: whether all of the second are needed.
+        scores_val: whether all of the second are needed, for a model that is scored on them.
 
     Raises:
         ParamsError: there is no such list, or too few photographs are asked for.
@@ -63,7 +67,7 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
             f"--list {split}: no photograph is on that list{did_you_mean(split, lists)}",
             f"The import has the lists {', '.join(lists)}.",
         )
-    if 0 < images < FEWEST:
+    if images and images < FEWEST:
         raise ParamsError(f"--images {images}: below the minimum {FEWEST}", "Give more, or leave --images out for all.")
     on_list = [entry for entry in manifest.entries if split in entry.lists]
     chosen = on_list if not images else _part(on_list, images, manifest.classes.names)
@@ -85,8 +89,10 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
     )
     folder = IMPORTS / digest[:16]
     _write(folder, own)
-    with_truth = sum(entry.mask_path is not None for entry in chosen)
-    return Selection(folder, split, len(chosen), with_truth, digest)
+    measured = [entry for entry in own.entries if (val_list if scores_val else split) in entry.lists]
+    with_truth = sum(entry.mask_path is not None for entry in measured)
+    places = digest_json([[entry.image_id, entry.path, entry.mask_path] for entry in own.entries])
+    return Selection(folder, split, len(chosen), len(measured), with_truth, digest, places)
 
 
 def _write(folder: Path, manifest: Manifest) -> None:

@@ -1,5 +1,6 @@
 """What a tournament is asked for, checked before anything runs: contenders, photographs, rounds."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,12 +36,26 @@ class Wish:
     images: int = 0
     budget: float = 0.0
 
+    @property
+    def command(self) -> str:
+        """What runs the same again."""
+        options = {
+            "--until": self.until,
+            "--seeds": self.seeds,
+            "--list": self.split,
+            "--images": self.images,
+            "--budget": f"{self.budget:g}s" if self.budget else "",
+        }
+        given = [str(word) for name, value in options.items() if value for word in (name, value)]
+        return shlex.join(["labelfactory", "tournament", *self.contenders, *given])
+
 
 @dataclass(frozen=True)
 class Setup:
     """A tournament that can begin."""
 
     title: str
+    command: str
     entrants: tuple[Entrant, ...]
     course: Course
     plans: tuple[Plan, ...]
@@ -74,4 +89,4 @@ def set_up(wish: Wish) -> Setup:
         return Plan(select(split, course.val_list, images, scores_val=scores_val), wish.seeds)
 
     plans = plans_of(choose(wish.images), choose, halving=wish.budget > 0)
-    return Setup(" ".join(wish.contenders), own, course, tuple(plans), given)
+    return Setup(" ".join(wish.contenders), wish.command, own, course, tuple(plans), given)

@@ -9,10 +9,13 @@ from labelfactory.errors import ParamsError
 from labelfactory.settings.params import in_one_line
 
 
-def lay_over(values: Any, over: Mapping[str, Any], changes: list[str], prefix: str = "") -> None:
+def lay_over(
+    values: Any, over: Mapping[str, Any], changes: list[str], prefix: str = "", *, whole_methods: bool = False
+) -> None:
     """Set the values of `over` recursively, and note each change as `section.key: old → new`.
 
-    A mapping without `name` over a method sets its knobs; another method comes with its own knobs alone.
+    A mapping without `name` over a method sets its knobs; another method comes with its own knobs alone. With `whole_methods`, so
+    does the method that is there already, where `over` names it: other knobs of it get their defaults.
     """
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(values.get(key), str) and "name" not in value:
@@ -22,8 +25,10 @@ def lay_over(values: Any, over: Mapping[str, Any], changes: list[str], prefix: s
                 f"{prefix}{key}: {values[key]['name']} → {value if isinstance(value, str) else value['name']}"
             )
             values[key] = value
-        elif isinstance(value, Mapping) and isinstance(values.get(key), dict):
-            lay_over(values[key], value, changes, f"{prefix}{key}.")
+        elif (
+            isinstance(value, Mapping) and isinstance(values.get(key), dict) and not (whole_methods and "name" in value)
+        ):
+            lay_over(values[key], value, changes, f"{prefix}{key}.", whole_methods=whole_methods)
         elif key not in values or values[key] != value:  # unknown keys too: the check names them
             changes.append(
                 f"{prefix}{key}: {in_one_line(values[key]) if key in values else '—'} → {in_one_line(value)}"

@@ -11,7 +11,7 @@ from flows.tournaments.contenders import entrants, families
 from flows.tournaments.setup import Wish, set_up
 from labelfactory.errors import ParamsError, UserError
 from labelfactory.settings.registry import method_names
-from labelfactory.tournament import BASELINE
+from labelfactory.tournament import BASELINE, Contender, Results, write_results
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +78,8 @@ def test_one_line_of_yaml_is_a_contender():
         ("../a: {random_walk.beta: 4}", "is not a name of letters"),
         ("a: {random_walk: 4}", "not of the form section.key"),
         ("a: {random_walk.beta: 4, random_walk: {beta: 5}}", "given twice"),
+        ("a: {prepare.train_list: val}", "the same photographs are for all"),
+        ("a: {evaluate: {lists: [val]}}", "the same photographs are for all"),
         ("{}", "nobody to hold against"),
     ],
 )
@@ -132,6 +134,7 @@ def test_a_tournament_ends_at_the_first_score_that_a_contender_changes(contender
         ({"split": "trian"}, "did you mean `train`"),
         ({"seeds": 0}, "not between 1 and"),
         ({"images": 3}, "below the minimum"),
+        ({"images": -3}, "below the minimum"),
     ],
 )
 def test_options_are_checked_first(wish, said):
@@ -155,3 +158,41 @@ def test_words_that_cannot_be_meant_are_refused(words, said):
     result = CliRunner().invoke(command_line("tournament"), ["tournament", *words])
     assert isinstance(result.exception, UserError)
     assert said in str(result.exception)
+
+
+def test_the_forecast_names_a_method_that_lacks_something(monkeypatch):
+    """In its row, as the table of the tournament does; the others have their time."""
+    monkeypatch.setenv("COLUMNS", "200")
+    result = CliRunner().invoke(command_line("tournament"), ["tournament", "objectives", "--dry-run"])
+    assert result.exit_code == 0, result.exception
+    rows = {line.split("│")[1].strip(): line for line in result.output.splitlines() if line.startswith("│")}
+    assert set(method_names("models.objectives")) - {"tags"} | {BASELINE, "all"} == set(rows)
+    assert "learns from data/priors" in rows["eps"]
+    assert rows["seam"].split("│")[2].strip().endswith("s")
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("propagation", "chebyshev"), ("a: {random_walk.method: {name: chebyshev, tolerance: 0.01}}", "a")],
+)
+def test_what_is_adopted_is_what_ran(word, name):
+    """The method that params.yaml has, with other knobs: what the contender does not name has its default again."""
+    text = Path("params.yaml").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("  method: chebyshev")]
+    Path("params.yaml").write_text(text.replace(line, "  method: {name: chebyshev, steps: 16}"))
+    (contender,) = [e for e in entrants([word if word.isalpha() else write(word)]) if e.name == name]
+    shown = [Contender(name=BASELINE), Contender(name=name, overlay=dict(contender.overlay))]
+    made = {"title": word, "until": "walks", "split": "train", "images": 8, "seeds": (0,), "classes": ("background",)}
+    moment = {"commit": "", "dirty": False, "machine": "", "time": "", "settings": "0" * 64}
+    write_results(Results(**made, **moment, with_truth=True, contenders=tuple(shown), rounds=()))
+    result = CliRunner().invoke(command_line("tournament"), ["tournament", "--adopt", name])
+    assert result.exit_code == 0, result.exception
+    baseline = entrants(["objectives"])[0]
+    assert baseline.sections == contender.sections
+
+
+def test_two_families_may_share_the_name_of_a_method():
+    """The second of them has its family's name before it."""
+    names = [entrant.name for entrant in entrants(["affinity_labels", "refinement", "blocks", "affinity"])]
+    assert len(names) == len(set(names))
+    assert {"psa", "affinity.psa"} <= set(names)

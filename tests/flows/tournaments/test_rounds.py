@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import isclose
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from contest import make_project, performing, scored_run, unscored_run
 
 from flows.tournaments.forecast import Forecast
 from flows.tournaments.jobs import job_of
+from flows.tournaments.nodes import DONE
 from flows.tournaments.result import save_results
 from flows.tournaments.rounds import Tournament, how_right
 from flows.tournaments.setup import Wish, set_up
@@ -159,7 +161,9 @@ def test_what_has_no_time_says_so(monkeypatch):
 def test_a_budget_too_small_for_the_first_round_is_refused(monkeypatch):
     """Before anything runs, where the pace is known; it says how long it takes."""
     performed: list[str] = []
-    monkeypatch.setattr(Forecast, "seconds", lambda self, nodes: 600.0)
+    monkeypatch.setattr(
+        Forecast, "seconds", lambda self, nodes: 600.0 * len({n for n in nodes if n.stage == "evaluate"})
+    )
     with pytest.raises(UserError, match="about 20 minutes, 1 are given"):
         played(Wish(("three.yaml",), budget=60.0), performed=performed)
     assert performed == []
@@ -225,6 +229,48 @@ def test_how_far_the_guess_was_right():
     assert how_right(made[:2]).tau is None
 
 
+def test_the_guess_is_judged_on_one_set_of_photographs():
+    """Who dropped out after a part of the photographs has figures of these alone: no rank among the others' figures."""
+    guesses = {BASELINE: 0.2, "good": 0.3, "equal": 0.25, "bad": 0.9}
+
+    def perform(job):
+        unscored_run(job, guesses[job.entrant.name])
+        performing(SHARES, [])(job)
+
+    halved = played(Wish(("three.yaml",), seeds=1, budget=1e9), perform)
+    assert halved.rounds[0].dropped
+    assert (halved.guess_was_right.tau, halved.guess_was_right.chosen) == (None, "good")
+    assert played(Wish(("three.yaml",), seeds=1), perform).guess_was_right.chosen == "bad"
+
+
+def test_the_seeds_of_params_yaml_name_the_runs_of_all(project):
+    """Also of a contender that has seeds of its own: it is held against the baseline's run beside which it stands."""
+    text = (project / "params.yaml").read_text()
+    first, *others = text.split("  seed: 0\n")
+    (project / "params.yaml").write_text("  seed: 5\n".join([f"{first}  seed: 3\n{others[0]}", *others[1:]]))
+    (project / "two.yaml").write_text("good: {train_classifier.seed: 11}\n")
+    results = played(Wish(("two.yaml",)))
+    good = by_name(results)["good"]
+    assert [run.seed for run in good.runs] == [3, 4] == list(results.seeds)
+    assert good.gain.verdict == "better"
+    setup = set_up(Wish(("two.yaml",)))
+    job = job_of(setup.entrants[1], 1, setup.plans[0].selection, setup.course)
+    assert [job.entrant.values[name]["seed"] for name in ("train_classifier", "train_affinity")] == [12, 6]
+
+
+def test_a_damaged_note_of_a_stage_is_named_with_a_remedy(project):
+    """JSON of another shape, as of a program that came between."""
+
+    def perform(job):
+        performing(SHARES, [])(job)
+        if job.entrant.name == "good":
+            (job.node.chain[-2].folder / DONE).write_text("{}")
+
+    good = by_name(played(Wish(("three.yaml",), seeds=1), perform))["good"]
+    assert good.state == "failed"
+    assert "done.json: damaged" in good.problem
+
+
 def test_true_masks_for_a_part_only_are_counted():
     """The score is that of the images that have one."""
     manifest = read_manifest()
@@ -239,3 +285,61 @@ def test_true_masks_for_a_part_only_are_counted():
     results = played(Wish(("three.yaml",), seeds=1), perform)
     assert (results.images, results.partly) == (120, 40)
     assert by_name(results)["good"].gain.verdict == "better"
+
+
+def test_a_budget_that_ends_early_keeps_what_is_known(monkeypatch):
+    """A round that it does not last for is not begun, and takes nobody's figures; in one that it ends in, what is done counts."""
+    monkeypatch.setattr(Forecast, "seconds", lambda self, nodes: 10.0 * sum(not node.is_done for node in nodes))
+    clock = {"now": 0.0, "a run": 100.0}
+    perform = performing(SHARES, performed := [])
+
+    def slow(job):
+        clock["now"] += 0.0 if job.node.is_done else clock["a run"]
+        perform(job)
+
+    results = played(Wish(("three.yaml",), images=60, budget=401.0), slow, clock=lambda: clock["now"])
+    assert [(r.images, r.seeds) for r in results.rounds] == [(60, 1)]
+    assert (results.images, results.seeds) == (60, (0,))
+    assert by_name(results)["good"].gain.verdict == "better"
+    assert results.winner.name == "good"
+    assert not [line for line in performed if line.split()[1] == "1"]
+
+    clock |= {"now": 0.0, "a run": 150.0}  # again, and the baseline takes longer than was expected
+    results = played(Wish(("three.yaml",), images=60, budget=130.0), slow, clock=lambda: clock["now"])
+    assert [(r.images, r.seeds) for r in results.rounds] == [(60, 1), (60, 2)]
+    good = by_name(results)["good"]
+    assert (good.state, len(good.runs), good.gain.verdict) == ("not finished", 1, "better")
+    assert "Not finished: good" in advice(results)
+
+    clock["now"] = 0.0  # the baseline's is gone and takes all of the time; the other's is there
+    (Path(by_name(results)[BASELINE].runs[0].project) / DONE).unlink()
+    results = played(Wish(("three.yaml",), images=60, seeds=1, budget=130.0), slow, clock=lambda: clock["now"])
+    assert by_name(results)["good"].state == "finished"
+
+
+def test_a_budget_counts_once_what_the_baseline_and_a_contender_share(monkeypatch):
+    """A read-out needs no classifier of its own."""
+    setup = set_up(Wish(("cams",), seeds=1))
+    monkeypatch.setattr(Forecast, "seconds", lambda self, nodes: 10.0 * len(set(nodes)))
+    tournament = Tournament(setup.course, setup.plans, setup.entrants, lambda job: None, lambda line: None)
+    baseline, other = (next(tournament._jobs_of(s, setup.plans[0]).__iter__()) for s in tournament._going()[:2])
+    shared = set(baseline.node.chain) & set(other.node.chain)
+    assert {"prepare", "train_classifier"} <= {node.stage for node in shared}
+    own = len(set(baseline.node.chain) | set(other.node.chain))
+    assert tournament._least(setup.plans[0]) == 10.0 * own
+
+
+def test_a_score_of_nothing_is_a_score():
+    """0 is a figure that has a gain, as any other."""
+    setup = set_up(Wish(("three.yaml",), seeds=1))
+
+    def perform(job):
+        performing(SHARES, [])(job)
+        if job.entrant.name == "bad":
+            scored_run(job, dict.fromkeys(range(160), 0.0), background=0.0)
+
+    tournament = Tournament(setup.course, setup.plans, setup.entrants, perform, lambda line: None)
+    tournament.play()
+    bad = by_name(save_results(tournament, setup))["bad"]
+    assert bad.score == 0
+    assert bad.gain.verdict == "worse"

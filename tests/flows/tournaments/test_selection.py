@@ -84,6 +84,16 @@ def test_its_digest_follows_from_what_stages_read(project):
     assert select("train", "val", 10).digest == before
 
 
+def test_true_masks_are_counted_on_the_list_that_is_scored(project):
+    """A model is scored on the validation list, whatever the training list has."""
+    manifest = read_manifest()
+    bare = tuple(replace(e, mask_path=None, mask_sha256=None) if "train" in e.lists else e for e in manifest.entries)
+    write_manifest(replace(manifest, entries=bare))
+    for scores_val, known in ((False, (10, 0)), (True, (8, 8))):
+        selection = select("train", "val", 10, scores_val=scores_val)
+        assert (selection.scored, selection.with_truth) == known
+
+
 def ids(selection) -> set[str]:
     """Of its photographs."""
     return {entry.image_id for entry in read_manifest(selection.folder / "manifest.parquet").entries}

@@ -142,6 +142,20 @@ def test_a_withdrawn_image_is_in_no_tournament(finished):
     assert not (finished / "data/tournament").exists()
 
 
+def test_a_project_that_was_moved_goes_on(project):
+    """Photographs lie elsewhere: what was made of them is kept, with its cost, and a new contender finds them."""
+    (project / "three.yaml").write_text(THREE.split("seam")[0])
+    call(project, *WORDS)
+    before = figures(project)
+    moved = project.rename(project.with_name("moved ö"))
+    (moved / "three.yaml").write_text(THREE.split("seam")[0] + "flipped: {extract_cams.flip: true}\n")
+    assert ran(call(moved, *WORDS)).count("train_classifier") == 0
+    found = {c.name: c for c in results(moved).contenders}
+    assert found["flipped"].state == "finished"
+    assert found["flipped"].cost is not None
+    assert [line for line in figures(moved) if line[0] != "flipped"] == before
+
+
 def test_two_tournaments_at_once_do_not_meet(project):
     """The second is told who works here."""
     holder = "from labelfactory.lock import stage_lock\nwith stage_lock('tournament'):\n    print('held', flush=True)\n"
