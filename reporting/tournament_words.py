@@ -77,7 +77,10 @@ def _stayed(results: Results) -> Verdict:
         return Verdict("stay", "No contender has finished, so there is nothing to choose from yet.")
     if finite(baseline_of(results).score) is None:
         return Verdict("stay", "The baseline has no score, so it is not known what the contenders gain.")
+    waiting = ", ".join(f"`{c.name}`" for c in others if c.state == "not finished")
     sentence = "No contender is certainly better than the baseline: stay with params.yaml as it is."
+    if waiting:
+        sentence = f"No contender that finished is certainly better than the baseline. Not finished: {waiting}."
     known = [c for c in finished if c.gain is not None and finite(c.gain.value) is not None]
     if not known:
         return Verdict("stay", sentence)

@@ -196,3 +196,13 @@ def test_two_families_may_share_the_name_of_a_method():
     names = [entrant.name for entrant in entrants(["affinity_labels", "refinement", "blocks", "affinity"])]
     assert len(names) == len(set(names))
     assert {"psa", "affinity.psa"} <= set(names)
+
+
+def test_the_command_that_repeats_it_has_its_options():
+    """Quoted for the shell, and read back by the command itself to the same wish."""
+    wish = Wish(("objectives", "my file.yaml"), "masks", 1, "train", 40, 5400.0)
+    assert wish.command == (
+        "labelfactory tournament objectives 'my file.yaml' --until masks --seeds 1 --list train --images 40 --budget 5400s"
+    )
+    assert Wish(("cams",)).command == "labelfactory tournament cams --seeds 2"
+    assert set_up(Wish(("cams",))).command == "labelfactory tournament cams --seeds 2"
