@@ -82,6 +82,8 @@ def test_nobody_better_is_said():
     assert "`seam`: +0.4 points" in said.remarks[0]
     assert "cannot be told from none" in said.remarks[0]
     assert said.command == ""
+    waits = tournament(contender("seam", 0.004, 0.01), Contender(name="oaa", state="not finished"))
+    assert verdict(waits).sentence.endswith("is certainly better than the baseline. Not finished: `oaa`.")
     page = Page(render_tournament(results))
     assert [row for row in page.all("tr") if row.get("class") == "winner"] == []
     assert "which is a loss" in verdict(tournament(contender("oaa", -0.02, 0.01))).remarks[0]

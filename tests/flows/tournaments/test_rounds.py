@@ -309,7 +309,7 @@ def test_a_budget_that_ends_early_keeps_what_is_known(monkeypatch):
     assert [(r.images, r.seeds) for r in results.rounds] == [(60, 1), (60, 2)]
     good = by_name(results)["good"]
     assert (good.state, len(good.runs), good.gain.verdict) == ("not finished", 1, "better")
-    assert "Not finished: `good`" in verdict(results).sentence
+    assert verdict(results).sentence == "No contender has finished, so there is nothing to choose from yet."
 
     clock["now"] = 0.0  # the baseline's is gone and takes all of the time; the other's is there
     (Path(by_name(results)[BASELINE].runs[0].project) / DONE).unlink()
