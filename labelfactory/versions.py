@@ -5,8 +5,12 @@ import subprocess
 import numpy as np
 
 
-def git_state() -> tuple[str | None, bool | None]:
-    """The commit of the working folder and whether tracked files differ from it; None outside a git repository."""
+def git_state(*, besides: str = "") -> tuple[str | None, bool | None]:
+    """The commit of the working folder and whether tracked files differ from it; None outside a git repository.
+
+    Args:
+        besides: a file that does not count.
+    """
 
     def git(*words: str) -> str | None:
         try:
@@ -16,7 +20,8 @@ def git_state() -> tuple[str | None, bool | None]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--untracked-files=no") if commit else None
+    others = ["--", ".", f":(exclude){besides}"] if besides else []
+    changes = git("status", "--porcelain", "--untracked-files=no", *others) if commit else None
     return commit, None if changes is None else bool(changes)
 
 

@@ -10,6 +10,7 @@ from flows.tournaments.setup import Setup
 from labelfactory.dataset.manifest import imported_classes
 from labelfactory.measured_precision import processor
 from labelfactory.rows.scored import LISTS
+from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.tournament import Results, write_results
 from labelfactory.versions import git_state
 from lineage.gains import ScoredImages
@@ -20,7 +21,7 @@ def save_results(tournament: Tournament, setup: Setup) -> Results:
     contenders = tournament.contenders()
     selection = tournament.plan.selection
     of_less = {name for each in tournament.rounds if each.images != selection.images for name in each.dropped}
-    commit, dirty = git_state()
+    commit, dirty = git_state(besides=PARAMS_FILE)
     results = Results(
         title=setup.title,
         command=setup.command,

@@ -239,3 +239,5 @@ def test_the_commit_is_that_of_the_working_folder(tmp_path, monkeypatch):
     assert git_state() == (commit, False)
     (tmp_path / "x").write_text("2")
     assert git_state() == (commit, True)
+    assert git_state(besides="x") == (commit, False)
+    assert git_state(besides="y") == (commit, True)
