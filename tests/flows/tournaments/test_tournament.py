@@ -97,6 +97,7 @@ def test_a_tournament_really_runs(project):
     assert "did you mean `seam`" in unknown
 
 
+@pytest.mark.endurance
 def test_a_killed_tournament_goes_on(project, tmp_path):
     """SIGKILL while a stage works, then Ctrl-C: finished stages are kept, and the figures are those of an undisturbed one."""
     (project / "three.yaml").write_text(THREE.split("absent")[0])
