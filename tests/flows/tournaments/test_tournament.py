@@ -13,6 +13,7 @@ from workspace import call
 
 from labelfactory.settings.params import read_yaml
 from labelfactory.tournament import BASELINE, Results, read_results
+from lineage.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 WORDS = ("labelfactory", "tournament", "three.yaml", "--seeds", "1")
@@ -34,12 +35,12 @@ def figures(folder: Path) -> list[tuple[object, ...]]:
 
 
 def state(folder: Path) -> dict[str, bytes]:
-    """Params and all data but the tournament's own and the store's."""
+    """Params and all data but the tournament's own, the store's, and those that remember it."""
     files = [folder / "params.yaml", *sorted((folder / "data").rglob("*.*"))]
     known = {
         str(f.relative_to(folder)): f.read_bytes()
         for f in files
-        if f.is_file() and not {"tournament", "store"} & {*f.parts}
+        if f.is_file() and not {"tournament", "store", "ledger", "mlflow"} & {*f.parts}
     }
     git = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, check=True)
     return {**known, "git": git.stdout}
@@ -77,6 +78,9 @@ def test_a_tournament_really_runs(project):
     assert found["half"].cost is not None
     assert "tags" in found["seam"].supervision
     assert "1 of 4 contenders failed: absent" in out
+    assert [event["detail"]["title"] for event in Ledger(project / "data/ledger").events("tournament")] == [
+        "three.yaml"
+    ]
     page = (project / "data/tournament/report.html").read_text()
     assert page.count("data:image/webp") >= 5 * 12  # photograph, true mask, three masks
     assert "most disputed" in page
