@@ -40,13 +40,13 @@ def test_where_faults_were_found(tmp_path, name):
 IN_PLACE = """
 import contextlib, pathlib, sys
 import file_faults, forked_commands
-from app import profile
+from app import _params_file
 forked_commands.load()
 @contextlib.contextmanager
 def in_place(path):
     path.unlink()
     yield path
-profile.write_whole = in_place
+_params_file.write_whole = in_place
 sys.exit("\\n".join(file_faults.campaign(pathlib.Path(sys.argv[1]), ["profile"])))
 """
 
