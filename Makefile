@@ -60,7 +60,7 @@ contracts: dev
 quick: dev
 	pytest -q -m 'not slow' -n 2 --dist worksteal --hypothesis-profile quick
 
-test: dev  ## all tests but those of endurance: some 20 minutes on two cores
+test: dev  ## all tests but those of endurance: 20 to 45 minutes on two cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not endurance'
 
 endurance: dev  ## tests that start clusters, pools of workers and PostgreSQL, kill and interrupt what they started, and damage files

@@ -1,6 +1,7 @@
 """`labelfactory tournament`: methods against params.yaml as it stands, on the same photographs."""
 
 import re
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -68,8 +69,7 @@ def tournament(
     wish = Wish(tuple(contenders), until, seeds, split, images, _seconds(budget))
     if on:
         set_up(wish)
-        wanted = {"contenders": contenders, "until": until, "seeds": seeds, "split": split, "images": images}
-        run = submit(find_api(), on, {**wanted, "budget": wish.budget, "runner": runner}, flow="tournament")
+        run = submit(find_api(), on, {**asdict(wish), "runner": runner}, flow="tournament")
         typer.echo(f"{run.name}: {run.page}")
         return
     if runner != "local":
@@ -136,17 +136,14 @@ def _print_forecast(wish: Wish) -> None:
     from flows.tournament import forecast  # as above
 
     planned, costs, expected = forecast(wish)
-    table = Table(title="What it would cost at most", title_justify="left", title_style="bold")
+    table = Table(title="What it would cost, about", title_justify="left", title_style="bold")
     table.add_column("contender")
     table.add_column("time", justify="right")
     for name, standing in planned.standings.items():
         table.add_row(escape(name), escape(standing.problem) or in_time(costs[name]))
     table.add_row("all", in_time(sum(costs.values())))
     Console().print(table)
-    rounds = ", then ".join(
-        f"{plan.selection.images} photographs with {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'}"
-        for plan in planned.plans
-    )
+    rounds = ", then ".join(str(plan) for plan in planned.plans)
     typer.echo(
         f"Until {planned.course.until}: {rounds}. What contenders share is counted once, with the first of them."
     )

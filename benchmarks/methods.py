@@ -8,15 +8,12 @@ enter it by `add` alone, so that none is typed by hand; scores and gains are in 
 """
 
 import argparse
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from labelfactory.errors import DataError, UserError, first_line
+from benchmarks.method_rows import FAMILIES, NOT_MEASURED, TABLE, MethodRow, folder_of, read_table, table_text
+from labelfactory.errors import UserError, first_line
 from labelfactory.files import write_whole
 from labelfactory.settings.registry import Family
 from labelfactory.settings.wiring import read_wiring
@@ -26,22 +23,7 @@ from reporting.formats import finite
 from reporting.tournament_table import plain
 from reporting.tournament_words import state_of
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-TABLE, PAGE = DOCS / "methods.csv", DOCS / "methods.md"
-NOT_MEASURED = "not measured yet"
-"""Begins the remark of a plug-in without figures; `add` takes such a row out when it brings some, and keeps what follows."""
-
-FAMILIES = {
-    "objectives": "Objectives: how the classifier learns",
-    "cross-image": "Cross-image objectives and memory",
-    "cams": "CAM read-outs",
-    "affinity": "Affinity and propagation",
-    "refinement": "Refinement",
-    "nets": "Nets, their losses and blocks",
-    "priors": "Priors",
-}
-"""Sections of the page, in its order."""
-
+PAGE = TABLE.with_suffix(".md")
 HOMES = {
     "objectives": "objectives",
     "cams": "cams",
@@ -66,138 +48,9 @@ made of [methods.csv](methods.csv) by `make docs`; `python -m benchmarks.methods
 Gains are in points of mIoU with intervals of 95 % (paired bootstrap over photographs), bold where the interval is above 0, and the
 mIoU itself beside them; *at best* is the gain with the threshold that is best on the true masks, for both. *Time* is that of all
 stages behind it, as a multiple of the line's. A dash: not measured. Published figures are of other nets and data, and are not
-repeated here. How to add a method: [adding-a-method.md](adding-a-method.md).
+repeated here. *Probe*: a small line that takes minutes, with `pcm` as its read-out ([experiments.md](experiments.md)). How to add a
+method: [adding-a-method.md](adding-a-method.md).
 """
-
-
-def _none(value: Any) -> Any:
-    return None if value == "" else value
-
-
-Number = Annotated[float | None, BeforeValidator(_none)]
-Count = Annotated[int | None, BeforeValidator(_none)]
-
-
-class MethodRow(BaseModel):
-    """A system, and perhaps what it was measured to be worth.
-
-    Attributes:
-        system: as its paper calls it.
-        family: section of the page.
-        plug_in: files under models/ without `.py`, such as `objectives/seam`; several with `; ` between them, the main one first.
-        paper: arXiv id (`arXiv:2004.04581`) or venue and year.
-        data, list, images, seeds, until, commit: of the measurement; seeds with blanks between them.
-        score, gain, low, high, gain_at_best: in points.
-        seconds_ratio: multiple of the line's time.
-        supervision: kinds of labels that touched its networks.
-        deviations: from the paper.
-        remark: why there is no plug-in or no figure, or what was checked where the figures miss the published gain.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    system: str = Field(min_length=1)
-    family: str
-    plug_in: str = ""
-    paper: str = ""
-    data: str = ""
-    list: str = ""
-    images: Count = Field(default=None, ge=1)
-    seeds: str = Field(default="", pattern=r"^(\d+( \d+)*)?$")
-    until: str = ""
-    score: Number = Field(default=None, ge=0, le=100)
-    gain: Number = None
-    low: Number = None
-    high: Number = None
-    gain_at_best: Number = None
-    seconds_ratio: Number = Field(default=None, gt=0)
-    supervision: str = ""
-    commit: str = Field(default="", pattern=r"^([0-9a-f]{7,40})?$")
-    deviations: str = ""
-    remark: str = ""
-
-    @property
-    def plug_ins(self) -> tuple[str, ...]:
-        """Each of its plug-ins."""
-        return tuple(self.plug_in.split("; ")) if self.plug_in else ()
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether it has a figure."""
-        return any(each is not None for each in (self.score, self.gain, self.gain_at_best, self.seconds_ratio))
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has a plug-in that waits for its first figures."""
-        return bool(self.plug_in) and not self.is_measured and self.remark.startswith(NOT_MEASURED)
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """Its place in the table, and what tells it from all other rows."""
-        return (
-            self.family,
-            self.system.casefold(),
-            self.system,
-            self.plug_in,
-            self.data,
-            self.list,
-            self.until,
-            self.seeds,
-            self.commit,
-        )
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> "MethodRow":
-        if self.family not in FAMILIES:
-            raise ValueError(f"family {self.family!r} is none of {', '.join(FAMILIES)}")
-        if self.is_measured and not (
-            self.commit and self.data and self.list and self.images and self.seeds and self.until
-        ):
-            raise ValueError("a figure needs data, list, images, seeds, until and commit")
-        if not self.is_measured and not self.remark:
-            raise ValueError("without a figure it needs a remark that says why")
-        if self.low is not None and self.high is not None and not self.low <= (self.gain or 0.0) <= self.high:
-            raise ValueError("the gain lies outside of its interval")
-        return self
-
-
-COLUMNS = tuple(MethodRow.model_fields)
-
-
-def plug_ins() -> set[str]:
-    """Every method of every plug-in family, such as `objectives/seam`."""
-    fields = [field for name in read_wiring() for field in stage_class(name).section.model_fields.values()]
-    families = {mark for field in fields for mark in field.metadata if isinstance(mark, Family)}
-    return {f"{_folder(family)}/{name}" for family in families for name in family.names()}
-
-
-def read_table(path: Path = TABLE) -> list[MethodRow]:
-    """The rows as they stand.
-
-    Raises:
-        DataError: the columns are others, or a row is not what `MethodRow` says.
-    """
-    lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
-    if tuple(lines.fieldnames or ()) != COLUMNS:
-        raise DataError(f"{path}: the columns are not {', '.join(COLUMNS)}", "Mend its first line.")
-    rows = []
-    for values in lines:
-        try:
-            rows.append(MethodRow.model_validate(values))
-        except ValidationError as error:
-            problem = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors())
-            raise DataError(f"{path}, line {lines.line_num}: {problem}", "Mend the line.") from None
-    return rows
-
-
-def table_text(rows: Iterable[MethodRow]) -> str:
-    """The rows as CSV, sorted."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in sorted(rows, key=lambda row: row.order):
-        writer.writerow(["" if value is None else value for value in row.model_dump().values()])
-    return stream.getvalue()
 
 
 def rows_of(results: Results, known: Sequence[MethodRow], *, data: str) -> list[MethodRow]:
@@ -241,7 +94,7 @@ def chosen_plug_ins(overlay: Mapping[str, Any]) -> list[str]:
             stage_class(section).section.model_fields.get(key.removesuffix(".name")) if section in sections else None
         )
         families = [mark for mark in field.metadata if isinstance(mark, Family)] if field else []
-        found += [f"{_folder(family)}/{method}" for family in families if family.knows(method)]
+        found += [f"{folder_of(family)}/{method}" for family in families if family.knows(method)]
     return sorted(dict.fromkeys(found), key=lambda each: list(HOMES).index(each.partition("/")[0]))
 
 
@@ -281,10 +134,6 @@ def _row_of(contender: Contender, results: Results, known: Sequence[MethodRow], 
         deviations=named.deviations if named else "",
         remark="; ".join(remark for remark in remarks if remark),
     )
-
-
-def _folder(family: Family) -> str:
-    return family.package.removeprefix("models.")
 
 
 def _points(fraction: float | None) -> float | None:

@@ -115,11 +115,8 @@ def held_line() -> Iterator[HeldLine]:
             repo.lock.waits = True  # DVC gives it away while a stage runs
             locks = held.pop_all()
         with locks:
-            for name in (
-                *read_wiring(),
-                "sweep",
-                "tournament",
-            ):  # a stage started by hand, or one of these, holds its lock alone
+            # a stage started by hand, a sweep or a tournament holds its lock alone
+            for name in (*read_wiring(), "sweep", "tournament"):
                 with stage_lock(name):
                     pass
             note_what_was_added(repo)  # before a withdrawal takes lists out of the cache

@@ -99,28 +99,14 @@ def stages_until(until: str) -> tuple[str, ...]:
         raise ParamsError(
             f"--until {until}: nothing up to that stage is scored", f"Name one of {', '.join(with_scores)}."
         )
-    return tuple(name for name in wiring if name in {*_made_until(until), scoring.name})
+    return tuple(name for name in wiring if name in {*wiring.scored_with(until), scoring.name})
 
 
 def scored_until(until: str) -> set[str]:
     """Names of the scores of what a sweep makes that stops at a stage, such as masks; all of the line's without one."""
     wiring = read_wiring()
-    names = _made_until(until) if until else set(wiring)
+    names = set(wiring.scored_with(until) if until else wiring)
     return {stage.meta.scores.name for stage in wiring.scored if stage.name in names}
-
-
-def _made_until(until: str) -> set[str]:
-    """A stage, those that it needs, and those behind them in the line that their scores need: to choose a threshold, or predict."""
-    wiring = read_wiring()
-    names, waiting = set[str](), [until]
-    while waiting:
-        name = waiting.pop()
-        if name not in names:
-            names.add(name)
-            thresholds = wiring[name].meta.scores.thresholds
-            behind = (wiring.maker(thresholds) if thresholds else None, wiring.predicting(wiring[name].noun))
-            waiting += [*wiring.before(name), *(stage.name for stage in behind if stage is not None)]
-    return names
 
 
 def _put(values: Any, name: str, value: Any) -> None:

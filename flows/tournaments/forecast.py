@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from flows.tournaments.nodes import DONE, NODES, Node
@@ -51,7 +52,7 @@ class Forecast:
 
 
 def _pace(stage: str) -> tuple[float, float] | None:
-    found = [_of(path.parent.name, path) for path in NODES.glob(f"{stage}-*/{DONE}")]
+    found = [_of(path) for path in NODES.glob(f"{stage}-*/{DONE}")]
     known = [pace for pace in found if pace is not None]
     if known:
         return max(known)
@@ -62,7 +63,7 @@ def _pace(stage: str) -> tuple[float, float] | None:
     return (float(pace["units"]), float(pace["seconds"])) if pace else None
 
 
-def _of(name: str, path: Any) -> tuple[float, float] | None:
+def _of(path: Path) -> tuple[float, float] | None:
     try:
         pace = read_json(path, dict[str, Any], "").get("pace")
         return (float(pace["units"]), float(pace["seconds"])) if pace else None

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from flows.tournaments.jobs import Course
 from flows.tournaments.nodes import Node
-from flows.tournaments.rounds import Standing, Tournament
+from flows.tournaments.rounds import Tournament
+from flows.tournaments.standings import Standing
 from labelfactory.dataset.images import decode_mask
 from labelfactory.dataset.prepared import IMAGES, Dataset, ImageRecord, read_dataset
 from labelfactory.digests import digest_bytes

@@ -66,6 +66,7 @@ class Node:
         values: all of params.yaml.
         above: nodes whose outputs it reads.
         selection: the photographs.
+        code: digest of the code that it runs, as it was when the tournament was planned.
         methods: plug-in family → methods that its contender's sections name.
     """
 
@@ -75,7 +76,6 @@ class Node:
     above: tuple["Node", ...]
     selection: Selection
     code: str
-    """Digest of the code that it runs, as it was when the tournament was planned."""
     methods: Chosen
 
     @property
@@ -183,15 +183,7 @@ def stages_of(until: str) -> tuple[str, ...]:
     wiring = read_wiring()
     last = next(stage for stage in wiring.scored if stage.meta.scores.name == until)
     scoring = wiring.maker(METRICS.parent.name)
-    names, waiting = set[str](), [last.name]
-    while waiting:
-        name = waiting.pop()
-        if name not in names:
-            names.add(name)
-            stage = wiring[name]
-            behind = [wiring.maker(stage.meta.scores.thresholds)] if stage.meta.scores.thresholds else []
-            behind += [wiring.predicting(stage.noun)]
-            waiting += [*wiring.before(name), *(each.name for each in behind if each is not None)]
+    names = {*wiring.scored_with(last.name)}
     if last.meta.kind == "network" and (rating := wiring.rating(wiring.masks.noun)):
         names |= {rating.name}
     return (*(name for name in wiring if name in names), *([scoring.name] if scoring else []))

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pyarrow.parquet as pq
 
 from flows.tournaments.jobs import images_of
-from flows.tournaments.rounds import Tournament, how_right
+from flows.tournaments.rounds import Tournament
 from flows.tournaments.setup import Setup
+from flows.tournaments.standings import how_right
 from labelfactory.dataset.manifest import imported_classes
 from labelfactory.measured_precision import processor
 from labelfactory.rows.scored import LISTS

@@ -5,26 +5,22 @@ certainly behind the leader, by the interval of the paired difference; without t
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-from scipy.stats import kendalltau
 
 from flows.tournaments.contenders import Entrant
 from flows.tournaments.forecast import Forecast
-from flows.tournaments.jobs import Course, Job, images_of, job_of, run_of, supervision_of
+from flows.tournaments.jobs import Course, Job, job_of, run_of, supervision_of
 from flows.tournaments.selection import Selection
+from flows.tournaments.standings import Standing, contender_of, contenders_of, gain_over
 from flows.tournaments.work import NodeError, first_line_of
 from labelfactory.errors import UserError
-from labelfactory.level.paired import BETTER, UNTOLD, WORSE, Gain
+from labelfactory.level.paired import WORSE
 from labelfactory.settings.wiring import read_wiring
-from labelfactory.tournament import BASELINE, Contender, Guess, Round, Run, ShownGain
-from lineage.gains import joint_gains
-from lineage.scores import IOU, SCORE
+from labelfactory.tournament import BASELINE, Contender, Round, Run
 
 PART, SMALL = 4, 128
 """The first round has one photograph of so many, where there are more than SMALL."""
-FEWEST_FOR_TAU = 3
 Perform = Callable[[Job], None]
 """Runs the nodes of a job. Raises NodeError or UserError where one fails."""
 
@@ -36,43 +32,8 @@ class Plan:
     selection: Selection
     seeds: int
 
-
-@dataclass
-class Standing:
-    """One contender during the tournament.
-
-    Attributes:
-        entrant: the contender.
-        jobs, runs: of its last round, by seed.
-        at_best: the same jobs with the thresholds that are best on the true masks.
-        state, problem: as in `Contender`.
-        supervision: kinds of labels.
-    """
-
-    entrant: Entrant
-    jobs: dict[int, Job] = field(default_factory=dict)
-    runs: dict[int, Run] = field(default_factory=dict)
-    at_best: dict[int, tuple[Job, float]] = field(default_factory=dict)
-    state: str = "not finished"
-    problem: str = ""
-    supervision: tuple[str, ...] = ()
-    last: Contender | None = None
-    """As it stood when it dropped out."""
-
-    @property
-    def name(self) -> str:
-        """Of the contender."""
-        return self.entrant.name
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it takes part in the next round."""
-        return self.state not in ("dropped", "failed")
-
-    def mean(self, what: str) -> float | None:
-        """Of a figure of its runs; None where one has none."""
-        values = [getattr(run, what) for run in self.runs.values()]
-        return sum(values) / len(values) if values and None not in values else None
+    def __str__(self) -> str:
+        return f"{self.selection.images} photographs with {self.seeds} {'seed' if self.seeds == 1 else 'seeds'}"
 
 
 @dataclass
@@ -122,7 +83,7 @@ class Tournament:
             if number == 0:
                 self._check_budget(plan)
             elif self.budget and self.clock() - self._began + self._least(plan) > self.budget:
-                self.show(f"the budget does not last for {plan.selection.images} photographs with {plan.seeds} seed(s)")
+                self.show(f"the budget does not last for {plan}")
                 break
             self.plan = plan
             self._enter(plan)
@@ -208,7 +169,7 @@ class Tournament:
 
     def _run_at_best(self, standing: Standing, job: Job, run: Run) -> None:
         """Score it once more at the threshold that is best on the true masks, for its interval: nothing but scores is made anew."""
-        chooser = read_chooser(self.course)
+        chooser = _chooser(self.course)
         if chooser is None or run.best_threshold is None:
             return
         number = list(standing.jobs).index(job.seed)
@@ -219,6 +180,10 @@ class Tournament:
         score = run_of(again, self.course).score
         if score is not None:
             standing.at_best[job.seed] = again, score
+
+    def contenders(self) -> list[Contender]:
+        """All of them with their figures, as they stand now."""
+        return contenders_of(self.course, [*self.standings.values()])
 
     def _fail(self, standing: Standing, error: NodeError | UserError) -> None:
         if standing.name == BASELINE:
@@ -236,7 +201,7 @@ class Tournament:
         if all(standing.mean("score") is not None for standing in there):
             leader = max(there, key=lambda standing: standing.mean("score") or 0.0)
             for standing in there:
-                gain = self.gain_over(leader, standing).get(self.course.key)
+                gain = gain_over(self.course, leader, standing).get(self.course.key)
                 if gain is not None and gain.verdict == WORSE:
                     dropped.append(standing)
         elif all(standing.mean("guess") is not None for standing in there):
@@ -245,111 +210,15 @@ class Tournament:
         out = [standing for standing in dropped if standing is not self.baseline]
         for standing in out:
             standing.state = "dropped"
-            standing.last = self._contender(standing)
+            standing.last = contender_of(self.course, self.baseline, standing)
             self.show(f"{standing.name} drops out")
         return tuple(standing.name for standing in out)
 
-    def gain_over(
-        self, first: Standing, second: Standing, *, seeds: Sequence[int] = (), best: bool = False
-    ) -> dict[str, Gain]:
-        """The gain of the second over the first by flat key, in the mean of the seeds that both have run."""
-        common = [seed for seed in first.runs if seed in second.runs and (not seeds or seed in seeds)]
-        if best:
-            common = [seed for seed in common if seed in first.at_best and seed in second.at_best]
-            jobs = [[s.at_best[seed][0] for s in (first, second)] for seed in common]
-            values = [[s.at_best[seed][1] for s in (first, second)] for seed in common]
-        else:
-            jobs = [[s.jobs[seed] for s in (first, second)] for seed in common]
-            scores = [[s.runs[seed].score for s in (first, second)] for seed in common]
-            values = [[float("nan") if score is None else score for score in pair] for pair in scores]
-        same = all(a.node.selection == b.node.selection for a, b in jobs)
-        if not common or not same:
-            return {}
-        files = [[images_of(job) for job in pair] for pair in jobs]
-        classes = next((file.evaluation.classes for pair in files for file in pair if file), ())
-        return joint_gains(self.course.key, files, values, classes)
 
-    def contenders(self) -> list[Contender]:
-        """All of them with their figures: the baseline, then by rank; who failed is last."""
-        every = [self._contender(standing) for standing in self.standings.values()]
-        others = [contender for contender in every if contender.name != BASELINE]
-        order = {"finished": 0, "not finished": 1, "dropped": 2, "failed": 3}
-        by_truth = any(contender.score is not None for contender in every)
-
-        def rank(contender: Contender) -> tuple[int, float]:
-            figure = contender.score if by_truth else contender.guess
-            return order[contender.state], -(figure if figure is not None else -1.0)
-
-        return [next(c for c in every if c.name == BASELINE), *sorted(others, key=rank)]
-
-    def _contender(self, standing: Standing) -> Contender:
-        if standing.last is not None:
-            return standing.last
-        gains = self.gain_over(self.baseline, standing) if standing is not self.baseline else {}
-        best = self.gain_over(self.baseline, standing, best=True) if standing is not self.baseline else {}
-        prefix = f"{IOU}{self.course.key.removeprefix(SCORE)}/"
-        runs = tuple(standing.runs.values())
-        by_seed = {
-            run.seed: shown(found[self.course.key])
-            for run in runs
-            if gains and (found := self.gain_over(self.baseline, standing, seeds=[run.seed]))
-        }
-        return Contender(
-            name=standing.name,
-            overlay=dict(standing.entrant.overlay),
-            supervision=standing.supervision,
-            state=standing.state,
-            problem=standing.problem,
-            runs=runs,
-            score=standing.mean("score"),
-            at_best=standing.mean("at_best"),
-            guess=standing.mean("guess"),
-            gain=shown(gains[self.course.key]) if gains else None,
-            by_seed=by_seed,
-            gain_at_best=shown(best[self.course.key]) if best else None,
-            class_gains={k.removeprefix(prefix): shown(g) for k, g in gains.items() if k.startswith(prefix)},
-            cost=self._cost(standing),
-        )
-
-    def _cost(self, standing: Standing) -> float | None:
-        seconds = [
-            (run.seconds, self.baseline.runs[seed].seconds)
-            for seed, run in standing.runs.items()
-            if seed in self.baseline.runs
-        ]
-        known = [(own, other) for own, other in seconds if own is not None and other]
-        return round(sum(own for own, _ in known) / sum(other for _, other in known), 3) if known else None
-
-
-def read_chooser(course: Course) -> str | None:
+def _chooser(course: Course) -> str | None:
     """The section with the threshold at which the step is scored; None for a step without one."""
     maker = read_wiring().maker(course.step.meta.scores.thresholds) if course.step.meta.scores.thresholds else None
     return maker.name if maker else None
-
-
-def shown(gain: Gain) -> ShownGain:
-    """A gain as the result has it."""
-    low, high = (None if value != value else round(value, 6) for value in (gain.low, gain.high))
-    verdict = gain.verdict if gain.verdict in (BETTER, WORSE) and low is not None else UNTOLD
-    value = None if gain.value != gain.value else round(gain.value, 6)
-    return ShownGain.model_validate({"value": value, "low": low, "high": high, "verdict": verdict})
-
-
-def how_right(contenders: Iterable[Contender]) -> Guess | None:
-    """How far the order by `guess` is that by `score`; None where one of the two is not known."""
-    known = [
-        c for c in contenders if c.state in ("finished", "dropped") and c.score is not None and c.guess is not None
-    ]
-    if len(known) < 2:
-        return None
-    scores, guesses = [c.score or 0.0 for c in known], [c.guess or 0.0 for c in known]
-    chosen = known[guesses.index(max(guesses))]
-    tau = float(kendalltau(guesses, scores).statistic) if len(known) >= FEWEST_FOR_TAU else None
-    return Guess(
-        tau=None if tau is None or tau != tau else round(tau, 3),
-        chosen=chosen.name,
-        behind=round(max(scores) - (chosen.score or 0.0), 6),
-    )
 
 
 def plans_of(whole: Plan, choose: Callable[[int], Plan], *, halving: bool) -> list[Plan]:

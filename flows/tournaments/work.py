@@ -65,8 +65,8 @@ class Workshop:
         resumed = node.folder.exists()
         node.prepare()
         last: deque[str] = deque(maxlen=LAST_LINES)
-        code = None
-        for line in self._lines(node, ended := []):
+        ended: list[int] = []
+        for line in self._lines(node, ended):
             last.append(line)
             hear(line)
         code = ended[0]

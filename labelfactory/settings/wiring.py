@@ -158,6 +158,20 @@ class Wiring(Mapping[str, StageWiring]):
             waiting += new
         return tuple(stage for stage in self if stage in found)
 
+    def scored_with(self, name: str) -> tuple[str, ...]:
+        """What has to run to score a stage's output, in order, without the stage that scores: the stage, those that it needs, and
+        those behind it in the line that choose its threshold or predict.
+        """
+        found, waiting = set[str](), [name]
+        while waiting:
+            stage = self[waiting.pop()]
+            if stage.name not in found:
+                found.add(stage.name)
+                thresholds = stage.meta.scores.thresholds
+                behind = (self.maker(thresholds) if thresholds else None, self.predicting(stage.noun))
+                waiting += [*self.before(stage.name), *(each.name for each in behind if each is not None)]
+        return tuple(each for each in self if each in found)
+
     def rows_behind(self, noun: str) -> tuple[str, ...]:
         """Nouns of all row outputs that rows of `noun` are made from, in the order of the line."""
         maker = self.maker(noun)

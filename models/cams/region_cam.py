@@ -18,6 +18,7 @@ from torch import Tensor
 from labelfactory.settings.registry import MethodConfig
 from models.backbones import Features
 from models.cams import cam
+from models.cams._places import MostPlaces, halved
 from models.classifier import Classifier
 
 TINY = 1e-12
@@ -29,12 +30,7 @@ class Config(MethodConfig):
     """Knobs of `region_cam`; the defaults are ours, `power` and `most_places` those of `pcm`."""
 
     power: int = Field(default=2, ge=1, le=16, description="of the cosine")
-    most_places: int = Field(
-        default=800,
-        ge=16,
-        le=20_000,
-        description="most cells of a grid; a finer grid is halved: work grows with their square",
-    )
+    most_places: MostPlaces = 800
 
 
 def image_maps(classifier: Classifier, images: Tensor, class_ids: Tensor, *, power: int, most_places: int) -> Tensor:
@@ -52,10 +48,8 @@ def image_maps(classifier: Classifier, images: Tensor, class_ids: Tensor, *, pow
         gradients = [torch.autograd.grad(logits[:, k].sum(), stages, retain_graph=True) for k in class_ids]
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         evidence = cam.activation_maps(classifier, features, class_ids)
-        size = height, width = evidence.shape[-2:]
-        while height * width > most_places:
-            height, width = -(-height // 2), -(-width // 2)
-        coarse = height, width
+        size = (evidence.shape[-2], evidence.shape[-1])
+        coarse = halved(size, most_places)
         total = _stage_map(evidence, features, coarse, power)
         for index, stage in enumerate(stages):
             information = torch.stack([of_class[index].relu().sum(dim=1) for of_class in gradients], dim=1)

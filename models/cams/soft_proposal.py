@@ -17,6 +17,7 @@ from torch import Tensor
 
 from labelfactory.settings.registry import MethodConfig
 from models.cams import cam
+from models.cams._places import MostPlaces, halved
 from models.classifier import Classifier
 
 EQUAL = 1e-10
@@ -29,12 +30,7 @@ class Config(MethodConfig):
     reach: float = Field(
         default=0.15, gt=0, le=10, description="deviation of the Gaussian, as a share of the grid's longer side"
     )
-    most_places: int = Field(
-        default=800,
-        ge=16,
-        le=20_000,
-        description="most cells of a grid; a finer grid is halved: work grows with their square",
-    )
+    most_places: MostPlaces = 800
 
 
 def activation_maps(
@@ -49,9 +45,8 @@ def activation_maps(
 
 def proposal_map(features: Tensor, reach: float, most_places: int) -> Tensor:
     """[h, w] float32 with the mean 1 (on the halved grid, where it is halved) for features [D, h, w]."""
-    size = height, width = features.shape[-2:]
-    while height * width > most_places:
-        height, width = -(-height // 2), -(-width // 2)
+    size = (features.shape[-2], features.shape[-1])
+    height, width = halved(size, most_places)
     places = F.adaptive_avg_pool2d(features, (height, width)).flatten(1).T.double()  # [N, D]
     places = places - places.mean(dim=0)
     lengths = places.square().sum(dim=1)

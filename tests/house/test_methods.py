@@ -8,21 +8,8 @@ import pytest
 from contested import baseline, contender, full_tournament, shown_gain, tournament
 
 from benchmarks import methods
-from benchmarks.methods import (
-    COLUMNS,
-    FAMILIES,
-    HOMES,
-    NOT_MEASURED,
-    MethodRow,
-    chosen_plug_ins,
-    main,
-    page,
-    plug_ins,
-    read_table,
-    rows_of,
-    table_text,
-    with_rows,
-)
+from benchmarks.method_rows import COLUMNS, FAMILIES, NOT_MEASURED, MethodRow, plug_ins, read_table, table_text
+from benchmarks.methods import HOMES, chosen_plug_ins, main, page, rows_of, with_rows
 from labelfactory.errors import DataError, UserError
 from labelfactory.tournament import Round, write_results
 

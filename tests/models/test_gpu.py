@@ -2,9 +2,9 @@
 
 import copy
 
+import noise_cams
 import numpy as np
 import pytest
-import test_cams
 import test_segmenters
 import torch
 from small_training import Noise, config, learner
@@ -56,13 +56,13 @@ def test_twenty_megapixels_are_walked_in_under_4_gib():
     torch.testing.assert_close(flat, torch.full_like(flat, 0.5), rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("method", test_cams.METHODS)
+@pytest.mark.parametrize("method", noise_cams.METHODS)
 def test_cams_are_those_of_the_cpu(method):
-    net = copy.deepcopy(test_cams.classifier()).cuda()
-    images = [test_cams.photograph(50, 70), test_cams.photograph(50, 70, seed=1)]
+    net = copy.deepcopy(noise_cams.classifier()).cuda()
+    images = [noise_cams.photograph(50, 70), noise_cams.photograph(50, 70, seed=1)]
     ids = [torch.tensor([0, 2]), torch.tensor([3])]
     made = multiscale_cams(net, method, images, class_ids=ids, scales=(1.0, 0.5), flip=True)
-    expected = test_cams.cams(images, [i.tolist() for i in ids], method)
+    expected = noise_cams.cams(images, [i.tolist() for i in ids], method)
     for ours, cpus in zip(made, expected, strict=True):
         torch.testing.assert_close(ours.cpu(), cpus, rtol=0, atol=1e-3)
 

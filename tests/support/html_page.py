@@ -45,3 +45,19 @@ class Page(HTMLParser):
     def words(self) -> str:
         """The text, with one blank between words, and between elements."""
         return re.sub(r"\s+", " ", " ".join(self.pieces))
+
+
+def opens_offline(html: str) -> Page:
+    """The page, which has no address but those inside it, unique ids, links that lead somewhere, words for pictures, one title."""
+    page = Page(html)
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.elements:
+        for key in ("src", "href", "xlink:href"):
+            address = attributes.get(key) or "data:"
+            assert address.startswith("data:") or address[1:] in ids
+    assert not re.search(r"@import|url\(\s*['\"]?(?!#)", html)
+    assert set(re.findall(r"url\(#([^)]*)\)", html)) <= set(ids)
+    assert all(image["alt"] for image in page.all("img"))
+    assert len(page.all("h1")) == 1
+    return page

@@ -12,8 +12,9 @@ from flows.tournaments.forecast import Forecast
 from flows.tournaments.jobs import job_of
 from flows.tournaments.nodes import DONE
 from flows.tournaments.result import save_results
-from flows.tournaments.rounds import Tournament, how_right
+from flows.tournaments.rounds import Tournament
 from flows.tournaments.setup import Wish, set_up
+from flows.tournaments.standings import how_right
 from flows.tournaments.table import as_markdown, rows
 from flows.tournaments.work import NodeError
 from labelfactory.dataset.manifest import read_manifest, write_manifest
