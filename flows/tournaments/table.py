@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from labelfactory.level.paired import in_points
 from labelfactory.settings.params import in_one_line
 from labelfactory.tournament import BASELINE, Contender, Results, ShownGain
-from reporting.tournament_words import verdict
+from reporting.tournament_words import state_of, verdict
 
 DASH = "–"
 
@@ -29,9 +29,9 @@ def _row(contender: Contender, results: Results, *, with_best: bool) -> list[str
     best = [_both(contender)] if with_best else []
     cost = DASH if contender.cost is None or contender.name == BASELINE else f"{contender.cost:.2f} ×"
     settings = ", ".join(f"{name}={in_one_line(value)}" for name, value in contender.overlay.items())
-    state = "" if contender.state == "finished" else contender.state
     problem = f": {contender.problem}" if contender.problem else ""
-    return [contender.name, scale, gain_in_words(contender.gain), *best, cost, settings, f"{state}{problem}"]
+    state = f"{state_of(contender, results)}{problem}"
+    return [contender.name, scale, gain_in_words(contender.gain), *best, cost, settings, state]
 
 
 def gain_in_words(gain: ShownGain | None) -> str:

@@ -138,6 +138,7 @@ def test_with_a_budget_who_is_certainly_behind_the_leader_drops_out():
     assert set(results.rounds[0].dropped) == {"bad", "equal"}
     found = by_name(results)
     assert (found["bad"].state, found["good"].state, found[BASELINE].state) == ("dropped", "finished", "finished")
+    assert "dropped after round 1, of 40 images" in [row[-1] for row in rows(results)]
     assert found["bad"].gain.verdict == "worse"  # as of the round in which it dropped out
     assert [line for line in performed if line.startswith("bad")] == ["bad 0 40"]
     assert len(found["good"].runs) == 2
