@@ -88,14 +88,17 @@ def reached(module: str, chosen: Chosen | None = None, root: Path = Path()) -> s
     if not pending:
         raise MissingError(f"{module}: no such module in {root.resolve()}", "Run the command in the project's folder.")
     paths: set[str] = set()
+    modules: set[str] = set()
     while pending:
         path = pending.pop()
         if path in paths or path in NOT_FOLLOWED:
             continue
         paths.add(path)
         source = read_source(root / path)
-        for name in source.imports:
-            pending += _files(_absolute(name, path), root)
+        imported = {_absolute(name, path) for name in source.imports} - modules
+        modules |= imported
+        for name in imported:
+            pending += _files(name, root)
         for family in source.families:
             for method in chosen[family] if family in chosen else _methods(family, root):
                 pending += _files(f"{family}.{method}", root)
