@@ -131,7 +131,8 @@ class Results(_Part):
         classes: names, the background first.
         with_truth: whether true masks were there; else contenders are ranked by `guess`.
         partly: true masks for a part of the photographs only: how many have none.
-        guess: what ranks without true masks, in words: `J of the seeds`, `quality of the masks`; empty where nothing is known.
+        guess: what ranks without true masks, in words: `colours that the seeds explain`,
+            `quality of the masks`; empty where nothing is known.
         guess_was_right: the ranking by it against that by truth; None without truth.
         contenders: the baseline first, then in the order of rank.
         rounds: in order; one without a budget.

@@ -1,13 +1,15 @@
-"""A sample of the training images, masked at each threshold and scored by the classifier, in all processes.
+"""The colours of training images at each threshold, and a sample of them, masked and scored by the classifier, in all processes.
 
-The sample is a function of the image ids alone (those with the smallest digests), so that new images hardly change it.
+Samples are a function of the image ids alone (those with the smallest digests), so that new images hardly change them.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
 from labelfactory.dataset.prepared import Dataset, ImageRecord
@@ -22,41 +24,48 @@ from labelfactory.progress import progress
 from labelfactory.rows.reader import RowReader
 from labelfactory.settings.params import Section
 from models.autocast import inference_precision
-from models.calibration import Evidence, best_threshold, masked_evidence
+from models.calibration import Evidence, best_threshold, curve_of_j, explained_colours, masked_evidence
 from models.classifier import Classifier, classifier_from
 from models.grids import aligned_size
 
-THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(2, 17))
-"""Candidates: 0.10, 0.15 … 0.80."""
+THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(10, 91))
+"""Candidates: 0.10, 0.11 … 0.90."""
+MASKED = THRESHOLDS[::5]
+"""Those at which the classifier is asked: 0.10, 0.15 … 0.90."""
+MOST_COLOURED = 2000
+"""Training images whose colours are looked at, at most: each has to be decoded."""
 
 
 class CalibrationSection(Section):
     """How thresholds are chosen without a true mask."""
 
-    images: int = Field(ge=1, description="training images in the sample")
+    images: int = Field(ge=1, description="training images that the classifier is shown masked")
     scale: float = Field(gt=0, le=2, description="scale of these images at the classifier's input")
     precision: Precision = Field(description="of the network")
 
 
 def choose(rows: RowReader, column: str, dataset: Dataset, cfg: CalibrationSection, path: Path) -> float:
-    """Choose a background threshold for the class scores in a column, and write the curve of J to `path`.
+    """Choose a background threshold for the class scores in a column, and write what each threshold has for it to `path`.
 
     Raises:
         DataError: no training image has a tag and a usable row.
     """
-    sample = _sample(rows, dataset.training, cfg.images)
+    sample = _sample(rows, dataset.training, max(cfg.images, MOST_COLOURED))
     setup = (cfg, rows.folder.folder, column)
-    tasks = [(record, dataset.classes.ids(record.tags)) for record in sample]
-    evidence_by_id: list[tuple[str, Evidence]] = []
+    tasks = [(record, dataset.classes.ids(record.tags), k < cfg.images) for k, record in enumerate(sample)]
+    views: list[_View] = []
     with progress("calibrating", len(sample)) as tick, spread(len(sample), _start, setup) as submit:
-        for evidence in submit(_judge, tasks):
-            evidence_by_id.append(evidence)
+        for view in submit(_look, tasks):
+            views.append(view)
             tick()
-    in_order = [evidence for _, evidence in sorted(evidence_by_id, key=lambda pair: pair[0])]
-    best, curve = best_threshold(THRESHOLDS, in_order)
-    points = ((t, round(float(j), 6)) for t, j in zip(THRESHOLDS, curve, strict=True))
-    write_csv(path, ("threshold", "J"), points)
-    return best
+    in_order = sorted(views, key=lambda view: view.image_id)  # sums of floats depend on the order
+    j = np.interp(THRESHOLDS, MASKED, curve_of_j([view.masked for view in in_order if view.masked is not None]))
+    explained = np.mean([view.explained for view in in_order], axis=0)
+    points = zip(THRESHOLDS, j, explained, strict=True)
+    write_csv(
+        path, ("threshold", "J", "explained"), ((t, round(float(a), 6), round(float(b), 6)) for t, a, b in points)
+    )
+    return best_threshold(THRESHOLDS, explained, j)
 
 
 def _sample(rows: RowReader, records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
@@ -64,6 +73,15 @@ def _sample(rows: RowReader, records: Sequence[ImageRecord], count: int) -> list
     if not usable:
         raise DataError("no training image has a tag to calibrate on", "Set the thresholds in params.yaml as numbers.")
     return sorted(usable, key=lambda r: digest_bytes(r.image_id.encode()))[:count]
+
+
+class _View(NamedTuple):
+    """What one image says of each threshold."""
+
+    image_id: str
+    explained: NDArray[np.float64]
+    masked: Evidence | None
+    """None where the classifier was not asked."""
 
 
 class _Judge:
@@ -76,18 +94,22 @@ class _Judge:
         self.stride = passport.architecture["output_stride"]
         self.cfg, self.column, self.rows = cfg, column, RowReader(folder)
 
-    def __call__(self, record: ImageRecord, class_ids: Any) -> Evidence:
+    def __call__(self, record: ImageRecord, class_ids: Any, ask: bool) -> _View:
         scores = torch.from_numpy(self.rows[record.image_id][self.column]).to(self.device)
         photograph = to_tensor(record.photograph()).to(self.device)
+        explained = explained_colours(photograph, scores, THRESHOLDS)
+        if not ask:
+            return _View(record.image_id, explained, None)
         with inference_precision(self.cfg.precision, self.net, photograph[None], scale=self.cfg.scale):
-            return masked_evidence(
+            masked = masked_evidence(
                 self.net,
                 photograph,
                 scores,
                 [int(k) - 1 for k in class_ids],
-                THRESHOLDS,
+                MASKED,
                 size=aligned_size(record.height, record.width, stride=self.stride, scale=self.cfg.scale),
             )
+        return _View(record.image_id, explained, masked)
 
 
 _judge_of_this_process: _Judge | None = None
@@ -98,7 +120,7 @@ def _start(cfg: CalibrationSection, folder: Path, column: str) -> None:
     _judge_of_this_process = _Judge(cfg, folder, column)
 
 
-def _judge(record: ImageRecord, class_ids: Any) -> tuple[str, Evidence]:
+def _look(record: ImageRecord, class_ids: Any, ask: bool) -> _View:
     if _judge_of_this_process is None:
         raise RuntimeError("the process has no judge")
-    return record.image_id, _judge_of_this_process(record, class_ids)
+    return _judge_of_this_process(record, class_ids, ask)

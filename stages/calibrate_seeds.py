@@ -3,7 +3,8 @@
 Reads   data/dataset           photographs and tags of the training list
         data/classifier        checkpoint
         data/cams              cam [K, h, w] float16 in [0, 1]
-Writes  data/seed_thresholds   thresholds.json: background, affinity_foreground, affinity_background; j.csv
+Writes  data/seed_thresholds   thresholds.json: background, affinity_foreground, affinity_background;
+                               evidence.csv: threshold, J, explained
 Source  docs/decisions/0006. A separate stage, so that keys of rows include the numbers and --no-retrain freezes them.
 """
 
@@ -50,7 +51,7 @@ class CalibrateSeeds(CalibrationStage[CalibrateSeedsConfig]):
 
     def choose(self) -> dict[str, Threshold]:
         """Choose the thresholds that are `auto`; take the others from params.yaml."""
-        cfg, curve = self.cfg, self.output / "j.csv"
+        cfg, curve = self.cfg, self.output / "evidence.csv"
         if cfg.background == "auto":
             base = choose(RowReader(self.folder("cams")), "cam", self.dataset, cfg, curve)
         else:

@@ -26,7 +26,7 @@ from lineage.evaluation import AT_BEST
 from lineage.gains import ScoredImages, scored_images_in
 from lineage.scores import IOU, SCORE
 
-SEEDS_GUESS, MASKS_GUESS = "J of the seeds", "quality of the masks"
+SEEDS_GUESS, MASKS_GUESS = "colours that the seeds explain", "quality of the masks"
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,9 @@ def _guess(node: Node, what: str) -> float | None:
     folders = {wiring[each.stage].noun: each.folder for each in node.chain}
     if what == SEEDS_GUESS:
         noun = wiring.scored[0].meta.scores.thresholds
-        curve = folders[noun] / DATA / noun / "j.csv" if noun in folders else Path()
+        curve = folders[noun] / DATA / noun / "evidence.csv" if noun in folders else Path()
         try:
-            return float(pd.read_csv(curve)["J"].max()) if curve.is_file() else None
+            return float(pd.read_csv(curve)["explained"].max()) if curve.is_file() else None
         except (ValueError, KeyError, OSError):
             return None
     rating = wiring.rating(wiring.masks.noun)

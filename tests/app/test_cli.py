@@ -256,7 +256,7 @@ def test_a_run_without_an_import_says_what_to_import(here, labelfactory):
 def test_thresholds_that_contradict_each_other_are_refused(here, labelfactory, capsys):
     """Given numbers are taken, `auto` lies around the background, the lower one at most at the cap; a wrong order is refused."""
     (here / "data/seed_thresholds").mkdir(parents=True)
-    (here / "data/seed_thresholds/j.csv").write_text("of an earlier run")
+    (here / "data/seed_thresholds/evidence.csv").write_text("of an earlier run")
     labelfactory("profile", "--set", "calibrate_seeds.background=0.4", "--set", "calibrate_seeds.foreground_margin=0.1")
     assert run_guarded("calibrate_seeds") == 0
     found = read_thresholds(here / "data/seed_thresholds")
@@ -270,7 +270,7 @@ def test_thresholds_that_contradict_each_other_are_refused(here, labelfactory, c
     )
     assert run_guarded("calibrate_seeds") == 0
     assert read_thresholds(here / "data/seed_thresholds")["affinity_background"].value == 0.3
-    assert not (here / "data/seed_thresholds/j.csv").exists()
+    assert not (here / "data/seed_thresholds/evidence.csv").exists()
     labelfactory("profile", "--set", "calibrate_seeds.affinity_background=0.6")
     capsys.readouterr()
     assert run_guarded("calibrate_seeds") == 2

@@ -106,7 +106,7 @@ def test_without_truth_the_ranking_is_called_a_guess():
     """What ranks, the first, that it is no score, and how to check it; no column of scores and gains."""
     text = words(guessed())
     assert "There are no true masks; by the line's own guess pcm is the best" in text
-    assert "This ranks by J of the seeds" in text
+    assert "This ranks by colours that the seeds explain" in text
     assert "labelfactory review sample" in text
     assert "labelfactory tournament --adopt pcm" in text
     heads = [head.get("data-key") for head in Page(render_tournament(guessed())).all("th")]

@@ -102,14 +102,14 @@ def scored_run(
 
 
 def unscored_run(job: Job, guess: float) -> None:
-    """Write what a run leaves where there are no true masks: J of the seeds, and nothing scored."""
+    """Write what a run leaves where there are no true masks: the colours that the seeds explain, and nothing scored."""
     scored_run(job, {0: 1.0})
     (job.node.folder / METRICS).write_text(json.dumps({"true_masks": 0}))
     noun = read_wiring()["calibrate_seeds"].noun
     chooser = next(node for node in job.node.chain if node.stage == "calibrate_seeds")
     folder = chooser.folder / "data" / noun
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "j.csv").write_text(f"threshold,J\n0.1,0.01\n0.2,{guess}\n")
+    (folder / "evidence.csv").write_text(f"threshold,J,explained\n0.1,0.9,0.01\n0.2,0.8,{guess}\n")
 
 
 def performing(shares: Mapping[str, Callable[[int], float]], performed: list[str]) -> Callable[[Job], None]:

@@ -66,7 +66,7 @@ def tournament(*contenders: Contender, **fields: Any) -> Results:
         "seeds": (0, 1),
         "classes": CLASSES,
         "with_truth": True,
-        "guess": "J of the seeds",
+        "guess": "colours that the seeds explain",
         "contenders": (baseline(), *contenders),
         "rounds": (Round(images=437, seeds=2, entered=(BASELINE, *(c.name for c in contenders))),),
         "commit": "0123456789abcdef0123456789abcdef01234567",

@@ -199,7 +199,7 @@ def test_a_baseline_that_fails_ends_the_tournament():
 
 
 def test_without_true_masks_the_line_ranks_by_what_it_knows():
-    """By J of the seeds; there is no gain and no winner, and the sentence says that it is a guess."""
+    """By the colours that the seeds explain; there is no gain and no winner, and the sentence says that it is a guess."""
     manifest = read_manifest()
     write_manifest(
         replace(manifest, entries=tuple(replace(e, mask_path=None, mask_sha256=None) for e in manifest.entries))
