@@ -130,7 +130,25 @@ EFFECTS: Mapping[str, str] = {
     **{f"propagation/*.{key}": text for key, text in WALK.items()},
     "propagation/chebyshev.tolerance": "more: faster, less exact",
     **{f"refinement/{name}.{key}": text for name in ("dense_crf", "pydensecrf") for key, text in CRF.items()},
-    "refinement/none.gt_prob": "more: confidences closer to 1; no other mask",
+    **{
+        f"refinement/{name}.gt_prob": "more: confidences closer to 1; no other mask"
+        for name in ("grab_cut", "none", "otsu")
+    },
+    "refinement/grab_cut.iterations": "more: the cut settles; time grows with it",
+    "refinement/grab_cut.margin": "more: less of the walk is sure, more is decided by colour",
+    **{
+        f"refinement/{name}.{key}": text
+        for name in ("pamr", "par")
+        for key, text in {
+            "dilations": "further ones: evidence moves further at once; time and memory grow with their number",
+            "iterations": "more: masks follow the edges in the photograph further; time grows with it",
+            "contrast": "more: evidence flows over weaker edges",
+        }.items()
+    },
+    "refinement/par.place": "more: smoother masks that care less for edges",
+    "refinement/superpixel_vote.regions": "more: smaller regions, masks stay closer to the walk",
+    "refinement/superpixel_vote.compactness": "more: rounder regions, borders follow the edges in the photograph less",
+    "refinement/superpixel_vote.vote": "majority: scores that are high in a small part of a region count less",
     "segmenters/deeplab_v3.width": "more: a larger head, slower",
     "segmenters/deeplab_v3plus.width": "more: a larger head, slower",
     "segmenters/deeplab_v3plus.skip_width": "more: finer borders, slower",
