@@ -47,7 +47,7 @@ def walk(
     name: str, scores: Tensor, transition: SparseTransition, image: np.ndarray | None = None, **knobs: Any
 ) -> Tensor:
     method = choose("models.propagation", {"name": name} | knobs)
-    asked = {"photograph": shown(image)} if method.takes("walk", "photograph") else {}
+    asked = {"photograph": shown(image).to(scores.device)} if method.takes("walk", "photograph") else {}
     walked: Tensor = method.bind("walk")(scores, transition, **asked)
     return walked
 
