@@ -68,6 +68,12 @@ def deviation(planes: Tensor, offsets: Sequence[tuple[int, int]], *, own: int) -
     return ((count * second - first.square()).clamp(min=0) / (count * (count - 1))).sqrt().float()
 
 
+def softmax_in_place(logits: Tensor) -> Tensor:
+    """The soft-max over the first of [P, H, W], in the memory of the logits: a large photograph has room for one such array."""
+    logits.sub_(logits.amax(dim=0)).exp_()
+    return logits.div_(logits.sum(dim=0))
+
+
 @torch.no_grad()
 def refined_along(
     affinities: Tensor, scores: NDArray[np.floating], threshold: float, offsets: Sequence[tuple[int, int]], rounds: int

@@ -13,7 +13,15 @@ from pydantic import Field
 from torch import Tensor
 
 from models.refinement._crf import check_sizes
-from models.refinement._dilated import DilatedConfig, deviation, each_neighbour, offsets_of, refined_along, spread
+from models.refinement._dilated import (
+    DilatedConfig,
+    deviation,
+    each_neighbour,
+    offsets_of,
+    refined_along,
+    softmax_in_place,
+    spread,
+)
 
 
 class Config(DilatedConfig):
@@ -59,4 +67,4 @@ def affinities(image: NDArray[np.uint8], offsets: Sequence[tuple[int, int]], *, 
     logits = planes.new_empty(len(offsets), *planes.shape[1:])
     for logit, neighbour in zip(logits, each_neighbour(planes, offsets), strict=True):
         logit.copy_((neighbour - planes).abs_().div_(unit).mean(dim=0).neg_())
-    return logits.softmax(dim=0)
+    return softmax_in_place(logits)

@@ -13,7 +13,15 @@ from pydantic import Field
 from torch import Tensor
 
 from models.refinement._crf import check_sizes
-from models.refinement._dilated import DilatedConfig, deviation, each_neighbour, offsets_of, refined_along, spread
+from models.refinement._dilated import (
+    DilatedConfig,
+    deviation,
+    each_neighbour,
+    offsets_of,
+    refined_along,
+    softmax_in_place,
+    spread,
+)
 
 
 class Config(DilatedConfig):
@@ -69,4 +77,4 @@ def affinities(
         logit.copy_((neighbour - planes).div_(unit).square_().mean(dim=0).neg_())
     distances = torch.tensor(offsets, dtype=torch.float64).square().sum(dim=1).sqrt()
     near = (distances / (contrast * distances.std())).square().neg().softmax(dim=0).float()
-    return logits.softmax(dim=0).add_(place * near[:, None, None]).div_(1 + place)
+    return softmax_in_place(logits).add_(place * near[:, None, None]).div_(1 + place)
