@@ -1,7 +1,7 @@
 """GrabCut, class by class: mixtures of Gaussians for the colours of object and rest, and the cheapest cut between the two.
 
 It starts from the walk: places whose scores are sure stay as they are, the others are cut anew. A class whose colours are those of
-its surroundings loses or gains whole parts. It takes a second or two for each class of a photograph of 500 × 375.
+its surroundings loses or gains whole parts. A class of a photograph of 500 × 375 takes 0.1 to 1.5 s.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Pixel-adaptive refinement of AFA: as `pamr`, with a steeper kernel of colour and a weak one of distance beside it.
 
-Nothing is learnt. The kernel of distance keeps scores moving where no neighbour has a like colour. It runs on one core; its memory
-is 4 bytes for each pixel and neighbour, 192 a pixel by default.
+Nothing is learnt. The kernel of distance keeps scores moving where no neighbour has a like colour. It runs on one core and takes
+280 bytes a pixel by default, most of them for its neighbours, 4 each.
 """
 
 from collections.abc import Sequence
