@@ -62,7 +62,7 @@ EFFECTS: Mapping[str, str] = {
     "train_affinity.learn_backbone": "true: better borders with many photographs, longer",
     "train_teacher.enabled": "true: walks start from fuller shapes; one more network to train",
     "train_teacher.epochs": "more: a surer teacher, its mistakes included",
-    "random_walk.method": "nothing within the tolerance; exact is slower",
+    "random_walk.method": "exact: nothing within the tolerance, slower; the others keep walks to less",
     "random_walk.seeds": "confident: walks keep to their object; cam: they reach further and spill more",
     "random_walk.teacher_scales": "more of them: smoother scores, longer",
     "random_walk.radius": "more: walks jump over thin borders; time and memory grow with its square",
@@ -128,9 +128,36 @@ EFFECTS: Mapping[str, str] = {
     "objectives/sipe.weight": "more: CAMs cover what looks alike in the image",
     "priors/spectral_residual.sigma": "more: softer, larger blobs",
     **{f"propagation/*.{key}": text for key, text in WALK.items()},
-    "propagation/chebyshev.tolerance": "more: faster, less exact",
+    "propagation/*.tolerance": "more: faster, less exact",
+    "propagation/class_distribution.power": "more: less passes between places whose classes differ",
+    "propagation/optimal_transport.softness": "less: places go to one class each, masks fill the areas of their classes",
+    "propagation/optimal_transport.evenness": "more: small classes grow at the cost of large ones and of the background",
+    "propagation/optimal_transport.rounds": "more: areas are kept more exactly",
+    "propagation/region_gate.regions": "more: smaller regions, of which fewer hold evidence",
+    "propagation/region_gate.compactness": "more: rounder regions, borders follow the edges in the photograph less",
+    "propagation/region_gate.difference": "more: larger regions, walks cross weaker edges",
+    "propagation/region_gate.sure": "more: fewer regions are open, walks keep closer to sure places",
+    "propagation/region_gate.share": "more: fewer regions are open, walks keep closer to sure places",
     **{f"refinement/{name}.{key}": text for name in ("dense_crf", "pydensecrf") for key, text in CRF.items()},
-    "refinement/none.gt_prob": "more: confidences closer to 1; no other mask",
+    **{
+        f"refinement/{name}.gt_prob": "more: confidences closer to 1; no other mask"
+        for name in ("grab_cut", "none", "otsu")
+    },
+    "refinement/grab_cut.iterations": "more: the cut settles; time grows with it",
+    "refinement/grab_cut.margin": "more: less of the walk is sure, more is decided by colour",
+    **{
+        f"refinement/{name}.{key}": text
+        for name in ("pamr", "par")
+        for key, text in {
+            "dilations": "further ones: evidence moves further at once; time and memory grow with their number",
+            "iterations": "more: masks follow the edges in the photograph further; time grows with it",
+            "contrast": "more: evidence flows over weaker edges",
+        }.items()
+    },
+    "refinement/par.place": "more: smoother masks that care less for edges",
+    "refinement/superpixel_vote.regions": "more: smaller regions, masks stay closer to the walk",
+    "refinement/superpixel_vote.compactness": "more: rounder regions, borders follow the edges in the photograph less",
+    "refinement/superpixel_vote.vote": "majority: scores that are high in a small part of a region count less",
     "segmenters/deeplab_v3.width": "more: a larger head, slower",
     "segmenters/deeplab_v3plus.width": "more: a larger head, slower",
     "segmenters/deeplab_v3plus.skip_width": "more: finer borders, slower",

@@ -43,7 +43,7 @@ class RandomWalkConfig(Section):
     moved = dict.fromkeys(("steps", "tolerance"), "method")
 
     method: method_of("models.propagation") = Field(
-        description="a polynomial within `tolerance` of the walk, or each step"
+        description="how scores spread: the plain walk as a polynomial, its single steps, or a walk of another kind"
     )  # type: ignore[valid-type]
     seeds: Literal["confident", "cam"] = Field(
         description=(
@@ -111,7 +111,7 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
         cam = torch.from_numpy(sample.of("cams")["cam"]).to(self.device)
         known = self._taught(photograph, ids) if self.taught else cam
         start = sample_at_cells(known[None], stride=self.cfg.stride, image_size=size, cells=transition.grid)
-        walked = self._walked(start[0], transition)
+        walked = self._walked(start[0], transition, resized[0])
         scores = resample(walked[None], stride=self.cfg.stride, image_size=size, size=target)[0]
         return {"scores": scores.cpu().numpy().astype(np.float16), "class_ids": ids}
 
@@ -121,13 +121,17 @@ class RandomWalk(PerImageStage[RandomWalkConfig]):
             probabilities = predict(self.teacher, photograph, scales=self.cfg.teacher_scales, flip=False)[0].float()
         return of_classes(probabilities, ids)
 
-    def _walked(self, known: Tensor, transition: SparseTransition) -> Tensor:
-        """Class scores [K, h, w] in [0, 1] after the walk, of CAMs or a teacher's probabilities at the cells."""
+    def _walked(self, known: Tensor, transition: SparseTransition, photograph: Tensor) -> Tensor:
+        """Class scores [K, h, w] in [0, 1] after the walk, of CAMs or a teacher's probabilities at the cells.
+
+        The photograph is the network's input, [3, H, W] in [0, 255]; methods that ask for it are given it.
+        """
+        asked = {"photograph": photograph} if self.cfg.method.takes("walk", "photograph") else {}
         if not self.taught and self.cfg.seeds == "cam":
-            walked = self.walk(known, transition).clamp(min=0)
+            walked = self.walk(known, transition, **asked).clamp(min=0)
             return walked / walked.amax(dim=(1, 2), keepdim=True).clamp(min=1e-5)
         start = known if self.taught else confident_seeds(known, **self.confident)
-        return shares(self.walk(start, transition))
+        return shares(self.walk(start, transition, **asked))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A method's knobs are the fields of the class `Config` in its file; params.yaml s
 
 import functools
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +64,10 @@ class MethodConfig(Section):
             if isinstance(member, type) and issubclass(member, base) and member.__module__ == self.module.__name__:
                 return member
         raise LookupError(f"{self.family}.{self.name} defines no {base.__name__}")
+
+    def takes(self, function: str, argument: str) -> bool:
+        """Whether a function of the method has an argument of that name, which not all methods of its family ask for."""
+        return argument in inspect.signature(getattr(self.module, function)).parameters
 
     def bind(self, function: str) -> Any:
         """A function of the method with its knobs filled in."""

@@ -5,6 +5,7 @@ import copy
 import noise_cams
 import numpy as np
 import pytest
+import test_propagation_methods
 import test_segmenters
 import torch
 from small_training import Noise, config, learner
@@ -41,6 +42,18 @@ def test_the_walk_agrees_with_dense_powers_in_float64(walk, grid, radius, steps)
     expected = dense_walk(scores, dense_affinities(planes, offsets, 8.0), steps)
     assert made.device.type == "cuda"
     np.testing.assert_allclose(made.cpu().numpy(), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", test_propagation_methods.METHODS)
+def test_other_walks_are_those_of_the_cpu(name):
+    """Whose factors are computed and applied on the GPU."""
+    offsets = pair_offsets(5)
+    grid = test_propagation_methods.HEIGHT, test_propagation_methods.WIDTH
+    planes, scores = torch.rand(len(offsets), *grid), torch.rand(3, *grid)
+    expected = test_propagation_methods.walk(name, scores, SparseTransition(planes, offsets))
+    made = test_propagation_methods.walk(name, scores.cuda(), SparseTransition(planes.cuda(), offsets))
+    assert made.device.type == "cuda"
+    torch.testing.assert_close(made.cpu(), expected, rtol=0, atol=1e-4)
 
 
 def test_twenty_megapixels_are_walked_in_under_4_gib():

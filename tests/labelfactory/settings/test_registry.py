@@ -87,6 +87,13 @@ def test_a_method_is_named_alone_or_with_what_differs_from_its_defaults(knobs):
     assert section(knobs)(tree="beech").tree.module.name == "beech"
 
 
+def test_a_function_takes_the_arguments_that_it_names(knobs):
+    """Which a family gives to the methods that ask for them."""
+    oak = section(knobs)(tree="oak").tree
+    assert oak.takes("grow", "seed")
+    assert not oak.takes("grow", "photograph")
+
+
 def test_the_class_of_a_method_is_the_one_that_its_file_defines(knobs):
     """Not the base that it imports."""
     oak = choose(knobs, "oak")
