@@ -21,9 +21,13 @@ def test_attention_is_stretched_and_of_tags_alone():
 
 
 def test_sure_places_guide_and_others_are_void():
-    """Above 0.7 object, below 0.05 background; both bounds themselves are void."""
-    attention = torch.tensor([0.0, 0.04, 0.05, 0.5, 0.7, 0.71])
-    assert guidance(attention, 0.7, 0.05).tolist() == [0, 0, -1, -1, -1, 1]
+    """Above 0.7 object, below 0.05 background; both bounds themselves are void. Where all are below, above 0.7 of the highest;
+    an image without tags has no object.
+    """
+    attention = torch.tensor([[0.0, 0.04, 0.05, 0.5, 0.7, 0.71], [0.04, 0.3, 0.2, 0.4, 0.28, 0.29]])[:, None, None]
+    labels = guidance(attention, 0.7, 0.05, torch.tensor([True, True]))
+    assert labels[:, 0, 0].tolist() == [[0, 0, -1, -1, -1, 1], [0, 1, -1, 1, -1, 1]]
+    assert guidance(attention, 0.7, 0.05, torch.tensor([False, True]))[0, 0, 0].tolist() == [0, 0, *[-1] * 4]
 
 
 def test_the_loss_by_hand():
@@ -43,11 +47,12 @@ def test_the_first_branch_learns_the_cam_and_the_next_ones_learn_from_branches(m
     torch.nn.init.normal_(objective.shared[2].weight, std=0.5)
     monkeypatch.setattr("models.objectives.spg.guided_loss", lambda *pair: seen.append(pair) or guided_loss(*pair))
     objective(batch)
+    both = torch.tensor([True, True])
     (deeper, of_cam), (earlier, of_deeper), (_, of_both) = seen
     cams = objective.network.evidence(objective.network.activation(batch["image"]))
-    assert torch.equal(of_cam, guidance(label_attention(cams, batch["target"]), 0.7, 0.05))
-    assert torch.equal(of_deeper, guidance(deeper.sigmoid(), 0.5, 0.05))
-    assert torch.equal(of_both, guidance((deeper.sigmoid() + earlier.sigmoid()) / 2, 0.7, 0.1))
+    assert torch.equal(of_cam, guidance(label_attention(cams, batch["target"]), 0.7, 0.05, both))
+    assert torch.equal(of_deeper, guidance(deeper.sigmoid(), 0.5, 0.05, both))
+    assert torch.equal(of_both, guidance((deeper.sigmoid() + earlier.sigmoid()) / 2, 0.7, 0.1, both))
     assert len({tuple(labels.flatten().tolist()) for labels in (of_cam, of_deeper, of_both)}) == 3
 
 
