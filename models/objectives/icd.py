@@ -84,7 +84,7 @@ class Icd(ScheduledObjective):
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:
         super().__init__(network, config, targets=targets, epochs=epochs)
-        self.directions = nn.Parameter(torch.randn(targets.shape[1], network.backbone.head_channels))
+        self.directions = nn.Parameter(torch.randn(targets.shape[1], network.backbone.head_channels) * 0.01)
         self.register_buffer("sides", torch.zeros(targets.shape[1], 2))
 
     @staticmethod
