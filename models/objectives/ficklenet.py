@@ -6,7 +6,8 @@ Source  Lee et al., CVPR 2019, arXiv:1902.10421 (its abstract was read; no code 
         found by those choices that lack the telling ones. Rate 0.9 and about 200 choices are the paper's, from notes on it.
         Deviations: the window is a second head, beside the classifier's linear layer, which learns from all units; all channels
         of a place are chosen or dropped together; a map is the evidence of a choice, divided by its maximum (theirs: Grad-CAM),
-        and the highest of all counts; choices come in mirrored pairs, the same for every image, so that a mirrored image has
+        and maps are averaged (theirs: a place is of a class where any of the maps is above a threshold; the highest of 200
+        lights a small grid everywhere); choices come in mirrored pairs, the same for every image, so that a mirrored image has
         mirrored maps. A window of 5 cells on our grids of stride 16 is about as wide as 9, the paper's from memory, on
         theirs of stride 8.
 """
@@ -79,15 +80,15 @@ class FickleClassifier(Classifier):
         return factors
 
     def maps(self, images: Tensor) -> Tensor:
-        """The highest of the maps of all draws, each relative to its maximum, [B, C, h, w] float32 in [0, 1)."""
+        """The mean of the maps of all draws, each relative to its maximum, [B, C, h, w] float32 in [0, 1)."""
         parts = self.parts(self.activation(images))
         generator = torch.Generator().manual_seed(0)
-        highest = torch.zeros_like(parts[:, 0, 0])
-        for _ in range((self.draws + 1) // 2):
+        total, pairs = torch.zeros_like(parts[:, 0, 0]), (self.draws + 1) // 2
+        for _ in range(pairs):
             numbers = torch.rand(self.side, self.side, *parts.shape[-2:], generator=generator).to(parts.device)
             for mirrored in (numbers, numbers.flip(1, 3)):
-                highest = torch.maximum(highest, relative(chosen_evidence(parts, self.choices(mirrored)[None])))
-        return highest
+                total += relative(chosen_evidence(parts, self.choices(mirrored)[None]))
+        return total / (2 * pairs)
 
 
 class FickleNet(Objective):
