@@ -62,4 +62,4 @@ def given_to(maps: Tensor, claims: Tensor) -> Tensor:
     Among the tags that claim a place, those with the largest share are left; a place that none claims is left to all.
     """
     shares = maps / (maps * claims).sum(dim=(2, 3), keepdim=True).clamp(min=TINY) * claims
-    return (shares == shares.amax(dim=1, keepdim=True)) | ~claims.any(dim=1, keepdim=True)
+    return shares == shares.amax(dim=1, keepdim=True)  # all 0 where none claims

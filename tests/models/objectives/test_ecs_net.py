@@ -49,12 +49,15 @@ def test_places_that_only_the_erased_image_shows_become_labels(monkeypatch, name
     """
     objective, seen = seeing_pixels(), []
     monkeypatch.setattr(
-        "models.objectives.ecs_net.balanced_loss", lambda logits, labels, _: seen.append(labels) or logits.sum()
+        "models.objectives.ecs_net.balanced_loss",
+        lambda logits, labels, _: seen.append((logits, labels)) or logits.sum(),
     )
     image = red(200, 80, 0)
     image[:, 1, :, 24:] = 0 if named else 255
     objective({"image": image, "target": torch.tensor([[1.0, 0, 0]])})
-    assert seen[0][0].tolist() == [[1, 1 if named else -1, 0]] * 3
+    ((logits, labels),) = seen
+    assert labels[0].tolist() == [[1, 1 if named else -1, 0]] * 3
+    torch.testing.assert_close(logits, objective.network.places(objective.network.activation(image)))
 
 
 def test_the_head_learns_the_whole_image_and_the_linear_layer_the_rest_too():
