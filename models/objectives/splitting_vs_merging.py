@@ -5,7 +5,8 @@ Source  Zhang et al., ECCV 2020, "Splitting vs. Merging: Mining Object Regions w
         intersection loss mines what is common to different maps; together they expand the map to the scale of the object.
         The rest is ours: the maps are those of the linear layer and of a second branch on the same features; both losses
         are the overlap of the two maps of a tag, the sum over places of the lower by that of the higher, which is pushed
-        down in a first part of the training and up to 1 in a later one; the map is the higher of both; all settings.
+        down in a first part of the training and up to 1 in a later one; they are of probabilities, since maps after ReLU that
+        lie wholly apart would have no gradient to come together by; the map is the higher of both; all settings.
 """
 
 from typing import Any
@@ -20,7 +21,7 @@ from labelfactory.settings.registry import MethodConfig
 from models.backbones import Backbone
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
 from models.objectives._branches import TwoBranchClassifier
-from models.objectives._maps import EPSILON, relative
+from models.objectives._maps import EPSILON
 from models.objectives._schedule import ScheduledObjective
 
 
@@ -66,7 +67,7 @@ class SplittingVsMerging(ScheduledObjective):
         network, target = self.network, batch["target"]
         features = network.activation(batch["image"])
         first, second = network.evidence(features).float(), network.branch(features).float()
-        shared = tagged_overlap(relative(first), relative(second), target)
+        shared = tagged_overlap(first.sigmoid(), second.sigmoid(), target)
         terms = {
             "tags": multilabel_soft_margin(network.logits(features), target),
             "second": multilabel_soft_margin(second.mean(dim=(2, 3)), target),

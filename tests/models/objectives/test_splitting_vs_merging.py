@@ -64,8 +64,16 @@ def overlap(objective, batch, step: float) -> float:
         if parameter.grad is not None:
             parameter -= step * parameter.grad
     features = objective.network.activation(batch["image"])
-    one, other = relative(objective.network.evidence(features)), relative(objective.network.branch(features))
+    one, other = (f(features).sigmoid() for f in (objective.network.evidence, objective.network.branch))
     return float(tagged_overlap(one, other, batch["target"]))
+
+
+def test_maps_that_lie_wholly_apart_come_together():
+    """A place that one branch sees alone has a gradient in the other one, which is sure that it shows nothing."""
+    one, other = (torch.tensor([[[[6.0, -6.0]]]]) * sign for sign in (1, -1))
+    other.requires_grad_()
+    (-tagged_overlap(one.sigmoid(), other.sigmoid(), torch.ones(1, 1))).backward()
+    assert other.grad[0, 0, 0, 0] < 0 < other.grad[0, 0, 0, 1]
 
 
 @torch.no_grad()
