@@ -40,6 +40,10 @@ class MapMemory(nn.Module):
         rows = self.first[index] + tags
         self.maps[rows] = torch.maximum(self.maps[rows], maps.to(self.maps.dtype))
 
+    def replace(self, index: int, tags: Tensor, maps: Tensor) -> None:
+        """Replace maps by new ones; arguments as of `accumulate`."""
+        self.maps[self.first[index] + tags] = maps.to(self.maps.dtype)
+
     def of_image(self, index: int, tags: int) -> Tensor:
         """The maps [tags, grid, grid] float16 of an image with `tags` tags."""
         first = int(self.first[index])

@@ -136,7 +136,11 @@ class Oaa(Objective):
         if fill:
             shown |= ~self.memory.of_image(index, len(class_ids)).flatten(1).any(dim=1)
         highest = cams.amax(dim=(1, 2), keepdim=True)
-        self.memory.accumulate(index, shown.nonzero()[:, 0], (cams / (highest + EPSILON))[shown])
+        self.take_in(index, shown.nonzero()[:, 0], (cams / (highest + EPSILON))[shown])
+
+    def take_in(self, index: int, tags: Tensor, maps: Tensor) -> None:
+        """Keep maps [K, grid, grid] in [0, 1] of some of an image's own tags [K]."""
+        self.memory.accumulate(index, tags, maps)
 
 
 def integral_loss(logits: Tensor, attention: Tensor, known: Tensor) -> Tensor:

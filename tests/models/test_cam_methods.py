@@ -10,7 +10,7 @@ from noise_cams import SHORT, C, cams, classifier, features, photograph
 from torch import Tensor, nn
 
 from labelfactory.settings.registry import choose, load_method
-from models.cams import lpcam, multiscale_cams, pcm, region_cam, soft_proposal
+from models.cams import lpcam, multiscale_cams, pcm, pmm, region_cam, soft_proposal
 from models.classifier import Classifier
 
 torch.set_num_threads(1)
@@ -338,3 +338,86 @@ def test_a_class_without_evidence_has_an_empty_lpcam():
     net, places = parts()
     read_out = choose("models.cams", "lpcam").bind("activation_maps")
     assert read_out(net, -places.abs() * torch.tensor([1.0, 1, 0]).view(3, 1, 1), torch.tensor([0])).amax() == 0
+
+
+class TwoChannels(Pixels):
+    """A stand-in backbone with two features, the image's first channels, and no layer that could learn."""
+
+    head_channels, taps = 2, (0, 1, 2, 3)
+
+    def forward(self, images: Tensor):
+        return type("Features", (), {"c5": images[:, :2, ::16, ::16]})
+
+    def freeze(self, depth: int) -> None:
+        assert depth == 2
+
+
+def learnt(**knobs) -> list[float]:
+    """RIB of class 0 at four cells: one of 10 in the first channel, two of 1 in the second, which has half the weight."""
+    net = Classifier(TwoChannels(), 2)
+    with torch.no_grad():
+        net.classifier.weight.copy_(torch.tensor([[1.0, 0.5], [3.0, 3.0]])[:, :, None, None])
+    image = torch.zeros(1, 3, 17, 17)
+    image[0, 0, 0, 0], image[0, 1, 0, 16], image[0, 1, 16, 0] = 10, 1, 1
+    read_out = choose("models.cams", {"name": "rib", "step": 0.1, **knobs}).bind("image_maps")
+    return read_out(net, image, torch.tensor([0])).flatten().tolist()
+
+
+def test_rib_raises_the_evidence_of_places_that_tell_less():
+    """By hand. The cell of 10 is above 0.4 of the maximum, so only the second channel's weight has a gradient. A step is a tenth
+    of the length of both classes' weights, √19.25 at first; the second of three is (⅔) ** 0.9 of that."""
+    first = 0.1 * math.sqrt(1 + 0.5**2 + 9 + 9)
+    second = 0.1 * math.sqrt(1 + (0.5 + first) ** 2 + 9 + 9) * (2 / 3) ** 0.9
+    assert learnt(iterations=1) == pytest.approx([10, 0.5, 0.5, 0])
+    assert learnt(iterations=2) == pytest.approx([10, 0.5 + first / 2, 0.5 + first / 2, 0])
+    assert learnt(iterations=3)[:2] == pytest.approx([10, 0.5 + (first + first + second) / 3])
+
+
+def test_rib_ends_at_its_margin_and_before_it_lights_everything():
+    """By hand: the first logit is ¼; three of four cells are above 0.04 of the maximum, so that the second CAM is the last."""
+    assert learnt(iterations=5, margin=0.2) == pytest.approx([10, 0.5, 0.5, 0])
+    assert learnt(iterations=5, spread=0.04) == pytest.approx(learnt(iterations=2))
+    assert learnt(iterations=5)[1] > learnt(iterations=2)[1] + 0.1
+
+
+def test_rib_leaves_the_classifier_as_it_is():
+    """Its weights and its mode; and of one iteration it is the CAM."""
+    image, net, every = photograph(50, 60), classifier(), torch.arange(C)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    alone: Any = {"name": "rib", "iterations": 1}
+    once, plain, more = (
+        multiscale_cams(net, method, image[None], class_ids=[every], scales=[1.0], flip=True)[0]
+        for method in (alone, "cam", SHORT["rib"])
+    )
+    torch.testing.assert_close(once, plain, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(more, plain, atol=1e-3)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(weight.grad is None for weight in net.parameters())
+
+
+def test_pmm_raises_the_weak_places_of_an_uneven_cam():
+    """By hand, of 1, ½, 0.04 and 0: the mean of the two above 0.05 is ¾ and the deviation ¼, so ½ becomes ½ ** (1 − 0.3 / 3);
+    a CAM that is the same everywhere stays."""
+    found = pmm.smoothed(torch.tensor([[[[1.0, 0.5, 0.04, 0.0]]]]), 0.3, 0.05)
+    torch.testing.assert_close(found, torch.tensor([[[[1.0, 0.5**0.9, 0.0, 0.0]]]]))
+    even = torch.full((1, 1, 2, 2), 0.7)
+    torch.testing.assert_close(pmm.smoothed(even, 0.3, 0.05), even)
+
+
+def test_pmm_gives_a_place_to_the_tag_for_which_it_is_the_larger_share():
+    """By hand: of a tag that claims three places of 1 and one that claims a single place of 0.6, the common place goes to the
+    second, whose all it is; places that neither claims, and those that one alone does, stay."""
+    maps = torch.tensor([[[[1.0, 1.0, 1.0, 0.2]], [[0.6, 0.1, 0.0, 0.1]]]])
+    left = pmm.given_to(maps, maps >= 0.3)
+    assert left[0, :, 0].tolist() == [[False, True, True, True], [True, False, False, True]]
+
+
+def test_pmm_has_the_height_of_the_cam():
+    """And the CAM's zeros; with one tag nothing competes."""
+    net, a, ids = classifier(), features(9), torch.tensor([2])
+    plain = load_method("models.cams", "cam").activation_maps(net, a, ids)
+    found = choose("models.cams", "pmm").bind("activation_maps")(net, a, ids)
+    torch.testing.assert_close(found.amax(dim=(2, 3)), plain.amax(dim=(2, 3)))
+    inside = plain > 0.05 * plain.amax(dim=(2, 3), keepdim=True)
+    assert torch.equal(found > 0, inside)
+    assert (found[inside] >= plain[inside] - 1e-4).all()

@@ -38,11 +38,11 @@ def at_most_a_hundredfold(maps: torch.Tensor) -> torch.Tensor:
     method=st.sampled_from(EVERY),
 )
 def test_a_flipped_image_gives_the_flipped_cam(height: int, width: int, seed: int, method: str):
-    """Scales and flips on; maps in [0, 1] agree within 1e-3, for any size."""
+    """Scales and flips on; maps in [0, 1] agree within 2e-3, for any size: `region_cam` stretches a stage's map a thousandfold."""
     image = photograph(height, width, seed)
     with patch.object(_multiscale, "_normalise", at_most_a_hundredfold):
         straight, mirrored = (cams([x], [[0, 1, 2, 3]], method)[0] for x in (image, image.flip(2)))
-    torch.testing.assert_close(mirrored.flip(2), straight, rtol=0, atol=1e-3)
+    torch.testing.assert_close(mirrored.flip(2), straight, rtol=0, atol=2e-3)
 
 
 @settings(deadline=None, max_examples=20)
@@ -138,7 +138,7 @@ def test_methods_weigh_all_scales_alike(method: str):
 @pytest.mark.parametrize("method", EVERY)
 def test_channel_k_belongs_to_class_ids_k(method: str):
     """Any order, repeats included, gives the channels in that order; where tags do not compete, any part of them."""
-    image, order = photograph(60, 44), [3, 0, 3] if method != "pcm" else [3, 0, 3, 2, 1]
+    image, order = photograph(60, 44), [3, 0, 3, 2, 1] if method in ("pcm", "pmm") else [3, 0, 3]
     (full,) = cams([image], [[0, 1, 2, 3]], method)
     (some,) = cams([image], [order], method)
     torch.testing.assert_close(some, full[order], rtol=1e-4, atol=1e-4)

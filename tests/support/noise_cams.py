@@ -10,12 +10,15 @@ from models.backbones import build_backbone
 from models.cams import multiscale_cams
 from models.classifier import Classifier
 
-METHODS = ["cam", "grad_cam", "grad_cam_pp", "layer_cam", "lpcam", "pcm", "soft_proposal"]
+METHODS = ["cam", "grad_cam", "grad_cam_pp", "layer_cam", "lpcam", "pcm", "pmm", "soft_proposal"]
 """Those that read features."""
-OF_PHOTOGRAPHS = ["adv_cam", "region_cam"]
+OF_PHOTOGRAPHS = ["adv_cam", "region_cam", "rib"]
 """Those that read the photograph; so does own_maps."""
 EVERY = [*METHODS, *OF_PHOTOGRAPHS]
-SHORT: dict[str, Any] = {"adv_cam": {"name": "adv_cam", "iterations": 3}}
+SHORT: dict[str, Any] = {
+    "adv_cam": {"name": "adv_cam", "iterations": 3},
+    "rib": {"name": "rib", "iterations": 3, "step": 2e-3},
+}
 """Methods that are long, made short for the laws."""
 C = 4
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from drawn_photographs import BATCH, CLASSES, LONG_SIDE, Drawings
+from drawn_photographs import BATCH, CLASSES, LONG_SIDE, Drawings, views
 from torch import Tensor, nn
 
 from labelfactory.learning.resume import Resume
@@ -113,3 +113,17 @@ def tag_loss(network: nn.Module) -> Tensor:
     wholes = [examples.whole(k, LONG_SIDE) for k in range(len(examples))]
     logits = torch.cat([network.eval()(whole["image"][None]) for whole in wholes])
     return multilabel_soft_margin(logits, examples.targets)
+
+
+def later(objective: Objective, epoch: int) -> Objective:
+    """The objective after so many epochs, of which it has looked at no photograph."""
+    objective.after_epoch(epoch, lambda size: iter(()))
+    return objective
+
+
+def reached(objective: Objective, term: str, indices: tuple[int, ...] = (0, 3)) -> set[str]:
+    """The parts of the network that a term's gradient reaches, and those of the objective alone."""
+    objective.zero_grad()
+    objective(views(list(indices)))[term].backward()
+    named = [name for name, p in objective.named_parameters() if p.grad is not None and p.grad.any()]
+    return {name.removeprefix("network.").split(".")[0] for name in named}

@@ -10,7 +10,8 @@ from objective_training import new_objective
 
 from labelfactory.errors import ParamsError
 from labelfactory.settings.registry import choose
-from models.objectives.amn import Amn, balanced_loss, confident_places
+from models.objectives._places import balanced_loss, confident_places
+from models.objectives.amn import Amn
 
 
 def look(long_side: int) -> Any:
