@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from flows.tournaments.contenders import Entrant
-from flows.tournaments.nodes import Inputs, Node, inputs_now, nodes_of, stages_of
+from flows.tournaments.nodes import CURVE, Inputs, Node, inputs_now, nodes_of, stages_of
 from flows.tournaments.selection import Selection
 from labelfactory.errors import DataError, ParamsError, UserError, did_you_mean
 from labelfactory.json_files import read_json
@@ -189,7 +189,7 @@ def _guess(node: Node, what: str) -> float | None:
     folders = {wiring[each.stage].noun: each.folder for each in node.chain}
     if what == SEEDS_GUESS:
         noun = wiring.scored[0].meta.scores.thresholds
-        curve = folders[noun] / DATA / noun / "j.csv" if noun in folders else Path()
+        curve = folders[noun] / DATA / noun / CURVE if noun in folders else Path()
         try:
             return float(pd.read_csv(curve)["J"].max()) if curve.is_file() else None
         except (ValueError, KeyError, OSError):
