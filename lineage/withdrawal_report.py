@@ -18,6 +18,7 @@ from labelfactory.masking import masked
 from labelfactory.names import in_utf8
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.store.entries import STORE
+from labelfactory.tournament import TOURNAMENT
 from lineage.artifacts import md5_of
 from lineage.cached_objects import unneeded
 from lineage.current_report import REPORT, is_report, report_without
@@ -94,7 +95,15 @@ def lines_of(live: Mapping[Path, Collection[str]]) -> list[str]:
 
 
 def _our_folders() -> set[str]:
-    return {"import", "corrections", "audits", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
+    return {
+        "import",
+        "corrections",
+        "audits",
+        "reports",
+        STORE.name,
+        TOURNAMENT.name,
+        *(stage.noun for stage in read_wiring().values()),
+    }
 
 
 def left_over(found: Found) -> list[str]:

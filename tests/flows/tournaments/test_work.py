@@ -1,4 +1,4 @@
-"""A node whose inputs change: what a stage made of other code or other corrections than planned is never taken for what was planned."""
+"""A node whose inputs change: what a stage made of other code or corrections than planned is not taken for what was planned."""
 
 import json
 import subprocess
