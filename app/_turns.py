@@ -37,7 +37,7 @@ OTHER_LOCKS = {
     "gc": "removes what is computed again where a stage still looks for it",
     "export": "holds the project while the new folder takes the old one's place",
     "sweep": "holds the project while DVC changes params.yaml for a variant",
-    "tournament": "a lock of its own; the project while --adopt changes params.yaml",
+    "tournament": "a lock of its own; the project while it reads the import, and while --adopt changes params.yaml",
     "quarantine retry": "holds the project while it releases, not while the line runs",
 }
 """Commands that do without the lock, or hold it for a part of their work, and why."""

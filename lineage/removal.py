@@ -30,6 +30,7 @@ from labelfactory.settings.wiring import DATA
 from labelfactory.tournament import TOURNAMENT
 from lineage.kept_removal import remove_kept
 from lineage.traces import HISTORY, Traces
+from lineage.walked_folders import files_below
 from lineage.withdrawals import Withdrawal, is_own, maps_of, same_files
 
 EXPERIMENTS = Path(".dvc/tmp/exps")
@@ -137,10 +138,22 @@ def _without_left_out(withdrawal: Withdrawal) -> None:
 
 
 def _without_tournament(withdrawal: Withdrawal) -> None:
-    """Delete a tournament that had the images: its networks learnt from them, and its report shows photographs."""
+    """Delete a tournament that had the images: its networks learnt from them, and its report shows photographs.
+
+    Its imports go last: by them it is found again, where this was killed. One whose imports are gone or damaged is searched.
+    """
     traces = Traces.of(withdrawal.images, withdrawal.pixels, ())
-    if any(traces.in_file(path) for path in TOURNAMENT.glob("imports/*/*")):
-        shutil.rmtree(TOURNAMENT)
+    imports = TOURNAMENT / "imports"
+    known = any(traces.read(path) for path in imports.glob("*/*"))  # what cannot be read may hold them
+    if not known and not any(traces.in_name(path) | traces.in_file(path) for path in files_below(TOURNAMENT)):
+        return
+    for path in sorted(TOURNAMENT.iterdir(), key=lambda path: path == imports):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
+    if not TOURNAMENT.is_symlink():
+        TOURNAMENT.rmdir()
 
 
 def _folders() -> list[Path]:

@@ -18,6 +18,7 @@ from labelfactory.masking import masked
 from labelfactory.names import in_utf8
 from labelfactory.settings.wiring import DATA, read_wiring
 from labelfactory.store.entries import STORE
+from labelfactory.tournament import TOURNAMENT
 from lineage.artifacts import md5_of
 from lineage.cached_objects import unneeded
 from lineage.current_report import REPORT, is_report, report_without
@@ -94,7 +95,15 @@ def lines_of(live: Mapping[Path, Collection[str]]) -> list[str]:
 
 
 def _our_folders() -> set[str]:
-    return {"import", "corrections", "audits", "reports", STORE.name, *(stage.noun for stage in read_wiring().values())}
+    return {
+        "import",
+        "corrections",
+        "audits",
+        "reports",
+        STORE.name,
+        TOURNAMENT.name,
+        *(stage.noun for stage in read_wiring().values()),
+    }
 
 
 def left_over(found: Found) -> list[str]:
@@ -142,7 +151,7 @@ def make_report(
         "deleted": [file.path for file in withdrawal.files if not file.is_there],
         "deleted_from_cache": [md5 for md5 in objects if not cached(md5).exists()],
         "elsewhere": [*elsewhere, *found.foreign, *outside.held],
-        "not_ours": [*remote.others, *outside.links, *_not_ours(withdrawal)],
+        "not_ours": [*remote.others, *outside.links, *_lost_lists(lookup, withdrawal), *_not_ours(withdrawal)],
         "models": list(withdrawal.models),
         "model_names": {d: lookup.models[d].label for d in withdrawal.models if d in lookup.models},
         "masks": [{"image_id": m["image_id"], "digest": m["digest"], "key": m["key"]} for m in masks],
@@ -207,6 +216,16 @@ def last_report(ledger: Ledger, withdrawal: Withdrawal) -> dict[str, Any]:
     except DataError:
         return {}
     return report
+
+
+def _lost_lists(lookup: Lookup, withdrawal: Withdrawal) -> Iterator[str]:
+    """Models of before, of whose training rows the ledger has not all: their lists were damaged when they were recorded."""
+    counted = lookup.rows("SELECT model, count(*) AS rows FROM training GROUP BY model")
+    rows = {each["model"]: int(each["rows"]) for each in counted}
+    for digest, model in lookup.models.items():
+        is_short = rows.get(digest, 0) < model.passport.training_rows
+        if is_short and digest not in withdrawal.models and model.time <= withdrawal.time:
+            yield f"{model.label}: its list of training rows is lost: whether it learnt from the images is not known"
 
 
 def _not_ours(withdrawal: Withdrawal) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from labelfactory.errors import ParamsError
 from labelfactory.rows.reader import RowReader
-from labelfactory.settings.thresholds import Chosen, Threshold
+from labelfactory.settings.thresholds import EVIDENCE, Chosen, Threshold
 from labelfactory.stage.calibration import CalibrationStage
 from labelfactory.stage.runner import main
 from stages._calibration import CalibrationSection, choose
@@ -51,7 +51,7 @@ class CalibrateSeeds(CalibrationStage[CalibrateSeedsConfig]):
 
     def choose(self) -> dict[str, Threshold]:
         """Choose the thresholds that are `auto`; take the others from params.yaml."""
-        cfg, curve = self.cfg, self.output / "evidence.csv"
+        cfg, curve = self.cfg, self.output / EVIDENCE
         if cfg.background == "auto":
             base = choose(RowReader(self.folder("cams")), "cam", self.dataset, cfg, curve)
         else:

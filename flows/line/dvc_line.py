@@ -104,7 +104,7 @@ class HeldLine:
 
 @contextmanager
 def held_line() -> Iterator[HeldLine]:
-    """Hold DVC's lock, while no stage is at work: for a command that changes what stages read and write.
+    """Hold DVC's lock, while no stage, sweep or tournament is at work: for a command that changes what stages read and write.
 
     Raises:
         BusyError: another process holds DVC's lock, runs a stage, or a sweep.
@@ -115,10 +115,11 @@ def held_line() -> Iterator[HeldLine]:
             repo.lock.waits = True  # DVC gives it away while a stage runs
             locks = held.pop_all()
         with locks:
-            # a stage started by hand, a sweep or a tournament holds its lock alone
-            for name in (*read_wiring(), "sweep", "tournament"):
+            for name in read_wiring():  # a stage started by hand holds its lock alone
                 with stage_lock(name):
                     pass
+            for name in ("sweep", "tournament"):  # they begin with the import of a moment: none begins meanwhile
+                locks.enter_context(stage_lock(name))
             note_what_was_added(repo)  # before a withdrawal takes lists out of the cache
             yield HeldLine(repo)
 

@@ -18,6 +18,7 @@ from labelfactory.json_files import read_json
 from labelfactory.learning.checkpoints import CHECKPOINT, read_passport
 from labelfactory.rows.scored import SCORED_IMAGES
 from labelfactory.settings.params import check_sections
+from labelfactory.settings.thresholds import EVIDENCE
 from labelfactory.settings.wiring import DATA, METRICS, REPORTS, StageWiring, read_wiring
 from labelfactory.stage.preflight import check_line
 from labelfactory.stage.runner import stage_class
@@ -189,7 +190,7 @@ def _guess(node: Node, what: str) -> float | None:
     folders = {wiring[each.stage].noun: each.folder for each in node.chain}
     if what == SEEDS_GUESS:
         noun = wiring.scored[0].meta.scores.thresholds
-        curve = folders[noun] / DATA / noun / "evidence.csv" if noun in folders else Path()
+        curve = folders[noun] / DATA / noun / EVIDENCE if noun in folders else Path()
         try:
             return float(pd.read_csv(curve)["explained"].max()) if curve.is_file() else None
         except (ValueError, KeyError, OSError):

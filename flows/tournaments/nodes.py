@@ -19,17 +19,18 @@ from typing import Any
 import yaml
 
 from flows.tournaments.contenders import Entrant
-from flows.tournaments.selection import Selection
+from flows.tournaments.selection import Selection, maps_now
 from labelfactory.dataset.manifest import MANIFEST
-from labelfactory.digests import digest_json
+from labelfactory.digests import digest_file, digest_json
 from labelfactory.errors import UserError
 from labelfactory.files import make_folder, write_json, write_whole
 from labelfactory.json_files import read_json
 from labelfactory.settings.closure import Chosen, code_digest, joined
 from labelfactory.settings.params import PARAMS_FILE
 from labelfactory.settings.reports import read_report
+from labelfactory.settings.thresholds import EVIDENCE
 from labelfactory.settings.wiring import DATA, METRICS, REPORTS, WIRING_FILE, StageWiring, Wiring, read_wiring
-from labelfactory.stage.given import file_digests
+from labelfactory.stage.given import digest_code, file_digests
 from labelfactory.tournament import AGAIN, TOURNAMENT
 
 NODES = TOURNAMENT / "nodes"
@@ -46,6 +47,7 @@ class Done:
         pace: units and seconds of its run.
         seconds, memory_mb: what it costs, where that is known.
         places: `Node.places` then.
+        figures: `Node.figures` then; empty for one of an earlier version.
     """
 
     stage: str
@@ -54,6 +56,7 @@ class Done:
     seconds: float | None
     memory_mb: int | None
     places: str = ""
+    figures: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Node:
         selection: the photographs.
         code: digest of the code that it runs, as it was when the tournament was planned.
         methods: plug-in family → methods that its contender's sections name.
+        given: folder that people fill, of those that it reads → digest of its files, then.
     """
 
     stage: str
@@ -77,6 +81,7 @@ class Node:
     selection: Selection
     code: str
     methods: Chosen
+    given: Mapping[str, str]
 
     @property
     def folder(self) -> Path:
@@ -85,18 +90,30 @@ class Node:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has run to its end, with the photographs where they are now."""
+        """Whether it has run to its end, with the photographs where they are now, and its figures are those that it wrote."""
         if not (self.folder / DONE).exists():
             return False
         try:
-            return not self.places or self.done().places == self.places
+            noted = self.done()
         except UserError:  # damaged: it runs again
             return False
+        return (not self.places or noted.places == self.places) and noted.figures in ("", self.figures)
 
     @property
     def places(self) -> str:
         """Digest of the paths of the photographs, for a stage that reads the import and notes them; else empty."""
-        return self.selection.places if MANIFEST.parent.name in read_wiring()[self.stage].inputs else ""
+        return self.selection.places if self._reads_import else ""
+
+    @property
+    def _reads_import(self) -> bool:
+        return MANIFEST.parent.name in read_wiring()[self.stage].inputs
+
+    @property
+    def figures(self) -> str:
+        """Digest of the files from which a result takes figures; they are small."""
+        report, evidence = REPORTS / f"{self.stage}.json", DATA / read_wiring()[self.stage].noun / EVIDENCE
+        files = (self.folder / path for path in (report, evidence, METRICS))
+        return digest_json({path.name: digest_file(path) for path in files if path.is_file()})
 
     @property
     def chain(self) -> tuple["Node", ...]:
@@ -130,24 +147,55 @@ class Node:
             if not path.is_symlink():
                 path.symlink_to(target, target_is_directory=target.is_dir())
 
-    @property
-    def is_planned_code(self) -> bool:
-        """Whether the code on disk is that of the plan."""
-        return code_digest(f"stages.{self.stage}", self.methods) == self.code
+    def check_plan(self) -> str:
+        """Check that code and inputs on disk are those of the plan; gives a digest of all code that the stage may load.
+
+        Raises:
+            UserError: one of them has changed.
+        """
+        loaded = digest_code(self.stage)
+        if code_digest(f"stages.{self.stage}", self.methods) != self.code:
+            raise self._changed("its code")
+        now = given_digests(self.given)
+        for noun in sorted(self.given):
+            if now[noun] != self.given[noun]:
+                raise self._changed(f"{DATA / noun}")
+        if self._reads_import and maps_now() != self.selection.maps:
+            raise self._changed(f"what lies beside {MANIFEST}")
+        return loaded
+
+    def check_used(self, *known: str) -> None:
+        """Check that the stage began with one of these `check_plan`: the code may have been another only when it began.
+
+        Raises:
+            UserError: it began with other code.
+        """
+        if self._report().get("given_code", [known[0]])[0] not in known:
+            raise self._changed("its code")
+
+    def _changed(self, what: str) -> UserError:
+        return UserError(
+            f"{self.stage}: {what} changed while the tournament ran",
+            "Type the same command again: what follows from what did not change is kept.",
+        )
+
+    def _report(self) -> dict[str, Any]:
+        report: dict[str, Any] = read_json(self.folder / REPORTS / f"{self.stage}.json", dict[str, Any], AGAIN)
+        return report
 
     def finish(self, resumed: bool) -> None:
         """Note that it has run to its end, and what it cost."""
         try:  # it ran to its end when the photographs lay elsewhere, and cost then what it costs
-            write_json(self.folder / DONE, asdict(replace(self.done(), places=self.places)))
+            write_json(self.folder / DONE, asdict(replace(self.done(), places=self.places, figures=self.figures)))
             return
         except UserError:
-            report = read_json(self.folder / REPORTS / f"{self.stage}.json", dict[str, Any], AGAIN)
+            report = self._report()
         found = report.get("found") or report.get("rows_found", 0) or report.get("trained") is False
         if found or resumed:
             cost = self._cost_in_line(report)
         else:
             cost = {"seconds": report["seconds"], "memory_mb": report["peak_memory_mb"]}
-        noted = Done(self.stage, self.key, report.get("pace"), places=self.places, **cost)
+        noted = Done(self.stage, self.key, report.get("pace"), places=self.places, figures=self.figures, **cost)
         write_json(self.folder / DONE, asdict(noted))
 
     def _cost_in_line(self, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,17 +271,18 @@ def nodes_of(entrant: Entrant, selection: Selection, stages: Iterable[str], inpu
         stage = wiring[name]
         above = tuple(made[before] for before in wiring.before(name) if before in made)
         code = inputs.code(name, chosen)
+        own = {noun: inputs.given[noun] for noun in given(stage, wiring)}
         key = digest_json(
             {
                 "stage": name,
                 "sections": {section: entrant.sections[section].digest() for section in stage.params},
                 "code": code,
                 "photographs": selection.digest if MANIFEST.parent.name in stage.inputs else "",
-                "given": {noun: inputs.given[noun] for noun in given(stage, wiring)},
+                "given": own,
                 "above": [node.key for node in above],
             }
         )
-        made[name] = Node(name, key, entrant.values, above, selection, code, chosen)
+        made[name] = Node(name, key, entrant.values, above, selection, code, chosen, own)
     return made[name]
 
 
@@ -241,4 +290,9 @@ def inputs_now(stages: Iterable[str]) -> Inputs:
     """What these stages are given now, beside the import."""
     wiring = read_wiring()
     nouns = {noun for name in stages for noun in given(wiring[name], wiring)}
-    return Inputs({noun: digest_json(file_digests(noun)) for noun in nouns})
+    return Inputs(given_digests(nouns))
+
+
+def given_digests(nouns: Iterable[str]) -> dict[str, str]:
+    """Folder below data/ → digest of its files now."""
+    return {noun: digest_json(file_digests(noun)) for noun in nouns}

@@ -5,8 +5,8 @@ A part is chosen by the digests of image ids, so that a larger part holds the sm
 matter. Of a class that it would not show, one photograph takes the place of another.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from labelfactory.dataset.account import ACCOUNT
@@ -36,6 +36,7 @@ class Selection:
         with_truth: how many of these have a true mask.
         digest: of all that stages read of it.
         places: digest of the paths, from which no result follows.
+        maps: `maps_now`, which the digest has too.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Selection:
     with_truth: int
     digest: str
     places: str
+    maps: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = False) -> Selection:
@@ -82,9 +84,7 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
             "entries": [[e.image_id, e.sha256, e.lists, e.tags, e.mask_sha256, e.position] for e in own.entries],
             "classes": own.classes.names,
             "mask_ids": sorted(own.mask_ids.items()),
-            "maps": {
-                name: value for name, value in file_digests(MANIFEST.parent.name).items() if name != str(MANIFEST)
-            },
+            "maps": (maps := maps_now()),
         }
     )
     folder = IMPORTS / digest[:16]
@@ -92,7 +92,12 @@ def select(split: str, val_list: str, images: int = 0, *, scores_val: bool = Fal
     measured = [entry for entry in own.entries if (val_list if scores_val else split) in entry.lists]
     with_truth = sum(entry.mask_path is not None for entry in measured)
     places = digest_json([[entry.image_id, entry.path, entry.mask_path] for entry in own.entries])
-    return Selection(folder, split, len(chosen), len(measured), with_truth, digest, places)
+    return Selection(folder, split, len(chosen), len(measured), with_truth, digest, places, maps)
+
+
+def maps_now() -> dict[str, str]:
+    """Path → SHA-256 of each file that other programs laid beside the manifest."""
+    return {name: value for name, value in file_digests(MANIFEST.parent.name).items() if name != str(MANIFEST)}
 
 
 def _write(folder: Path, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ from flows.tournaments.selection import select
 from labelfactory.dataset.manifest import with_truth
 from labelfactory.digests import digest_json
 from labelfactory.errors import ParamsError
+from labelfactory.lock import project_lock
 from labelfactory.stage.given import digest_of_all_given
 
 MOST_SEEDS = 20
@@ -79,6 +80,11 @@ def set_up(wish: Wish) -> Setup:
     """
     if not 1 <= wish.seeds <= MOST_SEEDS:
         raise ParamsError(f"--seeds {wish.seeds}: not between 1 and {MOST_SEEDS}", "Two tell chance from gain.")
+    with project_lock("labelfactory tournament"):  # between what is read and what is written comes no withdrawal
+        return _set_up(wish)
+
+
+def _set_up(wish: Wish) -> Setup:
     given = digest_of_all_given()
     own = tuple(entrants(wish.contenders))
     split = wish.split or own[0].values["prepare"]["train_list"]

@@ -44,7 +44,7 @@ class Workshop:
 
         Raises:
             NodeError: the stage failed.
-            UserError: its code is another than when the tournament was planned.
+            UserError: its code, or what people give it, is another than when the tournament was planned.
             KeyboardInterrupt: it was told to end.
         """
         if node.is_done:
@@ -62,7 +62,7 @@ class Workshop:
             self.run(node, hear)
 
     def _run(self, node: Node, hear: Hear) -> None:
-        resumed = node.folder.exists()
+        resumed, before = node.folder.exists(), node.check_plan()
         node.prepare()
         last: deque[str] = deque(maxlen=LAST_LINES)
         ended: list[int] = []
@@ -76,9 +76,7 @@ class Workshop:
             marks = [k for k, line in enumerate(last) if line.startswith("error: ")]
             lines = list(last)[marks[-1] :] if marks else [*last, f"{node.stage} ended with code {code}"]
             raise NodeError("\n".join(lines))
-        if not node.is_planned_code:
-            problem = f"{node.stage}: its code changed while the tournament ran"
-            raise UserError(problem, "Type the same command again: what follows from code that did not change is kept.")
+        node.check_used(before, node.check_plan())
         node.finish(resumed)
 
     def _lines(self, node: Node, ended: list[int]) -> Iterator[str]:

@@ -16,6 +16,8 @@ from labelfactory.files import write_json
 from labelfactory.json_files import read_json
 
 THRESHOLDS = "thresholds.json"
+EVIDENCE = "evidence.csv"
+"""Beside it: what each candidate has for it, in columns; `explained` is the share of colours that it explains."""
 
 
 def _in_range(value: float | Literal["auto"]) -> float | Literal["auto"]:

@@ -73,6 +73,24 @@ def test_a_withdrawn_image_leaves_no_trace(line):
     assert "withdrawn" in [letter.kind for letter in Outbox().letters()]
 
 
+def test_a_model_whose_list_of_rows_is_lost_is_named(line):
+    """It was damaged before the ledger had read it: whether the model learnt from the image, nobody can tell."""
+    line.run(seed=1)
+    rows = Path("data/classifier/training_rows.parquet")
+    lost = rows.read_bytes()
+    for path in (rows, *(path for path in CACHE.glob("*/*") if path.read_bytes() == lost)):
+        path.unlink()
+        path.write_bytes(lost[:40])
+    shutil.rmtree("data/ledger")
+    record()
+    withdrawal = began("image-1")
+    report, _ = signed(withdrawal)
+    lost_lists = [line.split(":")[0] for line in report["not_ours"] if "list of training rows is lost" in line]
+    assert {Lookup().models[digest].label for digest in withdrawal.models}.isdisjoint(lost_lists)
+    assert lost_lists
+    assert all(name.startswith("classifier ") for name in lost_lists)
+
+
 def test_the_event_names_what_goes_before_anything_does(line):
     """Photograph, copies of it, correction and map; a killed command leaves them all, and the ledger knows."""
     shutil.copy("data/raw/image-1.png", "data/raw/copy.png")

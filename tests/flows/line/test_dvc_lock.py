@@ -21,7 +21,7 @@ from flows.line.dvc_lock import DvcLock, busy
 from flows.line.dvc_repo import failures_named, open_repo
 from flows.line.stage_states import line_status
 from flows.line.storage import pull, push
-from labelfactory.lock import BusyError
+from labelfactory.lock import BusyError, stage_lock
 
 __all__ = ["line"]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # DVC's own, about libraries that it uses
@@ -119,7 +119,9 @@ def test_who_does_not_wait_is_told_who_works(line):
                 ask()
             assert "type the same command again" in caught.value.remedy
     with held_line():
-        pass
+        for name in ("sweep", "tournament"):  # they would begin with the import of before
+            with pytest.raises(BusyError, match=f"{name}: the process {os.getpid()}"), stage_lock(name):
+                pass
     with open_repo(waits=True) as repo, repo.lock:
         assert repo.lock.is_locked
     assert not repo.lock.is_locked

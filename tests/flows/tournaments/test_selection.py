@@ -1,5 +1,7 @@
 """The photographs of a tournament: a part of the list that follows from ids alone, shows every class, and holds smaller parts."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -8,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.tournaments.selection import MOST_TO_SCORE, _part, select
+from flows.tournaments.setup import Wish, set_up
 from labelfactory.dataset.manifest import Entry, read_manifest, write_manifest
 from labelfactory.errors import UserError
+from labelfactory.lock import project_lock
 
 
 @pytest.fixture
@@ -97,3 +101,20 @@ def test_true_masks_are_counted_on_the_list_that_is_scored(project):
 def ids(selection) -> set[str]:
     """Of its photographs."""
     return {entry.image_id for entry in read_manifest(selection.folder / "manifest.parquet").entries}
+
+
+def test_it_waits_for_a_withdrawal(project, capsys):
+    """Nobody changes the import between what is read and written of it: the image would be in a tournament that begins now."""
+    (project / "one.yaml").write_text("half: {extract_cams.scales: [0.5]}\n")
+    with ThreadPoolExecutor(1) as other:
+        with project_lock("labelfactory withdraw"):
+            planned = other.submit(set_up, Wish(("one.yaml",)))
+            said = ""
+            while "waiting for labelfactory withdraw" not in said:
+                assert not planned.done()
+                said += capsys.readouterr().err
+                time.sleep(0.05)
+            manifest = read_manifest()
+            write_manifest(replace(manifest, entries=manifest.entries[1:]))
+        selection = planned.result(60).plans[0].selection
+    assert ids(selection) == {entry.image_id for entry in manifest.entries[1:]}
