@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from labelfactory.settings.registry import MethodConfig
+from models.cams._constant_weights import constant_weights
 from models.classifier import Classifier
 
 TINY = 1e-12
@@ -53,6 +54,7 @@ def image_maps(
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
+        constant_weights(classifier),
         torch.autocast(images.device.type, enabled=False),
     ):
         views = images.detach().clone().float()

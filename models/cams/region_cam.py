@@ -18,6 +18,7 @@ from torch import Tensor
 from labelfactory.settings.registry import MethodConfig
 from models.backbones import Features
 from models.cams import cam
+from models.cams._constant_weights import constant_weights
 from models.cams._places import MostPlaces, halved
 from models.classifier import Classifier
 
@@ -41,6 +42,7 @@ def image_maps(classifier: Classifier, images: Tensor, class_ids: Tensor, *, pow
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
+        constant_weights(classifier),
         torch.autocast(images.device.type, enabled=False),
     ):
         stages, features = _forward(classifier, images.detach().clone().float().requires_grad_())

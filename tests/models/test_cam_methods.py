@@ -421,3 +421,22 @@ def test_pmm_has_the_height_of_the_cam():
     inside = plain > 0.05 * plain.amax(dim=(2, 3), keepdim=True)
     assert torch.equal(found > 0, inside)
     assert (found[inside] >= plain[inside] - 1e-4).all()
+
+
+@pytest.mark.parametrize("method", ["adv_cam", "region_cam"])
+def test_methods_that_ask_for_gradients_leave_the_network_as_it_was(method):
+    """Weights that learn do so again, those that are frozen stay so, and none has got a gradient; also when it fails."""
+    net = classifier()
+    frozen = next(net.parameters())
+    frozen.requires_grad_(False)
+    try:
+        cams([photograph(33, 33)], [[0]], method)
+        with pytest.raises(IndexError):
+            cams([photograph(33, 33)], [[99]], method)
+        assert [weight.requires_grad for weight in net.parameters()] == [
+            False,
+            *[True] * (len(list(net.parameters())) - 1),
+        ]
+        assert all(weight.grad is None for weight in net.parameters())
+    finally:
+        frozen.requires_grad_(True)
