@@ -40,6 +40,8 @@ COMMAND = "labelfactory review sample"
 PHOTOGRAPHS, POINTS = "photographs", "points"
 ROW, PATCH = 28, 44
 """Pixels of a line of the legend, and of the patch of colour before a name."""
+QUICK = 1
+"""Compression of PNGs that a person looks at once: a quarter of the usual time, for files that are a tenth larger."""
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WIDTH = 1400
 """Pixels to which a small photograph is enlarged, so that numbers do not cover its points."""
@@ -108,7 +110,7 @@ def _save_sealed(path: Path, pixels: np.ndarray) -> None:
     """Write a PNG by whose mark `withdraw` knows what it is, wherever it lies."""
     mark = PngInfo()
     mark.add_text(PNG_TEXT, blank_seal(COMMAND))
-    Image.fromarray(pixels).save(path, format="PNG", pnginfo=mark)
+    Image.fromarray(pixels).save(path, format="PNG", pnginfo=mark, compress_level=QUICK)
     seal(path, COMMAND)
 
 
