@@ -192,6 +192,7 @@ def test_one_lattice_serves_several_runs():
         np.testing.assert_array_equal(other.refine_labels(labels, 3, gt_prob=0.7), expected)
 
 
+@pytest.mark.slow
 def test_the_same_bytes_each_time_in_each_process(tmp_path):
     """Compiled anew, where the folder of machine code cannot be written, and on a processor with fewer instructions."""
     program = (

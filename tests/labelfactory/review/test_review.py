@@ -40,6 +40,8 @@ from lineage.ledger import Ledger
 
 __all__ = ["made"]
 
+pytestmark = pytest.mark.slow  # they type commands over ninety images
+
 
 def test_the_level_is_found(made, labelfactory):
     """From forty of ninety images: the true mIoU of masks and model lies in the intervals, which are narrow."""

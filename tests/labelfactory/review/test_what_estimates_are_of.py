@@ -4,6 +4,7 @@ import json
 import os
 
 import numpy as np
+import pytest
 from reviewed import SIZE, audited, made, sampled
 
 from labelfactory.dataset.level_record import LEVEL, answers_digest, in_points, read_level, sentence
@@ -13,6 +14,8 @@ from labelfactory.review.areas import expected_areas
 from labelfactory.stage.level_now import present_levels
 
 __all__ = ["made"]
+
+pytestmark = pytest.mark.slow  # they type commands over ninety images
 
 
 def test_after_masks_have_changed_the_old_estimate_is_of_other_digests(made, labelfactory):
