@@ -21,7 +21,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from labelfactory.errors import ParamsError
 from labelfactory.learning.learner import Batch, Look, Terms
 from labelfactory.settings.registry import MethodConfig
 from models.backbones import Backbone
@@ -30,6 +29,7 @@ from models.grids import aligned_size, resample, resize_images
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
 from models.objectives._map_memory import MapMemory, cut_windows
 from models.objectives._maps import relative
+from models.objectives._phases import second_phase
 from models.objectives._places import balanced_loss, confident_places
 from models.objectives._schedule import ScheduledObjective
 
@@ -90,12 +90,7 @@ class Amn(ScheduledObjective):
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:
         super().__init__(network, config, targets=targets, epochs=epochs)
-        self.start = max(1, int(config.start * epochs))
-        if self.start >= epochs:
-            raise ParamsError(
-                f"amn's second head learns after epoch {self.start}, but the training has {epochs} epochs",
-                f"Set train_classifier.epochs to {self.start + 1} or more.",
-            )
+        self.start = second_phase(config.start, epochs, "amn's second head")
         self.memory = MapMemory(targets, config.grid)
         # each process keeps the same maps; else DDP would send them at every step
         ignored = ["memory.maps", "memory.first"]

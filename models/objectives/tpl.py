@@ -18,7 +18,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from labelfactory.errors import ParamsError
 from labelfactory.learning.learner import Batch, Look, Terms
 from labelfactory.settings.registry import MethodConfig
 from models.backbones import Backbone
@@ -26,6 +25,7 @@ from models.classifier import Classifier
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
 from models.objectives._branches import attention_of
 from models.objectives._maps import relative
+from models.objectives._phases import second_phase
 from models.objectives._schedule import ScheduledObjective
 
 
@@ -85,12 +85,7 @@ class Tpl(ScheduledObjective):
 
     def __init__(self, network: Classifier, config: Any, *, targets: Tensor, epochs: int) -> None:
         super().__init__(network, config, targets=targets, epochs=epochs)
-        self.start = max(1, int(config.start * epochs))
-        if self.start >= epochs:
-            raise ParamsError(
-                f"tpl's second network learns after epoch {self.start}, but the training has {epochs} epochs",
-                f"Set train_classifier.epochs to {self.start + 1} or more.",
-            )
+        self.start = second_phase(config.start, epochs, "tpl's second network")
 
     @staticmethod
     def build_network(backbone: Backbone, n_classes: int, config: Any) -> TwoPhaseClassifier:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from drawn_photographs import views
 from objective_training import new_objective
+from single_pixels import red, see_pixels
 
 from models.losses.multilabel_soft_margin import multilabel_soft_margin
 
@@ -11,20 +12,7 @@ from models.losses.multilabel_soft_margin import multilabel_soft_margin
 def looking_left(threshold: float = 0.6, rounds: int = 1, weight: float = 1.0):
     """An objective whose network sees single pixels; its evidence of red is how red they are, less their green."""
     knobs = {"threshold": threshold, "rounds": rounds, "weight": weight}
-    objective = new_objective({"name": "adversarial_erasing", **knobs}).eval()
-    objective.network.activation = lambda x: x[..., ::16, ::16].repeat(1, 32, 1, 1) / 255
-    torch.nn.init.zeros_(objective.network.classifier.weight)
-    with torch.no_grad():
-        objective.network.classifier.weight[0, 0], objective.network.classifier.weight[0, 1] = 1, -1
-    return objective
-
-
-def red(*columns: float) -> torch.Tensor:
-    """[1, 3, 33, 33] whose three columns of cells are as red as that, of 255; nothing else."""
-    image = torch.zeros(1, 3, 33, 33)
-    for column, value in enumerate(columns):
-        image[:, 0, :, slice(max(0, 16 * column - 8), 16 * column + 8)] = value
-    return image
+    return see_pixels(new_objective({"name": "adversarial_erasing", **knobs}).eval())
 
 
 @torch.no_grad()

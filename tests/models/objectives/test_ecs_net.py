@@ -6,6 +6,7 @@ import pytest
 import torch
 from drawn_photographs import views
 from objective_training import later, new_objective, reached
+from single_pixels import red, see_pixels
 
 from labelfactory.errors import ParamsError
 from labelfactory.settings.registry import choose
@@ -16,20 +17,7 @@ from models.objectives.ecs_net import united_cams
 
 def seeing_pixels(**knobs):
     """An objective in its second half, whose network sees single pixels; its evidence of red is how red they are, less ⅓."""
-    objective = later(new_objective({"name": "ecs_net", **knobs}, epochs=2), 1).eval()
-    objective.network.activation = lambda x: x[..., ::16, ::16].repeat(1, 32, 1, 1) / 255
-    torch.nn.init.zeros_(objective.network.classifier.weight)
-    with torch.no_grad():
-        objective.network.classifier.weight[0, 0], objective.network.classifier.weight[0, 1] = 1, -1
-    return objective
-
-
-def red(*columns: float) -> torch.Tensor:
-    """[1, 3, 33, 33] whose three columns of cells are as red as that, of 255; nothing else."""
-    image = torch.zeros(1, 3, 33, 33)
-    for column, value in enumerate(columns):
-        image[:, 0, :, slice(max(0, 16 * column - 8), 16 * column + 8)] = value
-    return image
+    return see_pixels(later(new_objective({"name": "ecs_net", **knobs}, epochs=2), 1).eval())
 
 
 def test_two_cams_are_united_by_hand():
