@@ -49,7 +49,7 @@ EFFECTS: Mapping[str, str] = {
     "extract_cams.scales": "more of them: smoother CAMs, longer; smaller ones cover whole objects, larger ones find small objects",
     "extract_cams.flip": "true: smoother CAMs in twice the time",
     "extract_cams.batch_size": "nothing; more memory",
-    "calibrate_seeds.images": "more: steadier thresholds, longer",
+    "calibrate_seeds.images": "more: a steadier judgement of which thresholds are possible, longer",
     "calibrate_seeds.scale": "more: finer, slower",
     "calibrate_seeds.background": "more: smaller seeds and smaller, surer masks; less: larger ones that spill over",
     "calibrate_seeds.affinity_foreground": "more: fewer and surer pixels to learn borders from",
